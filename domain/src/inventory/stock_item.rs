@@ -1,0 +1,497 @@
+//! One product's stock at one place (INV-01 to INV-10).
+//!
+//! Invariants: on hand ≥ 0; what is set aside never exceeds what is on hand, unless a forced correction said so;
+//! a hold ends once. *Available* is on hand minus set aside; that is what alerts speak of (contradiction C-22).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Aggregate, Decision, Rejection, Retry};
+use crate::shared::{Holds, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
+
+/// So many holds may be open on one item at a time; beyond that a sale is not one of this engine's sizes.
+pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StockItem {
+    product: Option<ProductId>,
+    on_hand: i64,
+    low_at: i64,
+    level: Level,
+    reservations: Holds<ReservationId>,
+}
+
+/// Where the available quantity stands. Out wins over low (contradiction C-23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Level {
+    #[default]
+    Out,
+    Low,
+    Fine,
+}
+
+/// Names and fields are the stored format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum StockEvent {
+    /// A product is stocked at a place from now on.
+    #[serde(rename = "stock.opened")]
+    Opened { product: ProductId, store: StoreId },
+    /// Units came in.
+    #[serde(rename = "stock.received")]
+    Received { units: Quantity },
+    /// Units came back from a customer.
+    #[serde(rename = "stock.returned")]
+    Returned { units: Quantity },
+    /// The number on hand was corrected by hand.
+    #[serde(rename = "stock.adjusted")]
+    Adjusted { change: i64, reason: Reason },
+    /// Somebody counted; `change` is what the count differed by.
+    #[serde(rename = "stock.counted")]
+    Counted { on_hand: Units, change: i64 },
+    /// Units are set aside until the given time.
+    #[serde(rename = "stock.reserved")]
+    Reserved { reservation: ReservationId, units: Quantity, until: Timestamp },
+    /// Units stay set aside until they leave or are released: they are paid for.
+    #[serde(rename = "stock.reservation_confirmed")]
+    ReservationConfirmed { reservation: ReservationId },
+    /// A hold was given up.
+    #[serde(rename = "stock.reservation_released")]
+    ReservationReleased { reservation: ReservationId, units: i64 },
+    /// A hold passed because nobody paid in time.
+    #[serde(rename = "stock.reservation_expired")]
+    ReservationExpired { reservation: ReservationId, units: i64 },
+    /// Held units left the house.
+    #[serde(rename = "stock.reservation_committed")]
+    ReservationCommitted { reservation: ReservationId, units: i64 },
+    /// From how many available units on an alert is wanted.
+    #[serde(rename = "stock.threshold_set")]
+    ThresholdSet { low_at: Units },
+    /// The available quantity fell to the threshold.
+    #[serde(rename = "stock.low_reached")]
+    LowReached { available: i64, low_at: Units },
+    /// The available quantity rose above the threshold again.
+    #[serde(rename = "stock.recovered")]
+    Recovered { available: i64 },
+    /// Nothing is available any more.
+    #[serde(rename = "stock.depleted")]
+    Depleted {},
+    /// Something is available again.
+    #[serde(rename = "stock.restored")]
+    Restored { available: i64 },
+}
+
+/// Why stock could not be changed.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StockRejection {
+    #[error("this product is not stocked here")]
+    NotStocked {},
+    #[error("only {free} of {wanted} units are free")]
+    OutOfStock { free: i64, wanted: i64 },
+    #[error("{held} units are set aside; {on_hand} on hand would not cover them")]
+    BelowReserved { on_hand: i64, held: i64 },
+    #[error("no stock can be below zero")]
+    BelowZero {},
+    #[error("the reservation has passed or was never made")]
+    ReservationGone { reservation: ReservationId },
+    #[error("the reservation is for {held} units, not for {wanted}")]
+    ReservationDiffers { held: i64, wanted: i64 },
+    #[error("more than {most} reservations are open")]
+    TooManyReservations { most: usize },
+}
+
+impl Rejection for StockRejection {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::ReservationDiffers { .. } => Retry::Never,
+            _ => Retry::NewId,
+        }
+    }
+}
+
+impl StockItem {
+    /// The stream of a product at a place: one per pair, found without a look-up.
+    pub fn id(product: ProductId, store: StoreId) -> StockItemId {
+        StockItemId::derived(product.uuid(), &store.to_string())
+    }
+
+    /// Starts stocking a product here. Doing so again changes nothing.
+    pub fn open(&self, product: ProductId, store: StoreId) -> Decision<Self> {
+        match self.product {
+            Some(_) => Ok(vec![]),
+            None => Ok(vec![StockEvent::Opened { product, store }]),
+        }
+    }
+
+    pub fn receive(&self, units: Quantity) -> Decision<Self> {
+        self.require_stocked()?;
+        Ok(self.announced(vec![StockEvent::Received { units }]))
+    }
+
+    /// Takes units back that had left the house.
+    pub fn take_back(&self, units: Quantity) -> Decision<Self> {
+        self.require_stocked()?;
+        Ok(self.announced(vec![StockEvent::Returned { units }]))
+    }
+
+    /// Corrects the number on hand. Going below what is set aside must be forced.
+    pub fn adjust(&self, change: i64, reason: Reason, force: bool) -> Decision<Self> {
+        self.require_stocked()?;
+        let on_hand = self.on_hand.saturating_add(change);
+        if on_hand < 0 {
+            return Err(StockRejection::BelowZero {});
+        }
+        if change < 0 && on_hand < self.reservations.total() && !force {
+            return Err(StockRejection::BelowReserved { on_hand, held: self.reservations.total() });
+        }
+        match change {
+            0 => Ok(vec![]),
+            _ => Ok(self.announced(vec![StockEvent::Adjusted { change, reason }])),
+        }
+    }
+
+    /// Takes a count as the truth, even where it does not cover what is set aside.
+    pub fn count(&self, on_hand: Units) -> Decision<Self> {
+        self.require_stocked()?;
+        match on_hand.get().saturating_sub(self.on_hand) {
+            0 => Ok(vec![]),
+            change => Ok(self.announced(vec![StockEvent::Counted { on_hand, change }])),
+        }
+    }
+
+    /// Sets units aside. Asking again for the same reservation changes nothing.
+    ///
+    /// Holds whose time has passed count as free at once; as many as are needed are written down as expired.
+    pub fn reserve(
+        &self,
+        reservation: ReservationId,
+        units: Quantity,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Decision<Self> {
+        self.require_stocked()?;
+        let wanted = units.get();
+        if self.reservations.counts(reservation, now) {
+            let held = self.reservations.get(reservation).map_or(0, |hold| hold.units);
+            return if held == wanted { Ok(vec![]) } else { Err(StockRejection::ReservationDiffers { held, wanted }) };
+        }
+        let free = self.free(now);
+        if wanted > free {
+            return Err(StockRejection::OutOfStock { free: free.max(0), wanted });
+        }
+        if self.reservations.len() >= OPEN_RESERVATIONS_MOST {
+            return Err(StockRejection::TooManyReservations { most: OPEN_RESERVATIONS_MOST });
+        }
+        let mut events = self.expiries(wanted, reservation, now);
+        events.push(StockEvent::Reserved { reservation, units, until });
+        Ok(self.announced(events))
+    }
+
+    /// Makes a hold firm: it is paid for. Asking again changes nothing.
+    pub fn confirm(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
+        match self.reservations.get(reservation) {
+            Some(hold) if hold.until.is_none() => Ok(vec![]),
+            Some(_) if self.reservations.counts(reservation, now) => {
+                Ok(vec![StockEvent::ReservationConfirmed { reservation }])
+            }
+            _ => Err(StockRejection::ReservationGone { reservation }),
+        }
+    }
+
+    /// Gives a hold up. What is not held is released already.
+    pub fn release(&self, reservation: ReservationId) -> Decision<Self> {
+        let Some(hold) = self.reservations.get(reservation) else { return Ok(vec![]) };
+        Ok(self.announced(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
+    }
+
+    /// Writes down that a hold has passed. Confirmed, ended or later holds stay as they are.
+    pub fn expire(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
+        match self.reservations.get(reservation) {
+            Some(hold) if hold.until.is_some_and(|until| until <= now) => {
+                Ok(self.announced(vec![StockEvent::ReservationExpired { reservation, units: hold.units }]))
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Held units leave the house.
+    pub fn commit(&self, reservation: ReservationId) -> Decision<Self> {
+        let Some(hold) = self.reservations.get(reservation) else {
+            return Err(StockRejection::ReservationGone { reservation });
+        };
+        Ok(self.announced(vec![StockEvent::ReservationCommitted { reservation, units: hold.units }]))
+    }
+
+    /// Sets from how many available units on an alert is wanted.
+    pub fn set_threshold(&self, low_at: Units) -> Decision<Self> {
+        self.require_stocked()?;
+        if low_at.get() == self.low_at {
+            return Ok(vec![]);
+        }
+        Ok(self.announced(vec![StockEvent::ThresholdSet { low_at }]))
+    }
+
+    /// What can be set aside at this time.
+    pub fn free(&self, now: Timestamp) -> i64 {
+        let passed = self.reservations.passed(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
+        self.available().saturating_add(passed)
+    }
+
+    fn available(&self) -> i64 {
+        self.on_hand.saturating_sub(self.reservations.total())
+    }
+
+    fn require_stocked(&self) -> Result<(), StockRejection> {
+        self.product.map(|_| ()).ok_or(StockRejection::NotStocked {})
+    }
+
+    /// The passed holds that must be written down so that `wanted` fits; a passed hold of the same id always.
+    fn expiries(&self, wanted: i64, own: ReservationId, now: Timestamp) -> Vec<StockEvent> {
+        let mut available = self.available();
+        let mut events = vec![];
+        for (reservation, units) in self.reservations.passed(now) {
+            if available < wanted || reservation == own {
+                available = available.saturating_add(units);
+                events.push(StockEvent::ReservationExpired { reservation, units });
+            }
+        }
+        events
+    }
+
+    /// Adds the alerts that these events cause. An alert speaks of a crossing, never of a state that goes on.
+    fn announced(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
+        let available = events.iter().fold(self.available(), |sum, event| sum.saturating_add(available_change(event)));
+        let low_at = events.iter().fold(self.low_at, |before, event| match event {
+            StockEvent::ThresholdSet { low_at } => low_at.get(),
+            _ => before,
+        });
+        let level = match available {
+            ..=0 => Level::Out,
+            _ if available <= low_at => Level::Low,
+            _ => Level::Fine,
+        };
+        if level == self.level {
+            return events;
+        }
+        let low_at = Units::try_from(low_at).unwrap_or_default();
+        match (self.level, level) {
+            (_, Level::Out) => events.push(StockEvent::Depleted {}),
+            (Level::Out, _) => events.push(StockEvent::Restored { available }),
+            _ => {}
+        }
+        match level {
+            Level::Low => events.push(StockEvent::LowReached { available, low_at }),
+            Level::Fine if self.level == Level::Low => events.push(StockEvent::Recovered { available }),
+            _ => {}
+        }
+        events
+    }
+}
+
+/// By how much a fact changes what is available.
+fn available_change(event: &StockEvent) -> i64 {
+    match event {
+        StockEvent::Received { units } | StockEvent::Returned { units } => units.get(),
+        StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => *change,
+        StockEvent::Reserved { units, .. } => units.get().saturating_neg(),
+        StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => *units,
+        _ => 0,
+    }
+}
+
+impl Aggregate for StockItem {
+    const TYPE: &'static str = "StockItem";
+    type Id = StockItemId;
+    type Event = StockEvent;
+    type Rejection = StockRejection;
+
+    fn apply(&mut self, event: &StockEvent) {
+        match *event {
+            StockEvent::Opened { product, .. } => self.product = Some(product),
+            StockEvent::Received { units } | StockEvent::Returned { units } => {
+                self.on_hand = self.on_hand.saturating_add(units.get());
+            }
+            StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),
+            StockEvent::Counted { on_hand, .. } => self.on_hand = on_hand.get(),
+            StockEvent::Reserved { reservation, units, until } => {
+                self.reservations.set_aside(reservation, units.get(), Some(until));
+            }
+            StockEvent::ReservationConfirmed { reservation } => self.reservations.confirm(reservation),
+            StockEvent::ReservationReleased { reservation, .. }
+            | StockEvent::ReservationExpired { reservation, .. } => {
+                self.reservations.end(reservation);
+            }
+            StockEvent::ReservationCommitted { reservation, units } => {
+                self.reservations.end(reservation);
+                self.on_hand = self.on_hand.saturating_sub(units);
+            }
+            StockEvent::ThresholdSet { low_at } => self.low_at = low_at.get(),
+            StockEvent::LowReached { .. } => self.level = Level::Low,
+            StockEvent::Restored { .. } | StockEvent::Recovered { .. } => self.level = Level::Fine,
+            StockEvent::Depleted {} => self.level = Level::Out,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::{Given, given};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn units(number: i64) -> Quantity {
+        Quantity::try_from(number).expect("a quantity")
+    }
+
+    fn hold(number: u128) -> ReservationId {
+        ReservationId::new(Uuid::from_u128(number))
+    }
+
+    fn reserved(number: u128, pieces: i64, until: i64) -> StockEvent {
+        StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: at(until) }
+    }
+
+    /// An item with so many units on hand, alert at 5.
+    fn stocked(on_hand: i64) -> Given<StockItem> {
+        let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
+        given([])
+            .when(|item: &StockItem| item.open(product, store))
+            .then_once([StockEvent::Opened { product, store }])
+            .when(|item| item.set_threshold(Units::try_from(5).expect("units")))
+            .then_once([StockEvent::ThresholdSet { low_at: Units::try_from(5).expect("units") }])
+            .when(|item| item.receive(units(on_hand)))
+            .then([StockEvent::Received { units: units(on_hand) }, StockEvent::Restored { available: on_hand }])
+    }
+
+    #[test]
+    fn nothing_happens_to_a_product_that_is_not_stocked() {
+        given([]).when(|item: &StockItem| item.receive(units(1))).then_rejected(StockRejection::NotStocked {});
+    }
+
+    #[test]
+    fn a_reservation_sets_units_aside_once() {
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(3), at(900), at(0)))
+            .then_once([reserved(1, 3, 900)])
+            .when(|item| item.reserve(hold(1), units(4), at(900), at(0)))
+            .then_rejected(StockRejection::ReservationDiffers { held: 3, wanted: 4 });
+    }
+
+    #[test]
+    fn more_than_is_free_is_refused_and_everything_that_is_free_can_be_had() {
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(10), at(900), at(0)))
+            .then_once([reserved(1, 10, 900), StockEvent::Depleted {}]);
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(11), at(900), at(0)))
+            .then_rejected(StockRejection::OutOfStock { free: 10, wanted: 11 });
+    }
+
+    #[test]
+    fn a_passed_hold_is_free_at_once_and_is_written_down_by_whoever_needs_it() {
+        let full = || {
+            stocked(10)
+                .when(|item| item.reserve(hold(1), units(10), at(900), at(0)))
+                .then([reserved(1, 10, 900), StockEvent::Depleted {}])
+        };
+        full().holds(|item| item.free(at(899)) == 0 && item.free(at(900)) == 10);
+        full()
+            .when(|item| item.reserve(hold(2), units(1), at(1800), at(900)))
+            .then_once([
+                StockEvent::ReservationExpired { reservation: hold(1), units: 10 },
+                reserved(2, 1, 1800),
+                StockEvent::Restored { available: 9 },
+            ])
+            .when(|item| item.expire(hold(1), at(901)))
+            .then_nothing();
+    }
+
+    #[test]
+    fn a_confirmed_hold_never_passes_and_leaves_the_house_once() {
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(3), at(900), at(0)))
+            .then([reserved(1, 3, 900)])
+            .when(|item| item.confirm(hold(1), at(899)))
+            .then_once([StockEvent::ReservationConfirmed { reservation: hold(1) }])
+            .when(|item| item.expire(hold(1), at(5000)))
+            .then([])
+            .when(|item| item.commit(hold(1)))
+            .then([StockEvent::ReservationCommitted { reservation: hold(1), units: 3 }])
+            .when(|item| item.commit(hold(1)))
+            .then_rejected(StockRejection::ReservationGone { reservation: hold(1) });
+    }
+
+    #[test]
+    fn a_hold_that_passed_cannot_be_confirmed() {
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(3), at(900), at(0)))
+            .then([reserved(1, 3, 900)])
+            .when(|item| item.confirm(hold(1), at(900)))
+            .then_rejected(StockRejection::ReservationGone { reservation: hold(1) });
+    }
+
+    #[test]
+    fn a_release_gives_back_exactly_what_was_held_once() {
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(10), at(900), at(0)))
+            .then([reserved(1, 10, 900), StockEvent::Depleted {}])
+            .when(|item| item.release(hold(1)))
+            .then_once([
+                StockEvent::ReservationReleased { reservation: hold(1), units: 10 },
+                StockEvent::Restored { available: 10 },
+            ])
+            .holds(|item| item.free(at(0)) == 10);
+    }
+
+    #[test]
+    fn an_alert_is_raised_on_crossing_only() {
+        stocked(10)
+            .when(|item| item.reserve(hold(1), units(5), at(900), at(0)))
+            .then([
+                reserved(1, 5, 900),
+                StockEvent::LowReached { available: 5, low_at: Units::try_from(5).expect("units") },
+            ])
+            .when(|item| item.reserve(hold(2), units(1), at(900), at(0)))
+            .then([reserved(2, 1, 900)])
+            .when(|item| item.receive(units(2)))
+            .then([StockEvent::Received { units: units(2) }, StockEvent::Recovered { available: 6 }]);
+    }
+
+    #[test]
+    fn a_correction_below_what_is_held_must_be_forced() {
+        let reason: Reason = "broken".parse().expect("a reason");
+        let held =
+            || stocked(10).when(|item| item.reserve(hold(1), units(4), at(900), at(0))).then([reserved(1, 4, 900)]);
+        let (plain, forced) = (reason.clone(), reason.clone());
+        held()
+            .when(move |item| item.adjust(-7, plain.clone(), false))
+            .then_rejected(StockRejection::BelowReserved { on_hand: 3, held: 4 });
+        held()
+            .when(move |item| item.adjust(-7, forced.clone(), true))
+            .then([StockEvent::Adjusted { change: -7, reason: reason.clone() }, StockEvent::Depleted {}]);
+        held()
+            .when(move |item| item.adjust(-11, "lost".parse().expect("a reason"), true))
+            .then_rejected(StockRejection::BelowZero {});
+    }
+
+    #[test]
+    fn a_count_is_the_truth() {
+        let seven = Units::try_from(7).expect("units");
+        stocked(10).when(|item| item.count(seven)).then_once([StockEvent::Counted { on_hand: seven, change: -3 }]);
+    }
+
+    #[test]
+    fn finished_reservations_leave_nothing_behind() {
+        let mut item = stocked(100_000).into_state();
+        for number in 1..=100_000_u128 {
+            item.apply(&reserved(number, 1, 900));
+            item.apply(&StockEvent::ReservationReleased { reservation: hold(number), units: 1 });
+        }
+        assert!(serde_json::to_string(&item).expect("JSON").len() < 64 * 1024);
+    }
+}

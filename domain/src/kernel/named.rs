@@ -1,0 +1,153 @@
+//! One description, two texts: serde's enum tag is the public name, its content is the stored payload.
+
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
+use serde::{Deserializer, Serialize};
+
+/// The public name of an enum value and its content as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Dotted for events (`stock.reserved`), in capitals for rejections (`OUT_OF_STOCK`).
+    pub name: String,
+    /// A JSON object; `{}` where the variant has no fields.
+    pub body: String,
+}
+
+/// A stored text that today's code cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("`{name}` cannot be read: {reason}")]
+pub struct Unreadable {
+    pub name: String,
+    pub reason: String,
+}
+
+/// Splits an enum value into its name and its content.
+///
+/// Fails only for types that are no enums or that JSON cannot carry.
+pub fn encode<T: Serialize>(value: &T) -> Result<Named, Unreadable> {
+    let unreadable = |reason: String| Unreadable { name: std::any::type_name::<T>().into(), reason };
+    let text = serde_json::to_string(value).map_err(|error| unreadable(error.to_string()))?;
+    // Serde tags externally: {"name":{…}}, or "name" where a variant has no fields. Names need no escapes.
+    if let Some(name) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        return Ok(Named { name: name.into(), body: "{}".into() });
+    }
+    text.strip_prefix("{\"")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .and_then(|rest| rest.split_once("\":"))
+        .map(|(name, body)| Named { name: name.into(), body: body.into() })
+        .ok_or_else(|| unreadable("it is not an enum".into()))
+}
+
+/// Puts a name and its content together again.
+pub fn decode<T: DeserializeOwned>(name: &str, body: &str) -> Result<T, Unreadable> {
+    T::deserialize(Tagged { name, body }).map_err(|error| Unreadable { name: name.into(), reason: error.to_string() })
+}
+
+/// An externally tagged enum whose two halves are stored apart.
+struct Tagged<'a> {
+    name: &'a str,
+    body: &'a str,
+}
+
+type JsonError = serde_json::Error;
+
+impl<'de> Deserializer<'de> for Tagged<'de> {
+    type Error = JsonError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, JsonError> {
+        Err(serde::de::Error::custom("only enums have a stored name"))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, JsonError> {
+        visitor.visit_enum(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> EnumAccess<'de> for Tagged<'de> {
+    type Error = JsonError;
+    type Variant = Body<'de>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Body<'de>), JsonError> {
+        let name: StrDeserializer<'_, JsonError> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, Body(self.body)))
+    }
+}
+
+struct Body<'a>(&'a str);
+
+impl<'de> VariantAccess<'de> for Body<'de> {
+    type Error = JsonError;
+
+    fn unit_variant(self) -> Result<(), JsonError> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, JsonError> {
+        let mut json = serde_json::Deserializer::from_str(self.0);
+        let value = seed.deserialize(&mut json)?;
+        json.end().map(|()| value)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, JsonError> {
+        Err(serde::de::Error::custom("stored variants have named fields"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, JsonError> {
+        let mut json = serde_json::Deserializer::from_str(self.0);
+        let value = json.deserialize_map(visitor)?;
+        json.end().map(|()| value)
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Sample {
+        #[serde(rename = "sample.moved")]
+        Moved { to: String },
+        #[serde(rename = "sample.closed")]
+        Closed {},
+    }
+
+    #[test]
+    fn name_and_content_are_stored_apart_and_come_together_again() {
+        let moved = Sample::Moved { to: "a \"quoted\": place}".into() };
+        let named = encode(&moved).expect("an enum");
+        assert_eq!(named.name, "sample.moved");
+        assert_eq!(decode::<Sample>(&named.name, &named.body).expect("readable"), moved);
+
+        let named = encode(&Sample::Closed {}).expect("an enum");
+        assert_eq!((named.name.as_str(), named.body.as_str()), ("sample.closed", "{}"));
+        assert_eq!(decode::<Sample>("sample.closed", "{}").expect("readable"), Sample::Closed {});
+    }
+
+    #[test]
+    fn an_unknown_name_or_a_broken_content_is_unreadable() {
+        assert!(decode::<Sample>("sample.lost", "{}").is_err());
+        assert!(decode::<Sample>("sample.moved", "{\"to\":1}").is_err());
+        assert!(decode::<Sample>("sample.moved", "{\"to\":\"x\"} extra").is_err());
+        assert!(encode(&5).is_err());
+    }
+}

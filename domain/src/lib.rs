@@ -1,0 +1,17 @@
+//! Ground floor: what the shop decides, and nothing about how it is stored or asked.
+//!
+//! **Never here:** async, clocks, random numbers, I/O, floats. Time, ids and random values come in as arguments.
+//! **To add an aggregate:** one file in its context, one line in that context's `visit`.
+
+pub mod kernel;
+pub mod shared;
+pub mod testing;
+
+pub mod inventory;
+
+use kernel::Visitor;
+
+/// Shows every aggregate of the house to `each`, context by context.
+pub fn visit(each: &mut impl Visitor) {
+    inventory::visit(each);
+}

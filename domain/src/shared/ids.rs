@@ -1,0 +1,133 @@
+//! Typed ids. Ids are UUIDs: made at random as UUIDv7, or derived from a natural key as UUIDv5.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use super::{Invalid, string_value};
+use crate::kernel::StreamId;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub const fn new(id: Uuid) -> Self {
+                Self(id)
+            }
+
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+
+            /// The id that belongs to a natural key within a tenant or another scope (UUIDv5).
+            pub fn derived(scope: Uuid, key: &str) -> Self {
+                Self(Uuid::new_v5(&scope, format!(concat!(stringify!($name), ":{}"), key).as_bytes()))
+            }
+        }
+
+        impl StreamId for $name {
+            fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                parse(text).map(Self)
+            }
+        }
+
+        string_value!($name, stringify!($name), { "type": "string", "format": "uuid" });
+    )*};
+}
+
+ids! {
+    /// An organisation that subscribes; the unit of isolation.
+    TenantId
+    /// A storefront or sales channel of a tenant.
+    StoreId
+    /// A person in one tenant.
+    CustomerId
+    /// A thing that is sold.
+    ProductId
+    /// One product's stock at one place; derived from both.
+    StockItemId
+    /// A hold on stock, made by whoever asked for it.
+    ReservationId
+    /// A purchase from one tenant.
+    OrderId
+    /// A customer's points; derived from the customer.
+    LoyaltyAccountId
+    /// A purchase of a reward with points.
+    RedemptionId
+    /// A thing that points buy.
+    RewardId
+    /// The id of one command, made by whoever sends it.
+    CommandId
+    /// Whoever may send commands: a person, a device, or the engine itself.
+    Principal
+    /// A claim on a name that must be unique.
+    ClaimId
+}
+
+impl TenantId {
+    /// The tenant in which everything lives that spans tenants (design 4.1).
+    pub const PLATFORM: Self = Self(Uuid::from_u128(0x0ca2_7001_0000_7000_8000_0000_0000_0001));
+}
+
+impl Principal {
+    /// Reserved for commands that the engine itself sends: policies and timers.
+    pub const ENGINE: Self = Self(Uuid::from_u128(0x0ca2_7001_0000_7000_8000_0000_0000_0002));
+}
+
+/// Accepts the hyphenated form of RFC 9562 in either case. Braces, URNs, nil and max are refused.
+fn parse(text: &str) -> Result<Uuid, Invalid> {
+    let id = (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten();
+    match id {
+        Some(id) if !id.is_nil() && !id.is_max() => Ok(id),
+        _ => Invalid::because("expected a UUID such as 0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hyphenated_form_of_a_real_id_is_accepted() {
+        let id = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
+        assert_eq!(id.parse::<OrderId>().map(|id| id.to_string()).as_deref(), Ok(id));
+        assert_eq!(id.to_uppercase().parse::<OrderId>().map(|id| id.to_string()).as_deref(), Ok(id));
+        for bad in [
+            "",
+            "5",
+            "0190a5b27c3d7e4f8a9b0c1d2e3f4a5b",
+            "{0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b}",
+            "urn:uuid:0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        ] {
+            assert!(bad.parse::<OrderId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_natural_key_always_yields_the_same_id_and_another_kind_another() {
+        let scope = TenantId::PLATFORM.uuid();
+        assert_eq!(ClaimId::derived(scope, "a"), ClaimId::derived(scope, "a"));
+        assert_ne!(ClaimId::derived(scope, "a").uuid(), StockItemId::derived(scope, "a").uuid());
+    }
+}

@@ -1,0 +1,57 @@
+//! Values that every context may use. Each one parses or refuses; none can hold what it must not hold.
+
+mod count;
+mod holds;
+mod ids;
+mod money;
+mod personal;
+mod text;
+mod time;
+
+pub use count::{Points, Quantity, Units};
+pub use holds::{Hold, Holds};
+pub use ids::*;
+pub use money::{Currency, Money, Price};
+pub use personal::{Email, PersonName, Personal, PersonalField, Phone, SealError, Sealed, Sealer};
+pub use text::{Reason, Sku, Slug, Text, Title};
+pub use time::{Date, Seconds, Timestamp, Zone};
+
+/// Why a value was refused. The text is written for the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    pub(crate) fn because<T>(text: impl Into<String>) -> Result<T, Self> {
+        Err(Self(text.into()))
+    }
+}
+
+/// Serde and schema for a value that travels as a string and parses itself.
+macro_rules! string_value {
+    ($name:ty, $title:expr, $schema:tt) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $title.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+pub(crate) use string_value;

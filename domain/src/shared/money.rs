@@ -1,0 +1,209 @@
+//! Money: whole minor units of one ISO 4217 currency. Never a float.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, string_value};
+
+/// 10^15 minor units: sums of a busy shop stay inside 64 bits and inside what JavaScript counts exactly.
+const MOST: i64 = 1_000_000_000_000_000;
+
+/// An ISO 4217 code that is in use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// How many decimal digits its minor unit has: 2 for USD, 0 for JPY, 3 for KWD.
+    pub fn digits(self) -> u32 {
+        iso_currency::Currency::from_code(self.as_str()).and_then(|known| known.exponent()).map_or(2, u32::from)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("XXX")
+    }
+}
+
+impl FromStr for Currency {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match (iso_currency::Currency::from_code(text), text.as_bytes()) {
+            (Some(_), &[a, b, c]) => Ok(Self([a, b, c])),
+            _ => Invalid::because("expected an ISO 4217 code such as USD"),
+        }
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+string_value!(Currency, "Currency", { "type": "string", "pattern": "^[A-Z]{3}$" });
+
+/// An amount in minor units (cents for USD) of one currency.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawMoney", deny_unknown_fields)]
+pub struct Money {
+    /// Minor units; 1177 is 11.77 USD.
+    pub minor: i64,
+    pub currency: Currency,
+}
+
+impl Money {
+    pub const fn zero(currency: Currency) -> Self {
+        Self { minor: 0, currency }
+    }
+
+    /// The sum; nothing where the currencies differ or the bound is passed.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        let minor = self.minor.checked_add(other.minor).filter(|sum| sum.unsigned_abs() <= MOST.unsigned_abs())?;
+        (self.currency == other.currency).then_some(Self { minor, ..self })
+    }
+
+    /// The difference; nothing where the currencies differ or the bound is passed.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        self.plus(Self { minor: other.minor.checked_neg()?, ..other })
+    }
+
+    /// This many times the amount; nothing where the bound is passed.
+    pub fn times(self, factor: i64) -> Option<Self> {
+        let minor = self.minor.checked_mul(factor).filter(|product| product.unsigned_abs() <= MOST.unsigned_abs())?;
+        Some(Self { minor, ..self })
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.minor < 0 { "-" } else { "" };
+        let digits = self.currency.digits();
+        match 10_u64.checked_pow(digits) {
+            Some(unit) if digits > 0 => {
+                let minor = self.minor.unsigned_abs();
+                let (whole, part) = (minor.div_euclid(unit), minor.rem_euclid(unit));
+                write!(f, "{sign}{whole}.{part:0width$} {}", self.currency, width = digits as usize)
+            }
+            _ => write!(f, "{} {}", self.minor, self.currency),
+        }
+    }
+}
+
+impl fmt::Debug for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An amount in minor units (cents for USD) of one currency.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Money")]
+struct RawMoney {
+    /// Minor units; 1177 is 11.77 USD.
+    minor: i64,
+    currency: Currency,
+}
+
+impl TryFrom<RawMoney> for Money {
+    type Error = Invalid;
+
+    fn try_from(raw: RawMoney) -> Result<Self, Invalid> {
+        if raw.minor.unsigned_abs() > MOST.unsigned_abs() {
+            return Invalid::because("expected minor units from -10^15 to 10^15");
+        }
+        Ok(Self { minor: raw.minor, currency: raw.currency })
+    }
+}
+
+/// An amount that is never negative: what something costs, what was paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Money", into = "Money")]
+pub struct Price(Money);
+
+impl Price {
+    pub const fn money(self) -> Money {
+        self.0
+    }
+
+    pub const fn minor(self) -> i64 {
+        self.0.minor
+    }
+
+    pub const fn currency(self) -> Currency {
+        self.0.currency
+    }
+}
+
+impl TryFrom<Money> for Price {
+    type Error = Invalid;
+
+    fn try_from(money: Money) -> Result<Self, Invalid> {
+        if money.minor < 0 {
+            return Invalid::because("expected an amount that is not negative");
+        }
+        Ok(Self(money))
+    }
+}
+
+impl From<Price> for Money {
+    fn from(price: Price) -> Self {
+        price.0
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(minor: i64) -> Money {
+        Money { minor, currency: "USD".parse().expect("a currency") }
+    }
+
+    #[test]
+    fn amounts_add_within_one_currency_and_within_bounds() {
+        assert_eq!(usd(1177).plus(usd(23)), Some(usd(1200)));
+        assert_eq!(usd(1).minus(usd(2)), Some(usd(-1)));
+        assert_eq!(usd(1).plus(Money::zero("EUR".parse().expect("a currency"))), None);
+        assert_eq!(usd(MOST).plus(usd(1)), None);
+        assert_eq!(usd(1_000_000_000).times(1_000_000_000), None);
+    }
+
+    #[test]
+    fn amounts_are_shown_with_the_digits_of_their_currency() {
+        assert_eq!(usd(-1177).to_string(), "-11.77 USD");
+        assert_eq!(Money { minor: 500, currency: "JPY".parse().expect("a currency") }.to_string(), "500 JPY");
+        assert_eq!(Money { minor: 5, currency: "KWD".parse().expect("a currency") }.to_string(), "0.005 KWD");
+    }
+
+    #[test]
+    fn what_is_no_amount_is_refused() {
+        for bad in [
+            r#"{"minor":1.5,"currency":"USD"}"#,
+            r#"{"minor":"1","currency":"USD"}"#,
+            r#"{"minor":1,"currency":"usd"}"#,
+            r#"{"minor":1,"currency":"ZZZ"}"#,
+            r#"{"minor":1}"#,
+            r#"{"minor":1,"currency":"USD","x":1}"#,
+            r#"{"minor":10000000000000001,"currency":"USD"}"#,
+        ] {
+            assert!(serde_json::from_str::<Money>(bad).is_err(), "{bad}");
+        }
+        assert!(serde_json::from_str::<Price>(r#"{"minor":-1,"currency":"USD"}"#).is_err());
+    }
+}

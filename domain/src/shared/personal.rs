@@ -1,0 +1,250 @@
+//! Personal data. Sealed when a command is admitted, opened only when an answer is written (design 7).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::Invalid;
+
+/// A personal field: readable only between parsing a command and sealing it; ciphertext from there on.
+///
+/// `Debug` never shows it, and what was not sealed cannot be serialized, so plaintext cannot reach the log.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Personal<T> {
+    /// As the caller sent it.
+    Open(T),
+    /// As everything below the edge sees it.
+    Sealed(Sealed),
+}
+
+/// Ciphertext with its key's owner inside, as one opaque word, followed by a keyed blind index where the field has one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Sealed(String);
+
+/// A kind of personal field.
+pub trait PersonalField: FromStr<Err = Invalid> + Clone {
+    /// Its name in the associated data; moving a ciphertext to another field makes it unreadable.
+    const FIELD: &'static str;
+
+    fn as_str(&self) -> &str;
+
+    /// What equal values have in common, if they must be found or kept unique.
+    fn folded(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Turns plaintext into ciphertext under the key of one person.
+pub trait Sealer {
+    fn seal(&mut self, person: Uuid, field: &str, text: &str, folded: Option<&str>) -> Result<Sealed, SealError>;
+}
+
+/// Why a field could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("`{0}` was sent sealed; send it as plain text")]
+    AlreadySealed(&'static str),
+    #[error("the key store cannot be reached")]
+    KeyStoreAway,
+}
+
+impl<T: PersonalField> Personal<T> {
+    /// Seals the field in place for one person.
+    pub fn seal(&mut self, person: Uuid, sealer: &mut dyn Sealer) -> Result<(), SealError> {
+        let Self::Open(value) = self else { return Err(SealError::AlreadySealed(T::FIELD)) };
+        *self = Self::Sealed(sealer.seal(person, T::FIELD, value.as_str(), value.folded().as_deref())?);
+        Ok(())
+    }
+
+    /// The keyed index of the folded value: equal for equal values of one tenant, meaningless without the key.
+    pub fn blind_index(&self) -> Option<&str> {
+        match self {
+            Self::Open(_) => None,
+            Self::Sealed(sealed) => sealed.blind_index(),
+        }
+    }
+}
+
+impl Sealed {
+    const PREFIX: &'static str = "sealed.v1.";
+
+    /// Joins ciphertext and blind index, both in URL-safe base64 without padding.
+    pub fn new(ciphertext: &str, blind_index: Option<&str>) -> Self {
+        Self(format!("{}{ciphertext}.{}", Self::PREFIX, blind_index.unwrap_or("")))
+    }
+
+    /// Recognises a sealed word, wherever it stands.
+    pub fn recognise(text: &str) -> Option<Self> {
+        let (ciphertext, index) = text.strip_prefix(Self::PREFIX)?.split_once('.')?;
+        let word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        (!ciphertext.is_empty() && word(ciphertext) && word(index)).then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn ciphertext(&self) -> &str {
+        self.parts().0
+    }
+
+    pub fn blind_index(&self) -> Option<&str> {
+        Some(self.parts().1).filter(|index| !index.is_empty())
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once('.')).unwrap_or(("", ""))
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
+}
+
+impl<T> fmt::Debug for Personal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Personal(…)")
+    }
+}
+
+impl<T> Serialize for Personal<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Open(_) => Err(serde::ser::Error::custom("a personal field was not sealed")),
+            Self::Sealed(sealed) => serializer.serialize_str(&sealed.0),
+        }
+    }
+}
+
+impl<'de, T: PersonalField> Deserialize<'de> for Personal<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        match Sealed::recognise(&text) {
+            Some(sealed) => Ok(Self::Sealed(sealed)),
+            None => text.parse().map(Self::Open).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl<T: PersonalField> schemars::JsonSchema for Personal<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Personal_{}", T::FIELD).into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "x-personal": T::FIELD })
+    }
+}
+
+macro_rules! personal_fields {
+    ($($(#[$doc:meta])* $name:ident, $valid:expr, $text:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.into())) } else { Invalid::because($text) }
+            }
+        }
+    )*};
+}
+
+personal_fields! {
+    /// An e-mail address, as its owner writes it.
+    Email, is_email, "expected an e-mail address such as ada@example.org";
+    /// What a person is called: 1 to 200 characters in any script.
+    PersonName, |text| text.parse::<super::Title>().is_ok(), "expected 1 to 200 visible characters";
+    /// A telephone number in international form.
+    Phone, is_phone, "expected an international number such as +4930123456";
+}
+
+impl PersonalField for Email {
+    const FIELD: &'static str = "email";
+
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Case does not make another mailbox anywhere that matters; Unicode is compared as it is written.
+    fn folded(&self) -> Option<String> {
+        Some(self.0.to_lowercase())
+    }
+}
+
+impl PersonalField for PersonName {
+    const FIELD: &'static str = "name";
+
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PersonalField for Phone {
+    const FIELD: &'static str = "phone";
+
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_email(text: &str) -> bool {
+    let odd =
+        |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>' | ',' | ';' | '(' | ')' | '\\');
+    let Some((mailbox, host)) = text.split_once('@') else { return false };
+    text.len() <= 254
+        && !text.chars().any(odd)
+        && !mailbox.is_empty()
+        && !host.contains('@')
+        && host.contains('.')
+        && host.split('.').all(|label| !label.is_empty())
+}
+
+fn is_phone(text: &str) -> bool {
+    text.strip_prefix('+')
+        .is_some_and(|digits| (6..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plaintext_is_neither_shown_nor_stored() {
+        let open: Personal<Email> = serde_json::from_str("\"Ada@Example.org\"").expect("an address");
+        assert_eq!(format!("{open:?}"), "Personal(…)");
+        assert!(serde_json::to_string(&open).is_err());
+    }
+
+    #[test]
+    fn what_was_sealed_stays_sealed_and_keeps_its_index() {
+        struct Rot;
+        impl Sealer for Rot {
+            fn seal(&mut self, _: Uuid, _: &str, _: &str, folded: Option<&str>) -> Result<Sealed, SealError> {
+                Ok(Sealed::new("cipher", folded.map(|_| "index")))
+            }
+        }
+        let mut email: Personal<Email> = serde_json::from_str("\"ada@example.org\"").expect("an address");
+        email.seal(Uuid::from_u128(1), &mut Rot).expect("sealed");
+        assert_eq!(email.blind_index(), Some("index"));
+        assert!(matches!(email.seal(Uuid::from_u128(1), &mut Rot), Err(SealError::AlreadySealed("email"))));
+        let text = serde_json::to_string(&email).expect("sealed");
+        assert_eq!(serde_json::from_str::<Personal<Email>>(&text).expect("sealed"), email);
+    }
+
+    #[test]
+    fn what_is_no_address_or_number_is_refused() {
+        for bad in ["", "ada", "ada@", "@x.org", "a@b", "a b@x.org", "a@x..org", "a@x.org\r\nBcc: b@x.org"] {
+            assert!(bad.parse::<Email>().is_err(), "{bad:?}");
+        }
+        assert!("+4930123456".parse::<Phone>().is_ok());
+        assert!("030 123456".parse::<Phone>().is_err());
+    }
+}
