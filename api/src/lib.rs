@@ -1,1 +1,12 @@
+//! The front door: HTTP and GraphQL, built at start from the catalogues of commands and read models.
+//!
+//! **Here:** who is calling, what they may do, how answers look. **Never here:** I/O, clocks, random numbers, SQL;
+//! the floor above brings them as a [`Backend`](backend::Backend). **To add a command or a read model:** nothing; a
+//! relation between read models is one line in the file of its context.
 
+pub mod auth;
+pub mod backend;
+pub mod error;
+pub mod freshness;
+pub mod guard;
+pub mod json;

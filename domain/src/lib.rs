@@ -7,11 +7,21 @@ pub mod kernel;
 pub mod shared;
 pub mod testing;
 
+pub mod catalogue;
+pub mod customers;
 pub mod inventory;
+pub mod loyalty;
+pub mod orders;
+pub mod tenancy;
 
 use kernel::Visitor;
 
 /// Shows every aggregate of the house to `each`, context by context.
 pub fn visit(each: &mut impl Visitor) {
+    catalogue::visit(each);
+    customers::visit(each);
     inventory::visit(each);
+    loyalty::visit(each);
+    orders::visit(each);
+    tenancy::visit(each);
 }

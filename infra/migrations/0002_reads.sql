@@ -29,6 +29,6 @@ CREATE TABLE reads.parked (
     key       text        NOT NULL COLLATE "C",
     reason    text        NOT NULL,
     parked_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, shape, lane, position)
+    PRIMARY KEY (model, shape, lane, position, key)
 );
 CREATE INDEX parked_by_key ON reads.parked (model, shape, tenant, key);

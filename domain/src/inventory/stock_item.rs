@@ -341,7 +341,7 @@ mod tests {
     use crate::testing::{Given, given};
 
     fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_micros(seconds * 1_000_000)
+        Timestamp::from_micros(seconds.saturating_mul(1_000_000))
     }
 
     fn units(number: i64) -> Quantity {

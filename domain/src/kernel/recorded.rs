@@ -35,6 +35,23 @@ impl<E> Recorded<E> {
     pub fn id(&self) -> Uuid {
         event_id(self.tenant, self.principal, self.command, self.index)
     }
+
+    /// The same place in the log with the event in another form.
+    pub fn map<T>(self, event: T) -> Recorded<T> {
+        Recorded {
+            tenant: self.tenant,
+            stream: self.stream,
+            sequence: self.sequence,
+            tenant_position: self.tenant_position,
+            principal: self.principal,
+            command: self.command,
+            index: self.index,
+            actor: self.actor,
+            occurred_at: self.occurred_at,
+            recorded_at: self.recorded_at,
+            event,
+        }
+    }
 }
 
 /// UUIDv5 of (tenant, principal, command, index): the same command always yields the same event ids (design 4.4).

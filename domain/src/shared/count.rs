@@ -19,6 +19,9 @@ macro_rules! counts {
         pub struct $name(i64);
 
         impl $name {
+            /// The largest that fits.
+            pub const MOST: Self = Self(MOST);
+
             pub const fn get(self) -> i64 {
                 self.0
             }
@@ -63,6 +66,8 @@ counts! {
     Quantity: 1, "expected a whole number from 1 to 1000000000";
     /// A number of loyalty points; negative only where something is taken.
     Points: -MOST, "expected a whole number from -1000000000 to 1000000000";
+    /// A number of loyalty points that are earned or spent: at least one.
+    PositivePoints: 1, "expected a whole number from 1 to 1000000000";
 }
 
 impl From<Quantity> for Units {

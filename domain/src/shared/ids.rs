@@ -70,6 +70,8 @@ ids! {
     OrderId
     /// A customer's points; derived from the customer.
     LoyaltyAccountId
+    /// One reason for points, such as an order; derived from the customer and the reason.
+    EarningId
     /// A purchase of a reward with points.
     RedemptionId
     /// A thing that points buy.

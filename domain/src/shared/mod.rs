@@ -4,14 +4,16 @@ mod count;
 mod holds;
 mod ids;
 mod money;
+mod permission;
 mod personal;
 mod text;
 mod time;
 
-pub use count::{Points, Quantity, Units};
+pub use count::{Points, PositivePoints, Quantity, Units};
 pub use holds::{Hold, Holds};
 pub use ids::*;
 pub use money::{Currency, Money, Price};
+pub use permission::{Permission, Role};
 pub use personal::{Email, PersonName, Personal, PersonalField, Phone, SealError, Sealed, Sealer};
 pub use text::{Reason, Sku, Slug, Text, Title};
 pub use time::{Date, Seconds, Timestamp, Zone};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, string_value};
+use super::{Invalid, Quantity, string_value};
 
 /// 10^15 minor units: sums of a busy shop stay inside 64 bits and inside what JavaScript counts exactly.
 const MOST: i64 = 1_000_000_000_000_000;
@@ -131,6 +131,25 @@ impl TryFrom<RawMoney> for Money {
 pub struct Price(Money);
 
 impl Price {
+    pub const fn zero(currency: Currency) -> Self {
+        Self(Money::zero(currency))
+    }
+
+    /// The sum; nothing where the currencies differ or the bound is passed.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.plus(other.0).map(Self)
+    }
+
+    /// What is left; nothing where the currencies differ or `other` is more.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        self.0.minus(other.0).and_then(|left| Self::try_from(left).ok())
+    }
+
+    /// What so many pieces cost; nothing where the bound is passed.
+    pub fn times(self, quantity: Quantity) -> Option<Self> {
+        self.0.times(quantity.get()).map(Self)
+    }
+
     pub const fn money(self) -> Money {
         self.0
     }
@@ -182,6 +201,14 @@ mod tests {
         assert_eq!(usd(1).plus(Money::zero("EUR".parse().expect("a currency"))), None);
         assert_eq!(usd(MOST).plus(usd(1)), None);
         assert_eq!(usd(1_000_000_000).times(1_000_000_000), None);
+    }
+
+    #[test]
+    fn a_price_never_falls_below_zero() {
+        let price = |minor| Price::try_from(usd(minor)).expect("a price");
+        assert_eq!(price(3).minus(price(3)), Some(Price::zero(price(3).currency())));
+        assert_eq!(price(3).minus(price(4)), None);
+        assert_eq!(price(3).times(Quantity::try_from(2).expect("a quantity")), Some(price(6)));
     }
 
     #[test]

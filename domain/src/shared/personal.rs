@@ -24,7 +24,7 @@ pub enum Personal<T> {
 pub struct Sealed(String);
 
 /// A kind of personal field.
-pub trait PersonalField: FromStr<Err = Invalid> + Clone {
+pub trait PersonalField: FromStr<Err = Invalid> + Clone + PartialEq {
     /// Its name in the associated data; moving a ciphertext to another field makes it unreadable.
     const FIELD: &'static str;
 
@@ -39,6 +39,11 @@ pub trait PersonalField: FromStr<Err = Invalid> + Clone {
 /// Turns plaintext into ciphertext under the key of one person.
 pub trait Sealer {
     fn seal(&mut self, person: Uuid, field: &str, text: &str, folded: Option<&str>) -> Result<Sealed, SealError>;
+
+    /// Whether it was this sealer that sealed this, so that sealing can be tried again when a key was missing.
+    fn made(&self, _sealed: &Sealed) -> bool {
+        false
+    }
 }
 
 /// Why a field could not be sealed.
@@ -53,9 +58,19 @@ pub enum SealError {
 impl<T: PersonalField> Personal<T> {
     /// Seals the field in place for one person.
     pub fn seal(&mut self, person: Uuid, sealer: &mut dyn Sealer) -> Result<(), SealError> {
-        let Self::Open(value) = self else { return Err(SealError::AlreadySealed(T::FIELD)) };
-        *self = Self::Sealed(sealer.seal(person, T::FIELD, value.as_str(), value.folded().as_deref())?);
-        Ok(())
+        match self {
+            Self::Sealed(sealed) if sealer.made(sealed) => Ok(()),
+            Self::Sealed(_) => Err(SealError::AlreadySealed(T::FIELD)),
+            Self::Open(value) => {
+                *self = Self::Sealed(sealer.seal(person, T::FIELD, value.as_str(), value.folded().as_deref())?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether both say the same. Ciphertexts of one value may differ; its blind index never does.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self == other || self.blind_index().is_some_and(|index| other.blind_index() == Some(index))
     }
 
     /// The keyed index of the folded value: equal for equal values of one tenant, meaningless without the key.

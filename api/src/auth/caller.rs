@@ -1,0 +1,51 @@
+//! A token that was believed, in the words of the house.
+
+use domain::kernel::Actor;
+use domain::shared::{CustomerId, Permission, Principal, Role, TenantId};
+
+use super::Claims;
+use crate::backend::Reader;
+
+/// Who is calling, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub tenant: TenantId,
+    pub principal: Principal,
+    pub actor: Actor,
+    pub roles: Vec<Role>,
+    /// Present exactly for a customer's token: it reaches no further than this customer.
+    pub customer: Option<CustomerId>,
+}
+
+impl Caller {
+    /// Refuses roles that do not go together: customers are nothing else, operators act in the platform's tenant and
+    /// nobody else does, and nobody outside is the engine.
+    pub(super) fn from_claims(claims: &Claims) -> Result<Self, &'static str> {
+        let (tenant, principal) = (claims.tenant, claims.sub);
+        let is = |role| claims.roles.contains(&role);
+        if claims.roles.is_empty() || is(Role::Engine) || principal == Principal::ENGINE {
+            return Err("no role, or the engine's");
+        }
+        if is(Role::Operator) != (tenant == TenantId::PLATFORM) {
+            return Err("an operator outside the platform, or a stranger in it");
+        }
+        let alone = claims.roles.len() == 1;
+        let actor = match (claims.customer, is(Role::Customer), is(Role::Operator)) {
+            (Some(customer), true, false) if alone => Actor::Customer(customer),
+            (None, false, true) if alone => Actor::Operator(principal),
+            (None, false, false) => Actor::Member(principal),
+            _ => return Err("roles that do not go together"),
+        };
+        Ok(Self { tenant, principal, actor, roles: claims.roles.clone(), customer: claims.customer })
+    }
+
+    /// Whether one of the caller's roles may do this.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.roles.iter().any(|role| role.permits(permission))
+    }
+
+    /// With whose eyes this caller reads.
+    pub fn reader(&self) -> Reader {
+        Reader { tenant: self.tenant, owner: self.customer }
+    }
+}

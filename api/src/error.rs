@@ -1,0 +1,267 @@
+//! Every way in which the API says no. The only place that knows status codes and GraphQL extensions; inside text
+//! never leaves.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use commands::kernel::{Misuse, NotNow};
+use domain::kernel::Retry;
+use domain::shared::SealError;
+use projections::ports::{Cause, Fault};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::backend::Behind;
+use crate::json::without_place;
+
+/// A refusal of the API itself, told as RFC 9457 problem details or as a GraphQL error.
+///
+/// What the business refuses is no problem but an answer; see [`crate::receipt`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// Stable and in capitals; callers may branch on it.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// What exactly is wrong with the input, field by field.
+    pub errors: Vec<FieldError>,
+    pub retry: Retry,
+    pub retry_after_s: Option<u32>,
+}
+
+/// One thing that is wrong with the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// A path such as `lines[0].sku`; empty for the whole.
+    pub field: String,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Problem {
+    /// A refusal that stays one however often it is sent.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new(), retry: Retry::Never, retry_after_s: None }
+    }
+
+    /// The one answer to every token that is missing, false or stale, so that it teaches nothing.
+    pub fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a valid bearer token is needed")
+    }
+
+    /// Known, and not allowed.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail)
+    }
+
+    /// Nothing of this name is here for this caller.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// A body, document or batch beyond a named limit.
+    pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
+    }
+
+    /// A body in another format or charset.
+    pub fn media_type(expected: &str) -> Self {
+        let detail = format!("expected `Content-Type: {expected}` in UTF-8, uncompressed");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
+    }
+
+    /// The caller has used up what it may ask for now.
+    pub fn throttled(retry_after_s: u32) -> Self {
+        let detail = "too much was asked for in too short a time";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "THROTTLED", detail).later(retry_after_s)
+    }
+
+    /// The machine failed. What happened inside is only logged, under the id that the caller gets.
+    pub fn fault(incident: Uuid, inside: &dyn std::fmt::Display) -> Self {
+        tracing::error!(incident.id = %incident, inside = %inside, "a request failed inside: incident {incident}");
+        let detail = format!("something failed inside; support knows it as incident {incident}");
+        Self { retry: Retry::SameId, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail) }
+    }
+
+    /// What a failed read of rows or receipts means for the caller.
+    pub fn from_fault(fault: &Fault, incident: Uuid) -> Self {
+        match fault.cause {
+            Cause::Unavailable => NotNow::StoreAway.into(),
+            Cause::Corrupt | Cause::Conflict => Self::fault(incident, fault),
+        }
+    }
+
+    /// Nothing was decided and it may be sent again.
+    fn later(self, retry_after_s: u32) -> Self {
+        Self { retry: Retry::SameId, retry_after_s: Some(retry_after_s), ..self }
+    }
+
+    /// As a GraphQL error; `extensions.code` is what clients branch on.
+    pub fn into_graphql(self) -> async_graphql::Error {
+        let mut error = async_graphql::Error::new(self.detail);
+        let mut extensions = async_graphql::ErrorExtensionValues::default();
+        extensions.set("code", self.code);
+        extensions.set("retry", retry_word(self.retry));
+        if let Some(seconds) = self.retry_after_s {
+            extensions.set("retryAfter", seconds);
+        }
+        if let Some(first) = self.errors.first().filter(|first| !first.field.is_empty()) {
+            extensions.set("field", first.field.as_str());
+        }
+        error.extensions = Some(extensions);
+        error
+    }
+}
+
+/// As it is spelled outside.
+pub const fn retry_word(retry: Retry) -> &'static str {
+    match retry {
+        Retry::SameId => "SAME_ID",
+        Retry::NewId => "NEW_ID",
+        Retry::Never => "NEVER",
+    }
+}
+
+/// Input that cannot be read is a bad request; input that reads and makes no sense is not processable.
+impl From<Misuse> for Problem {
+    fn from(misuse: Misuse) -> Self {
+        let status = match misuse.code {
+            "INVALID_JSON" | "INVALID_UTF8" | "DUPLICATE_FIELD" | "TOO_DEEP" | "INVALID_KEY" => StatusCode::BAD_REQUEST,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let message = without_place(&misuse.message).to_owned();
+        let errors = vec![FieldError { field: misuse.field, code: misuse.code, message: message.clone() }];
+        Self { errors, ..Self::new(status, misuse.code, message) }
+    }
+}
+
+impl From<NotNow> for Problem {
+    fn from(not_now: NotNow) -> Self {
+        let seconds = match &not_now {
+            NotNow::Overloaded { retry_after_s } => *retry_after_s,
+            NotNow::StoreUnsafe(_) | NotNow::NotDue => 60,
+            NotNow::DeadlinePassed | NotNow::LaneElsewhere => 1,
+            NotNow::StoreAway | NotNow::KeyStoreAway | NotNow::ShuttingDown => 5,
+        };
+        let detail = match &not_now {
+            // What exactly is unsafe is for operators; they find it at `/reason`.
+            NotNow::StoreUnsafe(_) => "the store is not safe to write to".into(),
+            other => other.to_string(),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, not_now.code(), detail).later(seconds)
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::AlreadySealed(field) => Misuse::new("INVALID_FIELD", field, error.to_string()).into(),
+            SealError::KeyStoreAway => NotNow::KeyStoreAway.into(),
+        }
+    }
+}
+
+impl From<Behind> for Problem {
+    fn from(behind: Behind) -> Self {
+        match behind {
+            Behind::Models(models) => {
+                let detail = format!("{} did not reach the demanded position in time", models.join(", "));
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "BEHIND", detail).later(1)
+            }
+            Behind::OtherHistory => {
+                let detail = "the token belongs to a history that was lost; read without it";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "OTHER_HISTORY", detail)
+            }
+            Behind::Away => NotNow::StoreAway.into(),
+        }
+    }
+}
+
+/// RFC 9457, with the code and the advice that our clients branch on.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    retry: &'a str,
+}
+
+impl Problem {
+    /// The problem document as JSON text.
+    pub fn to_json(&self) -> String {
+        let document = Document {
+            kind: format!("urn:cartulary:problem:{}", self.code.to_ascii_lowercase().replace('_', "-")),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            errors: &self.errors,
+            retry: retry_word(self.retry),
+        };
+        serde_json::to_string(&document).unwrap_or_else(|_| String::from("{}"))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.to_json()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_that_cannot_be_read_and_input_without_sense_are_told_apart() {
+        let status = |code| Problem::from(Misuse::new(code, "", "…")).status.as_u16();
+        assert_eq!([status("INVALID_JSON"), status("INVALID_FIELD"), status("COMMAND_ID_REUSED")], [400, 422, 422]);
+    }
+
+    #[test]
+    fn a_problem_names_the_field_and_not_serdes_place_in_the_text() {
+        let misuse = Misuse::new("INVALID_FIELD", "lines[0].units", "expected a count at line 1 column 7");
+        let json = Problem::from(misuse).to_json();
+        assert!(
+            json.contains(r#""field":"lines[0].units","code":"INVALID_FIELD","message":"expected a count""#),
+            "{json}"
+        );
+        assert!(
+            json.contains(r#""type":"urn:cartulary:problem:invalid-field","title":"Unprocessable Entity""#),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn what_fails_inside_stays_inside() {
+        let incident = Uuid::from_u128(7);
+        let json = Problem::fault(incident, &"relation \"events\" does not exist").to_json();
+        assert!(json.contains(&incident.to_string()) && !json.contains("relation"), "{json}");
+        let json = Problem::from(NotNow::StoreUnsafe("fsync is off".into())).to_json();
+        assert!(!json.contains("fsync"), "{json}");
+    }
+
+    #[test]
+    fn what_may_come_again_says_when() {
+        let response = Problem::from(NotNow::Overloaded { retry_after_s: 3 }).into_response();
+        assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, b"3".as_slice()));
+    }
+}

@@ -1,0 +1,13 @@
+//! Wishes of and about those who buy.
+
+mod customer;
+
+pub use customer::*;
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.command::<RegisterCustomer>();
+    each.command::<ImportCustomer>();
+    each.command::<UpdateProfile>();
+}

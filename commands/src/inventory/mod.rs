@@ -1,0 +1,21 @@
+//! Wishes about stock.
+
+mod stock_item;
+
+pub use stock_item::*;
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.command::<OpenStockItem>();
+    each.command::<ReceiveStock>();
+    each.command::<AdjustStock>();
+    each.command::<CountStock>();
+    each.command::<RestockReturn>();
+    each.command::<SetLowStockThreshold>();
+    each.command::<ReserveStock>();
+    each.command::<ConfirmReservation>();
+    each.command::<ReleaseReservation>();
+    each.command::<CommitReservation>();
+    each.command::<ExpireReservation>();
+}

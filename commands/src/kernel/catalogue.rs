@@ -1,0 +1,127 @@
+//! All commands and policies by name: the one description that HTTP, GraphQL, schemas and documents read.
+
+use std::collections::BTreeMap;
+
+use domain::kernel::{Aggregate, Recorded, Unreadable};
+use domain::shared::Permission;
+use schemars::Schema;
+
+use super::{AnyCommand, Command, Misuse, Policy, Reaction, Reactions, Start, Visitor};
+
+/// Every command and policy of the house.
+#[derive(Default)]
+pub struct Commands {
+    commands: BTreeMap<String, CommandKind>,
+    policies: Vec<PolicyKind>,
+}
+
+/// One kind of command.
+pub struct CommandKind {
+    /// As callers write it (`ReserveStock`).
+    pub name: String,
+    /// The bounded context it belongs to (`inventory`).
+    pub context: &'static str,
+    pub needs: Permission,
+    /// JSON Schema of its body; the descriptions are its documentation.
+    pub schema: Schema,
+    parse: fn(&str) -> Result<Box<dyn AnyCommand>, Misuse>,
+}
+
+impl CommandKind {
+    /// Reads a body. What it refuses, it refuses with the path of the field.
+    pub fn parse(&self, body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
+        (self.parse)(body)
+    }
+}
+
+/// One kind of policy.
+#[derive(Clone, Copy)]
+pub struct PolicyKind {
+    pub id: &'static str,
+    pub start: Start,
+    /// The stream type it listens to.
+    pub source: &'static str,
+    react: fn(&Recorded<Stored<'_>>) -> Result<Vec<Reaction>, Unreadable>,
+}
+
+/// An event as the log stores it.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    pub name: &'a str,
+    pub version: i16,
+    pub payload: &'a str,
+}
+
+impl PolicyKind {
+    /// What must follow from this event.
+    pub fn react(&self, event: &Recorded<Stored<'_>>) -> Result<Vec<Reaction>, Unreadable> {
+        (self.react)(event)
+    }
+}
+
+impl Commands {
+    /// All of them.
+    pub fn all() -> Self {
+        let mut all = Self::default();
+        crate::visit(&mut all);
+        all
+    }
+
+    pub fn get(&self, name: &str) -> Option<&CommandKind> {
+        self.commands.get(name)
+    }
+
+    /// In alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = &CommandKind> {
+        self.commands.values()
+    }
+
+    pub fn policies(&self) -> &[PolicyKind] {
+        &self.policies
+    }
+}
+
+impl Visitor for Commands {
+    fn command<C: Command>(&mut self) {
+        let kind = CommandKind {
+            name: C::schema_name().into_owned(),
+            context: context_of(std::any::type_name::<C>()),
+            needs: C::NEEDS,
+            schema: schemars::schema_for!(C),
+            parse: parse::<C>,
+        };
+        self.commands.insert(kind.name.clone(), kind);
+    }
+
+    fn policy<P: Policy>(&mut self) {
+        let (id, start, source) = (P::ID, P::START, P::Source::TYPE);
+        self.policies.push(PolicyKind { id, start, source, react: react::<P> });
+    }
+}
+
+/// `commands::inventory::stock_item::ReserveStock` belongs to `inventory`.
+fn context_of(path: &'static str) -> &'static str {
+    path.split("::").nth(1).unwrap_or(path)
+}
+
+fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
+    let mut json = serde_json::Deserializer::from_str(body);
+    let command: C = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let code = if error.inner().is_data() { "INVALID_FIELD" } else { "INVALID_JSON" };
+        let field = match error.path().to_string() {
+            root if root == "." => String::new(),
+            path => path,
+        };
+        Misuse::new(code, field, error.inner().to_string())
+    })?;
+    json.end().map_err(|error| Misuse::new("INVALID_JSON", "", error.to_string()))?;
+    Ok(Box::new(command))
+}
+
+fn react<P: Policy>(event: &Recorded<Stored<'_>>) -> Result<Vec<Reaction>, Unreadable> {
+    let Stored { name, version, payload } = event.event;
+    let event = event.clone().map(P::Source::read(name, version, payload)?);
+    let mut reactions = Reactions::new(P::ID, &event);
+    P::react(&event, &mut reactions);
+    Ok(reactions.into_vec())
+}

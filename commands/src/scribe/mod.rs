@@ -1,0 +1,152 @@
+//! The scribe: one sequential loop that decides the commands of its lanes and writes them down in batches.
+//!
+//! A state machine without a runtime. Inputs: submissions, loaded streams and receipts, outcomes of commits and
+//! take-overs, and the time. Outputs: what to load, what to commit, which lane to take over, and answers.
+//! It never waits, so that the same code runs on a database and in a simulator (design 4.1, 4.7).
+//!
+//! Invariants:
+//! - A command is answered only after the batch it was decided in is durable; so is every refusal that is stored.
+//! - While a batch is being committed, the next one is decided on the states it leaves behind. Should it fail, its
+//!   lanes are taken over again, everything decided since is forgotten, and its commands are decided anew after
+//!   their receipts were read.
+//! - No id is decided twice: its receipt is in memory, or was looked up, or the id is provably new.
+
+mod admission;
+mod batch;
+mod decision;
+mod generations;
+mod lane;
+mod limits;
+mod message;
+mod ready;
+mod receipts;
+mod recovery;
+mod shelf;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use domain::shared::{TenantId, Timestamp};
+
+use crate::kernel::Kinds;
+use batch::Flight;
+use lane::Lane;
+use message::Work;
+use ready::Ready;
+use receipts::Receipts;
+use shelf::States;
+
+pub use batch::{Batch, BatchId, EventRow, Part, ReceiptRow, SnapshotRow};
+pub use limits::Limits;
+pub use message::{
+    Accepted, Answer, Answered, Changed, CommitOutcome, Envelope, Found, LaneId, Load, Loaded, Need, Output, PersonKey,
+    Recalled, ReceiptKey, Settled, StreamKey, Submission, TakeOverOutcome, Ticket,
+};
+pub use shelf::LoadedState;
+
+/// Decides the commands of many lanes, one after the other.
+pub struct Scribe {
+    limits: Limits,
+    kinds: Kinds,
+    lanes: BTreeMap<LaneId, Lane>,
+    /// The last tenant position of every tenant that was active, once it is known.
+    heads: HashMap<TenantId, TenantHead>,
+    states: States,
+    receipts: Receipts,
+    works: HashMap<Ticket, Work>,
+    /// Commands in `works`, decided ones excluded.
+    queued: usize,
+    ready: Ready,
+    /// Who waits for what; a need is loaded once, however many wait for it.
+    wanted: HashMap<Need, Vec<Ticket>>,
+    /// Ids made up to this moment may have been forgotten; milliseconds since 1970.
+    forgotten_ms: i64,
+    /// The batch that is being committed.
+    flying: Option<Flight>,
+    /// The batch that is being decided.
+    drafted: Flight,
+    /// Every batch up to this one has an outcome.
+    settled: BatchId,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Copy)]
+struct TenantHead {
+    lane: LaneId,
+    tenant_position: i64,
+}
+
+impl Scribe {
+    /// A scribe that owns no lane yet.
+    pub fn new(limits: Limits, kinds: Kinds) -> Self {
+        Self {
+            states: States::new(limits.state_bytes_most),
+            receipts: Receipts::new(limits.receipts_most),
+            limits,
+            kinds,
+            lanes: BTreeMap::new(),
+            heads: HashMap::new(),
+            works: HashMap::new(),
+            queued: 0,
+            ready: Ready::default(),
+            wanted: HashMap::new(),
+            forgotten_ms: i64::MIN,
+            flying: None,
+            drafted: Flight::new(BatchId(1)),
+            settled: BatchId(0),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Decides what is ready and hands out the next batch as soon as none is being committed.
+    pub fn step(&mut self, now: Timestamp) {
+        self.draft(now);
+        if self.flying.is_none() && !self.drafted.is_empty() {
+            let next = Flight::new(BatchId(self.drafted.id.0.saturating_add(1)));
+            let mut flight = std::mem::replace(&mut self.drafted, next);
+            self.outputs.push_back(Output::Commit(flight.take_batch()));
+            self.flying = Some(flight);
+            self.draft(now);
+        }
+        self.forget();
+    }
+
+    /// What the driver must do next, in order.
+    pub fn outputs(&mut self) -> impl Iterator<Item = Output> {
+        self.outputs.drain(..)
+    }
+
+    /// Commands that wait to be decided.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether nothing is waiting, being decided or being committed.
+    pub fn is_idle(&self) -> bool {
+        self.works.is_empty() && self.flying.is_none() && self.drafted.is_empty()
+    }
+
+    fn draft(&mut self, now: Timestamp) {
+        while self.drafted.commands < self.limits.batch_commands_most
+            && self.drafted.bytes < self.limits.batch_bytes_most
+        {
+            let Some(ticket) = self.ready.next() else { break };
+            if !self.may_join(ticket) {
+                self.ready.put_back(ticket, &self.works);
+                break;
+            }
+            self.decide_next(ticket, now);
+        }
+    }
+
+    /// Lets go of what was not used for long, and remembers up to when ids may have been among it.
+    fn forget(&mut self) {
+        let mut latest = self.forgotten_ms;
+        let mut note = |id| latest = latest.max(admission::made_at_ms(id).unwrap_or(i64::MIN));
+        self.states.turn(self.settled, |key| note(key.stream.id));
+        self.receipts.turn(self.settled, |key| note(key.command.uuid()));
+        self.forgotten_ms = latest;
+    }
+}

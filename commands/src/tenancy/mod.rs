@@ -1,0 +1,20 @@
+//! Wishes about who runs shops here.
+
+mod policies;
+mod registration;
+mod tenant;
+
+pub use policies::*;
+pub use registration::*;
+pub use tenant::*;
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.command::<RegisterTenant>();
+    each.command::<OpenTenant>();
+    each.command::<OpenStore>();
+    each.command::<SuspendTenant>();
+    each.command::<ReinstateTenant>();
+    each.policy::<OpenTenantOnRegistered>();
+}

@@ -1,0 +1,158 @@
+//! One reason for points of one customer: an order, a sign-up, a review (LOY-01, LOY-18).
+//!
+//! Invariants: a reason counts once; no more is taken back than it gave. Every reason is a stream of its own, so that
+//! the account need not remember its past.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::EntryKind;
+use crate::kernel::{Aggregate, Decision, Rejection};
+use crate::shared::{CustomerId, EarningId, PositivePoints, Price};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Earning {
+    earned: i64,
+    reversed: i64,
+}
+
+/// Names and fields are the stored format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum EarningEvent {
+    /// The reason counted.
+    #[serde(rename = "earning.recorded")]
+    Recorded { points: PositivePoints },
+    /// The reason fell away, in part or whole.
+    #[serde(rename = "earning.reversed")]
+    Reversed { points: PositivePoints },
+}
+
+/// Why points could not be taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EarningRejection {
+    #[error("only {left} of the points earned here are left; {wanted} cannot be taken back")]
+    ReversalAboveEarned { left: i64, wanted: i64 },
+}
+
+impl Rejection for EarningRejection {}
+
+impl Earning {
+    /// The stream of a reason: found without a look-up. `source` is what the reason is called where it comes from.
+    pub fn id(customer: CustomerId, kind: EntryKind, source: &str) -> EarningId {
+        EarningId::derived(customer.uuid(), &format!("{kind}:{source}"))
+    }
+
+    /// Lets the reason count. Once it did, it never does again, whatever the points.
+    pub fn record(&self, points: PositivePoints) -> Decision<Self> {
+        match self.earned {
+            0 => Ok(vec![EarningEvent::Recorded { points }]),
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Takes back what the reason gave, in part or whole.
+    pub fn reverse(&self, points: PositivePoints) -> Decision<Self> {
+        let (left, wanted) = (self.left(), points.get());
+        if wanted > left {
+            return Err(EarningRejection::ReversalAboveEarned { left, wanted });
+        }
+        Ok(vec![EarningEvent::Reversed { points }])
+    }
+
+    /// How many points are still to be taken back once `refunded` of `paid` went back: the same share of what was
+    /// earned, rounded in the customer's favour; everything, when everything went back.
+    pub fn reversal_due(&self, refunded: Price, paid: Price) -> Option<PositivePoints> {
+        let share = i128::from(self.earned)
+            .checked_mul(refunded.minor().into())
+            .and_then(|product| product.checked_div(paid.minor().into()))
+            .map_or(self.earned, |share| i64::try_from(share).unwrap_or(i64::MAX));
+        let due = share.saturating_sub(self.reversed).min(self.left());
+        PositivePoints::try_from(due).ok()
+    }
+
+    /// Whether the reason has counted.
+    pub fn is_recorded(&self) -> bool {
+        self.earned > 0
+    }
+
+    /// What it gave and was not taken back.
+    pub fn left(&self) -> i64 {
+        self.earned.saturating_sub(self.reversed)
+    }
+}
+
+impl Aggregate for Earning {
+    const TYPE: &'static str = "Earning";
+    type Id = EarningId;
+    type Event = EarningEvent;
+    type Rejection = EarningRejection;
+
+    fn apply(&mut self, event: &EarningEvent) {
+        match event {
+            EarningEvent::Recorded { points } => self.earned = points.get(),
+            EarningEvent::Reversed { points } => self.reversed = self.reversed.saturating_add(points.get()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::shared::Money;
+    use crate::testing::{Given, given};
+
+    fn points(number: i64) -> PositivePoints {
+        PositivePoints::try_from(number).expect("points")
+    }
+
+    fn usd(minor: i64) -> Price {
+        Price::try_from(Money { minor, currency: "USD".parse().expect("a currency") }).expect("a price")
+    }
+
+    fn earned(number: i64) -> Given<Earning> {
+        given([])
+            .when(|earning: &Earning| earning.record(points(number)))
+            .then_once([EarningEvent::Recorded { points: points(number) }])
+    }
+
+    #[test]
+    fn a_reason_counts_once_whatever_the_points() {
+        earned(57).when(|earning| earning.record(points(99))).then_nothing();
+    }
+
+    #[test]
+    fn no_more_is_taken_back_than_was_given() {
+        earned(57)
+            .when(|earning| earning.reverse(points(50)))
+            .then([EarningEvent::Reversed { points: points(50) }])
+            .when(|earning| earning.reverse(points(8)))
+            .then_rejected(EarningRejection::ReversalAboveEarned { left: 7, wanted: 8 });
+        given([])
+            .when(|earning: &Earning| earning.reverse(points(1)))
+            .then_rejected(EarningRejection::ReversalAboveEarned { left: 0, wanted: 1 });
+    }
+
+    #[test]
+    fn a_partial_refund_takes_its_share_back_and_the_last_one_takes_the_rest() {
+        earned(10).holds(|earning| earning.reversal_due(usd(1), usd(1000)).is_none());
+        earned(10).holds(|earning| earning.reversal_due(usd(350), usd(1000)) == Some(points(3)));
+        earned(10)
+            .when(|earning| earning.reverse(points(3)))
+            .then([EarningEvent::Reversed { points: points(3) }])
+            .holds(|earning| {
+                earning.reversal_due(usd(350), usd(1000)).is_none()
+                    && earning.reversal_due(usd(1000), usd(1000)) == Some(points(7))
+            });
+    }
+
+    #[test]
+    fn reasons_of_different_kind_or_customer_are_different_streams() {
+        let [ada, ben] = [1, 2].map(|number| CustomerId::new(Uuid::from_u128(number)));
+        assert_eq!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ada, EntryKind::Purchase, "1"));
+        assert_ne!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ada, EntryKind::Review, "1"));
+        assert_ne!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ben, EntryKind::Purchase, "1"));
+    }
+}

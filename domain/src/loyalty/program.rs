@@ -1,0 +1,335 @@
+//! A tenant's points programme: what earns points, and what they buy (LOY-09, LOY-14, LOY-15, LOY-16).
+//!
+//! Invariants: nothing is earned while the programme is off, as it is at first; every change of the rules is a new
+//! version; a reward costs at least one point.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Aggregate, Decision, Rejection, Retry};
+use crate::shared::{Money, PositivePoints, Price, RewardId, TenantId, Text, Title};
+
+/// Rewards on offer live in the state of the programme; so many of them keep it small.
+pub const REWARDS_MOST: usize = 200;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LoyaltyProgram {
+    enabled: bool,
+    version: u32,
+    rules: Option<EarningRules>,
+    currency: Option<(Text<50>, Text<50>)>,
+    rewards: BTreeMap<RewardId, Reward>,
+}
+
+/// What earns points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarningRules {
+    /// What a purchase earns.
+    pub purchase: Rate,
+    /// What signing up earns, if anything.
+    pub signup: Option<PositivePoints>,
+}
+
+/// So many points for so many minor units: 1 per 100 is a point for every whole dollar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub points: PositivePoints,
+    pub per_minor: NonZeroU32,
+}
+
+/// Something that points buy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reward {
+    pub name: Title,
+    /// How many points it costs.
+    pub cost: PositivePoints,
+    /// What it takes off the price of an order.
+    pub value: Price,
+}
+
+/// Names and fields are the stored format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum LoyaltyProgramEvent {
+    /// From now on points are earned by these rules.
+    #[serde(rename = "program.earning_rules_set")]
+    EarningRulesSet { version: u32, rules: EarningRules },
+    /// Points are earned from now on.
+    #[serde(rename = "program.enabled")]
+    Enabled {},
+    /// No points are earned for now; balances stay.
+    #[serde(rename = "program.disabled")]
+    Disabled {},
+    /// Points are called something else.
+    #[serde(rename = "program.currency_named")]
+    CurrencyNamed { singular: Text<50>, plural: Text<50> },
+    /// Points buy one more thing.
+    #[serde(rename = "program.reward_added")]
+    RewardAdded { reward: RewardId, name: Title, cost: PositivePoints, value: Price },
+    /// Points do not buy this any more; what was bought stays good.
+    #[serde(rename = "program.reward_retired")]
+    RewardRetired { reward: RewardId },
+}
+
+/// Why the programme could not be changed or used.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LoyaltyProgramRejection {
+    #[error("the points programme is off")]
+    ProgramOff {},
+    #[error("this reward is not on offer")]
+    RewardUnavailable { reward: RewardId },
+    #[error("this reward is on offer already, with other terms")]
+    RewardExists { reward: RewardId },
+    #[error("at most {most} rewards can be on offer")]
+    TooManyRewards { most: usize },
+}
+
+impl Rejection for LoyaltyProgramRejection {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::RewardExists { .. } => Retry::Never,
+            _ => Retry::NewId,
+        }
+    }
+}
+
+impl Rate {
+    /// What an amount earns, rounded down; nothing for less than a point's worth.
+    pub fn points_for(self, amount: Money) -> Option<PositivePoints> {
+        let points = i128::from(amount.minor)
+            .checked_mul(self.points.get().into())
+            .and_then(|product| product.checked_div(self.per_minor.get().into()))
+            .filter(|points| *points > 0)?;
+        // What no field can hold is more than any shop gives away.
+        let points = i64::try_from(points).ok().and_then(|points| PositivePoints::try_from(points).ok());
+        Some(points.unwrap_or(PositivePoints::MOST))
+    }
+}
+
+impl LoyaltyProgram {
+    /// Sets what earns points. What was earned before stays as it was.
+    pub fn set_earning_rules(&self, rules: EarningRules) -> Decision<Self> {
+        if self.rules == Some(rules) {
+            return Ok(vec![]);
+        }
+        Ok(vec![LoyaltyProgramEvent::EarningRulesSet { version: self.version.saturating_add(1), rules }])
+    }
+
+    pub fn enable(&self) -> Decision<Self> {
+        match self.enabled {
+            true => Ok(vec![]),
+            false => Ok(vec![LoyaltyProgramEvent::Enabled {}]),
+        }
+    }
+
+    pub fn disable(&self) -> Decision<Self> {
+        match self.enabled {
+            true => Ok(vec![LoyaltyProgramEvent::Disabled {}]),
+            false => Ok(vec![]),
+        }
+    }
+
+    /// Gives points a name of their own, such as Star and Stars.
+    pub fn name_currency(&self, singular: Text<50>, plural: Text<50>) -> Decision<Self> {
+        match &self.currency {
+            Some((one, many)) if *one == singular && *many == plural => Ok(vec![]),
+            _ => Ok(vec![LoyaltyProgramEvent::CurrencyNamed { singular, plural }]),
+        }
+    }
+
+    /// Offers one more reward.
+    pub fn add_reward(&self, reward: RewardId, name: Title, cost: PositivePoints, value: Price) -> Decision<Self> {
+        match self.rewards.get(&reward) {
+            Some(known) if (&known.name, known.cost, known.value) == (&name, cost, value) => Ok(vec![]),
+            Some(_) => Err(LoyaltyProgramRejection::RewardExists { reward }),
+            None if self.rewards.len() >= REWARDS_MOST => {
+                Err(LoyaltyProgramRejection::TooManyRewards { most: REWARDS_MOST })
+            }
+            None => Ok(vec![LoyaltyProgramEvent::RewardAdded { reward, name, cost, value }]),
+        }
+    }
+
+    /// Takes a reward off the list. What is not on it is retired already.
+    pub fn retire_reward(&self, reward: RewardId) -> Decision<Self> {
+        match self.rewards.contains_key(&reward) {
+            true => Ok(vec![LoyaltyProgramEvent::RewardRetired { reward }]),
+            false => Ok(vec![]),
+        }
+    }
+
+    /// By which version of the rules points are earned now; a no while nothing is.
+    pub fn require_enabled(&self) -> Result<u32, LoyaltyProgramRejection> {
+        if self.enabled { Ok(self.version) } else { Err(LoyaltyProgramRejection::ProgramOff {}) }
+    }
+
+    /// What a purchase earns now, and by which version of the rules.
+    pub fn points_for(&self, amount: Money) -> Option<(PositivePoints, u32)> {
+        Some((self.active_rules()?.purchase.points_for(amount)?, self.version))
+    }
+
+    /// What signing up earns now, and by which version of the rules.
+    pub fn signup_points(&self) -> Option<(PositivePoints, u32)> {
+        Some((self.active_rules()?.signup?, self.version))
+    }
+
+    /// The terms of a reward on offer.
+    pub fn reward(&self, reward: RewardId) -> Result<&Reward, LoyaltyProgramRejection> {
+        self.rewards.get(&reward).ok_or(LoyaltyProgramRejection::RewardUnavailable { reward })
+    }
+
+    fn active_rules(&self) -> Option<EarningRules> {
+        self.rules.filter(|_| self.enabled)
+    }
+}
+
+impl Aggregate for LoyaltyProgram {
+    const TYPE: &'static str = "LoyaltyProgram";
+    type Id = TenantId;
+    type Event = LoyaltyProgramEvent;
+    type Rejection = LoyaltyProgramRejection;
+
+    fn apply(&mut self, event: &LoyaltyProgramEvent) {
+        match event.clone() {
+            LoyaltyProgramEvent::EarningRulesSet { version, rules } => {
+                self.version = version;
+                self.rules = Some(rules);
+            }
+            LoyaltyProgramEvent::Enabled {} => self.enabled = true,
+            LoyaltyProgramEvent::Disabled {} => self.enabled = false,
+            LoyaltyProgramEvent::CurrencyNamed { singular, plural } => self.currency = Some((singular, plural)),
+            LoyaltyProgramEvent::RewardAdded { reward, name, cost, value } => {
+                self.rewards.insert(reward, Reward { name, cost, value });
+            }
+            LoyaltyProgramEvent::RewardRetired { reward } => {
+                self.rewards.remove(&reward);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::{Given, given};
+
+    fn points(number: i64) -> PositivePoints {
+        PositivePoints::try_from(number).expect("points")
+    }
+
+    fn usd(minor: i64) -> Money {
+        Money { minor, currency: "USD".parse().expect("a currency") }
+    }
+
+    fn rules(per_dollar: i64) -> EarningRules {
+        let per_minor = NonZeroU32::new(100).expect("a number");
+        EarningRules { purchase: Rate { points: points(per_dollar), per_minor }, signup: Some(points(200)) }
+    }
+
+    fn enabled() -> Given<LoyaltyProgram> {
+        given([])
+            .when(|program: &LoyaltyProgram| program.set_earning_rules(rules(1)))
+            .then_once([LoyaltyProgramEvent::EarningRulesSet { version: 1, rules: rules(1) }])
+            .when(LoyaltyProgram::enable)
+            .then_once([LoyaltyProgramEvent::Enabled {}])
+    }
+
+    fn mug_reward() -> (RewardId, Title, PositivePoints, Price) {
+        let value = Price::try_from(usd(500)).expect("a price");
+        (RewardId::new(Uuid::from_u128(1)), "5 off".parse().expect("a name"), points(500), value)
+    }
+
+    fn with_reward() -> Given<LoyaltyProgram> {
+        let (reward, name, cost, value) = mug_reward();
+        enabled()
+            .when(|program| {
+                let (reward, name, cost, value) = mug_reward();
+                program.add_reward(reward, name, cost, value)
+            })
+            .then_once([LoyaltyProgramEvent::RewardAdded { reward, name, cost, value }])
+    }
+
+    #[test]
+    fn purchases_earn_points_rounded_down() {
+        enabled().holds(|program| {
+            program.points_for(usd(5700)) == Some((points(57), 1))
+                && program.points_for(usd(199)) == Some((points(1), 1))
+                && program.points_for(usd(99)).is_none()
+                && program.points_for(usd(-5700)).is_none()
+        });
+    }
+
+    #[test]
+    fn what_no_field_can_hold_earns_the_most_a_field_can_hold() {
+        let rate = Rate { points: PositivePoints::MOST, per_minor: NonZeroU32::MIN };
+        assert_eq!(rate.points_for(usd(1_000_000_000_000_000)), Some(PositivePoints::MOST));
+    }
+
+    #[test]
+    fn nothing_is_earned_while_the_programme_is_off() {
+        given([LoyaltyProgramEvent::EarningRulesSet { version: 1, rules: rules(1) }])
+            .holds(|program: &LoyaltyProgram| program.points_for(usd(5700)).is_none());
+        given([LoyaltyProgramEvent::Enabled {}]).holds(|program: &LoyaltyProgram| program.signup_points().is_none());
+        enabled().when(LoyaltyProgram::disable).then_once([LoyaltyProgramEvent::Disabled {}]).holds(|program| {
+            program.points_for(usd(5700)).is_none()
+                && program.signup_points().is_none()
+                && program.require_enabled() == Err(LoyaltyProgramRejection::ProgramOff {})
+        });
+    }
+
+    #[test]
+    fn every_change_of_the_rules_is_a_new_version() {
+        enabled()
+            .when(|program| program.set_earning_rules(rules(2)))
+            .then_once([LoyaltyProgramEvent::EarningRulesSet { version: 2, rules: rules(2) }])
+            .holds(|program| program.points_for(usd(100)) == Some((points(2), 2)));
+    }
+
+    #[test]
+    fn points_may_bear_a_name() {
+        let name = |text: &str| -> Text<50> { text.parse().expect("a name") };
+        enabled()
+            .when(|program| program.name_currency(name("Star"), name("Stars")))
+            .then_once([LoyaltyProgramEvent::CurrencyNamed { singular: name("Star"), plural: name("Stars") }]);
+    }
+
+    #[test]
+    fn a_reward_on_offer_keeps_its_terms() {
+        let (reward, name, _, value) = mug_reward();
+        with_reward()
+            .when(|program| program.add_reward(reward, name.clone(), points(400), value))
+            .then_rejected(LoyaltyProgramRejection::RewardExists { reward });
+    }
+
+    #[test]
+    fn a_retired_reward_cannot_be_had() {
+        let (reward, ..) = mug_reward();
+        with_reward().holds(|program| program.reward(reward).map(|reward| reward.cost) == Ok(points(500)));
+        with_reward()
+            .when(|program| program.retire_reward(reward))
+            .then_once([LoyaltyProgramEvent::RewardRetired { reward }])
+            .holds(|program| program.reward(reward) == Err(LoyaltyProgramRejection::RewardUnavailable { reward }));
+    }
+
+    #[test]
+    fn the_number_of_rewards_on_offer_is_limited() {
+        let (_, name, cost, value) = mug_reward();
+        let mut program = LoyaltyProgram::default();
+        for number in 1..=200 {
+            let reward = RewardId::new(Uuid::from_u128(number));
+            program.apply(&LoyaltyProgramEvent::RewardAdded { reward, name: name.clone(), cost, value });
+        }
+        assert_eq!(
+            program.add_reward(RewardId::new(Uuid::from_u128(201)), name, cost, value),
+            Err(LoyaltyProgramRejection::TooManyRewards { most: REWARDS_MOST })
+        );
+        assert!(serde_json::to_string(&program).expect("JSON").len() < 64 * 1024);
+    }
+}

@@ -1,0 +1,17 @@
+//! What was bought, and how far it has come.
+
+mod order;
+mod order_line;
+mod order_status;
+#[cfg(test)]
+mod order_tests;
+
+pub use order::{Import, LINES_MOST, Order, OrderEvent, OrderRejection, Placement, REFUNDS_MOST, Reference};
+pub use order_line::OrderLine;
+pub use order_status::{CancelledBy, OrderStatus, PaymentStatus};
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.aggregate::<Order>();
+}

@@ -1,0 +1,324 @@
+//! The rules of an order, one test each.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::kernel::{Aggregate, Decision};
+use crate::shared::{Currency, CustomerId, Date, Money, Price, ProductId, Quantity, Reason, StoreId, Units};
+use crate::testing::{Given, given};
+
+const CUSTOMER: CustomerId = CustomerId::new(Uuid::from_u128(1));
+const STORE: StoreId = StoreId::new(Uuid::from_u128(2));
+
+fn today() -> Date {
+    "2026-11-20".parse().expect("a day")
+}
+
+fn currency(code: &str) -> Currency {
+    code.parse().expect("a currency")
+}
+
+fn price(minor: i64) -> Price {
+    Price::try_from(Money { minor, currency: currency("USD") }).expect("a price")
+}
+
+fn reference(text: &str) -> Reference {
+    text.parse().expect("a reference")
+}
+
+fn reason() -> Reason {
+    "no longer wanted".parse().expect("a reason")
+}
+
+fn line(product: u128, pieces: i64, unit_price: Price) -> OrderLine {
+    let quantity = Quantity::try_from(pieces).expect("a quantity");
+    let (sku, name) = ("MUG".parse().expect("a SKU"), "Mug".parse().expect("a name"));
+    OrderLine::new(ProductId::new(Uuid::from_u128(product)), sku, name, quantity, unit_price).expect("a line")
+}
+
+fn placement(lines: Vec<OrderLine>) -> Placement {
+    Placement { customer: CUSTOMER, store: STORE, lines, currency: currency("USD"), placed_on: today() }
+}
+
+fn placed_event() -> OrderEvent {
+    let lines = vec![line(1, 2, price(400)), line(2, 1, price(200))];
+    OrderEvent::Placed { customer: CUSTOMER, store: STORE, lines, total: price(1000), placed_on: today() }
+}
+
+fn paid_event() -> OrderEvent {
+    let (amount, reference) = (price(1000), reference("pay-1"));
+    OrderEvent::Paid { customer: CUSTOMER, store: STORE, amount, reference, on: today() }
+}
+
+fn refunded_event(amount: i64, refunded: i64, name: &str) -> OrderEvent {
+    OrderEvent::Refunded {
+        customer: CUSTOMER,
+        store: STORE,
+        amount: price(amount),
+        refunded: price(refunded),
+        total: price(1000),
+        reference: reference(name),
+        on: today(),
+    }
+}
+
+fn cancelled_event(by: CancelledBy, refund_due: Option<Price>) -> OrderEvent {
+    let (customer, store, total, on) = (CUSTOMER, STORE, price(1000), today());
+    OrderEvent::Cancelled { by, reason: reason(), customer, store, total, refund_due, on }
+}
+
+fn import() -> Import {
+    Import {
+        customer: CUSTOMER,
+        store: STORE,
+        total: price(1000),
+        units: Units::try_from(3).expect("units"),
+        ordered_on: today(),
+        source: "shopify 4711".parse().expect("a source"),
+    }
+}
+
+fn placed() -> Given<Order> {
+    let lines = vec![line(1, 2, price(400)), line(2, 1, price(200))];
+    given([]).when(|order: &Order| order.place(placement(lines.clone()))).then_once([placed_event()])
+}
+
+fn paid() -> Given<Order> {
+    placed().when(|order| order.record_payment(price(1000), reference("pay-1"), today())).then_once([paid_event()])
+}
+
+fn imported() -> Given<Order> {
+    let Import { customer, store, total, units, ordered_on, source } = import();
+    given([]).when(|order: &Order| order.import(import())).then_once([OrderEvent::Imported {
+        customer,
+        store,
+        total,
+        units,
+        ordered_on,
+        source,
+    }])
+}
+
+/// A paid order that has come so far.
+fn paid_and(status: OrderStatus) -> Order {
+    let (customer, store) = (CUSTOMER, STORE);
+    let steps = [
+        OrderEvent::Accepted { customer, store },
+        OrderEvent::Ready { customer, store },
+        OrderEvent::InTransit { customer, store },
+        OrderEvent::Delivered { customer, store },
+    ];
+    let taken = match status {
+        OrderStatus::Pending | OrderStatus::Cancelled => 0,
+        OrderStatus::Processing => 1,
+        OrderStatus::Ready => 2,
+        OrderStatus::InTransit => 3,
+        OrderStatus::Delivered => 4,
+    };
+    let mut order = paid().into_state();
+    steps.iter().take(taken).for_each(|event| order.apply(event));
+    if status == OrderStatus::Cancelled {
+        order.apply(&cancelled_event(CancelledBy::Seller, Some(price(1000))));
+    }
+    order
+}
+
+#[test]
+fn the_total_is_the_sum_of_the_lines() {
+    placed().holds(|order| order.total() == Ok(price(1000)) && order.lines().count() == 2);
+}
+
+#[test]
+fn an_order_needs_a_line_and_has_at_most_two_hundred() {
+    given([]).when(|order: &Order| order.place(placement(vec![]))).then_rejected(OrderRejection::EmptyOrder {});
+    given([])
+        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)); 101])))
+        .then_rejected(OrderRejection::TooManyLines { most: 100 });
+}
+
+#[test]
+fn an_order_has_one_currency_and_a_total_that_can_be_counted() {
+    let (usd, eur) = (currency("USD"), currency("EUR"));
+    given([])
+        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)), line(2, 1, Price::zero(eur))])))
+        .then_rejected(OrderRejection::MixedCurrency { expected: usd, found: eur });
+    given([])
+        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1_000_000_000_000_000)); 2])))
+        .then_rejected(OrderRejection::TotalTooLarge {});
+}
+
+#[test]
+fn an_order_is_placed_once() {
+    placed()
+        .when(|order| order.place(placement(vec![line(1, 1, price(400))])))
+        .then_rejected(OrderRejection::OrderExists {});
+    placed().when(|order| order.import(import())).then_rejected(OrderRejection::OrderExists {});
+}
+
+#[test]
+fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
+    use OrderStatus::*;
+    type Verb = fn(&Order) -> Decision<Order>;
+    let verbs: [(OrderStatus, Verb); 5] = [
+        (Processing, Order::accept),
+        (Ready, Order::mark_ready),
+        (InTransit, Order::mark_in_transit),
+        (Delivered, Order::mark_delivered),
+        (Cancelled, |order| order.cancel(CancelledBy::Customer, reason(), today())),
+    ];
+    // o: goes there; =: is there already; x: refused. In the order of the verbs.
+    let table = [
+        (Pending, "oxxxo"),
+        (Processing, "=oxxo"),
+        (Ready, "x=oxo"),
+        (InTransit, "xx=ox"),
+        (Delivered, "xxx=x"),
+        (Cancelled, "xxxx="),
+    ];
+    for (from, row) in table {
+        for ((to, verb), mark) in verbs.into_iter().zip(row.chars()) {
+            let mut order = paid_and(from);
+            let found = match verb(&order) {
+                Ok(events) if events.is_empty() => '=',
+                Ok(events) => {
+                    events.iter().for_each(|event| order.apply(event));
+                    assert_eq!((order.status(), verb(&order)), (Ok(to), Ok(vec![])));
+                    'o'
+                }
+                Err(rejection) => {
+                    let allowed = from.next().to_vec();
+                    assert_eq!(rejection, OrderRejection::IllegalMove { from, to, allowed });
+                    'x'
+                }
+            };
+            assert_eq!(found, mark, "from {from} to {to}");
+        }
+    }
+}
+
+#[test]
+fn nothing_happens_to_an_order_that_does_not_exist() {
+    given([]).when(Order::accept).then_rejected(OrderRejection::OrderUnknown {});
+    given([]).holds(|order: &Order| order.status() == Err(OrderRejection::OrderUnknown {}));
+}
+
+#[test]
+fn an_unpaid_order_can_be_accepted_but_not_made_ready() {
+    placed()
+        .when(Order::accept)
+        .then_once([OrderEvent::Accepted { customer: CUSTOMER, store: STORE }])
+        .when(Order::mark_ready)
+        .then_rejected(OrderRejection::NotPaid {});
+}
+
+#[test]
+fn exactly_the_total_is_paid_once() {
+    placed()
+        .when(|order| order.record_payment(price(999), reference("pay-1"), today()))
+        .then_rejected(OrderRejection::PaymentDiffers { due: price(1000), paid: price(999) });
+    paid()
+        .when(|order| order.record_payment(price(1000), reference("pay-2"), today()))
+        .then_rejected(OrderRejection::AlreadyPaid {});
+}
+
+#[test]
+fn a_cancelled_order_cannot_be_paid() {
+    placed()
+        .when(|order| order.cancel(CancelledBy::Engine, reason(), today()))
+        .then_once([cancelled_event(CancelledBy::Engine, None)])
+        .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+        .then_rejected(OrderRejection::OrderCancelled {});
+}
+
+#[test]
+fn a_rejected_order_that_was_paid_gives_everything_back_that_is_left() {
+    paid()
+        .when(|order| order.record_refund(price(300), reference("back-1"), today()))
+        .then_once([refunded_event(300, 300, "back-1")])
+        .when(|order| order.reject(reason(), today()))
+        .then_once([cancelled_event(CancelledBy::Seller, Some(price(700)))]);
+}
+
+#[test]
+fn refunds_never_exceed_what_was_paid() {
+    placed()
+        .when(|order| order.record_refund(price(1), reference("back-1"), today()))
+        .then_rejected(OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) });
+    paid()
+        .when(|order| order.record_refund(price(1001), reference("back-1"), today()))
+        .then_rejected(OrderRejection::RefundAbovePaid { left: price(1000), wanted: price(1001) });
+    paid().when(|order| order.record_refund(price(0), reference("back-1"), today())).then_nothing();
+}
+
+#[test]
+fn the_payment_axis_follows_the_refunds() {
+    placed().holds(|order| order.payment_status() == Ok(PaymentStatus::Unpaid));
+    paid().holds(|order| order.payment_status() == Ok(PaymentStatus::Paid));
+    let part = || {
+        paid()
+            .when(|order| order.record_refund(price(400), reference("back-1"), today()))
+            .then_once([refunded_event(400, 400, "back-1")])
+    };
+    part().holds(|order| order.payment_status() == Ok(PaymentStatus::PartRefunded));
+    part()
+        .when(|order| order.record_refund(price(600), reference("back-2"), today()))
+        .then_once([refunded_event(600, 1000, "back-2")])
+        .holds(|order| order.payment_status() == Ok(PaymentStatus::Refunded) && order.is_paid());
+}
+
+#[test]
+fn one_reference_is_one_refund() {
+    paid()
+        .when(|order| order.record_refund(price(400), reference("back-1"), today()))
+        .then_once([refunded_event(400, 400, "back-1")])
+        .when(|order| order.record_refund(price(500), reference("back-1"), today()))
+        .then_rejected(OrderRejection::RefundDiffers { recorded: price(400), wanted: price(500) });
+}
+
+#[test]
+fn refunds_are_limited_in_number_and_the_state_stays_small() {
+    let mut order = placed().into_state();
+    order.apply(&OrderEvent::Placed {
+        customer: CUSTOMER,
+        store: STORE,
+        lines: vec![line(1, 1, price(5)); 100],
+        total: price(1000),
+        placed_on: today(),
+    });
+    order.apply(&paid_event());
+    for number in 1..=100 {
+        order.apply(&refunded_event(1, number, &format!("back-{number}")));
+    }
+    assert_eq!(
+        order.record_refund(price(1), reference("back-101"), today()),
+        Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST })
+    );
+    assert!(serde_json::to_string(&order).expect("JSON").len() < 64 * 1024);
+}
+
+#[test]
+fn an_imported_order_is_paid_and_moves_elsewhere() {
+    imported().holds(|order| order.is_paid() && order.lines().count() == 0);
+    imported().when(Order::mark_ready).then_rejected(OrderRejection::OrderImported {});
+    imported()
+        .when(|order| order.cancel(CancelledBy::Seller, reason(), today()))
+        .then_rejected(OrderRejection::OrderImported {});
+    imported()
+        .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+        .then_rejected(OrderRejection::AlreadyPaid {});
+}
+
+#[test]
+fn an_imported_order_is_cancelled_after_its_own_system() {
+    imported()
+        .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
+        .then_once([refunded_event(1000, 1000, "shopify"), cancelled_event(CancelledBy::Source, None)]);
+    imported()
+        .when(|order| order.record_refund(price(400), reference("back-1"), today()))
+        .then_once([refunded_event(400, 400, "back-1")])
+        .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
+        .then_once([refunded_event(600, 1000, "shopify"), cancelled_event(CancelledBy::Source, None)]);
+    placed()
+        .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
+        .then_rejected(OrderRejection::OrderNotImported {});
+}

@@ -1,0 +1,17 @@
+//! Who runs shops here, which shops they run, and what their names are.
+
+mod name_claim;
+mod registration;
+mod tenant;
+
+pub use name_claim::{NameClaim, NameClaimEvent, NameClaimRejection};
+pub use registration::{Registration, RegistrationEvent, RegistrationRejection};
+pub use tenant::{STORES_MOST, Tenant, TenantEvent, TenantRejection};
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.aggregate::<NameClaim>();
+    each.aggregate::<Registration>();
+    each.aggregate::<Tenant>();
+}

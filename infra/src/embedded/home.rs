@@ -1,0 +1,171 @@
+//! Where the server's files and its socket lie, and who may use them.
+
+use std::{
+    env,
+    fmt::Write,
+    fs::{self, DirBuilder, File, Permissions, TryLockError},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::geteuid;
+use sha2::{Digest, Sha256};
+
+use super::run_as::RunAs;
+
+/// Where data go when the server's user may not enter the project.
+const OUTSIDE: &str = "/var/lib/cartulary";
+
+/// Every system allows 103 bytes for a socket's path; ours adds up to 45 to that of its parent.
+const RUNTIME_FOLDER_BYTES_MOST: usize = 58;
+
+/// The files of one server, locked for as long as this value lives.
+#[derive(Debug)]
+pub(super) struct Home {
+    folder: PathBuf,
+    /// The folder of the socket; its name is the same at every start.
+    pub(super) sockets: PathBuf,
+    pub(super) user: RunAs,
+    _lock: File,
+}
+
+impl Home {
+    pub(super) async fn settle(project: &Path) -> Result<Self> {
+        let project = project.canonicalize().with_context(|| format!("{} is no folder", project.display()))?;
+        let mut folder = project.join(".cartulary");
+        make_open_folder(&folder)?;
+        let mut user = RunAs::for_data(&folder.join("postgres"))?;
+        if !user.may_enter(&folder).await? {
+            make_open_folder(Path::new(OUTSIDE))?;
+            folder = Path::new(OUTSIDE).join(short_hash(&project));
+            make_open_folder(&folder)?;
+            user = RunAs::for_data(&folder.join("postgres"))?;
+        }
+        let lock = lock(&folder)?;
+        let sockets = socket_folder(&folder);
+        Ok(Self { folder, sockets, user, _lock: lock })
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.join("postgres")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join("postgres.log")
+    }
+
+    pub(super) fn make_socket_folder(&self) -> Result<()> {
+        match make_private_folder(&self.sockets, self.user) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_socket_folder(&self.sockets, self.user),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be made", self.sockets.display())),
+        }
+    }
+
+    /// Which major version made the data, if there are any.
+    pub(super) fn made_by(&self) -> Result<Option<u32>> {
+        let file = self.data().join("PG_VERSION");
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(text.trim().parse().with_context(|| format!("{} is damaged", file.display()))?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", file.display())),
+        }
+    }
+
+    /// An empty folder of the server's user, in which data can be made before they get their name.
+    pub(super) fn make_draft(&self) -> Result<PathBuf> {
+        let draft = self.folder.join("postgres.draft");
+        if draft.exists() {
+            fs::remove_dir_all(&draft).with_context(|| format!("{} cannot be removed", draft.display()))?;
+        }
+        make_private_folder(&draft, self.user).with_context(|| format!("{} cannot be made", draft.display()))?;
+        Ok(draft)
+    }
+
+    /// Gives finished data their name. The flush keeps a power cut from taking the name away again.
+    pub(super) fn keep_draft(&self, draft: &Path) -> Result<()> {
+        fs::rename(draft, self.data())?;
+        Ok(File::open(&self.folder)?.sync_all()?)
+    }
+
+    /// Puts the log of the run before aside.
+    pub(super) fn keep_previous_log(&self) -> Result<()> {
+        if self.log().exists() {
+            fs::rename(self.log(), self.folder.join("postgres.previous.log"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn empty_log(&self) -> Result<File> {
+        File::create(self.log()).with_context(|| format!("{} cannot be written", self.log().display()))
+    }
+
+    /// The last lines of the log, for an error message.
+    pub(super) fn log_tail(&self) -> String {
+        let text = fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("{} cannot be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another cartulary is running on the database in {}; stop it first", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+    }
+}
+
+/// A folder that the server's user can pass through, whatever our umask is.
+fn make_open_folder(folder: &Path) -> Result<()> {
+    let made = match fs::create_dir(folder) {
+        Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    };
+    made.with_context(|| format!("the folder {} cannot be made", folder.display()))
+}
+
+fn make_private_folder(folder: &Path, user: RunAs) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)?;
+    user.give(folder)
+}
+
+/// Socket paths are short by law, and a project's path may be long; so the socket lies elsewhere.
+fn socket_folder(home: &Path) -> PathBuf {
+    let parent = match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        _ if geteuid().is_root() && Path::new("/run").is_dir() => PathBuf::from("/run"),
+        Some(own) if own.is_absolute() && own.is_dir() && own.as_os_str().len() <= RUNTIME_FOLDER_BYTES_MOST => own,
+        _ => PathBuf::from("/tmp"),
+    };
+    parent.join(format!("cartulary-{}", short_hash(home)))
+}
+
+/// Anybody can make a folder in `/tmp`: one that is not ours alone could lead us to somebody else's server.
+fn check_socket_folder(folder: &Path, user: RunAs) -> Result<()> {
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || found.uid() != user.uid() || found.mode() & 0o077 != 0 {
+        bail!("{} is not private to the server's user (uid {}); remove it", folder.display(), user.uid());
+    }
+    Ok(())
+}
+
+/// Names a path in 16 letters.
+fn short_hash(path: &Path) -> String {
+    let digest = Sha256::digest(path.as_os_str().as_bytes());
+    digest[..8].iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

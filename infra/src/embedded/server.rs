@@ -1,0 +1,197 @@
+//! The server's life: made, started, stopped.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::{
+    process::Child,
+    time::{sleep, timeout},
+};
+
+use super::{
+    EmbeddedSettings,
+    find::{Binaries, find},
+    home::Home,
+    leftovers,
+};
+
+/// Name of the database, and of the role that owns it and everything else on this server.
+const NAME: &str = "cartulary";
+
+/// After a crash a server may first have to read up to `max_wal_size` of its log.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Sizes for a laptop. Whatever concerns durability stays as PostgreSQL has it.
+const SERVER_SETTINGS: &[&str] = &[
+    "listen_addresses=",
+    "port=5432",
+    "unix_socket_permissions=0700",
+    "max_connections=60",
+    "shared_buffers=256MB",
+    "max_wal_size=2GB",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "logging_collector=off",
+];
+
+/// A running private server. Stop it with [`stop`](Self::stop); dropping it only asks it to stop.
+#[derive(Debug)]
+pub struct EmbeddedServer {
+    child: Child,
+    home: Home,
+}
+
+impl EmbeddedServer {
+    /// Starts the server of a project, and makes it first where there is none.
+    ///
+    /// Whatever a killed run left behind is cleared away. Returns when the server accepts connections.
+    pub async fn start(settings: &EmbeddedSettings) -> Result<Self> {
+        let home = Home::settle(&settings.project).await?;
+        let made_by = home.made_by()?;
+        let binaries = find(settings.binaries.as_deref(), made_by)?;
+        if made_by.is_none() {
+            make(&binaries, &home).await?;
+        }
+        home.make_socket_folder()?;
+        leftovers::clear(&home.data(), &home.sockets).await?;
+        home.keep_previous_log()?;
+        let mut server = Self { child: launch(&binaries, &home)?, home };
+        match timeout(READY_WITHIN, server.ready(&binaries)).await {
+            Ok(ready) => ready?,
+            Err(_) => bail!("the database server does not get ready; its log ends with\n{}", server.home.log_tail()),
+        }
+        server.create_database().await?;
+        Ok(server)
+    }
+
+    /// Where sqlx finds the database `cartulary`.
+    pub fn url(&self) -> String {
+        self.url_of(NAME)
+    }
+
+    /// Where sqlx finds another database of this server.
+    pub fn url_of(&self, database: &str) -> String {
+        let sockets = self.home.sockets.display();
+        format!("postgres:///{database}?host={sockets}&port=5432&user={NAME}&sslmode=disable")
+    }
+
+    /// The folder of the server's data.
+    pub fn data(&self) -> PathBuf {
+        self.home.data()
+    }
+
+    /// The file that the server writes its log to.
+    pub fn log(&self) -> PathBuf {
+        self.home.log()
+    }
+
+    /// The folder of the server's socket.
+    pub fn sockets(&self) -> &Path {
+        &self.home.sockets
+    }
+
+    /// The server's process, as long as it was not seen to end.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until the server ends by itself, which it should not.
+    pub async fn exited(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+
+    /// Stops the server and waits for it: first with a checkpoint, and if that takes too long, at once.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(pid) = running(&self.child) {
+            let gone = async {
+                let _ = self.child.wait().await;
+            };
+            leftovers::stop(pid, gone).await?;
+        }
+        // An empty folder left behind does no harm, so a failure is no news.
+        let _ = fs::remove_dir(&self.home.sockets);
+        Ok(())
+    }
+
+    async fn ready(&mut self, binaries: &Binaries) -> Result<()> {
+        while leftovers::status(&self.home.data()).as_deref() != Some("ready") {
+            if let Some(status) = self.child.try_wait()? {
+                let said = self.home.log_tail();
+                if !said.contains("shared memory block") || !said.contains("still in use") {
+                    bail!("the database server ended with {status}; its log ends with\n{said}");
+                }
+                // Backends of a killed server need a moment to notice that they are alone.
+                sleep(Duration::from_millis(200)).await;
+                self.child = launch(binaries, &self.home)?;
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn create_database(&self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.url_of("postgres")).await?;
+        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(NAME)
+            .fetch_one(&mut connection)
+            .await?;
+        if !known {
+            connection.execute(format!("CREATE DATABASE {NAME}").as_str()).await?;
+        }
+        Ok(connection.close().await?)
+    }
+}
+
+impl Drop for EmbeddedServer {
+    fn drop(&mut self) {
+        if let Some(pid) = running(&self.child)
+            && let Err(error) = leftovers::send(pid, Signal::INT)
+        {
+            tracing::warn!(%error, "the database server goes on running");
+        }
+    }
+}
+
+fn running(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
+
+/// Makes the data. They get their name only when they are complete, so that a killed attempt leaves nothing half made.
+async fn make(binaries: &Binaries, home: &Home) -> Result<()> {
+    let draft = home.make_draft()?;
+    tracing::info!(folder = %home.data().display(), "making a database server");
+    let answer = home
+        .user
+        .command(&binaries.initdb)
+        .args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--auth-local=trust", "--auth-host=reject"])
+        .args(["--no-instructions", "--username", NAME, "--pgdata"])
+        .arg(&draft)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("{} cannot be run", binaries.initdb.display()))?;
+    if !answer.status.success() {
+        bail!("the database server cannot be made: {}", String::from_utf8_lossy(&answer.stderr).trim());
+    }
+    home.keep_draft(&draft)
+}
+
+fn launch(binaries: &Binaries, home: &Home) -> Result<Child> {
+    let log = home.empty_log()?;
+    let mut command = home.user.command(&binaries.postgres);
+    command.arg("-D").arg(home.data()).arg("-k").arg(&home.sockets);
+    for setting in SERVER_SETTINGS {
+        command.args(["-c", setting]);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("{} cannot be run", binaries.postgres.display()))
+}

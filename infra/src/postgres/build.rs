@@ -1,0 +1,188 @@
+//! Builds the table of a read model anew, beside the one that readers see.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use projections::kernel::{Change, Column, Kind, Model, Parked, Place};
+use projections::ports::{Cause, Checkpoint, Fault, Loaded};
+use replay::rebuild::Builds;
+use serde_json::value::RawValue;
+use sqlx::{Executor, PgPool, PgTransaction};
+
+use super::fault;
+use super::rows::{load, park, put_rows};
+use super::tables::Table;
+
+/// From so many rows on a stretch goes through COPY; below, one statement is quicker.
+const COPY_ROWS_LEAST: usize = 1_000;
+/// COPY is sent in pieces of about this many bytes, so that a stretch is never in memory twice.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Tables under construction in the schema `reads`.
+#[derive(Clone, Debug)]
+pub struct PgBuilds {
+    pool: PgPool,
+}
+
+impl PgBuilds {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    async fn recreate(&self, table: &Table<'_>) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        transaction.execute(&*format!("DROP TABLE IF EXISTS {}", table.name)).await?;
+        transaction.execute(&*table.create()).await?;
+        transaction.commit().await
+    }
+
+    /// The first stretch goes straight into the table, which gets its key afterwards; later ones are merged.
+    async fn fill_table(&self, table: &Table<'_>, changes: &[Change], first: bool) -> Result<(), Fault> {
+        let doing = || format!("building {}", table.name);
+        let mut transaction = self
+            .pool
+            .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
+            .await
+            .map_err(fault(doing()))?;
+        if first {
+            copy(&mut transaction, table, &table.name, changes).await?;
+            transaction.execute(&*table.create_key()).await.map_err(fault(doing()))?;
+        } else if changes.len() < COPY_ROWS_LEAST {
+            put_rows(&mut transaction, table, changes).await.map_err(fault(doing()))?;
+        } else {
+            let stage = format!("CREATE TEMP TABLE stage (LIKE {}) ON COMMIT DROP", table.name);
+            transaction.execute(&*stage).await.map_err(fault(doing()))?;
+            copy(&mut transaction, table, "stage", changes).await?;
+            transaction.execute(&*table.insert_from("stage")).await.map_err(fault(doing()))?;
+            let gone: Vec<_> = changes.iter().filter(|change| change.row.is_none()).cloned().collect();
+            put_rows(&mut transaction, table, &gone).await.map_err(fault(doing()))?;
+        }
+        transaction.commit().await.map_err(fault(doing()))
+    }
+
+    async fn show(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), sqlx::Error> {
+        let (built, live) = (Table::building(model), Table::live(model));
+        for statement in built.create_indexes() {
+            self.pool.execute(&*statement).await?;
+        }
+        self.pool.execute(&*format!("ANALYZE {}", built.name)).await?;
+        let mut transaction = self.pool.begin().await?;
+        // Locks out the projector; it finds its checkpoint moved and goes on from where the build ends.
+        sqlx::query("DELETE FROM reads.checkpoints WHERE model = $1 AND shape = $2")
+            .bind(&model.name)
+            .bind(&model.shape)
+            .execute(&mut *transaction)
+            .await?;
+        let [drop_view, create_view] = live.create_view();
+        let drop_table = format!("DROP TABLE IF EXISTS {}", live.name);
+        let rename = format!("ALTER TABLE {} RENAME TO {}", built.name, model.table());
+        for statement in [drop_view, drop_table, rename, create_view] {
+            transaction.execute(&*statement).await?;
+        }
+        set_state(&mut transaction, model, at, parked).await?;
+        transaction.commit().await
+    }
+}
+
+impl Builds for PgBuilds {
+    async fn begin(&self, model: &Model) -> Result<(), Fault> {
+        self.recreate(&Table::building(model)).await.map_err(fault(format!("building {}", model.name)))
+    }
+
+    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+        load(&self.pool, &Table::building(model), places).await
+    }
+
+    async fn fill(&self, model: &Model, changes: &[Change], first: bool) -> Result<(), Fault> {
+        self.fill_table(&Table::building(model), changes, first).await
+    }
+
+    async fn switch(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), Fault> {
+        self.show(model, at, parked).await.map_err(fault(format!("switching {} to its new table", model.name)))
+    }
+}
+
+/// What belongs to the rows that are now seen: checkpoints, parked events, the live shape.
+async fn set_state(
+    transaction: &mut PgTransaction<'_>,
+    model: &Model,
+    at: &[Checkpoint],
+    parked: &[Parked],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM reads.parked WHERE model = $1 AND shape = $2")
+        .bind(&model.name)
+        .bind(&model.shape)
+        .execute(&mut **transaction)
+        .await?;
+    park(transaction, model, parked).await?;
+    sqlx::query("INSERT INTO reads.checkpoints SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[])")
+        .bind(&model.name)
+        .bind(&model.shape)
+        .bind(at.iter().map(|at| at.lane).collect::<Vec<_>>())
+        .bind(at.iter().map(|at| at.position).collect::<Vec<_>>())
+        .bind(at.iter().map(|at| at.epoch).collect::<Vec<_>>())
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query(
+        "INSERT INTO reads.live VALUES ($1, $2, now()) \
+         ON CONFLICT (model) DO UPDATE SET shape = excluded.shape, since = excluded.since",
+    )
+    .bind(&model.name)
+    .bind(&model.shape)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Copies the rows that stay into a table with the columns of `table`.
+async fn copy(
+    transaction: &mut PgTransaction<'_>,
+    table: &Table<'_>,
+    into: &str,
+    changes: &[Change],
+) -> Result<(), Fault> {
+    let doing = || format!("copying rows into {into}");
+    let statement = format!("COPY {into} ({}) FROM STDIN", table.columns());
+    let mut copy = transaction.copy_in_raw(&statement).await.map_err(fault(doing()))?;
+    let mut piece = String::with_capacity(COPY_BYTES);
+    for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
+        write_line(&mut piece, place, row, &table.model.columns)
+            .map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?;
+        if piece.len() >= COPY_BYTES {
+            copy.send(piece.as_bytes()).await.map_err(fault(doing()))?;
+            piece.clear();
+        }
+    }
+    copy.send(piece.as_bytes()).await.map_err(fault(doing()))?;
+    copy.finish().await.map_err(fault(doing()))?;
+    Ok(())
+}
+
+/// One line of COPY's text format: fields between tabs, `\N` for nothing.
+fn write_line(line: &mut String, place: &Place, row: &str, columns: &[Column]) -> Result<(), serde_json::Error> {
+    let fields: HashMap<&str, &RawValue> = serde_json::from_str(row)?;
+    line.push_str(&place.tenant.to_string());
+    for column in columns {
+        line.push('\t');
+        match fields.get(column.name.as_str()).map(|value| value.get()) {
+            None | Some("null") => line.push_str("\\N"),
+            Some(list) if column.kind == Kind::Json => push_escaped(line, list),
+            Some(word) if word.starts_with('"') => push_escaped(line, &serde_json::from_str::<Cow<'_, str>>(word)?),
+            Some(number) => line.push_str(number),
+        }
+    }
+    line.push('\n');
+    Ok(())
+}
+
+fn push_escaped(line: &mut String, text: &str) {
+    for letter in text.chars() {
+        match letter {
+            '\\' => line.push_str("\\\\"),
+            '\t' => line.push_str("\\t"),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            other => line.push(other),
+        }
+    }
+}

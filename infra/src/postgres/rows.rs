@@ -1,0 +1,200 @@
+//! The rows of all read models, one table per shape.
+
+use projections::kernel::{Change, Model, Parked, Place};
+use projections::ports::{Cause, Checkpoint, Fault, Loaded, Rows, Step};
+use sqlx::{Executor, PgPool, PgTransaction};
+use uuid::Uuid;
+
+use super::fault;
+use super::tables::Table;
+
+/// Keeps rows, checkpoints and parked events in the schema `reads`.
+#[derive(Clone, Debug)]
+pub struct PgRows {
+    pool: PgPool,
+}
+
+impl PgRows {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Makes the tables of models that were never built, beginning before the first event, and names the models that
+    /// are served in another shape than the code's: those have to be rebuilt.
+    pub async fn prepare<'m>(&self, models: impl IntoIterator<Item = &'m Model>) -> Result<Vec<&'m Model>, Fault> {
+        let mut outdated = Vec::new();
+        for model in models {
+            let live: Option<String> = sqlx::query_scalar("SELECT shape FROM reads.live WHERE model = $1")
+                .bind(&model.name)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(fault("reading which shapes are live"))?;
+            match live {
+                None => self.make(model).await.map_err(fault(format!("making the table of {}", model.name)))?,
+                Some(shape) if shape == model.shape => {}
+                Some(_) => outdated.push(model),
+            }
+        }
+        Ok(outdated)
+    }
+
+    async fn make(&self, model: &Model) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        let first = sqlx::query("INSERT INTO reads.live VALUES ($1, $2, now()) ON CONFLICT DO NOTHING");
+        if first.bind(&model.name).bind(&model.shape).execute(&mut *transaction).await?.rows_affected() == 0 {
+            // Another process starts at the same time and was faster.
+            return Ok(());
+        }
+        let table = Table::live(model);
+        transaction.execute(&*table.create()).await?;
+        transaction.execute(&*table.create_key()).await?;
+        for statement in table.create_indexes().iter().chain(&table.create_view()) {
+            transaction.execute(&**statement).await?;
+        }
+        sqlx::query("INSERT INTO reads.checkpoints SELECT $1, $2, lane, 0, 0 FROM log.lanes")
+            .bind(&model.name)
+            .bind(&model.shape)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    }
+}
+
+impl Rows for PgRows {
+    async fn checkpoints(&self, model: &Model) -> Result<Vec<Checkpoint>, Fault> {
+        let rows: Vec<(i16, i64, i64)> = sqlx::query_as(
+            "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane",
+        )
+        .bind(&model.name)
+        .bind(&model.shape)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(fault(format!("reading the checkpoints of {}", model.name)))?;
+        Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
+    }
+
+    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+        load(&self.pool, &Table::live(model), places).await
+    }
+
+    async fn put(&self, model: &Model, step: &Step) -> Result<(), Fault> {
+        let doing = || format!("putting rows of {}", model.name);
+        // What is lost with a crash is folded again: the checkpoint is lost with it.
+        let mut transaction = self
+            .pool
+            .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
+            .await
+            .map_err(fault(doing()))?;
+        if !advance(&mut transaction, model, &step.moves).await.map_err(fault(doing()))? {
+            return Err(Fault::new(Cause::Conflict, doing()));
+        }
+        put_rows(&mut transaction, &Table::live(model), &step.changes).await.map_err(fault(doing()))?;
+        park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
+        transaction.commit().await.map_err(fault(doing()))
+    }
+}
+
+/// The rows of a table at these places.
+pub(super) async fn load(pool: &PgPool, table: &Table<'_>, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+    let (tenants, keys) = columns(places.iter());
+    let rows: Vec<(Option<String>, bool)> = sqlx::query_as(&table.load())
+        .bind(&table.model.name)
+        .bind(&table.model.shape)
+        .bind(tenants)
+        .bind(keys)
+        .fetch_all(pool)
+        .await
+        .map_err(fault(format!("loading rows of {}", table.model.name)))?;
+    Ok(rows.into_iter().map(|(row, waiting)| Loaded { row, waiting }).collect())
+}
+
+/// Moves the checkpoints, if all of them are where the step begins; they stay locked until it is done, so that a
+/// paused worker that wakes up later finds them moved. Locked in the order of lanes, so that nobody waits in a circle.
+async fn advance(
+    transaction: &mut PgTransaction<'_>,
+    model: &Model,
+    moves: &[(Checkpoint, Checkpoint)],
+) -> Result<bool, sqlx::Error> {
+    let from = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(from, _)| value(from)).collect::<Vec<_>>();
+    let to = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, to)| value(to)).collect::<Vec<_>>();
+    let moved = sqlx::query(
+        "WITH moves AS (SELECT * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) \
+             AS m(lane, old_position, old_epoch, position, epoch)), \
+         locked AS (SELECT c.lane, m.position, m.epoch FROM reads.checkpoints c JOIN moves m USING (lane) \
+             WHERE c.model = $1 AND c.shape = $2 AND c.position = m.old_position AND c.epoch = m.old_epoch \
+             ORDER BY c.lane FOR UPDATE OF c) \
+         UPDATE reads.checkpoints c SET position = locked.position, epoch = locked.epoch FROM locked \
+             WHERE c.model = $1 AND c.shape = $2 AND c.lane = locked.lane",
+    )
+    .bind(&model.name)
+    .bind(&model.shape)
+    .bind(moves.iter().map(|(from, _)| from.lane).collect::<Vec<_>>())
+    .bind(from(|at| at.position))
+    .bind(from(|at| at.epoch))
+    .bind(to(|at| at.position))
+    .bind(to(|at| at.epoch))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(usize::try_from(moved.rows_affected()) == Ok(moves.len()))
+}
+
+/// Puts and deletes rows.
+pub(super) async fn put_rows(
+    transaction: &mut PgTransaction<'_>,
+    table: &Table<'_>,
+    changes: &[Change],
+) -> Result<(), sqlx::Error> {
+    if let Some(rows) = as_array(changes) {
+        sqlx::query(&table.put()).bind(rows).execute(&mut **transaction).await?;
+    }
+    let gone: Vec<_> = changes.iter().filter(|change| change.row.is_none()).map(|change| &change.place).collect();
+    if !gone.is_empty() {
+        let (tenants, keys) = columns(gone.into_iter());
+        sqlx::query(&table.delete()).bind(tenants).bind(keys).execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// Remembers what waits.
+pub(super) async fn park(
+    transaction: &mut PgTransaction<'_>,
+    model: &Model,
+    parked: &[Parked],
+) -> Result<(), sqlx::Error> {
+    if parked.is_empty() {
+        return Ok(());
+    }
+    let (tenants, keys) = columns(parked.iter().map(|parked| &parked.place));
+    sqlx::query(
+        "INSERT INTO reads.parked (model, shape, lane, position, tenant, key, reason) \
+         SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[]) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&model.name)
+    .bind(&model.shape)
+    .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
+    .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
+    .bind(tenants)
+    .bind(keys)
+    .bind(parked.iter().map(|parked| parked.reason.as_str()).collect::<Vec<_>>())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+fn columns<'p>(places: impl Iterator<Item = &'p Place>) -> (Vec<Uuid>, Vec<&'p str>) {
+    places.map(|place| (place.tenant.uuid(), place.key.as_str())).unzip()
+}
+
+/// The rows that stay, as one JSON array with the tenant in each.
+fn as_array(changes: &[Change]) -> Option<String> {
+    let mut array = String::new();
+    for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
+        array.push_str(if array.is_empty() { "[" } else { "," });
+        array.push_str(&format!("{{\"tenant\":\"{}\"", place.tenant));
+        // A row has key fields, so its object is never empty.
+        array.push(',');
+        array.push_str(row.strip_prefix('{').unwrap_or(row));
+    }
+    (!array.is_empty()).then(|| array + "]")
+}

@@ -1,0 +1,121 @@
+//! Writes batches: turns their rows into columns and runs the one statement.
+
+use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, Connection, PgConnection, Row};
+
+use super::micros::Micros;
+
+/// The connection that writes one scribe's lanes.
+pub(super) struct Committer {
+    connection: PgConnection,
+}
+
+/// What became of a batch, and whether the connection can be used again.
+pub(super) struct Committed {
+    pub(super) outcome: CommitOutcome,
+    pub(super) committer: Option<Committer>,
+}
+
+impl Committed {
+    /// The batch did not even reach the store.
+    pub(super) fn not_written(batch: BatchId, error: &sqlx::Error) -> Self {
+        tracing::warn!(batch = batch.0, %error, "the store cannot be reached");
+        Self { outcome: CommitOutcome { batch, written: vec![], refused_data: false }, committer: None }
+    }
+}
+
+impl Committer {
+    pub(super) async fn connect(url: &str) -> Result<Self, sqlx::Error> {
+        let mut connection = PgConnection::connect(url).await?;
+        sqlx::query("SET statement_timeout = '30s'").execute(&mut connection).await?;
+        // The batch is planned once: its arrays differ in length, not in kind.
+        sqlx::query("SET plan_cache_mode = 'force_generic_plan'").execute(&mut connection).await?;
+        Ok(Self { connection })
+    }
+
+    /// Writes a batch. Never fails: whatever goes wrong is an outcome.
+    pub(super) async fn commit(mut self, batch: Batch) -> Committed {
+        let id = batch.id;
+        let written = match columns(batch) {
+            Ok(arguments) => {
+                let query = sqlx::query_with(include_str!("commit.sql"), arguments);
+                query.try_map(|row: PgRow| row.try_get(0).map(LaneId)).fetch_all(&mut self.connection).await
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(written) => {
+                let outcome = CommitOutcome { batch: id, written, refused_data: false };
+                Committed { outcome, committer: Some(self) }
+            }
+            Err(error) => {
+                let refused_data = refuses_data(&error);
+                tracing::warn!(batch = id.0, refused_data, %error, "a batch was not written; its lanes are taken over again");
+                let outcome = CommitOutcome { batch: id, written: vec![], refused_data };
+                Committed { outcome, committer: refused_data.then_some(self) }
+            }
+        }
+    }
+
+    /// Says that we still write these lanes. Only between batches: it changes the rows that a batch locks.
+    pub(super) async fn renew(&mut self, lanes: &[(LaneId, i64)], lease_ms: i64) -> Result<(), sqlx::Error> {
+        let (ids, epochs): (Vec<i16>, Vec<i64>) = lanes.iter().map(|(lane, epoch)| (lane.0, *epoch)).unzip();
+        let text = "UPDATE log.lanes l SET lease = clock_timestamp() + $3 * interval '1 millisecond'
+                    FROM unnest($1::smallint[], $2::bigint[]) AS b(lane, epoch)
+                    WHERE l.lane = b.lane AND l.epoch = b.epoch";
+        sqlx::query(text).bind(ids).bind(epochs).bind(lease_ms).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+/// Whether the store refused the rows themselves: bad data (22), a broken constraint (23) or a limit (54).
+fn refuses_data(error: &sqlx::Error) -> bool {
+    let code = match error {
+        sqlx::Error::Database(database) => database.code(),
+        sqlx::Error::Encode(_) | sqlx::Error::Protocol(_) => return true,
+        _ => return false,
+    };
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}
+
+/// The rows as one array per column, in the order of the statement's parameters.
+fn columns(batch: Batch) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    let lanes: Vec<(i16, Part)> = batch.parts.into_iter().map(|(lane, part)| (lane.0, part)).collect();
+    macro_rules! add {
+        ($values:expr) => {
+            arguments.add($values.collect::<Vec<_>>()).map_err(sqlx::Error::Encode)?
+        };
+    }
+    macro_rules! rows {
+        ($rows:ident: $($column:expr),+ $(,)?) => {
+            add!(lanes.iter().flat_map(|(lane, part)| part.$rows.iter().map(|_| *lane)));
+            $(add!(lanes.iter().flat_map(|(_, part)| part.$rows.iter().map($column)));)+
+        };
+    }
+    add!(lanes.iter().map(|(lane, _)| *lane));
+    add!(lanes.iter().map(|(_, part)| part.epoch));
+    add!(lanes.iter().map(|(_, part)| Micros(part.recorded_at)));
+    rows!(events:
+        |e| e.position, |e| e.tenant.uuid(), |e| e.tenant_position, |e| e.stream_type, |e| e.stream, |e| e.sequence,
+        |e| e.principal.uuid(), |e| e.command.uuid(), |e| e.command_index, |e| e.name.as_str(), |e| e.version,
+        |e| e.payload.as_str(), |e| e.meta.as_str(), |e| Micros(e.occurred_at), |e| Micros(e.recorded_at),
+    );
+    rows!(receipts:
+        |r| r.tenant.uuid(), |r| r.principal.uuid(), |r| r.command.uuid(), |r| r.fingerprint.as_str(),
+        |r| r.name.as_str(), |r| r.rejected.as_ref().map(|(code, ..)| code.as_str()),
+        |r| r.rejected.as_ref().map(|(_, retry, _)| *retry),
+        |r| r.rejected.as_ref().map(|(.., detail)| detail.as_str()),
+        |r| r.tenant_position, |r| Micros(r.recorded_at),
+    );
+    rows!(snapshots:
+        |s| s.tenant.uuid(), |s| s.stream_type, |s| s.stream, |s| s.state_version, |s| s.sequence, |s| s.state.as_str(),
+    );
+    rows!(person_keys: |k| k.tenant.uuid(), |k| k.person, |k| k.wrapped.as_slice());
+    Ok(arguments)
+}

@@ -1,0 +1,24 @@
+//! The scribe on PostgreSQL: drives the state machine of `commands::scribe` with tokio and one connection.
+
+mod commit;
+mod driver;
+mod guard;
+mod load;
+mod micros;
+mod routes;
+mod take_over;
+
+pub use driver::{ScribeHandle, ScribeSettings, start};
+pub use load::recall;
+pub use micros::Micros;
+pub use routes::Routes;
+pub use take_over::{LANES, Owner};
+
+use domain::shared::Timestamp;
+
+/// The one clock of the engine. Everything below gets the time as a value.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,12 @@
+//! Personal data: sealed when a command is admitted, opened when an answer is written (design 7).
+//!
+//! Every person has a data key per tenant. It is wrapped by the outer key, which lives outside the database, and
+//! kept in a table outside the log: destroying it makes every copy of the person's data unreadable at once.
+
+mod outer_key;
+mod person_keys;
+mod sealing;
+
+pub use outer_key::OuterKey;
+pub use person_keys::PersonKeys;
+pub use sealing::Vault;

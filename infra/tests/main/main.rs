@@ -1,0 +1,3 @@
+//! What infra does for real: real files, real processes, real PostgreSQL.
+
+mod embedded;

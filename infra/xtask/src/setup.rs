@@ -1,0 +1,89 @@
+//! Gets a machine ready. PostgreSQL's server programs are all that is needed besides Rust and its linker, without
+//! which this program would not run.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use crate::programs::{answers, succeed};
+
+/// What other systems call it.
+const ELSEWHERE: &str = "\
+    macOS:   brew install postgresql@16
+    Fedora:  dnf install postgresql-server
+    Arch:    pacman -S postgresql
+    Alpine:  apk add postgresql";
+
+/// Debian starts a server of its own as soon as the package is there. We need its programs only, so for the time of
+/// the installation it is told not to.
+const INSTALL: &str = "\
+set -eu
+quiet=/etc/postgresql-common/createcluster.d/cartulary.conf
+apt-get update
+mkdir -p \"$(dirname $quiet)\"
+trap 'rm -f $quiet' EXIT
+echo 'create_main_cluster = false' > $quiet
+DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postgresql
+";
+
+pub fn install_what_is_missing() -> Result<()> {
+    if let Some(folder) = server_programs() {
+        println!("setup: PostgreSQL is here ({}); nothing to install", folder.display());
+        return Ok(());
+    }
+    if !on_path("apt-get") {
+        bail!("PostgreSQL's server programs (initdb, postgres) are missing; install them with\n{ELSEWHERE}");
+    }
+    println!("setup: PostgreSQL's server programs are missing; installing the Debian package `postgresql`");
+    println!("       (without starting a server; elsewhere this would be\n{ELSEWHERE})");
+    succeed(as_root(INSTALL)?)?;
+    match server_programs() {
+        Some(folder) => println!("setup: PostgreSQL is now here ({})", folder.display()),
+        None => bail!("the package `postgresql` was installed, but initdb is still not to be found"),
+    }
+    Ok(())
+}
+
+/// A shell script run as root; by sudo, should we be somebody else.
+fn as_root(script: &str) -> Result<Command> {
+    let mut who = Command::new("id");
+    who.arg("-u");
+    let root = who.output().is_ok_and(|answer| answer.stdout == b"0\n");
+    let mut command = match root {
+        true => Command::new("sh"),
+        false if on_path("sudo") => {
+            let mut sudo = Command::new("sudo");
+            sudo.arg("sh");
+            sudo
+        }
+        false => bail!("only root can install; run as root:\n    apt-get install postgresql"),
+    };
+    command.args(["-c", script]);
+    Ok(command)
+}
+
+/// Where the engine will find them; the same places as in `infra/src/embedded/find.rs`.
+fn server_programs() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    for parent in ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
+        let versions = fs::read_dir(parent).into_iter().flatten().flatten();
+        folders.extend(versions.map(|version| version.path().join("bin")));
+    }
+    folders.into_iter().find(|folder| is_server(folder))
+}
+
+fn is_server(folder: &Path) -> bool {
+    let Ok(initdb) = folder.join("initdb").canonicalize() else { return false };
+    let mut command = Command::new(initdb.with_file_name("postgres"));
+    command.arg("--version");
+    answers(command)
+}
+
+fn on_path(program: &str) -> bool {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
+}

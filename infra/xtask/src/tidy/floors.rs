@@ -1,0 +1,86 @@
+//! Which crate may use which.
+
+use super::Rule;
+use crate::house::{Crate, House};
+
+pub(super) const EDGES: Rule = Rule {
+    name: "floors",
+    why: "floors only use floors below them, and the write side and the read side never meet, so that each can be \
+          understood and changed alone",
+    broken: wrong_edges,
+};
+
+pub(super) const OUTSIDE_CRATES: Rule = Rule {
+    name: "outside-crates",
+    why: "the lower floors are pure and compile in seconds, and only infra talks to databases and brokers",
+    broken: wrong_outside_crates,
+};
+
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("commands", &["domain"]),
+    ("projections", &["domain"]),
+    ("api", &["commands", "projections", "domain"]),
+    ("replay", &["projections", "domain"]),
+    ("infra", &["api", "replay", "commands", "projections", "domain"]),
+    ("schemas", &["api", "commands", "projections", "domain"]),
+    ("xtask", &[]),
+];
+
+const PURE: &[&str] = &["domain", "commands", "projections"];
+const PURE_MAY_USE: &[&str] = &["serde", "serde_json", "schemars", "serde_path_to_error", "thiserror", "uuid", "jiff", "iso_currency"];
+const ONLY_INFRA_MAY_USE: &[&str] =
+    &["sqlx", "tokio-postgres", "cqrs-es", "postgres-es", "rdkafka", "redis", "reqwest", "hyper-util", "rustix"];
+
+fn wrong_edges(house: &House) -> Vec<String> {
+    house.crates.iter().flat_map(wrong_edges_of).collect()
+}
+
+fn wrong_edges_of(found: &Crate) -> Vec<String> {
+    let Some((name, allowed)) = ALLOWED.iter().find(|(name, _)| *name == found.name) else {
+        return vec![format!("the crate `{}` has no place in the table of floors", found.name)];
+    };
+    let ours = ALLOWED.iter().map(|(ours, _)| ours).filter(|ours| found.uses.contains(**ours));
+    ours.filter(|used| !allowed.contains(used)).map(|used| format!("`{name}` uses `{used}`")).collect()
+}
+
+fn wrong_outside_crates(house: &House) -> Vec<String> {
+    let is_ours = |used: &str| ALLOWED.iter().any(|(name, _)| *name == used);
+    let mut broken = vec![];
+    for found in house.crates.iter().filter(|found| found.name != "infra") {
+        let name = found.name.as_str();
+        let may_use = |used: &str| match (PURE.contains(&name), used) {
+            (true, "tracing") => name != "domain",
+            (true, used) => PURE_MAY_USE.contains(&used),
+            (false, used) => !ONLY_INFRA_MAY_USE.contains(&used),
+        };
+        let wrong = found.uses.iter().filter(|used| !is_ours(used) && !may_use(used));
+        broken.extend(wrong.map(|used| format!("`{name}` uses `{used}`")));
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn house(name: &str, uses: &[&str]) -> House {
+        let uses = uses.iter().map(|used| (*used).to_owned()).collect();
+        House { crates: vec![Crate { name: name.to_owned(), uses }], ..House::default() }
+    }
+
+    #[test]
+    fn the_write_side_may_not_use_the_read_side() {
+        assert_eq!(wrong_edges(&house("commands", &["domain", "projections"])), ["`commands` uses `projections`"]);
+        assert!(wrong_edges(&house("replay", &["domain", "projections", "serde"])).is_empty());
+        assert_eq!(wrong_edges(&house("extra", &[])).len(), 1);
+    }
+
+    #[test]
+    fn lower_floors_stay_pure_and_only_infra_talks_to_the_outside() {
+        assert_eq!(wrong_outside_crates(&house("domain", &["serde", "tracing"])), ["`domain` uses `tracing`"]);
+        assert_eq!(wrong_outside_crates(&house("commands", &["tracing", "tokio"])), ["`commands` uses `tokio`"]);
+        assert_eq!(wrong_outside_crates(&house("api", &["axum", "sqlx"])), ["`api` uses `sqlx`"]);
+        assert!(wrong_outside_crates(&house("infra", &["sqlx"])).is_empty());
+    }
+}

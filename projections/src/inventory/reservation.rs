@@ -1,0 +1,130 @@
+//! Who has what set aside, and how it ended (INV-08, INV-09).
+
+use domain::inventory::{StockEvent, StockItem};
+use domain::kernel::Recorded;
+use domain::shared::{Permission, ReservationId, StockItemId, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
+use crate::key;
+
+/// Units of one stock item that are or were set aside for somebody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reservation {
+    /// The product's stock at one place.
+    pub stock_item: StockItemId,
+    /// The id that whoever asked for it gave it.
+    pub reservation: ReservationId,
+    /// How many units.
+    pub units: i64,
+    /// How it stands.
+    pub status: ReservationStatus,
+    /// When it passes by itself; nothing once it is confirmed.
+    pub until: Option<Timestamp>,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it ended, whichever way.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// How a reservation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationStatus {
+    /// Set aside for a while.
+    Held,
+    /// Set aside until it leaves or is released: it is paid for.
+    Confirmed,
+    /// Given up.
+    Released,
+    /// Passed because nobody paid in time.
+    Expired,
+    /// The units left the house.
+    Committed,
+}
+
+impl ReadModel for Reservation {
+    const NEEDS: Permission = Permission::SeeStock;
+    const KEY: &'static [&'static str] = &["stock_item", "reservation"];
+    const INDEXED: &'static [&'static str] = &["reservation", "status", "until"];
+
+    fn sources(from: &mut Sources<Self>) {
+        let key = |event: &Recorded<StockEvent>| step(&event.event).map(|(id, _)| key![event.stream, id]);
+        from.stream::<StockItem>(key, Self::on_stock);
+    }
+}
+
+impl Reservation {
+    fn on_stock(row: Option<Self>, event: &Recorded<StockEvent>) -> Folded<Self> {
+        if let StockEvent::Reserved { reservation, units, until } = event.event {
+            return Ok(Some(Self {
+                stock_item: StockItemId::new(event.stream),
+                reservation,
+                units: units.get(),
+                status: ReservationStatus::Held,
+                until: Some(until),
+                made_at: event.occurred_at,
+                ended_at: None,
+            }));
+        }
+        let Some((_, status)) = step(&event.event) else { return Ok(row) };
+        let row = row.ok_or_else(Unfoldable::no_row)?;
+        Ok(Some(match status {
+            ReservationStatus::Held | ReservationStatus::Confirmed => Self { status, until: None, ..row },
+            _ => Self { status, ended_at: Some(event.occurred_at), ..row },
+        }))
+    }
+}
+
+/// The reservation an event is about, and how it stands from then on.
+fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
+    match *event {
+        StockEvent::Reserved { reservation, .. } => Some((reservation, ReservationStatus::Held)),
+        StockEvent::ReservationConfirmed { reservation } => Some((reservation, ReservationStatus::Confirmed)),
+        StockEvent::ReservationReleased { reservation, .. } => Some((reservation, ReservationStatus::Released)),
+        StockEvent::ReservationExpired { reservation, .. } => Some((reservation, ReservationStatus::Expired)),
+        StockEvent::ReservationCommitted { reservation, .. } => Some((reservation, ReservationStatus::Committed)),
+        StockEvent::Opened { .. }
+        | StockEvent::Received { .. }
+        | StockEvent::Returned { .. }
+        | StockEvent::Adjusted { .. }
+        | StockEvent::Counted { .. }
+        | StockEvent::ThresholdSet { .. }
+        | StockEvent::LowReached { .. }
+        | StockEvent::Recovered { .. }
+        | StockEvent::Depleted {}
+        | StockEvent::Restored { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stock_level::tests::{hold, item, reserved, stocked};
+    use super::*;
+    use crate::testing::Story;
+
+    #[test]
+    fn a_paid_reservation_no_longer_passes_and_ends_when_it_leaves() {
+        let held = stocked().then::<StockItem>(item(), reserved(1, 3));
+        assert_eq!(held.row::<Reservation>().until, Some(Story::at(900)));
+
+        let paid = held.then::<StockItem>(item(), StockEvent::ReservationConfirmed { reservation: hold(1) });
+        let row: Reservation = paid.row();
+        assert_eq!((row.status, row.until, row.ended_at), (ReservationStatus::Confirmed, None, None));
+
+        let left = paid.then::<StockItem>(item(), StockEvent::ReservationCommitted { reservation: hold(1), units: 3 });
+        let row: Reservation = left.row();
+        assert_eq!((row.status, row.ended_at), (ReservationStatus::Committed, Some(Story::at(6))));
+    }
+
+    #[test]
+    fn one_that_passed_can_be_made_again() {
+        let again: Reservation = stocked()
+            .then::<StockItem>(item(), reserved(1, 3))
+            .then::<StockItem>(item(), StockEvent::ReservationExpired { reservation: hold(1), units: 3 })
+            .then::<StockItem>(item(), reserved(1, 2))
+            .row();
+        assert_eq!((again.status, again.units, again.ended_at), (ReservationStatus::Held, 2, None));
+    }
+}

@@ -1,0 +1,184 @@
+//! How much there is of a product at a place (INV-01, INV-05). Invariant: available = on hand − reserved.
+
+use domain::inventory::{StockEvent, StockItem};
+use domain::kernel::Recorded;
+use domain::shared::{Permission, ProductId, StockItemId, StoreId, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
+use crate::key;
+
+/// How much there is of one product at one place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StockLevel {
+    /// The product's stock at this place.
+    pub stock_item: StockItemId,
+    /// What is stocked.
+    pub product: ProductId,
+    /// Where it is stocked.
+    pub store: StoreId,
+    /// Units in the house.
+    pub on_hand: i64,
+    /// Units set aside for somebody.
+    pub reserved: i64,
+    /// Units that can still be had; below zero after a forced correction.
+    pub available: i64,
+    /// From how many available units on an alert is wanted.
+    pub low_at: i64,
+    /// Where the available quantity stands.
+    pub status: StockStatus,
+    /// When anything about it changed last.
+    pub changed_at: Timestamp,
+}
+
+/// Where an available quantity stands. Out wins over low.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StockStatus {
+    /// Nothing is available.
+    Out,
+    /// No more is available than the threshold for an alert.
+    Low,
+    /// Enough is available.
+    Ok,
+}
+
+impl ReadModel for StockLevel {
+    const NEEDS: Permission = Permission::SeeStock;
+    const KEY: &'static [&'static str] = &["stock_item"];
+    const INDEXED: &'static [&'static str] = &["product", "store", "available", "status"];
+
+    fn sources(from: &mut Sources<Self>) {
+        from.stream::<StockItem>(|event| Some(key![event.stream]), Self::on_stock);
+    }
+}
+
+impl StockLevel {
+    fn on_stock(row: Option<Self>, event: &Recorded<StockEvent>) -> Folded<Self> {
+        if let StockEvent::Opened { product, store } = event.event {
+            return Ok(Some(row.unwrap_or_else(|| Self::opened(event, product, store))));
+        }
+        let row = row.ok_or_else(Unfoldable::no_row)?;
+        let (on_hand, reserved) = change(&event.event);
+        let low_at = match event.event {
+            StockEvent::ThresholdSet { low_at } => low_at.get(),
+            _ => row.low_at,
+        };
+        let on_hand = row.on_hand.checked_add(on_hand).ok_or_else(|| Unfoldable::overflow("on_hand"))?;
+        let reserved = row.reserved.checked_add(reserved).ok_or_else(|| Unfoldable::overflow("reserved"))?;
+        let available = on_hand.checked_sub(reserved).ok_or_else(|| Unfoldable::overflow("available"))?;
+        let status = StockStatus::of(available, low_at);
+        Ok(Some(Self { on_hand, reserved, available, low_at, status, changed_at: event.occurred_at, ..row }))
+    }
+
+    fn opened(event: &Recorded<StockEvent>, product: ProductId, store: StoreId) -> Self {
+        Self {
+            stock_item: StockItemId::new(event.stream),
+            product,
+            store,
+            on_hand: 0,
+            reserved: 0,
+            available: 0,
+            low_at: 0,
+            status: StockStatus::Out,
+            changed_at: event.occurred_at,
+        }
+    }
+}
+
+impl StockStatus {
+    fn of(available: i64, low_at: i64) -> Self {
+        match available {
+            ..=0 => Self::Out,
+            _ if available <= low_at => Self::Low,
+            _ => Self::Ok,
+        }
+    }
+}
+
+/// By how much a fact changes what is on hand and what is reserved.
+pub(super) fn change(event: &StockEvent) -> (i64, i64) {
+    match *event {
+        StockEvent::Received { units } | StockEvent::Returned { units } => (units.get(), 0),
+        StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => (change, 0),
+        StockEvent::Reserved { units, .. } => (0, units.get()),
+        StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => {
+            (0, units.saturating_neg())
+        }
+        StockEvent::ReservationCommitted { units, .. } => (units.saturating_neg(), units.saturating_neg()),
+        StockEvent::Opened { .. }
+        | StockEvent::ReservationConfirmed { .. }
+        | StockEvent::ThresholdSet { .. }
+        | StockEvent::LowReached { .. }
+        | StockEvent::Recovered { .. }
+        | StockEvent::Depleted {}
+        | StockEvent::Restored { .. } => (0, 0),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use domain::shared::{Quantity, ReservationId, Units};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::Story;
+
+    pub(crate) fn item() -> StockItemId {
+        StockItem::id(ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)))
+    }
+
+    pub(crate) fn units(number: i64) -> Quantity {
+        Quantity::try_from(number).expect("a quantity")
+    }
+
+    pub(crate) fn hold(number: u128) -> ReservationId {
+        ReservationId::new(Uuid::from_u128(number))
+    }
+
+    pub(crate) fn reserved(number: u128, pieces: i64) -> StockEvent {
+        StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: Story::at(900) }
+    }
+
+    /// Ten units came in, alert at 5.
+    pub(crate) fn stocked() -> Story {
+        let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
+        Story::new()
+            .then::<StockItem>(item(), StockEvent::Opened { product, store })
+            .then::<StockItem>(item(), StockEvent::Received { units: units(10) })
+            .then::<StockItem>(item(), StockEvent::ThresholdSet { low_at: Units::try_from(5).expect("units") })
+    }
+
+    #[test]
+    fn what_comes_in_is_available_until_it_is_reserved() {
+        let level: StockLevel = stocked().then::<StockItem>(item(), reserved(1, 3)).row();
+        assert_eq!((level.on_hand, level.reserved, level.available), (10, 3, 7));
+        assert_eq!((level.status, level.changed_at), (StockStatus::Ok, Story::at(4)));
+    }
+
+    #[test]
+    fn a_hold_that_ends_gives_back_and_one_that_leaves_takes_along() {
+        let released = StockEvent::ReservationReleased { reservation: hold(1), units: 3 };
+        let committed = StockEvent::ReservationCommitted { reservation: hold(2), units: 4 };
+        let level: StockLevel = stocked()
+            .then::<StockItem>(item(), reserved(1, 3))
+            .then::<StockItem>(item(), reserved(2, 4))
+            .then::<StockItem>(item(), released)
+            .then::<StockItem>(item(), committed)
+            .row();
+        assert_eq!((level.on_hand, level.reserved, level.available), (6, 0, 6));
+    }
+
+    #[test]
+    fn the_status_follows_what_is_available() {
+        let status = |pieces| stocked().then::<StockItem>(item(), reserved(1, pieces)).row::<StockLevel>().status;
+        assert_eq!([status(4), status(5), status(10)], [StockStatus::Ok, StockStatus::Low, StockStatus::Out]);
+    }
+
+    #[test]
+    fn a_count_is_the_truth() {
+        let counted = StockEvent::Counted { on_hand: Units::try_from(8).expect("units"), change: -2 };
+        assert_eq!(stocked().then::<StockItem>(item(), counted).row::<StockLevel>().on_hand, 8);
+    }
+}

@@ -1,0 +1,46 @@
+//! What a read model is. Written once; no context needs to change it.
+
+mod fold;
+mod key;
+mod model;
+mod naming;
+mod shape;
+mod sources;
+
+use domain::shared::Permission;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use fold::{Change, Fold, Parked};
+pub use key::{Key, Place};
+pub use model::{Model, Models};
+pub use shape::{Column, Kind};
+pub use sources::{Folded, Sources, Unfoldable};
+
+/// One row of something people look at, folded from events.
+///
+/// Its doc comments are the API's own text. Rows are flat: fields are ids, words, whole numbers, booleans, instants,
+/// days, or lists. An amount is two fields, minor units and `currency`. No field is called `tenant`: the store puts
+/// the tenant in front of every key and into every question.
+pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// Raised when its fold changes but its fields do not; a new table is then built beside the old one.
+    const REVISION: u32 = 1;
+    /// What the reader must be allowed to do. It has no default, so that it cannot be forgotten.
+    const NEEDS: Permission;
+    /// The fields that identify a row within its tenant, in the order of the key.
+    const KEY: &'static [&'static str];
+    /// The fields that readers filter and order by.
+    const INDEXED: &'static [&'static str] = &[];
+    /// The field with the customer a row belongs to: a customer's token sees only her own rows. Without it,
+    /// customers who are permitted to read the model see all of its rows.
+    const OWNER: Option<&'static str> = None;
+
+    /// Names the streams it listens to, each with its key and its fold.
+    fn sources(from: &mut Sources<Self>);
+}
+
+/// Sees every read model of the house, one call each.
+pub trait Visitor {
+    fn read_model<M: ReadModel>(&mut self);
+}

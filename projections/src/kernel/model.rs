@@ -1,0 +1,143 @@
+//! All read models by name: the one description that stores, GraphQL, schemas and documents read.
+
+use std::collections::BTreeMap;
+
+use domain::kernel::Unreadable;
+use domain::shared::Permission;
+use schemars::Schema;
+
+use super::fold::Table;
+use super::{Column, Fold, ReadModel, Sources, Visitor, naming, shape};
+
+/// One read model, its row type forgotten.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// What one row is (`StockLevel`).
+    pub name: String,
+    /// The bounded context it belongs to (`inventory`).
+    pub context: &'static str,
+    /// What a reader must be allowed to do.
+    pub needs: Permission,
+    /// Names everything its table depends on: 16 hexadecimal digits.
+    pub shape: String,
+    /// JSON Schema of a row; the descriptions are its documentation.
+    pub schema: Schema,
+    /// The fields of a row in alphabetical order, without the tenant.
+    pub columns: Vec<Column>,
+    /// The fields that identify a row within its tenant.
+    pub key: &'static [&'static str],
+    /// The fields that readers filter and order by.
+    pub indexed: &'static [&'static str],
+    /// The field with the customer a row belongs to.
+    pub owner: Option<&'static str>,
+    /// The types of the streams it listens to.
+    pub streams: Vec<&'static str>,
+    begin: fn() -> Box<dyn Fold>,
+    canonical: fn(&str) -> Result<String, Unreadable>,
+}
+
+impl Model {
+    /// The description of one row type.
+    pub fn of<M: ReadModel>() -> Self {
+        let schema = schemars::schema_for!(M);
+        let mut streams: Vec<_> = Sources::<M>::collect().iter().map(|source| source.stream_type()).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        Self {
+            name: M::schema_name().into(),
+            context: context_of(std::any::type_name::<M>()),
+            needs: M::NEEDS,
+            shape: shape::shape(schema.as_value(), M::KEY, M::INDEXED, M::REVISION),
+            columns: shape::columns(schema.as_value()),
+            schema,
+            key: M::KEY,
+            indexed: M::INDEXED,
+            owner: M::OWNER,
+            streams,
+            begin: || Box::new(Table::<M>::new()),
+            canonical: canonical::<M>,
+        }
+    }
+
+    /// An empty table in memory to fold events into.
+    pub fn begin(&self) -> Box<dyn Fold> {
+        (self.begin)()
+    }
+
+    /// The same row as every machine writes it, whatever the store made of instants and of the order of fields.
+    pub fn canonical(&self, row: &str) -> Result<String, Unreadable> {
+        (self.canonical)(row)
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// `stock_level`, as in the names of its tables.
+    pub fn stem(&self) -> String {
+        naming::snake(&self.name)
+    }
+
+    /// `stock_levels`, the plain name for people.
+    pub fn stems(&self) -> String {
+        naming::plural(&self.stem())
+    }
+
+    /// `stockLevel`, the question for one row.
+    pub fn field(&self) -> String {
+        naming::camel(&self.name)
+    }
+
+    /// `stockLevels`, the question for many rows.
+    pub fn fields(&self) -> String {
+        naming::plural(&self.field())
+    }
+
+    /// `stock_level_0123456789abcdef`, the table of this shape.
+    pub fn table(&self) -> String {
+        format!("{}_{}", self.stem(), self.shape)
+    }
+}
+
+/// Every read model of the house.
+#[derive(Debug, Default)]
+pub struct Models {
+    models: BTreeMap<String, Model>,
+}
+
+impl Models {
+    /// All of them.
+    pub fn all() -> Self {
+        let mut all = Self::default();
+        crate::visit(&mut all);
+        all
+    }
+
+    /// By the name of a row (`StockLevel`).
+    pub fn get(&self, name: &str) -> Option<&Model> {
+        self.models.get(name)
+    }
+
+    /// In alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = &Model> {
+        self.models.values()
+    }
+}
+
+impl Visitor for Models {
+    fn read_model<M: ReadModel>(&mut self) {
+        let model = Model::of::<M>();
+        self.models.insert(model.name.clone(), model);
+    }
+}
+
+/// `projections::inventory::stock_level::StockLevel` belongs to `inventory`.
+fn context_of(path: &'static str) -> &'static str {
+    path.split("::").nth(1).unwrap_or(path)
+}
+
+fn canonical<M: ReadModel>(row: &str) -> Result<String, Unreadable> {
+    serde_json::from_str::<M>(row)
+        .and_then(|row| serde_json::to_string(&row))
+        .map_err(|error| Unreadable { name: M::schema_name().into(), reason: error.to_string() })
+}

@@ -1,0 +1,185 @@
+use domain::inventory::{StockEvent, StockItem};
+use domain::shared::{ProductId, Quantity, StoreId, TenantId};
+use uuid::Uuid;
+
+use super::*;
+use crate::inventory::{StockLevel, StockMovement};
+use crate::testing::{EPOCH, Memory, Story, now, rows_in_batches};
+
+/// One event of a story: something about the nth stock item.
+fn opened(story: Story, nth: u128) -> Story {
+    let (product, store) = (ProductId::new(Uuid::from_u128(nth)), StoreId::new(Uuid::from_u128(8)));
+    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Opened { product, store })
+}
+
+fn received(story: Story, nth: u128, units: i64) -> Story {
+    let (product, store) = (ProductId::new(Uuid::from_u128(nth)), StoreId::new(Uuid::from_u128(8)));
+    let units = Quantity::try_from(units).expect("a quantity");
+    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
+}
+
+/// Two items, two receipts each.
+fn two_items() -> Story {
+    let story = opened(opened(Story::new(), 1), 2);
+    received(received(received(received(story, 1, 1), 2, 10), 1, 2), 2, 20)
+}
+
+fn levels(memory: &Memory) -> Vec<(i64, i64)> {
+    let mut levels: Vec<_> = memory
+        .rows(&Model::of::<StockLevel>())
+        .iter()
+        .map(|row| serde_json::from_str::<StockLevel>(row).expect("a row"))
+        .map(|level| (level.on_hand, level.available))
+        .collect();
+    levels.sort_unstable();
+    levels
+}
+
+fn memory() -> Memory {
+    Memory::default().with_table(&Model::of::<StockLevel>()).with_table(&Model::of::<StockMovement>())
+}
+
+fn projector(memory: &Memory) -> Projector<&Memory, &Memory> {
+    let models = [Model::of::<StockLevel>(), Model::of::<StockMovement>()];
+    now(Projector::open(memory, memory, models)).expect("memory is there")
+}
+
+fn take(projector: &mut Projector<&Memory, &Memory>, events: &[RawEvent]) -> Taken {
+    now(projector.take(events)).expect("memory is there")
+}
+
+#[test]
+fn any_size_of_batch_gives_the_same_rows() {
+    let mut story = Story::new();
+    for nth in 1..=50 {
+        story = opened(story, nth);
+    }
+    for nth in 0..2_000 {
+        story = received(story, 1 + nth * 7 % 50, 1 + i64::try_from(nth % 9).expect("small"));
+    }
+    for model in [Model::of::<StockLevel>(), Model::of::<StockMovement>()] {
+        let one = rows_in_batches(&model, story.events(), 1);
+        assert_eq!(one, rows_in_batches(&model, story.events(), 1_000));
+        assert_eq!(one, rows_in_batches(&model, story.events(), 7));
+    }
+}
+
+#[test]
+fn repeats_are_skipped_and_a_hole_is_read_from_the_log() {
+    let story = two_items();
+    let memory = memory().with_history(story.events());
+    let mut projector = projector(&memory);
+    take(&mut projector, &story.events()[..4]);
+    let again = take(&mut projector, &story.events()[2..4]);
+    assert!(again.changed.is_empty() && again.troubles.is_empty());
+
+    let holed = take(&mut projector, &story.events()[5..]);
+    assert!(holed.troubles.iter().all(|trouble| matches!(trouble.what, What::Hole { lane: 0, after: 4 })));
+    assert_eq!((holed.troubles.len(), projector.after(0)), (2, Some(4)));
+
+    now(projector.catch_up(0, 100)).expect("memory is there");
+    assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
+}
+
+#[test]
+fn what_cannot_be_folded_is_parked_and_its_key_waits_while_others_go_on() {
+    let story = received(received(opened(Story::new(), 2), 1, 1), 2, 10);
+    let story = received(received(opened(story, 1), 1, 5), 2, 20);
+    for most in [1, 1_000] {
+        let memory = memory().with_history(story.events());
+        let mut projector = projector(&memory);
+        story.events().chunks(most).for_each(|batch| {
+            assert!(take(&mut projector, batch).troubles.is_empty());
+        });
+        let parked: Vec<_> = memory.parked(&Model::of::<StockLevel>());
+        assert_eq!(parked.iter().map(|parked| parked.position).collect::<Vec<_>>(), [2, 4, 5]);
+        assert!(parked[0].reason.contains("no row"), "{}", parked[0].reason);
+        assert_eq!(levels(&memory), [(30, 30)]);
+        assert_eq!(memory.rows(&Model::of::<StockMovement>()).len(), 4);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_stops_its_model_in_that_lane_only() {
+    let mut story = two_items().events().to_vec();
+    story[4].payload = r#"{"units":"many"}"#.into();
+    let other = opened(Story::of(TenantId::new(Uuid::from_u128(0xb)), 3), 9);
+    let memory = memory().with_history(&story).with_history(other.events());
+    let mut projector = projector(&memory);
+    let batch: Vec<_> = story.iter().chain(other.events()).cloned().collect();
+
+    let taken = take(&mut projector, &batch);
+    let at = |trouble: &Trouble| matches!(trouble.what, What::Unreadable { lane: 0, position: 5, .. });
+    assert!(taken.troubles.len() == 2 && taken.troubles.iter().all(at), "{:?}", taken.troubles);
+    assert!(taken.troubles[0].to_string().contains("stock.received"), "{}", taken.troubles[0]);
+    assert_eq!(levels(&memory), [(0, 0), (1, 1), (10, 10)]);
+    assert_eq!((projector.after(0), projector.after(3), projector.stopped().count()), (None, Some(1), 2));
+
+    projector.resume();
+    assert_eq!(projector.after(0), Some(4));
+}
+
+#[test]
+fn a_put_that_fails_leaves_nothing_half() {
+    let story = two_items();
+    let memory = memory().with_history(story.events());
+    let mut projector = projector(&memory);
+    memory.refuse_once(Cause::Unavailable);
+    let taken = take(&mut projector, story.events());
+    assert!(matches!(&taken.troubles[..], [Trouble { what: What::Fault(_), .. }]));
+    assert_eq!(levels(&memory), []);
+    assert_eq!((taken.changed.len(), projector.after(0)), (1, Some(0)));
+
+    now(projector.catch_up(0, 100)).expect("memory is there");
+    assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
+    assert_eq!(memory.rows(&Model::of::<StockMovement>()).len(), 4);
+}
+
+#[test]
+fn of_two_projectors_the_slower_one_reads_again() {
+    let story = two_items();
+    let memory = memory().with_history(story.events());
+    let (mut fast, mut slow) = (projector(&memory), projector(&memory));
+    take(&mut fast, &story.events()[..4]);
+    let overtaken = take(&mut slow, &story.events()[..3]);
+    assert!(overtaken.changed.is_empty() && overtaken.troubles.len() == 2, "{overtaken:?}");
+    assert_eq!(slow.after(0), Some(4));
+    take(&mut slow, story.events());
+    assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
+}
+
+#[test]
+fn a_row_that_no_store_takes_is_parked_and_its_neighbours_are_kept() {
+    let story = two_items();
+    let memory = memory().with_history(story.events());
+    let mut projector = projector(&memory);
+    let mut events = story.events().to_vec();
+    events[3].kind = "stock.adjusted".into();
+    events[3].payload = r#"{"change":10,"reason":"ok"}"#.into();
+    memory.refuse_once(Cause::Corrupt);
+    let taken = take(&mut projector, &events);
+    assert!(taken.troubles.is_empty() && taken.parked.is_empty(), "halves were taken: {taken:?}");
+    assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
+}
+
+#[test]
+fn a_new_epoch_goes_on_and_a_lost_history_is_seen() {
+    let story = two_items();
+    let memory = memory().with_history(&story.events()[..4]);
+    let mut projector = projector(&memory);
+    take(&mut projector, &story.events()[..4]);
+
+    memory.begin_epoch(0, EPOCH + 1, 5);
+    let mut fifth = story.events()[4].clone();
+    fifth.epoch = EPOCH + 1;
+    assert!(take(&mut projector, &[fifth]).troubles.is_empty());
+    assert_eq!(projector.after(0), Some(5));
+
+    memory.begin_epoch(0, EPOCH + 2, 3);
+    let mut third = story.events()[2].clone();
+    third.epoch = EPOCH + 2;
+    let taken = take(&mut projector, &[third]);
+    let lost = |trouble: &Trouble| matches!(trouble.what, What::OtherHistory { lane: 0, common: 2 });
+    assert!(taken.troubles.len() == 2 && taken.troubles.iter().all(lost), "{:?}", taken.troubles);
+    assert_eq!(projector.after(0), None);
+}
