@@ -2,10 +2,12 @@
 
 use commands::kernel::AnyCommand;
 use commands::scribe::{Answer, Envelope, PersonKey, Recalled};
-use domain::shared::{CommandId, CustomerId, Date, Principal, SealError, TenantId, Timestamp};
+use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::future::BoxFuture;
-use projections::kernel::{Key, Model};
+use futures::{FutureExt, StreamExt, stream};
+use projections::kernel::Model;
 use projections::ports::Fault;
+use projections::question::{NoAnswer, Page, Question};
 use uuid::Uuid;
 
 use crate::freshness::Freshness;
@@ -39,38 +41,30 @@ pub trait Backend: Send + Sync + 'static {
         command: CommandId,
     ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>>;
 
-    /// The rows with these keys, in the order asked for; nothing where there is none the reader may see.
-    fn find<'a>(
-        &'a self,
-        reader: Reader,
-        model: &'a Model,
-        keys: Vec<Key>,
-    ) -> BoxFuture<'a, Result<Vec<Option<String>>, Fault>>;
+    /// The rows of a read model that fit a question.
+    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>>;
 
-    /// One page of rows.
-    fn page<'a>(&'a self, reader: Reader, model: &'a Model, ask: PageAsk) -> BoxFuture<'a, Result<Page, Fault>>;
-
-    /// For each value the rows whose field has it, in the order of `ask`, at most `ask.first` each: one question for
-    /// all of them. `ask.tests` and `ask.after` are empty.
-    fn many<'a>(
+    /// The answers to questions that differ only in what one field must be, in their order: the same relation of many
+    /// rows. Override it where one statement can answer them all.
+    fn pages<'a>(
         &'a self,
-        reader: Reader,
         model: &'a Model,
-        field: &'a str,
-        values: Vec<Datum>,
-        ask: PageAsk,
-    ) -> BoxFuture<'a, Result<Vec<Vec<String>>, Fault>>;
+        questions: Vec<Question>,
+    ) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+        let answers = stream::iter(questions).map(|question| self.page(model, question));
+        answers.buffered(PAGES_AT_ONCE).collect().boxed()
+    }
 
     /// Waits, at most two seconds, until these read models have seen a tenant's position.
     fn wait<'a>(
         &'a self,
         tenant: TenantId,
         at_least: Freshness,
-        models: &'a [&'a str],
+        models: Vec<&'a Model>,
     ) -> BoxFuture<'a, Result<(), Behind>>;
 
-    /// The plaintext of sealed words, in order; nothing where a key was destroyed or the word is not one of ours.
-    fn open(&self, tenant: TenantId, sealed: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>>;
+    /// The plaintext of sealed words, in order; nothing where a key was destroyed or the word is not this tenant's.
+    fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>>;
 
     /// Why this process should get no traffic, one sentence each; empty where it is ready.
     fn reasons(&self) -> Vec<String>;
@@ -79,78 +73,15 @@ pub trait Backend: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Whose eyes look at rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reader {
-    pub tenant: TenantId,
-    /// Only rows of this customer, where a model names an owner.
-    pub owner: Option<CustomerId>,
-}
+/// How many questions one relation may have open at the store, so that one request cannot take every connection.
+const PAGES_AT_ONCE: usize = 4;
 
-/// A question for one page of rows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PageAsk {
-    /// All of them must hold.
-    pub tests: Vec<Test>,
-    /// An indexed field; the key follows it. Without one, the key alone.
-    pub order: Option<Order>,
-    /// How many rows at most, from 1 to 100.
-    pub first: usize,
-    /// Where the page before ended.
-    pub after: Option<After>,
-}
-
-/// What one field must satisfy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Test {
-    pub field: String,
-    pub holds: Holds,
-}
-
-/// How a field is compared.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Holds {
-    Is(Datum),
-    /// Never empty, at most 100.
-    IsOneOf(Vec<Datum>),
-    IsAtLeast(Datum),
-    IsAtMost(Datum),
-    IsNull(bool),
-}
-
-/// By which field rows are ordered. Rows without a value come last in either direction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    pub field: String,
-    pub descending: bool,
-}
-
-/// The last row of a page: the value of its order field, if the question names one, and its key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct After {
-    /// Nothing where the row had no value there, or where the question names no order.
-    pub value: Option<Datum>,
-    /// One value per key field.
-    pub key: Vec<Datum>,
-}
-
-/// One value of a column.
+/// A sealed word and the field it was sealed for, without which it cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Datum {
-    Uuid(Uuid),
-    Integer(i64),
-    Boolean(bool),
-    Text(String),
-    Instant(Timestamp),
-    Day(Date),
-}
-
-/// Some rows, each a JSON object as text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    pub rows: Vec<String>,
-    /// Whether there are more behind them.
-    pub more: bool,
+pub struct SealedField {
+    /// As `x-personal` names it (`email`).
+    pub field: String,
+    pub word: String,
 }
 
 /// The rows have not come as far as was demanded.

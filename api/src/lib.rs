@@ -4,9 +4,28 @@
 //! the floor above brings them as a [`Backend`](backend::Backend). **To add a command or a read model:** nothing; a
 //! relation between read models is one line in the file of its context.
 
+pub mod admission;
 pub mod auth;
 pub mod backend;
 pub mod error;
 pub mod freshness;
+pub mod front;
+pub mod graphql;
 pub mod guard;
+pub mod http;
 pub mod json;
+pub mod openapi;
+pub mod receipt;
+
+mod inventory;
+#[cfg(test)]
+mod testing;
+
+use graphql::Relations;
+
+/// Every way between read models, context by context.
+fn relations() -> Relations {
+    let mut all = Relations::default();
+    inventory::relations(&mut all);
+    all
+}

@@ -6,12 +6,22 @@
 
 pub mod kernel;
 
+pub mod catalogue;
+pub mod customers;
 pub mod inventory;
+pub mod loyalty;
+pub mod orders;
 pub mod scribe;
+pub mod tenancy;
 
 use kernel::Visitor;
 
 /// Shows every command and policy of the house to `each`, context by context.
 pub fn visit(each: &mut impl Visitor) {
+    catalogue::visit(each);
+    customers::visit(each);
     inventory::visit(each);
+    loyalty::visit(each);
+    orders::visit(each);
+    tenancy::visit(each);
 }

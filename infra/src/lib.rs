@@ -4,5 +4,14 @@
 //! **To add a part:** one module, wired up in the binary.
 
 pub mod embedded;
+pub mod engine;
+pub mod http_server;
+pub mod policies;
+pub mod postgres;
+pub mod reads;
 pub mod scribe;
+pub mod settings;
 pub mod vault;
+pub mod cli;
+pub mod demo;
+pub mod running;

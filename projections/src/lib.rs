@@ -9,11 +9,37 @@ pub mod projector;
 pub mod question;
 pub mod testing;
 
+pub mod catalogue;
+pub mod customers;
 pub mod inventory;
+pub mod loyalty;
+pub mod orders;
+pub mod tenancy;
 
 use kernel::Visitor;
 
 /// Shows every read model of the house to `each`, context by context.
 pub fn visit(each: &mut impl Visitor) {
+    catalogue::visit(each);
+    customers::visit(each);
     inventory::visit(each);
+    loyalty::visit(each);
+    orders::visit(each);
+    tenancy::visit(each);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::kernel::Models;
+    use super::testing::check;
+
+    #[test]
+    fn every_read_model_keeps_the_laws_and_has_names_of_its_own() {
+        let models = Models::all();
+        models.iter().for_each(check);
+        let names: BTreeSet<_> = models.iter().flat_map(|model| [model.field(), model.fields()]).collect();
+        assert_eq!(names.len(), 2 * models.iter().count());
+    }
 }

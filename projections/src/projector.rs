@@ -7,6 +7,7 @@
 mod course;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use domain::kernel::Unreadable;
 
@@ -82,7 +83,7 @@ impl<S: Rows, H: History> Projector<S, H> {
 
     /// The models it keeps.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
-        self.courses.iter().map(Course::model)
+        self.courses.iter().map(|course| course.model().as_ref())
     }
 
     /// After which position of a lane the next batch should begin, so that no model misses anything; nothing where
@@ -93,7 +94,7 @@ impl<S: Rows, H: History> Projector<S, H> {
 
     /// The models that do not go on in a lane, for operators.
     pub fn stopped(&self) -> impl Iterator<Item = (&Model, i16)> {
-        self.courses.iter().flat_map(|course| course.stopped().map(|lane| (course.model(), lane)))
+        self.courses.iter().flat_map(|course| course.stopped().map(|lane| (course.model().as_ref(), lane)))
     }
 
     /// Lets stopped models try again.
@@ -155,7 +156,7 @@ impl<S: Rows, H: History> Projector<S, H> {
     /// Reads, loads, folds and puts one part of a batch for one model.
     async fn attempt(&mut self, course: usize, events: &[RawEvent], taken: &mut Taken) -> Result<(), Fault> {
         let course = &mut self.courses[course];
-        let model = course.model().clone();
+        let model = Arc::clone(course.model());
         let mut fold = model.begin();
         let read = course.read(events, &self.epochs, fold.as_mut());
         let mut step = Step { moves: read.moves, ..Step::default() };

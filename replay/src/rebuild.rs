@@ -21,12 +21,7 @@ pub trait Builds: Send + Sync {
     fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<Loaded>, Fault>> + Send;
 
     /// Puts and deletes rows; the first stretch meets an empty table.
-    fn fill(
-        &self,
-        model: &Model,
-        changes: &[Change],
-        first: bool,
-    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn fill(&self, model: &Model, changes: &[Change], first: bool) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Lets readers see the new table and the projector go on from there, in one step.
     fn switch(
@@ -132,7 +127,8 @@ impl<B: Builds> Build<'_, B> {
                 return Err(RebuildError::EndsShort { lane, at: at.position, target: target.position });
             };
             // The next page is on its way while this one is folded.
-            let (next, folded) = join(history.events(lane, last.position, most), self.page(&mut at, &page, &epochs)).await;
+            let (next, folded) =
+                join(history.events(lane, last.position, most), self.page(&mut at, &page, &epochs)).await;
             folded?;
             page = next?;
         }
@@ -200,3 +196,6 @@ impl<B: Builds> Build<'_, B> {
         Fault::caused(Cause::Corrupt, format!("building {}", self.model.name), unreadable)
     }
 }
+
+#[cfg(test)]
+mod tests;

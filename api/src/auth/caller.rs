@@ -2,9 +2,9 @@
 
 use domain::kernel::Actor;
 use domain::shared::{CustomerId, Permission, Principal, Role, TenantId};
+use projections::kernel::Model;
 
 use super::Claims;
-use crate::backend::Reader;
 
 /// Who is calling, and as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,22 @@ impl Caller {
         self.roles.iter().any(|role| role.permits(permission))
     }
 
-    /// With whose eyes this caller reads.
-    pub fn reader(&self) -> Reader {
-        Reader { tenant: self.tenant, owner: self.customer }
+    /// Whether this caller may see rows of a read model at all, and if so, only whose.
+    ///
+    /// Customers see their own rows where a model names an owner; where none is named they see what is sold and
+    /// nothing else.
+    pub fn sees(&self, model: &Model) -> Option<Option<CustomerId>> {
+        let seen = match self.customer {
+            None => true,
+            Some(_) => model.owner.is_some() || model.needs == Permission::SeeProducts,
+        };
+        let owner = self.customer.filter(|_| model.owner.is_some());
+        (seen && self.may(model.needs)).then_some(owner)
+    }
+
+    /// Whether this caller may read personal fields of the rows she sees: staff who may see customers, and a customer
+    /// who sees herself.
+    pub fn sees_personal(&self, model: &Model) -> bool {
+        self.may(Permission::SeeCustomers) && (self.customer.is_none() || model.owner.is_some())
     }
 }

@@ -82,7 +82,7 @@ fn a_good_token_says_who_is_calling() {
     claims["customer"] = json!(customer);
     let caller = believed(&token(&claims)).expect("good");
     assert_eq!(caller.actor, Actor::Customer(domain::shared::CustomerId::new(customer)));
-    assert_eq!(caller.reader().owner.map(|id| id.uuid()), Some(customer));
+    assert_eq!(caller.customer.map(|id| id.uuid()), Some(customer));
 
     let mut claims = with("roles", json!(["operator"]));
     claims["tenant"] = json!(TenantId::PLATFORM);

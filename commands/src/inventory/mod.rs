@@ -1,7 +1,9 @@
 //! Wishes about stock.
 
+mod policies;
 mod stock_item;
 
+pub use policies::*;
 pub use stock_item::*;
 
 use crate::kernel::Visitor;
@@ -18,4 +20,5 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<ReleaseReservation>();
     each.command::<CommitReservation>();
     each.command::<ExpireReservation>();
+    each.policy::<ExpirePassedReservation>();
 }

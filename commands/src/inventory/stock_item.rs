@@ -1,11 +1,11 @@
 //! Stock of one product at one place.
 
 use domain::inventory::{HOLD_TIME, StockItem};
-use domain::shared::{Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Units};
+use domain::shared::{Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Subject};
 
 /// Start stocking a product at a store.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -260,6 +260,8 @@ impl Command for CommitReservation {
 pub struct ExpireReservation {
     pub item: StockItemId,
     pub reservation: ReservationId,
+    /// Until when it was made.
+    pub until: Timestamp,
 }
 
 impl Command for ExpireReservation {
@@ -274,6 +276,9 @@ impl Command for ExpireReservation {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        if context.now < self.until {
+            return Err(Refusal::NotNow(NotNow::NotDue));
+        }
         desk.decide::<StockItem>(self.item, |item| item.expire(self.reservation, context.now))
     }
 }

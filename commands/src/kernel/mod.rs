@@ -7,7 +7,7 @@ mod policy;
 mod refusal;
 mod state;
 
-pub use catalogue::{CommandKind, Commands, PolicyKind};
+pub use catalogue::{CommandKind, Commands, PolicyKind, Stored};
 pub use command::{AnyCommand, Command, Context, Subject};
 pub use desk::{Desk, Draft, Hint, STREAMS_MOST, Shelf, StreamRef};
 pub use policy::{Policy, Reaction, Reactions, Start, When};

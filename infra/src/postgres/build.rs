@@ -39,11 +39,8 @@ impl PgBuilds {
     /// The first stretch goes straight into the table, which gets its key afterwards; later ones are merged.
     async fn fill_table(&self, table: &Table<'_>, changes: &[Change], first: bool) -> Result<(), Fault> {
         let doing = || format!("building {}", table.name);
-        let mut transaction = self
-            .pool
-            .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
-            .await
-            .map_err(fault(doing()))?;
+        let mut transaction =
+            self.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await.map_err(fault(doing()))?;
         if first {
             copy(&mut transaction, table, &table.name, changes).await?;
             transaction.execute(&*table.create_key()).await.map_err(fault(doing()))?;
@@ -115,14 +112,16 @@ async fn set_state(
         .execute(&mut **transaction)
         .await?;
     park(transaction, model, parked).await?;
-    sqlx::query("INSERT INTO reads.checkpoints SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[])")
-        .bind(&model.name)
-        .bind(&model.shape)
-        .bind(at.iter().map(|at| at.lane).collect::<Vec<_>>())
-        .bind(at.iter().map(|at| at.position).collect::<Vec<_>>())
-        .bind(at.iter().map(|at| at.epoch).collect::<Vec<_>>())
-        .execute(&mut **transaction)
-        .await?;
+    sqlx::query(
+        "INSERT INTO reads.checkpoints SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[])",
+    )
+    .bind(&model.name)
+    .bind(&model.shape)
+    .bind(at.iter().map(|at| at.lane).collect::<Vec<_>>())
+    .bind(at.iter().map(|at| at.position).collect::<Vec<_>>())
+    .bind(at.iter().map(|at| at.epoch).collect::<Vec<_>>())
+    .execute(&mut **transaction)
+    .await?;
     sqlx::query(
         "INSERT INTO reads.live VALUES ($1, $2, now()) \
          ON CONFLICT (model) DO UPDATE SET shape = excluded.shape, since = excluded.since",

@@ -33,8 +33,10 @@ impl History for PgHistory {
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
         let rows: Vec<(i16, Option<i64>, Option<i64>)> =
             sqlx::query_as(HEADS).fetch_all(&self.pool).await.map_err(fault("reading the ends of all lanes"))?;
-        let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| {
-            Checkpoint { lane, position: position.unwrap_or(0), epoch: epoch.unwrap_or(0) }
+        let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
+            lane,
+            position: position.unwrap_or(0),
+            epoch: epoch.unwrap_or(0),
         };
         Ok(rows.into_iter().map(head).collect())
     }

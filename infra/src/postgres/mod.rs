@@ -4,12 +4,14 @@
 //! travels as bound values.
 
 mod build;
+mod digest;
 mod history;
 mod reader;
 mod rows;
 mod tables;
 
 pub use build::PgBuilds;
+pub use digest::digest;
 pub use history::PgHistory;
 pub use reader::PgReader;
 pub use rows::PgRows;

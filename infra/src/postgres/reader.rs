@@ -55,7 +55,11 @@ impl PgReader {
             query = query.bind(value);
         }
         let mut found = query.fetch_all(&self.pool).await.map_err(fault(doing()))?;
-        let at = found.first().map_or(Checkpoint::start(0), |&(lane, position, epoch, ..)| Checkpoint { lane, position, epoch });
+        let at = found.first().map_or(Checkpoint::start(0), |&(lane, position, epoch, ..)| Checkpoint {
+            lane,
+            position,
+            epoch,
+        });
         let count = found.first().and_then(|found| found.3);
         let first = usize::try_from(question.first).unwrap_or(usize::MAX);
         let more = found.len() > first;
@@ -113,14 +117,19 @@ impl Statement {
                 Test::From(value) => write!(fits, " AND t.{name} >= {}", statement.checked(column, value)?).ok(),
                 Test::To(value) => write!(fits, " AND t.{name} <= {}", statement.checked(column, value)?).ok(),
                 Test::In(values) => {
-                    let values: Vec<_> = values.iter().map(|value| statement.checked(column, value)).collect::<Result<_, _>>()?;
+                    let values: Vec<_> =
+                        values.iter().map(|value| statement.checked(column, value)).collect::<Result<_, _>>()?;
                     let any = if values.is_empty() { "NULL".into() } else { values.join(", ") };
                     write!(fits, " AND t.{name} IN ({any})").ok()
                 }
             };
         }
         let table = Table::live(model).name;
-        let count = if question.count { format!("(SELECT count(*) FROM {table} t WHERE {fits})") } else { "NULL::bigint".into() };
+        let count = if question.count {
+            format!("(SELECT count(*) FROM {table} t WHERE {fits})")
+        } else {
+            "NULL::bigint".into()
+        };
         if let Some(cursor) = &question.after {
             let behind = statement.behind(columns, &cursor.values(columns)?, question.descending());
             write!(fits, " AND {behind}").ok();

@@ -80,11 +80,8 @@ impl Rows for PgRows {
     async fn put(&self, model: &Model, step: &Step) -> Result<(), Fault> {
         let doing = || format!("putting rows of {}", model.name);
         // What is lost with a crash is folded again: the checkpoint is lost with it.
-        let mut transaction = self
-            .pool
-            .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
-            .await
-            .map_err(fault(doing()))?;
+        let mut transaction =
+            self.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await.map_err(fault(doing()))?;
         if !advance(&mut transaction, model, &step.moves).await.map_err(fault(doing()))? {
             return Err(Fault::new(Cause::Conflict, doing()));
         }

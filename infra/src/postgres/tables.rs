@@ -35,11 +35,14 @@ impl<'m> Table<'m> {
     /// One per indexed field, ending in the key, so that pages of it are read in order.
     pub(super) fn create_indexes(&self) -> Vec<String> {
         let rest = |field: &str| {
-            self.model.key.iter().filter(|key| **key != field).map(|key| format!(", {}", quoted(key))).collect::<String>()
+            self.model
+                .key
+                .iter()
+                .filter(|key| **key != field)
+                .map(|key| format!(", {}", quoted(key)))
+                .collect::<String>()
         };
-        let index = |field: &&str| {
-            format!("CREATE INDEX ON {} (tenant, {}{})", self.name, quoted(field), rest(field))
-        };
+        let index = |field: &&str| format!("CREATE INDEX ON {} (tenant, {}{})", self.name, quoted(field), rest(field));
         let owner = self.model.owner.filter(|owner| !self.model.indexed.contains(owner) && self.model.key[0] != *owner);
         self.model.indexed.iter().chain(&owner).map(index).collect()
     }

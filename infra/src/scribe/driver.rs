@@ -1,10 +1,10 @@
 //! The loop that feeds one scribe and does what it asks for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use commands::kernel::{Kinds, NotNow};
@@ -42,7 +42,12 @@ pub struct ScribeHandle {
     inboxes: Vec<mpsc::Sender<Input>>,
     /// Counts the batches that were written, so that readers know when to look.
     written: watch::Receiver<u64>,
+    /// Why a loop cannot acknowledge commands right now.
+    troubles: Troubles,
 }
+
+/// One sentence for each loop in trouble, by its number.
+type Troubles = Arc<Mutex<BTreeMap<usize, String>>>;
 
 enum Input {
     Submit { tenant: TenantId, lane: LaneId, from_engine: bool, commands: Vec<Envelope>, reply: Reply },
@@ -64,16 +69,19 @@ const TAKE_OVER_PAUSE: Duration = Duration::from_millis(200);
 pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
     let (announce, written) = watch::channel(0);
     let announce = Arc::new(announce);
+    let troubles = Troubles::default();
     let mut inboxes = Vec::new();
     for number in 0..settings.loops.max(1) {
         let (inbox, inputs) = mpsc::channel(INBOX_MOST);
         let committer = Committer::connect(&settings.url).await?;
-        let driver = Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone());
         let lanes = (0..LANES).filter(|lane| usize::from(lane.unsigned_abs()) % settings.loops.max(1) == number);
-        tokio::spawn(driver.run(inputs, lanes.map(LaneId).collect()));
+        let station = Station { number, lanes: lanes.map(LaneId).collect(), troubles: troubles.clone() };
+        let driver =
+            Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone(), station);
+        tokio::spawn(driver.run(inputs));
         inboxes.push(inbox);
     }
-    Ok(ScribeHandle { routes: Routes::new(pool.clone()), inboxes, written })
+    Ok(ScribeHandle { routes: Routes::new(pool.clone()), inboxes, written, troubles })
 }
 
 impl ScribeHandle {
@@ -103,6 +111,11 @@ impl ScribeHandle {
         self.written.clone()
     }
 
+    /// Why commands of some lanes cannot be acknowledged right now; empty when all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
+    }
+
     /// Takes nothing more in, and returns when everything that was taken in is answered.
     pub async fn stop(&self) {
         for inbox in &self.inboxes {
@@ -126,7 +139,15 @@ struct Driver {
     committing: Option<Pin<Box<dyn Future<Output = Committed> + Send>>>,
     announce: Arc<watch::Sender<u64>>,
     condition: Condition,
+    station: Station,
     stopping: Vec<oneshot::Sender<()>>,
+}
+
+/// Which loop this is, and where it tells others how it fares.
+struct Station {
+    number: usize,
+    lanes: Vec<LaneId>,
+    troubles: Troubles,
 }
 
 /// A submission and the answers it has so far.
@@ -143,6 +164,7 @@ impl Driver {
         inbox: mpsc::WeakSender<Input>,
         committer: Committer,
         announce: Arc<watch::Sender<u64>>,
+        station: Station,
     ) -> Self {
         let (loads, wanted) = mpsc::unbounded_channel();
         let deliver = inbox.clone();
@@ -166,14 +188,16 @@ impl Driver {
             committing: None,
             announce,
             condition: Condition::Fine,
+            station,
             stopping: Vec::new(),
         }
     }
 
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>, lanes: Vec<LaneId>) {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        lanes.into_iter().for_each(|lane| self.scribe.claim(lane));
+        self.station.lanes.iter().for_each(|lane| self.scribe.claim(*lane));
+        self.report();
         let mut ready = Vec::new();
         loop {
             tokio::select! {
@@ -214,7 +238,10 @@ impl Driver {
                 self.scribe.submit(Submission { ticket, tenant, lane, from_engine, commands }, now());
             }
             Input::Loaded(loaded) => loaded.into_iter().for_each(|loaded| self.scribe.loaded(loaded, now())),
-            Input::TakenOver(lane, outcome) => self.scribe.taken_over(lane, &outcome, now()),
+            Input::TakenOver(lane, outcome) => {
+                self.scribe.taken_over(lane, &outcome, now());
+                self.report();
+            }
             Input::Stop(done) => self.stopping.push(done),
         }
     }
@@ -303,6 +330,27 @@ impl Driver {
             tracing::warn!(?condition, "the condition of the store has changed");
         }
         self.condition = condition;
+        // A lane that nobody asks for is taken all the same, as soon as its owner is gone.
+        self.station.lanes.iter().for_each(|lane| self.scribe.claim(*lane));
+        self.report();
+    }
+
+    /// Tells others how this loop fares.
+    fn report(&self) {
+        let held = self.scribe.held().count();
+        let lanes = self.station.lanes.len();
+        let trouble = match &self.condition {
+            Condition::Unsafe(reason) => Some(format!("the store is not safe to write to: {reason}")),
+            Condition::Away => Some("the store cannot be reached".to_owned()),
+            Condition::Fine if held < lanes => Some(format!("{held} of {lanes} lanes are taken over")),
+            Condition::Fine => None,
+        };
+        if let Ok(mut troubles) = self.station.troubles.lock() {
+            match trouble {
+                Some(trouble) => _ = troubles.insert(self.station.number, trouble),
+                None => _ = troubles.remove(&self.station.number),
+            }
+        }
     }
 }
 

@@ -7,6 +7,6 @@ mod outer_key;
 mod person_keys;
 mod sealing;
 
-pub use outer_key::OuterKey;
+pub use outer_key::{OuterKey, secret_file};
 pub use person_keys::PersonKeys;
 pub use sealing::Vault;

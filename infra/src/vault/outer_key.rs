@@ -41,24 +41,7 @@ impl OuterKey {
 
     /// From a file of mode 0600; made when it is missing.
     pub fn from_file(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            Self::make_file(path).with_context(|| format!("cannot make the key file {}", path.display()))?;
-        }
-        let mode = path.metadata().with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            bail!("{} can be read by others; `chmod 600` it", path.display());
-        }
-        Self::from_base64(&Zeroizing::new(std::fs::read_to_string(path)?))
-    }
-
-    fn make_file(path: &Path) -> Result<()> {
-        let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice())?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        writeln!(file, "{}", STANDARD.encode(key.as_slice()))?;
-        file.sync_all()?;
-        Ok(())
+        secret_file(path).map(Self)
     }
 
     /// The key for one use: HMAC-SHA256 of its name, which is HKDF's expansion for one block (RFC 5869).
@@ -70,6 +53,28 @@ impl OuterKey {
         };
         mac(&self.0, &[name])
     }
+}
+
+/// 32 secret bytes in base64, in a file that only its owner may read; made at random when it is missing.
+pub fn secret_file(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+    if !path.exists() {
+        make_file(path).with_context(|| format!("cannot make the key file {}", path.display()))?;
+    }
+    let mode = path.metadata().with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("{} can be read by others; `chmod 600` it", path.display());
+    }
+    Ok(OuterKey::from_base64(&Zeroizing::new(std::fs::read_to_string(path)?))?.0)
+}
+
+fn make_file(path: &Path) -> Result<()> {
+    let mut key = Zeroizing::new([0; 32]);
+    getrandom::fill(key.as_mut_slice())?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    writeln!(file, "{}", STANDARD.encode(key.as_slice()))?;
+    file.sync_all()?;
+    Ok(())
 }
 
 /// HMAC-SHA256 over parts, each preceded by its length, so that no two lists of parts look alike.

@@ -1,6 +1,7 @@
 //! One model's way through the lanes. Pure: it says what to take and what is wrong, and stores nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::What;
 use crate::kernel::{Fold, Model};
@@ -8,7 +9,7 @@ use crate::ports::{Checkpoint, Epochs, RawEvent};
 
 /// How far one model has come in each lane, and in which lanes it does not go on.
 pub(super) struct Course {
-    model: Model,
+    model: Arc<Model>,
     checkpoints: BTreeMap<i16, Checkpoint>,
     stopped: BTreeSet<i16>,
 }
@@ -23,12 +24,12 @@ pub(super) struct Read {
 
 impl Course {
     pub(super) fn new(model: Model, checkpoints: Vec<Checkpoint>) -> Self {
-        let mut course = Self { model, checkpoints: BTreeMap::new(), stopped: BTreeSet::new() };
+        let mut course = Self { model: Arc::new(model), checkpoints: BTreeMap::new(), stopped: BTreeSet::new() };
         course.go_to(checkpoints);
         course
     }
 
-    pub(super) fn model(&self) -> &Model {
+    pub(super) fn model(&self) -> &Arc<Model> {
         &self.model
     }
 

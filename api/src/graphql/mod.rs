@@ -1,0 +1,95 @@
+//! GraphQL, built at start from the catalogues: nothing here knows a context.
+
+mod answer;
+mod batcher;
+mod budget;
+mod cost;
+mod filters;
+mod mutations;
+mod names;
+mod queries;
+mod relations;
+mod rows;
+mod scalars;
+mod session;
+mod types;
+mod value;
+
+use std::sync::Arc;
+
+use async_graphql::dynamic::{Object, Schema, SchemaError};
+use async_graphql::SDLExportOptions;
+use commands::kernel::Commands;
+use projections::kernel::Models;
+
+pub(crate) use answer::{Asked, answer};
+pub(crate) use budget::Budgets;
+pub use relations::Relations;
+
+use cost::Costs;
+use filters::Askable;
+use types::Types;
+
+use crate::guard::INTROSPECTION_DEPTH_MOST;
+
+/// The schema and what it costs to ask it.
+pub(crate) struct Graph {
+    schema: Schema,
+    costs: Costs,
+}
+
+impl Graph {
+    /// Fails where the catalogues do not fit together.
+    pub(crate) fn new(commands: &Commands, models: &Models, introspection: bool) -> Result<Self, SchemaError> {
+        let relations = crate::relations();
+        if let Some(flaw) = relations.flaws(models).into_iter().next() {
+            return Err(SchemaError(flaw));
+        }
+        let connections = models.iter().map(projections::kernel::Model::fields);
+        let connections = connections.chain(relations.connections().map(Into::into)).collect();
+        let schema = schema(commands, models, Arc::new(relations), introspection)?;
+        Ok(Self { schema, costs: Costs { connections } })
+    }
+}
+
+/// The schema as text, for clients and for the eye.
+pub fn sdl() -> Result<String, SchemaError> {
+    let graph = Graph::new(&Commands::all(), &Models::all(), true)?;
+    let options = SDLExportOptions::new().use_space_ident().indent_width(2).prefer_single_line_descriptions();
+    let text = graph.schema.sdl_with_options(options.include_specified_by());
+    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    Ok(format!("{}\n", lines.join("\n").trim()))
+}
+
+fn schema(
+    commands: &Commands,
+    models: &Models,
+    relations: Arc<Relations>,
+    introspection: bool,
+) -> Result<Schema, SchemaError> {
+    let mut types = Types::default();
+    let mut query = Object::new("Query").description("What there is to see.");
+    let mut mutation = Object::new("Mutation").description("What can be asked for. One field is one command.");
+    // The guard has counted more exactly; these are a second fence.
+    let mut schema = Schema::build("Query", Some("Mutation"), None)
+        .limit_depth(INTROSPECTION_DEPTH_MOST)
+        .limit_complexity(usize::try_from(cost::COST_MOST).unwrap_or(usize::MAX))
+        .disable_suggestions();
+    if !introspection {
+        schema = schema.disable_introspection();
+    }
+    for model in models.iter().cloned().map(Arc::new) {
+        let askable = Askable::of(&model);
+        query = query.field(queries::one(&model, &relations)).field(queries::many(&model, &relations, &askable));
+        schema = askable.register(schema).register(rows::object(&model, models, &relations, &mut types));
+        let [connection, edge] = queries::connection_types(&model);
+        schema = schema.register(connection).register(edge);
+    }
+    for kind in commands.iter() {
+        let (field, payload) = mutations::mutation(kind, &mut types);
+        mutation = mutation.field(field);
+        schema = schema.register(payload);
+    }
+    schema = mutations::register(filters::register(scalars::register(schema)));
+    types.register(schema).register(queries::page_info()).register(query).register(mutation).finish()
+}

@@ -1,0 +1,123 @@
+//! `POST /v1/commands`: many commands in one request, one JSON object per line, decided and answered in their order.
+//!
+//! A line that is refused is refused alone; the others go on.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Response};
+use axum::response::IntoResponse;
+use commands::scribe::Envelope;
+use domain::shared::CommandId;
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{body, commands_misuse, correlation};
+use crate::admission::{Wish, admit};
+use crate::auth::Caller;
+use crate::error::Problem;
+use crate::front::Front;
+use crate::json;
+use crate::receipt::Answered;
+
+const BYTES_MOST: usize = 4 * 1_024 * 1_024;
+const LINES_MOST: usize = 1_000;
+/// How many lines are read and sealed at once.
+const ADMITTED_AT_ONCE: usize = 16;
+
+/// One line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    /// The caller's own key for it.
+    #[serde(borrow)]
+    id: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    name: std::borrow::Cow<'a, str>,
+    #[serde(borrow, alias = "command")]
+    body: &'a RawValue,
+}
+
+/// The answer to a line that was not decided.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refused {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_id: Option<CommandId>,
+    problem: Box<RawValue>,
+}
+
+pub(super) async fn batch(
+    State(front): State<Arc<Front>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let caller = front.auth.caller(&headers, front.backend.now())?;
+    let correlation = correlation(&headers)?;
+    let body = body::read(&headers, body, body::NDJSON, BYTES_MOST).await?;
+    let lines = body.strip_suffix(b"\n").unwrap_or(&body).split(|byte| *byte == b'\n');
+    let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).take(LINES_MOST + 1).collect();
+    if lines.len() > LINES_MOST {
+        return Err(Problem::too_large("TOO_MANY_LINES", format!("a batch has at most {LINES_MOST} lines")));
+    }
+    let lines: Vec<_> = lines.into_iter().map(|line| admit_line(&front, &caller, correlation, line)).collect();
+    let admitted: Vec<_> = stream::iter(lines).buffered(ADMITTED_AT_ONCE).collect().await;
+    let answers = submit(&front, &caller, admitted).await;
+    Ok(([(CONTENT_TYPE, body::NDJSON)], answers).into_response())
+}
+
+async fn admit_line(
+    front: &Front,
+    caller: &Caller,
+    correlation: Option<Uuid>,
+    line: &[u8],
+) -> Result<Envelope, Problem> {
+    let text = json::strict(line)?;
+    let line: Line<'_> = serde_json::from_str(text)
+        .map_err(|error| commands_misuse("INVALID_FIELD", "", json::without_place(&error.to_string())))?;
+    let wish = Wish { name: &line.name, body: line.body.get().as_bytes(), key: line.id.as_deref(), correlation };
+    admit(&*front.backend, &front.commands, caller, &wish).await
+}
+
+/// Has the good lines decided and puts their answers between the refusals of the others.
+async fn submit(front: &Front, caller: &Caller, admitted: Vec<Result<Envelope, Problem>>) -> String {
+    let mut envelopes = Vec::new();
+    let mut places = Vec::new();
+    for line in admitted {
+        places.push(line.map(|envelope| {
+            let id = envelope.id;
+            envelopes.push(envelope);
+            id
+        }));
+    }
+    let answers = if envelopes.is_empty() {
+        Vec::new()
+    } else {
+        front.backend.submit(caller.tenant, envelopes).await
+    };
+    let mut answers = answers.into_iter();
+    let mut text = String::new();
+    for place in places {
+        let line = match place {
+            Err(problem) => refused(None, &problem),
+            Ok(id) => match answers.next().map(|answer| Answered::from_answer(&*front.backend, id, answer)) {
+                Some(Ok(answered)) => serde_json::to_string(&answered).unwrap_or_default(),
+                Some(Err(problem)) => refused(Some(id), &problem),
+                None => refused(Some(id), &Problem::fault(front.backend.new_id(), &"a command was not answered")),
+            },
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+fn refused(command_id: Option<CommandId>, problem: &Problem) -> String {
+    let problem = RawValue::from_string(problem.to_json()).unwrap_or_default();
+    serde_json::to_string(&Refused { outcome: "refused", command_id, problem }).unwrap_or_default()
+}

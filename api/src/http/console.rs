@@ -1,0 +1,37 @@
+//! A page to try GraphQL on, without anything from elsewhere.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Response;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::IntoResponse;
+
+use crate::error::Problem;
+use crate::front::Front;
+
+/// Scripts and styles from here only, and talk with here only.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+pub(super) async fn page() -> Response<Body> {
+    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
+    (headers, include_str!("../console/console.html")).into_response()
+}
+
+pub(super) async fn script() -> Response<Body> {
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../console/console.js")).into_response()
+}
+
+pub(super) async fn style() -> Response<Body> {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../console/console.css")).into_response()
+}
+
+/// The schema as text, where callers may ask for it at all.
+pub(super) async fn schema(State(front): State<Arc<Front>>) -> Result<Response<Body>, Problem> {
+    let hidden = || Problem::not_found("NOT_FOUND", "the schema is not shown here");
+    let text = front.settings.introspection.then(crate::graphql::sdl).ok_or_else(hidden)?;
+    let text = text.map_err(|error| Problem::fault(front.backend.new_id(), &error))?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}

@@ -1,0 +1,252 @@
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{Method, request};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::testing::Engine;
+
+const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
+const JSON: &str = "application/json";
+
+struct Told {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Told {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).expect(&self.text)
+    }
+
+    fn code(&self) -> String {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
+        let json = self.json();
+        assert_eq!(json["status"], self.status);
+        json["code"].as_str().expect("a code").into()
+    }
+}
+
+async fn send(engine: &Arc<Engine>, request: Request) -> Told {
+    let response = router(engine.front()).oneshot(request).await.expect("an answer");
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    let text = String::from_utf8(bytes.into()).expect("UTF-8");
+    Told { status: parts.status.as_u16(), headers: parts.headers, text }
+}
+
+fn post(path: &str, kind: &str) -> request::Builder {
+    request::Builder::new()
+        .method(Method::POST)
+        .uri(path)
+        .header(AUTHORIZATION, format!("Bearer {}", Engine::token(&json!({}))))
+        .header(CONTENT_TYPE, kind)
+}
+
+fn received(units: &str) -> String {
+    format!("{{\"item\":\"{ITEM}\",\"units\":{units}}}")
+}
+
+async fn receive(engine: &Arc<Engine>, body: impl Into<Body>) -> Told {
+    send(engine, post("/v1/commands/ReceiveStock", JSON).body(body.into()).expect("a request")).await
+}
+
+#[tokio::test]
+async fn a_command_is_accepted_with_a_receipt_and_found_again() {
+    let engine = Arc::new(Engine::default());
+    let request = post("/v1/commands/ReceiveStock", JSON).header("Idempotency-Key", "delivery-7");
+    let told = send(&engine, request.body(received("5").into()).expect("a request")).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    let answer = told.json();
+    assert_eq!(answer["outcome"], "accepted");
+    assert_eq!(answer["receipt"]["changed"][0], json!({ "type": "StockItem", "id": uuid::Uuid::from_u128(9), "version": 4 }));
+    assert_eq!((&answer["receipt"]["replayed"], &answer["rejection"]), (&json!(false), &Value::Null));
+    assert_eq!(told.headers["cache-control"], "no-store");
+    assert!(told.headers.contains_key("x-request-id"));
+
+    for key in ["delivery-7", answer["commandId"].as_str().expect("an id")] {
+        let get = request::Builder::new()
+            .uri(format!("/v1/receipts/{key}"))
+            .header(AUTHORIZATION, format!("Bearer {}", Engine::token(&json!({}))));
+        let told = send(&engine, get.body(Body::empty()).expect("a request")).await;
+        assert_eq!((told.status, &told.json()["receipt"]["replayed"]), (200, &json!(true)));
+    }
+    let get = request::Builder::new().uri("/v1/receipts/other");
+    assert_eq!(send(&engine, get.body(Body::empty()).expect("a request")).await.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn each_way_of_not_being_accepted_has_its_own_status() {
+    let engine = Arc::new(Engine::default());
+    let answer = async |last: &str| {
+        let request = post(&format!("/v1/commands/ReceiveStock?id={}{last}", &ITEM[..34]), JSON);
+        send(&engine, request.body(received("5").into()).expect("a request")).await
+    };
+    let rejected = answer("ff").await;
+    let rejection = json!({ "code": "OUT_OF_STOCK", "message": "there is none left", "details": { "available": 0 }, "retry": "NEW_ID" });
+    assert_eq!((rejected.status, &rejected.json()["rejection"]), (409, &rejection));
+    let later = answer("fe").await;
+    assert_eq!((later.status, later.code().as_str(), &later.headers["retry-after"]), (503, "OVERLOADED", &HeaderValue::from_static("2")));
+    assert_eq!(later.json()["retry"], "SAME_ID");
+    let failed = answer("fd").await;
+    assert_eq!((failed.status, failed.code().as_str()), (500, "INTERNAL"));
+    assert!(!failed.text.contains("relation"), "{}", failed.text);
+}
+
+#[tokio::test]
+async fn bad_bodies_are_refused_with_their_field_and_reach_nobody() {
+    let engine = Arc::new(Engine::default());
+    let cases: [(String, u16, &str, &str); 17] = [
+        (received("-1"), 422, "INVALID_FIELD", "units"),
+        (received("0"), 422, "INVALID_FIELD", "units"),
+        (received("\"5\""), 422, "INVALID_FIELD", "units"),
+        (received("1.0"), 422, "INVALID_FIELD", "units"),
+        (received("9223372036854775808"), 422, "INVALID_FIELD", "units"),
+        (received("1e400"), 400, "INVALID_JSON", "units"),
+        (received("null"), 422, "INVALID_FIELD", "units"),
+        (received("01"), 400, "INVALID_JSON", "units"),
+        (received("5,\"units\":6"), 400, "DUPLICATE_FIELD", "units"),
+        (received("5,\"tenant_id\":1"), 422, "INVALID_FIELD", "tenant_id"),
+        (received("5").replace(ITEM, "{0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b}"), 422, "INVALID_FIELD", "item"),
+        (received("5").replace(ITEM, "a\\u0000"), 422, "INVALID_FIELD", "item"),
+        (received("5").replace(ITEM, "\\ud800"), 400, "INVALID_JSON", "item"),
+        (received("5") + "{}", 400, "INVALID_JSON", ""),
+        ("[]".into(), 422, "INVALID_FIELD", ""),
+        (String::new(), 400, "INVALID_JSON", ""),
+        (format!("{{\"item\":{}", "[".repeat(129)), 400, "TOO_DEEP", "item"),
+    ];
+    for (body, status, code, field) in cases {
+        let told = receive(&engine, body.clone()).await;
+        assert_eq!((told.status, told.code().as_str()), (status, code), "{body}: {}", told.text);
+        let error = &told.json()["errors"][0];
+        assert!(error["field"].as_str().is_some_and(|at| at.starts_with(field)), "{body}: {error}");
+        assert!(!told.text.contains(" line "), "{}", told.text);
+    }
+    assert!(engine.submitted.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
+async fn strangers_the_unpermitted_and_the_unknown_are_told_apart() {
+    let engine = Arc::new(Engine::default());
+    let as_caller = async |path: &str, claims: Value, body: String| {
+        let request = request::Builder::new().method(Method::POST).uri(path).header(CONTENT_TYPE, JSON);
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", Engine::token(&claims)));
+        send(&engine, request.body(body.into()).expect("a request")).await
+    };
+    let customer = json!({ "roles": ["customer"], "customer": ITEM });
+    let told = as_caller("/v1/commands/ReceiveStock", customer.clone(), received("5")).await;
+    assert_eq!((told.status, told.code().as_str()), (403, "FORBIDDEN"));
+    let told = as_caller("/v1/commands/ExpireReservation", json!({}), "{}".into()).await;
+    assert_eq!(told.code(), "FORBIDDEN");
+    let told = as_caller("/v1/commands/BuyTheShop", json!({}), "{}".into()).await;
+    assert_eq!((told.status, told.code().as_str()), (404, "UNKNOWN_COMMAND"));
+    let told = as_caller("/v1/commands/..%2fReceiveStock", json!({}), "{}".into()).await;
+    assert_eq!(told.code(), "UNKNOWN_COMMAND");
+    let told = send(&engine, Request::post("/v1/commands/ReceiveStock?token=x").body(Body::empty()).expect("a request")).await;
+    assert_eq!((told.status, told.code().as_str()), (401, "UNAUTHENTICATED"));
+    let told = send(&engine, Request::get("/v1/commands/ReceiveStock").body(Body::empty()).expect("a request")).await;
+    assert_eq!((told.status, told.code().as_str()), (405, "METHOD_NOT_ALLOWED"));
+    let told = send(&engine, Request::get("/nowhere").body(Body::empty()).expect("a request")).await;
+    assert_eq!((told.status, told.code().as_str()), (404, "NOT_FOUND"));
+    assert!(engine.submitted.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
+async fn bodies_of_another_kind_or_size_are_refused() {
+    let engine = Arc::new(Engine::default());
+    let told = receive(&engine, " ".repeat(300 * 1_024)).await;
+    assert_eq!((told.status, told.code().as_str()), (413, "BODY_TOO_LARGE"));
+    for kind in ["text/plain", "application/json; charset=utf-16"] {
+        let request = post("/v1/commands/ReceiveStock", kind).body(received("5").into()).expect("a request");
+        assert_eq!(send(&engine, request).await.code(), "UNSUPPORTED_MEDIA_TYPE");
+    }
+    let request = post("/v1/commands/ReceiveStock", JSON).header("Idempotency-Key", "a b");
+    let told = send(&engine, request.body(received("5").into()).expect("a request")).await;
+    assert_eq!((told.status, told.code().as_str()), (400, "INVALID_KEY"));
+    let request = post("/v1/commands/ReceiveStock?id=a", JSON).header("Idempotency-Key", "b");
+    assert_eq!(send(&engine, request.body(received("5").into()).expect("a request")).await.code(), "INVALID_KEY");
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_line_by_line_and_a_bad_line_stops_nobody() {
+    let engine = Arc::new(Engine::default());
+    let line = |id: &str, body: &str| format!("{{\"id\":\"{id}\",\"name\":\"ReceiveStock\",\"body\":{body}}}");
+    let lines = [
+        line("one", &received("1")),
+        "not json".into(),
+        line("two", &received("-1")),
+        line(&format!("{}ff", &ITEM[..34]), &received("1")),
+        String::new(),
+        line("three", &received("1")).replace("body", "command"),
+        line("four", &received("1")).replace("name", "mane"),
+    ];
+    let request = post("/v1/commands", "application/x-ndjson").body(Body::from(lines.join("\n") + "\n"));
+    let told = send(&engine, request.expect("a request")).await;
+    assert_eq!((told.status, &told.headers["content-type"]), (200, &HeaderValue::from_static("application/x-ndjson")));
+    let answers: Vec<Value> = told.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let seen: Vec<_> = answers.iter().map(|answer| answer["outcome"].as_str().expect("an outcome")).collect();
+    assert_eq!(seen, ["accepted", "refused", "refused", "rejected", "refused", "accepted", "refused"]);
+    assert_eq!(answers[2]["problem"]["errors"][0]["field"], "units");
+    assert_eq!(engine.submitted.lock().expect("whole").len(), 3);
+
+    let many = (line("one", &received("1")) + "\n").repeat(1_001);
+    let told = send(&engine, post("/v1/commands", "application/x-ndjson").body(many.into()).expect("a request")).await;
+    assert_eq!((told.status, told.code().as_str()), (413, "TOO_MANY_LINES"));
+}
+
+#[tokio::test]
+async fn the_process_says_how_it_is() {
+    let engine = Arc::new(Engine { not_ready: true, ..Engine::default() });
+    let get = async |path: &str| send(&engine, Request::get(path).body(Body::empty()).expect("a request")).await;
+    assert_eq!((get("/live").await.status, get("/ready").await.status), (200, 503));
+    assert_eq!(get("/reason").await.json()["reasons"][0], "the store cannot be reached");
+    assert_eq!(get("/metrics").await.text, "up 1\n");
+    assert_eq!(get("/openapi.json").await.json()["openapi"], "3.1.0");
+    let page = get("/graphql").await;
+    assert!(page.text.contains("<title>") && !page.text.contains("://"), "nothing comes from elsewhere");
+    assert!(page.headers["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
+    assert!(get("/graphql/schema.graphql").await.text.contains("type Mutation"));
+}
+
+async fn ask(engine: &Arc<Engine>, body: &Value) -> Told {
+    send(engine, post("/graphql", JSON).body(body.to_string().into()).expect("a request")).await
+}
+
+#[tokio::test]
+async fn graphql_over_http_keeps_its_rules() {
+    let engine = Arc::new(Engine::default());
+    let told = ask(&engine, &json!({ "query": "{ __typename }" })).await;
+    assert_eq!((told.status, &told.headers["content-type"]), (200, &HeaderValue::from_static("application/graphql-response+json")));
+    assert_eq!(told.json()["data"]["__typename"], "Query");
+
+    let bad = json!({ "query": "{ nothing }" });
+    let told = ask(&engine, &bad).await;
+    assert_eq!((told.status, &told.json()["errors"][0]["extensions"]["code"]), (400, &json!("INVALID_QUERY")));
+    assert_eq!(told.json().get("data"), None);
+    let old = post("/graphql", JSON).header(ACCEPT, JSON).body(Body::from(bad.to_string()));
+    assert_eq!(send(&engine, old.expect("a request")).await.status, 200);
+    let odd = post("/graphql", JSON).header(ACCEPT, "text/html").body(Body::from(bad.to_string()));
+    assert_eq!(send(&engine, odd.expect("a request")).await.status, 406);
+
+    for (body, code) in [
+        (json!([{ "query": "{ __typename }" }]), "INVALID_REQUEST"),
+        (json!({ "query": 1 }), "INVALID_REQUEST"),
+        (json!({}), "INVALID_REQUEST"),
+        (json!({ "query": "{ a", "variables": {} }), "SYNTAX"),
+        (json!({ "query": "{ a b: }" }), "SYNTAX"),
+        (json!({ "query": "{ a(x: 1 2) }" }), "SYNTAX"),
+        (json!({ "query": "query A { __typename } query B { __typename }" }), "INVALID_QUERY"),
+        (json!({ "query": format!("{{ a(x: {}1{}) }}", "[".repeat(1_600), "]".repeat(1_600)) }), "TOO_DEEP"),
+        (json!({ "query": " ".repeat(100_000) }), "DOCUMENT_TOO_LARGE"),
+        (json!({ "query": "subscription { a }" }), "INVALID_QUERY"),
+    ] {
+        let told = ask(&engine, &body).await;
+        assert_eq!((told.status, &told.json()["errors"][0]["extensions"]["code"]), (400, &json!(code)), "{}", told.text);
+    }
+    let deep = format!("{{\"query\":\"{{ a }}\",\"variables\":{{\"v\":{}", "[".repeat(129));
+    let told = send(&engine, post("/graphql", JSON).body(deep.into()).expect("a request")).await;
+    assert_eq!((told.status, &told.json()["errors"][0]["extensions"]["code"]), (400, &json!("TOO_DEEP")));
+    let stranger = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from(bad.to_string()));
+    assert_eq!(send(&engine, stranger.expect("a request")).await.status, 401);
+}

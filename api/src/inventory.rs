@@ -1,0 +1,10 @@
+//! Ways between read models that begin at stock.
+
+use crate::graphql::Relations;
+
+pub(crate) fn relations(of: &mut Relations) {
+    of.many("StockLevel", "movements", "StockMovement", "stock_item");
+    of.many("StockLevel", "reservations", "Reservation", "stock_item");
+    of.one("StockMovement", "stockLevel", "StockLevel", &["stock_item"]);
+    of.one("Reservation", "stockLevel", "StockLevel", &["stock_item"]);
+}

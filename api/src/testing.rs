@@ -1,0 +1,182 @@
+//! An engine that fits into a test: it accepts commands without deciding them and reads rows from memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use commands::kernel::{AnyCommand, NotNow, Rejected};
+use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Recalled, Settled};
+use domain::kernel::Retry;
+use domain::shared::{CommandId, Principal, SealError, Seconds, TenantId, Timestamp};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use projections::kernel::Model;
+use projections::ports::{Checkpoint, Fault};
+use projections::question::{Cursor, NoAnswer, Page, Question, Row, Test};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::auth::{AuthConfig, SigningKey};
+use crate::backend::{Backend, Behind, SealedField};
+use crate::freshness::Freshness;
+use crate::front::{Front, Settings};
+
+pub(crate) const NOW_S: i64 = 1_763_640_000;
+pub(crate) const TENANT: u128 = 0xa;
+
+#[derive(Default)]
+pub(crate) struct Engine {
+    pub(crate) rows: HashMap<&'static str, Vec<Value>>,
+    /// Names and ids of what reached the scribe.
+    pub(crate) submitted: Mutex<Vec<(String, CommandId)>>,
+    /// Model and number of questions of each call.
+    pub(crate) asked: Mutex<Vec<(String, usize)>>,
+    pub(crate) not_ready: bool,
+}
+
+impl Engine {
+    fn answer(&self, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
+        let columns = question.order_columns(model)?;
+        let fits = |row: &&Value| {
+            let owner = question.owner.zip(model.owner);
+            owner.is_none_or(|(owner, column)| row[column] == json!(owner))
+                && question.filters.iter().all(|filter| match &filter.test {
+                    Test::Equals(value) => row[&filter.field] == *value,
+                    Test::In(values) => values.contains(&row[&filter.field]),
+                    Test::From(value) => row[&filter.field].as_i64() >= value.as_i64(),
+                    Test::To(value) => row[&filter.field].as_i64() <= value.as_i64(),
+                })
+        };
+        let cursor = |row: &Value| Cursor::of(row, &columns);
+        let mut rows: Vec<_> = self.rows.get(&*model.name).into_iter().flatten().filter(fits).collect();
+        rows.sort_by_key(|row| cursor(row).0);
+        let count = question.count.then(|| i64::try_from(rows.len()).expect("few"));
+        rows.retain(|row| question.after.as_ref().is_none_or(|after| cursor(row).0 > after.0));
+        let first = usize::try_from(question.first).expect("few");
+        let more = rows.len() > first;
+        let row = |row: &Value| Row { json: row.to_string(), cursor: cursor(row) };
+        Ok(Page { rows: rows.into_iter().take(first).map(row).collect(), more, at: Checkpoint::start(0), count })
+    }
+
+    /// A bearer token of this engine's tenant with more claims.
+    pub(crate) fn token(more: &Value) -> String {
+        let mut claims = json!({
+            "iss": "test", "aud": "test", "sub": Uuid::from_u128(1), "tenant": Uuid::from_u128(TENANT),
+            "roles": ["owner"], "iat": NOW_S, "exp": NOW_S + 600,
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            claims[name] = value.clone();
+        }
+        key().sign(&serde_json::from_value(claims).expect("claims")).expect("signed")
+    }
+
+    pub(crate) fn front(self: &Arc<Self>) -> Arc<Front> {
+        let keys = vec![key().public().expect("a pair")];
+        let auth = AuthConfig { issuer: "test".into(), audience: "test".into(), keys, lifetime_most: Seconds(900) };
+        let settings = Settings { introspection: true, ..Settings::default() };
+        Arc::new(Front::new(Arc::<Self>::clone(self), auth, settings).expect("the catalogues fit"))
+    }
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_seed("test", [5; 32])
+}
+
+impl Backend for Engine {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(NOW_S * 1_000_000)
+    }
+
+    fn new_id(&self) -> Uuid {
+        Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)
+    }
+
+    fn fingerprint(&self, body: &[u8]) -> String {
+        format!("{}", body.len())
+    }
+
+    fn seal<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a mut dyn AnyCommand,
+    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    /// Accepts everything but what its id says: `…ff` is rejected, `…fe` not decided, `…fd` fails.
+    fn submit(&self, _: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
+        let recorded_at = self.now();
+        let answer = |envelope: Envelope| {
+            self.submitted.lock().expect("whole").push((envelope.command.name().into(), envelope.id));
+            let settled = match envelope.id.uuid().as_bytes()[15] {
+                0xff => {
+                    let (code, message) = ("OUT_OF_STOCK".into(), "there is none left".into());
+                    let rejected = Rejected { code, message, details: json!({ "available": 0 }), retry: Retry::NewId };
+                    Settled::Rejected { rejected, tenant_position: 7, epoch: 3, recorded_at }
+                }
+                0xfe => return Answer::NotNow(NotNow::Overloaded { retry_after_s: 2 }),
+                0xfd => return Answer::Fault("relation \"log\" is gone".into()),
+                _ => {
+                    let changed = vec![Changed { stream_type: "StockItem", stream: Uuid::from_u128(9), sequence: 4 }];
+                    Settled::Accepted(Accepted { tenant_position: 8, epoch: 3, recorded_at, changed })
+                }
+            };
+            Answer::Settled { settled, replayed: false }
+        };
+        ready(commands.into_iter().map(answer).collect()).boxed()
+    }
+
+    fn receipt(
+        &self,
+        _: TenantId,
+        _: Principal,
+        command: CommandId,
+    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+        let known = self.submitted.lock().expect("whole").iter().any(|(_, id)| *id == command);
+        let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Vec::new() };
+        let recalled = Recalled { fingerprint: String::new(), settled: Settled::Accepted(accepted) };
+        ready(Ok(known.then_some(recalled))).boxed()
+    }
+
+    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+        ready(self.answer(model, &question)).boxed()
+    }
+
+    fn pages<'a>(
+        &'a self,
+        model: &'a Model,
+        questions: Vec<Question>,
+    ) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+        self.asked.lock().expect("whole").push((model.name.clone(), questions.len()));
+        ready(questions.iter().map(|question| self.answer(model, question)).collect()).boxed()
+    }
+
+    /// Position 8 is reached, later ones are not; epoch 3 is the only history.
+    fn wait<'a>(
+        &'a self,
+        _: TenantId,
+        at_least: Freshness,
+        models: Vec<&'a Model>,
+    ) -> BoxFuture<'a, Result<(), Behind>> {
+        let mut names: Vec<_> = models.iter().map(|model| model.name.clone()).collect();
+        names.sort();
+        ready(match at_least {
+            Freshness { epoch: 3, tenant_position: ..=8 } => Ok(()),
+            Freshness { epoch: 3, .. } => Err(Behind::Models(names)),
+            _ => Err(Behind::OtherHistory),
+        })
+        .boxed()
+    }
+
+    fn open(&self, _: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
+        let open = |field: SealedField| field.word.strip_prefix("sealed.v1.").map(|word| format!("{}:{word}", field.field));
+        ready(Ok(sealed.into_iter().map(open).collect())).boxed()
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        if self.not_ready { vec!["the store cannot be reached".into()] } else { Vec::new() }
+    }
+
+    fn metrics(&self) -> String {
+        "up 1\n".into()
+    }
+}

@@ -1,0 +1,44 @@
+//! A customer's points, changed by hand.
+
+use domain::loyalty::LoyaltyAccount;
+use domain::shared::{CustomerId, Date, Permission, Points, Reason};
+use domain::tenancy::Tenant;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
+
+/// Correct a balance by hand, not below zero.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustPoints {
+    pub customer: CustomerId,
+    /// How many points more, or fewer where negative.
+    pub change: Points,
+    pub reason: Reason,
+}
+
+impl Command for AdjustPoints {
+    const NEEDS: Permission = Permission::ManagePoints;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let on = today(desk, context)?;
+        desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
+            account.adjust(self.customer, self.change, self.reason.clone(), on)
+        })
+    }
+}
+
+/// Points belong to no store; their days are those of the tenant's first one.
+pub(super) fn today(desk: &mut Desk, context: &Context) -> Result<Date, Refusal> {
+    let store = Tenant::first_store(context.tenant);
+    desk.read::<Tenant>(context.tenant)?.day_at(store, context.now).map_err(rejected)
+}

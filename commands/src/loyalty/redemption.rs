@@ -1,0 +1,123 @@
+//! What points buy, from being bought to being used or given up.
+
+use domain::loyalty::{LoyaltyAccount, LoyaltyProgram};
+use domain::shared::{CustomerId, Permission, RedemptionId, RewardId};
+use domain::tenancy::Tenant;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::account::today;
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
+
+/// Buy a reward with points. It then waits to be used.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedeemReward {
+    pub customer: CustomerId,
+    /// Made by the caller, so that sending it again buys no second one.
+    pub redemption: RedemptionId,
+    pub reward: RewardId,
+}
+
+impl Command for RedeemReward {
+    const NEEDS: Permission = Permission::RedeemPoints;
+
+    fn subject(&self) -> Subject {
+        Subject::Customer(self.customer)
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        desk.fetch(|hint| {
+            hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
+            self.streams(hint);
+        })?;
+        let on = today(desk, context)?;
+        let program = desk.read::<LoyaltyProgram>(context.tenant)?;
+        let terms = program.reward(self.reward).map_err(rejected)?;
+        desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
+            account.redeem(self.redemption, self.reward, terms, on)
+        })
+    }
+}
+
+/// Report that a bought reward was used.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MarkRedemptionApplied {
+    pub customer: CustomerId,
+    pub redemption: RedemptionId,
+}
+
+impl Command for MarkRedemptionApplied {
+    const NEEDS: Permission = Permission::ManagePoints;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let on = today(desk, context)?;
+        let account = LoyaltyAccount::id(self.customer);
+        desk.decide::<LoyaltyAccount>(account, |account| account.mark_applied(self.redemption, on))
+    }
+}
+
+/// Take a bought reward back and return its points.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRedemption {
+    pub customer: CustomerId,
+    pub redemption: RedemptionId,
+}
+
+impl Command for CancelRedemption {
+    const NEEDS: Permission = Permission::ManagePoints;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let on = today(desk, context)?;
+        let account = LoyaltyAccount::id(self.customer);
+        desk.decide::<LoyaltyAccount>(account, |account| account.cancel_redemption(self.redemption, on))
+    }
+}
+
+/// Write down that a bought reward was not used in time. Its points stay spent.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpireRedemption {
+    pub customer: CustomerId,
+    pub redemption: RedemptionId,
+}
+
+impl Command for ExpireRedemption {
+    const NEEDS: Permission = Permission::ManagePoints;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let on = today(desk, context)?;
+        let account = LoyaltyAccount::id(self.customer);
+        desk.decide::<LoyaltyAccount>(account, |account| account.expire_redemption(self.redemption, on))
+    }
+}

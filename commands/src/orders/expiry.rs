@@ -1,0 +1,48 @@
+//! What becomes of an order that nobody pays for.
+
+use domain::orders::{CancelledBy, Order, OrderStatus};
+use domain::shared::{OrderId, Permission, Reason, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::holding::holding_of;
+use super::order::today;
+use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Subject, rejected};
+
+/// Cancel an order that was not paid in time, and write down that its holds on stock have passed.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpireOrder {
+    pub order: OrderId,
+    /// Until when it could be paid.
+    pub until: Timestamp,
+}
+
+impl Command for ExpireOrder {
+    const NEEDS: Permission = Permission::RunEngine;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Order>(self.order);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        if context.now < self.until {
+            return Err(Refusal::NotNow(NotNow::NotDue));
+        }
+        let order = desk.read::<Order>(self.order)?;
+        if order.is_paid() || order.status().map_err(rejected)? == OrderStatus::Cancelled {
+            return Ok(());
+        }
+        let on = today(desk, context, self.order)?;
+        desk.decide::<Order>(self.order, |order| order.cancel(CancelledBy::Engine, not_paid_in_time(), on))?;
+        holding_of(desk, self.order)?.expire(desk, context)
+    }
+}
+
+fn not_paid_in_time() -> Reason {
+    "not paid in time".parse().expect("a short visible text is a reason")
+}

@@ -1,0 +1,235 @@
+//! Placing orders and ending them.
+
+use commands::catalogue::{ChangePrice, UnpublishProduct};
+use commands::orders::{
+    AcceptOrder, CancelImportedOrder, CancelOrder, ImportOrder, MarkDelivered, MarkInTransit, MarkReady, MoveOrder,
+    RejectOrder,
+};
+use commands::tenancy::{ReinstateTenant, SuspendTenant};
+use domain::kernel::Actor;
+use domain::orders::OrderStatus;
+use domain::shared::{Sku, StoreId, Units};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::shop::{
+    ADA, BEN, COFFEE, MUG, STORE, Shop, TENANT, customer, instant, it, misuse, order, pieces, product, rejected, units,
+    usd,
+};
+
+fn cancel(number: u128) -> CancelOrder {
+    CancelOrder { order: order(number), customer: ADA, reason: it("changed my mind") }
+}
+
+#[test]
+fn a_placed_order_sets_its_pieces_aside() {
+    let mut shop = Shop::stocked();
+    let events = shop.place(1, [(MUG, 3), (COFFEE, 1)]).expect("an order");
+    let names: Vec<_> = events.iter().map(|event| event.event.name.as_str()).collect();
+    assert_eq!(names, ["order.placed", "stock.reserved", "stock.reserved"]);
+    assert_eq!((shop.free(MUG), shop.free(COFFEE)), (7, 9));
+    assert_eq!(shop.order(1).total(), Ok(usd(3 * 900 + 1250)));
+}
+
+#[test]
+fn two_lines_of_one_product_are_refused_on_their_sum() {
+    let mut shop = Shop::stocked();
+    let no = rejected(shop.place(1, [(MUG, 6), (MUG, 5)]));
+    assert_eq!(no.code, "OUT_OF_STOCK");
+    assert_eq!(no.details, json!({ "free": 10, "wanted": 11, "product": product(MUG).to_string() }));
+    assert!(shop.place(1, [(MUG, 5), (MUG, 5)]).is_ok());
+    assert_eq!(shop.count("stock.reserved"), 1);
+}
+
+#[test]
+fn a_refused_order_leaves_nothing_behind() {
+    let mut shop = Shop::stocked();
+    let before = shop.log.len();
+    assert_eq!(rejected(shop.place(1, [(MUG, 3), (COFFEE, 11)])).code, "OUT_OF_STOCK");
+    assert_eq!((shop.log.len(), shop.status(1), shop.free(MUG)), (before, None, 10));
+}
+
+#[test]
+fn a_refusal_says_which_product_cannot_be_had() {
+    let mut shop = Shop::stocked();
+    shop.done(UnpublishProduct { product: product(COFFEE) });
+    let no = rejected(shop.place(1, [(MUG, 1), (COFFEE, 1)]));
+    assert_eq!((no.code.as_str(), &no.details["product"]), ("NOT_FOR_SALE", &json!(product(COFFEE).to_string())));
+}
+
+#[test]
+fn a_product_that_a_store_does_not_stock_cannot_be_bought_there() {
+    let mut shop = Shop::stocked();
+    let elsewhere = StoreId::new(Uuid::from_u128(5));
+    let mut purchase = Shop::purchase(1, [(MUG, 1)]);
+    purchase.store = elsewhere;
+    assert_eq!(shop.refused(purchase).code, "STORE_UNKNOWN");
+    shop.done(commands::tenancy::OpenStore { store: elsewhere, name: it("Fair"), zone: it("Asia/Tokyo") });
+    let mut purchase = Shop::purchase(1, [(MUG, 1)]);
+    purchase.store = elsewhere;
+    assert_eq!(shop.refused(purchase).code, "NOT_STOCKED");
+}
+
+#[test]
+fn an_order_has_lines_and_not_too_many() {
+    let mut shop = Shop::stocked();
+    assert_eq!(rejected(shop.place(1, [])).code, "EMPTY_ORDER");
+    let many = |count: usize| (0..count).map(|number| (100 + number as u128, 1));
+    assert_eq!(rejected(shop.place(1, many(101))).code, "TOO_MANY_LINES");
+    assert_eq!(rejected(shop.place(1, many(100_000))).code, "TOO_MANY_LINES");
+    (0..100).for_each(|number| shop.sell(100 + number, 100, 1));
+    assert!(shop.place(1, many(100)).is_ok());
+}
+
+#[test]
+fn an_order_keeps_the_prices_of_its_time_and_is_placed_once() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 2)]).expect("an order");
+    shop.done(ChangePrice { product: product(MUG), price: usd(5000) });
+    shop.done(UnpublishProduct { product: product(MUG) });
+    assert_eq!(shop.place(1, [(MUG, 2)]).expect("the same order"), []);
+    assert_eq!(rejected(shop.place(1, [(MUG, 3)])).code, "ORDER_EXISTS");
+    assert_eq!((shop.order(1).total(), shop.free(MUG)), (Ok(usd(1800)), 8));
+    shop.done(cancel(1));
+    assert_eq!(shop.place(1, [(MUG, 2)]).expect("the same order"), []);
+    assert_eq!(shop.free(MUG), 10);
+}
+
+#[test]
+fn a_suspended_tenant_takes_no_orders_but_finishes_those_it_has() {
+    let mut shop = Shop::stocked();
+    shop.paid(1, [(MUG, 1)]);
+    shop.done(SuspendTenant { reason: it("fraud") });
+    assert_eq!(rejected(shop.place(2, [(MUG, 1)])).code, "TENANT_SUSPENDED");
+    assert_eq!(shop.done(AcceptOrder { order: order(1) }), ["order.accepted"]);
+    shop.done(ReinstateTenant {});
+    assert!(shop.place(2, [(MUG, 1)]).is_ok());
+}
+
+#[test]
+fn cancelling_gives_the_pieces_back_exactly_once() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 2), (COFFEE, 1), (MUG, 1)]).expect("an order");
+    let events = shop.done(cancel(1));
+    assert_eq!(events, ["order.cancelled", "stock.reservation_released", "stock.reservation_released"]);
+    assert_eq!(shop.done(cancel(1)), [""; 0]);
+    shop.pass(3600);
+    assert_eq!((shop.free(MUG), shop.free(COFFEE)), (10, 10));
+    assert_eq!(shop.count("stock.reservation_expired"), 0);
+}
+
+#[test]
+fn an_order_says_who_cancelled_it() {
+    let mut shop = Shop::stocked();
+    (1..=3).for_each(|number| assert!(shop.place(number, [(MUG, 1)]).is_ok()));
+    shop.send_as(Actor::Customer(ADA), TENANT, cancel(1)).expect("her own order");
+    shop.done(cancel(2));
+    shop.done(RejectOrder { order: order(3), reason: it("broken") });
+    let by: Vec<_> = shop.log.iter().filter(|event| event.event.name == "order.cancelled").collect();
+    let by: Vec<_> = by.iter().map(|event| event.event.body.split('"').nth(3)).collect();
+    assert_eq!(by, [Some("customer"), Some("seller"), Some("seller")]);
+    assert_eq!(shop.free(MUG), 10);
+}
+
+#[test]
+fn the_order_of_another_is_as_good_as_none() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 1)]).expect("an order");
+    let theft = CancelOrder { order: order(1), customer: BEN, reason: it("mine") };
+    assert_eq!(rejected(shop.send_as(Actor::Customer(BEN), TENANT, theft)).code, "ORDER_UNKNOWN");
+    assert_eq!(shop.status(1), Some(OrderStatus::Pending));
+}
+
+#[test]
+fn pieces_leave_the_house_when_their_order_does_and_only_once() {
+    let mut shop = Shop::stocked();
+    shop.paid(1, [(MUG, 4)]);
+    shop.done(AcceptOrder { order: order(1) });
+    shop.done(MarkReady { order: order(1) });
+    let events = shop.done(MarkInTransit { order: order(1) });
+    assert_eq!(events, ["order.in_transit", "stock.reservation_committed"]);
+    assert_eq!(shop.done(MarkInTransit { order: order(1) }), [""; 0]);
+    let paid_already = shop.payment(1);
+    assert_eq!(shop.done(paid_already), [""; 0]);
+    shop.done(MarkDelivered { order: order(1) });
+    assert_eq!(shop.refused(cancel(1)).code, "ILLEGAL_MOVE");
+    assert_eq!(shop.free(MUG), 6);
+    let counted = shop.done(commands::inventory::CountStock {
+        item: domain::inventory::StockItem::id(product(MUG), *STORE),
+        on_hand: units(6),
+    });
+    assert_eq!(counted, [""; 0]);
+}
+
+#[test]
+fn moving_an_order_does_what_the_single_commands_do() {
+    let mut shop = Shop::stocked();
+    shop.paid(1, [(MUG, 1)]);
+    let mut to = |to| shop.done(MoveOrder { order: order(1), to, reason: None });
+    assert_eq!(to(OrderStatus::Pending), [""; 0]);
+    assert_eq!(to(OrderStatus::Processing), ["order.accepted"]);
+    assert_eq!(to(OrderStatus::Ready), ["order.ready"]);
+    assert_eq!(to(OrderStatus::InTransit), ["order.in_transit", "stock.reservation_committed"]);
+    assert_eq!(to(OrderStatus::Delivered), ["order.delivered"]);
+}
+
+#[test]
+fn a_move_that_is_not_listed_is_refused_with_those_that_are() {
+    let mut shop = Shop::stocked();
+    shop.paid(1, [(MUG, 1)]);
+    let to = |to, reason| MoveOrder { order: order(1), to, reason };
+    let no = shop.refused(to(OrderStatus::Delivered, None));
+    assert_eq!(no.code, "ILLEGAL_MOVE");
+    assert_eq!(no.details["allowed"], json!(["processing", "cancelled"]));
+    assert_eq!(misuse(shop.send(to(OrderStatus::Cancelled, None))), "INVALID_FIELD");
+    shop.done(to(OrderStatus::Cancelled, Some(it("broken"))));
+    assert_eq!(shop.refused(to(OrderStatus::Pending, None)).code, "ILLEGAL_MOVE");
+    assert_eq!(shop.free(MUG), 10);
+}
+
+fn import(number: u128) -> ImportOrder {
+    ImportOrder {
+        order: order(number),
+        customer: customer(7),
+        store: *STORE,
+        total: usd(5700),
+        units: Units::from(pieces(3)),
+        ordered_at: instant("2026-03-29T22:30:00Z"),
+        source: it("shopify 4711"),
+    }
+}
+
+#[test]
+fn an_imported_order_happened_when_it_happened_there_and_is_taken_over_once() {
+    let mut shop = Shop::stocked();
+    shop.done(import(1));
+    assert_eq!(shop.done(import(1)), [""; 0]);
+    let event = shop.log.last().expect("an event");
+    assert_eq!(event.occurred_at, instant("2026-03-29T22:30:00Z"));
+    assert!(event.event.body.contains(r#""ordered_on":"2026-03-30""#), "{}", event.event.body);
+    assert_eq!(shop.refused(AcceptOrder { order: order(1) }).code, "ORDER_IMPORTED");
+    assert_eq!(
+        misuse(shop.send(ImportOrder { ordered_at: instant("2026-11-22T12:00:00Z"), ..import(2) })),
+        "INVALID_FIELD"
+    );
+}
+
+#[test]
+fn an_imported_order_ends_as_it_did_there() {
+    let mut shop = Shop::stocked();
+    shop.done(import(1));
+    let end = || CancelImportedOrder { order: order(1), reason: it("sold out"), reference: it("refund 1") };
+    assert_eq!(shop.done(end()), ["order.refunded", "order.cancelled"]);
+    assert_eq!(shop.done(end()), [""; 0]);
+}
+
+#[test]
+fn a_name_in_another_script_is_a_name_on_an_order_too() {
+    let mut shop = Shop::stocked();
+    let (product, name) = (product(9), it("قميص 👩‍👩‍👧‍👦"));
+    let sku: Sku = it("قميص");
+    let price = usd(1);
+    shop.done(commands::catalogue::CreateProduct { product, name, sku, price, description: None });
+    shop.done(commands::catalogue::PublishProduct { product });
+    assert_eq!(rejected(shop.place(1, [(9, 1)])).code, "NOT_STOCKED");
+}

@@ -1,0 +1,132 @@
+//! Paying, not paying, and paying late.
+
+use commands::inventory::{ExpireReservation, ReserveStock};
+use commands::orders::{AcceptOrder, ExpireOrder, MarkReady, RecordPayment, RecordRefund};
+use domain::inventory::StockItem;
+use domain::kernel::Actor;
+use domain::orders::{OrderStatus, PaymentStatus};
+use domain::shared::{ReservationId, Seconds};
+use uuid::Uuid;
+
+use crate::shop::{BEN, MUG, STORE, Shop, TENANT, is_not_due, it, order, pieces, product, usd};
+
+/// One second longer than stock is held.
+const TOO_LONG: i64 = 15 * 60 + 1;
+
+#[test]
+fn a_paid_order_keeps_its_pieces_for_ever() {
+    let mut shop = Shop::stocked();
+    shop.paid(1, [(MUG, 3)]);
+    shop.pass(100 * TOO_LONG);
+    assert_eq!((shop.free(MUG), shop.status(1)), (7, Some(OrderStatus::Pending)));
+    assert_eq!(shop.count("stock.reservation_confirmed"), 1);
+    assert_eq!(shop.engine_refusals, []);
+}
+
+#[test]
+fn an_order_is_paid_once_and_in_full() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 1)]).expect("an order");
+    let pay = |minor, reference: &str| RecordPayment { order: order(1), amount: usd(minor), reference: it(reference) };
+    assert_eq!(shop.refused(pay(899, "a")).code, "PAYMENT_DIFFERS");
+    assert_eq!(shop.done(pay(900, "a")), ["order.paid", "stock.reservation_confirmed"]);
+    assert_eq!(shop.done(pay(900, "a")), [""; 0]);
+    assert_eq!(shop.refused(pay(900, "b")).code, "ALREADY_PAID");
+}
+
+#[test]
+fn an_unpaid_order_is_cancelled_when_its_time_has_passed() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    shop.pass(TOO_LONG - 2);
+    assert_eq!((shop.status(1), shop.free(MUG)), (Some(OrderStatus::Pending), 7));
+    shop.pass(2);
+    assert_eq!(
+        (shop.status(1), shop.free(MUG), shop.available_in_the_books(MUG)),
+        (Some(OrderStatus::Cancelled), 10, 10)
+    );
+    assert_eq!((shop.count("order.cancelled"), shop.count("stock.reservation_expired")), (1, 1));
+    let end = shop.log.iter().find(|event| event.event.name == "order.cancelled").expect("an event");
+    assert!(end.event.body.starts_with(r#"{"by":"engine""#) && matches!(end.actor, Actor::Engine(_)));
+    assert_eq!(shop.engine_refusals, []);
+}
+
+#[test]
+fn nothing_expires_before_its_time() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    let until = shop.now.after(Seconds(900));
+    let item = StockItem::id(product(MUG), *STORE);
+    let reservation = ReservationId::new(order(1).uuid());
+    assert!(is_not_due(&shop.send_as_engine(ExpireOrder { order: order(1), until })));
+    assert!(is_not_due(&shop.send_as_engine(ExpireReservation { item, reservation, until })));
+}
+
+#[test]
+fn a_hold_without_an_order_passes_too() {
+    let mut shop = Shop::stocked();
+    let item = StockItem::id(product(MUG), *STORE);
+    let reservation = ReservationId::new(Uuid::from_u128(4));
+    shop.done(ReserveStock { item, reservation, units: pieces(10) });
+    shop.pass(TOO_LONG);
+    assert_eq!((shop.available_in_the_books(MUG), shop.count("stock.reservation_expired")), (10, 1));
+}
+
+#[test]
+fn a_payment_after_the_hold_has_passed_takes_the_pieces_anew_if_they_are_there() {
+    let mut shop = Shop::stocked();
+    shop.follows_up = false;
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    shop.pass(TOO_LONG);
+    let payment = shop.payment(1);
+    assert_eq!(
+        shop.done(payment),
+        ["order.paid", "stock.reservation_expired", "stock.reserved", "stock.reservation_confirmed"]
+    );
+    assert_eq!(shop.free(MUG), 7);
+}
+
+#[test]
+fn a_payment_for_pieces_that_are_sold_by_now_is_not_recorded() {
+    let mut shop = Shop::stocked();
+    shop.follows_up = false;
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    shop.pass(TOO_LONG);
+    let mut purchase = Shop::purchase(2, [(MUG, 8)]);
+    purchase.customer = BEN;
+    shop.send_as(Actor::Customer(BEN), TENANT, purchase).expect("an order");
+    let payment = shop.payment(1);
+    assert_eq!(shop.refused(payment).code, "OUT_OF_STOCK");
+    assert_eq!(shop.order(1).payment_status(), Ok(PaymentStatus::Unpaid));
+}
+
+#[test]
+fn a_payment_for_an_order_that_has_ended_is_refused() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    shop.pass(TOO_LONG);
+    let payment = shop.payment(1);
+    assert_eq!(shop.refused(payment).code, "ORDER_CANCELLED");
+    assert_eq!(shop.free(MUG), 10);
+}
+
+#[test]
+fn nothing_is_packed_before_it_is_paid() {
+    let mut shop = Shop::stocked();
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    shop.done(AcceptOrder { order: order(1) });
+    assert_eq!(shop.refused(MarkReady { order: order(1) }).code, "NOT_PAID");
+}
+
+#[test]
+fn no_more_goes_back_than_was_paid() {
+    let mut shop = Shop::stocked();
+    shop.paid(1, [(MUG, 1)]);
+    let refund =
+        |minor, reference: &str| RecordRefund { order: order(1), amount: usd(minor), reference: it(reference) };
+    assert_eq!(shop.done(refund(400, "a")), ["order.refunded"]);
+    assert_eq!(shop.done(refund(400, "a")), [""; 0]);
+    assert_eq!(shop.refused(refund(501, "b")).code, "REFUND_ABOVE_PAID");
+    shop.done(refund(500, "b"));
+    assert_eq!(shop.order(1).payment_status(), Ok(PaymentStatus::Refunded));
+}

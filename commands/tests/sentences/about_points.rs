@@ -1,0 +1,166 @@
+//! What earns points, what takes them back, and what they buy.
+
+use commands::customers::{ImportCustomer, RegisterCustomer};
+use commands::loyalty::{
+    AddReward, AdjustPoints, CancelRedemption, DisableProgram, EarnForOrder, EarnPoints, EnableProgram,
+    ExpireRedemption, MarkRedemptionApplied, RedeemReward, RetireReward, ReverseForOrder,
+};
+use commands::orders::{CancelImportedOrder, CancelOrder, ImportOrder, RecordRefund};
+use domain::loyalty::EntryKind;
+use domain::shared::{Price, Units};
+
+use crate::shop::{
+    ADA, COFFEE, MUG, STORE, Shop, change, instant, it, misuse, open, order, pieces, points, redemption, reward, usd,
+};
+
+fn refund(minor: i64, reference: &str) -> RecordRefund {
+    RecordRefund { order: order(1), amount: usd(minor), reference: it(reference) }
+}
+
+#[test]
+fn a_paid_order_earns_once() {
+    let mut shop = Shop::with_points();
+    shop.paid(1, [(MUG, 2), (COFFEE, 3)]);
+    assert_eq!((shop.balance(ADA), shop.count("points.earned")), (55, 1));
+    let on = it("2026-11-20");
+    assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), on }).expect("a repeat"), []);
+    assert_eq!(shop.engine_refusals, []);
+}
+
+#[test]
+fn an_order_that_is_not_paid_earns_nothing() {
+    let mut shop = Shop::with_points();
+    shop.place(1, [(MUG, 2)]).expect("an order");
+    let on = it("2026-11-20");
+    assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), on }).expect("nothing"), []);
+    assert_eq!(shop.balance(ADA), 0);
+}
+
+#[test]
+fn a_refund_takes_its_share_of_the_points_and_the_last_one_takes_the_rest() {
+    let mut shop = Shop::with_points();
+    shop.paid(1, [(MUG, 2), (COFFEE, 3)]);
+    shop.done(refund(1000, "a"));
+    // 9.9 of 55 points, rounded in her favour.
+    assert_eq!(shop.balance(ADA), 46);
+    shop.done(refund(1000, "a"));
+    assert_eq!(shop.balance(ADA), 46);
+    shop.done(refund(4550, "b"));
+    assert_eq!((shop.balance(ADA), shop.count("points.reversed")), (0, 2));
+}
+
+#[test]
+fn a_cancelled_order_keeps_no_points_and_its_refund_takes_no_more() {
+    let mut shop = Shop::with_points();
+    shop.paid(1, [(MUG, 2)]);
+    shop.paid(2, [(MUG, 1)]);
+    shop.done(CancelOrder { order: order(1), customer: ADA, reason: it("changed my mind") });
+    assert_eq!(shop.balance(ADA), 9);
+    shop.done(refund(1800, "a"));
+    assert_eq!((shop.balance(ADA), shop.count("points.reversed")), (9, 1));
+}
+
+#[test]
+fn it_does_not_matter_whether_the_refund_or_the_payment_is_followed_up_first() {
+    let mut shop = Shop::with_points();
+    shop.follows_up = false;
+    shop.paid(1, [(MUG, 10)]);
+    shop.done(refund(4500, "a"));
+    let on = it("2026-11-20");
+    assert_eq!(shop.send_as_engine(ReverseForOrder { order: order(1), on }).expect("nothing yet"), []);
+    shop.send_as_engine(EarnForOrder { order: order(1), on }).expect("points");
+    assert_eq!(shop.balance(ADA), 45);
+    shop.send_as_engine(ReverseForOrder { order: order(1), on }).expect("a repeat");
+    assert_eq!(shop.balance(ADA), 45);
+}
+
+#[test]
+fn an_imported_order_earns_on_its_own_day_until_it_is_cancelled_there() {
+    let mut shop = Shop::with_points();
+    let import = || ImportOrder {
+        order: order(1),
+        customer: ADA,
+        store: *STORE,
+        total: usd(5700),
+        units: Units::from(pieces(1)),
+        ordered_at: instant("2026-03-29T22:30:00Z"),
+        source: it("shopify 4711"),
+    };
+    (0..3).for_each(|_| assert!(shop.send(import()).is_ok()));
+    assert_eq!((shop.balance(ADA), shop.count("points.earned")), (57, 1));
+    let earned = shop.log.iter().find(|event| event.event.name == "points.earned").expect("an event");
+    assert!(earned.event.body.contains(r#""on":"2026-03-30""#), "{}", earned.event.body);
+    shop.done(CancelImportedOrder { order: order(1), reason: it("sold out"), reference: it("a") });
+    assert_eq!((shop.balance(ADA), shop.count("points.reversed")), (0, 1));
+}
+
+#[test]
+fn nothing_is_earned_while_the_programme_is_off_and_balances_stay() {
+    let mut shop = Shop::with_points();
+    shop.paid(1, [(MUG, 1)]);
+    shop.done(DisableProgram {});
+    shop.paid(2, [(MUG, 1)]);
+    let review = || EarnPoints { customer: ADA, kind: EntryKind::Review, source: it("review 1"), points: points(100) };
+    assert_eq!(shop.refused(review()).code, "PROGRAM_OFF");
+    assert_eq!(shop.balance(ADA), 9);
+    shop.done(EnableProgram {});
+    shop.done(review());
+    assert_eq!(shop.balance(ADA), 109);
+}
+
+#[test]
+fn a_reason_counts_once_and_purchases_are_no_handiwork() {
+    let mut shop = Shop::with_points();
+    let earn = |kind, source: &str| EarnPoints { customer: ADA, kind, source: it(source), points: points(100) };
+    shop.done(earn(EntryKind::Review, "1"));
+    assert_eq!(shop.done(earn(EntryKind::Review, "1")), [""; 0]);
+    shop.done(earn(EntryKind::Review, "2"));
+    shop.done(earn(EntryKind::Birthday, "1"));
+    assert_eq!(shop.balance(ADA), 300);
+    assert_eq!(misuse(shop.send(earn(EntryKind::Purchase, "1"))), "INVALID_FIELD");
+}
+
+#[test]
+fn signing_up_earns_once_and_being_imported_does_not() {
+    let mut shop = Shop::with_points();
+    shop.done(ImportCustomer { customer: ADA, name: None, email: None, source: it("till 1") });
+    assert_eq!(shop.balance(ADA), 0);
+    let register = || RegisterCustomer { customer: ADA, name: open("Ada"), email: None, phone: None };
+    shop.done(register());
+    shop.done(register());
+    assert_eq!((shop.balance(ADA), shop.count("points.earned")), (200, 1));
+}
+
+#[test]
+fn points_buy_what_is_on_offer_and_come_back_when_it_is_given_up() {
+    let mut shop = Shop::with_points();
+    let offer = |value: Price| AddReward { reward: reward(1), name: it("5 off"), cost: points(500), value };
+    let euros = serde_json::from_str(r#"{"minor":500,"currency":"EUR"}"#).expect("a price");
+    assert_eq!(shop.refused(offer(euros)).code, "OTHER_CURRENCY");
+    shop.done(offer(usd(500)));
+    let redeem = |number| RedeemReward { customer: ADA, redemption: redemption(number), reward: reward(1) };
+    shop.done(AdjustPoints { customer: ADA, change: change(999), reason: it("welcome") });
+    shop.done(redeem(1));
+    assert_eq!(shop.done(redeem(1)), [""; 0]);
+    assert_eq!(shop.refused(redeem(2)).code, "INSUFFICIENT_POINTS");
+    shop.done(CancelRedemption { customer: ADA, redemption: redemption(1) });
+    shop.done(redeem(2));
+    shop.done(MarkRedemptionApplied { customer: ADA, redemption: redemption(2) });
+    assert_eq!(shop.refused(CancelRedemption { customer: ADA, redemption: redemption(2) }).code, "REDEMPTION_GONE");
+    assert_eq!(shop.done(ExpireRedemption { customer: ADA, redemption: redemption(2) }), [""; 0]);
+    shop.done(RetireReward { reward: reward(1) });
+    assert_eq!(shop.refused(redeem(3)).code, "REWARD_UNAVAILABLE");
+    assert_eq!(shop.balance(ADA), 499);
+}
+
+#[test]
+fn points_that_are_spent_can_be_lost_and_the_debt_blocks_redeeming() {
+    let mut shop = Shop::with_points();
+    shop.paid(1, [(MUG, 10)]);
+    shop.done(AddReward { reward: reward(1), name: it("Mug"), cost: points(50), value: usd(900) });
+    shop.done(RedeemReward { customer: ADA, redemption: redemption(1), reward: reward(1) });
+    shop.done(refund(9000, "a"));
+    assert_eq!(shop.balance(ADA), -50);
+    let again = RedeemReward { customer: ADA, redemption: redemption(2), reward: reward(1) };
+    assert_eq!(shop.refused(again).code, "INSUFFICIENT_POINTS");
+}

@@ -1,0 +1,284 @@
+//! A shop in memory: every command is decided at a desk, and every event is shown to every policy, twice.
+
+mod given;
+mod values;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use commands::kernel::{
+    AnyCommand, Command, Commands, Context, Desk, Kinds, NotNow, Policy, Reaction, Reactions, Refusal, Rejected, Shelf,
+    State, StreamRef, Visitor, When,
+};
+use domain::kernel::{Actor, Aggregate, Named, Recorded};
+use domain::shared::{CommandId, Principal, SealError, Sealed, Sealer, Seconds, TenantId, Timestamp};
+use uuid::Uuid;
+
+pub(crate) use given::{ADA, BEN, COFFEE, MUG, STORE, TENANT};
+pub(crate) use values::*;
+
+/// As often as the scribe asks again for streams that were missing.
+const ROUNDS_MOST: usize = 4;
+
+pub(crate) struct Shop {
+    kinds: Kinds,
+    commands: Commands,
+    policies: Vec<PolicyOf>,
+    states: HashMap<TenantId, BTreeMap<StreamRef, Box<dyn State>>>,
+    pub(crate) now: Timestamp,
+    pub(crate) log: Vec<Recorded<Named>>,
+    receipts: HashSet<(TenantId, CommandId)>,
+    sent: u128,
+    queue: VecDeque<Reaction>,
+    timers: Vec<Reaction>,
+    /// What the engine's own commands were refused.
+    pub(crate) engine_refusals: Vec<Rejected>,
+    /// Whether events are followed up.
+    pub(crate) follows_up: bool,
+}
+
+struct PolicyOf {
+    source: &'static str,
+    react: fn(&Recorded<Named>) -> Vec<Reaction>,
+}
+
+/// One tenant's part of the shelf.
+struct OneTenant<'a>(Option<&'a BTreeMap<StreamRef, Box<dyn State>>>);
+
+impl Shelf for OneTenant<'_> {
+    fn state(&self, stream: StreamRef) -> Option<&dyn State> {
+        self.0?.get(&stream).map(AsRef::as_ref)
+    }
+}
+
+impl Shop {
+    pub(crate) fn empty() -> Self {
+        let mut policies = Policies(vec![]);
+        commands::visit(&mut policies);
+        Self {
+            kinds: Kinds::all(),
+            commands: Commands::all(),
+            policies: policies.0,
+            states: HashMap::new(),
+            now: instant("2026-11-20T12:00:00Z"),
+            log: vec![],
+            receipts: HashSet::new(),
+            sent: 0,
+            queue: VecDeque::new(),
+            timers: vec![],
+            engine_refusals: vec![],
+            follows_up: true,
+        }
+    }
+
+    /// Sends a command of somebody of the team, and lets the engine do what follows from it.
+    pub(crate) fn send(&mut self, command: impl Command) -> Result<Vec<Recorded<Named>>, Refusal> {
+        let member = Principal::new(Uuid::from_u128(77));
+        self.send_as(Actor::Member(member), TENANT, command)
+    }
+
+    pub(crate) fn send_as(
+        &mut self,
+        actor: Actor,
+        tenant: TenantId,
+        mut command: impl Command,
+    ) -> Result<Vec<Recorded<Named>>, Refusal> {
+        self.sent += 1;
+        let id = CommandId::new(Uuid::from_u128(self.sent));
+        command.seal(&mut Seal).expect("a command is sealed once");
+        let principal = Principal::new(Uuid::from_u128(77));
+        let events = self.decide(&command, Context { now: self.now, tenant, principal, actor, command: id })?;
+        self.follow_up();
+        Ok(events)
+    }
+
+    /// Sends a command as the engine does.
+    pub(crate) fn send_as_engine(&mut self, command: impl Command) -> Result<Vec<Recorded<Named>>, Refusal> {
+        self.send_as(Actor::Engine("a test".into()), TENANT, command)
+    }
+
+    /// A command that must not be refused.
+    #[track_caller]
+    pub(crate) fn done(&mut self, command: impl Command) -> Vec<String> {
+        let name = AnyCommand::name(&command);
+        let events = self.send(command).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+        events.into_iter().map(|event| event.event.name).collect()
+    }
+
+    /// A command that the business must refuse; with what code.
+    #[track_caller]
+    pub(crate) fn refused(&mut self, command: impl Command) -> Rejected {
+        rejected(self.send(command))
+    }
+
+    /// Lets time pass and the timers of that time fire.
+    pub(crate) fn pass(&mut self, seconds: i64) {
+        self.now = self.now.after(Seconds(seconds));
+        let now = self.now;
+        let due = |timer: &mut Reaction| matches!(timer.when, When::At(at) if at <= now);
+        self.queue.extend(self.timers.extract_if(.., due));
+        self.follow_up();
+    }
+
+    /// The state of a stream of the tenant.
+    pub(crate) fn state<A: Aggregate>(&self, id: A::Id) -> A {
+        let shelf = OneTenant(self.states.get(&TENANT));
+        let state = shelf.state(StreamRef::of::<A>(id)).and_then(|state| state.as_any().downcast_ref::<A>());
+        state.cloned().unwrap_or_default()
+    }
+
+    /// How often an event of this name was written.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.log.iter().filter(|event| event.event.name == name).count()
+    }
+
+    fn follow_up(&mut self) {
+        while let Some(reaction) = self.queue.pop_front() {
+            if !self.receipts.insert((reaction.tenant, reaction.id)) {
+                continue;
+            }
+            // As it comes back from the table of timers.
+            let json = reaction.command.to_json().expect("a command is JSON");
+            let kind = self.commands.get(&reaction.command.name()).expect("a command of the house");
+            let command = kind.parse(&json).expect("a stored command reads");
+            let (tenant, command_id) = (reaction.tenant, reaction.id);
+            let actor = Actor::Engine("a policy".into());
+            let context = Context { now: self.now, tenant, principal: Principal::ENGINE, actor, command: command_id };
+            match self.decide(command.as_ref(), context) {
+                Ok(_) => {}
+                Err(Refusal::Rejected(rejected)) => self.engine_refusals.push(rejected),
+                Err(refusal) => panic!("{}: {refusal:?}", command.name()),
+            }
+        }
+    }
+
+    fn decide(&mut self, command: &dyn AnyCommand, context: Context) -> Result<Vec<Recorded<Named>>, Refusal> {
+        let mut hint = commands::kernel::Hint::default();
+        command.streams(&mut hint);
+        self.load(context.tenant, hint.into_streams());
+        for _ in 0..ROUNDS_MOST {
+            let shelf = OneTenant(self.states.get(&context.tenant));
+            let mut desk = Desk::new(&shelf);
+            match command.decide(&mut desk, &context) {
+                Ok(()) => {
+                    let mut decided = vec![];
+                    for draft in desk.into_drafts() {
+                        let events = draft.encode().expect("what was decided can be stored");
+                        decided.extend(events.into_iter().map(|event| (draft.stream, event)));
+                    }
+                    return Ok(self.write(command, &context, decided));
+                }
+                Err(Refusal::Missing) => {
+                    let missing = desk.into_missing();
+                    self.load(context.tenant, missing);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        panic!("{} needs more than {ROUNDS_MOST} rounds", command.name());
+    }
+
+    fn load(&mut self, tenant: TenantId, streams: Vec<StreamRef>) {
+        let shelf = self.states.entry(tenant).or_default();
+        for stream in streams {
+            let kind = self.kinds.get(stream.stream_type).expect("a kind of the house");
+            shelf.entry(stream).or_insert_with(|| kind.fresh());
+        }
+    }
+
+    fn write(
+        &mut self,
+        command: &dyn AnyCommand,
+        context: &Context,
+        decided: Vec<(StreamRef, Named)>,
+    ) -> Vec<Recorded<Named>> {
+        let mut written = vec![];
+        for (index, (stream, event)) in decided.into_iter().enumerate() {
+            let shelf = self.states.get_mut(&context.tenant).expect("streams were loaded");
+            let state = shelf.get_mut(&stream).expect("the stream was loaded");
+            state.replay(&event.name, 1, &event.body).expect("a written event reads");
+            let before = self.log.iter().filter(|old| (old.tenant, old.stream) == (context.tenant, stream.id)).count();
+            let recorded = Recorded {
+                tenant: context.tenant,
+                stream: stream.id,
+                sequence: i64::try_from(before).expect("few events") + 1,
+                tenant_position: i64::try_from(self.log.len()).expect("few events") + 1,
+                principal: context.principal,
+                command: context.command,
+                index: i16::try_from(index).expect("few events"),
+                actor: context.actor.clone(),
+                occurred_at: command.occurred_at().unwrap_or(context.now),
+                recorded_at: context.now,
+                event,
+            };
+            self.log.push(recorded.clone());
+            self.show_twice(stream.stream_type, &recorded);
+            written.push(recorded);
+        }
+        written
+    }
+
+    /// Delivery is at least once; what follows must follow once.
+    fn show_twice(&mut self, stream_type: &str, event: &Recorded<Named>) {
+        let policies = self.policies.iter().filter(|policy| self.follows_up && policy.source == stream_type);
+        for policy in policies {
+            for reaction in [(policy.react)(event), (policy.react)(event)].into_iter().flatten() {
+                match reaction.when {
+                    When::Now => self.queue.push_back(reaction),
+                    When::At(_) => self.timers.push(reaction),
+                }
+            }
+        }
+    }
+}
+
+struct Policies(Vec<PolicyOf>);
+
+impl Visitor for Policies {
+    fn command<C: Command>(&mut self) {}
+
+    fn policy<P: Policy>(&mut self) {
+        self.0.push(PolicyOf { source: P::Source::TYPE, react: react::<P> });
+    }
+}
+
+fn react<P: Policy>(event: &Recorded<Named>) -> Vec<Reaction> {
+    let read = P::Source::read(&event.event.name, 1, &event.event.body).expect("a written event reads");
+    let event = event.clone().map(read);
+    let mut reactions = Reactions::new(P::ID, &event);
+    P::react(&event, &mut reactions);
+    reactions.into_vec()
+}
+
+/// The refusal of the business in this answer.
+#[track_caller]
+pub(crate) fn rejected(answer: Result<Vec<Recorded<Named>>, Refusal>) -> Rejected {
+    match answer {
+        Err(Refusal::Rejected(rejected)) => rejected,
+        other => panic!("instead: {other:?}"),
+    }
+}
+
+/// The code of the misuse in this answer.
+#[track_caller]
+pub(crate) fn misuse(answer: Result<Vec<Recorded<Named>>, Refusal>) -> &'static str {
+    match answer {
+        Err(Refusal::Misuse(misuse)) => misuse.code,
+        other => panic!("instead: {other:?}"),
+    }
+}
+
+/// Whether the answer is that it is too early.
+pub(crate) fn is_not_due(answer: &Result<Vec<Recorded<Named>>, Refusal>) -> bool {
+    matches!(answer, Err(Refusal::NotNow(NotNow::NotDue)))
+}
+
+/// Hides nothing, but has the shape of what does: ciphertext and index are in hexadecimal.
+pub(crate) struct Seal;
+
+impl Sealer for Seal {
+    fn seal(&mut self, person: Uuid, field: &str, text: &str, folded: Option<&str>) -> Result<Sealed, SealError> {
+        let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let index = folded.map(hex);
+        Ok(Sealed::new(&hex(&format!("{person}{field}{text}")), index.as_deref()))
+    }
+}

@@ -1,0 +1,69 @@
+//! The one binary: every role and chore is a subcommand.
+
+mod dev;
+mod doctor;
+mod replay;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+pub use dev::Laptop;
+pub use token::Bearer;
+
+use crate::settings::Settings;
+
+/// Cartulary: an event-sourced commerce engine. Start with `cartulary dev`.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// A TOML file with settings; CARTULARY_* variables win over it.
+    #[arg(long, global = true, value_name = "FILE", env = "CARTULARY_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine: a private PostgreSQL, all roles, ready-to-paste tokens.
+    Dev(dev::DevArgs),
+    /// Run all roles on the PostgreSQL of the settings.
+    Serve,
+    /// Bring the database of the settings up to date.
+    Migrate,
+    /// Look at the settings and the database, and say what is wrong with them. Exits 1 if anything is.
+    Doctor(doctor::DoctorArgs),
+    /// Make a token that callers can show.
+    Token(token::TokenArgs),
+    /// Play a real shop's history and a flash sale through the public API, and check every claim that is printed.
+    Demo(crate::demo::DemoArgs),
+    /// Read the past: rebuild read models, or compare them by their digests.
+    Replay(replay::ReplayArgs),
+}
+
+impl Cli {
+    /// Does what was asked for. The exit code is honest: 0 only if all of it was done.
+    pub async fn run(self) -> Result<ExitCode> {
+        let settings = Settings::read(self.config.as_deref())?;
+        match self.command {
+            Command::Dev(args) => dev::run(args, settings).await,
+            Command::Serve => serve::run(&settings).await,
+            Command::Migrate => serve::migrate(&settings).await,
+            Command::Doctor(args) => doctor::run(&args, &settings).await,
+            Command::Token(args) => token::run(&args, &settings),
+            Command::Demo(args) => crate::demo::run(args, settings).await,
+            Command::Replay(args) => replay::run(&args, &settings).await,
+        }
+    }
+}
+
+/// Writes a line for the caller to standard output. A closed pipe is the reader's business.
+pub(crate) fn say(text: impl AsRef<str>) {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{}", text.as_ref()).ok();
+}

@@ -1,0 +1,84 @@
+//! A caller of the public API.
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Sends requests as one bearer; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+    url: String,
+    token: String,
+}
+
+/// What the server answered.
+pub struct Reply {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+impl Client {
+    pub fn new(url: &str, token: String) -> Self {
+        let http = HttpClient::builder(TokioExecutor::new()).build_http();
+        Self { http, url: url.to_owned(), token }
+    }
+
+    /// The same connections with another token.
+    pub fn with_token(&self, token: String) -> Self {
+        Self { token, ..self.clone() }
+    }
+
+    /// Sends one command. Answers whether it was accepted; a refusal of the business is an answer, everything else
+    /// an error.
+    pub async fn command(&self, name: &str, id: Uuid, body: &Value) -> Result<Value> {
+        let reply = self.post(&format!("/v1/commands/{name}"), "application/json", Some(id), body.to_string()).await?;
+        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        ensure!(matches!(reply.status, 200 | 409), "{name} was answered with {}: {answer}", reply.status);
+        Ok(answer)
+    }
+
+    /// Sends one command and expects it to be accepted.
+    pub async fn do_it(&self, name: &str, id: Uuid, body: &Value) -> Result<Value> {
+        let answer = self.command(name, id, body).await?;
+        if answer["outcome"] != "accepted" {
+            bail!("{name} was refused: {answer}");
+        }
+        Ok(answer)
+    }
+
+    /// Sends many commands in one request, one line each; one answer each, in the same order.
+    pub async fn batch(&self, lines: String) -> Result<Vec<Value>> {
+        let reply = self.post("/v1/commands", "application/x-ndjson", None, lines).await?;
+        ensure!(reply.status == 200, "a batch was answered with {}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+        let answers = reply.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        answers.map(|line| serde_json::from_slice(line).context("an answer is not JSON")).collect()
+    }
+
+    /// Asks the read models.
+    pub async fn query(&self, query: &str, variables: Value) -> Result<Value> {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let reply = self.post("/graphql", "application/json", None, body).await?;
+        let mut answer: Value = serde_json::from_slice(&reply.body).context("the answer is not JSON")?;
+        ensure!(answer.get("errors").is_none(), "the query failed: {}", answer["errors"]);
+        Ok(answer["data"].take())
+    }
+
+    pub async fn post(&self, path: &str, kind: &str, id: Option<Uuid>, body: String) -> Result<Reply> {
+        let mut request = Request::post(format!("{}{path}", self.url))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", kind);
+        if let Some(id) = id {
+            request = request.header("idempotency-key", id.to_string());
+        }
+        let answer = self.http.request(request.body(Full::new(Bytes::from(body)))?).await?;
+        let status = answer.status().as_u16();
+        Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
+    }
+}

@@ -1,0 +1,171 @@
+//! The engine as the front door sees it: everything that `api` asks of the floor above.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::backend::{Backend, Behind, SealedField};
+use api::freshness::Freshness;
+use commands::kernel::{AnyCommand, Kinds};
+use commands::scribe::{Answer, Envelope, PersonKey, Recalled, ReceiptKey};
+use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::kernel::Model;
+use projections::ports::{Cause, Fault};
+use projections::question::{NoAnswer, Page, Question};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::postgres::PgReader;
+use crate::scribe::{self, ScribeHandle};
+use crate::vault::Vault;
+
+/// How long a reader may wait for what she just wrote.
+const WAIT_MOST: Duration = Duration::from_secs(2);
+
+/// The running engine of this process.
+pub struct Engine {
+    pub pool: PgPool,
+    pub scribe: ScribeHandle,
+    pub vault: Arc<Vault>,
+    pub kinds: Kinds,
+    /// Changes whenever rows changed.
+    pub progress: watch::Receiver<u64>,
+    pub metrics: PrometheusHandle,
+    pub stop: CancellationToken,
+}
+
+impl Engine {
+    async fn recall(&self, key: ReceiptKey) -> Result<Option<Recalled>, sqlx::Error> {
+        let lane = self.scribe.routes().lane(key.tenant).await?;
+        let mut recalled = scribe::recall(&self.pool, &self.kinds, &[(lane, key)]).await?;
+        Ok(recalled.remove(&key))
+    }
+
+    /// Where in its lane a tenant's position lies, if that history is still the one that counts.
+    async fn position(&self, tenant: TenantId, at_least: Freshness) -> Result<i64, Behind> {
+        if at_least.tenant_position == 0 {
+            return Ok(0);
+        }
+        let lane = self.scribe.routes().lane(tenant).await.map_err(|_| Behind::Away)?;
+        // What was decided under an epoch cannot have been written by a later one, unless history was lost meanwhile.
+        let text = "SELECT e.position FROM log.events e
+                    JOIN log.epochs wrote ON wrote.lane = e.lane AND wrote.epoch = e.epoch
+                    JOIN log.epochs told ON told.lane = e.lane AND told.epoch = $4
+                    WHERE e.lane = $1 AND e.tenant = $2 AND e.tenant_position = $3 AND wrote.since <= told.since";
+        let position: Option<i64> = sqlx::query_scalar(text)
+            .bind(lane.0)
+            .bind(tenant.uuid())
+            .bind(at_least.tenant_position)
+            .bind(at_least.epoch)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|_| Behind::Away)?;
+        position.ok_or(Behind::OtherHistory)
+    }
+
+    async fn wait_for(&self, tenant: TenantId, at_least: Freshness, models: &[&Model]) -> Result<(), Behind> {
+        let position = self.position(tenant, at_least).await?;
+        let reader = PgReader::new(self.pool.clone());
+        let mut progress = self.progress.clone();
+        let deadline = tokio::time::sleep(WAIT_MOST);
+        tokio::pin!(deadline);
+        loop {
+            progress.mark_unchanged();
+            let mut behind = Vec::new();
+            for model in models {
+                let at = reader.checkpoint(model, tenant).await.map_err(|_| Behind::Away)?;
+                if at.position < position {
+                    behind.push(model.name.clone());
+                }
+            }
+            if behind.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = &mut deadline => return Err(Behind::Models(behind)),
+                // Another process may keep the read models; then only looking again tells.
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                _ = progress.changed() => {}
+            }
+        }
+    }
+}
+
+impl Backend for Engine {
+    fn now(&self) -> Timestamp {
+        scribe::now()
+    }
+
+    fn new_id(&self) -> Uuid {
+        scribe::new_id()
+    }
+
+    fn fingerprint(&self, body: &[u8]) -> String {
+        self.vault.fingerprint(body)
+    }
+
+    fn seal<'a>(
+        &'a self,
+        tenant: TenantId,
+        command: &'a mut dyn AnyCommand,
+    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+        self.vault.seal(tenant, command).boxed()
+    }
+
+    fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
+        self.scribe.submit(tenant, false, commands).boxed()
+    }
+
+    fn receipt(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        command: CommandId,
+    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+        let key = ReceiptKey { tenant, principal, command };
+        let read = async move { self.recall(key).await.map_err(|error| unavailable("reading a receipt", error)) };
+        read.boxed()
+    }
+
+    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+        async move { PgReader::new(self.pool.clone()).page(model, &question).await }.boxed()
+    }
+
+    fn wait<'a>(
+        &'a self,
+        tenant: TenantId,
+        at_least: Freshness,
+        models: Vec<&'a Model>,
+    ) -> BoxFuture<'a, Result<(), Behind>> {
+        async move { self.wait_for(tenant, at_least, &models).await }.boxed()
+    }
+
+    fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
+        let opened = async move {
+            let mut opened = Vec::with_capacity(sealed.len());
+            for SealedField { field, word } in &sealed {
+                let plain = self.vault.open(tenant, field, word).await;
+                opened.push(plain.map_err(|error| unavailable("reading a person's key", error))?);
+            }
+            Ok(opened)
+        };
+        opened.boxed()
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let stopping = self.stop.is_cancelled().then(|| "the process is shutting down".to_owned());
+        stopping.into_iter().chain(self.scribe.troubles()).collect()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+}
+
+fn unavailable(doing: &str, error: sqlx::Error) -> Fault {
+    Fault::caused(Cause::Unavailable, doing, error)
+}

@@ -1,0 +1,71 @@
+//! Serves the router over HTTP/1.1 with the bounds that `axum::serve` leaves out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// A client that sends its headers slower than this is not served.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// Open connections; further ones wait in the kernel's queue.
+const CONNECTIONS_MOST: usize = 8_192;
+/// How long requests under way may take after a stop was asked for.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves until `stop`, then finishes what is under way.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let mut server = hyper::server::conn::http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(64 * 1024);
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let router = router.clone();
+        let service = tower::service_fn(move |request: hyper::Request<Incoming>| {
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A client that goes away is no fault of ours.
+            watched.await.ok();
+            drop(place);
+        });
+    }
+    drop(listener);
+    tokio::time::timeout(FINISH_WITHIN, graceful.shutdown()).await.ok();
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            stream.set_nodelay(true).ok();
+            Some((stream, place))
+        }
+        Err(error) => {
+            // Out of file descriptors, most likely: waiting lets others finish, looping would only burn the core.
+            tracing::warn!(%error, "a connection cannot be accepted");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}

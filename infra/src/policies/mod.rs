@@ -1,0 +1,132 @@
+//! Runs the policies: reads the log, sends what must follow, keeps what must wait.
+//!
+//! What a policy asks for has an id derived from its cause, so that everything here may be done twice and still
+//! happens once: positions are written after the fact, timers are deleted after the fact.
+
+mod reactions;
+mod timers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use commands::kernel::{Commands, NotNow};
+use commands::scribe::{Answer, Envelope};
+use domain::kernel::Actor;
+use domain::shared::{CommandId, Principal, TenantId};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::scribe::ScribeHandle;
+use crate::vault::Vault;
+
+/// How long to wait before a lane or a timer is looked at again, if nothing was written meanwhile.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long to wait before what could not be done now is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What policies and timers need.
+#[derive(Clone)]
+pub struct PolicyRunner {
+    pub pool: PgPool,
+    pub scribe: ScribeHandle,
+    pub vault: Arc<Vault>,
+    pub commands: Arc<Commands>,
+}
+
+/// A command that the engine sends by itself.
+#[derive(Clone, Debug)]
+struct Task {
+    id: CommandId,
+    tenant: TenantId,
+    policy: String,
+    /// The event that led to it.
+    causation: Uuid,
+    command: String,
+    body: String,
+}
+
+impl PolicyRunner {
+    /// Runs until it is cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let reactions = self.clone().run_reactions(stop.clone());
+        let timers = self.run_timers(stop);
+        futures::join!(reactions, timers);
+    }
+
+    /// Sends commands until each one has an answer that stays. Those of one tenant keep their order.
+    async fn carry_out(&self, tasks: Vec<Task>) -> Result<(), sqlx::Error> {
+        let mut by_tenant: BTreeMap<TenantId, Vec<Task>> = BTreeMap::new();
+        for task in tasks {
+            by_tenant.entry(task.tenant).or_default().push(task);
+        }
+        let sent = by_tenant.into_iter().map(|(tenant, tasks)| self.carry_out_in(tenant, tasks));
+        futures::future::try_join_all(sent).await.map(|_| ())
+    }
+
+    async fn carry_out_in(&self, tenant: TenantId, mut tasks: Vec<Task>) -> Result<(), sqlx::Error> {
+        while !tasks.is_empty() {
+            let mut sent = Vec::with_capacity(tasks.len());
+            let mut envelopes = Vec::with_capacity(tasks.len());
+            for task in tasks.drain(..) {
+                match self.envelope(&task) {
+                    Ok(envelope) => {
+                        envelopes.push(envelope);
+                        sent.push(task);
+                    }
+                    Err(reason) => self.keep_failure(&task, &reason).await?,
+                }
+            }
+            let answers = self.scribe.submit(tenant, true, envelopes).await;
+            for (task, answer) in sent.into_iter().zip(answers) {
+                match answer {
+                    Answer::Settled { .. } => {}
+                    Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
+                    Answer::NotNow(_) => tasks.push(task),
+                    Answer::Misuse(misuse) => self.keep_failure(&task, &misuse.to_string()).await?,
+                    Answer::Fault(reason) => self.keep_failure(&task, &reason).await?,
+                }
+            }
+            if !tasks.is_empty() {
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn envelope(&self, task: &Task) -> Result<Envelope, String> {
+        let kind = self.commands.get(&task.command).ok_or_else(|| format!("there is no command {}", task.command))?;
+        Ok(Envelope {
+            id: task.id,
+            fingerprint: self.vault.fingerprint(task.body.as_bytes()),
+            command: kind.parse(&task.body).map_err(|misuse| misuse.to_string())?,
+            principal: Principal::ENGINE,
+            actor: Actor::Engine(task.policy.clone()),
+            correlation: None,
+            causation: Some(task.causation),
+            deadline: None,
+            id_is_new: false,
+            person_keys: vec![],
+        })
+    }
+
+    /// Nothing is skipped silently: what cannot be done is kept for a person to look at.
+    async fn keep_failure(&self, task: &Task, reason: &str) -> Result<(), sqlx::Error> {
+        tracing::error!(policy = task.policy, command = task.command, reason, "a policy asked for what cannot be done");
+        metrics::counter!("cartulary_policy_failures_total").increment(1);
+        let text = "INSERT INTO work.failures (id, tenant, policy, causation, command, body, reason)
+                    VALUES ($1, $2, $3, $4, $5, $6::json, $7) ON CONFLICT DO NOTHING";
+        sqlx::query(text)
+            .bind(task.id.uuid())
+            .bind(task.tenant.uuid())
+            .bind(&task.policy)
+            .bind(task.causation)
+            .bind(&task.command)
+            .bind(&task.body)
+            .bind(reason)
+            .execute(&self.pool)
+            .await
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,36 @@
+//! The digest of a read model as it stands.
+
+use domain::shared::TenantId;
+use futures::TryStreamExt;
+use projections::kernel::Model;
+use projections::ports::{Cause, Checkpoint, Fault};
+use replay::digest::{Digest, Digesting};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::fault;
+use super::tables::{ROW, Table};
+
+/// Hashes all rows of a read model, and says what they are true at; both belong to one moment.
+pub async fn digest(pool: &PgPool, model: &Model) -> Result<Digest, Fault> {
+    let doing = || format!("hashing the rows of {}", model.name);
+    let mut moment =
+        pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fault(doing()))?;
+    let at: Vec<(i16, i64, i64)> = sqlx::query_as(
+        "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane",
+    )
+    .bind(&model.name)
+    .bind(&model.shape)
+    .fetch_all(&mut *moment)
+    .await
+    .map_err(fault(doing()))?;
+    let table = Table::live(model);
+    let statement = format!("SELECT t.tenant, {ROW} FROM {} t ORDER BY {}", table.name, table.key());
+    let mut rows = sqlx::query_as::<_, (Uuid, String)>(&statement).fetch(&mut *moment);
+    let mut digesting = Digesting::default();
+    while let Some((tenant, row)) = rows.try_next().await.map_err(fault(doing()))? {
+        let row = model.canonical(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?;
+        digesting.row(TenantId::new(tenant), &row);
+    }
+    Ok(digesting.finish(at.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect()))
+}

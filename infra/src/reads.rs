@@ -1,0 +1,156 @@
+//! Keeps the read models of this process up to date from the log itself: the store feed (design 5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use projections::kernel::{Model, Models};
+use projections::ports::{Checkpoint, Fault, History, RawEvent};
+use projections::projector::{Projector, Taken, What};
+use replay::rebuild::{Budget, rebuild};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::postgres::{PgBuilds, PgHistory, PgRows};
+
+/// Events taken from all lanes at a time.
+const BATCH: usize = 2_000;
+/// How long to wait before the log is looked at again, if this process wrote nothing meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait before what could not be done now is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Follows the log with all read models.
+pub struct ReadSide {
+    pool: PgPool,
+    models: Arc<Models>,
+    /// Changes whenever this process wrote to the log.
+    written: watch::Receiver<u64>,
+    /// Changes whenever rows changed.
+    progress: watch::Sender<u64>,
+}
+
+type PgProjector = Projector<PgRows, PgHistory>;
+
+impl ReadSide {
+    pub fn new(pool: PgPool, models: Arc<Models>, written: watch::Receiver<u64>) -> Self {
+        Self { pool, models, written, progress: watch::Sender::new(0) }
+    }
+
+    /// Changes whenever readers may see something new.
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.progress.subscribe()
+    }
+
+    /// Runs until it is cancelled. Models whose shape has changed are rebuilt beside the ones that are served.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let followed = tokio::select! {
+                () = stop.cancelled() => break,
+                followed = self.follow() => followed,
+            };
+            if let Err(error) = followed {
+                tracing::warn!(%error, "read models cannot go on now");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let rows = PgRows::new(self.pool.clone());
+        let outdated: Vec<Model> = rows.prepare(self.models.iter()).await?.into_iter().cloned().collect();
+        let mut projector = self.open().await?;
+        for model in &outdated {
+            // The others must not wait for it; it joins them when it stands where they stand.
+            self.catch_up(&mut projector).await?;
+            self.rebuild(model).await?;
+            projector = self.open().await?;
+        }
+        loop {
+            let lost = self.catch_up(&mut projector).await?;
+            for model in &lost {
+                self.rebuild(model).await?;
+            }
+            if !lost.is_empty() {
+                projector = self.open().await?;
+                continue;
+            }
+            let stopped = projector.stopped().count();
+            metrics::gauge!("cartulary_read_models_stopped").set(u32::try_from(stopped).unwrap_or(u32::MAX));
+            tokio::select! {
+                _ = self.written.changed() => {}
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<PgProjector, Fault> {
+        let (rows, history) = (PgRows::new(self.pool.clone()), PgHistory::new(self.pool.clone()));
+        Projector::open(rows, history, self.models.iter().cloned()).await
+    }
+
+    /// Takes everything that is in the log now. Names the models that have followed a history that was lost.
+    async fn catch_up(&mut self, projector: &mut PgProjector) -> anyhow::Result<Vec<Model>> {
+        let history = PgHistory::new(self.pool.clone());
+        loop {
+            self.written.mark_unchanged();
+            let events = read(projector, &history).await?;
+            if events.is_empty() {
+                return Ok(vec![]);
+            }
+            let taken = projector.take(&events).await?;
+            self.progress.send_modify(|count| *count = count.wrapping_add(1));
+            let lost = self.look_at(&taken);
+            if !lost.is_empty() {
+                return Ok(lost);
+            }
+            if taken.changed.is_empty() {
+                // Nobody moved: every model has its trouble, and trying again at once would not help.
+                return Ok(vec![]);
+            }
+        }
+    }
+
+    fn look_at(&self, taken: &Taken) -> Vec<Model> {
+        for (model, parked) in &taken.parked {
+            metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
+            tracing::error!(
+                model,
+                lane = parked.lane,
+                position = parked.position,
+                reason = parked.reason,
+                "an event is parked"
+            );
+        }
+        let mut lost = Vec::new();
+        for trouble in &taken.troubles {
+            tracing::warn!(model = trouble.model, what = %trouble.what, "a read model did not go on");
+            if matches!(trouble.what, What::OtherHistory { .. }) {
+                lost.extend(self.models.get(&trouble.model).cloned());
+            }
+        }
+        lost
+    }
+
+    async fn rebuild(&self, model: &Model) -> anyhow::Result<()> {
+        tracing::info!(model = model.name, "rebuilding a read model");
+        let (history, builds) = (PgHistory::new(self.pool.clone()), PgBuilds::new(self.pool.clone()));
+        rebuild(model, &history, &builds, Budget::default()).await?;
+        Ok(())
+    }
+}
+
+/// The next events of all lanes, in order within each.
+async fn read(projector: &PgProjector, history: &PgHistory) -> Result<Vec<RawEvent>, Fault> {
+    let heads = history.heads().await?;
+    let behind: Vec<(i16, i64)> = heads.iter().filter_map(|head| behind(projector, head)).collect();
+    let share = BATCH.div_ceil(behind.len().max(1));
+    let read = behind.into_iter().map(|(lane, after)| history.events(lane, after, share));
+    Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
+}
+
+/// From where on a lane must be read; nothing where everything was taken.
+fn behind(projector: &PgProjector, head: &Checkpoint) -> Option<(i16, i64)> {
+    let after = projector.after(head.lane)?;
+    (after < head.position).then_some((head.lane, after))
+}

@@ -1,0 +1,139 @@
+//! The configuration: a TOML file and `CARTULARY_*` variables, which win. Unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use api::auth::{AuthConfig, PublicKey};
+use commands::scribe::Limits;
+use domain::shared::Seconds;
+use serde::Deserialize;
+
+use crate::scribe::Owner;
+use crate::vault::OuterKey;
+
+/// Everything that can be set. `cartulary doctor` shows what is in force.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The PostgreSQL that keeps the log; `dev` brings its own.
+    pub database_url: Option<String>,
+    /// The folder of the server's binaries, where `dev` does not find them by itself.
+    pub postgres_binaries: Option<PathBuf>,
+    /// The folder of the log's data, if it is on this machine, so that a full disk is noticed in time.
+    pub database_data: Option<PathBuf>,
+    /// The key that wraps all personal keys: 32 bytes in base64.
+    pub outer_key: Option<String>,
+    /// The same from a file of mode 0600.
+    pub outer_key_file: Option<PathBuf>,
+    pub token_issuer: String,
+    pub token_audience: String,
+    /// Public keys as `kid=path/to/key.pem`, all of them live.
+    pub token_keys: Vec<String>,
+    /// The longest time a token may live.
+    pub token_lifetime_s_most: i64,
+    /// Names this process among those that write lanes; the same after every restart.
+    pub owner: String,
+    pub lease_ms: i64,
+    /// Scribe loops in this process; the lanes are dealt out among them.
+    pub scribe_loops: usize,
+    /// Commands that may wait before callers are told to come back later.
+    pub queue_commands_most: usize,
+    /// Commands in one batch.
+    pub batch_commands_most: usize,
+    /// Megabytes of states that are kept in memory.
+    pub state_mb_most: usize,
+    /// Whether GraphQL may be asked for its schema.
+    pub introspection: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
+            database_url: None,
+            postgres_binaries: None,
+            database_data: None,
+            outer_key: None,
+            outer_key_file: None,
+            token_issuer: "cartulary".into(),
+            token_audience: "cartulary".into(),
+            token_keys: vec![],
+            token_lifetime_s_most: 24 * 60 * 60,
+            owner: "cartulary".into(),
+            lease_ms: 10_000,
+            scribe_loops: 2,
+            queue_commands_most: limits.queue_commands_most,
+            batch_commands_most: limits.batch_commands_most,
+            state_mb_most: limits.state_bytes_most / (1024 * 1024),
+            introspection: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file, if one is given, and the environment.
+    pub fn read(file: Option<&Path>) -> Result<Self> {
+        let mut sources = config::Config::builder();
+        if let Some(file) = file {
+            sources = sources.add_source(config::File::from(file));
+        }
+        let environment =
+            config::Environment::with_prefix("CARTULARY").list_separator(",").with_list_parse_key("token_keys");
+        let sources =
+            sources.add_source(environment.try_parsing(true)).build().context("the configuration does not read")?;
+        sources.try_deserialize().context("the configuration does not read")
+    }
+
+    pub fn database_url(&self) -> Result<&str> {
+        self.database_url.as_deref().context("no database: set CARTULARY_DATABASE_URL, or run `cartulary dev`")
+    }
+
+    pub fn outer_key(&self) -> Result<OuterKey> {
+        match (&self.outer_key, &self.outer_key_file) {
+            (Some(text), None) => OuterKey::from_base64(text),
+            (None, Some(file)) if file.exists() => OuterKey::from_file(file),
+            (None, Some(file)) => bail!("the key file {} does not exist", file.display()),
+            (Some(_), Some(_)) => bail!("set CARTULARY_OUTER_KEY or CARTULARY_OUTER_KEY_FILE, not both"),
+            (None, None) => bail!("no outer key: set CARTULARY_OUTER_KEY_FILE; `openssl rand -base64 32` makes a key"),
+        }
+    }
+
+    pub fn auth(&self) -> Result<AuthConfig> {
+        let keys = self.token_keys.iter().map(|named| {
+            let (kid, path) = named.split_once('=').context("token keys are written kid=path/to/key.pem")?;
+            let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read the token key {path}"))?;
+            Ok(PublicKey::from_pem(kid, &pem)?)
+        });
+        let keys: Vec<_> = keys.collect::<Result<_>>()?;
+        if keys.is_empty() {
+            bail!("no token key: set CARTULARY_TOKEN_KEYS=kid=path/to/public-key.pem");
+        }
+        Ok(self.auth_with(keys))
+    }
+
+    pub fn auth_with(&self, keys: Vec<PublicKey>) -> AuthConfig {
+        AuthConfig {
+            issuer: self.token_issuer.clone(),
+            audience: self.token_audience.clone(),
+            keys,
+            lifetime_most: Seconds(self.token_lifetime_s_most),
+        }
+    }
+
+    pub fn owner(&self) -> Owner {
+        Owner { name: self.owner.clone(), lease_ms: self.lease_ms }
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits {
+            queue_commands_most: self.queue_commands_most,
+            batch_commands_most: self.batch_commands_most,
+            state_bytes_most: self.state_mb_most.saturating_mul(1024 * 1024),
+            ..Limits::default()
+        }
+    }
+}

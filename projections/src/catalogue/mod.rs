@@ -1,0 +1,11 @@
+//! What is sold.
+
+mod product;
+
+pub use product::{Product, ProductStatus};
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.read_model::<Product>();
+}

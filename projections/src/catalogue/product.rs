@@ -1,0 +1,128 @@
+//! Every product of a tenant (CAT-01, CAT-02).
+
+use domain::catalogue::ProductEvent;
+use domain::kernel::Recorded;
+use domain::shared::{Currency, Permission, ProductId, Sku, Text, Timestamp, Title};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
+use crate::key;
+
+/// A thing that is sold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Product {
+    /// The product.
+    pub product: ProductId,
+    /// What the shop calls it.
+    pub sku: Sku,
+    /// What people call it.
+    pub name: Title,
+    /// What is said about it.
+    pub description: Option<Text<5000>>,
+    /// What it costs, in minor units.
+    pub price_minor: i64,
+    /// The currency of the price.
+    pub currency: Currency,
+    /// Whether it can be bought.
+    pub status: ProductStatus,
+    /// When it came into the catalogue.
+    pub created_at: Timestamp,
+    /// When anything about it changed last.
+    pub changed_at: Timestamp,
+}
+
+/// Whether a product can be bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProductStatus {
+    /// Not yet, or not for now.
+    Draft,
+    /// It can be bought.
+    Published,
+    /// It has left the catalogue.
+    Archived,
+}
+
+impl ReadModel for Product {
+    const NEEDS: Permission = Permission::SeeProducts;
+    const KEY: &'static [&'static str] = &["product"];
+    const INDEXED: &'static [&'static str] = &["sku", "name", "price_minor", "status", "created_at"];
+
+    fn sources(from: &mut Sources<Self>) {
+        from.stream::<domain::catalogue::Product>(|event| Some(key![event.stream]), Self::on_product);
+    }
+}
+
+impl Product {
+    fn on_product(row: Option<Self>, event: &Recorded<ProductEvent>) -> Folded<Self> {
+        if let ProductEvent::Created { name, sku, price, description } = &event.event {
+            return Ok(Some(Self {
+                product: ProductId::new(event.stream),
+                sku: sku.clone(),
+                name: name.clone(),
+                description: description.clone(),
+                price_minor: price.minor(),
+                currency: price.currency(),
+                status: ProductStatus::Draft,
+                created_at: event.occurred_at,
+                changed_at: event.occurred_at,
+            }));
+        }
+        let mut row = row.ok_or_else(Unfoldable::no_row)?;
+        row.take(&event.event);
+        Ok(Some(Self { changed_at: event.occurred_at, ..row }))
+    }
+
+    fn take(&mut self, event: &ProductEvent) {
+        match event {
+            ProductEvent::Created { .. } => {}
+            ProductEvent::Revised { name, description } => {
+                self.name = name.clone();
+                self.description = description.clone();
+            }
+            ProductEvent::PriceChanged { to, .. } => self.price_minor = to.minor(),
+            ProductEvent::Published {} => self.status = ProductStatus::Published,
+            ProductEvent::Unpublished {} | ProductEvent::Restored {} => self.status = ProductStatus::Draft,
+            ProductEvent::Archived {} => self.status = ProductStatus::Archived,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::shared::{Money, Price};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::Story;
+
+    fn usd(minor: i64) -> Price {
+        Price::try_from(Money { minor, currency: "USD".parse().expect("a currency") }).expect("a price")
+    }
+
+    fn then(story: Story, event: ProductEvent) -> Story {
+        story.then::<domain::catalogue::Product>(ProductId::new(Uuid::from_u128(7)), event)
+    }
+
+    fn created() -> Story {
+        let (name, sku) = ("Mug".parse().expect("a name"), "MUG".parse().expect("a SKU"));
+        then(Story::new(), ProductEvent::Created { name, sku, price: usd(500), description: None })
+    }
+
+    #[test]
+    fn a_product_begins_as_a_draft_and_follows_every_change() {
+        let row: Product = created().row();
+        assert_eq!((row.status, row.price_minor), (ProductStatus::Draft, 500));
+        let changed = then(created(), ProductEvent::PriceChanged { from: usd(500), to: usd(450) });
+        let row: Product = then(changed, ProductEvent::Published {}).row();
+        assert_eq!((row.status, row.price_minor, row.changed_at), (ProductStatus::Published, 450, Story::at(3)));
+    }
+
+    #[test]
+    fn what_comes_back_from_the_archive_is_not_yet_published() {
+        let archived = then(then(created(), ProductEvent::Published {}), ProductEvent::Archived {});
+        assert_eq!(archived.row::<Product>().status, ProductStatus::Archived);
+        assert_eq!(then(archived, ProductEvent::Restored {}).row::<Product>().status, ProductStatus::Draft);
+    }
+}

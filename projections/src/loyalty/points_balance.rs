@@ -1,0 +1,136 @@
+//! How many points a customer has (LOY-11). Invariant: earned − redeemed + returned − reversed + adjusted = balance.
+
+use domain::kernel::Recorded;
+use domain::loyalty::{LoyaltyAccount, LoyaltyAccountEvent};
+use domain::shared::{CustomerId, Permission, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
+use crate::key;
+
+/// How many points one customer has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PointsBalance {
+    /// Whose points.
+    pub customer: CustomerId,
+    /// How many there are; below zero where more was taken back than was left.
+    pub balance: i64,
+    /// All that were ever given for a reason.
+    pub earned: i64,
+    /// All that ever bought rewards.
+    pub redeemed: i64,
+    /// All that came back from rewards that were given up.
+    pub returned: i64,
+    /// All that were taken back because their reason fell away.
+    pub reversed: i64,
+    /// The sum of all corrections by hand.
+    pub adjusted: i64,
+    /// When the balance changed last.
+    pub changed_at: Timestamp,
+}
+
+impl ReadModel for PointsBalance {
+    const NEEDS: Permission = Permission::SeePoints;
+    const KEY: &'static [&'static str] = &["customer"];
+    const INDEXED: &'static [&'static str] = &["balance"];
+    const OWNER: Option<&'static str> = Some("customer");
+
+    fn sources(from: &mut Sources<Self>) {
+        let key = |event: &Recorded<LoyaltyAccountEvent>| change(&event.event).map(|(customer, _)| key![customer]);
+        from.stream::<LoyaltyAccount>(key, Self::on_account);
+    }
+}
+
+impl PointsBalance {
+    fn on_account(row: Option<Self>, event: &Recorded<LoyaltyAccountEvent>) -> Folded<Self> {
+        let Some((customer, change)) = change(&event.event) else { return Ok(row) };
+        let mut row = row.unwrap_or_else(|| Self::empty(customer, event.occurred_at));
+        let (sum, field) = match event.event {
+            LoyaltyAccountEvent::Earned { .. } => (&mut row.earned, "earned"),
+            LoyaltyAccountEvent::Redeemed { .. } => (&mut row.redeemed, "redeemed"),
+            LoyaltyAccountEvent::RedemptionCancelled { .. } => (&mut row.returned, "returned"),
+            LoyaltyAccountEvent::Reversed { .. } => (&mut row.reversed, "reversed"),
+            _ => (&mut row.adjusted, "adjusted"),
+        };
+        // Only corrections have a sign of their own; the other sums count upwards.
+        let part = if field == "adjusted" { change } else { change.saturating_abs() };
+        *sum = sum.checked_add(part).ok_or_else(|| Unfoldable::overflow(field))?;
+        row.balance = row.balance.checked_add(change).ok_or_else(|| Unfoldable::overflow("balance"))?;
+        row.changed_at = event.occurred_at;
+        Ok(Some(row))
+    }
+
+    fn empty(customer: CustomerId, changed_at: Timestamp) -> Self {
+        Self { customer, balance: 0, earned: 0, redeemed: 0, returned: 0, reversed: 0, adjusted: 0, changed_at }
+    }
+}
+
+/// Whose balance an event changes, and by how much.
+pub(super) fn change(event: &LoyaltyAccountEvent) -> Option<(CustomerId, i64)> {
+    match *event {
+        LoyaltyAccountEvent::Earned { customer, points, .. }
+        | LoyaltyAccountEvent::RedemptionCancelled { customer, points, .. } => Some((customer, points.get())),
+        LoyaltyAccountEvent::Redeemed { customer, cost: points, .. }
+        | LoyaltyAccountEvent::Reversed { customer, points, .. } => Some((customer, points.get().saturating_neg())),
+        LoyaltyAccountEvent::Adjusted { customer, change, .. } => Some((customer, change.get())),
+        LoyaltyAccountEvent::RedemptionApplied { .. } | LoyaltyAccountEvent::RedemptionExpired { .. } => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use domain::loyalty::EntryKind;
+    use domain::shared::{Date, Money, Points, PositivePoints, Price, RedemptionId, RewardId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::Story;
+
+    pub(crate) fn customer() -> CustomerId {
+        CustomerId::new(Uuid::from_u128(5))
+    }
+
+    fn points(number: i64) -> PositivePoints {
+        PositivePoints::try_from(number).expect("points")
+    }
+
+    fn on() -> Date {
+        "2026-11-20".parse().expect("a day")
+    }
+
+    /// 500 earned, 300 redeemed, 300 returned, 100 taken back, 5 corrected away.
+    pub(crate) fn story() -> Story {
+        let (customer, on) = (customer(), on());
+        let (kind, redemption) = (EntryKind::Purchase, RedemptionId::new(Uuid::from_u128(9)));
+        let source = || "order 1".parse().expect("a source");
+        let value = Price::try_from(Money { minor: 500, currency: "USD".parse().expect("a currency") });
+        let (value, reward) = (value.expect("a price"), RewardId::new(Uuid::from_u128(3)));
+        let name = "5 off".parse().expect("a name");
+        let reason = "a mistake".parse().expect("a reason");
+        [
+            LoyaltyAccountEvent::Earned { customer, points: points(500), kind, source: source(), rule_version: 1, on },
+            LoyaltyAccountEvent::Redeemed { customer, redemption, reward, name, cost: points(300), value, on },
+            LoyaltyAccountEvent::RedemptionCancelled { customer, redemption, points: points(300), on },
+            LoyaltyAccountEvent::Reversed { customer, points: points(100), kind, source: source(), on },
+            LoyaltyAccountEvent::Adjusted { customer, change: Points::try_from(-5).expect("points"), reason, on },
+        ]
+        .into_iter()
+        .fold(Story::new(), |story, event| story.then::<LoyaltyAccount>(LoyaltyAccount::id(customer), event))
+    }
+
+    #[test]
+    fn the_balance_is_what_its_parts_add_up_to() {
+        let row: PointsBalance = story().row();
+        let parts = (row.earned, row.redeemed, row.returned, row.reversed, row.adjusted);
+        assert_eq!((parts, row.balance), ((500, 300, 300, 100, -5), 395));
+    }
+
+    #[test]
+    fn using_up_a_redemption_changes_no_balance() {
+        let (redemption, points, on) = (RedemptionId::new(Uuid::from_u128(9)), points(300), on());
+        let used = LoyaltyAccountEvent::RedemptionApplied { customer: customer(), redemption, points, on };
+        let after = story().then::<LoyaltyAccount>(LoyaltyAccount::id(customer()), used);
+        assert_eq!(after.row::<PointsBalance>(), story().row());
+    }
+}

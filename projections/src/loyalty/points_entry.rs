@@ -1,0 +1,130 @@
+//! How a balance of points came about (LOY-12). Invariant: the entries of a customer add up to the balance.
+
+use domain::kernel::Recorded;
+use domain::loyalty::{EntryKind, LoyaltyAccount, LoyaltyAccountEvent};
+use domain::shared::{CustomerId, Date, Permission, Reason, RedemptionId, Text, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::points_balance::change;
+use crate::kernel::{Folded, ReadModel, Sources};
+use crate::key;
+
+/// One change of a balance of points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PointsEntry {
+    /// Whose points.
+    pub customer: CustomerId,
+    /// The number of the event within the account; gaps are events that changed no balance.
+    pub sequence: i64,
+    /// By how much the balance changed.
+    pub change: i64,
+    /// Why it changed.
+    pub reason: EntryReason,
+    /// For what points were given or taken back.
+    pub kind: Option<EntryKind>,
+    /// What the reason is called where it comes from.
+    pub source: Option<Text<100>>,
+    /// By which version of the rules points were earned.
+    pub rule_version: Option<u32>,
+    /// The redemption that points went to or came back from.
+    pub redemption: Option<RedemptionId>,
+    /// What somebody gave as a reason for a correction.
+    pub note: Option<Reason>,
+    /// The business day.
+    pub on: Date,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// Why a balance changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryReason {
+    /// Points were given for something.
+    Earned,
+    /// Points bought a reward.
+    Redeemed,
+    /// A reward was given up; its points are back.
+    Returned,
+    /// What points were given for fell away.
+    Reversed,
+    /// Somebody corrected the balance.
+    Adjusted,
+}
+
+impl ReadModel for PointsEntry {
+    const NEEDS: Permission = Permission::SeePoints;
+    const KEY: &'static [&'static str] = &["customer", "sequence"];
+    const INDEXED: &'static [&'static str] = &["at", "reason", "on"];
+    const OWNER: Option<&'static str> = Some("customer");
+
+    fn sources(from: &mut Sources<Self>) {
+        let key = |event: &Recorded<LoyaltyAccountEvent>| {
+            change(&event.event).map(|(customer, _)| key![customer, event.sequence])
+        };
+        from.stream::<LoyaltyAccount>(key, Self::on_account);
+    }
+}
+
+impl PointsEntry {
+    fn on_account(_: Option<Self>, event: &Recorded<LoyaltyAccountEvent>) -> Folded<Self> {
+        let Some((customer, change)) = change(&event.event) else { return Ok(None) };
+        let entry = |reason, on| Self {
+            customer,
+            sequence: event.sequence,
+            change,
+            reason,
+            kind: None,
+            source: None,
+            rule_version: None,
+            redemption: None,
+            note: None,
+            on,
+            at: event.occurred_at,
+        };
+        Ok(match event.event.clone() {
+            LoyaltyAccountEvent::Earned { kind, source, rule_version, on, .. } => {
+                let (kind, source, rule_version) = (Some(kind), Some(source), Some(rule_version));
+                Some(Self { kind, source, rule_version, ..entry(EntryReason::Earned, on) })
+            }
+            LoyaltyAccountEvent::Reversed { kind, source, on, .. } => {
+                Some(Self { kind: Some(kind), source: Some(source), ..entry(EntryReason::Reversed, on) })
+            }
+            LoyaltyAccountEvent::Redeemed { redemption, on, .. } => {
+                Some(Self { redemption: Some(redemption), ..entry(EntryReason::Redeemed, on) })
+            }
+            LoyaltyAccountEvent::RedemptionCancelled { redemption, on, .. } => {
+                Some(Self { redemption: Some(redemption), ..entry(EntryReason::Returned, on) })
+            }
+            LoyaltyAccountEvent::Adjusted { reason, on, .. } => {
+                Some(Self { note: Some(reason), ..entry(EntryReason::Adjusted, on) })
+            }
+            LoyaltyAccountEvent::RedemptionApplied { .. } | LoyaltyAccountEvent::RedemptionExpired { .. } => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::points_balance::PointsBalance;
+    use super::super::points_balance::tests::story;
+    use super::*;
+
+    #[test]
+    fn the_entries_add_up_to_the_balance_and_say_why() {
+        let (balance, entries): (PointsBalance, Vec<PointsEntry>) = (story().row(), story().rows());
+        assert_eq!(balance.balance, entries.iter().map(|entry| entry.change).sum::<i64>());
+        let reasons: Vec<_> = entries.iter().map(|entry| entry.reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                EntryReason::Earned,
+                EntryReason::Redeemed,
+                EntryReason::Returned,
+                EntryReason::Reversed,
+                EntryReason::Adjusted
+            ]
+        );
+    }
+}

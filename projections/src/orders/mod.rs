@@ -1,0 +1,23 @@
+//! What was bought, how far it has come, and what it brought in.
+
+mod order;
+mod order_step;
+mod purchase_history;
+mod sales_day;
+
+pub use order::{Order, OrderLine};
+pub use order_step::{OrderStep, StepKind};
+pub use purchase_history::PurchaseHistory;
+pub use sales_day::SalesDay;
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.read_model::<Order>();
+    each.read_model::<OrderStep>();
+    each.read_model::<PurchaseHistory>();
+    each.read_model::<SalesDay>();
+}
+
+#[cfg(test)]
+mod told;

@@ -1,0 +1,142 @@
+//! What a store sold on a day (ANA-03, ANA-11). Invariant: net = paid − refunded.
+
+use domain::kernel::Recorded;
+use domain::orders::{Order, OrderEvent};
+use domain::shared::{Currency, Date, Permission, Price, StoreId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Folded, Key, ReadModel, Sources, Unfoldable};
+use crate::key;
+
+/// What one store sold on one business day, in one currency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SalesDay {
+    /// Where it was sold.
+    pub store: StoreId,
+    /// The business day in the store's zone.
+    pub day: Date,
+    /// The currency of all amounts.
+    pub currency: Currency,
+    /// Orders that were placed, paid or not.
+    pub placed_orders: i64,
+    /// Orders that were paid.
+    pub paid_orders: i64,
+    /// Orders that were ended.
+    pub cancelled_orders: i64,
+    /// What came in, in minor units.
+    pub paid_minor: i64,
+    /// What went back, in minor units, on whichever day it had come in.
+    pub refunded_minor: i64,
+    /// What came in less what went back, in minor units.
+    pub net_minor: i64,
+}
+
+impl ReadModel for SalesDay {
+    const NEEDS: Permission = Permission::SeeSales;
+    const KEY: &'static [&'static str] = &["store", "day", "currency"];
+    const INDEXED: &'static [&'static str] = &["day"];
+
+    fn sources(from: &mut Sources<Self>) {
+        from.stream::<Order>(|event| sale(&event.event).map(Sale::key), Self::on_order);
+    }
+}
+
+impl SalesDay {
+    fn on_order(row: Option<Self>, event: &Recorded<OrderEvent>) -> Folded<Self> {
+        let Some(sale) = sale(&event.event) else { return Ok(row) };
+        let mut row = row.unwrap_or_else(|| Self::new(sale));
+        let [placed, paid, cancelled] = sale.orders;
+        add(&mut row.placed_orders, placed, "placed_orders")?;
+        add(&mut row.paid_orders, paid, "paid_orders")?;
+        add(&mut row.cancelled_orders, cancelled, "cancelled_orders")?;
+        add(&mut row.paid_minor, sale.paid_minor, "paid_minor")?;
+        add(&mut row.refunded_minor, sale.refunded_minor, "refunded_minor")?;
+        add(&mut row.net_minor, sale.paid_minor.saturating_sub(sale.refunded_minor), "net_minor")?;
+        Ok(Some(row))
+    }
+
+    fn new(Sale { store, day, currency, .. }: Sale) -> Self {
+        Self {
+            store,
+            day,
+            currency,
+            placed_orders: 0,
+            paid_orders: 0,
+            cancelled_orders: 0,
+            paid_minor: 0,
+            refunded_minor: 0,
+            net_minor: 0,
+        }
+    }
+}
+
+/// What one event means for the figures of a day.
+#[derive(Clone, Copy)]
+struct Sale {
+    store: StoreId,
+    day: Date,
+    currency: Currency,
+    /// Placed, paid and cancelled orders.
+    orders: [i64; 3],
+    paid_minor: i64,
+    refunded_minor: i64,
+}
+
+impl Sale {
+    fn key(self) -> Key {
+        key![self.store, self.day, self.currency]
+    }
+}
+
+fn sale(event: &OrderEvent) -> Option<Sale> {
+    let sale = |store, day, total: Price, orders| Sale {
+        store,
+        day,
+        currency: total.currency(),
+        orders,
+        paid_minor: 0,
+        refunded_minor: 0,
+    };
+    match *event {
+        OrderEvent::Placed { store, placed_on, total, .. } => Some(sale(store, placed_on, total, [1, 0, 0])),
+        OrderEvent::Imported { store, ordered_on, total, .. } => {
+            Some(Sale { paid_minor: total.minor(), ..sale(store, ordered_on, total, [1, 1, 0]) })
+        }
+        OrderEvent::Paid { store, on, amount, .. } => {
+            Some(Sale { paid_minor: amount.minor(), ..sale(store, on, amount, [0, 1, 0]) })
+        }
+        OrderEvent::Refunded { store, on, amount, .. } => {
+            Some(Sale { refunded_minor: amount.minor(), ..sale(store, on, amount, [0, 0, 0]) })
+        }
+        OrderEvent::Cancelled { store, on, total, .. } => Some(sale(store, on, total, [0, 0, 1])),
+        OrderEvent::Accepted { .. }
+        | OrderEvent::Ready { .. }
+        | OrderEvent::InTransit { .. }
+        | OrderEvent::Delivered { .. } => None,
+    }
+}
+
+fn add(sum: &mut i64, amount: i64, field: &str) -> Result<(), Unfoldable> {
+    *sum = sum.checked_add(amount).ok_or_else(|| Unfoldable::overflow(field))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{cancelled, imported, paid, placed, refunded};
+    use super::*;
+    use crate::testing::Story;
+
+    #[test]
+    fn a_day_counts_what_happened_on_it() {
+        let story = placed(placed(Story::new(), 1, "2026-11-20"), 2, "2026-11-20");
+        let story = imported(paid(story, 1, "2026-11-20"), 3, "2026-11-21");
+        let days: Vec<SalesDay> = refunded(cancelled(story, 2, "2026-11-21"), 1, 400, 400, "2026-11-21").rows();
+        let orders: Vec<_> =
+            days.iter().map(|day| (day.placed_orders, day.paid_orders, day.cancelled_orders)).collect();
+        assert_eq!(orders, [(2, 1, 0), (1, 1, 1)]);
+        let money: Vec<_> = days.iter().map(|day| (day.paid_minor, day.refunded_minor, day.net_minor)).collect();
+        assert_eq!(money, [(1000, 0, 1000), (3000, 400, 2600)]);
+    }
+}

@@ -1,0 +1,11 @@
+//! The tenant itself, as its own team sees it.
+
+mod store;
+
+pub use store::Store;
+
+use crate::kernel::Visitor;
+
+pub fn visit(each: &mut impl Visitor) {
+    each.read_model::<Store>();
+}
