@@ -46,11 +46,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The answers to questions that differ only in what one field must be, in their order: the same relation of many
     /// rows. Override it where one statement can answer them all.
-    fn pages<'a>(
-        &'a self,
-        model: &'a Model,
-        questions: Vec<Question>,
-    ) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
         let answers = stream::iter(questions).map(|question| self.page(model, question));
         answers.buffered(PAGES_AT_ONCE).collect().boxed()
     }
@@ -65,6 +61,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The plaintext of sealed words, in order; nothing where a key was destroyed or the word is not this tenant's.
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>>;
+
+    /// The keyed index of a folded personal value: the same word for equal values of one tenant.
+    fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String;
 
     /// Why this process should get no traffic, one sentence each; empty where it is ready.
     fn reasons(&self) -> Vec<String>;

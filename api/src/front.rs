@@ -36,6 +36,9 @@ pub struct Front {
     pub settings: Settings,
     pub(crate) graph: Graph,
     pub(crate) budgets: Budgets,
+    /// Written once: whoever asks for them is not even known.
+    pub(crate) openapi: String,
+    pub(crate) sdl: Option<String>,
 }
 
 impl Front {
@@ -44,6 +47,8 @@ impl Front {
         let (commands, models) = (Commands::all(), Models::all());
         let graph = Graph::new(&commands, &models, settings.introspection)?;
         let budgets = Budgets::new(settings.cost_most, settings.cost_restored_per_s);
-        Ok(Self { backend, commands, models, auth, settings, graph, budgets })
+        let openapi = crate::openapi::document(&commands).to_string();
+        let sdl = settings.introspection.then(|| graph.sdl());
+        Ok(Self { backend, commands, models, auth, settings, graph, budgets, openapi, sdl })
     }
 }

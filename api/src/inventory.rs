@@ -3,6 +3,8 @@
 use crate::graphql::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
+    of.one("StockLevel", "product", "Product", &["product"]);
+    of.one("StockLevel", "store", "Store", &["store"]);
     of.many("StockLevel", "movements", "StockMovement", "stock_item");
     of.many("StockLevel", "reservations", "Reservation", "stock_item");
     of.one("StockMovement", "stockLevel", "StockLevel", &["stock_item"]);

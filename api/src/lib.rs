@@ -17,7 +17,12 @@ pub mod json;
 pub mod openapi;
 pub mod receipt;
 
+mod catalogue;
+mod customers;
 mod inventory;
+mod loyalty;
+mod orders;
+mod tenancy;
 #[cfg(test)]
 mod testing;
 
@@ -26,6 +31,11 @@ use graphql::Relations;
 /// Every way between read models, context by context.
 fn relations() -> Relations {
     let mut all = Relations::default();
+    catalogue::relations(&mut all);
+    customers::relations(&mut all);
     inventory::relations(&mut all);
+    loyalty::relations(&mut all);
+    orders::relations(&mut all);
+    tenancy::relations(&mut all);
     all
 }

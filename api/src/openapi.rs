@@ -151,9 +151,8 @@ fn named(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
-/// What is not a command's own. Names begin as no command does: with what they are.
+/// What is not a command's own.
 fn shared_schemas() -> Map<String, Value> {
-    let retry = json!({ "type": "string", "enum": ["SAME_ID", "NEW_ID", "NEVER"] });
     let schemas = json!({
         "Answer": {
             "type": "object",
@@ -165,33 +164,15 @@ fn shared_schemas() -> Map<String, Value> {
                 "rejection": named("CommandRejection"),
             },
         },
-        "CommandReceipt": {
-            "type": "object",
-            "required": ["tenantPosition", "token", "recordedAt", "replayed", "changed"],
-            "properties": {
-                "tenantPosition": { "type": "integer", "format": "int64" },
-                "token": { "type": "string", "description": "Opaque; a query that names it sees this command's effects." },
-                "recordedAt": { "type": "string", "format": "date-time" },
-                "replayed": { "type": "boolean", "description": "Whether this is the stored answer of an earlier attempt." },
-                "changed": { "type": "array", "items": {
-                    "type": "object",
-                    "required": ["type", "id", "version"],
-                    "properties": {
-                        "type": { "type": "string" },
-                        "id": { "type": "string", "format": "uuid" },
-                        "version": { "type": "integer", "format": "int64" },
-                    },
-                } },
-            },
-        },
+        "CommandReceipt": receipt_schema(),
         "CommandRejection": {
             "type": "object",
-            "required": ["code", "message", "details", "retry"],
+            "required": ["code", "message", "retry"],
             "properties": {
                 "code": { "type": "string", "description": "Stable and in capitals; see `rejections/`." },
                 "message": { "type": "string" },
-                "details": { "type": "object" },
-                "retry": retry,
+                "details": { "type": ["object", "null"] },
+                "retry": retry_schema(),
             },
         },
         "BatchLine": {
@@ -213,33 +194,63 @@ fn shared_schemas() -> Map<String, Value> {
                 "problem": named("Problem"),
             },
         }] },
-        "Problem": {
-            "type": "object",
-            "description": "RFC 9457 problem details.",
-            "required": ["type", "title", "status", "code", "detail", "retry"],
-            "properties": {
-                "type": { "type": "string", "format": "uri" },
-                "title": { "type": "string" },
-                "status": { "type": "integer" },
-                "code": { "type": "string", "description": "Stable and in capitals." },
-                "detail": { "type": "string" },
-                "errors": { "type": "array", "items": {
-                    "type": "object",
-                    "required": ["field", "code", "message"],
-                    "properties": {
-                        "field": { "type": "string" },
-                        "code": { "type": "string" },
-                        "message": { "type": "string" },
-                    },
-                } },
-                "retry": retry,
-            },
-        },
+        "Problem": problem_schema(),
     });
     match schemas {
         Value::Object(schemas) => schemas,
         _ => Map::new(),
     }
+}
+
+fn retry_schema() -> Value {
+    json!({ "type": "string", "enum": ["SAME_ID", "NEW_ID", "NEVER"] })
+}
+
+fn receipt_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["tenantPosition", "token", "recordedAt", "replayed", "changed"],
+        "properties": {
+            "tenantPosition": { "type": "integer", "format": "int64" },
+            "token": { "type": "string", "description": "Opaque; a query that names it sees this command's effects." },
+            "recordedAt": { "type": "string", "format": "date-time" },
+            "replayed": { "type": "boolean", "description": "Whether this is the stored answer of an earlier attempt." },
+            "changed": { "type": "array", "items": {
+                "type": "object",
+                "required": ["type", "id", "version"],
+                "properties": {
+                    "type": { "type": "string" },
+                    "id": { "type": "string", "format": "uuid" },
+                    "version": { "type": "integer", "format": "int64" },
+                },
+            } },
+        },
+    })
+}
+
+fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "RFC 9457 problem details.",
+        "required": ["type", "title", "status", "code", "detail", "retry"],
+        "properties": {
+            "type": { "type": "string", "format": "uri" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "code": { "type": "string", "description": "Stable and in capitals." },
+            "detail": { "type": "string" },
+            "errors": { "type": "array", "items": {
+                "type": "object",
+                "required": ["field", "code", "message"],
+                "properties": {
+                    "field": { "type": "string" },
+                    "code": { "type": "string" },
+                    "message": { "type": "string" },
+                },
+            } },
+            "retry": retry_schema(),
+        },
+    })
 }
 
 /// A command's schema with its definitions moved to the components, where OpenAPI looks for them.
@@ -252,7 +263,8 @@ fn hoisted(kind: &CommandKind, schemas: &mut Map<String, Value>) -> Value {
     let Some(Value::Object(definitions)) = definitions else { return schema };
     let mut names = Map::new();
     for (name, definition) in &definitions {
-        let taken = schemas.get(name).is_some_and(|known| known != definition) && !definition.to_string().contains("$ref");
+        let taken =
+            schemas.get(name).is_some_and(|known| known != definition) && !definition.to_string().contains("$ref");
         let new = if taken { format!("{}{name}", kind.name) } else { name.clone() };
         names.insert(name.clone(), new.into());
     }

@@ -90,12 +90,13 @@ impl Answered {
                 (tenant_position, epoch, recorded_at, Vec::new(), Some(rejection))
             }
         };
-        let changed = changed
-            .into_iter()
-            .map(|changed| ChangedStream { kind: changed.stream_type, id: changed.stream, version: changed.sequence });
+        let changed = changed.into_iter().map(|changed| ChangedStream {
+            kind: changed.stream_type,
+            id: changed.stream,
+            version: changed.sequence,
+        });
         let token = Freshness { tenant_position: position, epoch }.to_token();
-        let receipt =
-            Receipt { tenant_position: position, token, recorded_at, replayed, changed: changed.collect() };
+        let receipt = Receipt { tenant_position: position, token, recorded_at, replayed, changed: changed.collect() };
         let outcome = if rejection.is_some() { Outcome::Rejected } else { Outcome::Accepted };
         Self { outcome, command_id, receipt, rejection }
     }

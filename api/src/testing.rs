@@ -94,11 +94,7 @@ impl Backend for Engine {
         format!("{}", body.len())
     }
 
-    fn seal<'a>(
-        &'a self,
-        _: TenantId,
-        _: &'a mut dyn AnyCommand,
-    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+    fn seal<'a>(&'a self, _: TenantId, _: &'a mut dyn AnyCommand) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
         ready(Ok(Vec::new())).boxed()
     }
 
@@ -125,12 +121,7 @@ impl Backend for Engine {
         ready(commands.into_iter().map(answer).collect()).boxed()
     }
 
-    fn receipt(
-        &self,
-        _: TenantId,
-        _: Principal,
-        command: CommandId,
-    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+    fn receipt(&self, _: TenantId, _: Principal, command: CommandId) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
         let known = self.submitted.lock().expect("whole").iter().any(|(_, id)| *id == command);
         let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Vec::new() };
         let recalled = Recalled { fingerprint: String::new(), settled: Settled::Accepted(accepted) };
@@ -141,11 +132,7 @@ impl Backend for Engine {
         ready(self.answer(model, &question)).boxed()
     }
 
-    fn pages<'a>(
-        &'a self,
-        model: &'a Model,
-        questions: Vec<Question>,
-    ) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
         self.asked.lock().expect("whole").push((model.name.clone(), questions.len()));
         ready(questions.iter().map(|question| self.answer(model, question)).collect()).boxed()
     }
@@ -168,8 +155,13 @@ impl Backend for Engine {
     }
 
     fn open(&self, _: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
-        let open = |field: SealedField| field.word.strip_prefix("sealed.v1.").map(|word| format!("{}:{word}", field.field));
+        let open =
+            |field: SealedField| field.word.strip_prefix("sealed.v1.").map(|word| format!("{}:{word}", field.field));
         ready(Ok(sealed.into_iter().map(open).collect())).boxed()
+    }
+
+    fn blind_index(&self, _: TenantId, field: &str, folded: &str) -> String {
+        format!("{field}/{folded}")
     }
 
     fn reasons(&self) -> Vec<String> {

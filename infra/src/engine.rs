@@ -116,6 +116,10 @@ impl Backend for Engine {
         self.vault.seal(tenant, command).boxed()
     }
 
+    fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
+        self.vault.blind_index(tenant, field, folded)
+    }
+
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
         self.scribe.submit(tenant, false, commands).boxed()
     }

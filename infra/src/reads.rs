@@ -9,6 +9,7 @@ use projections::projector::{Projector, Taken, What};
 use replay::rebuild::{Budget, rebuild};
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres::{PgBuilds, PgHistory, PgRows};
@@ -17,6 +18,8 @@ use crate::postgres::{PgBuilds, PgHistory, PgRows};
 const BATCH: usize = 2_000;
 /// How long to wait before the log is looked at again, if this process wrote nothing meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often to look whether the log was restored to an earlier moment.
+const LOOK_FOR_LOST: Duration = Duration::from_secs(1);
 /// How long to wait before what could not be done now is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,11 @@ impl ReadSide {
         self.progress.subscribe()
     }
 
+    /// Makes the tables of models that were never kept before, so that every model can be asked from the start.
+    pub async fn prepare(&self) -> Result<(), Fault> {
+        PgRows::new(self.pool.clone()).prepare(self.models.iter()).await.map(|_| ())
+    }
+
     /// Runs until it is cancelled. Models whose shape has changed are rebuilt beside the ones that are served.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -59,6 +67,9 @@ impl ReadSide {
     async fn follow(&mut self) -> anyhow::Result<()> {
         let rows = PgRows::new(self.pool.clone());
         let outdated: Vec<Model> = rows.prepare(self.models.iter()).await?.into_iter().cloned().collect();
+        for model in &self.lost().await? {
+            self.rebuild(model).await?;
+        }
         let mut projector = self.open().await?;
         for model in &outdated {
             // The others must not wait for it; it joins them when it stands where they stand.
@@ -66,8 +77,13 @@ impl ReadSide {
             self.rebuild(model).await?;
             projector = self.open().await?;
         }
+        let mut looked = Instant::now();
         loop {
-            let lost = self.catch_up(&mut projector).await?;
+            let mut lost = self.catch_up(&mut projector).await?;
+            if looked.elapsed() > LOOK_FOR_LOST {
+                lost.extend(self.lost().await?);
+                looked = Instant::now();
+            }
             for model in &lost {
                 self.rebuild(model).await?;
             }
@@ -82,6 +98,17 @@ impl ReadSide {
                 () = tokio::time::sleep(PAUSE) => {}
             }
         }
+    }
+
+    /// The models that have taken events which the log, restored to an earlier moment, does not have any more. New
+    /// events tell it too, but only where they reach beyond what was lost.
+    async fn lost(&self) -> anyhow::Result<Vec<Model>> {
+        let text = "SELECT DISTINCT c.model FROM reads.checkpoints c JOIN reads.live v USING (model, shape)
+                    WHERE c.position > 0 AND c.epoch IS DISTINCT FROM (
+                        SELECT e.epoch FROM log.epochs e WHERE e.lane = c.lane AND e.first_position <= c.position
+                        ORDER BY e.since DESC LIMIT 1)";
+        let names: Vec<String> = sqlx::query_scalar(text).fetch_all(&self.pool).await?;
+        Ok(names.iter().filter_map(|name| self.models.get(name).cloned()).collect())
     }
 
     async fn open(&self) -> Result<PgProjector, Fault> {
@@ -133,10 +160,17 @@ impl ReadSide {
     }
 
     async fn rebuild(&self, model: &Model) -> anyhow::Result<()> {
+        // Two builds of one table would spoil each other; whoever comes second looks again whether it is needed.
+        let mut turn = self.pool.begin().await?;
+        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended('rebuild ' || $1, 0))")
+            .bind(&model.name)
+            .fetch_one(&mut *turn)
+            .await?;
+        anyhow::ensure!(ours, "another process is rebuilding {}", model.name);
         tracing::info!(model = model.name, "rebuilding a read model");
         let (history, builds) = (PgHistory::new(self.pool.clone()), PgBuilds::new(self.pool.clone()));
         rebuild(model, &history, &builds, Budget::default()).await?;
-        Ok(())
+        Ok(turn.commit().await?)
     }
 }
 

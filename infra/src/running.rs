@@ -77,10 +77,10 @@ impl Running {
         let scribe = scribe::start(&scribes, &pool).await?;
         let vault = Arc::new(Vault::new(pool.clone(), outer));
         let reads = ReadSide::new(pool.clone(), Arc::new(Models::all()), scribe.written());
+        reads.prepare().await?;
         let progress = reads.progress();
         let commands = Arc::new(Commands::all());
         let policies = PolicyRunner { pool: pool.clone(), scribe: scribe.clone(), vault: vault.clone(), commands };
-        let roles = vec![tokio::spawn(reads.run(stop.clone())), tokio::spawn(policies.run(stop.clone()))];
         let engine = Engine {
             pool: pool.clone(),
             scribe: scribe.clone(),
@@ -95,6 +95,8 @@ impl Running {
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
+        // Nothing runs before everything stands.
+        let roles = vec![tokio::spawn(reads.run(stop.clone())), tokio::spawn(policies.run(stop.clone()))];
         let http = tokio::spawn(http_server::serve(listener, api::http::router(Arc::new(front)), stop.clone()));
         Ok(Self { address, pool, scribe, stop, http, roles })
     }

@@ -47,6 +47,9 @@ pub struct Settings {
     pub state_mb_most: usize,
     /// Whether GraphQL may be asked for its schema.
     pub introspection: bool,
+    /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
+    /// variable CARTULARY_LOG counts.
+    pub log: Option<String>,
 }
 
 impl Default for Settings {
@@ -70,6 +73,7 @@ impl Default for Settings {
             batch_commands_most: limits.batch_commands_most,
             state_mb_most: limits.state_bytes_most / (1024 * 1024),
             introspection: false,
+            log: None,
         }
     }
 }

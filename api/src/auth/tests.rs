@@ -227,7 +227,7 @@ fn a_token_comes_in_one_header_with_one_scheme() {
         assert_eq!(config().caller(&headers(values), now()), Err(Problem::unauthenticated()), "{values:?}");
     };
     refuse(&[]);
-    refuse(&[good.clone()]);
+    refuse(std::slice::from_ref(&good));
     refuse(&[format!("bearer {good}")]);
     refuse(&[format!("Basic {good}")]);
     refuse(&[format!("Bearer  {good}")]);

@@ -1,7 +1,9 @@
 //! From a request that passed the guard to an answer in GraphQL's own form.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerError, Value, Variables};
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
@@ -17,6 +19,11 @@ use crate::guard;
 
 /// More errors than this help nobody and make answers long.
 const ERRORS_MOST: usize = 10;
+
+/// Readers have gone by then, and what they asked for is given up with all its statements.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Commands are decided within ten seconds or never; several may come one after the other.
+const DECIDED_WITHIN: Duration = Duration::from_secs(25);
 
 /// A question as it was sent.
 pub(crate) struct Asked {
@@ -39,9 +46,11 @@ pub(crate) async fn answer(
         request = request.operation_name(operation);
     }
     let (operation, variables) = (request.operation_name.clone(), request.variables.clone());
-    let document = request.parsed_query().map_err(|error| {
-        (StatusCode::BAD_REQUEST, json!({ "errors": [told(front, error, "SYNTAX")] }))
-    })?;
+    let document = request
+        .parsed_query()
+        .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [told(front, error, "SYNTAX")] })))?;
+    let changes = document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Mutation);
+    let within = if changes { DECIDED_WITHIN } else { READ_WITHIN };
     let cost = front.graph.costs.of(document, operation.as_deref(), &variables);
     if cost > COST_MOST {
         let text = format!("the question costs {cost}; at most {COST_MOST} are answered at once");
@@ -55,7 +64,10 @@ pub(crate) async fn answer(
         return Err(body);
     }
     let session = Session::new(Arc::clone(front), caller, correlation);
-    let response = front.graph.schema.execute(request.data(session)).await;
+    let execution = front.graph.schema.execute(request.data(session));
+    let Ok(response) = tokio::time::timeout(within, execution).await else {
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "TIMED_OUT", "the question took too long to answer"));
+    };
     let spent = actual(&response.data).min(cost);
     let standing = front.budgets.give_back(who, cost - spent);
     shape(front, response, &costs(cost, spent, standing))

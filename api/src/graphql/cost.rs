@@ -79,9 +79,9 @@ impl<'a> Walk<'a> {
 
     fn rows(&self, field: &Field) -> u64 {
         let first = field.get_argument("first").map(|value| &value.node);
-        let first = match first.and_then(|value| value.clone().into_const_with(|name| {
-            self.variables.get(&name).cloned().ok_or(())
-        }).ok()) {
+        let first = match first
+            .and_then(|value| value.clone().into_const_with(|name| self.variables.get(&name).cloned().ok_or(())).ok())
+        {
             Some(Value::Number(number)) => number.as_u64(),
             _ => None,
         };

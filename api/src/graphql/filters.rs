@@ -2,23 +2,27 @@
 
 use async_graphql::Value;
 use async_graphql::dynamic::{Enum, Field, InputObject, InputValue, SchemaBuilder, TypeRef};
+use domain::shared::{Email, PersonalField};
 use projections::kernel::{Column, Kind, Model};
 use projections::question::{Filter, Order, Test, value_text};
 
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
 use super::session::Session;
-use super::types::personal;
+use super::types::{indexes, personal};
 use super::value::to_json;
 use crate::error::Problem;
 
 /// Longer lists of values are several questions.
 const VALUES_MOST: usize = 100;
+const PERSONAL: &str = "PersonalFilter";
 
 /// The columns of a model that may be asked for.
 pub(super) struct Askable {
     model: String,
     columns: Vec<Column>,
+    /// Personal columns with a blind index: found by their exact value, in no order.
+    personal: Vec<String>,
 }
 
 impl Askable {
@@ -28,9 +32,11 @@ impl Askable {
         let mut names: Vec<_> = model.key.iter().chain(model.indexed).copied().collect();
         names.sort_unstable();
         names.dedup();
-        let open = |name: &&str| personal(root, &root["properties"][*name]).is_none();
+        let indexed =
+            names.iter().filter_map(|name| indexes(root, name)).map(|(column, _)| column.to_owned()).collect();
+        let open = |name: &&str| personal(root, &root["properties"][*name]).is_none() && indexes(root, name).is_none();
         let columns = names.into_iter().filter(open).filter_map(|name| model.column(name).cloned());
-        Self { model: model.name.clone(), columns: columns.collect() }
+        Self { model: model.name.clone(), columns: columns.collect(), personal: indexed }
     }
 
     /// `filter` and `order`.
@@ -47,7 +53,7 @@ impl Askable {
         if self.columns.is_empty() {
             return schema;
         }
-        let Self { model, columns } = self;
+        let Self { model, columns, personal } = self;
         let mut filter = InputObject::new(format!("{model}Filter")).description("All of what is named must hold.");
         let by = format!("{model}OrderField");
         let mut fields = Enum::new(&by);
@@ -55,9 +61,11 @@ impl Askable {
             filter = filter.field(InputValue::new(camel(&column.name), TypeRef::named(filter_name(column.kind))));
             fields = fields.item(capitals(&column.name));
         }
-        let order = InputObject::new(format!("{model}Order"))
-            .field(InputValue::new("by", TypeRef::named_nn(by)))
-            .field(
+        for column in personal {
+            filter = filter.field(InputValue::new(camel(column), TypeRef::named(PERSONAL)));
+        }
+        let order =
+            InputObject::new(format!("{model}Order")).field(InputValue::new("by", TypeRef::named_nn(by))).field(
                 InputValue::new("direction", TypeRef::named_nn("Direction"))
                     .default_value(Value::Enum(async_graphql::Name::new("ASC"))),
             );
@@ -69,8 +77,8 @@ impl Askable {
 pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
     for kind in [Kind::Uuid, Kind::Integer, Kind::Boolean, Kind::Text, Kind::Instant, Kind::Day] {
         let one = || TypeRef::named(scalar(kind));
-        let mut filter = InputObject::new(filter_name(kind))
-            .field(InputValue::new("eq", one()).description("Exactly this."));
+        let mut filter =
+            InputObject::new(filter_name(kind)).field(InputValue::new("eq", one()).description("Exactly this."));
         if kind != Kind::Boolean {
             let told = format!("One of these, at most {VALUES_MOST}.");
             filter = filter.field(InputValue::new("in", TypeRef::named_nn_list(scalar(kind))).description(told));
@@ -82,6 +90,10 @@ pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
         }
         schema = schema.register(filter);
     }
+    let personal = InputObject::new(PERSONAL)
+        .description("A personal field, found by its exact value and by nothing else.")
+        .field(InputValue::new("eq", TypeRef::named_nn(TypeRef::STRING)));
+    schema = schema.register(personal);
     schema.register(Enum::new("Direction").description("Which end comes first.").items(["ASC", "DESC"]))
 }
 
@@ -90,6 +102,10 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
     let mut filters = Vec::new();
     let Value::Object(fields) = filter else { return Ok(filters) };
     for (name, tests) in fields {
+        if let Some(index) = index_of(model, name) {
+            filters.push(found_by(session, model, index, tests)?);
+            continue;
+        }
         let known = model.columns.iter().find(|column| camel(&column.name) == name.as_str());
         let (Some(column), Value::Object(tests)) = (known, tests) else { continue };
         for (test, value) in tests {
@@ -124,6 +140,29 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
         }
     }
     Ok(filters)
+}
+
+/// The column that is the blind index of the personal field of this name, and its kind.
+fn index_of<'m>(model: &'m Model, name: &str) -> Option<(&'m str, &'m str)> {
+    let root = model.schema.as_value();
+    let indexed = model.indexed.iter().filter_map(|index| Some((*index, indexes(root, index)?)));
+    indexed.filter(|(_, (column, _))| camel(column) == name).map(|(index, (_, kind))| (index, kind)).next()
+}
+
+/// Equal values have equal blind indexes; whoever may not see the value may not guess it either.
+fn found_by(session: &Session, model: &Model, (index, kind): (&str, &str), tests: &Value) -> Result<Filter, Problem> {
+    if !session.caller.sees_personal(model) {
+        return Err(Problem::forbidden("this caller cannot look for personal data"));
+    }
+    let tests = to_json(tests);
+    let text = tests["eq"].as_str().unwrap_or_default();
+    let folded = match kind {
+        "email" => text.parse::<Email>().ok().and_then(|email| email.folded()),
+        _ => None,
+    };
+    let odd = || session.invalid(&format!("filter.{kind}.eq"), format!("this is no {kind}"));
+    let word = session.front.backend.blind_index(session.caller.tenant, kind, &folded.ok_or_else(odd)?);
+    Ok(Filter { field: index.into(), test: Test::Equals(word.into()) })
 }
 
 /// The order that an order argument names; the schema lets only known ones through.

@@ -12,13 +12,15 @@ mod relations;
 mod rows;
 mod scalars;
 mod session;
+#[cfg(test)]
+mod tests;
 mod types;
 mod value;
 
 use std::sync::Arc;
 
-use async_graphql::dynamic::{Object, Schema, SchemaError};
 use async_graphql::SDLExportOptions;
+use async_graphql::dynamic::{Object, Schema, SchemaError};
 use commands::kernel::Commands;
 use projections::kernel::Models;
 
@@ -50,15 +52,20 @@ impl Graph {
         let schema = schema(commands, models, Arc::new(relations), introspection)?;
         Ok(Self { schema, costs: Costs { connections } })
     }
+
+    pub(crate) fn sdl(&self) -> String {
+        let options = SDLExportOptions::new().use_space_ident().indent_width(2).prefer_single_line_descriptions();
+        let text = self.schema.sdl_with_options(options.include_specified_by());
+        // The printer joins arguments in one line as soon as one of them has a description.
+        let text = text.replace("(    ", "(\n    ").replace(",    ", ",\n    ");
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        format!("{}\n", lines.join("\n").trim())
+    }
 }
 
 /// The schema as text, for clients and for the eye.
 pub fn sdl() -> Result<String, SchemaError> {
-    let graph = Graph::new(&Commands::all(), &Models::all(), true)?;
-    let options = SDLExportOptions::new().use_space_ident().indent_width(2).prefer_single_line_descriptions();
-    let text = graph.schema.sdl_with_options(options.include_specified_by());
-    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
-    Ok(format!("{}\n", lines.join("\n").trim()))
+    Ok(Graph::new(&Commands::all(), &Models::all(), true)?.sdl())
 }
 
 fn schema(

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use async_graphql::dynamic::{Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, SchemaBuilder, TypeRef};
 use async_graphql::Value;
+use async_graphql::dynamic::{
+    Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, SchemaBuilder, TypeRef,
+};
 use commands::kernel::CommandKind;
 use serde_json::{Value as Json, json};
 
@@ -44,13 +46,13 @@ pub(super) fn mutation(kind: &CommandKind, types: &mut Types) -> (Field, Object)
             Ok(Some(FieldValue::value(from_json(told(answer).map_err(Problem::into_graphql)?))))
         })
     });
-    let told = root["description"].as_str().unwrap_or_default();
-    let field = field
-        .description(told)
-        .argument(InputValue::new("input", input.type_ref(false)))
-        .argument(InputValue::new("commandId", TypeRef::named(TypeRef::ID)).description(
-            "The caller's own id or key: sent again with the same input, it gets the same answer and has no effect.",
-        ));
+    let mut field = field.description(root["description"].as_str().unwrap_or_default());
+    // GraphQL has no input without fields, and a command without fields needs none.
+    if root["properties"].as_object().is_some_and(|fields| !fields.is_empty()) {
+        field = field.argument(InputValue::new("input", input.type_ref(false)));
+    }
+    let told = "The caller's own id or key: sent again with the same input, it gets the same answer and has no effect.";
+    let field = field.argument(InputValue::new("commandId", TypeRef::named(TypeRef::ID)).description(told));
     (field, payload)
 }
 
@@ -61,7 +63,10 @@ async fn decide(
     input: &Value,
     key: Option<&str>,
 ) -> Result<Answered, Problem> {
-    let body = shape.to_json(input).to_string();
+    let body = match input {
+        Value::Null => String::from("{}"),
+        input => shape.to_json(input).to_string(),
+    };
     let front = &session.front;
     let wish = Wish { name, body: body.as_bytes(), key, correlation: session.correlation };
     let envelope = admit(&*front.backend, &front.commands, &session.caller, &wish).await?;
@@ -115,7 +120,7 @@ pub(super) fn register(schema: SchemaBuilder) -> SchemaBuilder {
         .description("The business said no. Stored: the same command id gets the same answer for ever.")
         .field(Field::new("code", string(), member("code")).description("Stable and in capitals."))
         .field(Field::new("message", string(), member("message")))
-        .field(Field::new("details", TypeRef::named_nn(JSON), member("details")).description("The facts behind it."))
+        .field(Field::new("details", TypeRef::named(JSON), member("details")).description("The facts behind it."))
         .field(Field::new("retry", TypeRef::named_nn("Retry"), member("retry")));
     let user_error = Object::new("UserError")
         .description("Something is wrong with the input; nothing was decided.")

@@ -141,9 +141,8 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
     }
     question.order = argument("order").map(|order| filters::order(model, order));
     if let Some(Value::String(after)) = argument("after") {
-        let cursor = unseal(model, &question, after).filter(|cursor| {
-            question.order_columns(model).is_ok_and(|columns| cursor.values(&columns).is_ok())
-        });
+        let cursor = unseal(model, &question, after)
+            .filter(|cursor| question.order_columns(model).is_ok_and(|columns| cursor.values(&columns).is_ok()));
         let odd = || session.invalid("after", "this is no cursor of this question");
         question.after = Some(cursor.ok_or_else(odd)?);
     }

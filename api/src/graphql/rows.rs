@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use async_graphql::dynamic::{Field, FieldFuture, FieldValue, Object, TypeRef};
 use async_graphql::Value;
+use async_graphql::dynamic::{Field, FieldFuture, FieldValue, Object, TypeRef};
 use projections::kernel::{Model, Models};
 use serde_json::Value as Json;
 
 use super::names::{camel, pascal};
 use super::relations::Relations;
 use super::session::Session;
-use super::types::{Types, Way, description, personal, requires};
+use super::types::{Types, Way, description, indexes, personal, requires};
 use super::value::{field, member};
 use crate::backend::SealedField;
 
@@ -20,6 +20,9 @@ pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations,
     let mut object = Object::new(&model.name).description(root["description"].as_str().unwrap_or_default());
     let ways: Vec<_> = relations.of(model).collect();
     for (column, schema) in root["properties"].as_object().into_iter().flatten() {
+        if indexes(root, column).is_some() {
+            continue;
+        }
         let mut name = camel(column);
         if ways.iter().any(|way| way.name == name) {
             name.push_str("Id");
@@ -54,7 +57,7 @@ fn opened(model: &Arc<Model>, name: String, column: &str, kind: &str) -> Field {
                 return Ok(None);
             }
             let text = session.open(sealed).await.map_err(|problem| problem.into_graphql())?;
-            Ok(text.map(|text| FieldValue::value(text)))
+            Ok(text.map(FieldValue::value))
         })
     })
 }

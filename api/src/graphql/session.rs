@@ -128,7 +128,11 @@ impl Session {
         let at_once = if model.key.len() == 1 { KEYS_MOST } else { 1 };
         for keys in wanted.chunks(at_once) {
             let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            questions.push(Question { owner, filters: filters(model, keys), ..Question::all(self.caller.tenant, first) });
+            questions.push(Question {
+                owner,
+                filters: filters(model, keys),
+                ..Question::all(self.caller.tenant, first)
+            });
         }
         let mut rows = HashMap::new();
         for answer in self.front.backend.pages(model, questions).await {

@@ -6,8 +6,8 @@ use async_graphql::dynamic::{Enum, EnumItem, Field, InputObject, InputValue, Obj
 use serde_json::Value as Json;
 
 use super::names::{camel, is_name};
-use super::value::{Shape, member};
 use super::scalars::{DATE, JSON, LONG, TIMESTAMP, UUID};
+use super::value::{Shape, member};
 
 /// Which way values of a type travel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,6 +174,12 @@ impl Types {
 /// The personal field behind a schema, if it is one.
 pub(super) fn personal<'a>(root: &'a Json, node: &'a Json) -> Option<&'a str> {
     plain(root, node).node["x-personal"].as_str()
+}
+
+/// The personal column that this column is the blind index of, with its kind; such a column is not shown itself.
+pub(super) fn indexes<'a>(root: &'a Json, column: &'a str) -> Option<(&'a str, &'a str)> {
+    let column = column.strip_suffix("_index")?;
+    Some((column, personal(root, root["properties"].get(column)?)?))
 }
 
 pub(super) fn requires(node: &Json, field: &str) -> bool {

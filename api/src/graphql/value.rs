@@ -21,12 +21,14 @@ impl Shape {
             (Self::List(inner), Value::List(values)) => values.iter().map(|value| inner.to_json(value)).collect(),
             // GraphQL lets callers write a list of one value without brackets.
             (Self::List(inner), one) if *one != Value::Null => Json::Array(vec![inner.to_json(one)]),
+            // Null says the same as leaving a field out, and serde's defaults know only the latter.
             (Self::Object(members), Value::Object(fields)) => {
+                let fields = fields.iter().filter(|(_, value)| **value != Value::Null);
                 let renamed = |(name, value): (&Name, &Value)| match members.get(name.as_str()) {
                     Some((name, shape)) => (name.clone(), shape.to_json(value)),
                     None => (name.to_string(), to_json(value)),
                 };
-                Json::Object(fields.iter().map(renamed).collect::<Map<_, _>>())
+                Json::Object(fields.map(renamed).collect::<Map<_, _>>())
             }
             (_, leaf) => to_json(leaf),
         }

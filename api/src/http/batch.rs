@@ -95,11 +95,7 @@ async fn submit(front: &Front, caller: &Caller, admitted: Vec<Result<Envelope, P
             id
         }));
     }
-    let answers = if envelopes.is_empty() {
-        Vec::new()
-    } else {
-        front.backend.submit(caller.tenant, envelopes).await
-    };
+    let answers = if envelopes.is_empty() { Vec::new() } else { front.backend.submit(caller.tenant, envelopes).await };
     let mut answers = answers.into_iter();
     let mut text = String::new();
     for place in places {

@@ -31,7 +31,6 @@ pub(super) async fn style() -> Response<Body> {
 /// The schema as text, where callers may ask for it at all.
 pub(super) async fn schema(State(front): State<Arc<Front>>) -> Result<Response<Body>, Problem> {
     let hidden = || Problem::not_found("NOT_FOUND", "the schema is not shown here");
-    let text = front.settings.introspection.then(crate::graphql::sdl).ok_or_else(hidden)?;
-    let text = text.map_err(|error| Problem::fault(front.backend.new_id(), &error))?;
+    let text = front.sdl.clone().ok_or_else(hidden)?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }

@@ -36,6 +36,6 @@ pub(super) async fn metrics(State(front): State<Arc<Front>>) -> Response<Body> {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], front.backend.metrics()).into_response()
 }
 
-pub(super) async fn openapi(State(front): State<Arc<Front>>) -> Json<Value> {
-    Json(crate::openapi::document(&front.commands))
+pub(super) async fn openapi(State(front): State<Arc<Front>>) -> Response<Body> {
+    ([(CONTENT_TYPE, "application/json")], front.openapi.clone()).into_response()
 }

@@ -60,7 +60,7 @@ async fn a_command_is_accepted_with_a_receipt_and_found_again() {
     assert_eq!(told.status, 200, "{}", told.text);
     let answer = told.json();
     assert_eq!(answer["outcome"], "accepted");
-    assert_eq!(answer["receipt"]["changed"][0], json!({ "type": "StockItem", "id": uuid::Uuid::from_u128(9), "version": 4 }));
+    assert_eq!(answer["receipt"]["changed"][0], json!({ "type": "StockItem", "id": Uuid::from_u128(9), "version": 4 }));
     assert_eq!((&answer["receipt"]["replayed"], &answer["rejection"]), (&json!(false), &Value::Null));
     assert_eq!(told.headers["cache-control"], "no-store");
     assert!(told.headers.contains_key("x-request-id"));
@@ -87,7 +87,10 @@ async fn each_way_of_not_being_accepted_has_its_own_status() {
     let rejection = json!({ "code": "OUT_OF_STOCK", "message": "there is none left", "details": { "available": 0 }, "retry": "NEW_ID" });
     assert_eq!((rejected.status, &rejected.json()["rejection"]), (409, &rejection));
     let later = answer("fe").await;
-    assert_eq!((later.status, later.code().as_str(), &later.headers["retry-after"]), (503, "OVERLOADED", &HeaderValue::from_static("2")));
+    assert_eq!(
+        (later.status, later.code().as_str(), &later.headers["retry-after"]),
+        (503, "OVERLOADED", &HeaderValue::from_static("2"))
+    );
     assert_eq!(later.json()["retry"], "SAME_ID");
     let failed = answer("fd").await;
     assert_eq!((failed.status, failed.code().as_str()), (500, "INTERNAL"));
@@ -143,7 +146,8 @@ async fn strangers_the_unpermitted_and_the_unknown_are_told_apart() {
     assert_eq!((told.status, told.code().as_str()), (404, "UNKNOWN_COMMAND"));
     let told = as_caller("/v1/commands/..%2fReceiveStock", json!({}), "{}".into()).await;
     assert_eq!(told.code(), "UNKNOWN_COMMAND");
-    let told = send(&engine, Request::post("/v1/commands/ReceiveStock?token=x").body(Body::empty()).expect("a request")).await;
+    let told =
+        send(&engine, Request::post("/v1/commands/ReceiveStock?token=x").body(Body::empty()).expect("a request")).await;
     assert_eq!((told.status, told.code().as_str()), (401, "UNAUTHENTICATED"));
     let told = send(&engine, Request::get("/v1/commands/ReceiveStock").body(Body::empty()).expect("a request")).await;
     assert_eq!((told.status, told.code().as_str()), (405, "METHOD_NOT_ALLOWED"));
@@ -217,7 +221,10 @@ async fn ask(engine: &Arc<Engine>, body: &Value) -> Told {
 async fn graphql_over_http_keeps_its_rules() {
     let engine = Arc::new(Engine::default());
     let told = ask(&engine, &json!({ "query": "{ __typename }" })).await;
-    assert_eq!((told.status, &told.headers["content-type"]), (200, &HeaderValue::from_static("application/graphql-response+json")));
+    assert_eq!(
+        (told.status, &told.headers["content-type"]),
+        (200, &HeaderValue::from_static("application/graphql-response+json"))
+    );
     assert_eq!(told.json()["data"]["__typename"], "Query");
 
     let bad = json!({ "query": "{ nothing }" });
@@ -242,7 +249,12 @@ async fn graphql_over_http_keeps_its_rules() {
         (json!({ "query": "subscription { a }" }), "INVALID_QUERY"),
     ] {
         let told = ask(&engine, &body).await;
-        assert_eq!((told.status, &told.json()["errors"][0]["extensions"]["code"]), (400, &json!(code)), "{}", told.text);
+        assert_eq!(
+            (told.status, &told.json()["errors"][0]["extensions"]["code"]),
+            (400, &json!(code)),
+            "{}",
+            told.text
+        );
     }
     let deep = format!("{{\"query\":\"{{ a }}\",\"variables\":{{\"v\":{}", "[".repeat(129));
     let told = send(&engine, post("/graphql", JSON).body(deep.into()).expect("a request")).await;

@@ -58,6 +58,8 @@ impl Command for EarnPoints {
 #[serde(deny_unknown_fields)]
 pub struct EarnForOrder {
     pub order: OrderId,
+    /// Whose order it is.
+    pub customer: CustomerId,
     /// The business day of the payment.
     pub on: Date,
 }
@@ -71,12 +73,16 @@ impl Command for EarnForOrder {
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
+        Cause::purchase(self.customer, self.order).streams(hint);
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let order = desk.read::<Order>(self.order)?;
-        let cause = Cause::purchase(&order, self.order)?;
+        let cause = Cause::purchase(self.customer, self.order);
         cause.fetch(desk, context)?;
+        let order = desk.read::<Order>(self.order)?;
+        if order.customer().map_err(rejected)? != self.customer {
+            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "customer", "this is another customer's order")));
+        }
         let total = order.total().map_err(rejected)?;
         let earned = desk.read::<LoyaltyProgram>(context.tenant)?.points_for(total.money());
         let Some((points, version)) = earned.filter(|_| order.is_paid() && !is_cancelled(&order)) else {
@@ -94,6 +100,8 @@ impl Command for EarnForOrder {
 #[serde(deny_unknown_fields)]
 pub struct ReverseForOrder {
     pub order: OrderId,
+    /// Whose order it is.
+    pub customer: CustomerId,
     /// The business day of the refund or the cancellation.
     pub on: Date,
 }
@@ -107,12 +115,16 @@ impl Command for ReverseForOrder {
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
+        Cause::purchase(self.customer, self.order).streams(hint);
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let order = desk.read::<Order>(self.order)?;
-        let cause = Cause::purchase(&order, self.order)?;
+        let cause = Cause::purchase(self.customer, self.order);
         cause.fetch(desk, context)?;
+        let order = desk.read::<Order>(self.order)?;
+        if order.customer().map_err(rejected)? != self.customer {
+            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "customer", "this is another customer's order")));
+        }
         cause.take_back_due(desk, &order, self.on)
     }
 }
@@ -157,9 +169,8 @@ impl Cause {
         Self { customer, kind, source }
     }
 
-    fn purchase(order: &Order, id: OrderId) -> Result<Self, Refusal> {
-        let customer = order.customer().map_err(rejected)?;
-        Ok(Self::new(customer, EntryKind::Purchase, text(id.uuid())))
+    fn purchase(customer: CustomerId, order: OrderId) -> Self {
+        Self::new(customer, EntryKind::Purchase, text(order.uuid()))
     }
 
     fn signup(customer: CustomerId) -> Self {

@@ -20,8 +20,8 @@ impl Policy for EarnOnOrderPaid {
     type Source = Order;
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
-        if let OrderEvent::Paid { on, .. } = event.event {
-            reactions.command(EarnForOrder { order: OrderId::new(event.stream), on });
+        if let OrderEvent::Paid { customer, on, .. } = event.event {
+            reactions.command(EarnForOrder { order: OrderId::new(event.stream), customer, on });
         }
     }
 }
@@ -35,8 +35,8 @@ impl Policy for EarnOnOrderImported {
     type Source = Order;
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
-        if let OrderEvent::Imported { ordered_on, .. } = event.event {
-            reactions.command(EarnForOrder { order: OrderId::new(event.stream), on: ordered_on });
+        if let OrderEvent::Imported { customer, ordered_on, .. } = event.event {
+            reactions.command(EarnForOrder { order: OrderId::new(event.stream), customer, on: ordered_on });
         }
     }
 }
@@ -65,8 +65,8 @@ impl Policy for ReverseOnOrderRefunded {
     type Source = Order;
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
-        if let OrderEvent::Refunded { on, .. } = event.event {
-            reactions.command(ReverseForOrder { order: OrderId::new(event.stream), on });
+        if let OrderEvent::Refunded { customer, on, .. } = event.event {
+            reactions.command(ReverseForOrder { order: OrderId::new(event.stream), customer, on });
         }
     }
 }
@@ -80,8 +80,8 @@ impl Policy for ReverseOnOrderCancelled {
     type Source = Order;
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
-        if let OrderEvent::Cancelled { on, .. } = event.event {
-            reactions.command(ReverseForOrder { order: OrderId::new(event.stream), on });
+        if let OrderEvent::Cancelled { customer, on, .. } = event.event {
+            reactions.command(ReverseForOrder { order: OrderId::new(event.stream), customer, on });
         }
     }
 }

@@ -23,7 +23,7 @@ fn a_paid_order_earns_once() {
     shop.paid(1, [(MUG, 2), (COFFEE, 3)]);
     assert_eq!((shop.balance(ADA), shop.count("points.earned")), (55, 1));
     let on = it("2026-11-20");
-    assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), on }).expect("a repeat"), []);
+    assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), customer: ADA, on }).expect("a repeat"), []);
     assert_eq!(shop.engine_refusals, []);
 }
 
@@ -32,7 +32,7 @@ fn an_order_that_is_not_paid_earns_nothing() {
     let mut shop = Shop::with_points();
     shop.place(1, [(MUG, 2)]).expect("an order");
     let on = it("2026-11-20");
-    assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), on }).expect("nothing"), []);
+    assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), customer: ADA, on }).expect("nothing"), []);
     assert_eq!(shop.balance(ADA), 0);
 }
 
@@ -67,10 +67,10 @@ fn it_does_not_matter_whether_the_refund_or_the_payment_is_followed_up_first() {
     shop.paid(1, [(MUG, 10)]);
     shop.done(refund(4500, "a"));
     let on = it("2026-11-20");
-    assert_eq!(shop.send_as_engine(ReverseForOrder { order: order(1), on }).expect("nothing yet"), []);
-    shop.send_as_engine(EarnForOrder { order: order(1), on }).expect("points");
+    assert_eq!(shop.send_as_engine(ReverseForOrder { order: order(1), customer: ADA, on }).expect("nothing yet"), []);
+    shop.send_as_engine(EarnForOrder { order: order(1), customer: ADA, on }).expect("points");
     assert_eq!(shop.balance(ADA), 45);
-    shop.send_as_engine(ReverseForOrder { order: order(1), on }).expect("a repeat");
+    shop.send_as_engine(ReverseForOrder { order: order(1), customer: ADA, on }).expect("a repeat");
     assert_eq!(shop.balance(ADA), 45);
 }
 

@@ -1,15 +1,15 @@
-//! Where contenders meet: one scratch server, and an empty database for every run.
+//! Where contenders meet: one scratch server, and an empty database for every start.
 
 use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::embedded::{EmbeddedServer, EmbeddedSettings};
+use crate::{hosted, running};
 
 /// A server with the settings of `cartulary dev`, in a folder that goes when the bench ends.
 pub(super) struct Arena {
@@ -26,10 +26,13 @@ pub(super) struct Database {
 
 impl Arena {
     pub(super) async fn open(binaries: Option<PathBuf>) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("cartulary-bench-{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let folder = scratch_folder("arena")?;
         let server = EmbeddedServer::start(&EmbeddedSettings { project: folder.clone(), binaries }).await?;
         Ok(Self { server, folder, databases: AtomicU32::new(0) })
+    }
+
+    pub(super) fn server_pid(&self) -> Option<u32> {
+        self.server.pid()
     }
 
     pub(super) async fn database(&self) -> Result<Database> {
@@ -37,9 +40,9 @@ impl Arena {
         let mut server = PgConnection::connect(&self.server.url()).await?;
         server.execute(format!("CREATE DATABASE {name}").as_str()).await?;
         let database = Database { url: self.server.url_of(&name), name };
-        let pool = database.pool(1).await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
-        pool.execute(crate::hosted::TABLES).await?;
+        let pool = running::connect(&database.url).await?;
+        running::migrate(&pool).await?;
+        pool.execute(hosted::TABLES).await?;
         pool.close().await;
         // Nobody pays for what the one before left to write.
         server.execute("CHECKPOINT").await?;
@@ -55,22 +58,36 @@ impl Arena {
     pub(super) async fn close(self) -> Result<()> {
         let data = self.server.data();
         self.server.stop().await?;
-        fs::remove_dir_all(&self.folder)?;
-        // The data may lie outside, where the server's user may not enter the folder.
-        match data.parent().filter(|home| home.exists()) {
-            Some(home) => Ok(fs::remove_dir_all(home)?),
-            None => Ok(()),
-        }
+        clear_folder(&self.folder, data)
     }
 }
 
 impl Database {
+    /// A pool as postgres-es makes it by default, but for its size.
     pub(super) async fn pool(&self, connections: u32) -> Result<PgPool> {
-        let options = PgConnectOptions::from_str(&self.url)?;
-        Ok(PgPoolOptions::new().max_connections(connections).connect_with(options).await?)
+        Ok(PgPoolOptions::new().max_connections(connections).connect(&self.url).await?)
     }
 
     pub(super) async fn connection(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect(&self.url).await?)
+    }
+}
+
+/// A folder of this process alone.
+pub(super) fn scratch_folder(name: &str) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("cartulary-bench-{name}-{}", std::process::id()));
+    fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    // The server's user must be able to enter it.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+/// Removes a scratch folder and the data, which may lie elsewhere.
+pub(super) fn clear_folder(folder: &PathBuf, data: PathBuf) -> Result<()> {
+    fs::remove_dir_all(folder)?;
+    match data.parent().filter(|home| home.exists()) {
+        Some(home) => Ok(fs::remove_dir_all(home)?),
+        None => Ok(()),
     }
 }

@@ -36,6 +36,12 @@ impl Cpu {
             server: self.server.saturating_sub(earlier.server),
         }
     }
+
+    /// What one of so many commands took.
+    pub(super) fn shared_by(self, commands: f64) -> Self {
+        let share = |used: Duration| Duration::from_secs_f64(used.as_secs_f64() / commands.max(1.0));
+        Self { engine: share(self.engine), server: share(self.server) }
+    }
 }
 
 struct Process {

@@ -1,29 +1,86 @@
-//! Benches.
+//! `cartulary bench`: the bars of the design, measured beside peers in the same run.
+//!
+//! Machines differ, so absolute figures are shown and ratios are judged. Every contender gets the same server with the
+//! settings of `cartulary dev`, an empty store, and the number of clients at which it does best; they run in turns,
+//! three times, and medians count. Read models and policies are off where a line is about the log alone.
+
 mod arena;
 mod bare;
 mod clients;
+mod contest;
+mod cpu;
 mod facts;
 mod ours;
+mod progress;
+mod report;
 mod stock;
+mod writes;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
-use clients::{press, Pace};
 
-pub async fn rough(args: Vec<String>) -> anyhow::Result<()> {
-    let what = args[0].as_str();
-    let clients: usize = args[1].parse()?;
-    let seconds: u64 = args[2].parse()?;
-    let pace = Pace { warm_up: Duration::from_secs(2), measured: Duration::from_secs(seconds) };
-    let arena = arena::Arena::open(None).await?;
-    let database = arena.database().await?;
-    let out = match what {
-        "ours" => { let o = Arc::new(ours::Ours::start(&database, ours::Imports).await?); let m = press(&o, clients, pace).await; o.stop().await; m },
-        "stock" => { let o = Arc::new(stock::Stock::<domain::orders::Order>::start(&database, clients as u32).await?); let m = press(&o, clients, pace).await; o.stop().await; m },
-        "bare" => { let o = Arc::new(bare::Bare::start(&database, clients).await?); press(&o, clients, pace).await },
-        _ => anyhow::bail!("what"),
-    };
-    #[allow(clippy::print_stdout)]
-    { println!("{what} {out:?}"); }
-    arena.close().await
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use arena::Arena;
+use clients::Pace;
+use progress::Progress;
+pub use report::Report;
+
+/// What to measure, and how to show it.
+#[derive(Clone, Debug, Args)]
+pub struct BenchOptions {
+    /// Which lines of the bars; all of them without a name.
+    #[arg(value_enum)]
+    lines: Vec<Line>,
+    /// Write JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Write one line per ratio, and exit 1 if one misses its bar.
+    #[arg(long)]
+    check: bool,
+    /// How long one run is measured; a quarter of it comes before as warm-up.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    seconds: u64,
+    /// The folder of `initdb` and `postgres`; without it they are searched for.
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Line {
+    /// Commands per second on distinct streams.
+    Commands,
+    /// Commands per second on one hot stream.
+    Hot,
+    /// How long one client waits for one command.
+    Single,
+}
+
+/// Runs the benches and shows what they found. Fails only where something could not be measured.
+pub async fn run(options: BenchOptions) -> Result<ExitCode> {
+    let measured = Duration::from_secs(options.seconds.max(1));
+    let pace = Pace { warm_up: measured / 4, measured };
+    let lines = if options.lines.is_empty() { Line::value_variants().to_vec() } else { options.lines.clone() };
+    let arena = Arena::open(options.binaries.clone()).await?;
+    let mut report = Report::default();
+    let done = measure(&lines, &arena, pace, &mut report).await;
+    arena.close().await?;
+    done?;
+    report.print(options.json, options.check)?;
+    let passed = !options.check || report.holds();
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(lines: &[Line], arena: &Arena, pace: Pace, report: &mut Report) -> Result<()> {
+    let progress = Progress::new();
+    for line in lines {
+        match line {
+            Line::Commands => writes::commands(arena, pace, &progress, report).await?,
+            Line::Hot => writes::hot_stream(arena, pace, &progress, report).await?,
+            Line::Single => writes::single(arena, pace, &progress, report).await?,
+        }
+    }
+    Ok(())
 }

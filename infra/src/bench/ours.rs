@@ -1,82 +1,106 @@
-//! Our contender: commands through the scribe.
+//! Our contender: commands through the scribe, as the front door hands them over.
+
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use commands::kernel::{AnyCommand, Command, Context, Desk, Hint, Refusal, Subject};
-use commands::scribe::{Answer, Limits, Settled};
-use domain::shared::{Permission, Principal, TenantId};
+use commands::inventory::{OpenStockItem, ReceiveStock};
+use commands::kernel::AnyCommand;
+use commands::scribe::{Accepted, Answer, Settled};
+use commands::tenancy::OpenTenant;
+use domain::shared::{Quantity, TenantId};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 
 use super::arena::Database;
 use super::clients::Contender;
-use super::facts;
-use crate::scribe::{Owner, ScribeHandle, ScribeSettings, start};
+use super::facts::Facts;
+use crate::running;
+use crate::scribe::{ScribeHandle, ScribeSettings, start};
+use crate::settings::Settings;
 
-/// A running scribe with what it is asked for.
-pub(super) struct Ours<W> {
-    scribe: ScribeHandle,
-    pool: PgPool,
-    tenants: Vec<TenantId>,
-    principal: Principal,
-    wish: W,
+/// The ids of a scribe's first ten seconds may have been used before it began, so it looks them up. The runs are
+/// about the time after that; the bench of the start is about the time before.
+const REST: Duration = Duration::from_secs(11);
+
+/// A scribe as `cartulary dev` runs it, without the other roles.
+pub(super) struct House {
+    pub(super) scribe: ScribeHandle,
+    pub(super) pool: PgPool,
+    pub(super) facts: Facts,
 }
 
-/// The scribe as `cartulary dev` runs it.
-pub(super) async fn scribe(database: &Database, pool: &PgPool) -> Result<ScribeHandle> {
-    let mut limits = Limits::default();
-    if let Ok(n) = std::env::var("X_BATCH") { limits.batch_commands_most = n.parse()?; }
-    let loops = std::env::var("X_LOOPS").ok().map_or(2, |n| n.parse().unwrap());
-    let settings = ScribeSettings {
-        url: database.url.clone(),
-        owner: Owner { name: "bench".into(), lease_ms: 10_000 },
-        limits,
-        loops,
-        data: None,
-    };
-    Ok(start(&settings, pool).await?)
-}
-
-impl<W> Ours<W> {
-    pub(super) async fn start(database: &Database, wish: W) -> Result<Self> {
-        let pool = database.pool(10).await?;
-        let scribe = scribe(database, &pool).await?;
-        Ok(Self { scribe, pool, tenants: facts::tenants(), principal: Principal::new(facts::fresh_id()), wish })
+impl House {
+    /// Starts a scribe on an empty database, opens the tenants, and waits until it is no longer new.
+    pub(super) async fn open(database: &Database) -> Result<Self> {
+        let pool = running::connect(&database.url).await?;
+        let defaults = Settings::default();
+        let settings = ScribeSettings {
+            url: database.url.clone(),
+            owner: defaults.owner(),
+            limits: defaults.limits(),
+            loops: defaults.scribe_loops,
+            data: None,
+        };
+        let house = Self { scribe: start(&settings, &pool).await?, pool, facts: Facts::new()? };
+        house.prepare().await?;
+        tokio::time::sleep(REST).await;
+        Ok(house)
     }
 
-    pub(super) async fn stop(&self) {
-        self.scribe.stop().await;
-        self.pool.close().await;
+    async fn prepare(&self) -> Result<()> {
+        for (number, &tenant) in self.facts.tenants.iter().enumerate() {
+            let open = OpenTenant {
+                name: format!("Shop {number}").parse()?,
+                subdomain: format!("shop-{number}").parse()?,
+                currency: "USD".parse()?,
+                zone: self.facts.zone.clone(),
+            };
+            self.ask(tenant, open).await?;
+        }
+        let (tenant, item) = (self.facts.tenant(0), self.facts.hot_item());
+        self.ask(tenant, OpenStockItem { product: self.facts.product, store: self.facts.store() }).await?;
+        self.ask(tenant, ReceiveStock { item, units: Quantity::try_from(1_000)? }).await?;
+        Ok(())
     }
 
-    async fn ask(&self, tenant: TenantId, command: impl AnyCommand + 'static) -> Result<()> {
-        let envelope = facts::envelope(command, self.principal);
-        let answers = self.scribe.submit(tenant, false, vec![envelope]).await;
-        match answers.as_slice() {
-            [Answer::Settled { settled: Settled::Accepted(_), .. }] => Ok(()),
+    pub(super) async fn ask(&self, tenant: TenantId, command: impl AnyCommand + 'static) -> Result<Accepted> {
+        let answers = self.scribe.submit(tenant, false, vec![self.facts.envelope(command)]).await;
+        match answers.into_iter().next() {
+            Some(Answer::Settled { settled: Settled::Accepted(accepted), .. }) => Ok(accepted),
             other => bail!("not accepted: {other:?}"),
         }
+    }
+
+    pub(super) async fn close(&self) {
+        self.scribe.stop().await;
+        self.pool.close().await;
     }
 }
 
 /// Every command on a stream of its own.
-pub(super) struct Imports;
+pub(super) struct Distinct(pub(super) House);
 
-impl Contender for Ours<Imports> {
+impl Contender for Distinct {
     async fn call(&self, client: usize) -> Result<()> {
-        let tenant = self.tenants[client % self.tenants.len()];
-        let Imports = self.wish;
-        self.ask(tenant, ImportOrder { order: facts::order(), import: facts::import()? }).await
+        let tenant = self.0.facts.tenant(client);
+        self.0.ask(tenant, self.0.facts.import_order(tenant)).await.map(drop)
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.0.close().boxed()
     }
 }
 
-struct ImportOrder { order: domain::shared::OrderId, import: domain::orders::Import }
-impl serde::Serialize for ImportOrder { fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> { unimplemented!() } }
-impl<'de> serde::Deserialize<'de> for ImportOrder { fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> { unimplemented!() } }
-impl schemars::JsonSchema for ImportOrder { fn schema_name() -> std::borrow::Cow<'static, str> { "ImportOrder".into() } fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema { unimplemented!() } }
-impl Command for ImportOrder {
-    const NEEDS: Permission = Permission::ManageStock;
-    fn subject(&self) -> Subject { Subject::Tenant }
-    fn streams(&self, hint: &mut Hint) { hint.stream::<domain::orders::Order>(self.order); }
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<domain::orders::Order>(self.order, |order| order.import(self.import.clone()))
+/// Every command on the same stream.
+pub(super) struct Hot(pub(super) House);
+
+impl Contender for Hot {
+    async fn call(&self, _: usize) -> Result<()> {
+        self.0.ask(self.0.facts.tenant(0), self.0.facts.adjust()).await.map(drop)
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.0.close().boxed()
     }
 }

@@ -129,7 +129,7 @@ async fn send(shop: &Shop, what: &str, lines: Vec<String>) -> Result<()> {
 /// Points are given by a policy that follows the orders; waits until it has followed all of them.
 async fn best_customers(shop: &Shop, expected: &Expected) -> Result<String> {
     let query = "{ pointsBalances(first: 10, order: { by: BALANCE, direction: DESC }) {
-                     edges { node { customer balance earned } } } }";
+                     edges { node { customerId balance } } } }";
     let wanted = expected.best_ten();
     let mut edges = Value::Null;
     let mut found = String::new();
@@ -144,7 +144,7 @@ async fn best_customers(shop: &Shop, expected: &Expected) -> Result<String> {
     let mut table = Table::new();
     table.set_header(["customer", "points"]);
     for edge in list(&edges) {
-        table.add_row([edge["node"]["customer"].as_str().unwrap_or_default().to_owned(), number(&edge["node"]["balance"]).to_string()]);
+        table.add_row([edge["node"]["customerId"].as_str().unwrap_or_default().to_owned(), number(&edge["node"]["balance"]).to_string()]);
     }
     say(table.to_string());
     Ok(found)

@@ -55,17 +55,19 @@ impl PolicyRunner {
         futures::join!(reactions, timers);
     }
 
-    /// Sends commands until each one has an answer that stays. Those of one tenant keep their order.
-    async fn carry_out(&self, tasks: Vec<Task>) -> Result<(), sqlx::Error> {
+    /// Sends commands until each one has an answer that stays. Those of one tenant keep their order. Hands back what
+    /// another process has to send, because it writes the lane.
+    async fn carry_out(&self, tasks: Vec<Task>) -> Result<Vec<Task>, sqlx::Error> {
         let mut by_tenant: BTreeMap<TenantId, Vec<Task>> = BTreeMap::new();
         for task in tasks {
             by_tenant.entry(task.tenant).or_default().push(task);
         }
         let sent = by_tenant.into_iter().map(|(tenant, tasks)| self.carry_out_in(tenant, tasks));
-        futures::future::try_join_all(sent).await.map(|_| ())
+        Ok(futures::future::try_join_all(sent).await?.into_iter().flatten().collect())
     }
 
-    async fn carry_out_in(&self, tenant: TenantId, mut tasks: Vec<Task>) -> Result<(), sqlx::Error> {
+    async fn carry_out_in(&self, tenant: TenantId, mut tasks: Vec<Task>) -> Result<Vec<Task>, sqlx::Error> {
+        let mut elsewhere = Vec::new();
         while !tasks.is_empty() {
             let mut sent = Vec::with_capacity(tasks.len());
             let mut envelopes = Vec::with_capacity(tasks.len());
@@ -83,6 +85,7 @@ impl PolicyRunner {
                 match answer {
                     Answer::Settled { .. } => {}
                     Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
+                    Answer::NotNow(NotNow::LaneElsewhere) => elsewhere.push(task),
                     Answer::NotNow(_) => tasks.push(task),
                     Answer::Misuse(misuse) => self.keep_failure(&task, &misuse.to_string()).await?,
                     Answer::Fault(reason) => self.keep_failure(&task, &reason).await?,
@@ -92,7 +95,7 @@ impl PolicyRunner {
                 tokio::time::sleep(RETRY).await;
             }
         }
-        Ok(())
+        Ok(elsewhere)
     }
 
     fn envelope(&self, task: &Task) -> Result<Envelope, String> {

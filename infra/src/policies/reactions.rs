@@ -1,15 +1,15 @@
 //! From events to what must follow from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use commands::kernel::{PolicyKind, Start, Stored, When};
 use commands::scribe::LaneId;
-use projections::ports::{Fault, History, RawEvent};
+use projections::ports::{Cause, Checkpoint, Fault, History, RawEvent};
 use tokio_util::sync::CancellationToken;
 
 use super::{PAUSE, PolicyRunner, Task};
 use crate::postgres::PgHistory;
-use crate::scribe::{LANES, Micros};
+use crate::scribe::{self, Micros};
 use domain::shared::Timestamp;
 
 /// Events looked at before positions are written.
@@ -38,13 +38,15 @@ impl PolicyRunner {
 
     /// Reacts to one batch of every lane. Says whether there was anything.
     async fn react_once(&self, positions: &mut Positions) -> anyhow::Result<bool> {
-        if positions.0.is_empty() {
-            *positions = self.read_positions().await?;
+        // Whoever writes a lane follows its events; a lane that is new to this process was followed by another one.
+        let held = self.scribe.held();
+        if positions.at.is_empty() || positions.lanes != held {
+            *positions = Positions { at: self.read_positions().await?, lanes: held };
         }
         let history = PgHistory::new(self.pool.clone());
         let mut any = false;
-        for lane in 0..LANES {
-            any |= self.react_in(&history, LaneId(lane), positions).await?;
+        for lane in positions.lanes.clone() {
+            any |= self.react_in(&history, lane, positions).await?;
         }
         Ok(any)
     }
@@ -62,7 +64,8 @@ impl PolicyRunner {
                 }
             }
         }
-        self.carry_out(now).await?;
+        // What goes into a lane of another process waits there like a timer that is due.
+        later.extend(self.carry_out(now).await?.into_iter().map(|task| (task, scribe::now())));
         self.write_progress(lane, last, &later).await?;
         positions.set(lane, last);
         Ok(true)
@@ -135,41 +138,59 @@ impl PolicyRunner {
         transaction.commit().await
     }
 
-    /// Where every policy stands in every lane. A new one begins where it says that it does.
-    async fn read_positions(&self) -> Result<Positions, Fault> {
-        let unavailable = |error| Fault::caused(projections::ports::Cause::Unavailable, "reading policies", error);
+    /// Where every policy stands in every lane. A new one begins where it says that it does; that is written down at
+    /// once, or a crash before its first event would introduce it again, later.
+    async fn read_positions(&self) -> Result<BTreeMap<(LaneId, &'static str), i64>, Fault> {
+        let unavailable = |error| Fault::caused(Cause::Unavailable, "reading policies", error);
+        let heads = PgHistory::new(self.pool.clone()).heads().await?;
+        let policies = self.commands.policies();
+        let begin = |policy: &PolicyKind, head: &Checkpoint| match policy.start {
+            Start::Introduction => head.position,
+            Start::Beginning => 0,
+        };
+        let starts = policies.iter().flat_map(|policy| heads.iter().map(move |head| (policy, head)));
+        let (ids, (lanes, begins)): (Vec<_>, (Vec<_>, Vec<_>)) =
+            starts.map(|(policy, head)| (policy.id, (head.lane, begin(policy, head)))).unzip();
+        sqlx::query(
+            "INSERT INTO work.policies SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[])
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(&ids)
+        .bind(lanes)
+        .bind(begins)
+        .execute(&self.pool)
+        .await
+        .map_err(unavailable)?;
         let rows: Vec<(String, i16, i64)> = sqlx::query_as("SELECT policy, lane, position FROM work.policies")
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        let heads = PgHistory::new(self.pool.clone()).heads().await?;
-        let mut positions = Positions::default();
-        for policy in self.commands.policies() {
-            for head in &heads {
-                let known = rows.iter().find(|(id, lane, _)| id == policy.id && *lane == head.lane);
-                let begin = if policy.start == Start::Introduction { head.position } else { 0 };
-                let position = known.map_or(begin, |(_, _, position)| *position);
-                positions.0.insert((LaneId(head.lane), policy.id), position);
-            }
-        }
-        Ok(positions)
+        let ours = rows.iter().filter_map(|(id, lane, position)| {
+            let policy = policies.iter().find(|policy| policy.id == id)?;
+            Some(((LaneId(*lane), policy.id), *position))
+        });
+        Ok(ours.collect())
     }
 }
 
 /// The last event that each policy has reacted to, by lane.
 #[derive(Default)]
-struct Positions(BTreeMap<(LaneId, &'static str), i64>);
+struct Positions {
+    at: BTreeMap<(LaneId, &'static str), i64>,
+    /// The lanes that this process writes and so follows.
+    lanes: BTreeSet<LaneId>,
+}
 
 impl Positions {
     fn get(&self, lane: LaneId, policy: &'static str) -> i64 {
-        self.0.get(&(lane, policy)).copied().unwrap_or(0)
+        self.at.get(&(lane, policy)).copied().unwrap_or(0)
     }
 
     fn lowest(&self, lane: LaneId) -> Option<i64> {
-        self.0.iter().filter(|((of, _), _)| *of == lane).map(|(_, position)| *position).min()
+        self.at.iter().filter(|((of, _), _)| *of == lane).map(|(_, position)| *position).min()
     }
 
     fn set(&mut self, lane: LaneId, position: i64) {
-        self.0.iter_mut().filter(|((of, _), _)| *of == lane).for_each(|(_, at)| *at = position.max(*at));
+        self.at.iter_mut().filter(|((of, _), _)| *of == lane).for_each(|(_, at)| *at = position.max(*at));
     }
 }

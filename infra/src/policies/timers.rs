@@ -1,5 +1,7 @@
 //! Durable timers: rows that are claimed when their time has come and deleted when their command was answered.
 
+use std::collections::BTreeSet;
+
 use domain::shared::{CommandId, TenantId};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
@@ -26,29 +28,37 @@ impl PolicyRunner {
         }
     }
 
-    /// Sends the commands of the timers that are due. The rows stay locked until they are answered, so that several
-    /// processes share the work; should this process die, another one sends the same commands again.
+    /// Sends the commands of the timers that are due, for tenants whose lanes this process writes. The rows stay locked
+    /// until they are answered; should this process die, another one sends the same commands again.
     async fn fire_once(&self) -> Result<usize, sqlx::Error> {
+        let lanes: Vec<i16> = self.scribe.held().iter().map(|lane| lane.0).collect();
+        if lanes.is_empty() {
+            return Ok(0);
+        }
         let mut transaction = self.pool.begin().await?;
-        let due = claim(&mut transaction).await?;
+        let due = claim(&mut transaction, &lanes).await?;
         if due.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<_> = due.iter().map(|task| task.id.uuid()).collect();
-        self.carry_out(due).await?;
+        let mut ids: Vec<_> = due.iter().map(|task| task.id.uuid()).collect();
+        // A lane may have changed hands in between; its new owner finds the row.
+        let left: BTreeSet<_> = self.carry_out(due).await?.iter().map(|task| task.id.uuid()).collect();
+        ids.retain(|id| !left.contains(id));
         sqlx::query("DELETE FROM work.timers WHERE id = ANY($1)").bind(&ids).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(ids.len())
     }
 }
 
-async fn claim(transaction: &mut Transaction<'_, Postgres>) -> Result<Vec<Task>, sqlx::Error> {
+async fn claim(transaction: &mut Transaction<'_, Postgres>, lanes: &[i16]) -> Result<Vec<Task>, sqlx::Error> {
     sqlx::query(
-        "SELECT id, tenant, policy, causation, command, body::text AS body FROM work.timers
-         WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+        "SELECT t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
+         FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
+         WHERE t.due_at <= $1 AND r.lane = ANY($3) ORDER BY t.due_at LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
     )
     .bind(Micros(now()))
     .bind(BATCH)
+    .bind(lanes)
     .try_map(|row: PgRow| {
         Ok(Task {
             id: CommandId::new(row.try_get("id")?),

@@ -1,8 +1,10 @@
 //! Writes batches: turns their rows into columns and runs the one statement.
 
 use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{Arguments, Connection, PgConnection, Row};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::{Arguments, Connection, Encode, PgConnection, Postgres, Row, Type};
 
 use super::micros::Micros;
 
@@ -104,7 +106,7 @@ fn columns(batch: Batch) -> Result<PgArguments, sqlx::Error> {
     rows!(events:
         |e| e.position, |e| e.tenant.uuid(), |e| e.tenant_position, |e| e.stream_type, |e| e.stream, |e| e.sequence,
         |e| e.principal.uuid(), |e| e.command.uuid(), |e| e.command_index, |e| e.name.as_str(), |e| e.version,
-        |e| e.payload.as_str(), |e| e.meta.as_str(), |e| Micros(e.occurred_at), |e| Micros(e.recorded_at),
+        |e| JsonText(&e.payload), |e| JsonText(&e.meta), |e| Micros(e.occurred_at), |e| Micros(e.recorded_at),
     );
     rows!(receipts:
         |r| r.tenant.uuid(), |r| r.principal.uuid(), |r| r.command.uuid(), |r| r.fingerprint.as_str(),
@@ -118,4 +120,25 @@ fn columns(batch: Batch) -> Result<PgArguments, sqlx::Error> {
     );
     rows!(person_keys: |k| k.tenant.uuid(), |k| k.person, |k| k.wrapped.as_slice());
     Ok(arguments)
+}
+
+/// A text that goes to a `json` column as it is. As `text` it would be converted there, row by row.
+struct JsonText<'a>(&'a str);
+
+impl Type<Postgres> for JsonText<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("json")
+    }
+}
+
+impl PgHasArrayType for JsonText<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("json[]")
+    }
+}
+
+impl Encode<'_, Postgres> for JsonText<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <&str as Encode<'_, Postgres>>::encode_by_ref(&self.0, buffer)
+    }
 }

@@ -15,15 +15,18 @@ WITH durable AS MATERIALIZED (
     ORDER BY l.lane
     FOR UPDATE OF l SKIP LOCKED
 ), events AS (
+    -- Unnesting in the select list: in FROM, every array would first be copied into a store of its own.
     INSERT INTO log.events
     SELECT e.lane, e.position, o.epoch, e.tenant, e.tenant_position, e.stream_type, e.stream_id, e.sequence,
-           e.principal, e.command_id, e.command_index, e.type, e.version, e.payload::json, e.meta::json,
-           e.occurred_at, e.recorded_at
-    FROM unnest($4::smallint[], $5::bigint[], $6::uuid[], $7::bigint[], $8::text[], $9::uuid[], $10::bigint[],
-                $11::uuid[], $12::uuid[], $13::smallint[], $14::text[], $15::smallint[], $16::text[], $17::text[],
-                $18::timestamptz[], $19::timestamptz[])
-         AS e(lane, position, tenant, tenant_position, stream_type, stream_id, sequence, principal, command_id,
-              command_index, type, version, payload, meta, occurred_at, recorded_at)
+           e.principal, e.command_id, e.command_index, e.type, e.version, e.payload, e.meta, e.occurred_at,
+           e.recorded_at
+    FROM (SELECT unnest($4::smallint[]) AS lane, unnest($5::bigint[]) AS position, unnest($6::uuid[]) AS tenant,
+                 unnest($7::bigint[]) AS tenant_position, unnest($8::text[]) AS stream_type,
+                 unnest($9::uuid[]) AS stream_id, unnest($10::bigint[]) AS sequence, unnest($11::uuid[]) AS principal,
+                 unnest($12::uuid[]) AS command_id, unnest($13::smallint[]) AS command_index,
+                 unnest($14::text[]) AS type, unnest($15::smallint[]) AS version, unnest($16::json[]) AS payload,
+                 unnest($17::json[]) AS meta, unnest($18::timestamptz[]) AS occurred_at,
+                 unnest($19::timestamptz[]) AS recorded_at) AS e
     JOIN ours o ON o.lane = e.lane
 ), receipts AS (
     INSERT INTO log.receipts

@@ -1,6 +1,6 @@
 //! The loop that feeds one scribe and does what it asks for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -44,10 +44,14 @@ pub struct ScribeHandle {
     written: watch::Receiver<u64>,
     /// Why a loop cannot acknowledge commands right now.
     troubles: Troubles,
+    held: Held,
 }
 
 /// One sentence for each loop in trouble, by its number.
 type Troubles = Arc<Mutex<BTreeMap<usize, String>>>;
+
+/// The lanes that this process writes, as far as it knows.
+type Held = Arc<Mutex<BTreeSet<LaneId>>>;
 
 enum Input {
     Submit { tenant: TenantId, lane: LaneId, from_engine: bool, commands: Vec<Envelope>, reply: Reply },
@@ -69,19 +73,19 @@ const TAKE_OVER_PAUSE: Duration = Duration::from_millis(200);
 pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
     let (announce, written) = watch::channel(0);
     let announce = Arc::new(announce);
-    let troubles = Troubles::default();
+    let (troubles, held) = (Troubles::default(), Held::default());
     let mut inboxes = Vec::new();
     for number in 0..settings.loops.max(1) {
         let (inbox, inputs) = mpsc::channel(INBOX_MOST);
         let committer = Committer::connect(&settings.url).await?;
         let lanes = (0..LANES).filter(|lane| usize::from(lane.unsigned_abs()) % settings.loops.max(1) == number);
-        let station = Station { number, lanes: lanes.map(LaneId).collect(), troubles: troubles.clone() };
+        let station = Station { number, lanes: lanes.map(LaneId).collect(), troubles: troubles.clone(), held: held.clone() };
         let driver =
             Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone(), station);
         tokio::spawn(driver.run(inputs));
         inboxes.push(inbox);
     }
-    Ok(ScribeHandle { routes: Routes::new(pool.clone()), inboxes, written, troubles })
+    Ok(ScribeHandle { routes: Routes::new(pool.clone()), inboxes, written, troubles, held })
 }
 
 impl ScribeHandle {
@@ -116,6 +120,11 @@ impl ScribeHandle {
         self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// The lanes that this process writes. What must follow from their events is its business; that of others is not.
+    pub fn held(&self) -> BTreeSet<LaneId> {
+        self.held.lock().map(|held| held.clone()).unwrap_or_default()
+    }
+
     /// Takes nothing more in, and returns when everything that was taken in is answered.
     pub async fn stop(&self) {
         for inbox in &self.inboxes {
@@ -148,6 +157,7 @@ struct Station {
     number: usize,
     lanes: Vec<LaneId>,
     troubles: Troubles,
+    held: Held,
 }
 
 /// A submission and the answers it has so far.
@@ -326,6 +336,10 @@ impl Driver {
             self.committer = None;
             Condition::Away
         });
+        if matches!(condition, Condition::Unsafe(_)) {
+            // A session keeps the settings it began with: only a new one can tell that they were mended.
+            self.committer = None;
+        }
         if condition != self.condition {
             tracing::warn!(?condition, "the condition of the store has changed");
         }
@@ -337,8 +351,12 @@ impl Driver {
 
     /// Tells others how this loop fares.
     fn report(&self) {
-        let held = self.scribe.held().count();
-        let lanes = self.station.lanes.len();
+        let ours: BTreeSet<_> = self.scribe.held().map(|(lane, _)| lane).collect();
+        let (held, lanes) = (ours.len(), self.station.lanes.len());
+        if let Ok(mut held) = self.station.held.lock() {
+            held.retain(|lane| !self.station.lanes.contains(lane));
+            held.extend(ours);
+        }
         let trouble = match &self.condition {
             Condition::Unsafe(reason) => Some(format!("the store is not safe to write to: {reason}")),
             Condition::Away => Some("the store cannot be reached".to_owned()),

@@ -18,15 +18,25 @@ const DISK_WARN: u64 = 80;
 /// From here on commands are refused, so that the server can still do what it must.
 const DISK_FULL: u64 = 92;
 
+/// The settings in force for this session, and those that the role's next session in this database will begin with:
+/// a session keeps what it began with, and the weakness would first show after a lost connection.
+const SETTINGS: &str = "SELECT name, setting FROM pg_settings
+     WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'server_version_num')
+     UNION ALL
+     (SELECT split_part(setting, '=', 1), lower(split_part(setting, '=', 2))
+      FROM pg_db_role_setting, unnest(setconfig) AS setting
+      WHERE setting LIKE 'synchronous_commit=%'
+        AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+        AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+      ORDER BY setrole = 0, setdatabase = 0 LIMIT 1)";
+
 /// Reads the condition of the store.
 pub(super) async fn condition(connection: &mut PgConnection, data: Option<&Path>) -> Result<Condition, sqlx::Error> {
-    let text = "SELECT name, setting FROM pg_settings
-                WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'server_version_num')";
-    for row in sqlx::query(text).fetch_all(connection).await? {
+    for row in sqlx::query(SETTINGS).fetch_all(connection).await? {
         let (name, setting): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let safe = match name.as_str() {
             "server_version_num" => setting.parse::<u32>().is_ok_and(|version| version >= 150_000),
-            "synchronous_commit" => setting != "off",
+            "synchronous_commit" => !["off", "false", "no", "0"].contains(&setting.as_str()),
             _ => setting == "on",
         };
         if !safe {

@@ -77,18 +77,29 @@ pub async fn recall(
     let tenants: Vec<_> = keys.iter().map(|(_, key)| key.tenant.uuid()).collect();
     let principals: Vec<_> = keys.iter().map(|(_, key)| key.principal.uuid()).collect();
     let commands: Vec<_> = keys.iter().map(|(_, key)| key.command.uuid()).collect();
-    let wanted =
-        "FROM unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[]) AS k(lane, tenant, principal, command_id)";
+    let wanted = "FROM unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[]) AS k(lane, tenant, principal, id)";
+    // The limit and the order inside keep each look-up a walk down one index, whatever the planner believes of a
+    // table that was empty a minute ago.
+    let fits = "lane = k.lane AND tenant = k.tenant AND principal = k.principal AND command_id = k.id";
     let events = format!(
-        "SELECT e.tenant, e.principal, e.command_id, e.tenant_position, e.epoch, e.recorded_at, e.stream_type,
-                e.stream_id, e.sequence, e.meta->>'fingerprint' AS fingerprint
-         {wanted} JOIN log.events e USING (lane, tenant, principal, command_id)
-         ORDER BY e.tenant, e.tenant_position"
+        "SELECT e.* {wanted} CROSS JOIN LATERAL (
+             SELECT tenant, principal, command_id, tenant_position, epoch, recorded_at, stream_type, stream_id, sequence,
+                    meta->>'fingerprint' AS fingerprint
+             FROM log.events WHERE {fits} ORDER BY command_index
+         ) e"
     );
+    // The last epoch by then, and none before that of the event it looks back to.
+    let wrote = "coalesce((SELECT o.epoch FROM log.epochs o
+                           LEFT JOIN log.events e ON e.lane = o.lane AND e.tenant = receipts.tenant
+                                AND e.tenant_position = receipts.tenant_position AND e.epoch = o.epoch
+                           WHERE o.lane = receipts.lane AND (o.since <= receipts.recorded_at OR e.epoch IS NOT NULL)
+                           ORDER BY o.since DESC LIMIT 1), 0)";
     let rows = format!(
-        "SELECT r.tenant, r.principal, r.command_id, r.tenant_position, 0::bigint AS epoch, r.recorded_at,
-                r.fingerprint, r.code, r.retry, r.detail::text AS detail
-         {wanted} JOIN log.receipts r USING (lane, tenant, principal, command_id)"
+        "SELECT r.* {wanted} CROSS JOIN LATERAL (
+             SELECT tenant, principal, command_id, tenant_position, recorded_at, fingerprint, code, retry,
+                    detail::text AS detail, {wrote} AS epoch
+             FROM log.receipts WHERE {fits} LIMIT 1
+         ) r"
     );
     let mut recalled = HashMap::new();
     let query = sqlx::query(&events).bind(&lanes).bind(&tenants).bind(&principals).bind(&commands);
@@ -227,10 +238,15 @@ async fn start_from_snapshots(
     let tenants: Vec<_> = wanted.iter().map(|(_, key)| key.tenant.uuid()).collect();
     let types: Vec<_> = wanted.iter().map(|(_, key)| key.stream.stream_type).collect();
     let ids: Vec<_> = wanted.iter().map(|(_, key)| key.stream.id).collect();
-    let text = "SELECT k.number, s.state_version, s.sequence, s.state::text
+    let text = "SELECT k.number, s.state_version, s.sequence, s.state
                 FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::uuid[]) WITH ORDINALITY
                      AS k(lane, tenant, stream_type, stream_id, number)
-                JOIN log.snapshots s USING (lane, tenant, stream_type, stream_id)";
+                CROSS JOIN LATERAL (
+                    SELECT s.state_version, s.sequence, s.state::text AS state FROM log.snapshots s
+                    WHERE s.lane = k.lane AND s.tenant = k.tenant AND s.stream_type = k.stream_type
+                      AND s.stream_id = k.stream_id
+                    LIMIT 1
+                ) s";
     let query = sqlx::query_as::<_, (i64, i32, i64, String)>(text).bind(lanes).bind(tenants).bind(types).bind(ids);
     let fresh = |stream: StreamRef| {
         let state = kinds.get(stream.stream_type)?.fresh();

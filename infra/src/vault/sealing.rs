@@ -67,7 +67,8 @@ impl Vault {
         Ok(opened.ok().and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
-    fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
+    /// What equal values of a tenant's field have in common; meaningless without the key.
+    pub fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
         let digest = mac_of_parts(&self.blind, &[tenant.uuid().as_bytes(), field.as_bytes(), folded.as_bytes()]);
         URL_SAFE_NO_PAD.encode(&digest[..16])
     }

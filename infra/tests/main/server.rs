@@ -57,7 +57,8 @@ fn start() -> Server {
         project = project.display(),
         data = data.display(),
     );
-    let watch = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let _outlives_us = { watch }.spawn().expect("a shell");
+    let mut watch = Command::new("sh");
+    watch.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _outlives_us = watch.spawn().expect("a shell");
     Server { url: Box::new(move |name| url.replacen("DATABASE", name, 1)) }
 }

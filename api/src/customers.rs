@@ -1,0 +1,10 @@
+//! Ways between read models that begin at customers.
+
+use crate::graphql::Relations;
+
+pub(crate) fn relations(of: &mut Relations) {
+    of.many("Customer", "orders", "Order", "customer");
+    of.many("Customer", "purchaseHistories", "PurchaseHistory", "customer");
+    of.one("Customer", "pointsBalance", "PointsBalance", &["customer"]);
+    of.many("Customer", "pointsEntries", "PointsEntry", "customer");
+}

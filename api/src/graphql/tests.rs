@@ -1,0 +1,289 @@
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::testing::Engine;
+
+const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
+
+fn id(number: u128) -> Json {
+    json!(Uuid::from_u128(number))
+}
+
+fn level(item: u128, product: u128, available: i64) -> Json {
+    json!({
+        "stock_item": id(item), "product": id(product), "store": id(8), "on_hand": available, "reserved": 0,
+        "available": available, "low_at": 0, "status": "ok", "changed_at": "2026-11-20T12:00:00Z",
+    })
+}
+
+fn product(number: u128, name: &str) -> Json {
+    json!({
+        "product": id(number), "sku": "SKU-1", "name": name, "description": null, "price_minor": 4200,
+        "currency": "EUR", "status": "published", "created_at": "2026-11-20T12:00:00Z",
+        "changed_at": "2026-11-20T12:00:00Z",
+    })
+}
+
+fn customer(number: u128) -> Json {
+    json!({
+        "customer": id(number), "name": "sealed.v1.ada", "email": null, "phone": null, "email_index": "email/ada@x.org",
+        "registered": true, "source": null, "known_since": "2026-11-20T12:00:00Z",
+        "changed_at": "2026-11-20T12:00:00Z",
+    })
+}
+
+fn engine() -> Arc<Engine> {
+    let mut engine = Engine::default();
+    engine.rows.insert("StockLevel", (1..=5).map(|n| level(n, 100 + n % 2, i64::try_from(n).expect("few"))).collect());
+    engine.rows.insert("Product", vec![product(100, "Tea"), product(101, "Cup")]);
+    engine.rows.insert("Customer", vec![customer(1), customer(2)]);
+    Arc::new(engine)
+}
+
+async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Json) -> Json {
+    let front = engine.front();
+    let mut headers = axum::http::HeaderMap::new();
+    let token = format!("Bearer {}", Engine::token(claims));
+    headers.insert("authorization", token.parse().expect("a header"));
+    let caller = front.auth.caller(&headers, front.backend.now()).expect("a caller");
+    let asked = Asked { query: query.into(), operation: None, variables };
+    match answer(&front, caller, None, asked).await {
+        Ok(body) => body,
+        Err((_, body)) => body,
+    }
+}
+
+async fn ask(engine: &Arc<Engine>, query: &str) -> Json {
+    ask_as(engine, &json!({}), query, json!({})).await
+}
+
+fn code(answer: &Json) -> &str {
+    answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("no code: {answer}"))
+}
+
+#[tokio::test]
+async fn a_mutation_answers_with_a_receipt_a_rejection_or_user_errors() {
+    let engine = engine();
+    let mutation = |id: &str, units: &str| {
+        format!(
+            "mutation {{ receiveStock(input: {{item: \"{ITEM}\", units: {units}}}, commandId: \"{id}\") {{ \
+             commandId receipt {{ token tenantPosition replayed changed {{ type id version }} }} \
+             rejection {{ code message details retry }} userErrors {{ field message code }} }} }}"
+        )
+    };
+    let told = ask(&engine, &mutation("delivery-7", "5")).await;
+    let payload = &told["data"]["receiveStock"];
+    assert_eq!(payload["receipt"]["changed"][0]["version"], 4, "{told}");
+    assert_eq!((&payload["rejection"], &payload["userErrors"]), (&Json::Null, &json!([])));
+
+    let told = ask(&engine, &mutation(&format!("{}ff", &ITEM[..34]), "5")).await;
+    let rejection = json!({ "code": "OUT_OF_STOCK", "message": "there is none left", "details": { "available": 0 }, "retry": "NEW_ID" });
+    assert_eq!(told["data"]["receiveStock"]["rejection"], rejection, "{told}");
+
+    let told = ask(&engine, &mutation("delivery-8", "0")).await;
+    let error = &told["data"]["receiveStock"]["userErrors"][0];
+    assert_eq!((&error["field"], &error["code"]), (&json!(["units"]), &json!("INVALID_FIELD")), "{told}");
+    assert_eq!(told["data"]["receiveStock"]["receipt"], Json::Null);
+
+    let told = ask(&engine, &mutation(&format!("{}fe", &ITEM[..34]), "5")).await;
+    assert_eq!((code(&told), &told["errors"][0]["extensions"]["retry"]), ("OVERLOADED", &json!("SAME_ID")));
+    let told = ask(&engine, &mutation(&format!("{}fd", &ITEM[..34]), "5")).await;
+    assert!(code(&told) == "INTERNAL" && !told.to_string().contains("relation"), "{told}");
+    let told = ask_as(&engine, &json!({ "roles": ["staff"] }), &mutation("delivery-9", "5"), json!({})).await;
+    assert_eq!(code(&told), "FORBIDDEN");
+    assert_eq!(engine.submitted.lock().expect("whole").len(), 4);
+}
+
+#[tokio::test]
+async fn variables_become_the_commands_own_json() {
+    let engine = engine();
+    let query = "mutation($input: AdjustStockInput!) { adjustStock(input: $input) { userErrors { field code } receipt { token } } }";
+    let input = json!({ "input": { "item": ITEM, "change": -3, "reason": "broken \u{1f6d2}", "force": null } });
+    let told = ask_as(&engine, &json!({}), query, input).await;
+    assert_eq!(told["data"]["adjustStock"]["userErrors"], json!([]), "{told}");
+    for (name, value) in [("item", json!("5")), ("change", json!(1.5)), ("change", json!("1")), ("extra", json!(1))] {
+        let mut input = json!({ "input": { "item": ITEM, "change": -3, "reason": "broken" } });
+        input["input"][name] = value;
+        let told = ask_as(&engine, &json!({}), query, input).await;
+        assert_eq!(code(&told), "INVALID_QUERY", "{told}");
+    }
+    let names: Vec<_> = engine.submitted.lock().expect("whole").iter().map(|(name, _)| name.clone()).collect();
+    assert!(names.iter().all(|name| name == "AdjustStock"), "{names:?}");
+}
+
+#[tokio::test]
+async fn rows_come_in_pages_and_a_cursor_leads_on() {
+    let engine = engine();
+    let page = |more: &str| {
+        format!(
+            "{{ stockLevels(first: 2, order: {{by: AVAILABLE}}{more}) {{ totalCount edges {{ cursor node {{ available }} }} \
+             pageInfo {{ hasNextPage hasPreviousPage endCursor }} }} }}"
+        )
+    };
+    let first = ask(&engine, &page("")).await;
+    let levels = &first["data"]["stockLevels"];
+    assert_eq!((&levels["totalCount"], &levels["pageInfo"]["hasNextPage"]), (&json!(5), &json!(true)), "{first}");
+    let end = levels["pageInfo"]["endCursor"].as_str().expect("a cursor");
+    assert_eq!(levels["edges"][1]["cursor"], end);
+    let second = ask(&engine, &page(&format!(", after: \"{end}\""))).await;
+    assert_eq!(second["data"]["stockLevels"]["edges"][0]["node"]["available"], 3, "{second}");
+    assert_eq!(second["data"]["stockLevels"]["pageInfo"]["hasPreviousPage"], true);
+
+    for odd in [
+        page(&format!(", after: \"{end}\"")).replace("AVAILABLE", "PRODUCT"),
+        page(&format!(", after: \"{end}\"")).replace("}, after", ", direction: DESC}, after"),
+        page(", after: \"x\""),
+        page("").replace("first: 2", "first: 0"),
+        page("").replace("first: 2", "first: -1"),
+        page("").replace("first: 2", "first: 1000000000"),
+        page(&format!(", filter: {{available: {{in: [{}]}}}}", "1, ".repeat(101))),
+    ] {
+        assert_eq!(code(&ask(&engine, &odd).await), "INVALID_ARGUMENT", "{odd}");
+    }
+    let filtered = ask(&engine, &page(", filter: {available: {gte: 4}, status: {eq: \"ok\"}}")).await;
+    assert_eq!(filtered["data"]["stockLevels"]["totalCount"], 2, "{filtered}");
+    for odd in [", filter: {onHand: {eq: 1}}", ", filter: {available: {eq: \"1\"}}", ", last: 2"] {
+        assert_eq!(code(&ask(&engine, &page(odd)).await), "INVALID_QUERY", "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_is_found_by_its_key_however_it_is_spelled() {
+    let engine = engine();
+    let key = Uuid::from_u128(3).to_string();
+    for key in [key.clone(), key.to_uppercase()] {
+        let told = ask(&engine, &format!("{{ stockLevel(stockItem: \"{key}\") {{ available status }} }}")).await;
+        assert_eq!(told["data"]["stockLevel"], json!({ "available": 3, "status": "ok" }), "{told}");
+    }
+    let told = ask(&engine, &format!("{{ stockLevel(stockItem: \"{ITEM}\") {{ available }} }}")).await;
+    assert_eq!(told["data"], json!({ "stockLevel": null }));
+    assert_eq!(code(&ask(&engine, "{ stockLevel(stockItem: 5) { available } }").await), "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn a_relation_is_read_once_for_all_rows() {
+    let engine = engine();
+    let query = "{ stockLevels { edges { node { productId product { name stockLevels(first: 1) { edges { node { available } } } } } } } }";
+    let told = ask(&engine, query).await;
+    let edges = told["data"]["stockLevels"]["edges"].as_array().unwrap_or_else(|| panic!("{told}"));
+    assert_eq!(edges.len(), 5);
+    for edge in edges {
+        let node = &edge["node"];
+        let name = if node["productId"] == id(100) { "Tea" } else { "Cup" };
+        assert_eq!(node["product"]["name"], name);
+        assert_eq!(node["product"]["stockLevels"]["edges"].as_array().map(Vec::len), Some(1));
+    }
+    let asked = engine.asked.lock().expect("whole").clone();
+    assert_eq!(asked, [("StockLevel".into(), 1), ("Product".into(), 1), ("StockLevel".into(), 5)]);
+}
+
+#[tokio::test]
+async fn personal_fields_are_opened_for_staff_and_for_the_customer_herself() {
+    let engine = engine();
+    let query = "{ customers { edges { node { customer name email } } } }";
+    let names = |told: &Json| -> Vec<Json> {
+        let edges = told["data"]["customers"]["edges"].as_array().unwrap_or_else(|| panic!("{told}"));
+        edges.iter().map(|edge| edge["node"]["name"].clone()).collect()
+    };
+    assert_eq!(names(&ask(&engine, query).await), ["name:ada", "name:ada"]);
+    let herself = json!({ "roles": ["customer"], "customer": id(2) });
+    let told = ask_as(&engine, &herself, query, json!({})).await;
+    assert_eq!(names(&told), ["name:ada"], "she sees one row, her own");
+    assert_eq!(told["data"]["customers"]["edges"][0]["node"]["customer"], id(2));
+    let staff = json!({ "roles": ["staff"] });
+    assert_eq!(code(&ask_as(&engine, &staff, query, json!({})).await), "FORBIDDEN");
+    assert!(!told.to_string().contains("sealed.v1"));
+
+    let found = ask(&engine, "{ customers(filter: {email: {eq: \"Ada@X.org\"}}) { totalCount } }").await;
+    assert_eq!(found["data"]["customers"]["totalCount"], 2, "{found}");
+    assert_eq!(
+        code(&ask(&engine, "{ customers(filter: {email: {eq: \"ada\"}}) { totalCount } }").await),
+        "INVALID_ARGUMENT"
+    );
+    assert_eq!(code(&ask(&engine, "{ customers(order: {by: EMAIL_INDEX}) { totalCount } }").await), "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn a_customer_sees_what_is_sold_and_no_row_without_an_owner() {
+    let engine = engine();
+    let herself = json!({ "roles": ["customer"], "customer": id(2) });
+    let told = ask_as(
+        &engine,
+        &herself,
+        "{ products { edges { node { name } } } stockLevels { edges { cursor } } }",
+        json!({}),
+    )
+    .await;
+    assert_eq!(told["data"]["products"]["edges"].as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!((&told["data"]["stockLevels"], code(&told)), (&Json::Null, "FORBIDDEN"));
+}
+
+#[tokio::test]
+async fn a_query_may_demand_to_be_fresh() {
+    let engine = engine();
+    let token = |tenant_position, epoch| crate::freshness::Freshness { tenant_position, epoch }.to_token();
+    let ask_at = async |token: &str| {
+        let query = "query($at: String) { stockLevels(minPosition: $at) { edges { node { product { name } } } } }";
+        ask_as(&engine, &json!({}), query, json!({ "at": token })).await
+    };
+    assert!(ask_at(&token(8, 3)).await["data"]["stockLevels"].is_object());
+    let behind = ask_at(&token(9, 3)).await;
+    assert_eq!(code(&behind), "BEHIND");
+    let message = behind["errors"][0]["message"].as_str().expect("text");
+    assert!(message.contains("Product, StockLevel"), "it waits for what the relation shows too: {message}");
+    assert_eq!(code(&ask_at(&token(1, 4)).await), "OTHER_HISTORY");
+    assert_eq!(code(&ask_at("8").await), "INVALID_ARGUMENT");
+}
+
+#[tokio::test]
+async fn a_question_has_a_price_and_too_dear_a_one_is_not_answered() {
+    let engine = engine();
+    let told = ask(&engine, "{ stockLevels(first: 10) { edges { node { available } } } }").await;
+    let cost = &told["extensions"]["cost"];
+    assert_eq!((&cost["requestedQueryCost"], &cost["actualQueryCost"]), (&json!(31), &json!(17)), "{told}");
+    assert_eq!(
+        cost["throttleStatus"],
+        json!({ "maximumAvailable": 20_000, "currentlyAvailable": 19_983, "restoreRate": 1_000 })
+    );
+    let dear = "query($n: Int = 100) { products(first: $n) { edges { node { stockLevels(first: 100) { edges { cursor } } } } } }";
+    assert_eq!(code(&ask_as(&engine, &json!({}), dear, json!({ "n": 100 })).await), "TOO_COSTLY");
+
+    let front = engine.front();
+    let who = (domain::shared::TenantId::new(Uuid::from_u128(1)), domain::shared::Principal::new(Uuid::from_u128(1)));
+    assert!((0..4).all(|_| front.budgets.take(who, 5_000, front.backend.now()).is_ok()));
+    assert_eq!(front.budgets.take(who, 5_000, front.backend.now()), Err(5));
+}
+
+#[tokio::test]
+async fn a_command_without_fields_has_no_input() {
+    let told = ask(&engine(), "mutation { enableProgram { receipt { token } userErrors { code } } }").await;
+    assert!(told["data"]["enableProgram"]["receipt"]["token"].is_string(), "{told}");
+}
+
+#[tokio::test]
+async fn the_schema_is_hidden_unless_it_is_shown_on_purpose() {
+    let graph = Graph::new(&Commands::all(), &Models::all(), false).expect("a schema");
+    for query in [
+        "{ __schema { types { name } } }",
+        "{ __type(name: \"Order\") { name } }",
+        "{ ...F } fragment F on Query { ... { __schema { types { name } } } }",
+    ] {
+        let response = graph.schema.execute(query).await;
+        let text = serde_json::to_string(&response).expect("JSON");
+        assert!(!text.contains("Order\"") && !text.contains("StockLevel"), "{text}");
+    }
+    let response = graph.schema.execute("{ stockLevell { x } }").await;
+    let text = serde_json::to_string(&response.errors).expect("JSON");
+    assert!(!text.contains("Did you mean"), "{text}");
+}
+
+#[test]
+fn the_catalogues_fit_together() {
+    let sdl = sdl().expect("a schema");
+    for line in ["type Query {", "type Mutation {", "scalar Long", "input AdjustStockInput {"] {
+        assert!(sdl.contains(line), "{line} is missing");
+    }
+}

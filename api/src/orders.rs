@@ -1,0 +1,12 @@
+//! Ways between read models that begin at orders.
+
+use crate::graphql::Relations;
+
+pub(crate) fn relations(of: &mut Relations) {
+    of.one("Order", "customer", "Customer", &["customer"]);
+    of.one("Order", "store", "Store", &["store"]);
+    of.many("Order", "timeline", "OrderStep", "order");
+    of.one("OrderStep", "order", "Order", &["order"]);
+    of.one("SalesDay", "store", "Store", &["store"]);
+    of.one("PurchaseHistory", "customer", "Customer", &["customer"]);
+}

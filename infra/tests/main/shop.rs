@@ -1,0 +1,304 @@
+//! A shop to break, and the laws that its log must keep whatever happened to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use commands::kernel::Commands;
+use commands::scribe::{Accepted, Answer, Envelope, Limits, Settled};
+use domain::inventory::StockItem;
+use domain::kernel::Actor;
+use domain::shared::{CommandId, Principal, ProductId, StockItemId, TenantId};
+use domain::tenancy::Tenant;
+use infra::policies::PolicyRunner;
+use infra::postgres::{PgBuilds, PgHistory, digest};
+use infra::reads::ReadSide;
+use infra::running;
+use infra::scribe::{self, Owner, ScribeHandle, ScribeSettings, new_id};
+use infra::vault::{OuterKey, Vault};
+use projections::kernel::Models;
+use replay::rebuild::{Budget, rebuild};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long anything may take before a test gives it up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Who sends the commands of these tests.
+pub(crate) const CLERK: Principal = Principal::new(Uuid::from_u128(0xc1e2_0001));
+
+/// An engine without its front door, in the process of the test.
+pub(crate) struct House {
+    pub(crate) pool: PgPool,
+    pub(crate) scribe: ScribeHandle,
+    pub(crate) vault: Arc<Vault>,
+    commands: Arc<Commands>,
+    stop: CancellationToken,
+    roles: Vec<JoinHandle<()>>,
+}
+
+/// How a house is made.
+pub(crate) fn settings(url: &str) -> ScribeSettings {
+    let owner = Owner { name: "test".into(), lease_ms: 10_000 };
+    ScribeSettings { url: url.to_owned(), owner, limits: Limits::default(), loops: 2, data: None }
+}
+
+impl House {
+    /// Scribes only. They write through the address in the settings; everything else reads from `url`.
+    pub(crate) async fn open(url: &str, settings: &ScribeSettings) -> Result<Self> {
+        let pool = running::connect(url).await?;
+        let scribe = scribe::start(settings, &pool).await?;
+        let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
+        let vault = Arc::new(Vault::new(pool.clone(), &outer));
+        let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
+        Ok(Self { pool, scribe, vault, commands, stop, roles: vec![] })
+    }
+
+    pub(crate) async fn with_defaults(url: &str) -> Result<Self> {
+        Self::open(url, &settings(url)).await
+    }
+
+    /// Keeps the read models from now on.
+    pub(crate) fn read(&mut self) {
+        let reads = ReadSide::new(self.pool.clone(), Arc::new(Models::all()), self.scribe.written());
+        self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
+    }
+
+    /// Runs policies and timers from now on.
+    pub(crate) fn react(&mut self) {
+        let (pool, scribe) = (self.pool.clone(), self.scribe.clone());
+        let runner = PolicyRunner { pool, scribe, vault: self.vault.clone(), commands: self.commands.clone() };
+        self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
+    }
+
+    /// Stops everything in good order.
+    pub(crate) async fn close(self) {
+        self.stop.cancel();
+        self.scribe.stop().await;
+        for role in self.roles {
+            role.await.ok();
+        }
+        self.pool.close().await;
+    }
+
+    pub(crate) async fn envelope(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Envelope> {
+        let body = body.to_string();
+        let kind = self.commands.get(name).with_context(|| format!("there is no command {name}"))?;
+        let mut command = kind.parse(&body)?;
+        let person_keys = self.vault.seal(tenant, &mut *command).await?;
+        Ok(Envelope {
+            id: CommandId::new(id),
+            command,
+            fingerprint: self.vault.fingerprint(format!("{name}\n{body}").as_bytes()),
+            principal: CLERK,
+            actor: Actor::Member(CLERK),
+            correlation: None,
+            causation: None,
+            deadline: None,
+            id_is_new: false,
+            person_keys,
+        })
+    }
+
+    /// Sends a command once.
+    pub(crate) async fn send_once(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Answer> {
+        let envelope = self.envelope(tenant, name, id, body).await?;
+        self.scribe.submit(tenant, false, vec![envelope]).await.pop().context("one answer for one command")
+    }
+
+    /// Sends a command until it is decided, as a careful client does.
+    pub(crate) async fn send(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Answer> {
+        let begun = Instant::now();
+        loop {
+            match self.send_once(tenant, name, id, body).await? {
+                Answer::NotNow(reason) if begun.elapsed() > PATIENCE => bail!("{name} is put off for ever: {reason}"),
+                Answer::NotNow(_) => sleep(Duration::from_millis(20)).await,
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// Sends a command that must be accepted.
+    pub(crate) async fn done(&self, tenant: TenantId, name: &str, body: &Value) -> Result<Accepted> {
+        match self.send(tenant, name, new_id(), body).await? {
+            Answer::Settled { settled: Settled::Accepted(accepted), .. } => Ok(accepted),
+            other => bail!("{name} was answered {other:?}"),
+        }
+    }
+
+    /// An open tenant with one product on sale.
+    pub(crate) async fn shop(&self, units: i64) -> Result<Shop> {
+        let tenant = TenantId::new(new_id());
+        let subdomain = format!("shop-{}", &tenant.to_string()[24..]);
+        let open = json!({ "name": "Corner shop", "subdomain": subdomain, "currency": "USD", "zone": "Europe/Berlin" });
+        self.done(tenant, "OpenTenant", &open).await?;
+        let shop = Shop::new(tenant);
+        for (name, body) in shop.putting_on_sale(units) {
+            self.done(tenant, name, &body).await?;
+        }
+        Ok(shop)
+    }
+}
+
+/// Waits until every read model stands where the log ends.
+pub(crate) async fn caught_up(pool: &PgPool) -> Result<()> {
+    let text = "SELECT count(*) FROM reads.live v JOIN reads.checkpoints c USING (model, shape)
+                JOIN LATERAL (SELECT coalesce(max(e.position), 0) AS position FROM log.events e
+                              WHERE e.lane = c.lane) head ON head.position = c.position";
+    let every = i64::try_from(Models::all().iter().count())? * 16;
+    eventually("every read model stands at the end of the log", async || {
+        Ok(sqlx::query_scalar::<_, i64>(text).fetch_one(pool).await? == every)
+    })
+    .await
+}
+
+/// The digest of every read model and the number of its rows, by name.
+pub(crate) async fn digests(pool: &PgPool) -> Result<Vec<(String, String, u64)>> {
+    let mut digests = Vec::new();
+    for model in Models::all().iter() {
+        let found = digest(pool, model).await?;
+        digests.push((model.name.clone(), found.to_string(), found.rows));
+    }
+    Ok(digests)
+}
+
+/// Builds every read model anew, reading and keeping so many events and rows at a time.
+pub(crate) async fn rebuild_all(pool: &PgPool, at_a_time: usize) -> Result<()> {
+    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let budget = Budget { rows_most: at_a_time, page: at_a_time };
+    for model in Models::all().iter() {
+        rebuild(model, &history, &builds, budget).await?;
+    }
+    Ok(())
+}
+
+/// A tenant with one product in its first store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shop {
+    pub(crate) tenant: TenantId,
+    pub(crate) product: ProductId,
+    pub(crate) item: StockItemId,
+}
+
+impl Shop {
+    pub(crate) fn new(tenant: TenantId) -> Self {
+        let product = ProductId::new(new_id());
+        Self { tenant, product, item: StockItem::id(product, Tenant::first_store(tenant)) }
+    }
+
+    pub(crate) fn putting_on_sale(&self, units: i64) -> Vec<(&'static str, Value)> {
+        let (product, store) = (self.product, Tenant::first_store(self.tenant));
+        let price = json!({ "minor": 900, "currency": "USD" });
+        let sku = format!("MUG-{}", &product.to_string()[24..]);
+        vec![
+            (
+                "CreateProduct",
+                json!({ "product": product, "name": "Mug", "sku": sku, "price": price, "description": null }),
+            ),
+            ("PublishProduct", json!({ "product": product })),
+            ("OpenStockItem", json!({ "product": product, "store": store })),
+            ("ReceiveStock", json!({ "item": self.item, "units": units })),
+        ]
+    }
+
+    pub(crate) fn order(&self, order: Uuid, customer: Uuid) -> Value {
+        let lines = json!([{ "product": self.product, "quantity": 1 }]);
+        json!({ "order": order, "customer": customer, "store": Tenant::first_store(self.tenant), "lines": lines })
+    }
+
+    pub(crate) fn payment(&self, order: Uuid) -> Value {
+        let reference = format!("pay-{order}");
+        json!({ "order": order, "amount": { "minor": 900, "currency": "USD" }, "reference": reference })
+    }
+
+    pub(crate) fn reservation(&self, reservation: Uuid) -> Value {
+        json!({ "item": self.item, "reservation": reservation, "units": 1 })
+    }
+
+    /// How often an event was recorded in this tenant.
+    pub(crate) async fn count(&self, pool: &PgPool, event: &str) -> Result<i64> {
+        let text = "SELECT count(*) FROM log.events WHERE tenant = $1 AND type = $2";
+        Ok(sqlx::query_scalar(text).bind(self.tenant.uuid()).bind(event).fetch_one(pool).await?)
+    }
+
+    pub(crate) async fn lane(&self, pool: &PgPool) -> Result<i16> {
+        let text = "SELECT lane FROM log.routes WHERE tenant = $1";
+        Ok(sqlx::query_scalar(text).bind(self.tenant.uuid()).fetch_one(pool).await?)
+    }
+}
+
+/// What can never be found in a log, each as a question for the number of places where it is found.
+const BROKEN: &[(&str, &str)] = &[
+    (
+        "a lane whose positions are not dense from 1",
+        "SELECT count(*) FROM (SELECT FROM log.events GROUP BY lane
+         HAVING min(position) <> 1 OR max(position) <> count(DISTINCT position)) t",
+    ),
+    (
+        "a tenant whose positions are not dense from 1",
+        "SELECT count(*) FROM (SELECT FROM log.events GROUP BY tenant
+         HAVING min(tenant_position) <> 1 OR max(tenant_position) <> count(*)) t",
+    ),
+    (
+        "a stream whose sequence is not dense from 1",
+        "SELECT count(*) FROM (SELECT FROM log.events GROUP BY tenant, stream_type, stream_id
+         HAVING min(sequence) <> 1 OR max(sequence) <> count(*)) t",
+    ),
+    (
+        "a command that has a hole or an event twice",
+        "SELECT count(*) FROM (SELECT FROM log.events GROUP BY tenant, principal, command_id
+         HAVING min(command_index) <> 0 OR max(command_index) + 1 <> count(*)
+             OR count(DISTINCT (recorded_at, epoch)) <> 1) t",
+    ),
+    (
+        "a command that was both refused and carried out",
+        "SELECT count(*) FROM log.receipts r JOIN log.events e USING (tenant, principal, command_id)",
+    ),
+    (
+        "time that goes backwards within a lane",
+        "SELECT count(*) FROM (SELECT recorded_at < lag(recorded_at) OVER (PARTITION BY lane ORDER BY position) AS back
+         FROM log.events) t WHERE back",
+    ),
+    (
+        "a lane and its tenants in different order",
+        "SELECT count(*) FROM (SELECT tenant_position < lag(tenant_position)
+             OVER (PARTITION BY tenant ORDER BY position) AS back FROM log.events) t WHERE back",
+    ),
+    (
+        "an event of an epoch that did not own its position",
+        "SELECT count(*) FROM log.events e WHERE e.epoch IS DISTINCT FROM
+         (SELECT o.epoch FROM log.epochs o WHERE o.lane = e.lane AND o.first_position <= e.position
+          ORDER BY o.since DESC LIMIT 1)",
+    ),
+    (
+        "a stock item that gave away more than it had",
+        "SELECT count(*) FROM (SELECT sum(CASE
+             WHEN type IN ('stock.received', 'stock.reservation_released', 'stock.reservation_expired')
+                 THEN (payload->>'units')::bigint
+             WHEN type = 'stock.reserved' THEN -(payload->>'units')::bigint ELSE 0 END)
+             OVER (PARTITION BY tenant, stream_id ORDER BY sequence) AS available
+         FROM log.events WHERE stream_type = 'StockItem') t WHERE available < 0",
+    ),
+];
+
+/// Holds a log against its laws.
+pub(crate) async fn keeps_the_laws(pool: &PgPool) -> Result<()> {
+    for (what, text) in BROKEN {
+        let found: i64 = sqlx::query_scalar(text).fetch_one(pool).await.with_context(|| (*what).to_owned())?;
+        ensure!(found == 0, "the log holds {what} ({found} times)");
+    }
+    Ok(())
+}
+
+/// Waits for a condition, and says which one never came.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !holds().await? {
+        ensure!(begun.elapsed() < PATIENCE, "never came: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The description of the wire (AsyncAPI 3.0): every event as a CloudEvents message in binary mode.
+
+use serde_json::{Map, Value, json};
+
+use crate::compatibility::{events, resolved};
+use crate::contracts;
+
+pub(crate) fn document() -> Value {
+    let mut messages = Map::new();
+    let mut references = Map::new();
+    let contracts = contracts::all();
+    let aggregates = contracts.iter().filter(|(path, _)| path.starts_with("events/"));
+    for (_, schema) in aggregates {
+        for (name, event) in events(schema) {
+            let mut payload = resolved(schema, event.payload);
+            if payload["description"].is_null()
+                && let Some(told) = event.description
+            {
+                payload["description"] = told.into();
+            }
+            let message = json!({
+                "name": name,
+                "title": name,
+                "summary": event.description,
+                "contentType": "application/json",
+                "headers": { "$ref": "#/components/schemas/CloudEvent" },
+                "payload": payload,
+                "x-aggregate": schema["x-aggregate"],
+                "x-version": schema["x-version"],
+            });
+            references.insert(name.into(), json!({ "$ref": format!("#/components/messages/{name}") }));
+            messages.insert(name.into(), message);
+        }
+    }
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Cartulary",
+            "version": "1",
+            "description": "What happened, in the order in which it happened within each tenant.",
+        },
+        "defaultContentType": "application/json",
+        "channels": { "events": {
+            "address": "cartulary.events",
+            "description": "One partition per lane. All events of a tenant are in one lane; the key is the stream.",
+            "messages": references,
+        } },
+        "operations": { "receiveEvents": { "action": "receive", "channel": { "$ref": "#/channels/events" } } },
+        "components": { "messages": messages, "schemas": { "CloudEvent": cloud_event() } },
+    })
+}
+
+/// The attributes of CloudEvents 1.0 and ours, as headers of a record.
+fn cloud_event() -> Value {
+    let text = |told: &str| json!({ "type": "string", "description": told });
+    let number = |told: &str| json!({ "type": "string", "pattern": "^-?[0-9]+$", "description": told });
+    json!({
+        "type": "object",
+        "required": [
+            "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "lane", "position", "epoch",
+            "tenant", "tenantposition",
+        ],
+        "properties": {
+            "ce_specversion": { "const": "1.0" },
+            "ce_id": text("UUIDv5 of tenant, principal, command and index: the same event always has the same id."),
+            "ce_type": text("The dotted name, such as `stock.reserved`."),
+            "ce_source": text("Whose log it is."),
+            "ce_subject": text("The stream: its type and id."),
+            "ce_time": { "type": "string", "format": "date-time", "description": "When it happened." },
+            "lane": number("The lane, which is the partition."),
+            "position": number("Its number within the lane, dense; a gap means a record is missing."),
+            "epoch": number("The history it belongs to; another epoch at a known position means the past was lost."),
+            "tenant": { "type": "string", "format": "uuid" },
+            "tenantposition": number("Its number within the tenant, dense."),
+        },
+    })
+}

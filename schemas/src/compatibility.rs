@@ -1,0 +1,246 @@
+//! What was stored must stay readable: a stored event may gain, and never lose.
+
+use serde_json::{Map, Value};
+
+/// One kind of event in the schema of an aggregate's events.
+pub(crate) struct Event<'a> {
+    pub(crate) payload: &'a Value,
+    pub(crate) description: Option<&'a str>,
+}
+
+/// Why events that were written under `old` might not read under `new`, one sentence each.
+pub fn flaws(old: &Value, new: &Value) -> Vec<String> {
+    let mut compare = Compare { old, new, flaws: Vec::new() };
+    for (name, event) in events(old) {
+        match events(new).find(|(other, _)| *other == name) {
+            None => compare.flaws.push(format!("`{name}` is stored and cannot be taken away")),
+            Some((_, now)) => compare.node(name, event.payload, now.payload, 0),
+        }
+    }
+    compare.flaws
+}
+
+/// The events by name: serde tags a variant by its only member.
+pub(crate) fn events(schema: &Value) -> impl Iterator<Item = (&str, Event<'_>)> {
+    let variants = schema["oneOf"].as_array().into_iter().flatten();
+    variants.flat_map(|variant| {
+        let description = variant["description"].as_str();
+        let members = variant["properties"].as_object().into_iter().flatten();
+        members.map(move |(name, payload)| (name.as_str(), Event { payload, description }))
+    })
+}
+
+/// With every reference replaced by what it refers to.
+pub(crate) fn resolved(root: &Value, node: &Value) -> Value {
+    match node {
+        Value::Object(members) => match refers(root, node) {
+            Some(target) => {
+                let mut target = resolved(root, target);
+                if let (Some(target), Some(told)) = (target.as_object_mut(), members.get("description")) {
+                    target.insert("description".into(), told.clone());
+                }
+                target
+            }
+            None => members.iter().map(|(name, value)| (name.clone(), resolved(root, value))).collect(),
+        },
+        Value::Array(values) => values.iter().map(|value| resolved(root, value)).collect(),
+        leaf => leaf.clone(),
+    }
+}
+
+fn refers<'a>(root: &'a Value, node: &Value) -> Option<&'a Value> {
+    root["$defs"].get(node["$ref"].as_str()?.strip_prefix("#/$defs/")?)
+}
+
+struct Compare<'a> {
+    old: &'a Value,
+    new: &'a Value,
+    flaws: Vec<String>,
+}
+
+/// No payload is nested deeper; a schema that refers to itself must end somewhere.
+const DEPTH_MOST: usize = 16;
+
+impl Compare<'_> {
+    fn node(&mut self, path: &str, old: &Value, new: &Value, depth: usize) {
+        if depth == DEPTH_MOST {
+            return;
+        }
+        let (old, new) = (behind(self.old, old), behind(self.new, new));
+        let (was, is) = (kinds(self.old, old), kinds(self.new, new));
+        if let Some(kind) = was.iter().find(|kind| !is.contains(kind)) {
+            self.flaws.push(format!("`{path}` was stored as {kind} and is {} now", is.join(" or ")));
+            return;
+        }
+        for (bound, narrower) in BOUNDS {
+            if narrower(&old[bound], &new[bound]) {
+                self.flaws.push(format!("`{path}`: `{bound}` is narrower than what is stored"));
+            }
+        }
+        if old["format"] != new["format"] && !new["format"].is_null() {
+            self.flaws
+                .push(format!("`{path}` was stored with the format {} and has {} now", old["format"], new["format"]));
+        }
+        self.members(path, old, new, depth);
+        self.variants(path, old, new, depth);
+        if old["items"].is_object() && new["items"].is_object() {
+            self.node(&format!("{path}[]"), &old["items"], &new["items"], depth + 1);
+        }
+    }
+
+    fn members(&mut self, path: &str, old: &Value, new: &Value, depth: usize) {
+        let none = Map::new();
+        let (was, is) = (old["properties"].as_object(), new["properties"].as_object());
+        let (was, is) = (was.unwrap_or(&none), is.unwrap_or(&none));
+        // The variants of an enum are compared as such.
+        for (name, schema) in was {
+            match is.get(name) {
+                None => self.flaws.push(format!("`{path}.{name}` is stored and cannot be taken away")),
+                Some(now) => self.node(&format!("{path}.{name}"), schema, now, depth + 1),
+            }
+        }
+        for name in required(new).filter(|name| !required(old).any(|old| old == *name)) {
+            self.flaws.push(format!("`{path}.{name}` is required now and missing in what is stored"));
+        }
+    }
+
+    /// Words and variants with data; options are unfolded before.
+    fn variants(&mut self, path: &str, old: &Value, new: &Value, depth: usize) {
+        let is = words(new);
+        for word in words(old).into_iter().filter(|word| !is.contains(word)) {
+            self.flaws.push(format!("`{path}`: `{word}` is stored and cannot be taken away"));
+        }
+        for (name, event) in events(old) {
+            if let Some((_, now)) = events(new).find(|(other, _)| *other == name) {
+                self.node(&format!("{path}.{name}"), event.payload, now.payload, depth + 1);
+            }
+        }
+    }
+}
+
+type Narrower = fn(&Value, &Value) -> bool;
+
+/// Bounds, and when a new one refuses what an old one let through.
+const BOUNDS: [(&str, Narrower); 7] = [
+    ("maximum", |old, new| new.as_f64().is_some_and(|new| old.as_f64().is_none_or(|old| new < old))),
+    ("minimum", |old, new| new.as_f64().is_some_and(|new| old.as_f64().is_none_or(|old| new > old))),
+    ("maxLength", |old, new| new.as_u64().is_some_and(|new| old.as_u64().is_none_or(|old| new < old))),
+    ("minLength", |old, new| new.as_u64().is_some_and(|new| old.as_u64().unwrap_or(0) < new)),
+    ("maxItems", |old, new| new.as_u64().is_some_and(|new| old.as_u64().is_none_or(|old| new < old))),
+    ("minItems", |old, new| new.as_u64().is_some_and(|new| old.as_u64().unwrap_or(0) < new)),
+    ("pattern", |old, new| new.is_string() && old != new),
+];
+
+fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// A node behind its reference and its option.
+fn behind<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
+    if let Some(target) = refers(root, node) {
+        return behind(root, target);
+    }
+    match node["anyOf"].as_array().map(Vec::as_slice) {
+        Some([one, null] | [null, one]) if null["type"] == "null" => behind(root, one),
+        _ => node,
+    }
+}
+
+/// The types a node admits, without null: that a field may be missing is told by `required`.
+fn kinds(root: &Value, node: &Value) -> Vec<String> {
+    let mut kinds: Vec<String> = match &node["type"] {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).map(Into::into).collect(),
+        _ if !words(node).is_empty() => vec!["string".into()],
+        _ => Vec::new(),
+    };
+    for choice in node["oneOf"].as_array().into_iter().flatten() {
+        kinds.extend(kinds_of_choice(root, choice));
+    }
+    kinds.retain(|kind| kind != "null");
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+fn kinds_of_choice(root: &Value, choice: &Value) -> Vec<String> {
+    kinds(root, behind(root, choice))
+}
+
+/// The words of a choice of words, and the names of variants with data.
+fn words(node: &Value) -> Vec<&str> {
+    let choices = node["oneOf"].as_array().into_iter().flatten();
+    let constants = choices.flat_map(|choice| choice["const"].as_str().into_iter().chain(listed(choice)));
+    let variants = events(node).map(|(name, _)| name);
+    listed(node).chain(constants).chain(variants).collect()
+}
+
+fn listed(node: &Value) -> impl Iterator<Item = &str> {
+    node["enum"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stored() -> Value {
+        json!({
+            "oneOf": [
+                variant("stock.received", &json!({
+                    "units": { "$ref": "#/$defs/Quantity" },
+                    "reason": { "anyOf": [{ "$ref": "#/$defs/Reason" }, { "type": "null" }] },
+                    "kind": { "oneOf": [{ "const": "new", "type": "string" }, { "const": "used", "type": "string" }] },
+                })),
+                variant("stock.opened", &json!({})),
+            ],
+            "$defs": { "Quantity": { "type": "integer", "format": "int64", "minimum": 1 }, "Reason": { "type": "string" } },
+        })
+    }
+
+    fn variant(name: &str, members: &Value) -> Value {
+        let required: Vec<_> = members.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+        json!({ "properties": { name: { "type": "object", "properties": members, "required": required } } })
+    }
+
+    fn changed(pointer: &str, value: Value) -> Value {
+        let mut new = stored();
+        *new.pointer_mut(pointer).expect("there") = value;
+        new
+    }
+
+    #[test]
+    fn what_only_gains_is_fine() {
+        assert!(flaws(&stored(), &stored()).is_empty());
+        let mut new = stored();
+        new["oneOf"][0]["properties"]["stock.received"]["properties"]["note"] = json!({ "type": "string" });
+        new["oneOf"].as_array_mut().expect("a list").push(variant("stock.lost", &json!({})));
+        new["$defs"]["Quantity"]["minimum"] = json!(0);
+        new["$defs"]["Quantity"]["description"] = json!("Another sentence.");
+        assert_eq!(flaws(&stored(), &new), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_loses_is_told_in_a_sentence() {
+        let received = "/oneOf/0/properties/stock.received";
+        let told = |pointer: &str, value: Value| flaws(&stored(), &changed(pointer, value)).join("; ");
+        assert_eq!(told("/oneOf/1", json!({})), "`stock.opened` is stored and cannot be taken away");
+        let gone = told(
+            &format!("{received}/properties"),
+            json!({ "units": { "$ref": "#/$defs/Quantity" }, "kind": { "type": "string", "enum": ["new", "used"] } }),
+        );
+        assert_eq!(gone, "`stock.received.reason` is stored and cannot be taken away");
+        assert_eq!(
+            told("/$defs/Quantity/type", json!("string")),
+            "`stock.received.units` was stored as integer and is string now"
+        );
+        assert!(told("/$defs/Quantity/minimum", json!(2)).contains("narrower"));
+        assert!(told("/$defs/Reason", json!({ "type": "string", "format": "uuid" })).contains("format"));
+        assert!(told(&format!("{received}/properties/kind/oneOf/1/const"), json!("old")).contains("`used` is stored"));
+        assert!(
+            told(&format!("{received}/required"), json!(["units", "reason", "kind", "note"]))
+                .contains("is required now")
+        );
+    }
+}
