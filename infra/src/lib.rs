@@ -3,15 +3,17 @@
 //! **Never here:** a decision of the business. What infra does is asked for by a port of a floor below.
 //! **To add a part:** one module, wired up in the binary.
 
+pub mod bench;
+pub mod cli;
+pub mod demo;
 pub mod embedded;
 pub mod engine;
+pub mod hosted;
 pub mod http_server;
 pub mod policies;
 pub mod postgres;
 pub mod reads;
+pub mod running;
 pub mod scribe;
 pub mod settings;
 pub mod vault;
-pub mod cli;
-pub mod demo;
-pub mod running;

@@ -177,6 +177,8 @@ impl ReadSide {
 /// The next events of all lanes, in order within each.
 async fn read(projector: &PgProjector, history: &PgHistory) -> Result<Vec<RawEvent>, Fault> {
     let heads = history.heads().await?;
+    let lag: i64 = heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum();
+    metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
     let behind: Vec<(i16, i64)> = heads.iter().filter_map(|head| behind(projector, head)).collect();
     let share = BATCH.div_ceil(behind.len().max(1));
     let read = behind.into_iter().map(|(lane, after)| history.events(lane, after, share));

@@ -54,7 +54,8 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
 pub async fn require_migrated(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let applied = connection.list_applied_migrations().await.unwrap_or_default();
-    let missing = MIGRATIONS.iter().filter(|wanted| applied.iter().all(|known| known.version != wanted.version)).count();
+    let missing =
+        MIGRATIONS.iter().filter(|wanted| applied.iter().all(|known| known.version != wanted.version)).count();
     if missing > 0 {
         bail!("{missing} migrations are missing in the database; run `cartulary migrate`");
     }

@@ -48,10 +48,9 @@ impl Ready {
 
     pub(super) fn next(&mut self) -> Option<Ticket> {
         self.count = self.count.wrapping_add(1);
-        if self.count.is_multiple_of(ENGINE_EVERY) || self.turns.is_empty() {
-            if let Some(ticket) = self.engine.pop_front() {
-                return Some(ticket);
-            }
+        let engines_turn = self.count.is_multiple_of(ENGINE_EVERY) || self.turns.is_empty();
+        if engines_turn && let Some(ticket) = self.engine.pop_front() {
+            return Some(ticket);
         }
         let tenant = self.turns.pop_front()?;
         let queue = self.tenants.get_mut(&tenant)?;

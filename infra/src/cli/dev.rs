@@ -66,6 +66,11 @@ impl Laptop {
         format!("http://{}", self.running.address)
     }
 
+    /// Where other commands of this binary find the database while it runs.
+    pub fn database_url(&self) -> String {
+        self.server.url()
+    }
+
     pub async fn stop(self) -> Result<()> {
         self.running.stop().await;
         self.server.stop().await
@@ -85,7 +90,8 @@ pub(super) async fn run(args: DevArgs, settings: Settings) -> Result<ExitCode> {
     say(format!("Cartulary is ready on {url}\n"));
     say(format!("  GraphQL console   {url}/graphql"));
     say(format!("  OpenAPI           {url}/openapi.json"));
-    say(format!("  health, metrics   {url}/ready  {url}/metrics\n"));
+    say(format!("  health, metrics   {url}/ready  {url}/metrics"));
+    say(format!("  replay, doctor    export CARTULARY_DATABASE_URL='{}'\n", laptop.database_url()));
     say(format!("Tokens for a day. Operator, who registers tenants:\n\nexport OPERATOR={operator}\n"));
     say(format!("Owner of the tenant {tenant}, once it is registered:\n\nexport OWNER={owner}\n"));
     say(format!(

@@ -50,7 +50,10 @@ pub(super) async fn run(args: &ReplayArgs, settings: &Settings) -> Result<ExitCo
         What::Digest { models } => digest_all(&pool, &chosen(&all, models)?).await?,
     };
     if args.json {
-        let rows: Vec<_> = rows.iter().map(|[model, what, detail]| json!({ "model": model, "result": what, "detail": detail })).collect();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|[model, what, detail]| json!({ "model": model, "result": what, "detail": detail }))
+            .collect();
         say(serde_json::to_string_pretty(&rows)?);
     } else {
         let mut table = Table::new();

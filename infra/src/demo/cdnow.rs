@@ -8,26 +8,26 @@ const FILE: &str = include_str!("../../data/cdnow/CDNOW_master.txt");
 
 /// One line: a customer bought so many CDs for so much on a day. 215 lines occur more than once and are real.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Purchase {
+pub(super) struct Purchase {
     /// From 1, the header not counted; tells equal lines apart.
-    pub line: usize,
+    pub(super) line: usize,
     /// As the shop numbered them (`00001`).
-    pub customer: String,
-    pub day: Date,
-    pub units: i64,
+    pub(super) customer: String,
+    pub(super) day: Date,
+    pub(super) units: i64,
     /// Cents.
-    pub minor: i64,
+    pub(super) minor: i64,
 }
 
 /// All purchases, in the order of the file.
-pub fn purchases() -> Result<Vec<Purchase>> {
+pub(super) fn purchases() -> Result<Vec<Purchase>> {
     let mut lines = FILE.lines();
     ensure!(lines.next().is_some_and(|header| header.contains("customer_id")), "the file has no header");
     (1..).zip(lines).map(|(line, text)| read(line, text).with_context(|| format!("line {line}: {text:?}"))).collect()
 }
 
 /// What the shop was paid in.
-pub fn currency() -> Result<Currency> {
+pub(super) fn currency() -> Result<Currency> {
     Ok("USD".parse()?)
 }
 

@@ -56,7 +56,12 @@ impl Client {
     /// Sends many commands in one request, one line each; one answer each, in the same order.
     pub async fn batch(&self, lines: String) -> Result<Vec<Value>> {
         let reply = self.post("/v1/commands", "application/x-ndjson", None, lines).await?;
-        ensure!(reply.status == 200, "a batch was answered with {}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+        ensure!(
+            reply.status == 200,
+            "a batch was answered with {}: {}",
+            reply.status,
+            String::from_utf8_lossy(&reply.body)
+        );
         let answers = reply.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         answers.map(|line| serde_json::from_slice(line).context("an answer is not JSON")).collect()
     }

@@ -144,7 +144,10 @@ async fn best_customers(shop: &Shop, expected: &Expected) -> Result<String> {
     let mut table = Table::new();
     table.set_header(["customer", "points"]);
     for edge in list(&edges) {
-        table.add_row([edge["node"]["customerId"].as_str().unwrap_or_default().to_owned(), number(&edge["node"]["balance"]).to_string()]);
+        table.add_row([
+            edge["node"]["customerId"].as_str().unwrap_or_default().to_owned(),
+            number(&edge["node"]["balance"]).to_string(),
+        ]);
     }
     say(table.to_string());
     Ok(found)

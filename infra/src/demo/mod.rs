@@ -67,7 +67,10 @@ pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
     };
     if !args.once && played.is_ok() {
         let owner = laptop.token(&Bearer::of(tenant(), Role::Owner))?;
-        say(format!("\nIt stays up. GraphQL console: {}/graphql\n\nexport OWNER={owner}\n\nCtrl-C ends it.", laptop.url()));
+        say(format!(
+            "\nIt stays up. GraphQL console: {}/graphql\n\nexport OWNER={owner}\n\nCtrl-C ends it.",
+            laptop.url()
+        ));
         asked_to_stop().await?;
     }
     laptop.stop().await?;

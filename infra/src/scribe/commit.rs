@@ -6,6 +6,9 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
 use sqlx::{Arguments, Connection, Encode, PgConnection, Postgres, Row, Type};
 
+use tokio::time::Instant;
+
+use super::figures;
 use super::micros::Micros;
 
 /// The connection that writes one scribe's lanes.
@@ -38,7 +41,7 @@ impl Committer {
 
     /// Writes a batch. Never fails: whatever goes wrong is an outcome.
     pub(super) async fn commit(mut self, batch: Batch) -> Committed {
-        let id = batch.id;
+        let (id, events, begun) = (batch.id, figures::events(&batch), Instant::now());
         let written = match columns(batch) {
             Ok(arguments) => {
                 let query = sqlx::query_with(include_str!("commit.sql"), arguments);
@@ -46,6 +49,7 @@ impl Committer {
             }
             Err(error) => Err(error),
         };
+        figures::committed(events, begun.elapsed(), written.is_ok());
         match written {
             Ok(written) => {
                 let outcome = CommitOutcome { batch: id, written, refused_data: false };

@@ -13,9 +13,11 @@ use commands::scribe::{
 };
 use domain::shared::TenantId;
 use sqlx::PgPool;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commit::{Committed, Committer};
+use super::figures;
 use super::guard::{self, Condition};
 use super::load::run_loader;
 use super::now;
@@ -79,7 +81,8 @@ pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHan
         let (inbox, inputs) = mpsc::channel(INBOX_MOST);
         let committer = Committer::connect(&settings.url).await?;
         let lanes = (0..LANES).filter(|lane| usize::from(lane.unsigned_abs()) % settings.loops.max(1) == number);
-        let station = Station { number, lanes: lanes.map(LaneId).collect(), troubles: troubles.clone(), held: held.clone() };
+        let station =
+            Station { number, lanes: lanes.map(LaneId).collect(), troubles: troubles.clone(), held: held.clone() };
         let driver =
             Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone(), station);
         tokio::spawn(driver.run(inputs));
@@ -99,9 +102,16 @@ impl ScribeHandle {
         };
         let (reply, answers) = oneshot::channel();
         let input = Input::Submit { tenant, lane, from_engine, commands, reply };
-        let sent = if from_engine { inbox.send(input).await.is_ok() } else { inbox.try_send(input).is_ok() };
-        if !sent {
-            return all(NotNow::Overloaded { retry_after_s: 1 });
+        // The engine's own commands wait for room. A loop that has ended takes nothing in any more.
+        let sent = if from_engine {
+            inbox.send(input).await.map_err(|_| true)
+        } else {
+            inbox.try_send(input).map_err(|refused| matches!(refused, TrySendError::Closed(_)))
+        };
+        match sent {
+            Ok(()) => {}
+            Err(true) => return all(NotNow::ShuttingDown),
+            Err(false) => return all(NotNow::Overloaded { retry_after_s: 1 }),
         }
         answers.await.unwrap_or_else(|_| all(NotNow::ShuttingDown))
     }
@@ -283,6 +293,7 @@ impl Driver {
 
     fn answer(&mut self, answered: Answered) {
         let Answered { ticket, index, answer } = answered;
+        figures::answered(&answer);
         let Some(waiting) = self.replies.get_mut(&ticket) else { return };
         if let Some(slot) = waiting.answers.get_mut(index) {
             waiting.open = waiting.open.saturating_sub(usize::from(slot.is_none()));
@@ -344,6 +355,7 @@ impl Driver {
             tracing::warn!(?condition, "the condition of the store has changed");
         }
         self.condition = condition;
+        figures::queued(self.station.number, self.scribe.queued());
         // A lane that nobody asks for is taken all the same, as soon as its owner is gone.
         self.station.lanes.iter().for_each(|lane| self.scribe.claim(*lane));
         self.report();

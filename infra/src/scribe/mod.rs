@@ -2,6 +2,7 @@
 
 mod commit;
 mod driver;
+mod figures;
 mod guard;
 mod load;
 mod micros;

@@ -1,15 +1,21 @@
 //! What infra does for real: real files, real processes, real PostgreSQL.
 
+mod bad_input;
 mod crash;
 mod cut;
+mod differential;
 mod embedded;
 mod guard;
+mod hostile_queries;
+mod house;
 mod idempotency;
 mod process;
 mod rebuilds;
 mod restored;
 mod rivals;
+mod scenarios;
 mod secrets;
 mod server;
 mod shop;
+mod story;
 mod timers;

@@ -18,21 +18,20 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use crate::shop::{Shop, eventually};
+use crate::shop::{PLACES, Shop, eventually};
 
 const CARTULARY: &str = env!("CARGO_BIN_EXE_cartulary");
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
-/// Tests with processes take turns: two cores are not enough for several at a time.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Keys and logs of the engines of one test.
 pub(crate) struct Desk {
     folder: PathBuf,
     url: String,
-    _turn: tokio::sync::MutexGuard<'static, ()>,
+    _places: SemaphorePermit<'static>,
 }
 
 /// A running engine.
@@ -45,11 +44,11 @@ pub(crate) struct Engine {
 impl Desk {
     /// Keys that openssl makes, as the handbook says.
     pub(crate) async fn new(url: &str) -> Result<Self> {
-        let turn = TURN.lock().await;
+        let places = PLACES.acquire_many(3).await?;
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("cartulary-desk-{}-{number}", std::process::id()));
         fs::create_dir(&folder)?;
-        let desk = Self { folder, url: url.to_owned(), _turn: turn };
+        let desk = Self { folder, url: url.to_owned(), _places: places };
         let script = "umask 077; openssl genpkey -algorithm ed25519 -out token.key && \
                       openssl pkey -in token.key -pubout -out token.pub && openssl rand -base64 32 > outer.key";
         let made = Command::new("sh").args(["-c", script]).current_dir(&desk.folder).output().await?;

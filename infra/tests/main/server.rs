@@ -31,6 +31,7 @@ pub(crate) async fn database() -> String {
 }
 
 /// Starts the server on a thread that lives as long as the tests, and a watch that ends it after them.
+#[expect(clippy::zombie_processes, reason = "the watch outlives the tests on purpose")]
 fn start() -> Server {
     let project = std::env::temp_dir().join(format!("cartulary-tests-{}", std::process::id()));
     std::fs::create_dir_all(&project).expect("a folder");

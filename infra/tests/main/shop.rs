@@ -13,18 +13,23 @@ use domain::tenancy::Tenant;
 use infra::policies::PolicyRunner;
 use infra::postgres::{PgBuilds, PgHistory, digest};
 use infra::reads::ReadSide;
-use infra::running;
 use infra::scribe::{self, Owner, ScribeHandle, ScribeSettings, new_id};
 use infra::vault::{OuterKey, Vault};
 use projections::kernel::Models;
 use replay::rebuild::{Budget, rebuild};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// What the one server and the cores of a laptop bear at a time: a house takes one place, a desk three.
+pub(crate) static PLACES: Semaphore = Semaphore::const_new(4);
+/// Connections of one house beside those of its scribes.
+const CONNECTIONS_MOST: u32 = 6;
 /// How long anything may take before a test gives it up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Who sends the commands of these tests.
@@ -38,6 +43,7 @@ pub(crate) struct House {
     commands: Arc<Commands>,
     stop: CancellationToken,
     roles: Vec<JoinHandle<()>>,
+    _place: SemaphorePermit<'static>,
 }
 
 /// How a house is made.
@@ -49,12 +55,13 @@ pub(crate) fn settings(url: &str) -> ScribeSettings {
 impl House {
     /// Scribes only. They write through the address in the settings; everything else reads from `url`.
     pub(crate) async fn open(url: &str, settings: &ScribeSettings) -> Result<Self> {
-        let pool = running::connect(url).await?;
+        let place = PLACES.acquire().await?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MOST).connect(url).await?;
         let scribe = scribe::start(settings, &pool).await?;
         let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
-        Ok(Self { pool, scribe, vault, commands, stop, roles: vec![] })
+        Ok(Self { pool, scribe, vault, commands, stop, roles: vec![], _place: place })
     }
 
     pub(crate) async fn with_defaults(url: &str) -> Result<Self> {

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use domain::inventory::HOLD_TIME;
+use domain::shared::TenantId;
 use infra::running;
 use infra::scribe::{Owner, new_id};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::process::{Desk, persist};
@@ -143,4 +145,76 @@ async fn a_process_that_owns_no_lane_keeps_no_timer_from_the_one_that_does() -> 
     standby.close().await;
     owner.close().await;
     keeps_the_laws(&pool).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_was_introduced_misses_nothing_of_what_happens_while_it_is_down() -> Result<()> {
+    let url = database().await;
+    let mut house = House::with_defaults(&url).await?;
+    house.react();
+    let introduced = "SELECT count(*) FROM work.policies";
+    eventually("the policies are introduced", async || {
+        Ok(sqlx::query_scalar::<_, i64>(introduced).fetch_one(&house.pool).await? > 0)
+    })
+    .await?;
+    house.close().await;
+
+    let house = House::with_defaults(&url).await?;
+    let shop = house.shop(1).await?;
+    let rules = json!({ "purchase": { "points": 1, "per_minor": 100 }, "signup": 50 });
+    house.done(shop.tenant, "SetEarningRules", &rules).await?;
+    house.done(shop.tenant, "EnableProgram", &json!({})).await?;
+    let person = json!({ "customer": new_id(), "name": "Ada", "email": null, "phone": null });
+    house.done(shop.tenant, "RegisterCustomer", &person).await?;
+    house.close().await;
+
+    let mut house = House::with_defaults(&url).await?;
+    house.react();
+    eventually("signing up has earned its points", async || Ok(shop.count(&house.pool, "points.earned").await? == 1))
+        .await?;
+    let pool = house.pool.clone();
+    keeps_the_laws(&pool).await?;
+    house.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_follow_in_a_lane_of_another_process_waits_for_it_and_holds_nothing_up() -> Result<()> {
+    let url = database().await;
+    let mut house = House::with_defaults(&url).await?;
+    let platform = house.scribe.routes().lane(TenantId::PLATFORM).await?;
+    let mut shops = Vec::new();
+    while shops.len() < 2 {
+        let shop = Shop::new(TenantId::new(new_id()));
+        let lane = house.scribe.routes().lane(shop.tenant).await?;
+        if lane != platform && shops.iter().all(|(_, other)| *other != lane) {
+            shops.push((shop, lane));
+        }
+    }
+    eventually("the lanes are taken", async || Ok(house.scribe.troubles().is_empty())).await?;
+    // Somebody else takes the lane of the first one.
+    let take =
+        "UPDATE log.lanes SET owner = 'other', epoch = epoch + 1, lease = now() + interval '1 hour' WHERE lane = $1";
+    sqlx::query(take).bind(shops[0].1.0).execute(&house.pool).await?;
+    house.react();
+    for (number, (shop, _)) in shops.iter().enumerate() {
+        let register = json!({
+            "tenant": shop.tenant, "name": "Corner shop", "subdomain": format!("corner-{number}"),
+            "contact_email": format!("office{number}@example.org"), "currency": "USD", "zone": "Europe/Berlin",
+        });
+        house.done(TenantId::PLATFORM, "RegisterTenant", &register).await?;
+    }
+    let (away, here) = (&shops[0].0, &shops[1].0);
+    eventually("the second is open", async || Ok(here.count(&house.pool, "tenant.opened").await? == 1)).await?;
+    eventually("the first one waits", async || Ok(timers(&house.pool).await? == 1)).await?;
+    assert_eq!(away.count(&house.pool, "tenant.opened").await?, 0);
+
+    let leave = "UPDATE log.lanes SET lease = now() - interval '1 second' WHERE lane = $1";
+    sqlx::query(leave).bind(shops[0].1.0).execute(&house.pool).await?;
+    eventually("the first is open too", async || Ok(away.count(&house.pool, "tenant.opened").await? == 1)).await?;
+    eventually("nothing waits any more", async || Ok(timers(&house.pool).await? == 0)).await?;
+    let pool = house.pool.clone();
+    keeps_the_laws(&pool).await?;
+    house.close().await;
+    Ok(())
 }

@@ -1,0 +1,38 @@
+//! What operators watch of the write side. Labels have few values: no tenant, no id.
+
+use std::time::Duration;
+
+use commands::scribe::{Answer, Batch, Settled};
+use metrics::{counter, gauge, histogram};
+
+/// How a command was answered.
+pub(super) fn answered(answer: &Answer) {
+    let outcome = match answer {
+        Answer::Settled { replayed: true, .. } => "replayed",
+        Answer::Settled { settled: Settled::Accepted(_), .. } => "accepted",
+        Answer::Settled { settled: Settled::Rejected { .. }, .. } => "rejected",
+        Answer::NotNow(_) => "not_now",
+        Answer::Misuse(_) => "misuse",
+        Answer::Fault(_) => "fault",
+    };
+    counter!("cartulary_commands_total", "outcome" => outcome).increment(1);
+}
+
+/// How many events a batch holds.
+pub(super) fn events(batch: &Batch) -> usize {
+    batch.parts.values().map(|part| part.events.len()).sum()
+}
+
+/// A batch had its outcome.
+pub(super) fn committed(events: usize, took: Duration, written: bool) {
+    let outcome = if written { "written" } else { "failed" };
+    counter!("cartulary_batches_total", "outcome" => outcome).increment(1);
+    histogram!("cartulary_batch_events").record(f64::from(u32::try_from(events).unwrap_or(u32::MAX)));
+    histogram!("cartulary_commit_seconds").record(took.as_secs_f64());
+}
+
+/// Commands that wait in one loop.
+pub(super) fn queued(number: usize, commands: usize) {
+    let commands = f64::from(u32::try_from(commands).unwrap_or(u32::MAX));
+    gauge!("cartulary_commands_queued", "loop" => number.to_string()).set(commands);
+}
