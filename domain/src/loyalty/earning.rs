@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::EntryKind;
-use crate::kernel::{Aggregate, Decision, Rejection};
+use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{CustomerId, EarningId, PositivePoints, Price};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -31,11 +31,15 @@ pub enum EarningEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EarningRejection {
-    #[error("only {left} of the points earned here are left; {wanted} cannot be taken back")]
-    ReversalAboveEarned { left: i64, wanted: i64 },
+    #[error("of {paid} that were paid, {refunded} cannot have gone back")]
+    MoreBackThanPaid { refunded: Price, paid: Price },
 }
 
-impl Rejection for EarningRejection {}
+impl Rejection for EarningRejection {
+    fn retry(&self) -> Retry {
+        Retry::Never
+    }
+}
 
 impl Earning {
     /// The stream of a reason: found without a look-up. `source` is what the reason is called where it comes from.
@@ -51,17 +55,15 @@ impl Earning {
         }
     }
 
-    /// Takes back what the reason gave, in part or whole.
-    pub fn reverse(&self, points: PositivePoints) -> Decision<Self> {
-        let (left, wanted) = (self.left(), points.get());
-        if wanted > left {
-            return Err(EarningRejection::ReversalAboveEarned { left, wanted });
-        }
-        Ok(vec![EarningEvent::Reversed { points }])
+    /// Takes back what is no longer deserved once `refunded` of `paid` went back, all refunds together: the part of it
+    /// that was not taken back before.
+    pub fn reverse_for(&self, refunded: Price, paid: Price) -> Decision<Self> {
+        paid.minus(refunded).ok_or(EarningRejection::MoreBackThanPaid { refunded, paid })?;
+        Ok(self.reversal_due(refunded, paid).map(|points| EarningEvent::Reversed { points }).into_iter().collect())
     }
 
-    /// How many points are still to be taken back once `refunded` of `paid` went back: the same share of what was
-    /// earned, rounded in the customer's favour; everything, when everything went back.
+    /// How many points [`reverse_for`](Self::reverse_for) takes back now: the share of what was earned that went back
+    /// of what was paid, rounded in the customer's favour, less what was taken back before.
     pub fn reversal_due(&self, refunded: Price, paid: Price) -> Option<PositivePoints> {
         let share = i128::from(self.earned)
             .checked_mul(refunded.minor().into())
@@ -126,13 +128,13 @@ mod tests {
     #[test]
     fn no_more_is_taken_back_than_was_given() {
         earned(57)
-            .when(|earning| earning.reverse(points(50)))
-            .then([EarningEvent::Reversed { points: points(50) }])
-            .when(|earning| earning.reverse(points(8)))
-            .then_rejected(EarningRejection::ReversalAboveEarned { left: 7, wanted: 8 });
-        given([])
-            .when(|earning: &Earning| earning.reverse(points(1)))
-            .then_rejected(EarningRejection::ReversalAboveEarned { left: 0, wanted: 1 });
+            .when(|earning| earning.reverse_for(usd(1000), usd(1000)))
+            .then_once([EarningEvent::Reversed { points: points(57) }])
+            .holds(|earning| earning.left() == 0);
+        earned(57)
+            .when(|earning| earning.reverse_for(usd(1001), usd(1000)))
+            .then_rejected(EarningRejection::MoreBackThanPaid { refunded: usd(1001), paid: usd(1000) });
+        given([]).when(|earning: &Earning| earning.reverse_for(usd(1000), usd(1000))).then_nothing();
     }
 
     #[test]
@@ -140,12 +142,19 @@ mod tests {
         earned(10).holds(|earning| earning.reversal_due(usd(1), usd(1000)).is_none());
         earned(10).holds(|earning| earning.reversal_due(usd(350), usd(1000)) == Some(points(3)));
         earned(10)
-            .when(|earning| earning.reverse(points(3)))
-            .then([EarningEvent::Reversed { points: points(3) }])
-            .holds(|earning| {
-                earning.reversal_due(usd(350), usd(1000)).is_none()
-                    && earning.reversal_due(usd(1000), usd(1000)) == Some(points(7))
-            });
+            .when(|earning| earning.reverse_for(usd(350), usd(1000)))
+            .then_once([EarningEvent::Reversed { points: points(3) }])
+            .when(|earning| earning.reverse_for(usd(1000), usd(1000)))
+            .then_once([EarningEvent::Reversed { points: points(7) }]);
+    }
+
+    #[test]
+    fn what_was_taken_back_stays_taken_when_less_is_said_to_have_gone_back() {
+        earned(10)
+            .when(|earning| earning.reverse_for(usd(500), usd(1000)))
+            .then_once([EarningEvent::Reversed { points: points(5) }])
+            .when(|earning| earning.reverse_for(usd(200), usd(1000)))
+            .then_nothing();
     }
 
     #[test]

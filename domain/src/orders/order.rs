@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{CancelledBy, OrderLine, OrderStatus, PaymentStatus};
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Currency, CustomerId, Date, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units};
+use crate::shared::{
+    Currency, CustomerId, Date, Fingerprint, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units,
+};
 
 /// An order is placed in one decision on two streams per line; so many lines fit on one desk.
 pub const LINES_MOST: usize = 100;
@@ -25,8 +27,11 @@ pub type Reference = Text<200>;
 pub struct Order {
     terms: Option<Terms>,
     status: OrderStatus,
-    payment: Option<Reference>,
-    refunds: BTreeMap<Reference, Price>,
+    payment: Option<Fingerprint>,
+    /// All that went back so far.
+    refunded: Option<Price>,
+    /// What went back under which reference, by which a repeat is recognised.
+    refunds: BTreeMap<Fingerprint, Price>,
 }
 
 /// What never changes about an order.
@@ -37,6 +42,8 @@ struct Terms {
     total: Price,
     lines: Vec<(ProductId, Quantity)>,
     imported: bool,
+    /// All that was agreed, prices and names included.
+    agreed: Fingerprint,
 }
 
 /// An order as it is placed here.
@@ -176,16 +183,13 @@ impl Order {
     pub fn place(&self, placement: Placement) -> Decision<Self> {
         let Placement { customer, store, lines, currency, placed_on } = placement;
         let total = total(&lines, currency)?;
-        let pieces = lines.iter().map(|line| (line.product, line.quantity)).collect();
-        let terms = Terms { customer, store, total, lines: pieces, imported: false };
-        self.begin(&terms, OrderEvent::Placed { customer, store, lines, total, placed_on })
+        self.begin(OrderEvent::Placed { customer, store, lines, total, placed_on })
     }
 
     /// Takes over a paid order of another shop system.
     pub fn import(&self, import: Import) -> Decision<Self> {
         let Import { customer, store, total, units, ordered_on, source } = import;
-        let terms = Terms { customer, store, total, lines: vec![], imported: true };
-        self.begin(&terms, OrderEvent::Imported { customer, store, total, units, ordered_on, source })
+        self.begin(OrderEvent::Imported { customer, store, total, units, ordered_on, source })
     }
 
     /// Records the payment: the whole total, once.
@@ -194,8 +198,8 @@ impl Order {
         if amount != total {
             return Err(OrderRejection::PaymentDiffers { due: total, paid: amount });
         }
-        match &self.payment {
-            Some(known) if *known == reference => Ok(vec![]),
+        match self.payment {
+            Some(known) if known == Fingerprint::of(&reference) => Ok(vec![]),
             _ if self.status == OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
             None if !imported => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
             _ => Err(OrderRejection::AlreadyPaid {}),
@@ -235,7 +239,8 @@ impl Order {
         Ok(vec![OrderEvent::Cancelled { by, reason, customer, store, total, refund_due, on }])
     }
 
-    /// Ends an imported order after its own system did, which has also given the money back.
+    /// Ends an imported order after its own system did, which has also given the money back. That has happened, so it
+    /// is recorded whatever the reference was used for and however many refunds there were.
     pub fn cancel_imported(&self, reason: Reason, reference: Reference, on: Date) -> Decision<Self> {
         let &Terms { customer, store, total, imported, .. } = self.terms()?;
         if !imported {
@@ -244,8 +249,11 @@ impl Order {
         if self.status == OrderStatus::Cancelled {
             return Ok(vec![]);
         }
-        let mut events = self.record_refund(self.refundable(total), reference, on)?;
-        let by = CancelledBy::Source;
+        let (amount, refunded, by) = (self.refundable(total), total, CancelledBy::Source);
+        let mut events = vec![];
+        if amount.minor() > 0 {
+            events.push(OrderEvent::Refunded { customer, store, amount, refunded, total, reference, on });
+        }
         events.push(OrderEvent::Cancelled { by, reason, customer, store, total, refund_due: None, on });
         Ok(events)
     }
@@ -253,7 +261,7 @@ impl Order {
     /// Records that money went back. The same reference counts once.
     pub fn record_refund(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let &Terms { customer, store, total, .. } = self.terms()?;
-        if let Some(&recorded) = self.refunds.get(&reference) {
+        if let Some(&recorded) = self.refunds.get(&Fingerprint::of(&reference)) {
             let differs = OrderRejection::RefundDiffers { recorded, wanted: amount };
             return if recorded == amount { Ok(vec![]) } else { Err(differs) };
         }
@@ -288,12 +296,8 @@ impl Order {
 
     /// All that went back so far.
     pub fn refunded(&self) -> Result<Price, OrderRejection> {
-        let total = self.terms()?.total;
-        Ok(if self.is_paid() {
-            total.minus(self.refundable(total)).unwrap_or(total)
-        } else {
-            Price::zero(total.currency())
-        })
+        let currency = self.terms()?.total.currency();
+        Ok(self.refunded.unwrap_or(Price::zero(currency)))
     }
 
     pub fn status(&self) -> Result<OrderStatus, OrderRejection> {
@@ -320,10 +324,10 @@ impl Order {
     }
 
     /// An order begins once; beginning again with the same terms changes nothing.
-    fn begin(&self, terms: &Terms, event: OrderEvent) -> Decision<Self> {
+    fn begin(&self, event: OrderEvent) -> Decision<Self> {
         match &self.terms {
             None => Ok(vec![event]),
-            Some(known) if known == terms => Ok(vec![]),
+            known if *known == Terms::of(&event) => Ok(vec![]),
             Some(_) => Err(OrderRejection::OrderExists {}),
         }
     }
@@ -346,9 +350,29 @@ impl Order {
 
     /// What was paid and has not gone back.
     fn refundable(&self, total: Price) -> Price {
+        let none = Price::zero(total.currency());
         match self.is_paid() {
-            true => self.refunds.values().fold(total, |left, refund| left.minus(*refund).unwrap_or(left)),
-            false => Price::zero(total.currency()),
+            true => total.minus(self.refunded.unwrap_or(none)).unwrap_or(none),
+            false => none,
+        }
+    }
+}
+
+impl Terms {
+    /// What the first event of an order settles. On which day it was placed is no part of it, so that it can be sent
+    /// again on the next.
+    fn of(event: &OrderEvent) -> Option<Self> {
+        match event {
+            &OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
+                let agreed = Fingerprint::of(&(customer, store, lines, total));
+                let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
+                Some(Self { customer, store, total, lines, imported: false, agreed })
+            }
+            &OrderEvent::Imported { customer, store, total, .. } => {
+                let agreed = Fingerprint::of(event);
+                Some(Self { customer, store, total, lines: vec![], imported: true, agreed })
+            }
+            _ => None,
         }
     }
 }
@@ -371,22 +395,20 @@ impl Aggregate for Order {
 
     fn apply(&mut self, event: &OrderEvent) {
         match event {
-            &OrderEvent::Placed { customer, store, ref lines, total, .. } => {
-                let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
-                self.terms = Some(Terms { customer, store, total, lines, imported: false });
-            }
-            &OrderEvent::Imported { customer, store, total, .. } => {
-                self.terms = Some(Terms { customer, store, total, lines: vec![], imported: true });
+            OrderEvent::Placed { .. } => self.terms = Terms::of(event),
+            OrderEvent::Imported { .. } => {
+                self.terms = Terms::of(event);
                 self.status = OrderStatus::Processing;
             }
-            OrderEvent::Paid { reference, .. } => self.payment = Some(reference.clone()),
+            OrderEvent::Paid { reference, .. } => self.payment = Some(Fingerprint::of(reference)),
             OrderEvent::Accepted { .. } => self.status = OrderStatus::Processing,
             OrderEvent::Ready { .. } => self.status = OrderStatus::Ready,
             OrderEvent::InTransit { .. } => self.status = OrderStatus::InTransit,
             OrderEvent::Delivered { .. } => self.status = OrderStatus::Delivered,
             OrderEvent::Cancelled { .. } => self.status = OrderStatus::Cancelled,
-            OrderEvent::Refunded { reference, amount, .. } => {
-                self.refunds.insert(reference.clone(), *amount);
+            OrderEvent::Refunded { reference, amount, refunded, .. } => {
+                self.refunded = Some(*refunded);
+                self.refunds.entry(Fingerprint::of(reference)).or_insert(*amount);
             }
         }
     }

@@ -129,7 +129,7 @@ fn the_total_is_the_sum_of_the_lines() {
 }
 
 #[test]
-fn an_order_needs_a_line_and_has_at_most_two_hundred() {
+fn an_order_needs_a_line_and_has_at_most_one_hundred() {
     given([]).when(|order: &Order| order.place(placement(vec![]))).then_rejected(OrderRejection::EmptyOrder {});
     given([])
         .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)); 101])))
@@ -153,6 +153,28 @@ fn an_order_is_placed_once() {
         .when(|order| order.place(placement(vec![line(1, 1, price(400))])))
         .then_rejected(OrderRejection::OrderExists {});
     placed().when(|order| order.import(import())).then_rejected(OrderRejection::OrderExists {});
+}
+
+#[test]
+fn an_order_placed_again_at_other_prices_is_another_order_also_for_the_same_total() {
+    let shifted = || vec![line(1, 2, price(450)), line(2, 1, price(100))];
+    placed().when(|order| order.place(placement(shifted()))).then_rejected(OrderRejection::OrderExists {});
+}
+
+#[test]
+fn an_order_placed_again_on_the_next_day_is_the_same_order() {
+    let lines = || vec![line(1, 2, price(400)), line(2, 1, price(200))];
+    let placed_on: Date = "2026-11-21".parse().expect("a day");
+    placed().when(|order| order.place(Placement { placed_on, ..placement(lines()) })).then_nothing();
+}
+
+#[test]
+fn an_order_imported_again_from_elsewhere_or_with_other_units_is_another_order() {
+    let source = "shopify 4712".parse().expect("a source");
+    let units = Units::try_from(4).expect("units");
+    for other in [Import { source, ..import() }, Import { units, ..import() }] {
+        imported().when(|order| order.import(other.clone())).then_rejected(OrderRejection::OrderExists {});
+    }
 }
 
 #[test]
@@ -276,7 +298,8 @@ fn one_reference_is_one_refund() {
 }
 
 #[test]
-fn refunds_are_limited_in_number_and_the_state_stays_small() {
+fn refunds_are_limited_in_number_and_the_state_stays_small_with_the_longest_references() {
+    let longest = |number: i64| format!("{number:03}{}", "🧾".repeat(197));
     let mut order = placed().into_state();
     order.apply(&OrderEvent::Placed {
         customer: CUSTOMER,
@@ -285,12 +308,14 @@ fn refunds_are_limited_in_number_and_the_state_stays_small() {
         total: price(1000),
         placed_on: today(),
     });
-    order.apply(&paid_event());
+    let (amount, paid_as) = (price(1000), reference(&longest(0)));
+    order.apply(&OrderEvent::Paid { customer: CUSTOMER, store: STORE, amount, reference: paid_as, on: today() });
     for number in 1..=100 {
-        order.apply(&refunded_event(1, number, &format!("back-{number}")));
+        order.apply(&refunded_event(1, number, &longest(number)));
     }
+    assert_eq!(order.record_refund(price(1), reference(&longest(7)), today()), Ok(vec![]));
     assert_eq!(
-        order.record_refund(price(1), reference("back-101"), today()),
+        order.record_refund(price(1), reference(&longest(101)), today()),
         Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST })
     );
     assert!(serde_json::to_string(&order).expect("JSON").len() < 64 * 1024);
@@ -318,7 +343,33 @@ fn an_imported_order_is_cancelled_after_its_own_system() {
         .then_once([refunded_event(400, 400, "back-1")])
         .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
         .then_once([refunded_event(600, 1000, "shopify"), cancelled_event(CancelledBy::Source, None)]);
+    imported()
+        .when(|order| order.record_refund(price(1000), reference("back-1"), today()))
+        .then_once([refunded_event(1000, 1000, "back-1")])
+        .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
+        .then_once([cancelled_event(CancelledBy::Source, None)]);
     placed()
         .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
         .then_rejected(OrderRejection::OrderNotImported {});
+}
+
+#[test]
+fn an_outside_cancellation_is_recorded_whatever_its_reference_was_used_for() {
+    imported()
+        .when(|order| order.record_refund(price(400), reference("back-1"), today()))
+        .then_once([refunded_event(400, 400, "back-1")])
+        .when(|order| order.cancel_imported(reason(), reference("back-1"), today()))
+        .then_once([refunded_event(600, 1000, "back-1"), cancelled_event(CancelledBy::Source, None)])
+        .when(|order| order.record_refund(price(400), reference("back-1"), today()))
+        .then_nothing();
+}
+
+#[test]
+fn an_outside_cancellation_is_recorded_however_many_refunds_there_were() {
+    let mut order = imported().into_state();
+    (1..=100).for_each(|number| order.apply(&refunded_event(1, number, &format!("back-{number}"))));
+    assert_eq!(
+        order.cancel_imported(reason(), reference("shopify"), today()),
+        Ok(vec![refunded_event(900, 1000, "shopify"), cancelled_event(CancelledBy::Source, None)])
+    );
 }

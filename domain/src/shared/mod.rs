@@ -1,6 +1,7 @@
 //! Values that every context may use. Each one parses or refuses; none can hold what it must not hold.
 
 mod count;
+mod fingerprint;
 mod holds;
 mod ids;
 mod money;
@@ -10,6 +11,7 @@ mod text;
 mod time;
 
 pub use count::{Points, PositivePoints, Quantity, Units};
+pub use fingerprint::Fingerprint;
 pub use holds::{Hold, Holds};
 pub use ids::*;
 pub use money::{Currency, Money, Price};

@@ -111,7 +111,9 @@ permissions! {
     ManageProgram:     - - - x x -;
     /// See figures of the business.
     SeeSales:          - - x x x x;
-    /// Open, change and close tenants.
+    /// Open stores of the own tenant.
+    ManageStores:      - - - x x -;
+    /// Register, suspend and reinstate tenants.
     ManageTenants:     - - - - - x;
     /// See tenants; a tenant's own team sees that one.
     SeeTenants:        - - - x x x;
@@ -158,7 +160,9 @@ mod tests {
     #[test]
     fn customers_and_operators_change_no_store() {
         use Permission::*;
-        for permission in [HandleOrders, PayOrders, ManageStock, ManageProducts, ManagePoints, ManageProgram] {
+        let of_the_team =
+            [HandleOrders, PayOrders, ManageStock, ManageProducts, ManagePoints, ManageProgram, ManageStores];
+        for permission in of_the_team {
             assert!(!Role::Customer.permits(permission) && !Role::Operator.permits(permission), "{permission:?}");
         }
     }

@@ -10,6 +10,7 @@ use super::Invalid;
 
 /// A personal field: readable only between parsing a command and sealing it; ciphertext from there on.
 ///
+/// The same text of the same person and field is sealed to the same word, so that sending it again is recognised.
 /// `Debug` never shows it, and what was not sealed cannot be serialized, so plaintext cannot reach the log.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Personal<T> {
@@ -66,11 +67,6 @@ impl<T: PersonalField> Personal<T> {
                 Ok(())
             }
         }
-    }
-
-    /// Whether both say the same. Ciphertexts of one value may differ; its blind index never does.
-    pub fn same_as(&self, other: &Self) -> bool {
-        self == other || self.blind_index().is_some_and(|index| other.blind_index() == Some(index))
     }
 
     /// The keyed index of the folded value: equal for equal values of one tenant, meaningless without the key.

@@ -1,19 +1,21 @@
-//! A merchant's sign-up, in the platform's own tenant (TEN-01). A policy opens the tenant in its lane from it.
+//! A merchant's sign-up and standing, in the platform's own tenant (TEN-01, TEN-22). Policies let the tenant follow in
+//! its own lane.
 //!
-//! Invariant: a tenant is registered once. That nobody else has the subdomain or the address is a claim (ES-15).
+//! Invariants: a tenant is registered once; it is suspended and reinstated in turn. That nobody else has the subdomain or the address is a claim (ES-15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Currency, Email, Personal, Slug, TenantId, Title, Zone};
+use crate::shared::{Currency, Email, Personal, Reason, Slug, TenantId, Title, Zone};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Registration {
     registered: Option<Registered>,
+    suspended: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Registered {
     name: Title,
     subdomain: Slug,
@@ -28,19 +30,30 @@ pub enum RegistrationEvent {
     /// An organisation wants to run shops here. The id of the stream is the id of the tenant.
     #[serde(rename = "tenant.registered")]
     Registered { name: Title, subdomain: Slug, contact_email: Personal<Email>, currency: Currency, zone: Zone },
+    /// The platform wants the tenant to take no orders for now.
+    #[serde(rename = "tenant.suspension_ordered")]
+    SuspensionOrdered { reason: Reason },
+    /// The platform wants the tenant to take orders again.
+    #[serde(rename = "tenant.reinstatement_ordered")]
+    ReinstatementOrdered {},
 }
 
-/// Why an organisation could not register.
+/// Why an organisation could not register, or be suspended.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RegistrationRejection {
     #[error("this tenant is registered already, with other data")]
     AlreadyRegistered {},
+    #[error("there is no such tenant")]
+    TenantUnknown {},
 }
 
 impl Rejection for RegistrationRejection {
     fn retry(&self) -> Retry {
-        Retry::Never
+        match self {
+            Self::AlreadyRegistered {} => Retry::Never,
+            Self::TenantUnknown {} => Retry::NewId,
+        }
     }
 }
 
@@ -54,12 +67,35 @@ impl Registration {
         currency: Currency,
         zone: Zone,
     ) -> Decision<Self> {
-        let Some(known) = &self.registered else {
-            return Ok(vec![RegistrationEvent::Registered { name, subdomain, contact_email, currency, zone }]);
-        };
-        let same = known.contact_email.same_as(&contact_email)
-            && (&known.name, &known.subdomain, known.currency, &known.zone) == (&name, &subdomain, currency, &zone);
-        if same { Ok(vec![]) } else { Err(RegistrationRejection::AlreadyRegistered {}) }
+        let wanted = Registered { name, subdomain, contact_email, currency, zone };
+        match &self.registered {
+            Some(known) if *known == wanted => Ok(vec![]),
+            Some(_) => Err(RegistrationRejection::AlreadyRegistered {}),
+            None => {
+                let Registered { name, subdomain, contact_email, currency, zone } = wanted;
+                Ok(vec![RegistrationEvent::Registered { name, subdomain, contact_email, currency, zone }])
+            }
+        }
+    }
+
+    /// Orders the tenant to take no new orders. Once ordered, the first reason stays.
+    pub fn suspend(&self, reason: Reason) -> Decision<Self> {
+        match self.is_suspended()? {
+            true => Ok(vec![]),
+            false => Ok(vec![RegistrationEvent::SuspensionOrdered { reason }]),
+        }
+    }
+
+    /// Orders a suspended tenant to take orders again.
+    pub fn reinstate(&self) -> Decision<Self> {
+        match self.is_suspended()? {
+            true => Ok(vec![RegistrationEvent::ReinstatementOrdered {}]),
+            false => Ok(vec![]),
+        }
+    }
+
+    fn is_suspended(&self) -> Result<bool, RegistrationRejection> {
+        self.registered.as_ref().map(|_| self.suspended).ok_or(RegistrationRejection::TenantUnknown {})
     }
 }
 
@@ -70,8 +106,13 @@ impl Aggregate for Registration {
     type Rejection = RegistrationRejection;
 
     fn apply(&mut self, event: &RegistrationEvent) {
-        let RegistrationEvent::Registered { name, subdomain, contact_email, currency, zone } = event.clone();
-        self.registered = Some(Registered { name, subdomain, contact_email, currency, zone });
+        match event.clone() {
+            RegistrationEvent::Registered { name, subdomain, contact_email, currency, zone } => {
+                self.registered = Some(Registered { name, subdomain, contact_email, currency, zone });
+            }
+            RegistrationEvent::SuspensionOrdered { .. } => self.suspended = true,
+            RegistrationEvent::ReinstatementOrdered {} => self.suspended = false,
+        }
     }
 }
 
@@ -104,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_registered_once_even_if_its_address_was_sealed_anew() {
+    fn a_tenant_is_registered_once() {
         given([])
             .when(|registration| register(registration, "adas-mugs", address("one")))
             .then_once([registered()])
-            .when(|registration| register(registration, "adas-mugs", address("two")))
+            .when(|registration| register(registration, "adas-mugs", address("one")))
             .then_nothing();
     }
 
@@ -117,5 +158,31 @@ mod tests {
         given([registered()])
             .when(|registration| register(registration, "adas-cups", address("one")))
             .then_rejected(RegistrationRejection::AlreadyRegistered {});
+        given([registered()])
+            .when(|registration| register(registration, "adas-mugs", address("two")))
+            .then_rejected(RegistrationRejection::AlreadyRegistered {});
+    }
+
+    #[test]
+    fn a_registered_tenant_is_suspended_and_reinstated_in_turn() {
+        let reason: Reason = "fraud".parse().expect("a reason");
+        given([registered()]).when(Registration::reinstate).then_nothing();
+        given([registered()])
+            .when(|registration| registration.suspend(reason.clone()))
+            .then_once([RegistrationEvent::SuspensionOrdered { reason: reason.clone() }])
+            .when(Registration::reinstate)
+            .then_once([RegistrationEvent::ReinstatementOrdered {}])
+            .when(|registration| registration.suspend(reason.clone()))
+            .then_once([RegistrationEvent::SuspensionOrdered { reason: reason.clone() }]);
+    }
+
+    #[test]
+    fn nobody_suspends_a_tenant_that_is_not_registered() {
+        let reason: Reason = "fraud".parse().expect("a reason");
+        let unknown = RegistrationRejection::TenantUnknown {};
+        given([])
+            .when(|registration: &Registration| registration.suspend(reason.clone()))
+            .then_rejected(unknown.clone());
+        given([]).when(Registration::reinstate).then_rejected(unknown);
     }
 }

@@ -1,7 +1,7 @@
 //! An organisation that runs shops here, in its own lane (TEN-01, TEN-22).
 //!
 //! Invariants: a tenant has one currency for ever and at least one store; a suspended tenant takes no new orders, but
-//! finishes those it has.
+//! finishes those it has; of the platform's orders to suspend and reinstate it, the newest counts.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Currency, Date, Reason, Slug, StoreId, TenantId, Timestamp, Title, Zone};
+use crate::shared::{Currency, Date, Fingerprint, Reason, Slug, StoreId, TenantId, Timestamp, Title, Zone};
 
 /// Stores live in the state of their tenant; so many of them keep it small.
 pub const STORES_MOST: usize = 100;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tenant {
-    currency: Option<Currency>,
+    opened: Option<Opened>,
     stores: BTreeMap<StoreId, Store>,
     suspended: bool,
+    /// The newest order of the platform that was followed.
+    followed: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Opened {
+    currency: Currency,
+    /// All that was said when it was opened.
+    as_told: Fingerprint,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Store {
-    name: Title,
+    name: Fingerprint,
     zone: Zone,
 }
 
@@ -36,12 +45,12 @@ pub enum TenantEvent {
     /// The tenant has one more store.
     #[serde(rename = "tenant.store_opened")]
     StoreOpened { store: StoreId, name: Title, zone: Zone },
-    /// The tenant takes no orders for now.
+    /// The tenant takes no orders for now; `order` numbers what the platform orders.
     #[serde(rename = "tenant.suspended")]
-    Suspended { reason: Reason },
+    Suspended { reason: Reason, order: i64 },
     /// The tenant takes orders again.
     #[serde(rename = "tenant.reinstated")]
-    Reinstated {},
+    Reinstated { order: i64 },
 }
 
 /// Why a tenant could not do something.
@@ -52,6 +61,8 @@ pub enum TenantRejection {
     TenantNotOpen {},
     #[error("this tenant takes no orders at present")]
     TenantSuspended {},
+    #[error("this tenant is open already, with other data")]
+    TenantExists {},
     #[error("all prices of this tenant are in {expected}, not {found}")]
     OtherCurrency { expected: Currency, found: Currency },
     #[error("this tenant has no such store")]
@@ -65,7 +76,7 @@ pub enum TenantRejection {
 impl Rejection for TenantRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::StoreExists { .. } | Self::OtherCurrency { .. } => Retry::Never,
+            Self::TenantExists {} | Self::StoreExists { .. } | Self::OtherCurrency { .. } => Retry::Never,
             _ => Retry::NewId,
         }
     }
@@ -77,11 +88,13 @@ impl Tenant {
         StoreId::derived(tenant.uuid(), "default")
     }
 
-    /// Opens the tenant with its first store. Doing so again changes nothing.
+    /// Opens the tenant with its first store. Doing so again with the same data changes nothing.
     pub fn open(&self, name: Title, subdomain: Slug, currency: Currency, zone: Zone, store: StoreId) -> Decision<Self> {
-        match self.currency {
-            Some(_) => Ok(vec![]),
-            None => Ok(vec![TenantEvent::Opened { name, subdomain, currency, zone, store }]),
+        let event = TenantEvent::Opened { name, subdomain, currency, zone, store };
+        match self.opened {
+            None => Ok(vec![event]),
+            Some(known) if known.as_told == Fingerprint::of(&event) => Ok(vec![]),
+            Some(_) => Err(TenantRejection::TenantExists {}),
         }
     }
 
@@ -89,33 +102,33 @@ impl Tenant {
     pub fn open_store(&self, store: StoreId, name: Title, zone: Zone) -> Decision<Self> {
         self.currency()?;
         match self.stores.get(&store) {
-            Some(known) if known.name == name && known.zone == zone => Ok(vec![]),
+            Some(known) if known.name == Fingerprint::of(&name) && known.zone == zone => Ok(vec![]),
             Some(_) => Err(TenantRejection::StoreExists { store }),
             None if self.stores.len() >= STORES_MOST => Err(TenantRejection::TooManyStores { most: STORES_MOST }),
             None => Ok(vec![TenantEvent::StoreOpened { store, name, zone }]),
         }
     }
 
-    /// Stops new orders. A suspended tenant stays suspended for its first reason.
-    pub fn suspend(&self, reason: Reason) -> Decision<Self> {
-        self.currency()?;
-        match self.suspended {
-            true => Ok(vec![]),
-            false => Ok(vec![TenantEvent::Suspended { reason }]),
+    /// Stops new orders, also before the tenant is open. What the platform ordered earlier than what was followed last
+    /// comes too late, in whatever order it arrives.
+    pub fn suspend(&self, reason: Reason, order: i64) -> Decision<Self> {
+        match order > self.followed {
+            true => Ok(vec![TenantEvent::Suspended { reason, order }]),
+            false => Ok(vec![]),
         }
     }
 
-    pub fn reinstate(&self) -> Decision<Self> {
-        self.currency()?;
-        match self.suspended {
-            true => Ok(vec![TenantEvent::Reinstated {}]),
+    /// Lets orders in again; see [`suspend`](Self::suspend).
+    pub fn reinstate(&self, order: i64) -> Decision<Self> {
+        match order > self.followed {
+            true => Ok(vec![TenantEvent::Reinstated { order }]),
             false => Ok(vec![]),
         }
     }
 
     /// The currency of all its prices.
     pub fn currency(&self) -> Result<Currency, TenantRejection> {
-        self.currency.ok_or(TenantRejection::TenantNotOpen {})
+        self.opened.map(|opened| opened.currency).ok_or(TenantRejection::TenantNotOpen {})
     }
 
     /// Says no to an amount in another currency.
@@ -149,16 +162,16 @@ impl Aggregate for Tenant {
     type Rejection = TenantRejection;
 
     fn apply(&mut self, event: &TenantEvent) {
-        match event.clone() {
+        match event {
             TenantEvent::Opened { name, currency, zone, store, .. } => {
-                self.currency = Some(currency);
-                self.stores.insert(store, Store { name, zone });
+                self.opened = Some(Opened { currency: *currency, as_told: Fingerprint::of(event) });
+                self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
             TenantEvent::StoreOpened { store, name, zone } => {
-                self.stores.insert(store, Store { name, zone });
+                self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
-            TenantEvent::Suspended { .. } => self.suspended = true,
-            TenantEvent::Reinstated {} => self.suspended = false,
+            TenantEvent::Suspended { order, .. } => (self.suspended, self.followed) = (true, *order),
+            TenantEvent::Reinstated { order } => (self.suspended, self.followed) = (false, *order),
         }
     }
 }
@@ -207,8 +220,28 @@ mod tests {
     #[test]
     fn a_tenant_that_is_not_open_does_nothing() {
         let not_open = TenantRejection::TenantNotOpen {};
-        given([]).when(|tenant: &Tenant| tenant.suspend(reason())).then_rejected(not_open.clone());
+        given([])
+            .when(|tenant: &Tenant| tenant.open_store(store(2), name(), zone("UTC")))
+            .then_rejected(not_open.clone());
         given([]).holds(|tenant: &Tenant| tenant.taking_orders() == Err(not_open.clone()));
+    }
+
+    #[test]
+    fn a_tenant_is_opened_once() {
+        let open_as = |tenant: &Tenant, subdomain: &str, currency: Currency, zone: Zone, store: StoreId| {
+            tenant.open(name(), subdomain.parse().expect("a subdomain"), currency, zone, store)
+        };
+        let (berlin, eur) = (|| zone("Europe/Berlin"), "EUR".parse().expect("a currency"));
+        open().when(|tenant| open_as(tenant, "adas-mugs", usd(), berlin(), store(1))).then_nothing();
+        open()
+            .when(|tenant| open_as(tenant, "bens-mugs", usd(), berlin(), store(1)))
+            .then_rejected(TenantRejection::TenantExists {});
+        open()
+            .when(|tenant| open_as(tenant, "adas-mugs", eur, berlin(), store(1)))
+            .then_rejected(TenantRejection::TenantExists {});
+        open()
+            .when(|tenant| open_as(tenant, "adas-mugs", usd(), zone("UTC"), store(1)))
+            .then_rejected(TenantRejection::TenantExists {});
     }
 
     #[test]
@@ -246,30 +279,60 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_stores_is_limited() {
+    fn the_number_of_stores_is_limited_and_the_state_stays_small_with_the_longest_names() {
         let mut tenant = open().into_state();
+        let longest: Title = "🏬".repeat(200).parse().expect("a name");
         for number in 2..=100 {
-            tenant.apply(&TenantEvent::StoreOpened { store: store(number), name: name(), zone: zone("UTC") });
+            let zone = zone("America/Argentina/Buenos_Aires");
+            tenant.apply(&TenantEvent::StoreOpened { store: store(number), name: longest.clone(), zone });
         }
         assert_eq!(
             tenant.open_store(store(101), name(), zone("UTC")),
             Err(TenantRejection::TooManyStores { most: STORES_MOST })
         );
+        assert!(serde_json::to_string(&tenant).expect("JSON").len() < 64 * 1024);
     }
 
     #[test]
     fn a_suspended_tenant_takes_no_orders_until_it_is_reinstated() {
-        open().when(Tenant::reinstate).then_nothing();
         open()
-            .when(|tenant| tenant.suspend(reason()))
-            .then_once([TenantEvent::Suspended { reason: reason() }])
+            .when(|tenant| tenant.suspend(reason(), 2))
+            .then_once([TenantEvent::Suspended { reason: reason(), order: 2 }])
             .when(|tenant| tenant.taking_orders().map(|()| vec![]))
             .then_rejected(TenantRejection::TenantSuspended {});
         open()
-            .when(|tenant| tenant.suspend(reason()))
-            .then([TenantEvent::Suspended { reason: reason() }])
-            .when(Tenant::reinstate)
-            .then_once([TenantEvent::Reinstated {}])
+            .when(|tenant| tenant.suspend(reason(), 2))
+            .then([TenantEvent::Suspended { reason: reason(), order: 2 }])
+            .when(|tenant| tenant.reinstate(3))
+            .then_once([TenantEvent::Reinstated { order: 3 }])
             .holds(|tenant| tenant.taking_orders() == Ok(()));
+    }
+
+    #[test]
+    fn the_newest_order_of_the_platform_counts_however_they_arrive() {
+        let (reinstated, suspended) =
+            (TenantEvent::Reinstated { order: 3 }, TenantEvent::Suspended { reason: reason(), order: 4 });
+        open()
+            .when(|tenant| tenant.reinstate(3))
+            .then_once([reinstated])
+            .when(|tenant| tenant.suspend(reason(), 2))
+            .then_nothing();
+        open()
+            .when(|tenant| tenant.suspend(reason(), 4))
+            .then_once([suspended.clone()])
+            .when(|tenant| tenant.reinstate(3))
+            .then_nothing();
+        given([suspended])
+            .when(|tenant: &Tenant| {
+                tenant.open(name(), "adas-mugs".parse().expect("a subdomain"), usd(), zone("UTC"), store(1))
+            })
+            .then_once([TenantEvent::Opened {
+                name: name(),
+                subdomain: "adas-mugs".parse().expect("a subdomain"),
+                currency: usd(),
+                zone: zone("UTC"),
+                store: store(1),
+            }])
+            .holds(|tenant| tenant.taking_orders() == Err(TenantRejection::TenantSuspended {}));
     }
 }

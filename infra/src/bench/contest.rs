@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::arena::{Arena, Database};
 use super::clients::{Contender, Measured, Pace, median, press};
 use super::progress::Progress;
+use super::report::Report;
 
 /// So often every contender runs; the median counts.
 pub(super) const ROUNDS: usize = 3;
@@ -97,4 +98,16 @@ async fn calibrate(arena: &Arena, entry: &Entry, progress: &Progress) -> Result<
     }
     arena.clear(started.stop().await).await?;
     Ok(best.1)
+}
+
+/// Notes what each contender reached.
+pub(super) fn told<const N: usize>(
+    entries: &[Entry; N],
+    measured: Vec<Measured>,
+    report: &mut Report,
+) -> Result<[Measured; N]> {
+    for (entry, measured) in entries.iter().zip(&measured) {
+        report.contender(entry.name, measured);
+    }
+    measured.try_into().ok().context("as many results as contenders")
 }

@@ -31,10 +31,7 @@ impl Cpu {
     }
 
     pub(super) fn since(self, earlier: Self) -> Self {
-        Self {
-            engine: self.engine.saturating_sub(earlier.engine),
-            server: self.server.saturating_sub(earlier.server),
-        }
+        Self { engine: self.engine.saturating_sub(earlier.engine), server: self.server.saturating_sub(earlier.server) }
     }
 
     /// What one of so many commands took.

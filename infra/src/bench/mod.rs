@@ -6,14 +6,22 @@
 
 mod arena;
 mod bare;
+mod begin;
 mod clients;
+mod connection;
 mod contest;
 mod cpu;
 mod facts;
+mod fresh;
+mod http;
 mod ours;
 mod progress;
+mod rebuild;
 mod report;
+mod rows;
+mod shops;
 mod stock;
+mod without_scribe;
 mod writes;
 
 use std::path::PathBuf;
@@ -31,8 +39,8 @@ pub use report::Report;
 /// What to measure, and how to show it.
 #[derive(Clone, Debug, Args)]
 pub struct BenchOptions {
-    /// Which lines of the bars; all of them without a name.
-    #[arg(value_enum)]
+    /// Which lines of the bars.
+    #[arg(value_enum, default_value = "all")]
     lines: Vec<Line>,
     /// Write JSON instead of a table.
     #[arg(long)]
@@ -50,22 +58,32 @@ pub struct BenchOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Line {
+    All,
     /// Commands per second on distinct streams.
     Commands,
     /// Commands per second on one hot stream.
     Hot,
     /// How long one client waits for one command.
     Single,
+    /// Orders per second over HTTP.
+    Http,
+    /// Events per second of building a read model anew.
+    Rebuild,
+    /// How long after its commit an event is seen in a row.
+    Fresh,
+    /// How long the engine takes to be ready on existing data.
+    Start,
 }
 
 /// Runs the benches and shows what they found. Fails only where something could not be measured.
 pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     let measured = Duration::from_secs(options.seconds.max(1));
     let pace = Pace { warm_up: measured / 4, measured };
-    let lines = if options.lines.is_empty() { Line::value_variants().to_vec() } else { options.lines.clone() };
+    let all = options.lines.contains(&Line::All);
+    let lines = if all { Line::value_variants().to_vec() } else { options.lines.clone() };
     let arena = Arena::open(options.binaries.clone()).await?;
     let mut report = Report::default();
-    let done = measure(&lines, &arena, pace, &mut report).await;
+    let done = measure(&lines, &arena, &options.binaries, pace, &mut report).await;
     arena.close().await?;
     done?;
     report.print(options.json, options.check)?;
@@ -73,13 +91,24 @@ pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(lines: &[Line], arena: &Arena, pace: Pace, report: &mut Report) -> Result<()> {
+async fn measure(
+    lines: &[Line],
+    arena: &Arena,
+    binaries: &Option<PathBuf>,
+    pace: Pace,
+    report: &mut Report,
+) -> Result<()> {
     let progress = Progress::new();
     for line in lines {
         match line {
+            Line::All => {}
             Line::Commands => writes::commands(arena, pace, &progress, report).await?,
             Line::Hot => writes::hot_stream(arena, pace, &progress, report).await?,
             Line::Single => writes::single(arena, pace, &progress, report).await?,
+            Line::Http => http::line(arena, pace, &progress, report).await?,
+            Line::Rebuild => rebuild::line(arena, &progress, report).await?,
+            Line::Fresh => fresh::line(arena, pace, &progress, report).await?,
+            Line::Start => begin::line(binaries.clone(), &progress, report).await?,
         }
     }
     Ok(())

@@ -21,7 +21,7 @@ use crate::settings::Settings;
 
 /// The ids of a scribe's first ten seconds may have been used before it began, so it looks them up. The runs are
 /// about the time after that; the bench of the start is about the time before.
-const REST: Duration = Duration::from_secs(11);
+pub(super) const REST: Duration = Duration::from_secs(11);
 
 /// A scribe as `cartulary dev` runs it, without the other roles.
 pub(super) struct House {
@@ -50,13 +50,7 @@ impl House {
 
     async fn prepare(&self) -> Result<()> {
         for (number, &tenant) in self.facts.tenants.iter().enumerate() {
-            let open = OpenTenant {
-                name: format!("Shop {number}").parse()?,
-                subdomain: format!("shop-{number}").parse()?,
-                currency: "USD".parse()?,
-                zone: self.facts.zone.clone(),
-            };
-            self.ask(tenant, open).await?;
+            self.ask(tenant, opening(&self.facts, number)?).await?;
         }
         let (tenant, item) = (self.facts.tenant(0), self.facts.hot_item());
         self.ask(tenant, OpenStockItem { product: self.facts.product, store: self.facts.store() }).await?;
@@ -76,6 +70,16 @@ impl House {
         self.scribe.stop().await;
         self.pool.close().await;
     }
+}
+
+/// What lets a tenant begin to work.
+pub(super) fn opening(facts: &Facts, number: usize) -> Result<OpenTenant> {
+    Ok(OpenTenant {
+        name: format!("Shop {number}").parse()?,
+        subdomain: format!("shop-{number}").parse()?,
+        currency: "USD".parse()?,
+        zone: facts.zone.clone(),
+    })
 }
 
 /// Every command on a stream of its own.

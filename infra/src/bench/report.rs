@@ -1,6 +1,7 @@
 //! Figures, and the ratios that are held against the bars.
 
 use anyhow::Result;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
@@ -76,6 +77,7 @@ impl Report {
 
     fn table(&self) -> String {
         let mut table = Table::new();
+        table.load_preset(NOTHING);
         table.set_header(["what", "value", "unit", "bar", ""]);
         for figure in &self.figures {
             table.add_row([&figure.name, &rounded(figure.value), figure.unit, "", ""]);

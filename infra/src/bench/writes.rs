@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::FutureExt;
 
 use super::arena::Arena;
 use super::bare::Bare;
-use super::clients::{Measured, Pace};
-use super::contest::{Entry, contest, stage};
+use super::clients::Pace;
+use super::contest::{Entry, contest, stage, told};
 use super::ours::{self, House};
 use super::progress::Progress;
 use super::report::Report;
@@ -36,10 +36,8 @@ const STOCK: Entry = Entry {
     name: "postgres-es, distinct streams",
     clients: &[8, 16, 32, 48],
     start: |arena, database| {
-        async move {
-            Ok(stage(stock::Distinct::start(&database, STOCK_CONNECTIONS_MOST).await?, database, arena))
-        }
-        .boxed()
+        async move { Ok(stage(stock::Distinct::start(&database, STOCK_CONNECTIONS_MOST).await?, database, arena)) }
+            .boxed()
     },
 };
 
@@ -74,9 +72,7 @@ const SINGLE_OURS: Entry = Entry { name: "scribe, one client", clients: &[1], ..
 const SINGLE_BARE: Entry = Entry {
     name: "bare insert of one row, one client",
     clients: &[1],
-    start: |arena, database| {
-        async move { Ok(stage(Bare::<1>::start(&database, 1).await?, database, arena)) }.boxed()
-    },
+    start: |arena, database| async move { Ok(stage(Bare::<1>::start(&database, 1).await?, database, arena)) }.boxed(),
 };
 
 /// Line 1: every command on a stream of its own.
@@ -106,12 +102,4 @@ pub(super) async fn single(arena: &Arena, pace: Pace, progress: &Progress, repor
     let ratio = ours.p50.as_secs_f64() / bare.p50.as_secs_f64();
     report.at_most("one client, p50: scribe / bare insert of one row", ratio, 1.5);
     Ok(())
-}
-
-/// Notes what each contender reached.
-fn told<const N: usize>(entries: &[Entry; N], measured: Vec<Measured>, report: &mut Report) -> Result<[Measured; N]> {
-    for (entry, measured) in entries.iter().zip(&measured) {
-        report.contender(entry.name, measured);
-    }
-    measured.try_into().ok().context("as many results as contenders")
 }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::laws::keeps_the_laws;
 use crate::process::{Desk, free_address, persist};
 use crate::server::database;
-use crate::shop::{Shop, caught_up, digests, eventually, keeps_the_laws, rebuild_all};
+use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 use crate::timers::{timers, turn_back};
 
 const BUYERS: usize = 1_000;

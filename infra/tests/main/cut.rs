@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::laws::keeps_the_laws;
 use crate::server::database;
-use crate::shop::{House, keeps_the_laws, settings};
+use crate::shop::{House, settings};
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 

@@ -12,9 +12,10 @@ use infra::scribe::new_id;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
+use crate::laws::keeps_the_laws;
 use crate::process::{Desk, Engine, get, once};
 use crate::server::database;
-use crate::shop::{House, Shop, eventually, keeps_the_laws, settings};
+use crate::shop::{House, Shop, eventually, settings};
 
 /// The guard looks every two seconds; on a busy machine it may be a little late.
 const NOTICED_WITHIN: Duration = Duration::from_secs(6);

@@ -8,9 +8,9 @@ use infra::scribe::new_id;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::laws::keeps_the_laws;
 use crate::process::{Desk, once};
 use crate::server::database;
-use crate::shop::keeps_the_laws;
 
 const PARALLEL: usize = 50;
 

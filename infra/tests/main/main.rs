@@ -9,6 +9,7 @@ mod guard;
 mod hostile_queries;
 mod house;
 mod idempotency;
+mod laws;
 mod process;
 mod rebuilds;
 mod restored;

@@ -59,6 +59,10 @@ impl Desk {
     fn cartulary(&self) -> Command {
         let mut command = Command::new(CARTULARY);
         let key = format!("test={}", self.folder.join("token.pub").display());
+        // What is set for a person's own engine is not meant for ours.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARTULARY_")) {
+            command.env_remove(name);
+        }
         command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
         command.env("CARTULARY_DATABASE_URL", &self.url).env("CARTULARY_TOKEN_KEYS", key);
         command.env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key")).env("CARTULARY_LISTEN", "127.0.0.1:0");

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::laws::keeps_the_laws;
 use crate::server::database;
-use crate::shop::{House, Shop, caught_up, digests, eventually, keeps_the_laws, rebuild_all};
+use crate::shop::{House, Shop, caught_up, digests, eventually, rebuild_all};
 
 /// A day in the life of a shop that touches every read model.
 async fn live_a_day(house: &House, shop: &Shop) -> Result<()> {

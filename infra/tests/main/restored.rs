@@ -5,8 +5,9 @@ use infra::running;
 use infra::scribe::new_id;
 use sqlx::PgPool;
 
+use crate::laws::keeps_the_laws;
 use crate::server::database;
-use crate::shop::{House, Shop, caught_up, digests, eventually, keeps_the_laws, rebuild_all};
+use crate::shop::{House, Shop, caught_up, digests, eventually, rebuild_all};
 
 /// Takes a lane back to a position, as a restored backup does; the read side stays where it was.
 async fn restore(pool: &PgPool, lane: i16, position: i64) -> Result<()> {

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::cut::{Fate, Proxy};
+use crate::laws::keeps_the_laws;
 use crate::process::{Desk, once, persist};
 use crate::server::database;
-use crate::shop::{Shop, caught_up, digests, eventually, keeps_the_laws, rebuild_all};
+use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 
 const CLIENTS: usize = 8;
 /// For how many seconds they fight; ten without it.
-const SECONDS: &str = "CARTULARY_TEST_RIVALS_S";
+const SECONDS: &str = "RIVALS_SECONDS";
 
 /// What an answer says about the deed itself.
 fn deed(answer: &Value) -> Value {

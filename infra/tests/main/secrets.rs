@@ -12,9 +12,10 @@ use sqlx::PgPool;
 use tokio::process::Command;
 use uuid::Uuid;
 
+use crate::laws::keeps_the_laws;
 use crate::process::{Desk, get, once};
 use crate::server::database;
-use crate::shop::{Shop, caught_up, keeps_the_laws};
+use crate::shop::{Shop, caught_up};
 
 const PEOPLE: usize = 20;
 /// Nothing else in the house is called like this.

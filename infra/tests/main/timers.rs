@@ -8,9 +8,10 @@ use infra::scribe::{Owner, new_id};
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::laws::keeps_the_laws;
 use crate::process::{Desk, persist};
 use crate::server::database;
-use crate::shop::{House, Shop, eventually, keeps_the_laws, settings};
+use crate::shop::{House, Shop, eventually, settings};
 
 /// Lets everything in the log and everything that waits be so many seconds older, instead of waiting so long.
 pub(crate) async fn turn_back(pool: &PgPool, seconds: i64) -> Result<()> {
