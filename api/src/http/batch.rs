@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse;
+use commands::kernel::Misuse;
 use commands::scribe::Envelope;
 use domain::shared::CommandId;
 use futures::{StreamExt, stream};
@@ -77,11 +78,21 @@ async fn admit_line(
     correlation: Option<Uuid>,
     line: &[u8],
 ) -> Result<Envelope, Problem> {
-    let text = json::strict(line)?;
+    let text = json::strict(line).map_err(within_command)?;
     let line: Line<'_> = serde_json::from_str(text)
         .map_err(|error| commands_misuse("INVALID_FIELD", "", json::without_place(&error.to_string())))?;
     let wish = Wish { name: &line.name, body: line.body.get().as_bytes(), key: line.id.as_deref(), correlation };
     admit(&*front.backend, &front.commands, caller, &wish).await
+}
+
+/// Fields are named as the command names them, with or without a batch around it.
+fn within_command(misuse: Misuse) -> Misuse {
+    let inside = ["body", "command"].iter().find_map(|frame| misuse.field.strip_prefix(frame));
+    let field = match inside {
+        Some(inside) if inside.is_empty() || inside.starts_with(['.', '[']) => inside.trim_start_matches('.').to_owned(),
+        _ => misuse.field,
+    };
+    Misuse { field, ..misuse }
 }
 
 /// Has the good lines decided and puts their answers between the refusals of the others.

@@ -209,7 +209,7 @@ impl Cause {
         let total = order.total().map_err(rejected)?;
         let gone = if is_cancelled(order) { total } else { order.refunded().map_err(rejected)? };
         let Some(points) = desk.read::<Earning>(self.id())?.reversal_due(gone, total) else { return Ok(()) };
-        desk.decide::<Earning>(self.id(), |earning| earning.reverse(points))?;
+        desk.decide::<Earning>(self.id(), |earning| earning.reverse_for(gone, total))?;
         desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
             account.take_back(self.customer, points, self.kind, self.source.clone(), on)
         })

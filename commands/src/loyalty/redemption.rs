@@ -1,6 +1,6 @@
 //! What points buy, from being bought to being used or given up.
 
-use domain::loyalty::{LoyaltyAccount, LoyaltyProgram};
+use domain::loyalty::{LoyaltyAccount, LoyaltyProgram, Redemption};
 use domain::shared::{CustomerId, Permission, RedemptionId, RewardId};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ impl Command for RedeemReward {
     }
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+        hint.stream::<Redemption>(self.redemption).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
@@ -35,11 +35,18 @@ impl Command for RedeemReward {
             hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
             self.streams(hint);
         })?;
+        // What was bought before stays bought, whatever has become of the reward since.
+        if desk.read::<Redemption>(self.redemption)?.is_made(self.customer, self.reward).map_err(rejected)? {
+            return Ok(());
+        }
         let on = today(desk, context)?;
         let program = desk.read::<LoyaltyProgram>(context.tenant)?;
         let terms = program.reward(self.reward).map_err(rejected)?;
+        desk.decide::<Redemption>(self.redemption, |redemption| {
+            redemption.open(self.customer, self.reward, terms, on)
+        })?;
         desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
-            account.redeem(self.redemption, self.reward, terms, on)
+            account.redeem(self.redemption, self.reward, terms.cost, on)
         })
     }
 }
@@ -60,13 +67,12 @@ impl Command for MarkRedemptionApplied {
     }
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+        hint.stream::<Redemption>(self.redemption);
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let on = today(desk, context)?;
-        let account = LoyaltyAccount::id(self.customer);
-        desk.decide::<LoyaltyAccount>(account, |account| account.mark_applied(self.redemption, on))
+        desk.decide::<Redemption>(self.redemption, |redemption| redemption.mark_applied(self.customer, on))
     }
 }
 
@@ -86,13 +92,17 @@ impl Command for CancelRedemption {
     }
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+        hint.stream::<Redemption>(self.redemption).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let on = today(desk, context)?;
-        let account = LoyaltyAccount::id(self.customer);
-        desk.decide::<LoyaltyAccount>(account, |account| account.cancel_redemption(self.redemption, on))
+        let returned = desk.read::<Redemption>(self.redemption)?.returnable();
+        desk.decide::<Redemption>(self.redemption, |redemption| redemption.cancel(self.customer, on))?;
+        let Some(points) = returned else { return Ok(()) };
+        desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
+            account.give_back(self.customer, self.redemption, points, on)
+        })
     }
 }
 
@@ -112,12 +122,11 @@ impl Command for ExpireRedemption {
     }
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+        hint.stream::<Redemption>(self.redemption);
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let on = today(desk, context)?;
-        let account = LoyaltyAccount::id(self.customer);
-        desk.decide::<LoyaltyAccount>(account, |account| account.expire_redemption(self.redemption, on))
+        desk.decide::<Redemption>(self.redemption, |redemption| redemption.expire(self.customer, on))
     }
 }

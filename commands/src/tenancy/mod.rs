@@ -16,5 +16,8 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<OpenStore>();
     each.command::<SuspendTenant>();
     each.command::<ReinstateTenant>();
+    each.command::<FollowSuspension>();
+    each.command::<FollowReinstatement>();
     each.policy::<OpenTenantOnRegistered>();
+    each.policy::<FollowPlatform>();
 }

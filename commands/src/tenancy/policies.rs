@@ -4,7 +4,7 @@ use domain::kernel::Recorded;
 use domain::shared::TenantId;
 use domain::tenancy::{Registration, RegistrationEvent};
 
-use super::OpenTenant;
+use super::{FollowReinstatement, FollowSuspension, OpenTenant};
 use crate::kernel::{Policy, Reactions, Start};
 
 /// A registered tenant is opened in its own lane.
@@ -16,7 +16,31 @@ impl Policy for OpenTenantOnRegistered {
     type Source = Registration;
 
     fn react(event: &Recorded<RegistrationEvent>, reactions: &mut Reactions) {
-        let RegistrationEvent::Registered { name, subdomain, currency, zone, .. } = event.event.clone();
-        reactions.command_in(TenantId::new(event.stream), OpenTenant { name, subdomain, currency, zone });
+        if let RegistrationEvent::Registered { name, subdomain, currency, zone, .. } = event.event.clone() {
+            reactions.command_in(TenantId::new(event.stream), OpenTenant { name, subdomain, currency, zone });
+        }
+    }
+}
+
+/// A tenant follows, in its own lane, what the platform decides about it. Lanes are not in step with each other, so
+/// the number of the decision goes along.
+pub struct FollowPlatform;
+
+impl Policy for FollowPlatform {
+    const ID: &'static str = "follow_platform";
+    const START: Start = Start::Beginning;
+    type Source = Registration;
+
+    fn react(event: &Recorded<RegistrationEvent>, reactions: &mut Reactions) {
+        let (tenant, decision) = (TenantId::new(event.stream), event.sequence);
+        match event.event.clone() {
+            RegistrationEvent::SuspensionOrdered { reason } => {
+                reactions.command_in(tenant, FollowSuspension { reason, decision });
+            }
+            RegistrationEvent::ReinstatementOrdered {} => {
+                reactions.command_in(tenant, FollowReinstatement { decision });
+            }
+            RegistrationEvent::Registered { .. } => {}
+        }
     }
 }

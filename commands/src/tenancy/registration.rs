@@ -1,6 +1,6 @@
-//! A merchant's sign-up, at the platform.
+//! A merchant's sign-up and standing, at the platform.
 
-use domain::shared::{Currency, Email, Permission, Personal, SealError, Sealer, Slug, TenantId, Title, Zone};
+use domain::shared::{Currency, Email, Permission, Personal, Reason, SealError, Sealer, Slug, TenantId, Title, Zone};
 use domain::tenancy::{NameClaim, Registration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,11 @@ impl Command for RegisterTenant {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        self.require_platform(context)?;
+        require_platform(context)?;
+        if self.tenant == TenantId::PLATFORM {
+            let text = "this id is reserved for the platform";
+            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "tenant", text)));
+        }
         let Some(index) = self.contact_email.blind_index() else {
             let text = "an address cannot be kept unique before it is sealed";
             return Err(Refusal::Misuse(Misuse::new("NOT_SEALED", "contact_email", text)));
@@ -65,16 +69,60 @@ impl Command for RegisterTenant {
     }
 }
 
-impl RegisterTenant {
-    fn require_platform(&self, context: &Context) -> Result<(), Refusal> {
-        if context.tenant != TenantId::PLATFORM {
-            let text = "tenants are registered at the platform";
-            return Err(Refusal::Misuse(Misuse::new("NOT_THE_PLATFORM", "", text)));
-        }
-        if self.tenant == TenantId::PLATFORM {
-            let text = "this id is reserved for the platform";
-            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "tenant", text)));
-        }
-        Ok(())
+/// Let a tenant take no new orders for now; those it has can be finished. It follows as soon as that is written down.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuspendTenant {
+    pub tenant: TenantId,
+    pub reason: Reason,
+}
+
+impl Command for SuspendTenant {
+    const NEEDS: Permission = Permission::ManageTenants;
+
+    fn subject(&self) -> Subject {
+        Subject::Platform
     }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Registration>(self.tenant);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        require_platform(context)?;
+        desk.decide::<Registration>(self.tenant, |registration| registration.suspend(self.reason.clone()))
+    }
+}
+
+/// Let a suspended tenant take orders again. It follows as soon as that is written down.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReinstateTenant {
+    pub tenant: TenantId,
+}
+
+impl Command for ReinstateTenant {
+    const NEEDS: Permission = Permission::ManageTenants;
+
+    fn subject(&self) -> Subject {
+        Subject::Platform
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Registration>(self.tenant);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        require_platform(context)?;
+        desk.decide::<Registration>(self.tenant, Registration::reinstate)
+    }
+}
+
+/// Registrations live in the platform's own tenant.
+fn require_platform(context: &Context) -> Result<(), Refusal> {
+    if context.tenant == TenantId::PLATFORM {
+        return Ok(());
+    }
+    let text = "tenants are registered, suspended and reinstated at the platform";
+    Err(Refusal::Misuse(Misuse::new("NOT_THE_PLATFORM", "", text)))
 }

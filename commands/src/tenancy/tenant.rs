@@ -49,7 +49,7 @@ pub struct OpenStore {
 }
 
 impl Command for OpenStore {
-    const NEEDS: Permission = Permission::ManageTenants;
+    const NEEDS: Permission = Permission::ManageStores;
 
     fn subject(&self) -> Subject {
         Subject::Tenant
@@ -64,15 +64,17 @@ impl Command for OpenStore {
     }
 }
 
-/// Let the tenant take no new orders for now; those it has can be finished.
+/// Follow the platform's decision that the tenant takes no new orders for now; those it has can be finished.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SuspendTenant {
+pub struct FollowSuspension {
     pub reason: Reason,
+    /// Which decision of the platform it is. An older one than the last that was followed comes too late.
+    pub decision: i64,
 }
 
-impl Command for SuspendTenant {
-    const NEEDS: Permission = Permission::ManageTenants;
+impl Command for FollowSuspension {
+    const NEEDS: Permission = Permission::RunEngine;
 
     fn subject(&self) -> Subject {
         Subject::Tenant
@@ -81,17 +83,20 @@ impl Command for SuspendTenant {
     fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.decide::<Tenant>(context.tenant, |tenant| tenant.suspend(self.reason.clone()))
+        desk.decide::<Tenant>(context.tenant, |tenant| tenant.suspend(self.reason.clone(), self.decision))
     }
 }
 
-/// Let a suspended tenant take orders again.
+/// Follow the platform's decision that the tenant takes orders again.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReinstateTenant {}
+pub struct FollowReinstatement {
+    /// Which decision of the platform it is. An older one than the last that was followed comes too late.
+    pub decision: i64,
+}
 
-impl Command for ReinstateTenant {
-    const NEEDS: Permission = Permission::ManageTenants;
+impl Command for FollowReinstatement {
+    const NEEDS: Permission = Permission::RunEngine;
 
     fn subject(&self) -> Subject {
         Subject::Tenant
@@ -100,6 +105,6 @@ impl Command for ReinstateTenant {
     fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.decide::<Tenant>(context.tenant, Tenant::reinstate)
+        desk.decide::<Tenant>(context.tenant, |tenant| tenant.reinstate(self.decision))
     }
 }

@@ -46,6 +46,21 @@ fn an_address_belongs_to_one_customer_whatever_its_case() {
 }
 
 #[test]
+fn a_profile_told_again_is_no_news() {
+    let mut shop = Shop::opened();
+    shop.done(register(ADA, "ada@example.org"));
+    let import = |name: &str| {
+        let email = Some(open("ada@example.org"));
+        ImportCustomer { customer: ADA, name: Some(open(name)), email, source: it("till 1") }
+    };
+    assert_eq!(shop.done(import("Ada")), [""; 0]);
+    assert_eq!(shop.done(update(ADA, "ada@example.org")), ["customer.profile_updated"]);
+    assert_eq!(shop.done(update(ADA, "ada@example.org")), [""; 0]);
+    assert_eq!(shop.done(import("Ada L.")), ["customer.imported"]);
+    assert_eq!(shop.done(import("Ada L.")), [""; 0]);
+}
+
+#[test]
 fn a_changed_address_is_free_for_another() {
     let mut shop = Shop::opened();
     shop.done(register(ADA, "ada@example.org"));

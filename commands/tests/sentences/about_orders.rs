@@ -8,7 +8,7 @@ use commands::orders::{
 use commands::tenancy::{ReinstateTenant, SuspendTenant};
 use domain::kernel::Actor;
 use domain::orders::OrderStatus;
-use domain::shared::{Sku, StoreId, Units};
+use domain::shared::{Principal, Sku, StoreId, TenantId, Units};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -99,10 +99,13 @@ fn an_order_keeps_the_prices_of_its_time_and_is_placed_once() {
 fn a_suspended_tenant_takes_no_orders_but_finishes_those_it_has() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 1)]);
-    shop.done(SuspendTenant { reason: it("fraud") });
+    let operator = || Actor::Operator(Principal::new(Uuid::from_u128(99)));
+    let suspend = SuspendTenant { tenant: TENANT, reason: it("fraud") };
+    shop.send_as(operator(), TenantId::PLATFORM, suspend).expect("a suspension");
     assert_eq!(rejected(shop.place(2, [(MUG, 1)])).code, "TENANT_SUSPENDED");
     assert_eq!(shop.done(AcceptOrder { order: order(1) }), ["order.accepted"]);
-    shop.done(ReinstateTenant {});
+    let reinstate = ReinstateTenant { tenant: TENANT };
+    shop.send_as(operator(), TenantId::PLATFORM, reinstate).expect("a reinstatement");
     assert!(shop.place(2, [(MUG, 1)]).is_ok());
 }
 
@@ -212,6 +215,14 @@ fn an_imported_order_happened_when_it_happened_there_and_is_taken_over_once() {
         misuse(shop.send(ImportOrder { ordered_at: instant("2026-11-22T12:00:00Z"), ..import(2) })),
         "INVALID_FIELD"
     );
+}
+
+#[test]
+fn an_order_imported_again_from_elsewhere_is_another_order() {
+    let mut shop = Shop::stocked();
+    shop.done(import(1));
+    assert_eq!(shop.refused(ImportOrder { source: it("shopify 4712"), ..import(1) }).code, "ORDER_EXISTS");
+    assert_eq!(shop.refused(ImportOrder { units: Units::from(pieces(4)), ..import(1) }).code, "ORDER_EXISTS");
 }
 
 #[test]

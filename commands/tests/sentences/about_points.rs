@@ -10,7 +10,8 @@ use domain::loyalty::EntryKind;
 use domain::shared::{Price, Units};
 
 use crate::shop::{
-    ADA, COFFEE, MUG, STORE, Shop, change, instant, it, misuse, open, order, pieces, points, redemption, reward, usd,
+    ADA, BEN, COFFEE, MUG, STORE, Shop, change, instant, it, misuse, open, order, pieces, points, redemption, reward,
+    usd,
 };
 
 fn refund(minor: i64, reference: &str) -> RecordRefund {
@@ -145,7 +146,9 @@ fn points_buy_what_is_on_offer_and_come_back_when_it_is_given_up() {
     assert_eq!(shop.refused(redeem(2)).code, "INSUFFICIENT_POINTS");
     shop.done(CancelRedemption { customer: ADA, redemption: redemption(1) });
     shop.done(redeem(2));
-    shop.done(MarkRedemptionApplied { customer: ADA, redemption: redemption(2) });
+    let applied = || MarkRedemptionApplied { customer: ADA, redemption: redemption(2) };
+    assert_eq!(shop.done(applied()), ["redemption.applied"]);
+    assert_eq!(shop.done(applied()), [""; 0]);
     assert_eq!(shop.refused(CancelRedemption { customer: ADA, redemption: redemption(2) }).code, "REDEMPTION_GONE");
     assert_eq!(shop.done(ExpireRedemption { customer: ADA, redemption: redemption(2) }), [""; 0]);
     shop.done(RetireReward { reward: reward(1) });
@@ -163,4 +166,23 @@ fn points_that_are_spent_can_be_lost_and_the_debt_blocks_redeeming() {
     assert_eq!(shop.balance(ADA), -50);
     let again = RedeemReward { customer: ADA, redemption: redemption(2), reward: reward(1) };
     assert_eq!(shop.refused(again).code, "INSUFFICIENT_POINTS");
+}
+
+#[test]
+fn an_ended_redemption_buys_nothing_again_and_gives_its_points_back_once() {
+    let mut shop = Shop::with_points();
+    shop.done(AddReward { reward: reward(1), name: it("Mug"), cost: points(50), value: usd(900) });
+    shop.done(AdjustPoints { customer: ADA, change: change(100), reason: it("welcome") });
+    let redeem = |customer| RedeemReward { customer, redemption: redemption(1), reward: reward(1) };
+    let cancel = |customer| CancelRedemption { customer, redemption: redemption(1) };
+    assert_eq!(shop.refused(cancel(ADA)).code, "REDEMPTION_UNKNOWN");
+    assert_eq!(shop.done(redeem(ADA)), ["redemption.opened", "points.redeemed"]);
+    assert_eq!(shop.refused(redeem(BEN)).code, "REDEMPTION_DIFFERS");
+    assert_eq!(shop.refused(cancel(BEN)).code, "REDEMPTION_UNKNOWN");
+    assert_eq!(shop.done(cancel(ADA)), ["redemption.cancelled", "points.returned"]);
+    assert_eq!(shop.done(cancel(ADA)), [""; 0]);
+    assert_eq!(shop.done(redeem(ADA)), [""; 0]);
+    assert_eq!(shop.balance(ADA), 100);
+    shop.done(RetireReward { reward: reward(1) });
+    assert_eq!(shop.done(redeem(ADA)), [""; 0]);
 }

@@ -1,8 +1,9 @@
 //! How a tenant comes to be.
 
-use commands::tenancy::{OpenStore, RegisterTenant, SuspendTenant};
+use commands::kernel::Command;
+use commands::tenancy::{FollowSuspension, OpenStore, OpenTenant, RegisterTenant, ReinstateTenant, SuspendTenant};
 use domain::kernel::Actor;
-use domain::shared::{Principal, StoreId, TenantId};
+use domain::shared::{Permission, Principal, Role, StoreId, TenantId};
 use domain::tenancy::Tenant;
 use uuid::Uuid;
 
@@ -42,7 +43,6 @@ fn tenants_are_registered_at_the_platform_and_the_platform_is_none() {
 #[test]
 fn nothing_is_done_in_a_tenant_that_is_not_open() {
     let mut shop = Shop::empty();
-    assert_eq!(shop.refused(SuspendTenant { reason: it("fraud") }).code, "TENANT_NOT_OPEN");
     let store = StoreId::new(Uuid::from_u128(5));
     assert_eq!(shop.refused(OpenStore { store, name: it("Fair"), zone: it("UTC") }).code, "TENANT_NOT_OPEN");
     assert_eq!(rejected(shop.place(1, [(1, 1)])).code, "TENANT_NOT_OPEN");
@@ -58,4 +58,59 @@ fn prices_are_in_the_currency_of_the_tenant() {
     };
     assert_eq!(shop.refused(create("EUR")).code, "OTHER_CURRENCY");
     shop.done(create("USD"));
+}
+
+#[test]
+fn a_tenant_is_not_opened_again_with_other_data() {
+    let mut shop = Shop::opened();
+    let open = |name: &str| {
+        let (subdomain, currency, zone) = (it("adas-mugs"), it("USD"), it("Europe/Berlin"));
+        OpenTenant { name: it(name), subdomain, currency, zone }
+    };
+    assert_eq!(shop.send_as_engine(open("Ada's Mugs")).expect("a repeat"), []);
+    assert_eq!(rejected(shop.send_as_engine(open("Ben's Mugs"))).code, "TENANT_EXISTS");
+}
+
+#[test]
+fn the_team_opens_its_stores_and_operators_do_not() {
+    for role in [Role::Admin, Role::Owner] {
+        assert!(role.permits(OpenStore::NEEDS) && !role.permits(SuspendTenant::NEEDS));
+    }
+    assert!(!Role::Operator.permits(OpenStore::NEEDS) && Role::Operator.permits(SuspendTenant::NEEDS));
+    assert_eq!(FollowSuspension::NEEDS, Permission::RunEngine);
+}
+
+#[test]
+fn an_operator_suspends_a_tenant_at_the_platform_and_the_tenant_follows_in_its_own_lane() {
+    let mut shop = Shop::opened();
+    let suspend = || SuspendTenant { tenant: TENANT, reason: it("fraud") };
+    let mut platform = |command: SuspendTenant| shop.send_as(operator(), TenantId::PLATFORM, command);
+    assert_eq!(platform(suspend()).expect("a suspension").len(), 1);
+    assert_eq!(platform(suspend()).expect("a repeat"), []);
+    let followed: Vec<_> = shop.log.iter().filter(|event| event.event.name == "tenant.suspended").collect();
+    assert_eq!(followed.len(), 1);
+    assert_eq!((followed[0].tenant, followed[0].stream), (TENANT, TENANT.uuid()));
+    let reinstate = || ReinstateTenant { tenant: TENANT };
+    shop.send_as(operator(), TenantId::PLATFORM, reinstate()).expect("a reinstatement");
+    assert_eq!(shop.state::<Tenant>(TENANT).taking_orders(), Ok(()));
+    assert_eq!(shop.engine_refusals, []);
+}
+
+#[test]
+fn a_suspension_that_arrives_after_its_reinstatement_comes_too_late() {
+    let mut shop = Shop::opened();
+    let suspend = SuspendTenant { tenant: TENANT, reason: it("fraud") };
+    shop.send_as(operator(), TenantId::PLATFORM, suspend).expect("a suspension");
+    shop.send_as(operator(), TenantId::PLATFORM, ReinstateTenant { tenant: TENANT }).expect("a reinstatement");
+    let late = FollowSuspension { reason: it("fraud"), decision: 2 };
+    assert_eq!(shop.send_as_engine(late).expect("nothing"), []);
+    assert_eq!(shop.state::<Tenant>(TENANT).taking_orders(), Ok(()));
+}
+
+#[test]
+fn only_a_registered_tenant_is_suspended_and_only_at_the_platform() {
+    let mut shop = Shop::opened();
+    let suspend = |number| SuspendTenant { tenant: TenantId::new(Uuid::from_u128(number)), reason: it("fraud") };
+    assert_eq!(rejected(shop.send_as(operator(), TenantId::PLATFORM, suspend(5))).code, "TENANT_UNKNOWN");
+    assert_eq!(misuse(shop.send_as(operator(), TENANT, suspend(5))), "NOT_THE_PLATFORM");
 }

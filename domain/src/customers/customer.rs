@@ -219,9 +219,7 @@ mod tests {
     fn a_second_import_writes_only_what_is_new() {
         imported().when(|customer| customer.import(None, email("one", "ada"), source())).then_nothing();
         imported().when(|customer| customer.import(None, None, source())).then_nothing();
-        registered()
-            .when(|customer| customer.import(Some(name("ada")), email("one", "ada"), source()))
-            .then_nothing();
+        registered().when(|customer| customer.import(Some(name("ada")), email("one", "ada"), source())).then_nothing();
         imported()
             .when(|customer| customer.import(Some(name("ada")), None, source()))
             .then_once([CustomerEvent::Imported { name: Some(name("ada")), email: None, source: source() }])

@@ -303,7 +303,9 @@ mod tests {
             for event in decisions.into_iter().flatten().flatten() {
                 balance += match &event {
                     LoyaltyAccountEvent::Redeemed { cost, .. } => -cost.get(),
-                    LoyaltyAccountEvent::Earned { points, .. } | LoyaltyAccountEvent::Returned { points, .. } => points.get(),
+                    LoyaltyAccountEvent::Earned { points, .. } | LoyaltyAccountEvent::Returned { points, .. } => {
+                        points.get()
+                    }
                     LoyaltyAccountEvent::Reversed { points, .. } => -points.get(),
                     LoyaltyAccountEvent::Adjusted { change, .. } => change.get(),
                 };

@@ -13,7 +13,7 @@ use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Money, PositivePoints, Price, RewardId, TenantId, Text, Title};
 
 /// Rewards on offer live in the state of the programme; so many of them keep it small.
-pub const REWARDS_MOST: usize = 200;
+pub const REWARDS_MOST: usize = 50;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoyaltyProgram {

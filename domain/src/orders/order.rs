@@ -362,13 +362,13 @@ impl Terms {
     /// What the first event of an order settles. On which day it was placed is no part of it, so that it can be sent
     /// again on the next.
     fn of(event: &OrderEvent) -> Option<Self> {
-        match event {
-            &OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
+        match *event {
+            OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
                 let agreed = Fingerprint::of(&(customer, store, lines, total));
                 let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
                 Some(Self { customer, store, total, lines, imported: false, agreed })
             }
-            &OrderEvent::Imported { customer, store, total, .. } => {
+            OrderEvent::Imported { customer, store, total, .. } => {
                 let agreed = Fingerprint::of(event);
                 Some(Self { customer, store, total, lines: vec![], imported: true, agreed })
             }

@@ -168,11 +168,11 @@ mod tests {
         let reason: Reason = "fraud".parse().expect("a reason");
         given([registered()]).when(Registration::reinstate).then_nothing();
         given([registered()])
-            .when(|registration| registration.suspend(reason.clone()))
+            .when(|registration: &Registration| registration.suspend(reason.clone()))
             .then_once([RegistrationEvent::SuspensionOrdered { reason: reason.clone() }])
             .when(Registration::reinstate)
             .then_once([RegistrationEvent::ReinstatementOrdered {}])
-            .when(|registration| registration.suspend(reason.clone()))
+            .when(|registration: &Registration| registration.suspend(reason.clone()))
             .then_once([RegistrationEvent::SuspensionOrdered { reason: reason.clone() }]);
     }
 

@@ -1,7 +1,7 @@
 //! An organisation that runs shops here, in its own lane (TEN-01, TEN-22).
 //!
 //! Invariants: a tenant has one currency for ever and at least one store; a suspended tenant takes no new orders, but
-//! finishes those it has; of the platform's orders to suspend and reinstate it, the newest counts.
+//! finishes those it has; of the platform's decisions to suspend or reinstate it, the newest counts.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Tenant {
     opened: Option<Opened>,
     stores: BTreeMap<StoreId, Store>,
     suspended: bool,
-    /// The newest order of the platform that was followed.
+    /// The newest decision of the platform that was followed.
     followed: i64,
 }
 
@@ -45,12 +45,12 @@ pub enum TenantEvent {
     /// The tenant has one more store.
     #[serde(rename = "tenant.store_opened")]
     StoreOpened { store: StoreId, name: Title, zone: Zone },
-    /// The tenant takes no orders for now; `order` numbers what the platform orders.
+    /// The tenant takes no orders for now; `decision` is the number of what the platform decided.
     #[serde(rename = "tenant.suspended")]
-    Suspended { reason: Reason, order: i64 },
+    Suspended { reason: Reason, decision: i64 },
     /// The tenant takes orders again.
     #[serde(rename = "tenant.reinstated")]
-    Reinstated { order: i64 },
+    Reinstated { decision: i64 },
 }
 
 /// Why a tenant could not do something.
@@ -109,19 +109,19 @@ impl Tenant {
         }
     }
 
-    /// Stops new orders, also before the tenant is open. What the platform ordered earlier than what was followed last
-    /// comes too late, in whatever order it arrives.
-    pub fn suspend(&self, reason: Reason, order: i64) -> Decision<Self> {
-        match order > self.followed {
-            true => Ok(vec![TenantEvent::Suspended { reason, order }]),
+    /// Stops new orders, also before the tenant is open. What the platform decided earlier than what was followed
+    /// last comes too late.
+    pub fn suspend(&self, reason: Reason, decision: i64) -> Decision<Self> {
+        match decision > self.followed {
+            true => Ok(vec![TenantEvent::Suspended { reason, decision }]),
             false => Ok(vec![]),
         }
     }
 
     /// Lets orders in again; see [`suspend`](Self::suspend).
-    pub fn reinstate(&self, order: i64) -> Decision<Self> {
-        match order > self.followed {
-            true => Ok(vec![TenantEvent::Reinstated { order }]),
+    pub fn reinstate(&self, decision: i64) -> Decision<Self> {
+        match decision > self.followed {
+            true => Ok(vec![TenantEvent::Reinstated { decision }]),
             false => Ok(vec![]),
         }
     }
@@ -170,8 +170,8 @@ impl Aggregate for Tenant {
             TenantEvent::StoreOpened { store, name, zone } => {
                 self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
-            TenantEvent::Suspended { order, .. } => (self.suspended, self.followed) = (true, *order),
-            TenantEvent::Reinstated { order } => (self.suspended, self.followed) = (false, *order),
+            TenantEvent::Suspended { decision, .. } => (self.suspended, self.followed) = (true, *decision),
+            TenantEvent::Reinstated { decision } => (self.suspended, self.followed) = (false, *decision),
         }
     }
 }
@@ -297,21 +297,21 @@ mod tests {
     fn a_suspended_tenant_takes_no_orders_until_it_is_reinstated() {
         open()
             .when(|tenant| tenant.suspend(reason(), 2))
-            .then_once([TenantEvent::Suspended { reason: reason(), order: 2 }])
+            .then_once([TenantEvent::Suspended { reason: reason(), decision: 2 }])
             .when(|tenant| tenant.taking_orders().map(|()| vec![]))
             .then_rejected(TenantRejection::TenantSuspended {});
         open()
             .when(|tenant| tenant.suspend(reason(), 2))
-            .then([TenantEvent::Suspended { reason: reason(), order: 2 }])
+            .then([TenantEvent::Suspended { reason: reason(), decision: 2 }])
             .when(|tenant| tenant.reinstate(3))
-            .then_once([TenantEvent::Reinstated { order: 3 }])
+            .then_once([TenantEvent::Reinstated { decision: 3 }])
             .holds(|tenant| tenant.taking_orders() == Ok(()));
     }
 
     #[test]
-    fn the_newest_order_of_the_platform_counts_however_they_arrive() {
+    fn the_newest_decision_of_the_platform_counts_whichever_comes_first() {
         let (reinstated, suspended) =
-            (TenantEvent::Reinstated { order: 3 }, TenantEvent::Suspended { reason: reason(), order: 4 });
+            (TenantEvent::Reinstated { decision: 3 }, TenantEvent::Suspended { reason: reason(), decision: 4 });
         open()
             .when(|tenant| tenant.reinstate(3))
             .then_once([reinstated])

@@ -22,8 +22,11 @@ pub(super) struct Entry {
     pub(super) name: &'static str,
     /// The concurrencies to choose from.
     pub(super) clients: &'static [usize],
-    pub(super) start: for<'a> fn(&'a Arena, Database) -> BoxFuture<'a, Result<Box<dyn Started>>>,
+    pub(super) start: Start,
 }
+
+/// Puts a contender on an empty store.
+type Start = for<'a> fn(&'a Arena, Database) -> BoxFuture<'a, Result<Box<dyn Started>>>;
 
 /// A contender on an empty store of its own.
 pub(super) trait Started: Send + Sync {

@@ -131,7 +131,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         stop: stop.clone(),
     };
     let backend = Arc::new(WithoutScribe { engine });
-    let front = Front::new(backend, shops.auth.clone(), api::front::Settings::default())?;
+    let front = Front::new(backend, shops.auth()?, api::front::Settings::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
     tokio::spawn(http_server::serve(listener, api::http::router(Arc::new(front)), stop));

@@ -77,7 +77,7 @@ impl Report {
 
     fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(NOTHING);
+        table.load_style(NOTHING);
         table.set_header(["what", "value", "unit", "bar", ""]);
         for figure in &self.figures {
             table.add_row([&figure.name, &rounded(figure.value), figure.unit, "", ""]);

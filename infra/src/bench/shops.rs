@@ -29,10 +29,11 @@ const TOKEN_KEY: (&str, [u8; 32]) = ("bench", [7; 32]);
 pub(super) struct Shops {
     pub(super) running: Running,
     pub(super) facts: Facts,
-    pub(super) auth: AuthConfig,
     pub(super) outer: OuterKey,
     pub(super) tokens: Vec<String>,
     products: Vec<ProductId>,
+    settings: Settings,
+    key: SigningKey,
 }
 
 impl Shops {
@@ -40,14 +41,14 @@ impl Shops {
     pub(super) async fn open(database: &Database) -> Result<Self> {
         let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() };
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
-        let auth = settings.auth_with(vec![key.public()?]);
         let outer = OuterKey::from_base64(OUTER_KEY)?;
-        let running = Running::start(&settings, &database.url, &outer, auth.clone()).await?;
+        let auth = settings.auth_with(vec![key.public()?]);
+        let running = Running::start(&settings, &database.url, &outer, auth).await?;
         let facts = Facts::new()?;
         let tokens =
             facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;
         let products = (0..PRODUCTS).map(|_| ProductId::new(new_id())).collect();
-        let shops = Self { running, facts, auth, outer, tokens, products };
+        let shops = Self { running, facts, outer, tokens, products, settings, key };
         for (number, &tenant) in shops.facts.tenants.iter().enumerate() {
             shops.ask(tenant, shops.putting_on_sale(number, tenant)?).await?;
         }
@@ -95,6 +96,11 @@ impl Shops {
         let item = StockItem::id(product, Tenant::first_store(tenant));
         let adjust = AdjustStock { item, change: -1, reason: "broken".parse()?, force: false };
         Ok((tenant, self.ask(tenant, vec![self.facts.envelope(adjust)]).await?))
+    }
+
+    /// Whose tokens are good here.
+    pub(super) fn auth(&self) -> Result<AuthConfig> {
+        Ok(self.settings.auth_with(vec![self.key.public()?]))
     }
 
     pub(super) fn pool(&self) -> &PgPool {

@@ -235,7 +235,16 @@ impl Driver {
                 break;
             }
         }
+        self.let_go().await;
         self.stopping.drain(..).for_each(|done| _ = done.send(()));
+    }
+
+    /// Others may take the lanes at once.
+    async fn let_go(&mut self) {
+        let held: Vec<_> = self.scribe.held().collect();
+        if let Some(committer) = &mut self.committer {
+            committer.renew(&held, 0).await.ok();
+        }
     }
 
     fn take(&mut self, input: Input) {

@@ -1,6 +1,8 @@
 //! What infra does for real: real files, real processes, real PostgreSQL.
 
+mod bad_fields;
 mod bad_input;
+mod bad_values;
 mod crash;
 mod cut;
 mod differential;

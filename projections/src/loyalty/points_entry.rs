@@ -15,7 +15,7 @@ use crate::key;
 pub struct PointsEntry {
     /// Whose points.
     pub customer: CustomerId,
-    /// The number of the event within the account; gaps are events that changed no balance.
+    /// The number of the event within the account, from 1.
     pub sequence: i64,
     /// By how much the balance changed.
     pub change: i64,
@@ -60,16 +60,13 @@ impl ReadModel for PointsEntry {
     const OWNER: Option<&'static str> = Some("customer");
 
     fn sources(from: &mut Sources<Self>) {
-        let key = |event: &Recorded<LoyaltyAccountEvent>| {
-            change(&event.event).map(|(customer, _)| key![customer, event.sequence])
-        };
-        from.stream::<LoyaltyAccount>(key, Self::on_account);
+        from.stream::<LoyaltyAccount>(|event| Some(key![change(&event.event).0, event.sequence]), Self::on_account);
     }
 }
 
 impl PointsEntry {
     fn on_account(_: Option<Self>, event: &Recorded<LoyaltyAccountEvent>) -> Folded<Self> {
-        let Some((customer, change)) = change(&event.event) else { return Ok(None) };
+        let (customer, change) = change(&event.event);
         let entry = |reason, on| Self {
             customer,
             sequence: event.sequence,
@@ -83,25 +80,24 @@ impl PointsEntry {
             on,
             at: event.occurred_at,
         };
-        Ok(match event.event.clone() {
+        Ok(Some(match event.event.clone() {
             LoyaltyAccountEvent::Earned { kind, source, rule_version, on, .. } => {
                 let (kind, source, rule_version) = (Some(kind), Some(source), Some(rule_version));
-                Some(Self { kind, source, rule_version, ..entry(EntryReason::Earned, on) })
+                Self { kind, source, rule_version, ..entry(EntryReason::Earned, on) }
             }
             LoyaltyAccountEvent::Reversed { kind, source, on, .. } => {
-                Some(Self { kind: Some(kind), source: Some(source), ..entry(EntryReason::Reversed, on) })
+                Self { kind: Some(kind), source: Some(source), ..entry(EntryReason::Reversed, on) }
             }
             LoyaltyAccountEvent::Redeemed { redemption, on, .. } => {
-                Some(Self { redemption: Some(redemption), ..entry(EntryReason::Redeemed, on) })
+                Self { redemption: Some(redemption), ..entry(EntryReason::Redeemed, on) }
             }
-            LoyaltyAccountEvent::RedemptionCancelled { redemption, on, .. } => {
-                Some(Self { redemption: Some(redemption), ..entry(EntryReason::Returned, on) })
+            LoyaltyAccountEvent::Returned { redemption, on, .. } => {
+                Self { redemption: Some(redemption), ..entry(EntryReason::Returned, on) }
             }
             LoyaltyAccountEvent::Adjusted { reason, on, .. } => {
-                Some(Self { note: Some(reason), ..entry(EntryReason::Adjusted, on) })
+                Self { note: Some(reason), ..entry(EntryReason::Adjusted, on) }
             }
-            LoyaltyAccountEvent::RedemptionApplied { .. } | LoyaltyAccountEvent::RedemptionExpired { .. } => None,
-        })
+        }))
     }
 }
 

@@ -31,7 +31,7 @@ impl ReadModel for Store {
         from.stream::<Tenant>(
             |event| match event.event {
                 TenantEvent::Opened { store, .. } | TenantEvent::StoreOpened { store, .. } => Some(key![store]),
-                TenantEvent::Suspended { .. } | TenantEvent::Reinstated {} => None,
+                TenantEvent::Suspended { .. } | TenantEvent::Reinstated { .. } => None,
             },
             Self::on_tenant,
         );
@@ -45,7 +45,7 @@ impl Store {
                 let (name, zone) = (name.clone(), zone.clone());
                 Ok(Some(Self { store: *store, name, zone, opened_at: event.occurred_at }))
             }
-            TenantEvent::Suspended { .. } | TenantEvent::Reinstated {} => Ok(row),
+            TenantEvent::Suspended { .. } | TenantEvent::Reinstated { .. } => Ok(row),
         }
     }
 }

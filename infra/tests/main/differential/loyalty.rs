@@ -1,9 +1,9 @@
-//! The life of points accounts.
+//! The life of points accounts and of what points buy.
 
 use std::num::NonZeroU32;
 
 use anyhow::Result;
-use domain::loyalty::{EntryKind, LoyaltyAccount, Reward};
+use domain::loyalty::{EntryKind, LoyaltyAccount, Redemption, Reward};
 use domain::shared::{CustomerId, Money, Points, PositivePoints, Price, Reason, RedemptionId, RewardId, Text};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,21 +11,39 @@ use uuid::Uuid;
 use super::{Dice, Pair, STEPS, Step};
 
 const REWARD: RewardId = RewardId::new(Uuid::from_u128(0x7000_8000_0000_0000_0009));
+/// Has points enough for everything.
+const RICH: CustomerId = CustomerId::new(Uuid::from_u128(0x7000_8000_0000_0000_0007));
 
 #[tokio::test]
 async fn points_accounts_live_the_same_lives_in_both() -> Result<()> {
     let pair = Pair::open().await?;
+    let reward = offer(&pair).await?;
+    let mut dice = Dice(3);
+    let script = (0..STEPS).map(|number| on_account(&mut dice, &pair, &reward, number)).collect::<Result<_>>()?;
+    pair.play(script).await
+}
+
+#[tokio::test]
+async fn redemptions_live_the_same_lives_in_both() -> Result<()> {
+    let pair = Pair::open().await?;
+    let reward = offer(&pair).await?;
+    let welcome = json!({ "customer": RICH, "change": 1_000_000, "reason": "welcome" });
+    pair.house.done(pair.tenant(), "AdjustPoints", &welcome).await?;
+    let mut dice = Dice(5);
+    let script = (0..STEPS).map(|number| on_redemption(&mut dice, &pair, &reward, number)).collect();
+    pair.play(script).await
+}
+
+/// What must hold before points are earned and spent.
+async fn offer(pair: &Pair) -> Result<Reward> {
     let value = Price::try_from(Money { minor: 500, currency: "USD".parse()? })?;
     let reward = Reward { name: "5 off".parse()?, cost: PositivePoints::try_from(60)?, value };
     for (command, body) in programme(&reward)? {
         pair.house.done(pair.tenant(), command, &body).await?;
     }
-    let mut dice = Dice(3);
-    let script = (0..STEPS).map(|number| step(&mut dice, &pair, &reward, number)).collect::<Result<_>>()?;
-    pair.play(script).await
+    Ok(reward)
 }
 
-/// What must hold before points are earned and spent.
 fn programme(reward: &Reward) -> Result<Vec<(&'static str, Value)>> {
     let Reward { name, cost, value } = reward;
     let rate = domain::loyalty::Rate { points: PositivePoints::try_from(1)?, per_minor: NonZeroU32::MIN };
@@ -36,11 +54,10 @@ fn programme(reward: &Reward) -> Result<Vec<(&'static str, Value)>> {
     ])
 }
 
-fn step(dice: &mut Dice, pair: &Pair, reward: &Reward, number: usize) -> Result<Step<LoyaltyAccount>> {
+fn on_account(dice: &mut Dice, pair: &Pair, reward: &Reward, number: usize) -> Result<Step<LoyaltyAccount>> {
     let customer = CustomerId::new(dice.id(5));
     let account = LoyaltyAccount::id(customer);
-    let (day, redemption) = (pair.day(), RedemptionId::new(dice.id(6)));
-    let bought = json!({ "customer": customer, "redemption": redemption });
+    let day = pair.day();
     Ok(match dice.below(10) {
         0..3 => {
             let (kind, source) = (EntryKind::Review, format!("review {number}").parse::<Text<100>>()?);
@@ -50,28 +67,43 @@ fn step(dice: &mut Dice, pair: &Pair, reward: &Reward, number: usize) -> Result<
                 state.credit(customer, points, kind, source.clone(), 1, day(now))
             })
         }
-        3 => {
+        3..5 => {
             let (change, reason) = (Points::try_from(10 * dice.units() - 60)?, "a mistake".parse::<Reason>()?);
             let body = json!({ "customer": customer, "change": change, "reason": reason });
             Step::<LoyaltyAccount>::new(("AdjustPoints", body), account, move |state, now| {
                 state.adjust(customer, change, reason.clone(), day(now))
             })
         }
-        4..7 => {
-            let (reward, body) =
-                (reward.clone(), json!({ "customer": customer, "redemption": redemption, "reward": REWARD }));
+        _ => {
+            // Each one is new, so that the account alone decides.
+            let (cost, redemption) = (reward.cost, RedemptionId::new(dice.id(0x1000 + number as u128)));
+            let body = json!({ "customer": customer, "redemption": redemption, "reward": REWARD });
             Step::<LoyaltyAccount>::new(("RedeemReward", body), account, move |state, now| {
-                state.redeem(redemption, REWARD, &reward, day(now))
+                state.redeem(redemption, REWARD, cost, day(now))
             })
         }
-        7 => Step::<LoyaltyAccount>::new(("MarkRedemptionApplied", bought), account, move |state, now| {
-            state.mark_applied(redemption, day(now))
-        }),
-        8 => Step::<LoyaltyAccount>::new(("CancelRedemption", bought), account, move |state, now| {
-            state.cancel_redemption(redemption, day(now))
-        }),
-        _ => Step::<LoyaltyAccount>::new(("ExpireRedemption", bought), account, move |state, now| {
-            state.expire_redemption(redemption, day(now))
-        }),
     })
+}
+
+fn on_redemption(dice: &mut Dice, pair: &Pair, reward: &Reward, number: usize) -> Step<Redemption> {
+    let redemption = RedemptionId::new(dice.id(0x60 + number as u128 / 10));
+    let (day, bought) = (pair.day(), json!({ "customer": RICH, "redemption": redemption }));
+    match dice.below(10) {
+        0..5 => {
+            let (reward, body) =
+                (reward.clone(), json!({ "customer": RICH, "redemption": redemption, "reward": REWARD }));
+            Step::<Redemption>::new(("RedeemReward", body), redemption, move |state, now| {
+                state.open(RICH, REWARD, &reward, day(now))
+            })
+        }
+        5 | 6 => Step::<Redemption>::new(("MarkRedemptionApplied", bought), redemption, move |state, now| {
+            state.mark_applied(RICH, day(now))
+        }),
+        7 | 8 => Step::<Redemption>::new(("CancelRedemption", bought), redemption, move |state, now| {
+            state.cancel(RICH, day(now))
+        }),
+        _ => Step::<Redemption>::new(("ExpireRedemption", bought), redemption, move |state, now| {
+            state.expire(RICH, day(now))
+        }),
+    }
 }
