@@ -43,6 +43,7 @@ pub async fn admit(
         None => (CommandId::new(backend.new_id()), true),
     };
     let body = json::strict(wish.body)?;
+    require_object(body)?;
     let mut command = kind.parse(body)?;
     check_subject(caller, command.subject())?;
     // The name belongs to what was sent: two commands may have the same body.
@@ -69,6 +70,14 @@ pub fn command_id(tenant: TenantId, key: &str) -> Result<CommandId, Problem> {
         return Err(Misuse::new("INVALID_KEY", "Idempotency-Key", text).into());
     }
     Ok(key.parse().unwrap_or_else(|_| CommandId::derived(tenant.uuid(), key)))
+}
+
+/// Serde also reads the fields of a struct from a list, by their places; nobody means that.
+fn require_object(body: &str) -> Result<(), Misuse> {
+    if body.trim_ascii_start().starts_with('{') {
+        return Ok(());
+    }
+    Err(Misuse::new("INVALID_FIELD", "", "expected a JSON object"))
 }
 
 fn permit(caller: &Caller, kind: &CommandKind) -> Result<(), Problem> {
@@ -103,6 +112,14 @@ mod tests {
         // What looks like an id and is none is a key like any other.
         assert!(command_id(one, "00000000-0000-0000-0000-000000000000").is_ok_and(|id| !id.uuid().is_nil()));
         assert!(command_id(one, &"k".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn a_command_is_an_object() {
+        assert_eq!(require_object(" {}"), Ok(()));
+        for bad in ["[]", "[\"0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b\"]", "null", "7", "\"{}\""] {
+            assert!(require_object(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -62,6 +62,7 @@ CREATE TABLE log.receipts (
     retry           text        COLLATE "C",
     detail          json,
     tenant_position bigint      NOT NULL,
+    epoch           bigint      NOT NULL,
     recorded_at     timestamptz NOT NULL,
     PRIMARY KEY (lane, tenant, principal, command_id)
 );

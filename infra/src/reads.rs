@@ -6,7 +6,7 @@ use std::time::Duration;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
 use projections::projector::{Projector, Taken, What};
-use replay::rebuild::{Budget, rebuild};
+use replay::rebuild::{Budget, Rebuilt, rebuild};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -160,18 +160,24 @@ impl ReadSide {
     }
 
     async fn rebuild(&self, model: &Model) -> anyhow::Result<()> {
-        // Two builds of one table would spoil each other; whoever comes second looks again whether it is needed.
-        let mut turn = self.pool.begin().await?;
-        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended('rebuild ' || $1, 0))")
-            .bind(&model.name)
-            .fetch_one(&mut *turn)
-            .await?;
-        anyhow::ensure!(ours, "another process is rebuilding {}", model.name);
-        tracing::info!(model = model.name, "rebuilding a read model");
-        let (history, builds) = (PgHistory::new(self.pool.clone()), PgBuilds::new(self.pool.clone()));
-        rebuild(model, &history, &builds, Budget::default()).await?;
-        Ok(turn.commit().await?)
+        build_anew(&self.pool, model).await.map(|_| ())
     }
+}
+
+/// Rebuilds a read model beside the one that is served, and switches. Two builds of one table would spoil each other:
+/// whoever comes second is sent away.
+pub async fn build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Rebuilt> {
+    let mut turn = pool.begin().await?;
+    let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended('rebuild ' || $1, 0))")
+        .bind(&model.name)
+        .fetch_one(&mut *turn)
+        .await?;
+    anyhow::ensure!(ours, "another process is rebuilding {}", model.name);
+    tracing::info!(model = model.name, "rebuilding a read model");
+    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let built = rebuild(model, &history, &builds, Budget::default()).await?;
+    turn.commit().await?;
+    Ok(built)
 }
 
 /// The next events of all lanes, in order within each.

@@ -50,6 +50,8 @@ pub struct Settings {
     /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
     /// variable CARTULARY_LOG counts.
     pub log: Option<String>,
+    /// The file that these settings are read from.
+    pub config: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -74,6 +76,7 @@ impl Default for Settings {
             state_mb_most: limits.state_bytes_most / (1024 * 1024),
             introspection: false,
             log: None,
+            config: None,
         }
     }
 }

@@ -89,7 +89,9 @@ async fn admit_line(
 fn within_command(misuse: Misuse) -> Misuse {
     let inside = ["body", "command"].iter().find_map(|frame| misuse.field.strip_prefix(frame));
     let field = match inside {
-        Some(inside) if inside.is_empty() || inside.starts_with(['.', '[']) => inside.trim_start_matches('.').to_owned(),
+        Some(inside) if inside.is_empty() || inside.starts_with(['.', '[']) => {
+            inside.trim_start_matches('.').to_owned()
+        }
         _ => misuse.field,
     };
     Misuse { field, ..misuse }

@@ -3,24 +3,41 @@
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use futures::StreamExt;
 
 use crate::error::Problem;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
+/// Of a body that nobody wants, so much is let pass before the connection is closed on its sender.
+const DRAINED_MOST: usize = 8 * 1_024 * 1_024;
+
 /// Reads a body of exactly this type, at most so many bytes.
 ///
 /// Compressed bodies are refused: a bomb would have to be unpacked to be measured.
 pub(super) async fn read(headers: &HeaderMap, body: Body, kind: &str, bytes_most: usize) -> Result<Bytes, Problem> {
-    check_kind(headers, kind)?;
     let too_large = || Problem::too_large("BODY_TOO_LARGE", format!("a body has at most {bytes_most} bytes here"));
     let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|told| told > bytes_most) {
-        return Err(too_large());
+    let fits = if told.is_some_and(|told| told > bytes_most) { Err(too_large()) } else { Ok(()) };
+    if let Err(problem) = check_kind(headers, kind).and(fits) {
+        drain(body).await;
+        return Err(problem);
     }
     // A body that ends early fails here as well; its sender is gone and reads no answer.
     to_bytes(body, bytes_most).await.map_err(|_| too_large())
+}
+
+/// Reads on without keeping anything: a sender who is still sending when the connection closes never sees the answer.
+async fn drain(body: Body) {
+    let mut left = DRAINED_MOST;
+    let mut data = body.into_data_stream();
+    while let Some(Ok(bytes)) = data.next().await {
+        match left.checked_sub(bytes.len()) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
 }
 
 fn check_kind(headers: &HeaderMap, kind: &str) -> Result<(), Problem> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::Invalid;
+use super::text::{is_forbidden, is_invisible};
 
 /// A personal field: readable only between parsing a command and sealing it; ciphertext from there on.
 ///
@@ -207,8 +208,9 @@ impl PersonalField for Phone {
 }
 
 fn is_email(text: &str) -> bool {
-    let odd =
-        |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>' | ',' | ';' | '(' | ')' | '\\');
+    // What cannot be seen makes two addresses that look like one.
+    let unseen = |c: char| c.is_whitespace() || c.is_control() || is_forbidden(c) || is_invisible(c);
+    let odd = |c: char| unseen(c) || matches!(c, '"' | '<' | '>' | ',' | ';' | '(' | ')' | '\\');
     let Some((mailbox, host)) = text.split_once('@') else { return false };
     text.len() <= 254
         && !text.chars().any(odd)
@@ -252,7 +254,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_or_number_is_refused() {
-        for bad in ["", "ada", "ada@", "@x.org", "a@b", "a b@x.org", "a@x..org", "a@x.org\r\nBcc: b@x.org"] {
+        for bad in
+            ["", "ada", "ada@", "@x.org", "a@b", "a b@x.org", "a@x..org", "a@x.org\r\nBcc: b@x.org", "a\u{200b}@x.org"]
+        {
             assert!(bad.parse::<Email>().is_err(), "{bad:?}");
         }
         assert!("+4930123456".parse::<Phone>().is_ok());

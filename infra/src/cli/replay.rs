@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use projections::kernel::{Model, Models};
-use replay::rebuild::{Budget, rebuild};
 use serde_json::json;
 use sqlx::PgPool;
 
 use super::say;
-use crate::postgres::{PgBuilds, PgHistory, PgRows, digest};
+use crate::postgres::{PgRows, digest};
+use crate::reads::build_anew;
 use crate::running;
 use crate::settings::Settings;
 
@@ -80,12 +80,11 @@ fn chosen<'m>(all: &'m Models, names: &[String]) -> Result<Vec<&'m Model>> {
 }
 
 async fn rebuild_all(pool: &PgPool, models: &[&Model]) -> Result<Vec<[String; 3]>> {
-    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
     let progress = indicatif::ProgressBar::new(models.len() as u64);
     let mut rows = Vec::new();
     for model in models {
         progress.set_message(model.name.clone());
-        let built = rebuild(model, &history, &builds, Budget::default()).await?;
+        let built = build_anew(pool, model).await?;
         progress.inc(1);
         let detail = format!("{} rows, {} parked", built.rows, built.parked.len());
         rows.push([model.name.clone(), format!("{} events", built.events), detail]);

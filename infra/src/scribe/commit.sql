@@ -31,7 +31,7 @@ WITH durable AS MATERIALIZED (
 ), receipts AS (
     INSERT INTO log.receipts
     SELECT r.lane, r.tenant, r.principal, r.command_id, r.fingerprint, r.command, r.code, r.retry, r.detail::json,
-           r.tenant_position, r.recorded_at
+           r.tenant_position, o.epoch, r.recorded_at
     FROM unnest($20::smallint[], $21::uuid[], $22::uuid[], $23::uuid[], $24::text[], $25::text[], $26::text[],
                 $27::text[], $28::text[], $29::bigint[], $30::timestamptz[])
          AS r(lane, tenant, principal, command_id, fingerprint, command, code, retry, detail, tenant_position,

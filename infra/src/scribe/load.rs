@@ -88,16 +88,10 @@ pub async fn recall(
              FROM log.events WHERE {fits} ORDER BY command_index
          ) e"
     );
-    // The last epoch by then, and none before that of the event it looks back to.
-    let wrote = "coalesce((SELECT o.epoch FROM log.epochs o
-                           LEFT JOIN log.events e ON e.lane = o.lane AND e.tenant = receipts.tenant
-                                AND e.tenant_position = receipts.tenant_position AND e.epoch = o.epoch
-                           WHERE o.lane = receipts.lane AND (o.since <= receipts.recorded_at OR e.epoch IS NOT NULL)
-                           ORDER BY o.since DESC LIMIT 1), 0)";
     let rows = format!(
         "SELECT r.* {wanted} CROSS JOIN LATERAL (
-             SELECT tenant, principal, command_id, tenant_position, recorded_at, fingerprint, code, retry,
-                    detail::text AS detail, {wrote} AS epoch
+             SELECT tenant, principal, command_id, tenant_position, epoch, recorded_at, fingerprint, code, retry,
+                    detail::text AS detail
              FROM log.receipts WHERE {fits} LIMIT 1
          ) r"
     );

@@ -49,14 +49,17 @@ impl PersonKeys {
     /// The key of a person, if there is one and it was not destroyed.
     pub(super) async fn key(&self, tenant: TenantId, person: Uuid) -> Result<Option<Kept>, sqlx::Error> {
         let kept = self.lock().get(&(tenant, person)).cloned();
-        if kept.is_some() {
+        if kept.as_ref().is_some_and(|kept| kept.unwritten.is_none()) {
             return Ok(kept);
         }
         let text = "SELECT wrapped FROM log.person_keys WHERE tenant = $1 AND person = $2";
         let wrapped: Option<Vec<u8>> =
             sqlx::query_scalar(text).bind(tenant.uuid()).bind(person).fetch_optional(&self.pool).await?;
-        let Some(key) = wrapped.and_then(|wrapped| self.unwrap(tenant, person, &wrapped)) else { return Ok(None) };
-        Ok(Some(self.lock().entry((tenant, person)).or_insert(Kept { key, unwritten: None }).clone()))
+        let Some(key) = wrapped.and_then(|wrapped| self.unwrap(tenant, person, &wrapped)) else { return Ok(kept) };
+        // What the store has counts, even where another process was faster than ours to make a key.
+        let written = Kept { key, unwritten: None };
+        self.lock().insert((tenant, person), written.clone());
+        Ok(Some(written))
     }
 
     fn make(&self, tenant: TenantId, person: Uuid) -> Result<Kept, String> {

@@ -261,8 +261,11 @@ async fn bytes_that_are_no_text_and_bodies_of_another_kind_or_size_are_refused()
     let strangers = Strangers::new().await?;
     let before = strangers.log().await?;
     let token = strangers.owner.as_str();
-    let reason = |inside: &[u8]| [br#"{"order":"0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b","reason":""#, inside, b"\"}"].concat();
-    for inside in [&b"\xc0\x80"[..], b"\xff", b"\xed\xa0\x80", b"\xed\xb0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82", b"\xe0\x80\xaf"] {
+    let reason =
+        |inside: &[u8]| [br#"{"order":"0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b","reason":""#, inside, b"\"}"].concat();
+    for inside in
+        [&b"\xc0\x80"[..], b"\xff", b"\xed\xa0\x80", b"\xed\xb0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82", b"\xe0\x80\xaf"]
+    {
         let got = strangers.one(token, "RejectOrder", JSON, reason(inside)).await?;
         assert_eq!((got.status, &got.json()["code"]), (400, &json!("INVALID_UTF8")), "{inside:?}");
     }
@@ -278,7 +281,9 @@ async fn bytes_that_are_no_text_and_bodies_of_another_kind_or_size_are_refused()
     assert_eq!((got.status, &got.json()["code"]), (413, &json!("TOO_MANY_LINES")));
     let got = strangers.house.send(&Sent::post("/v1/commands", token, NDJSON, vec![b' '; 5_000_000])).await?;
     assert_eq!((got.status, &got.json()["code"]), (413, &json!("BODY_TOO_LARGE")));
-    for kind in ["text/plain", "application/json; charset=utf-16", "application/json; charset=latin1", NDJSON, "", "a/b; c"] {
+    for kind in
+        ["text/plain", "application/json; charset=utf-16", "application/json; charset=latin1", NDJSON, "", "a/b; c"]
+    {
         let got = strangers.one(token, "EnableProgram", kind, "{}").await?;
         assert_eq!((got.status, &got.json()["code"]), (415, &json!("UNSUPPORTED_MEDIA_TYPE")), "{kind}");
     }

@@ -25,7 +25,9 @@ use Fate::{Refused, RefusedAround, Taken};
 /// What a field holds, as its schema says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
-    Text { most: usize },
+    Text {
+        most: usize,
+    },
     Sku,
     Slug,
     Zone,
@@ -33,7 +35,10 @@ pub(crate) enum Family {
     Email,
     Phone,
     Id,
-    Number { least: i64, most: i64 },
+    Number {
+        least: i64,
+        most: i64,
+    },
     /// Minor units of a price.
     Minor,
     Instant,
@@ -78,7 +83,10 @@ impl Family {
         let mut values = match self {
             Self::Text { most } => texts(*most),
             Self::Sku => {
-                let fate = |text: &str| match text.chars().any(|c| c.is_whitespace() || c == '\u{200d}') {
+                let fate = |text: &str| match text
+                    .chars()
+                    .any(|c| c.is_whitespace() || matches!(c, '\u{200d}' | '\u{2066}'))
+                {
                     true => Refused,
                     false if text.chars().count() > 64 => Refused,
                     false => Taken,
@@ -92,36 +100,58 @@ impl Family {
             Self::Zone => listed(Refused, &["Mars/Phobos", "../etc/passwd", "europe berlin", "+14:00", "CET\r\nX: y"])
                 .chain(listed(Taken, &["Asia/Kathmandu", "Africa/Casablanca"]))
                 .collect(),
-            Self::Currency => listed(Refused, &["usd", "US", "USDX", "ZZZ", "U\u{300}SD", "ＵＳＤ", "$", "840"]).collect(),
-            Self::Email => emails(),
-            Self::Phone => {
-                listed(Refused, &["030 123456", "+4930１２３４５６", "+49-30-123456", "+12345", "+1234567890123456", "tel:+4930123456"])
-                    .chain(listed(Refused, &["+4930123456\r\nX: y", "+49\u{202e}30123456"]))
-                    .chain(listed(Taken, &["+4930123456"]))
-                    .collect()
+            Self::Currency => {
+                listed(Refused, &["usd", "US", "USDX", "ZZZ", "U\u{300}SD", "ＵＳＤ", "$", "840"]).collect()
             }
+            Self::Email => emails(),
+            Self::Phone => listed(
+                Refused,
+                &["030 123456", "+4930１２３４５６", "+49-30-123456", "+12345", "+1234567890123456", "tel:+4930123456"],
+            )
+            .chain(listed(Refused, &["+4930123456\r\nX: y", "+49\u{202e}30123456"]))
+            .chain(listed(Taken, &["+4930123456"]))
+            .collect(),
             Self::Id => ids(),
             Self::Number { least, most } => numbers(*least, *most, Refused),
             Self::Minor => numbers(0, 1_000_000_000_000_000, RefusedAround),
-            Self::Instant => listed(Refused, &["yesterday", "2026-11-20", "2026-11-20T12:00:00", "0000-01-01T00:00:00Z"])
-                .chain(listed(Refused, &["9999-12-31T23:59:59Z", "2026-02-29T12:00:00Z", "1763640000", "2026-11-20T25:00:00Z"]))
-                .chain(listed(Taken, &["1969-12-31T23:59:59Z", "2024-02-29T12:00:00Z", "2026-11-20T12:00:00+14:00"]))
-                .chain(raw(Refused, &["1763640000", "1763640000000"]))
-                .collect(),
+            Self::Instant => {
+                listed(Refused, &["yesterday", "2026-11-20", "2026-11-20T12:00:00", "0000-01-01T00:00:00Z"])
+                    .chain(listed(
+                        Refused,
+                        &["9999-12-31T23:59:59Z", "2026-02-29T12:00:00Z", "1763640000", "2026-11-20T25:00:00Z"],
+                    ))
+                    .chain(listed(
+                        Taken,
+                        &["1969-12-31T23:59:59Z", "2024-02-29T12:00:00Z", "2026-11-20T12:00:00+14:00"],
+                    ))
+                    .chain(raw(Refused, &["1763640000", "1763640000000"]))
+                    .collect()
+            }
             Self::Day => listed(Refused, &["2026-02-29", "20-11-2026", "2026-11-20T00:00:00Z", "0000-00-00"])
                 .chain(listed(Taken, &["2024-02-29"]))
                 .collect(),
-            Self::Enum => listed(Refused, &["PURCHASE", "Pending", "__proto__", "0", "pending "]).chain(raw(Refused, &["0", "-1"])).collect(),
-            Self::Flag => listed(Refused, &["true", "yes", "1"]).chain(raw(Refused, &["0", "1", "null"])).chain(raw(Taken, &["false"])).collect(),
+            Self::Enum => listed(Refused, &["PURCHASE", "Pending", "__proto__", "0", "pending "])
+                .chain(raw(Refused, &["0", "-1"]))
+                .collect(),
+            Self::Flag => listed(Refused, &["true", "yes", "1"])
+                .chain(raw(Refused, &["0", "1", "null"]))
+                .chain(raw(Taken, &["false"]))
+                .collect(),
         };
         // Of the wrong kind for all of them, or no text at all.
-        values.extend(raw(Refused, &["[]", "[1]", "{\"a\":1}", "1.5", "\"a\\u0000b\"", "\"\\ud800\"", "\"\\udc00x\"", "\"a\0b\""]));
+        values.extend(raw(
+            Refused,
+            &["[]", "[1]", "{\"a\":1}", "1.5", "\"a\\u0000b\"", "\"\\ud800\"", "\"\\udc00x\"", "\"a\0b\""],
+        ));
         values.extend(raw(Refused, &["NaN", "undefined", "1e400", "'x'", "01"]));
         if *self != Self::Flag {
             values.extend(raw(Refused, &["true"]));
         }
         if !matches!(self, Self::Number { .. } | Self::Minor) {
-            values.extend(raw(Refused, &["5", "\"\"", "\"\\ufeffx\"", "\"\\u202ex\"", "\"a\\r\\nBcc: b@example.org\"", "\"\\u001b[2J\""]));
+            values.extend(raw(
+                Refused,
+                &["5", "\"\"", "\"\\ufeffx\"", "\"\\u202ex\"", "\"a\\r\\nBcc: b@example.org\"", "\"\\u001b[2J\""],
+            ));
         }
         values
     }
@@ -129,10 +159,43 @@ impl Family {
 
 /// What people and attackers write into fields for people. Kept as it is, character for character.
 pub(crate) const PLAIN: &[&str] = &[
-    "null", "undefined", "NaN", "__proto__", "constructor", "{{7*7}}", "${jndi:ldap://x/y}", "=1+1", "+1", "-1", "@SUM(1)",
-    "\t=1+1", "'; DROP TABLE log.events; --", "\\", "%", "100%_\\%", "$$x$$", "\"quoted\"", "<script>alert(1)</script>",
-    "<svg onload=alert(1)>", "../../etc/passwd", "C:\\Windows\\system32", "\\\\server\\share", "قميص رجالي", "مرحبا 👋",
-    "👩‍👩‍👧‍👦", "🏳️‍🌈", "ab\u{200d}c", "é", "e\u{301}", "ı", "İstanbul", "１２３", "日本語", "line\nbreak", "ß", "\u{1f600}",
+    "null",
+    "undefined",
+    "NaN",
+    "__proto__",
+    "constructor",
+    "{{7*7}}",
+    "${jndi:ldap://x/y}",
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(1)",
+    "\t=1+1",
+    "'; DROP TABLE log.events; --",
+    "\\",
+    "%",
+    "100%_\\%",
+    "$$x$$",
+    "\"quoted\"",
+    "<script>alert(1)</script>",
+    "<svg onload=alert(1)>",
+    "../../etc/passwd",
+    "C:\\Windows\\system32",
+    "\\\\server\\share",
+    "قميص رجالي",
+    "مرحبا 👋",
+    "👩‍👩‍👧‍👦",
+    "🏳️‍🌈",
+    "ab\u{200d}c",
+    "é",
+    "e\u{301}",
+    "ı",
+    "İstanbul",
+    "１２３",
+    "日本語",
+    "line\nbreak",
+    "ß",
+    "\u{1f600}",
     "\u{2066}isolated\u{2069}",
 ];
 
@@ -151,24 +214,47 @@ fn texts(most: usize) -> Vec<BadValue> {
 
 fn emails() -> Vec<BadValue> {
     let long = format!("{}@example.org", "a".repeat(250));
-    listed(Taken, &["Zoë@example.org", "zoe\u{308}@example.org", "ı@example.org", "=1+1@example.org", "a+b@xn--80ak6aa92e.com"])
-        .chain(listed(Refused, &["ada", "@example.org", "ada@", "a@b", "a b@x.org", "a@x..org", "a@b@c.org", "a@x.org\r\nBcc: b@x.org"]))
-        .chain(listed(Refused, &["a@x.org\nBcc: b@x.org", "\"a\"@x.org", "<a@x.org>", "a@x.org,b@x.org", "a\u{202e}@x.org"]))
-        .chain(listed(Refused, &["a\u{200b}@x.org", "\u{feff}a@x.org", "a\\@x.org"]))
-        .chain([quoted(&long, Refused)])
-        .collect()
+    listed(
+        Taken,
+        &["Zoë@example.org", "zoe\u{308}@example.org", "ı@example.org", "=1+1@example.org", "a+b@xn--80ak6aa92e.com"],
+    )
+    .chain(listed(
+        Refused,
+        &["ada", "@example.org", "ada@", "a@b", "a b@x.org", "a@x..org", "a@b@c.org", "a@x.org\r\nBcc: b@x.org"],
+    ))
+    .chain(listed(
+        Refused,
+        &["a@x.org\nBcc: b@x.org", "\"a\"@x.org", "<a@x.org>", "a@x.org,b@x.org", "a\u{202e}@x.org"],
+    ))
+    .chain(listed(Refused, &["a\u{200b}@x.org", "\u{feff}a@x.org", "a\\@x.org"]))
+    .chain([quoted(&long, Refused)])
+    .collect()
 }
 
 fn ids() -> Vec<BadValue> {
     let refused = [
-        "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "{0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b}",
-        "urn:uuid:0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b", "0190a5b27c3d7e4f8a9b0c1d2e3f4a5b", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "5",
-        "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b ", "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5", "../0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b",
-        "0190a5b2%2F7c3d-7e4f-8a9b-0c1d2e3f4a5b", "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5g", "０190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a", "null",
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "{0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b}",
+        "urn:uuid:0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b",
+        "0190a5b27c3d7e4f8a9b0c1d2e3f4a5b",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "5",
+        "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b ",
+        "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5",
+        "../0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b",
+        "0190a5b2%2F7c3d-7e4f-8a9b-0c1d2e3f4a5b",
+        "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5g",
+        "０190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a",
+        "null",
         "' OR 1=1 --",
     ];
     // Unknown of version 4, upper case, version 1 from far in the future.
-    let taken = ["9b2f7c1e-5a4d-4f3b-8c6a-1d2e3f4a5b6c", "0190A5B2-7C3D-7E4F-8A9B-0C1D2E3F4A5B", "ffffffff-ffff-1fff-bfff-ffffffffff00"];
+    let taken = [
+        "9b2f7c1e-5a4d-4f3b-8c6a-1d2e3f4a5b6c",
+        "0190A5B2-7C3D-7E4F-8A9B-0C1D2E3F4A5B",
+        "ffffffff-ffff-1fff-bfff-ffffffffff00",
+    ];
     listed(Refused, &refused)
         .chain(listed(Taken, &taken))
         .chain(raw(Refused, &["[\"0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b\"]"]))
@@ -180,7 +266,10 @@ fn numbers(least: i64, most: i64, outside: Fate) -> Vec<BadValue> {
     let whole = [0, -1, 1_000_000_000, 1_000_000_001, 1 << 31, (1 << 53) + 1, i64::MAX, i64::MIN];
     let whole = whole.into_iter().map(|number| BadValue { json: number.to_string(), fate: fate(number) });
     whole
-        .chain(raw(Refused, &["9223372036854775808", "10000000000000000000", "1e30", "1.0", "1e3", "0.30000000000000004", "-0", "-0.0"]))
+        .chain(raw(
+            Refused,
+            &["9223372036854775808", "10000000000000000000", "1e30", "1.0", "1e3", "0.30000000000000004", "-0", "-0.0"],
+        ))
         .chain(raw(Refused, &["\"1\"", "\"1,5\"", "\"NaN\"", "1,5", "+1", "0x10", "1_000", "Infinity"]))
         .collect()
 }

@@ -51,10 +51,8 @@ pub(crate) struct Got {
 
 impl Sent {
     pub(crate) fn post(path: &str, token: &str, kind: &str, body: impl Into<Bytes>) -> Self {
-        let headers = vec![
-            ("authorization".to_owned(), format!("Bearer {token}")),
-            ("content-type".to_owned(), kind.to_owned()),
-        ];
+        let headers =
+            vec![("authorization".to_owned(), format!("Bearer {token}")), ("content-type".to_owned(), kind.to_owned())];
         Self { method: "POST".into(), path: path.into(), headers, body: body.into() }
     }
 }

@@ -122,7 +122,8 @@ fn check(names: &mut Names, step: &Step, got: &[Got]) -> Result<()> {
                 Some(miss) => why.push_str(&miss),
             }
         }
-        let index = fits.with_context(|| format!("{} {}: {why}\nfound {} {}", step.method, step.path, got.status, text(got)))?;
+        let index =
+            fits.with_context(|| format!("{} {}: {why}\nfound {} {}", step.method, step.path, got.status, text(got)))?;
         taken[index] += 1;
     }
     for (expected, taken) in step.answers.iter().zip(taken) {

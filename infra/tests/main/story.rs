@@ -173,9 +173,9 @@ pub(crate) fn differs(expected: &Value, found: &Value, path: &str) -> Option<Str
         }),
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
             let pairs = (0..).zip(expected.iter().zip(found));
-            pairs.into_iter().find_map(|(index, (one, other)): (usize, _)| {
-                differs(one, other, &format!("{path}[{index}]"))
-            })
+            pairs
+                .into_iter()
+                .find_map(|(index, (one, other)): (usize, _)| differs(one, other, &format!("{path}[{index}]")))
         }
         _ if expected == found => None,
         _ => Some(format!("at `{}` expected {expected}, found {found}", path.trim_start_matches('.'))),
