@@ -130,3 +130,15 @@ fn refused(command_id: Option<CommandId>, problem: &Problem) -> String {
     let problem = RawValue::from_string(problem.to_json()).unwrap_or_default();
     serde_json::to_string(&Refused { outcome: "refused", command_id, problem }).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_called_the_same_in_a_batch_as_alone() {
+        let field = |field: &str| within_command(Misuse::new("DUPLICATE_FIELD", field, "…")).field;
+        assert_eq!(["command.lines[0].quantity", "body.sku", "body"].map(field), ["lines[0].quantity", "sku", ""]);
+        assert_eq!(["commander", "name", ""].map(field), ["commander", "name", ""]);
+    }
+}

@@ -138,7 +138,13 @@ impl Family {
                 .chain(raw(Taken, &["false"]))
                 .collect(),
         };
-        // Of the wrong kind for all of them, or no text at all.
+        values.extend(self.misfits());
+        values
+    }
+
+    /// What is of the wrong kind for every field, or no text at all.
+    fn misfits(&self) -> Vec<BadValue> {
+        let mut values: Vec<_> = vec![];
         values.extend(raw(
             Refused,
             &["[]", "[1]", "{\"a\":1}", "1.5", "\"a\\u0000b\"", "\"\\ud800\"", "\"\\udc00x\"", "\"a\0b\""],
