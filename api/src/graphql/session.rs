@@ -64,7 +64,7 @@ impl Session {
     pub(super) async fn page(&self, model: &Model, question: Question) -> Result<Page, Problem> {
         let batcher = self.pages.get(&model.name).ok_or_else(|| self.lost())?;
         let load = async |questions| {
-            let answers = self.front.backend.pages(model, questions).await;
+            let answers = self.ask(model, questions).await;
             answers.into_iter().map(|answer| answer.map_err(|no| self.problem(no))).collect()
         };
         batcher.get(question, load).await.ok_or_else(|| self.lost())?
@@ -114,6 +114,15 @@ impl Session {
         Problem::fault(self.front.backend.new_id(), &"a batch of reads was given up")
     }
 
+    /// Asks the store. Customers are shown only what is for them.
+    async fn ask(&self, model: &Model, mut questions: Vec<Question>) -> Vec<Result<Page, NoAnswer>> {
+        if let (Some(_), Some((field, value))) = (self.caller.customer, model.shown) {
+            let shown = Filter { field: field.into(), test: Test::Equals(value.into()) };
+            questions.iter_mut().for_each(|question| question.filters.push(shown.clone()));
+        }
+        self.front.backend.pages(model, questions).await
+    }
+
     async fn load_rows(
         &self,
         model: &Model,
@@ -135,7 +144,7 @@ impl Session {
             });
         }
         let mut rows = HashMap::new();
-        for answer in self.front.backend.pages(model, questions).await {
+        for answer in self.ask(model, questions).await {
             match answer {
                 Ok(page) => rows.extend(page.rows.iter().filter_map(|row| keyed(model, &row.json))),
                 Err(no) => return vec![Err(self.problem(no)); keys.len()],

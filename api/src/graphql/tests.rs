@@ -38,7 +38,9 @@ fn customer(number: u128) -> Json {
 fn engine() -> Arc<Engine> {
     let mut engine = Engine::default();
     engine.rows.insert("StockLevel", (1..=5).map(|n| level(n, 100 + n % 2, i64::try_from(n).expect("few"))).collect());
-    engine.rows.insert("Product", vec![product(100, "Tea"), product(101, "Cup")]);
+    let mut draft = product(102, "Pot");
+    draft["status"] = json!("draft");
+    engine.rows.insert("Product", vec![product(100, "Tea"), product(101, "Cup"), draft]);
     engine.rows.insert("Customer", vec![customer(1), customer(2)]);
     Arc::new(engine)
 }
@@ -217,7 +219,10 @@ async fn a_customer_sees_what_is_sold_and_no_row_without_an_owner() {
         json!({}),
     )
     .await;
-    assert_eq!(told["data"]["products"]["edges"].as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(told["data"]["products"]["edges"].as_array().map(Vec::len), Some(2), "no draft: {told}");
+    let draft = format!("{{ product(product: {}) {{ name }} }}", id(102));
+    assert_eq!(ask_as(&engine, &herself, &draft, json!({})).await["data"]["product"], Json::Null);
+    assert_eq!(ask(&engine, &draft).await["data"]["product"]["name"], "Pot");
     assert_eq!((&told["data"]["stockLevels"], code(&told)), (&Json::Null, "FORBIDDEN"));
 }
 

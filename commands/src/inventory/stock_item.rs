@@ -1,7 +1,9 @@
 //! Stock of one product at one place.
 
 use domain::inventory::{HOLD_TIME, StockItem};
-use domain::shared::{Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
+use domain::shared::{
+    Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, UnitChange, Units,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +113,7 @@ impl Command for RestockReturn {
 pub struct AdjustStock {
     pub item: StockItemId,
     /// How many units more, or fewer where negative.
-    pub change: i64,
+    pub change: UnitChange,
     pub reason: Reason,
     /// Go below what is set aside for others, on purpose.
     #[serde(default)]
@@ -130,7 +132,7 @@ impl Command for AdjustStock {
     }
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.adjust(self.change, self.reason.clone(), self.force))
+        desk.decide::<StockItem>(self.item, |item| item.adjust(self.change.get(), self.reason.clone(), self.force))
     }
 }
 

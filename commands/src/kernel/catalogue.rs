@@ -6,6 +6,7 @@ use domain::kernel::{Aggregate, Recorded, Unreadable};
 use domain::shared::Permission;
 use schemars::Schema;
 
+use super::shape;
 use super::{AnyCommand, Command, Misuse, Policy, Reaction, Reactions, Start, Visitor};
 
 /// Every command and policy of the house.
@@ -30,7 +31,9 @@ pub struct CommandKind {
 impl CommandKind {
     /// Reads a body. What it refuses, it refuses with the path of the field.
     pub fn parse(&self, body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
-        (self.parse)(body)
+        let command = (self.parse)(body)?;
+        shape::check(&self.schema, body)?;
+        Ok(command)
     }
 }
 

@@ -5,6 +5,7 @@ mod command;
 mod desk;
 mod policy;
 mod refusal;
+mod shape;
 mod state;
 
 pub use catalogue::{CommandKind, Commands, PolicyKind, Stored};

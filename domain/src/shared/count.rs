@@ -64,6 +64,8 @@ counts! {
     Units: 0, "expected a whole number from 0 to 1000000000";
     /// A number of pieces that somebody wants or brings: at least one.
     Quantity: 1, "expected a whole number from 1 to 1000000000";
+    /// By how many pieces something changed; negative where there are fewer.
+    UnitChange: -MOST, "expected a whole number from -1000000000 to 1000000000";
     /// A number of loyalty points; negative only where something is taken.
     Points: -MOST, "expected a whole number from -1000000000 to 1000000000";
     /// A number of loyalty points that are earned or spent: at least one.

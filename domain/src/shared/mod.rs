@@ -10,7 +10,7 @@ mod personal;
 mod text;
 mod time;
 
-pub use count::{Points, PositivePoints, Quantity, Units};
+pub use count::{Points, PositivePoints, Quantity, UnitChange, Units};
 pub use fingerprint::Fingerprint;
 pub use holds::{Hold, Holds};
 pub use ids::*;

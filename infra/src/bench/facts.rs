@@ -9,7 +9,7 @@ use domain::kernel::Actor;
 use domain::orders::Import;
 use domain::shared::{
     CommandId, CustomerId, Money, OrderId, Price, Principal, ProductId, Reason, StockItemId, StoreId, TenantId, Text,
-    Timestamp, Units, Zone,
+    Timestamp, UnitChange, Units, Zone,
 };
 use domain::tenancy::Tenant;
 use uuid::Uuid;
@@ -29,6 +29,7 @@ pub(super) struct Facts {
     total: Price,
     units: Units,
     source: Text<100>,
+    change: UnitChange,
     reason: Reason,
     ordered_at: Timestamp,
 }
@@ -47,6 +48,7 @@ impl Facts {
             total: Price::try_from(total)?,
             units: Units::try_from(3)?,
             source: "webshop 4711".parse()?,
+            change: UnitChange::try_from(1)?,
             reason: reason.parse()?,
             ordered_at: now(),
         })
@@ -89,7 +91,7 @@ impl Facts {
 
     /// One unit more of the hot item, about 150 bytes as an event.
     pub(super) fn adjust(&self) -> AdjustStock {
-        AdjustStock { item: self.hot_item(), change: 1, reason: self.reason.clone(), force: false }
+        AdjustStock { item: self.hot_item(), change: self.change, reason: self.reason.clone(), force: false }
     }
 
     /// A command as admission hands it to the scribe.

@@ -94,7 +94,7 @@ impl Shops {
     pub(super) async fn adjust(&self, number: usize) -> Result<(TenantId, Accepted)> {
         let (tenant, _, product) = self.turn(number);
         let item = StockItem::id(product, Tenant::first_store(tenant));
-        let adjust = AdjustStock { item, change: -1, reason: "broken".parse()?, force: false };
+        let adjust = AdjustStock { item, change: (-1).try_into()?, reason: "broken".parse()?, force: false };
         Ok((tenant, self.ask(tenant, vec![self.facts.envelope(adjust)]).await?))
     }
 

@@ -89,7 +89,8 @@ impl Hot {
 impl Contender for Hot {
     async fn call(&self, _: usize) -> Result<()> {
         let adjust = self.0.facts.adjust();
-        let verb: Verb<StockItem> = Arc::new(move |item| item.adjust(adjust.change, adjust.reason.clone(), false));
+        let verb: Verb<StockItem> =
+            Arc::new(move |item| item.adjust(adjust.change.get(), adjust.reason.clone(), false));
         self.0.ask(self.0.facts.hot_item().uuid(), "AdjustStock", verb).await
     }
 

@@ -49,6 +49,8 @@ impl ReadModel for Product {
     const KEY: &'static [&'static str] = &["product"];
     const INDEXED: &'static [&'static str] = &["sku", "name", "price_minor", "status", "created_at"];
 
+    const SHOWN: Option<(&'static str, &'static str)> = Some(("status", "published"));
+
     fn sources(from: &mut Sources<Self>) {
         from.stream::<domain::catalogue::Product>(|event| Some(key![event.stream]), Self::on_product);
     }

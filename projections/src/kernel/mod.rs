@@ -35,6 +35,8 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     /// The field with the customer a row belongs to: a customer's token sees only her own rows. Without it,
     /// customers who are permitted to read the model see all of its rows.
     const OWNER: Option<&'static str> = None;
+    /// What a field must be for customers to see a row at all, where there are rows that are not for them.
+    const SHOWN: Option<(&'static str, &'static str)> = None;
 
     /// Names the streams it listens to, each with its key and its fold.
     fn sources(from: &mut Sources<Self>);

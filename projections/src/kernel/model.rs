@@ -30,6 +30,8 @@ pub struct Model {
     pub indexed: &'static [&'static str],
     /// The field with the customer a row belongs to.
     pub owner: Option<&'static str>,
+    /// What a field must be for customers to see a row.
+    pub shown: Option<(&'static str, &'static str)>,
     /// The types of the streams it listens to.
     pub streams: Vec<&'static str>,
     begin: fn() -> Box<dyn Fold>,
@@ -53,6 +55,7 @@ impl Model {
             key: M::KEY,
             indexed: M::INDEXED,
             owner: M::OWNER,
+            shown: M::SHOWN,
             streams,
             begin: || Box::new(Table::<M>::new()),
             canonical: canonical::<M>,

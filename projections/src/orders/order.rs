@@ -87,8 +87,9 @@ impl Order {
             }
             &OrderEvent::Imported { customer, store, total, units, ordered_on, ref source } => {
                 let begun = Self::begun(event, customer, store, total, ordered_on);
-                let (payment, source) = (PaymentStatus::Paid, Some(source.clone()));
-                Ok(Some(Self { payment, source, units: units.get(), ..begun }))
+                // The other system has taken it on already.
+                let (status, payment) = (OrderStatus::Processing, PaymentStatus::Paid);
+                Ok(Some(Self { status, payment, source: Some(source.clone()), units: units.get(), ..begun }))
             }
             change => {
                 let mut row = row.ok_or_else(Unfoldable::no_row)?;

@@ -1,0 +1,96 @@
+//! Serde reads a struct from a list and a plain enum from an object; our contracts promise neither. This refuses what
+//! the published schema would refuse.
+
+use schemars::Schema;
+use serde_json::Value;
+
+use super::Misuse;
+
+/// Refuses lists and objects where the schema wants something else.
+pub(super) fn check(schema: &Schema, body: &str) -> Result<(), Misuse> {
+    // A body with one object and no list has nothing to be in the wrong place.
+    if !body.contains('[') && body.matches('{').nth(1).is_none() {
+        return Ok(());
+    }
+    let value: Value =
+        serde_json::from_str(body).map_err(|error| Misuse::new("INVALID_JSON", "", error.to_string()))?;
+    match misplaced(schema.as_value(), schema.as_value(), &value, String::new()) {
+        None => Ok(()),
+        Some(field) => {
+            Err(Misuse::new("INVALID_FIELD", field, "this has another shape than the schema of the command"))
+        }
+    }
+}
+
+/// The path of the first list or object that stands where the schema has none.
+fn misplaced(root: &Value, node: &Value, value: &Value, path: String) -> Option<String> {
+    let node = resolve(root, node);
+    let choices = ["anyOf", "oneOf"].iter().find_map(|word| node[*word].as_array());
+    if let Some(choices) = choices {
+        let tried: Vec<_> = choices.iter().map(|choice| misplaced(root, choice, value, path.clone())).collect();
+        // The branch that goes deepest before it fails is the one that was meant.
+        let all_fail = tried.iter().all(Option::is_some);
+        return tried.into_iter().flatten().max_by_key(String::len).filter(|_| all_fail);
+    }
+    match value {
+        Value::Array(_) if !allows(node, "array") => Some(path),
+        Value::Object(_) if !allows(node, "object") => Some(path),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| misplaced(root, &node["items"], item, format!("{path}[{index}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, field)| {
+            let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            misplaced(root, &node["properties"][name], field, inner)
+        }),
+        _ => None,
+    }
+}
+
+fn resolve<'s>(root: &'s Value, node: &'s Value) -> &'s Value {
+    let target = node["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    target.and_then(|pointer| root.pointer(pointer)).unwrap_or(node)
+}
+
+/// Whether a schema without choices lets a value of this type through.
+fn allows(node: &Value, wanted: &str) -> bool {
+    match &node["type"] {
+        Value::String(only) => only == wanted,
+        Value::Array(some) => some.iter().any(|one| one == wanted),
+        _ => node.get("const").is_none() && node.get("enum").is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernel::Commands;
+
+    fn refused(name: &str, body: &str) -> String {
+        let commands = Commands::all();
+        let parsed = commands.get(name).expect("a command").parse(body);
+        parsed.err().map(|misuse| misuse.field).expect("refused")
+    }
+
+    #[test]
+    fn lists_are_no_objects_and_objects_no_words() {
+        let id = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
+        let price = format!(r#"{{"product":"{id}","price":[900,"USD"]}}"#);
+        assert_eq!(refused("ChangePrice", &price), "price");
+        let lines = format!(r#"{{"order":"{id}","customer":"{id}","store":"{id}","lines":[["{id}",1]]}}"#);
+        assert_eq!(refused("PlaceOrder", &lines), "lines[0]");
+        let kind = format!(r#"{{"customer":"{id}","kind":{{"review":null}},"source":"x","points":1}}"#);
+        assert_eq!(refused("EarnPoints", &kind), "kind");
+    }
+
+    #[test]
+    fn what_fits_passes() {
+        let id = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
+        let commands = Commands::all();
+        let lines = format!(
+            r#"{{"order":"{id}","customer":"{id}","store":"{id}","lines":[{{"product":"{id}","quantity":1}}]}}"#
+        );
+        assert!(commands.get("PlaceOrder").expect("a command").parse(&lines).is_ok());
+        let rules = r#"{"purchase":{"points":1,"per_minor":100},"signup":null}"#;
+        assert!(commands.get("SetEarningRules").expect("a command").parse(rules).is_ok());
+    }
+}
