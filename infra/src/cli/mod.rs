@@ -44,6 +44,8 @@ enum Command {
     Demo(crate::demo::DemoArgs),
     /// Read the past: rebuild read models, or compare them by their digests.
     Replay(replay::ReplayArgs),
+    /// Measure this engine, stock cqrs-es and bare SQL in one run on one server.
+    Bench(crate::bench::BenchOptions),
 }
 
 impl Cli {
@@ -58,6 +60,7 @@ impl Cli {
             Command::Token(args) => token::run(&args, &settings),
             Command::Demo(args) => crate::demo::run(args, settings).await,
             Command::Replay(args) => replay::run(&args, &settings).await,
+            Command::Bench(options) => crate::bench::run(options).await,
         }
     }
 }
