@@ -71,6 +71,18 @@ impl Laptop {
         self.server.url()
     }
 
+    /// Waits until somebody wants it to end. That the database server ended by itself is an error: without it nothing
+    /// here is of use, and starting again is the cure.
+    pub async fn until_stopped(&mut self) -> Result<()> {
+        tokio::select! {
+            asked = running::asked_to_stop() => asked,
+            ended = self.server.exited() => {
+                let log = self.server.log();
+                anyhow::bail!("the database server ended by itself ({}); its log is {}", ended?, log.display())
+            }
+        }
+    }
+
     pub async fn stop(self) -> Result<()> {
         self.running.stop().await;
         self.server.stop().await
@@ -82,7 +94,7 @@ pub(super) fn key_file(project: &Path, name: &str) -> PathBuf {
 }
 
 pub(super) async fn run(args: DevArgs, settings: Settings) -> Result<ExitCode> {
-    let laptop = Laptop::start(&args.project, settings).await?;
+    let mut laptop = Laptop::start(&args.project, settings).await?;
     let tenant = first_tenant();
     let operator = laptop.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?;
     let owner = laptop.token(&Bearer::of(tenant, Role::Owner))?;
@@ -100,9 +112,9 @@ pub(super) async fn run(args: DevArgs, settings: Settings) -> Result<ExitCode> {
          \"subdomain\":\"my-shop\",\"contact_email\":\"me@example.org\",\"currency\":\"USD\",\"zone\":\"Europe/Berlin\"}}'\n"
     ));
     say("Ctrl-C stops everything; the data stay in .cartulary.");
-    running::asked_to_stop().await?;
+    let ended = laptop.until_stopped().await;
     laptop.stop().await?;
-    Ok(ExitCode::SUCCESS)
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// The tenant of the printed example: the same at every start, so that its token keeps fitting.

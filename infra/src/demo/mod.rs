@@ -15,7 +15,6 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::cli::{Bearer, Laptop, say};
-use crate::running::asked_to_stop;
 use crate::scribe::new_id;
 use crate::settings::Settings;
 use client::Client;
@@ -55,7 +54,7 @@ impl Claim {
 }
 
 pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
-    let laptop = Laptop::start(&args.project, settings).await?;
+    let mut laptop = Laptop::start(&args.project, settings).await?;
     say(format!("Cartulary is ready on {}", laptop.url()));
     let played = play(&laptop).await;
     let holds = match &played {
@@ -71,7 +70,7 @@ pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
             "\nIt stays up. GraphQL console: {}/graphql\n\nexport OWNER={owner}\n\nCtrl-C ends it.",
             laptop.url()
         ));
-        asked_to_stop().await?;
+        laptop.until_stopped().await?;
     }
     laptop.stop().await?;
     played?;

@@ -15,6 +15,7 @@ use domain::shared::TenantId;
 use sqlx::PgPool;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::commit::{Committed, Committer};
 use super::figures;
@@ -68,6 +69,8 @@ type Reply = oneshot::Sender<Vec<Answer>>;
 const INBOX_MOST: usize = 4_096;
 /// How often the lease is renewed and the store's condition is read.
 const TICK: Duration = Duration::from_secs(2);
+/// A store that has not answered for so long is away, whatever it may answer later.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// How long a lane that could not be taken over is left alone.
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(200);
 
@@ -156,6 +159,7 @@ struct Driver {
     last_ticket: u64,
     committer: Option<Committer>,
     committing: Option<Pin<Box<dyn Future<Output = Committed> + Send>>>,
+    committing_since: Instant,
     announce: Arc<watch::Sender<u64>>,
     condition: Condition,
     station: Station,
@@ -206,6 +210,7 @@ impl Driver {
             last_ticket: 0,
             committer: Some(committer),
             committing: None,
+            committing_since: Instant::now(),
             announce,
             condition: Condition::Fine,
             station,
@@ -227,7 +232,7 @@ impl Driver {
                     0 => break,
                     _ => ready.drain(..).for_each(|input| self.take(input)),
                 },
-                _ = tick.tick(), if self.committing.is_none() => self.look_after().await,
+                _ = tick.tick() => self.look_after().await,
             }
             self.scribe.step(now());
             self.do_outputs();
@@ -283,6 +288,7 @@ impl Driver {
                 Output::Answer(answered) => self.answer(answered),
                 Output::TakeOver(lane) => self.take_over(lane),
                 Output::Commit(batch) => {
+                    self.committing_since = Instant::now();
                     let committer = self.committer.take();
                     let url = self.settings.url.clone();
                     self.committing = Some(Box::pin(async move {
@@ -338,6 +344,13 @@ impl Driver {
 
     /// Between batches: renews the lease, and finds out whether it is still safe to acknowledge commands.
     async fn look_after(&mut self) {
+        if self.committing.is_some() {
+            if self.committing_since.elapsed() > STUCK_AFTER {
+                self.condition = Condition::Away;
+                self.report();
+            }
+            return;
+        }
         if self.committer.is_none() {
             self.committer = Committer::connect(&self.settings.url).await.ok();
         }
@@ -346,11 +359,12 @@ impl Driver {
             return;
         };
         let held: Vec<_> = self.scribe.held().collect();
-        let renewed = committer.renew(&held, self.settings.owner.lease_ms).await;
-        let condition = match renewed {
-            Ok(()) => guard::condition(committer.connection(), self.settings.data.as_deref()).await,
-            Err(error) => Err(error),
+        let looked = async {
+            committer.renew(&held, self.settings.owner.lease_ms).await?;
+            guard::condition(committer.connection(), self.settings.data.as_deref()).await
         };
+        let condition = tokio::time::timeout(STUCK_AFTER, looked).await;
+        let condition = condition.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let condition = condition.unwrap_or_else(|error| {
             tracing::warn!(%error, "the store cannot be looked after");
             self.committer = None;
