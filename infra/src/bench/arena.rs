@@ -1,7 +1,8 @@
 //! Where contenders meet: one scratch server, and an empty database for every start.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
@@ -26,9 +27,21 @@ pub(super) struct Database {
 
 impl Arena {
     pub(super) async fn open(binaries: Option<PathBuf>) -> Result<Self> {
-        let folder = scratch_folder("arena")?;
-        let server = EmbeddedServer::start(&EmbeddedSettings { project: folder.clone(), binaries }).await?;
-        Ok(Self { server, folder, databases: AtomicU32::new(0) })
+        let folder = scratch_folder()?;
+        match EmbeddedServer::start(&EmbeddedSettings { project: folder.clone(), binaries }).await {
+            Ok(server) => Ok(Self { server, folder, databases: AtomicU32::new(0) }),
+            Err(error) => {
+                fs::remove_dir_all(&folder)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// A folder of its own within the scratch folder.
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        make_open(&folder)?;
+        Ok(folder)
     }
 
     pub(super) fn server_pid(&self) -> Option<u32> {
@@ -58,7 +71,12 @@ impl Arena {
     pub(super) async fn close(self) -> Result<()> {
         let data = self.server.data();
         self.server.stop().await?;
-        clear_folder(&self.folder, data)
+        fs::remove_dir_all(&self.folder)?;
+        // Data lie outside where the server's user may not enter the folder.
+        match data.parent().filter(|home| home.exists()) {
+            Some(home) => Ok(fs::remove_dir_all(home)?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -74,20 +92,14 @@ impl Database {
 }
 
 /// A folder of this process alone.
-pub(super) fn scratch_folder(name: &str) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = std::env::temp_dir().join(format!("cartulary-bench-{name}-{}", std::process::id()));
-    fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    // The server's user must be able to enter it.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+fn scratch_folder() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("cartulary-bench-{}", std::process::id()));
+    make_open(&folder)?;
     Ok(folder)
 }
 
-/// Removes a scratch folder and the data, which may lie elsewhere.
-pub(super) fn clear_folder(folder: &PathBuf, data: PathBuf) -> Result<()> {
-    fs::remove_dir_all(folder)?;
-    match data.parent().filter(|home| home.exists()) {
-        Some(home) => Ok(fs::remove_dir_all(home)?),
-        None => Ok(()),
-    }
+/// Makes a folder that the server's user may enter.
+fn make_open(folder: &Path) -> Result<()> {
+    fs::create_dir(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(fs::set_permissions(folder, Permissions::from_mode(0o755))?)
 }

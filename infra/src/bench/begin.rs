@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
-use super::arena::{clear_folder, scratch_folder};
+use super::arena::Arena;
 use super::clients::middle;
 use super::connection::HttpConnection;
 use super::contest::ROUNDS;
@@ -25,13 +25,17 @@ const AT_ONCE: usize = 1_000;
 /// A start that takes longer than this has failed.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) async fn line(binaries: Option<PathBuf>, progress: &Progress, report: &mut Report) -> Result<()> {
-    let folder = scratch_folder("start")?;
+pub(super) async fn line(
+    arena: &Arena,
+    binaries: Option<PathBuf>,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    let folder = arena.folder("start")?;
     let settings =
         Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), postgres_binaries: binaries, ..Settings::default() };
     progress.says(format!("making data with {COMMANDS} commands"));
     let laptop = Laptop::start(&folder, settings.clone()).await?;
-    let data = laptop.settings.database_data.clone().context("the laptop knows where its data lie")?;
     write(&laptop).await?;
     laptop.stop().await?;
     let mut seconds = Vec::new();
@@ -39,7 +43,6 @@ pub(super) async fn line(binaries: Option<PathBuf>, progress: &Progress, report:
         progress.says(format!("starting, run {round} of {ROUNDS}"));
         seconds.push(start(&folder, &settings).await?.as_secs_f64());
     }
-    clear_folder(&folder, data)?;
     report.at_most("start on existing data until ready, seconds", middle(seconds).unwrap_or_default(), 3.0);
     Ok(())
 }

@@ -28,13 +28,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use arena::Arena;
 use clients::Pace;
 use progress::Progress;
 pub use report::Report;
+
+use crate::running::asked_to_stop;
 
 /// What to measure, and how to show it.
 #[derive(Clone, Debug, Args)]
@@ -83,7 +85,10 @@ pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     let lines = if all { Line::value_variants().to_vec() } else { options.lines.clone() };
     let arena = Arena::open(options.binaries.clone()).await?;
     let mut report = Report::default();
-    let done = measure(&lines, &arena, &options.binaries, pace, &mut report).await;
+    let done = tokio::select! {
+        done = measure(&lines, &arena, &options.binaries, pace, &mut report) => done,
+        asked = asked_to_stop() => asked.and_then(|()| bail!("stopped before the end")),
+    };
     arena.close().await?;
     done?;
     report.print(options.json, options.check)?;
@@ -108,7 +113,7 @@ async fn measure(
             Line::Http => http::line(arena, pace, &progress, report).await?,
             Line::Rebuild => rebuild::line(arena, &progress, report).await?,
             Line::Fresh => fresh::line(arena, pace, &progress, report).await?,
-            Line::Start => begin::line(binaries.clone(), &progress, report).await?,
+            Line::Start => begin::line(arena, binaries.clone(), &progress, report).await?,
         }
     }
     Ok(())
