@@ -6,6 +6,11 @@ use clap::Parser;
 use infra::cli::Cli;
 use tracing_subscriber::EnvFilter;
 
+/// Most of what a command costs here is small pieces of memory; with this allocator they cost about half.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("CARTULARY_LOG").unwrap_or_else(|_| EnvFilter::new("warn,infra=info"));

@@ -28,7 +28,8 @@ impl Scribe {
             return;
         }
         let queue = commands.into_iter().enumerate();
-        let queue = queue.map(|(index, envelope)| Pending { index, envelope, looked_up: None }).collect();
+        let queue =
+            queue.map(|(index, envelope)| Pending { index, envelope: Box::new(envelope), looked_up: None }).collect();
         let work = Work { tenant, lane, from_engine, queue, waiting_for: 0, rounds: 0 };
         self.queued = self.queued.saturating_add(work.queue.len());
         self.works.insert(ticket, work);

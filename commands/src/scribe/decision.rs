@@ -117,7 +117,8 @@ impl Scribe {
         context: &Context,
         drafts: Vec<(StreamRef, Draft, Vec<Named>)>,
     ) -> Settled {
-        let Some((mut first, later, occurred_at)) = self.describe(ticket, context) else {
+        let many = drafts.iter().map(|(.., events)| events.len()).sum::<usize>() > 1;
+        let Some((mut first, later, occurred_at)) = self.describe(ticket, context, many) else {
             return Settled::Accepted(self.accepted(lane, context, vec![]));
         };
         if drafts.is_empty() {
@@ -157,8 +158,8 @@ impl Scribe {
         Settled::Accepted(self.accepted(lane, context, changed))
     }
 
-    /// The meta of a command's first event and of its later ones, and when it all happened.
-    fn describe(&self, ticket: Ticket, context: &Context) -> Option<(String, String, Timestamp)> {
+    /// The meta of a command's first event and of its later ones, if there are any, and when it all happened.
+    fn describe(&self, ticket: Ticket, context: &Context, many: bool) -> Option<(String, String, Timestamp)> {
         let envelope = &self.works.get(&ticket)?.queue.front()?.envelope;
         let meta = Meta {
             actor: &context.actor,
@@ -168,7 +169,7 @@ impl Scribe {
             fingerprint: Some(&envelope.fingerprint),
         };
         let first = meta.to_json();
-        let later = Meta { fingerprint: None, ..meta }.to_json();
+        let later = if many { Meta { fingerprint: None, ..meta }.to_json() } else { String::new() };
         Some((first, later, envelope.command.occurred_at().unwrap_or(context.now)))
     }
 

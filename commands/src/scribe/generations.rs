@@ -1,7 +1,8 @@
 //! A bounded map that forgets what was not used for long, without lists of who was used when.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use foldhash::HashMap;
 
 /// Two maps: what was used lately, and what was used before. When the first is full, the second is forgotten and
 /// the first takes its place; so what is used at least once per turn stays.
@@ -16,7 +17,13 @@ pub(super) struct Generations<K, V> {
 impl<K: Eq + Hash + Clone, V> Generations<K, V> {
     /// Keeps about this much weight, of which half is surely kept.
     pub(super) fn new(weight_most: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), weight: 0, weight_most: weight_most.div_ceil(2), turn: 0 }
+        Self {
+            young: HashMap::default(),
+            old: HashMap::default(),
+            weight: 0,
+            weight_most: weight_most.div_ceil(2),
+            turn: 0,
+        }
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
@@ -49,16 +56,19 @@ impl<K: Eq + Hash + Clone, V> Generations<K, V> {
         if self.weight <= self.weight_most {
             return;
         }
-        let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+        // The maps change places, so that neither has to grow again to the size it had.
+        std::mem::swap(&mut self.young, &mut self.old);
         self.weight = 0;
         self.turn = self.turn.saturating_add(1);
-        for (key, value) in old {
+        let mut stay = Vec::new();
+        for (key, value) in self.young.drain() {
             if must_stay(&value) {
-                self.young.insert(key, value);
+                stay.push((key, value));
             } else {
                 forgotten(&key);
             }
         }
+        self.young.extend(stay);
     }
 
     /// How many turns have passed. What was inserted in turn *n* is surely still here in turn *n + 1*.

@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Commands that may wait; beyond it callers are told to come back later.
     pub queue_commands_most: usize,
-    /// Commands decided into one batch. Larger batches gain nothing and delay everybody in them.
+    /// Commands decided into one batch. Larger batches gain nothing more and delay everybody in them.
     pub batch_commands_most: usize,
     /// Bytes of events in one batch.
     pub batch_bytes_most: usize,
@@ -23,7 +23,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             queue_commands_most: 20_000,
-            batch_commands_most: 1_000,
+            batch_commands_most: 2_000,
             batch_bytes_most: 4 * 1024 * 1024,
             rounds_most: 4,
             state_bytes_most: 96 * 1024 * 1024,

@@ -214,7 +214,8 @@ pub(super) struct Work {
 
 pub(super) struct Pending {
     pub(super) index: usize,
-    pub(super) envelope: Envelope,
+    /// It passes through many hands; boxed, each of them moves a pointer.
+    pub(super) envelope: Box<Envelope>,
     /// The turn of the receipts memory in which the store had no receipt for it.
     pub(super) looked_up: Option<u64>,
 }

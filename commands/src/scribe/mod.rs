@@ -26,9 +26,10 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use domain::shared::{TenantId, Timestamp};
+use foldhash::HashMap;
 
 use crate::kernel::Kinds;
 use batch::Flight;
@@ -87,11 +88,11 @@ impl Scribe {
             limits,
             kinds,
             lanes: BTreeMap::new(),
-            heads: HashMap::new(),
-            works: HashMap::new(),
+            heads: HashMap::default(),
+            works: HashMap::default(),
             queued: 0,
             ready: Ready::default(),
-            wanted: HashMap::new(),
+            wanted: HashMap::default(),
             forgotten_ms: i64::MIN,
             flying: None,
             drafted: Flight::new(BatchId(1)),
@@ -114,8 +115,8 @@ impl Scribe {
     }
 
     /// What the driver must do next, in order.
-    pub fn outputs(&mut self) -> impl Iterator<Item = Output> {
-        self.outputs.drain(..)
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
     }
 
     /// Commands that wait to be decided.

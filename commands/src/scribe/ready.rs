@@ -1,8 +1,9 @@
 //! Whose turn it is: round robin over the tenants, with a reserved share for the engine's own commands.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use domain::shared::TenantId;
+use foldhash::HashMap;
 
 use super::message::{Ticket, Work};
 

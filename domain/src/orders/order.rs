@@ -41,9 +41,16 @@ struct Terms {
     store: StoreId,
     total: Price,
     lines: Vec<(ProductId, Quantity)>,
-    imported: bool,
+    origin: Origin,
+}
+
+/// Where an order began, and what else tells whether it is the same that is sent again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Origin {
     /// All that was agreed, prices and names included.
-    agreed: Fingerprint,
+    Here(Fingerprint),
+    /// In another shop system.
+    Elsewhere { units: Units, ordered_on: Date, source: Text<100> },
 }
 
 /// An order as it is placed here.
@@ -194,14 +201,15 @@ impl Order {
 
     /// Records the payment: the whole total, once.
     pub fn record_payment(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
-        let &Terms { customer, store, total, imported, .. } = self.terms()?;
+        let terms = self.terms()?;
+        let &Terms { customer, store, total, .. } = terms;
         if amount != total {
             return Err(OrderRejection::PaymentDiffers { due: total, paid: amount });
         }
         match self.payment {
             Some(known) if known == Fingerprint::of(&reference) => Ok(vec![]),
             _ if self.status == OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
-            None if !imported => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
+            None if !terms.imported() => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
             _ => Err(OrderRejection::AlreadyPaid {}),
         }
     }
@@ -242,8 +250,9 @@ impl Order {
     /// Ends an imported order after its own system did, which has also given the money back. That has happened, so it
     /// is recorded whatever the reference was used for and however many refunds there were.
     pub fn cancel_imported(&self, reason: Reason, reference: Reference, on: Date) -> Decision<Self> {
-        let &Terms { customer, store, total, imported, .. } = self.terms()?;
-        if !imported {
+        let terms = self.terms()?;
+        let &Terms { customer, store, total, .. } = terms;
+        if !terms.imported() {
             return Err(OrderRejection::OrderNotImported {});
         }
         if self.status == OrderStatus::Cancelled {
@@ -316,7 +325,7 @@ impl Order {
 
     /// Whether the total was ever paid, wherever it is now.
     pub fn is_paid(&self) -> bool {
-        self.payment.is_some() || self.terms.as_ref().is_some_and(|terms| terms.imported)
+        self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::imported)
     }
 
     fn terms(&self) -> Result<&Terms, OrderRejection> {
@@ -337,7 +346,7 @@ impl Order {
         let terms = self.terms()?;
         let from = self.status;
         match from.next().contains(&to) {
-            _ if terms.imported => Err(OrderRejection::OrderImported {}),
+            _ if terms.imported() => Err(OrderRejection::OrderImported {}),
             _ if from == to => Ok(None),
             true => Ok(Some(terms)),
             false => Err(OrderRejection::IllegalMove { from, to, allowed: from.next().into() }),
@@ -364,16 +373,20 @@ impl Terms {
     fn of(event: &OrderEvent) -> Option<Self> {
         match *event {
             OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
-                let agreed = Fingerprint::of(&(customer, store, lines, total));
+                let origin = Origin::Here(Fingerprint::of(&(customer, store, lines, total)));
                 let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
-                Some(Self { customer, store, total, lines, imported: false, agreed })
+                Some(Self { customer, store, total, lines, origin })
             }
-            OrderEvent::Imported { customer, store, total, .. } => {
-                let agreed = Fingerprint::of(event);
-                Some(Self { customer, store, total, lines: vec![], imported: true, agreed })
+            OrderEvent::Imported { customer, store, total, units, ordered_on, ref source } => {
+                let origin = Origin::Elsewhere { units, ordered_on, source: source.clone() };
+                Some(Self { customer, store, total, lines: vec![], origin })
             }
             _ => None,
         }
+    }
+
+    fn imported(&self) -> bool {
+        matches!(self.origin, Origin::Elsewhere { .. })
     }
 }
 
@@ -389,6 +402,7 @@ fn total(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejectio
 
 impl Aggregate for Order {
     const TYPE: &'static str = "Order";
+    const STATE_VERSION: i32 = 2;
     type Id = OrderId;
     type Event = OrderEvent;
     type Rejection = OrderRejection;

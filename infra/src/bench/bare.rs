@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context, Result};
-use domain::kernel::{Named, encode};
+use domain::kernel::{Actor, Named, encode};
 use domain::orders::{Import, OrderEvent};
-use domain::shared::TenantId;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::Serialize;
 use sqlx::{Executor, PgConnection};
 use tokio::sync::Mutex;
 
@@ -15,19 +15,16 @@ use super::arena::Database;
 use super::clients::Contender;
 use super::facts::{Facts, fingerprint};
 use super::rows::{Row, insert_many, insert_one};
-use crate::scribe::{Micros, new_id, now};
+use crate::scribe::{Micros, now};
 
-/// A copy of the log's table with a primary key alone.
-const TABLE: &str = "CREATE TABLE bare (LIKE log.events); ALTER TABLE bare ADD PRIMARY KEY (lane, position)";
+/// A copy of the log's table, in partitions like that, with a primary key alone.
+const TABLE: &str = "CREATE TABLE bare (LIKE log.events, PRIMARY KEY (lane, position)) PARTITION BY LIST (lane)";
 
-/// Texts made beforehand, so that the yardstick pays for nothing but the rows.
-const TEXTS: usize = 1_000;
-
-/// `ROWS` rows a statement, each client on a connection and a lane of its own.
+/// `ROWS` rows a statement, each client on a connection and a lane of its own. Many rows go to the copy; a single one
+/// goes to the log's table itself.
 pub(super) struct Bare<const ROWS: u32> {
     lanes: Vec<Lane>,
     facts: Facts,
-    texts: Vec<(Named, String)>,
 }
 
 struct Lane {
@@ -37,26 +34,34 @@ struct Lane {
 
 impl<const ROWS: u32> Bare<ROWS> {
     pub(super) async fn start(database: &Database, connections: usize) -> Result<Self> {
-        database.connection().await?.execute(TABLE).await?;
+        let mut setup = database.connection().await?;
+        setup.execute(TABLE).await?;
         let mut lanes = Vec::new();
-        for _ in 0..connections {
+        for lane in 0..connections {
+            setup
+                .execute(format!("CREATE TABLE bare_{lane} PARTITION OF bare FOR VALUES IN ({lane})").as_str())
+                .await?;
             let connection = Mutex::new(database.connection().await?);
             lanes.push(Lane { connection, position: AtomicI64::new(1) });
         }
-        let facts = Facts::new()?;
-        let texts = (0..TEXTS).map(|number| texts(&facts, facts.tenant(number))).collect::<Result<_>>()?;
-        Ok(Self { lanes, facts, texts })
+        Ok(Self { lanes, facts: Facts::new()? })
     }
 }
 
-/// Payload and meta of an imported order, as the scribe writes them.
-fn texts(facts: &Facts, tenant: TenantId) -> Result<(Named, String)> {
-    let Import { customer, store, total, units, ordered_on, source } = facts.import(tenant);
+#[derive(Serialize)]
+struct Meta<'a> {
+    actor: &'a Actor,
+    command: &'a str,
+    fingerprint: String,
+}
+
+/// Payload and meta of an imported order, made and encoded for this one row as the scribe does for its commands.
+fn texts(facts: &Facts, client: usize) -> Result<(Named, String)> {
+    let Import { customer, store, total, units, ordered_on, source } = facts.import(client);
     let event = OrderEvent::Imported { customer, store, total, units, ordered_on, source };
-    let actor = domain::kernel::Actor::Member(facts.principal);
-    let fingerprint = fingerprint(new_id());
-    let meta = serde_json::json!({ "actor": actor, "command": "ImportOrder", "fingerprint": fingerprint });
-    Ok((encode(&event)?, meta.to_string()))
+    let actor = Actor::Member(facts.principal);
+    let meta = Meta { actor: &actor, command: "ImportOrder", fingerprint: fingerprint(facts.id()) };
+    Ok((encode(&event)?, serde_json::to_string(&meta)?))
 }
 
 impl<const ROWS: u32> Contender for Bare<ROWS> {
@@ -67,30 +72,27 @@ impl<const ROWS: u32> Contender for Bare<ROWS> {
         let mut connection = lane.connection.lock().await;
         let first = lane.position.fetch_add(i64::from(ROWS), Ordering::Relaxed);
         let (number, at) = (i16::try_from(client)?, Micros(now()));
-        let row = |position: i64| {
-            let place = usize::try_from(position).unwrap_or_default();
-            let (event, meta) = &self.texts[place % TEXTS];
-            Row {
-                lane: number,
-                position,
-                tenant: self.facts.tenant(place).uuid(),
-                tenant_position: position,
-                stream_type: "Order",
-                stream: new_id(),
-                sequence: 1,
-                principal: self.facts.principal.uuid(),
-                command: new_id(),
-                name: &event.name,
-                payload: &event.body,
-                meta,
-                at,
-            }
-        };
-        if ROWS == 1 {
-            return insert_one(&mut connection, "bare", row(first)).await;
+        let texts: Vec<_> = (0..ROWS).map(|_| texts(&self.facts, client)).collect::<Result<_>>()?;
+        let rows = texts.iter().zip(first..).map(|((event, meta), position)| Row {
+            lane: number,
+            position,
+            tenant: self.facts.tenant(client).uuid(),
+            tenant_position: position,
+            stream_type: "Order",
+            stream: self.facts.id(),
+            sequence: 1,
+            principal: self.facts.principal.uuid(),
+            command: self.facts.id(),
+            name: &event.name,
+            payload: &event.body,
+            meta,
+            at,
+        });
+        let rows: Vec<_> = rows.collect();
+        match rows.as_slice() {
+            [row] => insert_one(&mut connection, "log.events", *row).await,
+            rows => insert_many(&mut connection, "bare", rows).await,
         }
-        let rows: Vec<_> = (first..first + i64::from(ROWS)).map(row).collect();
-        insert_many(&mut connection, "bare", &rows).await
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -54,9 +54,9 @@ async fn write(laptop: &Laptop) -> Result<()> {
         scribe.submit(tenant, false, vec![facts.envelope(opening(&facts, number)?)]).await;
     }
     for first in (0..COMMANDS).step_by(AT_ONCE) {
-        let tenant = facts.tenant(first / AT_ONCE);
-        let commands = (0..AT_ONCE).map(|_| facts.envelope(facts.import_order(tenant))).collect();
-        let answers = scribe.submit(tenant, false, commands).await;
+        let client = first / AT_ONCE;
+        let commands = (0..AT_ONCE).map(|_| facts.envelope(facts.import_order(client))).collect();
+        let answers = scribe.submit(facts.tenant(client), false, commands).await;
         ensure!(answers.len() == AT_ONCE, "every command is answered");
     }
     Ok(())

@@ -52,8 +52,8 @@ impl House {
         for (number, &tenant) in self.facts.tenants.iter().enumerate() {
             self.ask(tenant, opening(&self.facts, number)?).await?;
         }
-        let (tenant, item) = (self.facts.tenant(0), self.facts.hot_item());
-        self.ask(tenant, OpenStockItem { product: self.facts.product, store: self.facts.store() }).await?;
+        let (tenant, item) = (self.facts.tenant(0), self.facts.hot_item);
+        self.ask(tenant, OpenStockItem { product: self.facts.product, store: self.facts.store(0) }).await?;
         self.ask(tenant, ReceiveStock { item, units: Quantity::try_from(1_000)? }).await?;
         Ok(())
     }
@@ -88,7 +88,7 @@ pub(super) struct Distinct(pub(super) House);
 impl Contender for Distinct {
     async fn call(&self, client: usize) -> Result<()> {
         let tenant = self.0.facts.tenant(client);
-        self.0.ask(tenant, self.0.facts.import_order(tenant)).await.map(drop)
+        self.0.ask(tenant, self.0.facts.import_order(client)).await.map(drop)
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

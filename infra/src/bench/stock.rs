@@ -19,7 +19,6 @@ use super::arena::Database;
 use super::clients::Contender;
 use super::facts::{Facts, fingerprint};
 use crate::hosted::{Hosted, Verb};
-use crate::scribe::new_id;
 
 /// The library's framework with one kind of aggregate.
 pub(super) struct Stock<A: Aggregate> {
@@ -40,7 +39,7 @@ impl<A: Aggregate> Stock<A> {
         let meta = HashMap::from([
             (String::from("actor"), self.facts.principal.to_string()),
             (String::from("command"), command.to_owned()),
-            (String::from("fingerprint"), fingerprint(new_id())),
+            (String::from("fingerprint"), fingerprint(self.facts.id())),
         ]);
         let stream = stream.to_string();
         loop {
@@ -63,8 +62,8 @@ impl Distinct {
 
 impl Contender for Distinct {
     async fn call(&self, client: usize) -> Result<()> {
-        let import = self.0.facts.import(self.0.facts.tenant(client));
-        self.0.ask(new_id(), "ImportOrder", Arc::new(move |order: &Order| order.import(import.clone()))).await
+        let import = self.0.facts.import(client);
+        self.0.ask(self.0.facts.id(), "ImportOrder", Arc::new(move |order: &Order| order.import(import.clone()))).await
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
@@ -78,7 +77,7 @@ pub(super) struct Hot(Stock<StockItem>);
 impl Hot {
     pub(super) async fn start(database: &Database, connections: u32) -> Result<Self> {
         let stock = Stock::start(database, connections).await?;
-        let (item, product, store) = (stock.facts.hot_item().uuid(), stock.facts.product, stock.facts.store());
+        let (item, product, store) = (stock.facts.hot_item.uuid(), stock.facts.product, stock.facts.store(0));
         stock.ask(item, "OpenStockItem", Arc::new(move |item: &StockItem| item.open(product, store))).await?;
         let units = Quantity::try_from(1_000)?;
         stock.ask(item, "ReceiveStock", Arc::new(move |item: &StockItem| item.receive(units))).await?;
@@ -91,7 +90,7 @@ impl Contender for Hot {
         let adjust = self.0.facts.adjust();
         let verb: Verb<StockItem> =
             Arc::new(move |item| item.adjust(adjust.change.get(), adjust.reason.clone(), false));
-        self.0.ask(self.0.facts.hot_item().uuid(), "AdjustStock", verb).await
+        self.0.ask(self.0.facts.hot_item.uuid(), "AdjustStock", verb).await
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -37,6 +37,8 @@ const SERVER_SETTINGS: &[&str] = &[
     "max_connections=60",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
+    // Segments that were written once are used again; making new ones costs twice the writing.
+    "min_wal_size=1GB",
     "timezone=UTC",
     "log_timezone=UTC",
     "logging_collector=off",

@@ -1,6 +1,6 @@
 //! The loop that feeds one scribe and does what it asks for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use commands::scribe::{
     Answer, Answered, Envelope, LaneId, Limits, Load, Loaded, Output, Scribe, Submission, TakeOverOutcome, Ticket,
 };
 use domain::shared::TenantId;
+use foldhash::HashMap;
 use sqlx::PgPool;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -206,7 +207,7 @@ impl Driver {
             pool,
             inbox,
             loads,
-            replies: HashMap::new(),
+            replies: HashMap::default(),
             last_ticket: 0,
             committer: Some(committer),
             committing: None,
@@ -281,8 +282,7 @@ impl Driver {
     }
 
     fn do_outputs(&mut self) {
-        let outputs: Vec<Output> = self.scribe.outputs().collect();
-        for output in outputs {
+        while let Some(output) = self.scribe.next_output() {
             match output {
                 Output::Load(load) => drop(self.loads.send(load)),
                 Output::Answer(answered) => self.answer(answered),

@@ -1,10 +1,10 @@
 //! Which lane a tenant lives in: a row per tenant, filled by hash when the tenant is first seen.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use commands::scribe::LaneId;
 use domain::shared::TenantId;
+use foldhash::HashMap;
 use sqlx::PgPool;
 
 use super::take_over::LANES;

@@ -130,7 +130,7 @@ impl World {
         loop {
             let now = self.now();
             self.scribe.step(now);
-            let outputs: Vec<_> = self.scribe.outputs().collect();
+            let outputs: Vec<_> = std::iter::from_fn(|| self.scribe.next_output()).collect();
             if outputs.is_empty() {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Writes batches: turns their rows into columns and runs the one statement.
 
+use std::sync::LazyLock;
+
 use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -42,9 +44,9 @@ impl Committer {
     /// Writes a batch. Never fails: whatever goes wrong is an outcome.
     pub(super) async fn commit(mut self, batch: Batch) -> Committed {
         let (id, events, begun) = (batch.id, figures::events(&batch), Instant::now());
-        let written = match columns(batch) {
-            Ok(arguments) => {
-                let query = sqlx::query_with(include_str!("commit.sql"), arguments);
+        let written = match statement(batch) {
+            Ok((text, arguments)) => {
+                let query = sqlx::query_with(text, arguments);
                 query.try_map(|row: PgRow| row.try_get(0).map(LaneId)).fetch_all(&mut self.connection).await
             }
             Err(error) => Err(error),
@@ -89,41 +91,82 @@ fn refuses_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }
 
-/// The rows as one array per column, in the order of the statement's parameters.
-fn columns(batch: Batch) -> Result<PgArguments, sqlx::Error> {
+/// The fence takes the parameters before these.
+const FENCE: &str = include_str!("fence.sql");
+/// What may follow it, and how many parameters that takes. A section without rows is left out: the server takes its
+/// time to prepare an insert of nothing.
+const SECTIONS: [(&str, usize); 4] = [
+    (include_str!("events.sql"), 16),
+    (include_str!("receipts.sql"), 11),
+    (include_str!("snapshots.sql"), 7),
+    (include_str!("person_keys.sql"), 4),
+];
+const FENCE_PARAMETERS: usize = 3;
+/// About what one event takes in the message to the server; so the buffer need not grow.
+const EVENT_BYTES: usize = 768;
+
+/// The statement for every choice of sections, bit by bit.
+static STATEMENTS: LazyLock<[String; 1 << SECTIONS.len()]> = LazyLock::new(|| {
+    std::array::from_fn(|choice| {
+        let (mut text, mut parameters) = (FENCE.to_owned(), FENCE_PARAMETERS);
+        for (place, (section, count)) in SECTIONS.iter().enumerate() {
+            if choice & (1 << place) != 0 {
+                text += &renumbered(section, parameters, *count);
+                parameters = parameters.saturating_add(*count);
+            }
+        }
+        text + "SELECT lane FROM ours"
+    })
+});
+
+/// Every section counts its parameters from 1; in the statement they come after those of the sections before it.
+fn renumbered(section: &str, after: usize, count: usize) -> String {
+    (1..=count).rev().fold(section.to_owned(), |text, number| {
+        text.replace(&format!("${number}::"), &format!("${}::", after.saturating_add(number)))
+    })
+}
+
+/// The statement that writes a batch, with its rows as one array per column.
+fn statement(batch: Batch) -> Result<(&'static str, PgArguments), sqlx::Error> {
     let mut arguments = PgArguments::default();
     let lanes: Vec<(i16, Part)> = batch.parts.into_iter().map(|(lane, part)| (lane.0, part)).collect();
+    let events = lanes.iter().map(|(_, part)| part.events.len()).sum::<usize>();
+    arguments.reserve(FENCE_PARAMETERS, events.saturating_mul(EVENT_BYTES));
+    let mut choice = 0;
     macro_rules! add {
         ($values:expr) => {
             arguments.add($values.collect::<Vec<_>>()).map_err(sqlx::Error::Encode)?
         };
     }
-    macro_rules! rows {
-        ($rows:ident: $($column:expr),+ $(,)?) => {
-            add!(lanes.iter().flat_map(|(lane, part)| part.$rows.iter().map(|_| *lane)));
-            $(add!(lanes.iter().flat_map(|(_, part)| part.$rows.iter().map($column)));)+
+    macro_rules! section {
+        ($place:literal, $rows:ident: $($column:expr),+ $(,)?) => {
+            if lanes.iter().any(|(_, part)| !part.$rows.is_empty()) {
+                choice |= 1 << $place;
+                add!(lanes.iter().flat_map(|(lane, part)| part.$rows.iter().map(|_| *lane)));
+                $(add!(lanes.iter().flat_map(|(_, part)| part.$rows.iter().map($column)));)+
+            }
         };
     }
     add!(lanes.iter().map(|(lane, _)| *lane));
     add!(lanes.iter().map(|(_, part)| part.epoch));
     add!(lanes.iter().map(|(_, part)| Micros(part.recorded_at)));
-    rows!(events:
+    section!(0, events:
         |e| e.position, |e| e.tenant.uuid(), |e| e.tenant_position, |e| e.stream_type, |e| e.stream, |e| e.sequence,
         |e| e.principal.uuid(), |e| e.command.uuid(), |e| e.command_index, |e| e.name.as_str(), |e| e.version,
         |e| JsonText(&e.payload), |e| JsonText(&e.meta), |e| Micros(e.occurred_at), |e| Micros(e.recorded_at),
     );
-    rows!(receipts:
+    section!(1, receipts:
         |r| r.tenant.uuid(), |r| r.principal.uuid(), |r| r.command.uuid(), |r| r.fingerprint.as_str(),
         |r| r.name.as_str(), |r| r.rejected.as_ref().map(|(code, ..)| code.as_str()),
         |r| r.rejected.as_ref().map(|(_, retry, _)| *retry),
         |r| r.rejected.as_ref().map(|(.., detail)| detail.as_str()),
         |r| r.tenant_position, |r| Micros(r.recorded_at),
     );
-    rows!(snapshots:
+    section!(2, snapshots:
         |s| s.tenant.uuid(), |s| s.stream_type, |s| s.stream, |s| s.state_version, |s| s.sequence, |s| s.state.as_str(),
     );
-    rows!(person_keys: |k| k.tenant.uuid(), |k| k.person, |k| k.wrapped.as_slice());
-    Ok(arguments)
+    section!(3, person_keys: |k| k.tenant.uuid(), |k| k.person, |k| k.wrapped.as_slice());
+    Ok((&STATEMENTS[choice], arguments))
 }
 
 /// A text that goes to a `json` column as it is. As `text` it would be converted there, row by row.

@@ -1,0 +1,17 @@
+-- Begins the statement that writes one batch. One statement, one round trip, one flush.
+--
+-- The fence: the rows of the batch's lanes are locked at their epoch, in lane order; a lane that is no longer ours, or
+-- that somebody is taking over right now, is passed over, and with it all its rows.
+WITH durable AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'on', true)
+), batch AS (
+    SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::timestamptz[]) AS b(lane, epoch, recorded_at)
+), ours AS MATERIALIZED (
+    SELECT l.lane, l.epoch
+    FROM log.lanes l
+    JOIN batch b ON b.lane = l.lane AND b.epoch = l.epoch
+    CROSS JOIN durable
+    WHERE b.recorded_at <= clock_timestamp() + interval '2 seconds'
+    ORDER BY l.lane
+    FOR UPDATE OF l SKIP LOCKED
+)
