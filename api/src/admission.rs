@@ -84,7 +84,8 @@ fn permit(caller: &Caller, kind: &CommandKind) -> Result<(), Problem> {
     if caller.may(kind.needs) {
         return Ok(());
     }
-    Err(Problem::forbidden(format!("{} is not permitted to this caller", kind.name)))
+    let detail = format!("{} needs the permission {:?}, which this caller's roles do not give", kind.name, kind.needs);
+    Err(Problem::forbidden(detail))
 }
 
 /// For whom one may act is another question than what one may do.

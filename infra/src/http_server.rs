@@ -13,6 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// A client that sends its headers slower than this is not served.
@@ -21,6 +22,8 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const CONNECTIONS_MOST: usize = 8_192;
 /// How long requests under way may take after a stop was asked for.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
+/// How long the last answers may take to leave; connections on which nobody asked anything are not waited for.
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Serves until `stop`, then finishes what is under way.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
@@ -28,16 +31,18 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(64 * 1024);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
+    let requests = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let router = router.clone();
+        let (router, requests) = (router.clone(), requests.clone());
         let service = tower::service_fn(move |request: hyper::Request<Incoming>| {
             let answer = router.clone().oneshot(request.map(Body::new));
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            requests
+                .track_future(async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) })
         });
         let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let watched = graceful.watch(connection);
@@ -48,7 +53,10 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         });
     }
     drop(listener);
-    tokio::time::timeout(FINISH_WITHIN, graceful.shutdown()).await.ok();
+    requests.close();
+    let leaving = tokio::spawn(graceful.shutdown());
+    tokio::time::timeout(FINISH_WITHIN, requests.wait()).await.ok();
+    tokio::time::timeout(LEAVE_WITHIN, leaving).await.ok();
 }
 
 async fn accept(

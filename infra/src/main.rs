@@ -1,5 +1,6 @@
 //! `cartulary`: the one binary.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(cli.run()).unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
+        writeln!(std::io::stderr(), "error: {error:#}").ok();
         ExitCode::FAILURE
     })
 }

@@ -62,9 +62,22 @@ pub async fn require_migrated(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
+/// Takes the port; first of all, because everything after it is in vain if somebody else has it.
+pub async fn listen(settings: &Settings) -> Result<TcpListener> {
+    let listener = TcpListener::bind(settings.listen).await;
+    let advice = "is another Cartulary running? Another address is set with CARTULARY_LISTEN";
+    listener.with_context(|| format!("cannot listen on {}; {advice}", settings.listen))
+}
+
 impl Running {
     /// Starts every role on a migrated database and serves HTTP.
-    pub async fn start(settings: &Settings, url: &str, outer: &OuterKey, auth: AuthConfig) -> Result<Self> {
+    pub async fn start(
+        settings: &Settings,
+        listener: TcpListener,
+        url: &str,
+        outer: &OuterKey,
+        auth: AuthConfig,
+    ) -> Result<Self> {
         let pool = connect(url).await?;
         require_migrated(&pool).await?;
         let stop = CancellationToken::new();
@@ -93,8 +106,6 @@ impl Running {
         };
         let front = api::front::Settings { introspection: settings.introspection, ..api::front::Settings::default() };
         let front = Front::new(Arc::new(engine), auth, front).context("the GraphQL schema cannot be built")?;
-        let listener = TcpListener::bind(settings.listen).await;
-        let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
         // Nothing runs before everything stands.
         let roles = vec![tokio::spawn(reads.run(stop.clone())), tokio::spawn(policies.run(stop.clone()))];

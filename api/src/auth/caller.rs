@@ -20,7 +20,7 @@ pub struct Caller {
 impl Caller {
     /// Refuses roles that do not go together: customers are nothing else, operators act in the platform's tenant and
     /// nobody else does, and nobody outside is the engine.
-    pub(super) fn from_claims(claims: &Claims) -> Result<Self, &'static str> {
+    pub fn from_claims(claims: &Claims) -> Result<Self, &'static str> {
         let (tenant, principal) = (claims.tenant, claims.sub);
         let is = |role| claims.roles.contains(&role);
         if claims.roles.is_empty() || is(Role::Engine) || principal == Principal::ENGINE {

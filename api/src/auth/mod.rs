@@ -19,6 +19,8 @@ pub use claims::Claims;
 
 use crate::error::Problem;
 
+const SCHEME: &[u8] = b"Bearer ";
+
 /// What tokens must say to be believed.
 pub struct AuthConfig {
     pub issuer: String,
@@ -111,7 +113,11 @@ impl AuthConfig {
     fn believe(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, &'static str> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let (Some(header), None) = (given.next(), given.next()) else { return Err("not one header") };
-        let token = header.as_bytes().strip_prefix(b"Bearer ").ok_or("no bearer token")?;
+        let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len()).ok_or("no bearer token")?;
+        // Names of schemes have no case (RFC 9110, section 11.1).
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
+            return Err("no bearer token");
+        }
         let token = std::str::from_utf8(token).map_err(|_| "not ASCII")?;
         let key = |kid: &str| self.keys.iter().find(|key| key.kid == kid).map(|key| &key.key);
         let claims = jws::verified(token, key)?;

@@ -226,9 +226,11 @@ fn a_token_comes_in_one_header_with_one_scheme() {
     let refuse = |values: &[String]| {
         assert_eq!(config().caller(&headers(values), now()), Err(Problem::unauthenticated()), "{values:?}");
     };
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        assert!(config().caller(&headers(&[format!("{scheme} {good}")]), now()).is_ok(), "{scheme}");
+    }
     refuse(&[]);
     refuse(std::slice::from_ref(&good));
-    refuse(&[format!("bearer {good}")]);
     refuse(&[format!("Basic {good}")]);
     refuse(&[format!("Bearer  {good}")]);
     refuse(&[format!("Bearer {good}, Bearer {good}")]);

@@ -53,7 +53,10 @@ pub(crate) async fn answer(
     let within = if changes { DECIDED_WITHIN } else { READ_WITHIN };
     let cost = front.graph.costs.of(document, operation.as_deref(), &variables);
     if cost > COST_MOST {
-        let text = format!("the question costs {cost}; at most {COST_MOST} are answered at once");
+        let text = format!(
+            "the question costs {cost}; at most {COST_MOST} are answered at once: ask for fewer rows (`first`) or for \
+             fewer lists within lists"
+        );
         return Err(refuse(StatusCode::BAD_REQUEST, "TOO_COSTLY", &text));
     }
     let who = (caller.tenant, caller.principal);
@@ -74,8 +77,8 @@ pub(crate) async fn answer(
 }
 
 fn shape(front: &Front, response: Response, cost: &Json) -> Result<Json, (StatusCode, Json)> {
-    // Root fields may all be null on their own, so data is missing only where nothing ran.
-    let ran = response.data != Value::Null;
+    // What was executed is answered with 200, whatever became of it; an error without a path means that nothing ran.
+    let ran = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
     let code = if ran { "INTERNAL" } else { "INVALID_QUERY" };
     let errors = response.errors.iter().take(ERRORS_MOST).map(|error| told(front, error.clone(), code));
     let errors: Vec<_> = errors.collect();

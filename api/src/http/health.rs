@@ -12,6 +12,18 @@ use serde_json::{Value, json};
 
 use crate::front::Front;
 
+/// What is where, for those who begin at the root.
+pub(super) async fn index() -> Json<Value> {
+    Json(json!({
+        "name": "cartulary",
+        "version": env!("CARGO_PKG_VERSION"),
+        "graphql": "/graphql",
+        "openapi": "/openapi.json",
+        "commands": "/v1/commands",
+        "health": ["/live", "/ready", "/reason", "/metrics"],
+    }))
+}
+
 /// The process runs.
 pub(super) async fn live() -> &'static str {
     "live\n"

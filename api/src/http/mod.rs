@@ -45,6 +45,7 @@ pub fn router(front: Arc<Front>) -> Router {
     let for_panics = Arc::clone(&front);
     let catch = CatchPanicLayer::custom(move |panic: Box<dyn Any + Send>| panicked(&for_panics, &*panic));
     Router::new()
+        .route("/", get(health::index))
         .route("/v1/commands/{name}", post(commands::command))
         .route("/v1/commands", post(batch::batch))
         .route("/v1/receipts/{id}", get(receipts::receipt))

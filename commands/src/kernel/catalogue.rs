@@ -6,8 +6,8 @@ use domain::kernel::{Aggregate, Recorded, Unreadable};
 use domain::shared::Permission;
 use schemars::Schema;
 
-use super::shape;
 use super::{AnyCommand, Command, Misuse, Policy, Reaction, Reactions, Start, Visitor};
+use super::{shape, wording};
 
 /// Every command and policy of the house.
 #[derive(Default)]
@@ -111,11 +111,13 @@ fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
     let mut json = serde_json::Deserializer::from_str(body);
     let command: C = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let code = if error.inner().is_data() { "INVALID_FIELD" } else { "INVALID_JSON" };
-        let field = match error.path().to_string() {
-            root if root == "." => String::new(),
-            path => path,
-        };
-        Misuse::new(code, field, error.inner().to_string())
+        let message = wording::plain(&error.inner().to_string());
+        let parent = Some(error.path().to_string()).filter(|path| path != ".");
+        // A path ends at an unknown field, but before one that is missing.
+        let named = wording::named_field(&message)
+            .filter(|name| parent.as_deref().and_then(|path| path.rsplit('.').next()) != Some(*name));
+        let field: Vec<_> = parent.as_deref().into_iter().chain(named).collect();
+        Misuse::new(code, field.join("."), message)
     })?;
     json.end().map_err(|error| Misuse::new("INVALID_JSON", "", error.to_string()))?;
     Ok(Box::new(command))

@@ -7,6 +7,7 @@ mod policy;
 mod refusal;
 mod shape;
 mod state;
+mod wording;
 
 pub use catalogue::{CommandKind, Commands, PolicyKind, Stored};
 pub use command::{AnyCommand, Command, Context, Subject};

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use super::arena::Database;
 use super::facts::Facts;
 use super::ours::{REST, opening};
-use crate::running::Running;
+use crate::running::{Running, listen};
 use crate::scribe::{new_id, now};
 use crate::settings::Settings;
 use crate::vault::OuterKey;
@@ -43,7 +43,8 @@ impl Shops {
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
-        let running = Running::start(&settings, &database.url, &outer, auth).await?;
+        let listener = listen(&settings).await?;
+        let running = Running::start(&settings, listener, &database.url, &outer, auth).await?;
         let facts = Facts::new()?;
         let tokens =
             facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;

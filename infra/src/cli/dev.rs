@@ -34,6 +34,7 @@ pub struct Laptop {
 impl Laptop {
     /// Starts the server, brings its schema up to date, and starts all roles.
     pub async fn start(project: &Path, mut settings: Settings) -> Result<Self> {
+        let listener = running::listen(&settings).await?;
         std::fs::create_dir_all(project.join(".cartulary")).context("the project folder cannot be written")?;
         let embedded = EmbeddedSettings { project: project.to_owned(), binaries: settings.postgres_binaries.clone() };
         let server = EmbeddedServer::start(&embedded).await?;
@@ -46,7 +47,7 @@ impl Laptop {
             let outer = OuterKey::from_file(&key_file(project, "outer.key"))?;
             let key = SigningKey::from_seed(TOKEN_KEY, *secret_file(&key_file(project, "token.key"))?);
             let auth = settings.auth_with(vec![key.public()?]);
-            Ok::<_, anyhow::Error>((Running::start(&settings, &server.url(), &outer, auth).await?, key))
+            Ok::<_, anyhow::Error>((Running::start(&settings, listener, &server.url(), &outer, auth).await?, key))
         };
         match started.await {
             Ok((running, key)) => Ok(Self { running, key, settings, server }),

@@ -9,7 +9,9 @@ use crate::running::{self, Running};
 use crate::settings::Settings;
 
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode> {
-    let running = Running::start(settings, settings.database_url()?, &settings.outer_key()?, settings.auth()?).await?;
+    let listener = running::listen(settings).await?;
+    let running =
+        Running::start(settings, listener, settings.database_url()?, &settings.outer_key()?, settings.auth()?).await?;
     say(format!("serving on http://{}", running.address));
     running::asked_to_stop().await?;
     running.stop().await;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use api::auth::{Claims, SigningKey};
+use anyhow::{Context, Result, anyhow, bail};
+use api::auth::{Caller, Claims, SigningKey};
 use clap::Args;
 use domain::shared::{CustomerId, Principal, Role, TenantId};
 use uuid::Uuid;
@@ -110,5 +110,6 @@ pub(super) fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Re
         nbf: None,
         iat: seconds,
     };
+    Caller::from_claims(&claims).map_err(|why| anyhow!("nobody would believe this token: {why}"))?;
     Ok(key.sign(&claims)?)
 }
