@@ -1,10 +1,12 @@
 //! What the read side asks of the floor above: history to fold, and a place for rows.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 
-use domain::kernel::{Actor, Recorded};
+use domain::kernel::{Actor, Aggregate, Recorded, Unreadable};
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -34,9 +36,33 @@ pub struct RawEvent {
     pub actor: Actor,
     pub occurred_at: Timestamp,
     pub recorded_at: Timestamp,
+    /// The event, once somebody has read it: several models look at the same one.
+    pub seen: Seen,
+}
+
+/// An event that was read, its type forgotten.
+#[derive(Debug, Default)]
+pub struct Seen(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Clone for Seen {
+    /// A copy may be changed, so it is read anew.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl RawEvent {
+    /// The event as its aggregate reads it; parsed the first time only.
+    pub fn read<A: Aggregate>(&self) -> Result<Arc<Recorded<A::Event>>, Unreadable> {
+        if let Some(Ok(seen)) = self.seen.0.get().map(|seen| Arc::clone(seen).downcast()) {
+            return Ok(seen);
+        }
+        let event = Arc::new(self.recorded(A::read(&self.kind, self.version, &self.payload)?));
+        // Whoever was faster has read the same.
+        self.seen.0.set(Arc::<Recorded<A::Event>>::clone(&event)).ok();
+        Ok(event)
+    }
+
     /// The same place in the log with the event read.
     pub fn recorded<E>(&self, event: E) -> Recorded<E> {
         Recorded {
@@ -124,11 +150,14 @@ pub struct Loaded {
     pub waiting: bool,
 }
 
+/// From where to where in one lane.
+pub type Move = (Checkpoint, Checkpoint);
+
 /// Everything that one batch changes in one read model.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     /// From where to where, once per lane.
-    pub moves: Vec<(Checkpoint, Checkpoint)>,
+    pub moves: Vec<Move>,
     pub changes: Vec<Change>,
     pub parked: Vec<Parked>,
 }
@@ -144,6 +173,10 @@ pub trait Rows: Send + Sync {
     /// Takes a whole step or nothing of it. [`Cause::Conflict`] where a checkpoint is not where the step begins:
     /// somebody else keeps this model.
     fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Moves the checkpoints of models that a batch does not concern: all of them or none. [`Cause::Conflict`] as with
+    /// [`put`](Rows::put), whichever model it is.
+    fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// The machine could not.

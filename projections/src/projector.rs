@@ -6,14 +6,14 @@
 
 mod course;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::kernel::Unreadable;
 
 use crate::kernel::{Change, Model, Parked};
 use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Rows, Step};
-use course::Course;
+use course::{Course, Read};
 
 /// Follows the log with any number of read models. One projector at a time should keep a model; if there are two,
 /// checkpoints decide and the slower one reads again.
@@ -113,10 +113,37 @@ impl<S: Rows, H: History> Projector<S, H> {
     pub async fn take(&mut self, events: &[RawEvent]) -> Result<Taken, Fault> {
         self.learn(events).await?;
         let mut taken = Taken::default();
-        for course in 0..self.courses.len() {
+        let types: BTreeSet<&str> = events.iter().map(|event| &*event.stream_type).collect();
+        let (busy, idle): (Vec<_>, Vec<_>) =
+            (0..self.courses.len()).partition(|course| self.courses[*course].listens_to(&types));
+        self.pass(&idle, events, &mut taken).await;
+        for course in busy {
             self.advance(course, events, &mut taken).await;
         }
         Ok(taken)
+    }
+
+    /// The models that listen to nothing in a batch go on together. Where one of them cannot, each goes its own way.
+    async fn pass(&mut self, idle: &[usize], events: &[RawEvent], taken: &mut Taken) {
+        let mut reads = Vec::new();
+        let mut moves = Vec::new();
+        for course in idle {
+            let course = &self.courses[*course];
+            let read = course.read(events, &self.epochs, course.model().begin().as_mut());
+            if !read.moves.is_empty() {
+                moves.push((Arc::clone(course.model()), read.moves.clone()));
+            }
+            reads.push(read);
+        }
+        if moves.is_empty() || self.rows.pass(&moves).await.is_ok() {
+            for (course, read) in idle.iter().zip(reads) {
+                self.courses[*course].settle(read, Step::default(), taken);
+            }
+        } else {
+            for course in idle {
+                self.advance(*course, events, taken).await;
+            }
+        }
     }
 
     /// Looks up the histories of lanes in which an unknown one turns up: after a take-over, a fail-over, a restore.
@@ -159,7 +186,7 @@ impl<S: Rows, H: History> Projector<S, H> {
         let model = Arc::clone(course.model());
         let mut fold = model.begin();
         let read = course.read(events, &self.epochs, fold.as_mut());
-        let mut step = Step { moves: read.moves, ..Step::default() };
+        let mut step = Step { moves: read.moves.clone(), ..Step::default() };
         if !step.moves.is_empty() {
             let places = fold.missing();
             let loaded = if places.is_empty() { Vec::new() } else { self.rows.load(&model, &places).await? };
@@ -177,16 +204,23 @@ impl<S: Rows, H: History> Projector<S, H> {
                 done => done?,
             }
         }
-        course.moved(&step.moves);
-        course.stop(&read.troubles);
-        let name = || model.name.clone();
+        course.settle(read, step, taken);
+        Ok(())
+    }
+}
+
+impl Course {
+    /// Goes on after what the store has taken, and tells of it.
+    fn settle(&mut self, read: Read, step: Step, taken: &mut Taken) {
+        self.moved(&read.moves);
+        self.stop(&read.troubles);
+        let name = || self.model().name.clone();
         taken.troubles.extend(read.troubles.into_iter().map(|what| Trouble { model: name(), what }));
         taken.parked.extend(step.parked.into_iter().map(|parked| (name(), parked)));
-        if !step.moves.is_empty() {
-            let at = step.moves.iter().map(|(_, to)| *to).collect();
+        if !read.moves.is_empty() {
+            let at = read.moves.iter().map(|(_, to)| *to).collect();
             taken.changed.push(Changed { model: name(), at, rows: step.changes });
         }
-        Ok(())
     }
 }
 

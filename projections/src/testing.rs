@@ -2,7 +2,7 @@
 
 mod memory;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub use memory::Memory;
 
 use crate::kernel::{Change, Kind, Model, ReadModel};
-use crate::ports::RawEvent;
+use crate::ports::{RawEvent, Seen};
 use crate::projector::Projector;
 
 /// What happened in one tenant, event by event, a second apart.
@@ -72,6 +72,7 @@ impl Story {
             actor: Actor::Engine("story".into()),
             occurred_at: at,
             recorded_at: at,
+            seen: Seen::default(),
         });
         self
     }
@@ -111,10 +112,15 @@ impl Story {
 pub fn rows_in_batches(model: &Model, events: &[RawEvent], most: usize) -> Vec<String> {
     let memory = Memory::default().with_table(model).with_history(events);
     let mut projector = now(Projector::open(&memory, &memory, [model.clone()])).expect("memory is there");
+    let mut places = HashSet::new();
     for batch in events.chunks(most) {
         let taken = now(projector.take(batch)).expect("memory is there");
         assert!(taken.troubles.is_empty() && taken.parked.is_empty(), "{taken:?}");
-        taken.changed.iter().flat_map(|changed| &changed.rows).for_each(|change| check_key(model, change));
+        for change in taken.changed.iter().flat_map(|changed| &changed.rows) {
+            check_key(model, change);
+            let fresh = change.row.is_some() && places.insert(change.place.clone());
+            assert!(fresh || !model.appends, "{}: every event makes a row of its own", model.name);
+        }
     }
     memory.rows(model)
 }

@@ -2,12 +2,14 @@
 
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
-use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent};
+use futures::TryStreamExt;
+use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Seen};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+use super::binary::POSTGRES_BEGINS;
 use super::fault;
 
 /// Reads the log's tables.
@@ -24,10 +26,10 @@ impl PgHistory {
 
 impl History for PgHistory {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(most).fetch_all(&self.pool).await;
-        let rows = rows.map_err(fault(format!("reading lane {lane} after position {after}")))?;
-        rows.iter().map(event).collect()
+        let pool = self.pool.clone();
+        // Decoding is the larger half of reading; a task of its own does it while the page before is folded.
+        let page = tokio::spawn(async move { page(&pool, lane, after, most).await }).await;
+        page.unwrap_or_else(|error| Err(Fault::caused(Cause::Unavailable, "waiting for a page of the log", error)))
     }
 
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
@@ -56,32 +58,41 @@ const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JO
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
     ORDER BY l.lane";
 
-/// One row of [`EVENTS`], read from the wire without a detour: replay is as fast as this function.
-fn event(row: &PgRow) -> Result<RawEvent, Fault> {
-    decoded(row).map_err(|error| Fault::caused(Cause::Corrupt, "reading an event", error))
+/// The events of a lane after a position, at most so many.
+async fn page(pool: &PgPool, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
+    let doing = || format!("reading lane {lane} after position {after}");
+    let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(limit).fetch(pool);
+    let mut events = Vec::new();
+    while let Some(row) = rows.try_next().await.map_err(fault(doing()))? {
+        events.push(event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);
+    }
+    Ok(events)
 }
 
-fn decoded(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
+/// One row of [`EVENTS`], read from the wire without a detour: replay is as fast as this function.
+fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
     let meta: Meta = serde_json::from_str(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Ok(RawEvent {
-        lane: row.try_get(0)?,
-        position: row.try_get(1)?,
-        epoch: row.try_get(2)?,
-        tenant: TenantId::new(uuid(&value(3)?)?),
-        tenant_position: row.try_get(4)?,
+        lane: i16::from_be_bytes(bytes(&value(0)?)?),
+        position: i64::from_be_bytes(bytes(&value(1)?)?),
+        epoch: i64::from_be_bytes(bytes(&value(2)?)?),
+        tenant: TenantId::new(Uuid::from_bytes(bytes(&value(3)?)?)),
+        tenant_position: i64::from_be_bytes(bytes(&value(4)?)?),
         stream_type: text(&value(5)?)?.into(),
-        stream: uuid(&value(6)?)?,
-        sequence: row.try_get(7)?,
-        principal: Principal::new(uuid(&value(8)?)?),
-        command: CommandId::new(uuid(&value(9)?)?),
-        index: row.try_get(10)?,
+        stream: Uuid::from_bytes(bytes(&value(6)?)?),
+        sequence: i64::from_be_bytes(bytes(&value(7)?)?),
+        principal: Principal::new(Uuid::from_bytes(bytes(&value(8)?)?)),
+        command: CommandId::new(Uuid::from_bytes(bytes(&value(9)?)?)),
+        index: i16::from_be_bytes(bytes(&value(10)?)?),
         kind: text(&value(11)?)?.into(),
-        version: row.try_get(12)?,
+        version: i16::from_be_bytes(bytes(&value(12)?)?),
         payload: text(&value(13)?)?.into(),
         actor: meta.actor,
-        occurred_at: instant(&value(15)?)?,
-        recorded_at: instant(&value(16)?)?,
+        occurred_at: instant(bytes(&value(15)?)?),
+        recorded_at: instant(bytes(&value(16)?)?),
+        seen: Seen::default(),
     })
 }
 
@@ -95,16 +106,11 @@ fn text<'r>(value: &PgValueRef<'r>) -> Result<&'r str, sqlx::Error> {
     value.as_str().map_err(sqlx::Error::Decode)
 }
 
-fn uuid(value: &PgValueRef<'_>) -> Result<Uuid, sqlx::Error> {
+fn bytes<const N: usize>(value: &PgValueRef<'_>) -> Result<[u8; N], sqlx::Error> {
     let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
-    Uuid::from_slice(bytes).map_err(|error| sqlx::Error::Decode(error.into()))
+    bytes.try_into().map_err(|_| sqlx::Error::Decode(format!("{N} bytes expected, not {}", bytes.len()).into()))
 }
 
-/// 2000-01-01, where PostgreSQL begins to count, in microseconds since 1970.
-const POSTGRES_BEGINS: i64 = 946_684_800_000_000;
-
-fn instant(value: &PgValueRef<'_>) -> Result<Timestamp, sqlx::Error> {
-    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
-    let micros = <[u8; 8]>::try_from(bytes).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(Timestamp::from_micros(i64::from_be_bytes(micros).saturating_add(POSTGRES_BEGINS)))
+fn instant(micros: [u8; 8]) -> Timestamp {
+    Timestamp::from_micros(i64::from_be_bytes(micros).saturating_add(POSTGRES_BEGINS))
 }

@@ -3,6 +3,7 @@
 //! The statements of the row store are made from the descriptions of our own row types; what callers send only ever
 //! travels as bound values.
 
+mod binary;
 mod build;
 mod digest;
 mod history;
@@ -30,4 +31,9 @@ fn fault(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> Fault {
         };
         Fault::caused(cause, doing, error)
     }
+}
+
+/// A row that does not fit the description of its model.
+fn unfit(doing: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Fault {
+    move |error| Fault::caused(Cause::Corrupt, doing, error)
 }

@@ -1,12 +1,14 @@
 //! The rows of all read models, one table per shape.
 
-use projections::kernel::{Change, Model, Parked, Place};
-use projections::ports::{Cause, Checkpoint, Fault, Loaded, Rows, Step};
-use sqlx::{Executor, PgPool, PgTransaction};
-use uuid::Uuid;
+use std::sync::Arc;
 
-use super::fault;
+use projections::kernel::{Change, Model, Parked, Place};
+use projections::ports::{Cause, Checkpoint, Fault, Loaded, Move, Rows, Step};
+use sqlx::{Executor, PgPool, PgTransaction};
+
+use super::binary::{Array, place_arrays, row_arrays};
 use super::tables::Table;
+use super::{fault, unfit};
 
 /// Keeps rows, checkpoints and parked events in the schema `reads`.
 #[derive(Clone, Debug)]
@@ -79,53 +81,65 @@ impl Rows for PgRows {
 
     async fn put(&self, model: &Model, step: &Step) -> Result<(), Fault> {
         let doing = || format!("putting rows of {}", model.name);
-        // What is lost with a crash is folded again: the checkpoint is lost with it.
-        let mut transaction =
-            self.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await.map_err(fault(doing()))?;
-        if !advance(&mut transaction, model, &step.moves).await.map_err(fault(doing()))? {
+        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
+        let moves: Vec<_> = step.moves.iter().map(|step| (model, step)).collect();
+        if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
             return Err(Fault::new(Cause::Conflict, doing()));
         }
-        put_rows(&mut transaction, &Table::live(model), &step.changes).await.map_err(fault(doing()))?;
+        put_rows(&mut transaction, &Table::live(model), &step.changes).await?;
         park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
+        transaction.commit().await.map_err(fault(doing()))
+    }
+
+    async fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
+        let doing = || "moving the checkpoints of models that a batch does not concern";
+        let moves: Vec<_> =
+            moves.iter().flat_map(|(model, moves)| moves.iter().map(|step| (model.as_ref(), step))).collect();
+        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
+        if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
+            return Err(Fault::new(Cause::Conflict, doing()));
+        }
         transaction.commit().await.map_err(fault(doing()))
     }
 }
 
+/// What is lost with a crash is folded again: the checkpoint is lost with it.
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
 /// The rows of a table at these places.
 pub(super) async fn load(pool: &PgPool, table: &Table<'_>, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
-    let (tenants, keys) = columns(places.iter());
-    let rows: Vec<(Option<String>, bool)> = sqlx::query_as(&table.load())
+    let doing = || format!("loading rows of {}", table.model.name);
+    let statement = table.load();
+    let mut load = sqlx::query_as::<_, (Option<String>, bool)>(&statement)
         .bind(&table.model.name)
         .bind(&table.model.shape)
-        .bind(tenants)
-        .bind(keys)
-        .fetch_all(pool)
-        .await
-        .map_err(fault(format!("loading rows of {}", table.model.name)))?;
+        .bind(places.iter().map(|place| place.key.as_str()).collect::<Vec<_>>());
+    let places: Vec<_> = places.iter().collect();
+    for array in place_arrays(&table.key_kinds(), &places).map_err(unfit(doing()))? {
+        load = load.bind(array);
+    }
+    let rows = load.fetch_all(pool).await.map_err(fault(doing()))?;
     Ok(rows.into_iter().map(|(row, waiting)| Loaded { row, waiting }).collect())
 }
 
 /// Moves the checkpoints, if all of them are where the step begins; they stay locked until it is done, so that a
-/// paused worker that wakes up later finds them moved. Locked in the order of lanes, so that nobody waits in a circle.
-async fn advance(
-    transaction: &mut PgTransaction<'_>,
-    model: &Model,
-    moves: &[(Checkpoint, Checkpoint)],
-) -> Result<bool, sqlx::Error> {
-    let from = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(from, _)| value(from)).collect::<Vec<_>>();
-    let to = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, to)| value(to)).collect::<Vec<_>>();
+/// paused worker that wakes up later finds them moved. Locked in order, so that nobody waits in a circle.
+async fn advance(transaction: &mut PgTransaction<'_>, moves: &[(&Model, &Move)]) -> Result<bool, sqlx::Error> {
+    let from = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, (from, _))| value(from)).collect::<Vec<_>>();
+    let to = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, (_, to))| value(to)).collect::<Vec<_>>();
     let moved = sqlx::query(
-        "WITH moves AS (SELECT * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) \
-             AS m(lane, old_position, old_epoch, position, epoch)), \
-         locked AS (SELECT c.lane, m.position, m.epoch FROM reads.checkpoints c JOIN moves m USING (lane) \
-             WHERE c.model = $1 AND c.shape = $2 AND c.position = m.old_position AND c.epoch = m.old_epoch \
-             ORDER BY c.lane FOR UPDATE OF c) \
+        "WITH moves AS (SELECT * FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], \
+             $6::bigint[], $7::bigint[]) AS m(model, shape, lane, old_position, old_epoch, position, epoch)), \
+         locked AS (SELECT c.model, c.shape, c.lane, m.position, m.epoch \
+             FROM reads.checkpoints c JOIN moves m USING (model, shape, lane) \
+             WHERE c.position = m.old_position AND c.epoch = m.old_epoch \
+             ORDER BY c.model, c.shape, c.lane FOR UPDATE OF c) \
          UPDATE reads.checkpoints c SET position = locked.position, epoch = locked.epoch FROM locked \
-             WHERE c.model = $1 AND c.shape = $2 AND c.lane = locked.lane",
+             WHERE c.model = locked.model AND c.shape = locked.shape AND c.lane = locked.lane",
     )
-    .bind(&model.name)
-    .bind(&model.shape)
-    .bind(moves.iter().map(|(from, _)| from.lane).collect::<Vec<_>>())
+    .bind(moves.iter().map(|(model, _)| model.name.as_str()).collect::<Vec<_>>())
+    .bind(moves.iter().map(|(model, _)| model.shape.as_str()).collect::<Vec<_>>())
+    .bind(moves.iter().map(|(_, (from, _))| from.lane).collect::<Vec<_>>())
     .bind(from(|at| at.position))
     .bind(from(|at| at.epoch))
     .bind(to(|at| at.position))
@@ -140,16 +154,22 @@ pub(super) async fn put_rows(
     transaction: &mut PgTransaction<'_>,
     table: &Table<'_>,
     changes: &[Change],
-) -> Result<(), sqlx::Error> {
-    if let Some(rows) = as_array(changes) {
-        sqlx::query(&table.put()).bind(rows).execute(&mut **transaction).await?;
+) -> Result<(), Fault> {
+    let doing = || format!("putting rows of {}", table.model.name);
+    if let Some(arrays) = row_arrays(&table.model.columns, changes).map_err(unfit(doing()))? {
+        execute(transaction, &table.put(), arrays).await.map_err(fault(doing()))?;
     }
     let gone: Vec<_> = changes.iter().filter(|change| change.row.is_none()).map(|change| &change.place).collect();
     if !gone.is_empty() {
-        let (tenants, keys) = columns(gone.into_iter());
-        sqlx::query(&table.delete()).bind(tenants).bind(keys).execute(&mut **transaction).await?;
+        let arrays = place_arrays(&table.key_kinds(), &gone).map_err(unfit(doing()))?;
+        execute(transaction, &table.delete(), arrays).await.map_err(fault(doing()))?;
     }
     Ok(())
+}
+
+async fn execute(transaction: &mut PgTransaction<'_>, statement: &str, arrays: Vec<Array>) -> Result<(), sqlx::Error> {
+    let statement = arrays.into_iter().fold(sqlx::query(statement), |statement, array| statement.bind(array));
+    statement.execute(&mut **transaction).await.map(|_| ())
 }
 
 /// Remembers what waits.
@@ -161,7 +181,6 @@ pub(super) async fn park(
     if parked.is_empty() {
         return Ok(());
     }
-    let (tenants, keys) = columns(parked.iter().map(|parked| &parked.place));
     sqlx::query(
         "INSERT INTO reads.parked (model, shape, lane, position, tenant, key, reason) \
          SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[]) \
@@ -171,27 +190,10 @@ pub(super) async fn park(
     .bind(&model.shape)
     .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
     .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
-    .bind(tenants)
-    .bind(keys)
+    .bind(parked.iter().map(|parked| parked.place.tenant.uuid()).collect::<Vec<_>>())
+    .bind(parked.iter().map(|parked| parked.place.key.as_str()).collect::<Vec<_>>())
     .bind(parked.iter().map(|parked| parked.reason.as_str()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())
-}
-
-fn columns<'p>(places: impl Iterator<Item = &'p Place>) -> (Vec<Uuid>, Vec<&'p str>) {
-    places.map(|place| (place.tenant.uuid(), place.key.as_str())).unzip()
-}
-
-/// The rows that stay, as one JSON array with the tenant in each.
-fn as_array(changes: &[Change]) -> Option<String> {
-    let mut array = String::new();
-    for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
-        array.push_str(if array.is_empty() { "[" } else { "," });
-        array.push_str(&format!("{{\"tenant\":\"{}\"", place.tenant));
-        // A row has key fields, so its object is never empty.
-        array.push(',');
-        array.push_str(row.strip_prefix('{').unwrap_or(row));
-    }
-    (!array.is_empty()).then(|| array + "]")
 }

@@ -53,14 +53,26 @@ impl<'m> Table<'m> {
         [format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS SELECT * FROM {}", self.name)]
     }
 
-    /// Puts the rows of a JSON array.
+    /// Puts rows from an array for each column, the tenants first.
+    ///
+    /// Unnesting in the select list: in FROM, every array would first be copied into a store of its own.
     pub(super) fn put(&self) -> String {
-        self.insert_from(&format!("jsonb_populate_recordset(NULL::{}, $1::jsonb)", self.name))
+        let array = |(at, column): (usize, &Column)| format!(", unnest(${}::{}[])", at + 2, sql_cast(column.kind));
+        let arrays: String = self.model.columns.iter().enumerate().map(array).collect();
+        self.insert(&format!("SELECT unnest($1::uuid[]){arrays}"))
     }
 
     /// Puts the rows of another table of the same shape.
     pub(super) fn insert_from(&self, source: &str) -> String {
-        let columns = self.columns();
+        self.insert(&format!("SELECT {} FROM {source}", self.columns()))
+    }
+
+    /// Puts what is selected. Where every event makes a row of its own, one that is there already is an error.
+    fn insert(&self, select: &str) -> String {
+        let insert = format!("INSERT INTO {} ({}) {select}", self.name, self.columns());
+        if self.model.appends {
+            return insert;
+        }
         let set: Vec<_> = self
             .model
             .columns
@@ -69,36 +81,47 @@ impl<'m> Table<'m> {
             .map(|column| format!("{0} = excluded.{0}", quoted(&column.name)))
             .collect();
         let update = if set.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", set.join(", ")) };
-        format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {source} ON CONFLICT ({}) DO {update}",
-            self.name,
-            self.key()
-        )
+        format!("{insert} ON CONFLICT ({}) DO {update}", self.key())
     }
 
-    /// Deletes the rows at the places ($1 tenants, $2 keys).
+    /// Deletes the rows at the places: $1 tenants, then an array for each field of the key.
     pub(super) fn delete(&self) -> String {
+        let (arrays, names) = self.places(2);
         format!(
-            "DELETE FROM {} t USING unnest($1::uuid[], $2::text[]) AS k(tenant, key) WHERE {}",
+            "DELETE FROM {} t USING unnest($1::uuid[]{arrays}) AS k(tenant{names}) WHERE {}",
             self.name,
             self.at_place()
         )
     }
 
-    /// The rows at the places ($3 tenants, $4 keys) in their order, and whether earlier events of a key wait for the
-    /// model $1 in the shape $2.
+    /// The rows at the places in their order, and whether earlier events of a key wait for the model $1 in the shape
+    /// $2. The places: $3 keys as texts, $4 tenants, then an array for each field of the key.
     ///
-    /// `LATERAL` keeps the planner, which cannot know how many places there are, from reading the whole table.
+    /// `LATERAL` keeps the planner, which cannot know how many places there are, from reading the whole table. Where
+    /// nothing waits for the model at all, that is found out once.
     pub(super) fn load(&self) -> String {
+        let (arrays, names) = self.places(5);
         format!(
-            "SELECT r.row, EXISTS (SELECT FROM reads.parked p WHERE p.model = $1 AND p.shape = $2 \
+            "SELECT r.row, (SELECT EXISTS (SELECT FROM reads.parked p WHERE p.model = $1 AND p.shape = $2)) \
+             AND EXISTS (SELECT FROM reads.parked p WHERE p.model = $1 AND p.shape = $2 \
              AND p.tenant = k.tenant AND p.key = k.key) \
-             FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY AS k(tenant, key, n) \
-             LEFT JOIN LATERAL (SELECT {} AS row FROM {} t WHERE {} LIMIT 1) r ON true ORDER BY k.n",
-            ROW,
+             FROM unnest($3::text[], $4::uuid[]{arrays}) WITH ORDINALITY AS k(key, tenant{names}, n) \
+             LEFT JOIN LATERAL (SELECT row_to_json(t)::text AS row FROM {} t WHERE {} LIMIT 1) r ON true ORDER BY k.n",
             self.name,
             self.at_place()
         )
+    }
+
+    /// The arrays of the key's fields, bound from a number on, and what `k` calls them.
+    fn places(&self, first: usize) -> (String, String) {
+        let array = |(at, kind): (usize, Kind)| format!(", ${}::{}[]", at + first, sql_cast(kind));
+        let arrays = self.key_kinds().into_iter().enumerate().map(array).collect();
+        (arrays, (0..self.model.key.len()).map(|at| format!(", k{at}")).collect())
+    }
+
+    /// What the fields of the key hold.
+    pub(super) fn key_kinds(&self) -> Vec<Kind> {
+        self.model.key.iter().filter_map(|field| self.model.column(field)).map(|column| column.kind).collect()
     }
 
     /// Every column, the tenant first.
@@ -115,10 +138,7 @@ impl<'m> Table<'m> {
 
     /// That row `t` stands at place `k`.
     fn at_place(&self) -> String {
-        let part = |(at, field): (usize, &&str)| {
-            let kind = self.model.column(field).map_or("text", |column| sql_cast(column.kind));
-            format!(" AND t.{} = ((k.key::json)->>{at})::{kind}", quoted(field))
-        };
+        let part = |(at, field): (usize, &&str)| format!(" AND t.{} = k.k{at}", quoted(field));
         let parts: String = self.model.key.iter().enumerate().map(part).collect();
         format!("t.tenant = k.tenant{parts}")
     }

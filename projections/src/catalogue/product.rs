@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
-use crate::key;
 
 /// A thing that is sold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,7 +51,7 @@ impl ReadModel for Product {
     const SHOWN: Option<(&'static str, &'static str)> = Some(("status", "published"));
 
     fn sources(from: &mut Sources<Self>) {
-        from.stream::<domain::catalogue::Product>(|event| Some(key![event.stream]), Self::on_product);
+        from.row_per_stream::<domain::catalogue::Product>(Self::on_product);
     }
 }
 

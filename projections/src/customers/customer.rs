@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
-use crate::key;
 
 /// A person in this tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +38,7 @@ impl ReadModel for Customer {
     const OWNER: Option<&'static str> = Some("customer");
 
     fn sources(from: &mut Sources<Self>) {
-        from.stream::<domain::customers::Customer>(|event| Some(key![event.stream]), Self::on_customer);
+        from.row_per_stream::<domain::customers::Customer>(Self::on_customer);
     }
 }
 

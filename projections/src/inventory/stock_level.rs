@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
-use crate::key;
 
 /// How much there is of one product at one place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,7 +49,7 @@ impl ReadModel for StockLevel {
     const INDEXED: &'static [&'static str] = &["product", "store", "available", "status"];
 
     fn sources(from: &mut Sources<Self>) {
-        from.stream::<StockItem>(|event| Some(key![event.stream]), Self::on_stock);
+        from.row_per_stream::<StockItem>(Self::on_stock);
     }
 }
 

@@ -59,6 +59,7 @@ impl ReadModel for StockMovement {
     const NEEDS: Permission = Permission::SeeStock;
     const KEY: &'static [&'static str] = &["stock_item", "sequence"];
     const INDEXED: &'static [&'static str] = &["at", "kind", "reservation"];
+    const APPENDS: bool = true;
 
     fn sources(from: &mut Sources<Self>) {
         let key = |event: &Recorded<StockEvent>| kind(&event.event).map(|_| key![event.stream, event.sequence]);

@@ -1,7 +1,6 @@
 //! Rows in memory while a batch of events is folded into them.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::mem;
 
 use domain::kernel::Unreadable;
@@ -36,7 +35,8 @@ pub trait Fold: Send {
         self.len() == 0
     }
 
-    /// Takes all rows out of memory and names those that changed, in the order of their places.
+    /// Takes all rows out of memory and names those that changed: in the order of their places, or in that of their
+    /// events where every event makes a row of its own.
     ///
     /// Fails where a row cannot be written, such as one with a personal field that nobody sealed.
     fn drain(&mut self) -> Result<Vec<Change>, Unreadable>;
@@ -65,12 +65,14 @@ pub(super) struct Table<R> {
     sources: Vec<Box<dyn Source<R>>>,
     places: HashMap<Place, usize>,
     slots: Vec<Slot<R>>,
-    missing: Vec<Place>,
+    /// The slots whose rows may be in the store.
+    missing: Vec<usize>,
     queue: Vec<Step>,
 }
 
 /// One row, as far as it has come.
 struct Slot<R> {
+    place: Place,
     row: Option<R>,
     changed: bool,
     waiting: bool,
@@ -90,27 +92,25 @@ impl<R: ReadModel> Table<R> {
         Self { sources, places, slots: Vec::new(), missing: Vec::new(), queue: Vec::new() }
     }
 
-    fn slot(&mut self, place: Place) -> usize {
-        match self.places.entry(place) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => {
-                self.missing.push(unknown.key().clone());
-                self.slots.push(Slot { row: None, changed: false, waiting: false });
-                *unknown.insert(self.slots.len() - 1)
+    /// Where the row at a place is kept. `new` says that the store has no such row.
+    fn slot(&mut self, place: Place, new: bool) -> usize {
+        let slot = self.slots.len();
+        if !R::APPENDS {
+            if let Some(known) = self.places.get(&place) {
+                return *known;
+            }
+            self.places.insert(place.clone(), slot);
+            if !new {
+                self.missing.push(slot);
             }
         }
+        self.slots.push(Slot { place, row: None, changed: false, waiting: false });
+        slot
     }
 
-    fn park(&self, steps: Vec<(Step, String)>) -> Vec<Parked> {
-        if steps.is_empty() {
-            return Vec::new();
-        }
-        let places: HashMap<usize, &Place> = self.places.iter().map(|(place, slot)| (*slot, place)).collect();
-        let parked = |(step, reason): (Step, String)| {
-            let place = (*places.get(&step.slot)?).clone();
-            Some(Parked { place, lane: step.lane, position: step.position, reason })
-        };
-        steps.into_iter().filter_map(parked).collect()
+    fn park(&self, step: &Step, reason: String) -> Parked {
+        let place = self.slots[step.slot].place.clone();
+        Parked { place, lane: step.lane, position: step.position, reason }
     }
 }
 
@@ -124,7 +124,9 @@ impl<R: ReadModel> Fold for Table<R> {
             match self.sources[source].read(event) {
                 Ok(None) => {}
                 Ok(Some(key)) => {
-                    let slot = self.slot(Place { tenant: event.tenant, key });
+                    // With two kinds of streams, the other one may have made the row.
+                    let new = self.sources.len() == 1 && self.sources[source].begins_row(event);
+                    let slot = self.slot(Place { tenant: event.tenant, key }, new);
                     self.queue.push(Step { source, slot, lane: event.lane, position: event.position });
                 }
                 Err(unreadable) => {
@@ -138,7 +140,7 @@ impl<R: ReadModel> Fold for Table<R> {
     }
 
     fn missing(&mut self) -> Vec<Place> {
-        mem::take(&mut self.missing)
+        mem::take(&mut self.missing).into_iter().map(|slot| self.slots[slot].place.clone()).collect()
     }
 
     fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool) -> Result<(), Unreadable> {
@@ -155,22 +157,22 @@ impl<R: ReadModel> Fold for Table<R> {
             let (source, slot) = (&mut self.sources[step.source], &mut self.slots[step.slot]);
             if slot.waiting {
                 source.skip();
-                parked.push((step, "it waits behind an earlier event of its key".into()));
+                parked.push(self.park(&step, "it waits behind an earlier event of its key".into()));
                 continue;
             }
             // The row is kept until the fold has succeeded: what fails changes nothing.
             match source.fold(slot.row.clone()) {
                 Ok(row) => {
+                    slot.changed |= row.is_some() || !R::APPENDS;
                     slot.row = row;
-                    slot.changed = true;
                 }
                 Err(unfoldable) => {
                     slot.waiting = true;
-                    parked.push((step, unfoldable.to_string()));
+                    parked.push(self.park(&step, unfoldable.to_string()));
                 }
             }
         }
-        self.park(parked)
+        parked
     }
 
     fn len(&self) -> usize {
@@ -178,15 +180,16 @@ impl<R: ReadModel> Fold for Table<R> {
     }
 
     fn drain(&mut self) -> Result<Vec<Change>, Unreadable> {
-        let slots = mem::take(&mut self.slots);
-        let mut changed: Vec<_> = mem::take(&mut self.places)
-            .into_iter()
-            .filter_map(|(place, slot)| Some((place, slots.get(slot).filter(|slot| slot.changed)?)))
-            .collect();
-        changed.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let change = |(place, slot): (Place, &Slot<R>)| {
+        self.places.clear();
+        self.missing.clear();
+        let mut changed = mem::take(&mut self.slots);
+        changed.retain(|slot| slot.changed);
+        if !R::APPENDS {
+            changed.sort_unstable_by(|one, other| one.place.cmp(&other.place));
+        }
+        let change = |slot: Slot<R>| {
             let row = slot.row.as_ref().map(serde_json::to_string).transpose().map_err(unreadable::<R>)?;
-            Ok(Change { place, row })
+            Ok(Change { place: slot.place, row })
         };
         changed.into_iter().map(change).collect()
     }

@@ -32,6 +32,8 @@ pub struct Model {
     pub owner: Option<&'static str>,
     /// What a field must be for customers to see a row.
     pub shown: Option<(&'static str, &'static str)>,
+    /// Whether every event makes a row of its own that no other event touches.
+    pub appends: bool,
     /// The types of the streams it listens to.
     pub streams: Vec<&'static str>,
     begin: fn() -> Box<dyn Fold>,
@@ -56,6 +58,7 @@ impl Model {
             indexed: M::INDEXED,
             owner: M::OWNER,
             shown: M::SHOWN,
+            appends: M::APPENDS,
             streams,
             begin: || Box::new(Table::<M>::new()),
             canonical: canonical::<M>,

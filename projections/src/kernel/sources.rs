@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use domain::kernel::{Aggregate, Recorded, Unreadable};
 
 use super::{Key, ReadModel};
+use crate::key;
 use crate::ports::RawEvent;
 
 /// The row after an event; nothing where the row goes away.
@@ -47,7 +49,16 @@ impl<R: ReadModel> Sources<R> {
         key: fn(&Recorded<A::Event>) -> Option<Key>,
         fold: fn(Option<R>, &Recorded<A::Event>) -> Folded<R>,
     ) -> &mut Self {
-        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, waiting: VecDeque::new() }));
+        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, begins_row: false, waiting: VecDeque::new() }));
+        self
+    }
+
+    /// Listens to one kind of stream, of which each is one row with the stream's id as its key.
+    ///
+    /// The first event of a stream then meets no row, so none is looked for.
+    pub fn row_per_stream<A: Aggregate>(&mut self, fold: fn(Option<R>, &Recorded<A::Event>) -> Folded<R>) -> &mut Self {
+        let key = |event: &Recorded<A::Event>| Some(key![event.stream]);
+        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, begins_row: true, waiting: VecDeque::new() }));
         self
     }
 
@@ -58,11 +69,13 @@ impl<R: ReadModel> Sources<R> {
     }
 }
 
-/// One kind of stream, its events forgotten. Decoded events wait inside, so that each is parsed once and never copied.
+/// One kind of stream, the type of its events forgotten. Decoded events wait inside until they are folded.
 pub(super) trait Source<R>: Send {
     fn stream_type(&self) -> &'static str;
     /// Decodes an event; it waits if it concerns a row.
     fn read(&mut self, event: &RawEvent) -> Result<Option<Key>, Unreadable>;
+    /// Whether no earlier event of this kind of stream can have made the row.
+    fn begins_row(&self, event: &RawEvent) -> bool;
     /// Forgets the event that was read last.
     fn unread(&mut self);
     /// Takes the first waiting event out; it is lost on the row unless it is folded.
@@ -74,7 +87,9 @@ pub(super) trait Source<R>: Send {
 struct StreamSource<R, A: Aggregate> {
     key: fn(&Recorded<A::Event>) -> Option<Key>,
     fold: fn(Option<R>, &Recorded<A::Event>) -> Folded<R>,
-    waiting: VecDeque<Recorded<A::Event>>,
+    /// Whether the first event of a stream makes the row.
+    begins_row: bool,
+    waiting: VecDeque<Arc<Recorded<A::Event>>>,
 }
 
 impl<R: ReadModel, A: Aggregate> Source<R> for StreamSource<R, A> {
@@ -84,7 +99,7 @@ impl<R: ReadModel, A: Aggregate> Source<R> for StreamSource<R, A> {
 
     fn read(&mut self, event: &RawEvent) -> Result<Option<Key>, Unreadable> {
         let read = || {
-            let event = event.recorded(A::read(&event.kind, event.version, &event.payload)?);
+            let event = event.read::<A>()?;
             Ok((self.key)(&event).map(|key| (key, event)))
         };
         let panicked = |_| Err(Unreadable { name: event.kind.to_string(), reason: "reading it panicked".into() });
@@ -93,6 +108,10 @@ impl<R: ReadModel, A: Aggregate> Source<R> for StreamSource<R, A> {
             self.waiting.push_back(event);
             key
         }))
+    }
+
+    fn begins_row(&self, event: &RawEvent) -> bool {
+        self.begins_row && event.sequence == 1
     }
 
     fn unread(&mut self) {

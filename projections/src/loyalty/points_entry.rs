@@ -58,6 +58,7 @@ impl ReadModel for PointsEntry {
     const KEY: &'static [&'static str] = &["customer", "sequence"];
     const INDEXED: &'static [&'static str] = &["at", "reason", "on"];
     const OWNER: Option<&'static str> = Some("customer");
+    const APPENDS: bool = true;
 
     fn sources(from: &mut Sources<Self>) {
         from.stream::<LoyaltyAccount>(|event| Some(key![change(&event.event).0, event.sequence]), Self::on_account);

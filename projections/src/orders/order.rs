@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
-use crate::key;
 
 /// A purchase as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +71,7 @@ impl ReadModel for Order {
     const OWNER: Option<&'static str> = Some("customer");
 
     fn sources(from: &mut Sources<Self>) {
-        from.stream::<domain::orders::Order>(|event| Some(key![event.stream]), Self::on_order);
+        from.row_per_stream::<domain::orders::Order>(Self::on_order);
     }
 }
 

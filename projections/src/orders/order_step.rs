@@ -61,6 +61,7 @@ impl ReadModel for OrderStep {
     const KEY: &'static [&'static str] = &["order", "sequence"];
     const INDEXED: &'static [&'static str] = &["at", "kind"];
     const OWNER: Option<&'static str> = Some("customer");
+    const APPENDS: bool = true;
 
     fn sources(from: &mut Sources<Self>) {
         from.stream::<Order>(|event| Some(key![event.stream, event.sequence]), Self::on_order);

@@ -33,6 +33,11 @@ impl Course {
         &self.model
     }
 
+    /// Whether the model listens to any of these kinds of streams.
+    pub(super) fn listens_to(&self, types: &BTreeSet<&str>) -> bool {
+        self.model.streams.iter().any(|stream_type| types.contains(stream_type))
+    }
+
     pub(super) fn after(&self, lane: i16) -> Option<i64> {
         self.checkpoints.get(&lane).filter(|_| !self.stopped.contains(&lane)).map(|at| at.position)
     }

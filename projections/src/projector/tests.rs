@@ -4,6 +4,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::inventory::{StockLevel, StockMovement};
+use crate::loyalty::PointsBalance;
+use crate::orders::OrderStep;
 use crate::testing::{EPOCH, Memory, Story, now, rows_in_batches};
 
 /// One event of a story: something about the nth stock item.
@@ -146,6 +148,33 @@ fn of_two_projectors_the_slower_one_reads_again() {
     assert_eq!(slow.after(0), Some(4));
     take(&mut slow, story.events());
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
+}
+
+#[test]
+fn models_that_a_batch_does_not_concern_go_on_with_it_unless_somebody_else_moved_them() {
+    let story = two_items();
+    let models = || [Model::of::<StockLevel>(), Model::of::<OrderStep>(), Model::of::<PointsBalance>()];
+    let memory = models().iter().fold(Memory::default(), |memory, model| memory.with_table(model));
+    let memory = memory.with_history(story.events());
+    let open = || now(Projector::open(&memory, &memory, models())).expect("memory is there");
+    let (mut fast, mut slow) = (open(), open());
+    assert_eq!(take(&mut fast, &story.events()[..4]).changed.len(), 3);
+    let overtaken = take(&mut slow, &story.events()[..3]);
+    assert!(overtaken.changed.is_empty() && overtaken.troubles.len() == 3, "{overtaken:?}");
+    assert_eq!((fast.after(0), slow.after(0)), (Some(4), Some(4)));
+}
+
+#[test]
+fn rows_that_cannot_be_there_yet_are_not_looked_for() {
+    let story = two_items();
+    let missing = |model: Model, events: &[RawEvent]| {
+        let mut fold = model.begin();
+        events.iter().for_each(|event| fold.read(event).expect("readable"));
+        fold.missing().len()
+    };
+    assert_eq!(missing(Model::of::<StockMovement>(), story.events()), 0);
+    assert_eq!(missing(Model::of::<StockLevel>(), story.events()), 0);
+    assert_eq!(missing(Model::of::<StockLevel>(), &story.events()[2..]), 2);
 }
 
 #[test]

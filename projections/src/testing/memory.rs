@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::EPOCH;
 use crate::kernel::{Model, Parked, Place};
-use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, Loaded, RawEvent, Rows, Step};
+use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, Loaded, Move, RawEvent, Rows, Step};
 
 /// Both ports in memory. Lanes are those of its history; it begins with one epoch per lane.
 #[derive(Debug, Default)]
@@ -77,6 +77,21 @@ impl Memory {
 }
 
 impl Inside {
+    fn pass(&mut self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
+        let stands = |(model, moves): &(Arc<Model>, Vec<Move>)| {
+            let table = self.tables.get(&model.table());
+            table.is_some_and(|table| moves.iter().all(|(from, _)| table.checkpoints.get(&from.lane) == Some(from)))
+        };
+        if !moves.iter().all(stands) {
+            return Err(Fault::new(Cause::Conflict, "passing events by"));
+        }
+        for (model, moves) in moves {
+            let table = self.tables.entry(model.table()).or_default();
+            table.checkpoints.extend(moves.iter().map(|(_, to)| (to.lane, *to)));
+        }
+        Ok(())
+    }
+
     fn put(&mut self, model: &Model, step: &Step) -> Result<(), Fault> {
         let fault = |cause| Fault::new(cause, format!("putting rows of {}", model.name));
         if let Some(cause) = self.refused.take() {
@@ -119,6 +134,10 @@ impl Rows for &Memory {
 
     fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(self.inside().put(model, step))
+    }
+
+    fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(self.inside().pass(moves))
     }
 }
 
