@@ -15,6 +15,7 @@ impl Policy for ExpirePassedReservation {
     const ID: &'static str = "expire_passed_reservation";
     const START: Start = Start::Beginning;
     type Source = StockItem;
+    const EVENTS: &'static [&'static str] = &["stock.reserved"];
 
     fn react(event: &Recorded<StockEvent>, reactions: &mut Reactions) {
         if let StockEvent::Reserved { reservation, until, .. } = event.event {

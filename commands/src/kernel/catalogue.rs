@@ -1,4 +1,4 @@
-//! All commands and policies by name: the one description that HTTP, GraphQL, schemas and documents read.
+//! All commands, policies and effects by name: the one description that HTTP, GraphQL, schemas and documents read.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,15 @@ use domain::kernel::{Aggregate, Recorded, Unreadable};
 use domain::shared::Permission;
 use schemars::Schema;
 
-use super::{AnyCommand, Command, Misuse, Policy, Reaction, Reactions, Start, Visitor};
+use super::{AnyCommand, Command, Effect, EffectKind, Misuse, Policy, Reactions, Start, Visitor};
 use super::{shape, wording};
 
-/// Every command and policy of the house.
+/// Every command, policy and effect of the house.
 #[derive(Default)]
 pub struct Commands {
     commands: BTreeMap<String, CommandKind>,
     policies: Vec<PolicyKind>,
+    effects: BTreeMap<&'static str, EffectKind>,
 }
 
 /// One kind of command.
@@ -44,7 +45,9 @@ pub struct PolicyKind {
     pub start: Start,
     /// The stream type it listens to.
     pub source: &'static str,
-    react: fn(&Recorded<Stored<'_>>) -> Result<Vec<Reaction>, Unreadable>,
+    /// The events it reacts to; see [`Policy::EVENTS`].
+    pub events: &'static [&'static str],
+    react: fn(&Recorded<Stored<'_>>) -> Result<Reactions, Unreadable>,
 }
 
 /// An event as the log stores it.
@@ -56,8 +59,13 @@ pub struct Stored<'a> {
 }
 
 impl PolicyKind {
+    /// Whether it reacts to events of this name in streams of this type.
+    pub fn listens_to(&self, source: &str, event: &str) -> bool {
+        self.source == source && self.events.contains(&event)
+    }
+
     /// What must follow from this event.
-    pub fn react(&self, event: &Recorded<Stored<'_>>) -> Result<Vec<Reaction>, Unreadable> {
+    pub fn react(&self, event: &Recorded<Stored<'_>>) -> Result<Reactions, Unreadable> {
         (self.react)(event)
     }
 }
@@ -82,6 +90,15 @@ impl Commands {
     pub fn policies(&self) -> &[PolicyKind] {
         &self.policies
     }
+
+    pub fn effect_kind(&self, name: &str) -> Option<&EffectKind> {
+        self.effects.get(name)
+    }
+
+    /// In alphabetical order.
+    pub fn effect_kinds(&self) -> impl Iterator<Item = &EffectKind> {
+        self.effects.values()
+    }
 }
 
 impl Visitor for Commands {
@@ -97,8 +114,12 @@ impl Visitor for Commands {
     }
 
     fn policy<P: Policy>(&mut self) {
-        let (id, start, source) = (P::ID, P::START, P::Source::TYPE);
-        self.policies.push(PolicyKind { id, start, source, react: react::<P> });
+        let (id, start, source, events) = (P::ID, P::START, P::Source::TYPE, P::EVENTS);
+        self.policies.push(PolicyKind { id, start, source, events, react: react::<P> });
+    }
+
+    fn effect<E: Effect>(&mut self) {
+        self.effects.insert(E::NAME, EffectKind::of::<E>());
     }
 }
 
@@ -123,10 +144,10 @@ fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
     Ok(Box::new(command))
 }
 
-fn react<P: Policy>(event: &Recorded<Stored<'_>>) -> Result<Vec<Reaction>, Unreadable> {
+fn react<P: Policy>(event: &Recorded<Stored<'_>>) -> Result<Reactions, Unreadable> {
     let Stored { name, version, payload } = event.event;
     let event = event.clone().map(P::Source::read(name, version, payload)?);
     let mut reactions = Reactions::new(P::ID, &event);
     P::react(&event, &mut reactions);
-    Ok(reactions.into_vec())
+    Ok(reactions)
 }

@@ -3,6 +3,7 @@
 mod catalogue;
 mod command;
 mod desk;
+mod effect;
 mod policy;
 mod refusal;
 mod shape;
@@ -12,12 +13,15 @@ mod wording;
 pub use catalogue::{CommandKind, Commands, PolicyKind, Stored};
 pub use command::{AnyCommand, Command, Context, Subject};
 pub use desk::{Desk, Draft, Hint, STREAMS_MOST, Shelf, StreamRef};
+pub use effect::{Effect, EffectKind, EffectWish, Outcome};
 pub use policy::{Policy, Reaction, Reactions, Start, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
 pub use state::{Kinds, State};
 
-/// Sees every command and every policy of the house, one call each.
+/// Sees every command, policy and effect of the house, one call each.
 pub trait Visitor {
     fn command<C: Command>(&mut self);
     fn policy<P: Policy>(&mut self);
+    /// Only who carries effects out needs to see them.
+    fn effect<E: Effect>(&mut self) {}
 }

@@ -1,5 +1,7 @@
 //! The ways in which a command is not accepted. They are never mixed: each one tells the caller what to do next.
 
+use std::borrow::Cow;
+
 use domain::kernel::{Rejection, Retry, encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ pub struct Rejected {
 }
 
 /// Circumstances that pass.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum NotNow {
     #[error("the engine is busy; try again in {retry_after_s} s")]
     Overloaded { retry_after_s: u32 },
@@ -67,19 +69,19 @@ impl NotNow {
 }
 
 /// Input that does not parse or is not allowed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Misuse {
     /// Stable and in capitals, such as `INVALID_FIELD`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// Where in the input, as a path of field names; empty for the whole.
     pub field: String,
     pub message: String,
 }
 
 impl Misuse {
-    pub fn new(code: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, field: field.into(), message: message.into() }
+    pub fn new(code: impl Into<Cow<'static, str>>, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), field: field.into(), message: message.into() }
     }
 }
 

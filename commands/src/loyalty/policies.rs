@@ -18,6 +18,7 @@ impl Policy for EarnOnOrderPaid {
     const ID: &'static str = "earn_on_order_paid";
     const START: Start = Start::Introduction;
     type Source = Order;
+    const EVENTS: &'static [&'static str] = &["order.paid"];
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Paid { customer, on, .. } = event.event {
@@ -33,6 +34,7 @@ impl Policy for EarnOnOrderImported {
     const ID: &'static str = "earn_on_order_imported";
     const START: Start = Start::Introduction;
     type Source = Order;
+    const EVENTS: &'static [&'static str] = &["order.imported"];
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Imported { customer, ordered_on, .. } = event.event {
@@ -48,6 +50,7 @@ impl Policy for EarnOnSignup {
     const ID: &'static str = "earn_on_signup";
     const START: Start = Start::Introduction;
     type Source = Customer;
+    const EVENTS: &'static [&'static str] = &["customer.registered"];
 
     fn react(event: &Recorded<CustomerEvent>, reactions: &mut Reactions) {
         if let CustomerEvent::Registered { .. } = event.event {
@@ -63,6 +66,7 @@ impl Policy for ReverseOnOrderRefunded {
     const ID: &'static str = "reverse_on_order_refunded";
     const START: Start = Start::Introduction;
     type Source = Order;
+    const EVENTS: &'static [&'static str] = &["order.refunded"];
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Refunded { customer, on, .. } = event.event {
@@ -78,6 +82,7 @@ impl Policy for ReverseOnOrderCancelled {
     const ID: &'static str = "reverse_on_order_cancelled";
     const START: Start = Start::Introduction;
     type Source = Order;
+    const EVENTS: &'static [&'static str] = &["order.cancelled"];
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Cancelled { customer, on, .. } = event.event {

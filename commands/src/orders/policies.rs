@@ -16,6 +16,7 @@ impl Policy for ExpireUnpaidOrder {
     const ID: &'static str = "expire_unpaid_order";
     const START: Start = Start::Beginning;
     type Source = Order;
+    const EVENTS: &'static [&'static str] = &["order.placed"];
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Placed { .. } = event.event {

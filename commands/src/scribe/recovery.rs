@@ -59,6 +59,14 @@ impl Scribe {
         }
     }
 
+    /// Takes in that somebody else writes a lane, if that has not shown in a batch already.
+    pub fn lost(&mut self, id: LaneId) {
+        let flying = self.flying.as_ref().is_some_and(|flight| flight.parts.contains_key(&id));
+        if self.tenure(id).is_some() && !flying {
+            self.trouble(id, FlightPart::default(), false);
+        }
+    }
+
     /// The lanes that are ours and their epochs.
     pub fn held(&self) -> impl Iterator<Item = (LaneId, i64)> {
         self.lanes.iter().filter_map(|(id, lane)| lane.tenure().map(|tenure| (*id, tenure.epoch)))

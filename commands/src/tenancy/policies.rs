@@ -14,6 +14,7 @@ impl Policy for OpenTenantOnRegistered {
     const ID: &'static str = "open_tenant_on_registered";
     const START: Start = Start::Beginning;
     type Source = Registration;
+    const EVENTS: &'static [&'static str] = &["tenant.registered"];
 
     fn react(event: &Recorded<RegistrationEvent>, reactions: &mut Reactions) {
         if let RegistrationEvent::Registered { name, subdomain, currency, zone, .. } = event.event.clone() {
@@ -30,6 +31,7 @@ impl Policy for FollowPlatform {
     const ID: &'static str = "follow_platform";
     const START: Start = Start::Beginning;
     type Source = Registration;
+    const EVENTS: &'static [&'static str] = &["tenant.suspension_ordered", "tenant.reinstatement_ordered"];
 
     fn react(event: &Recorded<RegistrationEvent>, reactions: &mut Reactions) {
         let (tenant, decision) = (TenantId::new(event.stream), event.sequence);

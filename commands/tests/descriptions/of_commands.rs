@@ -28,7 +28,7 @@ fn every_command_refuses_fields_it_does_not_know() {
         let mut body = smallest(kind);
         body.insert("surprise".into(), json!(1));
         let Err(misuse) = kind.parse(&Value::from(body).to_string()) else { panic!("{} took it", kind.name) };
-        assert_eq!((misuse.code, misuse.field.as_str()), ("INVALID_FIELD", "surprise"), "{}", kind.name);
+        assert_eq!((&*misuse.code, misuse.field.as_str()), ("INVALID_FIELD", "surprise"), "{}", kind.name);
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct Shop {
 
 struct PolicyOf {
     source: &'static str,
+    events: &'static [&'static str],
     react: fn(&Recorded<Named>) -> Vec<Reaction>,
 }
 
@@ -219,7 +220,9 @@ impl Shop {
 
     /// Delivery is at least once; what follows must follow once.
     fn show_twice(&mut self, stream_type: &str, event: &Recorded<Named>) {
-        let policies = self.policies.iter().filter(|policy| self.follows_up && policy.source == stream_type);
+        let name = event.event.name.as_str();
+        let listens = |policy: &&PolicyOf| policy.source == stream_type && policy.events.contains(&name);
+        let policies = self.policies.iter().filter(|policy| self.follows_up && listens(policy));
         for policy in policies {
             for reaction in [(policy.react)(event), (policy.react)(event)].into_iter().flatten() {
                 match reaction.when {
@@ -237,7 +240,7 @@ impl Visitor for Policies {
     fn command<C: Command>(&mut self) {}
 
     fn policy<P: Policy>(&mut self) {
-        self.0.push(PolicyOf { source: P::Source::TYPE, react: react::<P> });
+        self.0.push(PolicyOf { source: P::Source::TYPE, events: P::EVENTS, react: react::<P> });
     }
 }
 
@@ -260,9 +263,9 @@ pub(crate) fn rejected(answer: Result<Vec<Recorded<Named>>, Refusal>) -> Rejecte
 
 /// The code of the misuse in this answer.
 #[track_caller]
-pub(crate) fn misuse(answer: Result<Vec<Recorded<Named>>, Refusal>) -> &'static str {
+pub(crate) fn misuse(answer: Result<Vec<Recorded<Named>>, Refusal>) -> String {
     match answer {
-        Err(Refusal::Misuse(misuse)) => misuse.code,
+        Err(Refusal::Misuse(misuse)) => misuse.code.into_owned(),
         other => panic!("instead: {other:?}"),
     }
 }

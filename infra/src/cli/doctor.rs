@@ -9,6 +9,7 @@ use serde::Serialize;
 use sqlx::{PgPool, Row};
 
 use super::say;
+use crate::policies::held_back;
 use crate::running;
 use crate::settings::Settings;
 
@@ -60,6 +61,7 @@ async fn look(settings: &Settings) -> Vec<Finding> {
             findings.push(finding("database", Ok("reachable")));
             findings.push(finding("migrations", running::require_migrated(&pool).await.map(|()| "up to date")));
             findings.extend(look_at_server(&pool).await);
+            findings.push(look_at_work(&pool).await);
         }
     }
     findings
@@ -89,6 +91,19 @@ async fn look_at_server(pool: &PgPool) -> Vec<Finding> {
         Some(Finding { what, fine: !row.try_get::<bool, _>(2).ok()?, text: setting })
     });
     findings.collect()
+}
+
+/// Whether timers and effects go on.
+async fn look_at_work(pool: &PgPool) -> Finding {
+    let what = "timers and effects";
+    match held_back(pool).await {
+        Ok(None) => finding(what, Ok("going on")),
+        Ok(Some(hold)) => {
+            let text = format!("held back since {}: {}; see `cartulary release`", hold.since, hold.reason);
+            Finding { what, fine: false, text }
+        }
+        Err(error) => finding(what, Err::<String, _>(error.into())),
+    }
 }
 
 fn finding(what: &'static str, found: Result<impl ToString>) -> Finding {

@@ -1,38 +1,69 @@
-//! Runs the policies: reads the log, sends what must follow, keeps what must wait.
+//! Runs the policies: reads the log, sends what must follow, keeps what must wait or be done outside.
 //!
 //! What a policy asks for has an id derived from its cause, so that everything here may be done twice and still
-//! happens once: positions are written after the fact, timers are deleted after the fact.
+//! happens once: positions are written after the fact, timers and effects are deleted after the fact.
 
+mod carrying_out;
+mod effects;
+mod hold;
+mod positions;
+mod progress;
 mod reactions;
+mod reading;
 mod timers;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{Commands, NotNow};
-use commands::scribe::{Answer, Envelope};
-use domain::kernel::Actor;
-use domain::shared::{CommandId, Principal, TenantId};
+use commands::kernel::Commands;
+use commands::scribe::LaneId;
+use domain::shared::{CommandId, TenantId};
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use effects::{Attempt, EffectLimits, Request, Target, Targets};
+pub use hold::{Hold, held_back, hold_back, release};
+
+use crate::peers::Dispatch;
 use crate::scribe::ScribeHandle;
 use crate::vault::Vault;
 
-/// How long to wait before a lane or a timer is looked at again, if nothing was written meanwhile.
+/// How long to wait before a lane, a timer or an effect is looked at again, if nothing was written meanwhile.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long to wait before what could not be done now is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// What policies and timers need.
+/// What policies, timers and effects need.
 #[derive(Clone)]
 pub struct PolicyRunner {
     pub pool: PgPool,
-    pub scribe: ScribeHandle,
+    pub scribe: Dispatch,
+    pub lanes: Lanes,
     pub vault: Arc<Vault>,
     pub commands: Arc<Commands>,
+    /// Who does what must be done outside.
+    pub targets: Arc<Targets>,
+}
+
+/// The lanes whose events this process follows, and whose timers and effects it sees to.
+#[derive(Clone)]
+pub enum Lanes {
+    /// Those that it writes itself.
+    Written(ScribeHandle),
+    /// Its share among the processes that do nothing else.
+    Shared(watch::Receiver<BTreeSet<LaneId>>),
+}
+
+impl Lanes {
+    fn now(&self) -> BTreeSet<LaneId> {
+        match self {
+            Self::Written(scribe) => scribe.held(),
+            Self::Shared(share) => share.borrow().clone(),
+        }
+    }
 }
 
 /// A command that the engine sends by itself.
@@ -51,85 +82,8 @@ impl PolicyRunner {
     /// Runs until it is cancelled.
     pub async fn run(self, stop: CancellationToken) {
         let reactions = self.clone().run_reactions(stop.clone());
-        let timers = self.run_timers(stop);
-        futures::join!(reactions, timers);
-    }
-
-    /// Sends commands until each one has an answer that stays. Those of one tenant keep their order. Hands back what
-    /// another process has to send, because it writes the lane.
-    async fn carry_out(&self, tasks: Vec<Task>) -> Result<Vec<Task>, sqlx::Error> {
-        let mut by_tenant: BTreeMap<TenantId, Vec<Task>> = BTreeMap::new();
-        for task in tasks {
-            by_tenant.entry(task.tenant).or_default().push(task);
-        }
-        let sent = by_tenant.into_iter().map(|(tenant, tasks)| self.carry_out_in(tenant, tasks));
-        Ok(futures::future::try_join_all(sent).await?.into_iter().flatten().collect())
-    }
-
-    async fn carry_out_in(&self, tenant: TenantId, mut tasks: Vec<Task>) -> Result<Vec<Task>, sqlx::Error> {
-        let mut elsewhere = Vec::new();
-        while !tasks.is_empty() {
-            let mut sent = Vec::with_capacity(tasks.len());
-            let mut envelopes = Vec::with_capacity(tasks.len());
-            for task in tasks.drain(..) {
-                match self.envelope(&task) {
-                    Ok(envelope) => {
-                        envelopes.push(envelope);
-                        sent.push(task);
-                    }
-                    Err(reason) => self.keep_failure(&task, &reason).await?,
-                }
-            }
-            let answers = self.scribe.submit(tenant, true, envelopes).await;
-            for (task, answer) in sent.into_iter().zip(answers) {
-                match answer {
-                    Answer::Settled { .. } => {}
-                    Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
-                    Answer::NotNow(NotNow::LaneElsewhere) => elsewhere.push(task),
-                    Answer::NotNow(_) => tasks.push(task),
-                    Answer::Misuse(misuse) => self.keep_failure(&task, &misuse.to_string()).await?,
-                    Answer::Fault(reason) => self.keep_failure(&task, &reason).await?,
-                }
-            }
-            if !tasks.is_empty() {
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-        Ok(elsewhere)
-    }
-
-    fn envelope(&self, task: &Task) -> Result<Envelope, String> {
-        let kind = self.commands.get(&task.command).ok_or_else(|| format!("there is no command {}", task.command))?;
-        Ok(Envelope {
-            id: task.id,
-            fingerprint: self.vault.fingerprint(task.body.as_bytes()),
-            command: kind.parse(&task.body).map_err(|misuse| misuse.to_string())?,
-            principal: Principal::ENGINE,
-            actor: Actor::Engine(task.policy.clone()),
-            correlation: None,
-            causation: Some(task.causation),
-            deadline: None,
-            id_is_new: false,
-            person_keys: vec![],
-        })
-    }
-
-    /// Nothing is skipped silently: what cannot be done is kept for a person to look at.
-    async fn keep_failure(&self, task: &Task, reason: &str) -> Result<(), sqlx::Error> {
-        tracing::error!(policy = task.policy, command = task.command, reason, "a policy asked for what cannot be done");
-        metrics::counter!("cartulary_policy_failures_total").increment(1);
-        let text = "INSERT INTO work.failures (id, tenant, policy, causation, command, body, reason)
-                    VALUES ($1, $2, $3, $4, $5, $6::json, $7) ON CONFLICT DO NOTHING";
-        sqlx::query(text)
-            .bind(task.id.uuid())
-            .bind(task.tenant.uuid())
-            .bind(&task.policy)
-            .bind(task.causation)
-            .bind(&task.command)
-            .bind(&task.body)
-            .bind(reason)
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
+        let timers = self.clone().run_timers(stop.clone());
+        let effects = self.run_effects(stop);
+        futures::join!(reactions, timers, effects);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::shared::{CommandId, TenantId};
+use domain::shared::{CommandId, TenantId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ impl PolicyRunner {
     /// Sends the commands of the timers that are due, for tenants whose lanes this process writes. The rows stay locked
     /// until they are answered; should this process die, another one sends the same commands again.
     async fn fire_once(&self) -> Result<usize, sqlx::Error> {
-        let lanes: Vec<i16> = self.scribe.held().iter().map(|lane| lane.0).collect();
+        let lanes: Vec<i16> = self.lanes.now().iter().map(|lane| lane.0).collect();
         if lanes.is_empty() {
             return Ok(0);
         }
@@ -40,35 +40,50 @@ impl PolicyRunner {
         if due.is_empty() {
             return Ok(0);
         }
-        let mut ids: Vec<_> = due.iter().map(|task| task.id.uuid()).collect();
+        let (mut keys, tasks): (Vec<_>, Vec<_>) = due.into_iter().map(|(at, task)| ((at, task.id), task)).unzip();
         // A lane may have changed hands in between; its new owner finds the row.
-        let left: BTreeSet<_> = self.carry_out(due).await?.iter().map(|task| task.id.uuid()).collect();
-        ids.retain(|id| !left.contains(id));
-        sqlx::query("DELETE FROM work.timers WHERE id = ANY($1)").bind(&ids).execute(&mut *transaction).await?;
+        let left: BTreeSet<_> = self.carry_out(tasks).await?.iter().map(|task| task.id).collect();
+        keys.retain(|(_, id)| !left.contains(id));
+        forget(&mut transaction, &keys).await?;
         transaction.commit().await?;
-        Ok(ids.len())
+        Ok(keys.len())
     }
 }
 
-async fn claim(transaction: &mut Transaction<'_, Postgres>, lanes: &[i16]) -> Result<Vec<Task>, sqlx::Error> {
+async fn claim(
+    transaction: &mut Transaction<'_, Postgres>,
+    lanes: &[i16],
+) -> Result<Vec<(Timestamp, Task)>, sqlx::Error> {
     sqlx::query(
-        "SELECT t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
+        "SELECT t.due_at, t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
          FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
-         WHERE t.due_at <= $1 AND r.lane = ANY($3) ORDER BY t.due_at LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
+         WHERE t.due_at <= $1 AND r.lane = ANY($3) AND NOT EXISTS (SELECT FROM work.hold)
+         ORDER BY t.due_at LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
     )
     .bind(Micros(now()))
     .bind(BATCH)
     .bind(lanes)
     .try_map(|row: PgRow| {
-        Ok(Task {
+        let task = Task {
             id: CommandId::new(row.try_get("id")?),
             tenant: TenantId::new(row.try_get("tenant")?),
             policy: row.try_get("policy")?,
             causation: row.try_get("causation")?,
             command: row.try_get("command")?,
             body: row.try_get("body")?,
-        })
+        };
+        Ok((row.try_get::<Micros, _>("due_at")?.0, task))
     })
     .fetch_all(&mut **transaction)
     .await
+}
+
+async fn forget(
+    transaction: &mut Transaction<'_, Postgres>,
+    keys: &[(Timestamp, CommandId)],
+) -> Result<(), sqlx::Error> {
+    let text = "DELETE FROM work.timers t USING unnest($1::timestamptz[], $2::uuid[]) AS gone(due_at, id)
+                WHERE t.due_at = gone.due_at AND t.id = gone.id";
+    let (times, ids): (Vec<_>, Vec<_>) = keys.iter().map(|(at, id)| (Micros(*at), id.uuid())).unzip();
+    sqlx::query(text).bind(times).bind(ids).execute(&mut **transaction).await.map(|_| ())
 }

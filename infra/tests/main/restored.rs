@@ -10,7 +10,7 @@ use crate::server::database;
 use crate::shop::{House, Shop, caught_up, digests, eventually, rebuild_all};
 
 /// Takes a lane back to a position, as a restored backup does; the read side stays where it was.
-async fn restore(pool: &PgPool, lane: i16, position: i64) -> Result<()> {
+pub(crate) async fn restore(pool: &PgPool, lane: i16, position: i64) -> Result<()> {
     let when = "(SELECT coalesce(max(recorded_at), '-infinity') FROM log.events WHERE lane = $1 AND position <= $2)";
     for text in [
         format!("DELETE FROM log.receipts WHERE lane = $1 AND recorded_at > {when}"),
@@ -26,12 +26,12 @@ async fn restore(pool: &PgPool, lane: i16, position: i64) -> Result<()> {
     Ok(())
 }
 
-async fn head(pool: &PgPool, lane: i16) -> Result<i64> {
+pub(crate) async fn head(pool: &PgPool, lane: i16) -> Result<i64> {
     let text = "SELECT coalesce(max(position), 0) FROM log.events WHERE lane = $1";
     Ok(sqlx::query_scalar(text).bind(lane).fetch_one(pool).await?)
 }
 
-async fn sell(house: &House, shop: &Shop, orders: i64) -> Result<()> {
+pub(crate) async fn sell(house: &House, shop: &Shop, orders: i64) -> Result<()> {
     for _ in 0..orders {
         house.done(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
     }

@@ -131,7 +131,7 @@ async fn a_process_that_owns_no_lane_keeps_no_timer_from_the_one_that_does() -> 
     let mut owner = House::with_defaults(&url).await?;
     eventually("the lanes are taken", async || Ok(owner.scribe.troubles().is_empty())).await?;
     let mut standby = settings(&url);
-    standby.owner = Owner { name: "standby".into(), lease_ms: 10_000 };
+    standby.owner = Owner { name: "standby".into(), ..standby.owner };
     let mut standby = House::open(&url, &standby).await?;
     standby.react();
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -216,6 +216,37 @@ async fn what_must_follow_in_a_lane_of_another_process_waits_for_it_and_holds_no
     eventually("nothing waits any more", async || Ok(timers(&house.pool).await? == 0)).await?;
     let pool = house.pool.clone();
     keeps_the_laws(&pool).await?;
+    house.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_cannot_be_read_stops_its_lane_and_no_other() -> Result<()> {
+    let url = database().await;
+    let mut house = House::with_defaults(&url).await?;
+    let first = house.shop(1).await?;
+    let second = loop {
+        let other = house.shop(1).await?;
+        if other.lane(&house.pool).await? != first.lane(&house.pool).await? {
+            break other;
+        }
+    };
+    for shop in [first, second] {
+        house.done(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
+    }
+    let break_it = "UPDATE log.events SET payload = json_build_object('broken', payload)
+                    WHERE tenant = $1 AND type = 'order.placed'";
+    sqlx::query(break_it).bind(first.tenant.uuid()).execute(&house.pool).await?;
+    house.react();
+    let set = "SELECT count(*) FILTER (WHERE tenant = $1), count(*) FILTER (WHERE tenant = $2) FROM work.timers";
+    let set = async || -> Result<(i64, i64)> {
+        let (first, second) = (first.tenant.uuid(), second.tenant.uuid());
+        Ok(sqlx::query_as(set).bind(first).bind(second).fetch_one(&house.pool).await?)
+    };
+    eventually("the other lane is looked after", async || Ok(set().await? == (0, 2))).await?;
+    let mend_it = "UPDATE log.events SET payload = payload->'broken' WHERE tenant = $1 AND type = 'order.placed'";
+    sqlx::query(mend_it).bind(first.tenant.uuid()).execute(&house.pool).await?;
+    eventually("nothing was skipped", async || Ok(set().await? == (2, 2))).await?;
     house.close().await;
     Ok(())
 }

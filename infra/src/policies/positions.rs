@@ -1,0 +1,131 @@
+//! How far each policy has come, and how it finds back when the log was restored to an earlier moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use commands::kernel::{PolicyKind, Start};
+use commands::scribe::LaneId;
+use sqlx::{PgConnection, PgPool};
+
+use super::hold::hold_back;
+
+/// The last event that each policy has reacted to, in the lanes that this process writes.
+#[derive(Default)]
+pub(super) struct Positions {
+    lanes: BTreeMap<LaneId, Lane>,
+    /// What it wrote when this was read.
+    held: BTreeSet<LaneId>,
+}
+
+struct Lane {
+    /// Of whoever wrote the lane when it was read how far policies had come.
+    epoch: i64,
+    at: BTreeMap<&'static str, i64>,
+}
+
+/// One policy gets further in one lane.
+pub(super) struct Move {
+    pub(super) policy: &'static str,
+    pub(super) lane: LaneId,
+    pub(super) from: i64,
+    pub(super) to: i64,
+}
+
+impl Positions {
+    /// Reads where every policy stands. A new one begins where it says that it does; that is written down at once, or a
+    /// crash before its first event would introduce it again, later.
+    pub(super) async fn read(
+        pool: &PgPool,
+        policies: &[PolicyKind],
+        held: BTreeSet<LaneId>,
+    ) -> Result<Self, sqlx::Error> {
+        // Epochs first: who takes a lane over after this is noticed by them.
+        let epochs: Vec<(i16, i64)> = sqlx::query_as("SELECT lane, epoch FROM log.lanes").fetch_all(pool).await?;
+        let ours = epochs.into_iter().filter(|(lane, _)| held.contains(&LaneId(*lane)));
+        let lane = |(lane, epoch)| (LaneId(lane), Lane { epoch, at: BTreeMap::new() });
+        let mut lanes: BTreeMap<LaneId, Lane> = ours.map(lane).collect();
+        let mut transaction = pool.begin().await?;
+        find_back(&mut transaction).await?;
+        introduce(&mut transaction, policies).await?;
+        let rows: Vec<(String, i16, i64)> =
+            sqlx::query_as("SELECT policy, lane, position FROM work.policies").fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
+        for (id, lane, position) in rows {
+            let policy = policies.iter().find(|policy| policy.id == id);
+            if let (Some(policy), Some(lane)) = (policy, lanes.get_mut(&LaneId(lane))) {
+                lane.at.insert(policy.id, position);
+            }
+        }
+        Ok(Self { lanes, held })
+    }
+
+    /// Whether these are the positions of exactly these lanes.
+    pub(super) fn are_of(&self, held: &BTreeSet<LaneId>) -> bool {
+        self.held == *held
+    }
+
+    /// From where each lane must be read, so that no policy misses anything.
+    pub(super) fn lowest(&self) -> Vec<(LaneId, i64)> {
+        self.lanes.iter().filter_map(|(id, lane)| Some((*id, *lane.at.values().min()?))).collect()
+    }
+
+    /// Whether a lane is still written by whoever wrote it when it was read how far policies had come.
+    pub(super) fn know(&self, lane: LaneId, epoch: i64) -> bool {
+        self.lanes.get(&lane).is_some_and(|known| known.epoch == epoch)
+    }
+
+    pub(super) fn get(&self, lane: LaneId, policy: &str) -> i64 {
+        self.lanes.get(&lane).and_then(|lane| lane.at.get(policy)).copied().unwrap_or(0)
+    }
+
+    /// What it takes to bring every policy to this position of a lane.
+    pub(super) fn moves(&self, lane: LaneId, to: i64) -> impl Iterator<Item = Move> {
+        let at = self.lanes.get(&lane).into_iter().flat_map(|lane| &lane.at);
+        at.filter(move |(_, from)| **from < to).map(move |(policy, from)| Move { policy, lane, from: *from, to })
+    }
+
+    pub(super) fn take(&mut self, moves: &[Move]) {
+        for step in moves {
+            if let Some(lane) = self.lanes.get_mut(&step.lane) {
+                lane.at.insert(step.policy, step.to);
+            }
+        }
+    }
+}
+
+/// A history that nobody here knows of begins beyond all positions, unless the log was restored to an earlier moment:
+/// what policies saw from there on is lost, and something else was or will be written in its place.
+async fn find_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let text = "
+        WITH unknown AS (
+            INSERT INTO work.epochs
+            SELECT e.lane, e.epoch FROM log.epochs e
+            WHERE NOT EXISTS (SELECT FROM work.epochs k WHERE k.lane = e.lane AND k.epoch = e.epoch)
+            ON CONFLICT DO NOTHING RETURNING lane, epoch
+        ), common AS (
+            SELECT e.lane, min(e.first_position) - 1 AS position
+            FROM unknown u JOIN log.epochs e ON e.lane = u.lane AND e.epoch = u.epoch GROUP BY e.lane
+        )
+        UPDATE work.policies p SET position = c.position FROM common c
+        WHERE c.lane = p.lane AND p.position > c.position RETURNING p.lane, p.position";
+    let back: BTreeSet<(i16, i64)> = sqlx::query_as(text).fetch_all(&mut *connection).await?.into_iter().collect();
+    for (lane, position) in &back {
+        tracing::warn!(lane, position, "the log was restored to an earlier moment; policies go back to it");
+    }
+    if !back.is_empty() {
+        hold_back(connection, "the log was restored to an earlier moment").await?;
+    }
+    Ok(())
+}
+
+async fn introduce(connection: &mut PgConnection, policies: &[PolicyKind]) -> Result<(), sqlx::Error> {
+    let text = "
+        INSERT INTO work.policies
+        SELECT p.policy, l.lane, CASE WHEN p.from_beginning THEN 0 ELSE coalesce(
+                   (SELECT max(e.position) FROM log.events e WHERE e.lane = l.lane), 0) END
+        FROM unnest($1::text[], $2::boolean[]) AS p(policy, from_beginning) CROSS JOIN log.lanes l
+        WHERE NOT EXISTS (SELECT FROM work.policies k WHERE k.policy = p.policy AND k.lane = l.lane)
+        ON CONFLICT DO NOTHING";
+    let (ids, from_beginning): (Vec<_>, Vec<_>) =
+        policies.iter().map(|policy| (policy.id, policy.start == Start::Beginning)).unzip();
+    sqlx::query(text).bind(ids).bind(from_beginning).execute(connection).await.map(|_| ())
+}
