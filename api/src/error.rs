@@ -1,6 +1,8 @@
 //! Every way in which the API says no. The only place that knows status codes and GraphQL extensions; inside text
 //! never leaves.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -22,7 +24,7 @@ use crate::json::without_place;
 pub struct Problem {
     pub status: StatusCode,
     /// Stable and in capitals; callers may branch on it.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// For people.
     pub detail: String,
     /// What exactly is wrong with the input, field by field.
@@ -36,14 +38,21 @@ pub struct Problem {
 pub struct FieldError {
     /// A path such as `lines[0].sku`; empty for the whole.
     pub field: String,
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
 }
 
 impl Problem {
     /// A refusal that stays one however often it is sent.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry: Retry::Never, retry_after_s: None }
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry: Retry::Never,
+            retry_after_s: None,
+        }
     }
 
     /// The one answer to every token that is missing, false or stale, so that it teaches nothing.
@@ -102,7 +111,7 @@ impl Problem {
     pub fn into_graphql(self) -> async_graphql::Error {
         let mut error = async_graphql::Error::new(self.detail);
         let mut extensions = async_graphql::ErrorExtensionValues::default();
-        extensions.set("code", self.code);
+        extensions.set("code", &*self.code);
         extensions.set("retry", retry_word(self.retry));
         if let Some(seconds) = self.retry_after_s {
             extensions.set("retryAfter", seconds);
@@ -127,12 +136,12 @@ pub const fn retry_word(retry: Retry) -> &'static str {
 /// Input that cannot be read is a bad request; input that reads and makes no sense is not processable.
 impl From<Misuse> for Problem {
     fn from(misuse: Misuse) -> Self {
-        let status = match misuse.code {
+        let status = match &*misuse.code {
             "INVALID_JSON" | "INVALID_UTF8" | "DUPLICATE_FIELD" | "TOO_DEEP" | "INVALID_KEY" => StatusCode::BAD_REQUEST,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         let message = without_place(&misuse.message).to_owned();
-        let errors = vec![FieldError { field: misuse.field, code: misuse.code, message: message.clone() }];
+        let errors = vec![FieldError { field: misuse.field, code: misuse.code.clone(), message: message.clone() }];
         Self { errors, ..Self::new(status, misuse.code, message) }
     }
 }
@@ -200,7 +209,7 @@ impl Problem {
             kind: format!("urn:cartulary:problem:{}", self.code.to_ascii_lowercase().replace('_', "-")),
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
-            code: self.code,
+            code: &self.code,
             detail: &self.detail,
             errors: &self.errors,
             retry: retry_word(self.retry),

@@ -7,7 +7,9 @@ CREATE TABLE log.lanes (
     lane   smallint    PRIMARY KEY,
     epoch  bigint      NOT NULL,
     owner  text        NOT NULL COLLATE "C",
-    lease  timestamptz NOT NULL
+    lease  timestamptz NOT NULL,
+    -- Where other processes send commands for this lane; empty where nobody else may.
+    address text       NOT NULL COLLATE "C" DEFAULT ''
 );
 
 -- Every history a lane ever had begins here, so that a reader can find the last position two histories share.

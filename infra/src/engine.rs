@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::peers::Dispatch;
 use crate::postgres::PgReader;
-use crate::scribe::{self, ScribeHandle};
+use crate::scribe;
 use crate::vault::Vault;
 
 /// How long a reader may wait for what she just wrote.
@@ -29,7 +30,7 @@ const WAIT_MOST: Duration = Duration::from_secs(2);
 /// The running engine of this process.
 pub struct Engine {
     pub pool: PgPool,
-    pub scribe: ScribeHandle,
+    pub scribe: Dispatch,
     pub vault: Arc<Vault>,
     pub kinds: Kinds,
     /// Changes whenever rows changed.

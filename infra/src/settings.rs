@@ -9,6 +9,7 @@ use commands::scribe::Limits;
 use domain::shared::Seconds;
 use serde::Deserialize;
 
+use crate::running::CONNECTIONS_MOST;
 use crate::scribe::Owner;
 use crate::vault::OuterKey;
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The PostgreSQL that keeps the log; `dev` brings its own.
     pub database_url: Option<String>,
+    /// Connections of one process to PostgreSQL, beside one for each of its scribe loops.
+    pub connections_most: u32,
     /// The folder of the server's binaries, where `dev` does not find them by itself.
     pub postgres_binaries: Option<PathBuf>,
     /// The folder of the log's data, if it is on this machine, so that a full disk is noticed in time.
@@ -34,9 +37,15 @@ pub struct Settings {
     pub token_keys: Vec<String>,
     /// The longest time a token may live.
     pub token_lifetime_s_most: i64,
-    /// Names this process among those that write lanes; the same after every restart.
+    /// Names this process among those of its role, and the same after every restart: the machine's name, where several
+    /// processes of one role do not share a machine.
     pub owner: String,
+    /// How long others wait before they take over what a silent process did.
     pub lease_ms: i64,
+    /// Where a process that writes lanes takes commands from other processes; port 0 takes a free one.
+    pub peer_listen: SocketAddr,
+    /// How other processes reach that, where it is not the same, as `host:port`.
+    pub peer_address: Option<String>,
     /// Scribe loops in this process; the lanes are dealt out among them.
     pub scribe_loops: usize,
     /// Commands that may wait before callers are told to come back later.
@@ -45,6 +54,12 @@ pub struct Settings {
     pub batch_commands_most: usize,
     /// Megabytes of states that are kept in memory.
     pub state_mb_most: usize,
+    /// The Kafka that carries the log to other processes, as `host:port`, several with commas between; without it every
+    /// process reads the log itself.
+    pub kafka_brokers: Option<String>,
+    pub kafka_topic: String,
+    /// On how many brokers every record is kept.
+    pub kafka_replication: i32,
     /// Whether GraphQL may be asked for its schema.
     pub introspection: bool,
     /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
@@ -60,6 +75,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
             database_url: None,
+            connections_most: CONNECTIONS_MOST,
             postgres_binaries: None,
             database_data: None,
             outer_key: None,
@@ -68,12 +84,17 @@ impl Default for Settings {
             token_audience: "cartulary".into(),
             token_keys: vec![],
             token_lifetime_s_most: 24 * 60 * 60,
-            owner: "cartulary".into(),
-            lease_ms: 10_000,
+            owner: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            lease_ms: 3_000,
+            peer_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            peer_address: None,
             scribe_loops: 2,
             queue_commands_most: limits.queue_commands_most,
             batch_commands_most: limits.batch_commands_most,
             state_mb_most: limits.state_bytes_most / (1024 * 1024),
+            kafka_brokers: None,
+            kafka_topic: kafka::Settings::default().topic,
+            kafka_replication: kafka::Settings::default().replication,
             introspection: false,
             log: None,
             config: None,
@@ -131,8 +152,16 @@ impl Settings {
         }
     }
 
-    pub fn owner(&self) -> Owner {
-        Owner { name: self.owner.clone(), lease_ms: self.lease_ms }
+    /// Who writes lanes in this process, and where it takes commands from others.
+    pub fn owner(&self, address: String) -> Owner {
+        Owner { name: self.owner.clone(), lease_ms: self.lease_ms, address }
+    }
+
+    /// How to reach Kafka, where it is used.
+    pub fn kafka(&self) -> Option<kafka::Settings> {
+        let brokers = self.kafka_brokers.clone()?;
+        let (topic, replication) = (self.kafka_topic.clone(), self.kafka_replication);
+        Some(kafka::Settings { brokers, topic, replication, lease_ms: self.lease_ms, ..kafka::Settings::default() })
     }
 
     pub fn limits(&self) -> Limits {

@@ -62,7 +62,7 @@ pub(crate) async fn answer(
     let who = (caller.tenant, caller.principal);
     if let Err(seconds) = front.budgets.take(who, cost, front.backend.now()) {
         let problem = Problem::throttled(seconds);
-        let mut body = refuse(problem.status, problem.code, &problem.detail);
+        let mut body = refuse(problem.status, &problem.code, &problem.detail);
         body.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
         return Err(body);
     }

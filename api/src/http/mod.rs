@@ -67,6 +67,17 @@ pub fn router(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
+/// How the process is, and nothing else, for processes that do not serve the API.
+pub fn health(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/live", get(health::live))
+        .route("/ready", get(health::ready))
+        .route("/reason", get(health::reason))
+        .route("/metrics", get(health::metrics))
+        .fallback(async || Problem::not_found("NOT_FOUND", "this process serves its health and nothing else"))
+        .with_state(front)
+}
+
 /// Names the request, gives it up in time, and dresses the answer.
 async fn around(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response<Body> {
     let given = uuid(request.headers(), &REQUEST_ID).ok().flatten();

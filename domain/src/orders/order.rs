@@ -227,11 +227,14 @@ impl Order {
     /// The order is packed. Only a paid order leaves the house.
     pub fn mark_ready(&self) -> Decision<Self> {
         let events = self.advance(OrderStatus::Ready, |customer, store| OrderEvent::Ready { customer, store })?;
-        if self.is_paid() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        if self.is_kept() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
     }
 
+    /// The order leaves the house, unless all of its money went back meanwhile.
     pub fn mark_in_transit(&self) -> Decision<Self> {
-        self.advance(OrderStatus::InTransit, |customer, store| OrderEvent::InTransit { customer, store })
+        let events =
+            self.advance(OrderStatus::InTransit, |customer, store| OrderEvent::InTransit { customer, store })?;
+        if events.is_empty() || self.is_kept() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
     }
 
     pub fn mark_delivered(&self) -> Decision<Self> {
@@ -326,6 +329,12 @@ impl Order {
     /// Whether the total was ever paid, wherever it is now.
     pub fn is_paid(&self) -> bool {
         self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::imported)
+    }
+
+    /// Whether it is paid and not all of that went back.
+    fn is_kept(&self) -> bool {
+        let all = self.terms.as_ref().map(|terms| terms.total).filter(|total| total.minor() > 0);
+        self.is_paid() && (all.is_none() || self.refunded != all)
     }
 
     fn terms(&self) -> Result<&Terms, OrderRejection> {

@@ -289,6 +289,20 @@ fn the_payment_axis_follows_the_refunds() {
 }
 
 #[test]
+fn an_order_whose_money_all_went_back_does_not_leave_the_house() {
+    for (status, step) in [
+        (OrderStatus::Processing, Order::mark_ready as fn(&Order) -> Decision<Order>),
+        (OrderStatus::Ready, Order::mark_in_transit),
+    ] {
+        let mut order = paid_and(status);
+        order.apply(&refunded_event(400, 400, "back-1"));
+        assert_eq!(step(&order).map(|events| events.len()), Ok(1), "part of it is kept");
+        order.apply(&refunded_event(600, 1000, "back-2"));
+        assert_eq!(step(&order), Err(OrderRejection::NotPaid {}));
+    }
+}
+
+#[test]
 fn one_reference_is_one_refund() {
     paid()
         .when(|order| order.record_refund(price(400), reference("back-1"), today()))

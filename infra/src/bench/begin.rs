@@ -49,7 +49,7 @@ pub(super) async fn line(
 
 async fn write(laptop: &Laptop) -> Result<()> {
     let facts = Facts::new()?;
-    let scribe = &laptop.running.scribe;
+    let scribe = &laptop.running.dispatch;
     for (number, &tenant) in facts.tenants.iter().enumerate() {
         scribe.submit(tenant, false, vec![facts.envelope(opening(&facts, number)?)]).await;
     }

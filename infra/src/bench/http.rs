@@ -124,7 +124,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
         pool,
-        scribe: shops.running.scribe.clone(),
+        scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
         metrics: PrometheusBuilder::new().build_recorder().handle(),

@@ -15,9 +15,9 @@ use sqlx::PgPool;
 use super::arena::Database;
 use super::clients::Contender;
 use super::facts::Facts;
-use crate::running;
 use crate::scribe::{ScribeHandle, ScribeSettings, start};
 use crate::settings::Settings;
+use crate::{members, running};
 
 /// The ids of a scribe's first ten seconds may have been used before it began, so it looks them up. The runs are
 /// about the time after that; the bench of the start is about the time before.
@@ -37,9 +37,10 @@ impl House {
         let defaults = Settings::default();
         let settings = ScribeSettings {
             url: database.url.clone(),
-            owner: defaults.owner(),
+            owner: defaults.owner(String::new()),
             limits: defaults.limits(),
             loops: defaults.scribe_loops,
+            share: members::alone(),
             data: None,
         };
         let house = Self { scribe: start(&settings, &pool).await?, pool, facts: Facts::new()? };

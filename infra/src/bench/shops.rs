@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use super::arena::Database;
 use super::facts::Facts;
 use super::ours::{REST, opening};
-use crate::running::{Running, listen};
+use crate::running::{Roles, Running, listen};
 use crate::scribe::{new_id, now};
 use crate::settings::Settings;
 use crate::vault::OuterKey;
@@ -44,7 +44,7 @@ impl Shops {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
         let listener = listen(&settings).await?;
-        let running = Running::start(&settings, listener, &database.url, &outer, auth).await?;
+        let running = Running::start(&settings, listener, Roles::ALONE, &database.url, &outer, auth).await?;
         let facts = Facts::new()?;
         let tokens =
             facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;
@@ -74,7 +74,7 @@ impl Shops {
     }
 
     async fn ask(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {
-        let answers = self.running.scribe.submit(tenant, false, commands).await;
+        let answers = self.running.dispatch.submit(tenant, false, commands).await;
         let mut last = None;
         for answer in answers {
             match answer {

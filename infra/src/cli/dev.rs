@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::say;
 use super::token::{Bearer, TOKEN_KEY, sign};
 use crate::embedded::{EmbeddedServer, EmbeddedSettings};
-use crate::running::{self, Running};
+use crate::running::{self, Roles, Running};
 use crate::settings::Settings;
 use crate::vault::{OuterKey, secret_file};
 
@@ -47,7 +47,10 @@ impl Laptop {
             let outer = OuterKey::from_file(&key_file(project, "outer.key"))?;
             let key = SigningKey::from_seed(TOKEN_KEY, *secret_file(&key_file(project, "token.key"))?);
             let auth = settings.auth_with(vec![key.public()?]);
-            Ok::<_, anyhow::Error>((Running::start(&settings, listener, &server.url(), &outer, auth).await?, key))
+            Ok::<_, anyhow::Error>((
+                Running::start(&settings, listener, Roles::ALONE, &server.url(), &outer, auth).await?,
+                key,
+            ))
         };
         match started.await {
             Ok((running, key)) => Ok(Self { running, key, settings, server }),

@@ -2,6 +2,7 @@
 
 mod dev;
 mod doctor;
+mod hold;
 mod replay;
 mod serve;
 mod token;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 pub use dev::Laptop;
 pub use token::Bearer;
 
+use crate::running::Roles;
 use crate::settings::Settings;
 
 /// Cartulary: an event-sourced commerce engine. Start with `cartulary dev`.
@@ -32,12 +34,24 @@ pub struct Cli {
 enum Command {
     /// Run everything on this machine: a private PostgreSQL, all roles, ready-to-paste tokens.
     Dev(dev::DevArgs),
-    /// Run all roles on the PostgreSQL of the settings.
-    Serve,
+    /// Serve the API. Commands go to the processes that write their lanes.
+    Serve(serve::ServeArgs),
+    /// Write lanes: decide commands and append what they cause. Several share the lanes out among themselves.
+    Scribe,
+    /// Put the log on Kafka, from where other processes follow it. A second one stands by.
+    Relay,
+    /// Keep read models up to date: from Kafka if it is set, else from the log.
+    Project,
+    /// React to events, and to the time that has come.
+    Policies,
     /// Bring the database of the settings up to date.
     Migrate,
     /// Look at the settings and the database, and say what is wrong with them. Exits 1 if anything is.
     Doctor(doctor::DoctorArgs),
+    /// Hold timers and effects back, as after restoring a backup: the world outside may have seen what the log has not.
+    Hold(hold::HoldArgs),
+    /// Let timers and effects go on that were held back.
+    Release,
     /// Make a token that callers can show.
     Token(token::TokenArgs),
     /// Play a real shop's history and a flash sale through the public API, and check every claim that is printed.
@@ -54,9 +68,15 @@ impl Cli {
         let settings = Settings::read(self.config.as_deref())?;
         match self.command {
             Command::Dev(args) => dev::run(args, settings).await,
-            Command::Serve => serve::run(&settings).await,
+            Command::Serve(args) => serve::run(&settings, args.roles()).await,
+            Command::Scribe => serve::run(&settings, Roles { scribe: true, ..Roles::default() }).await,
+            Command::Relay => serve::run(&settings, Roles { relay: true, ..Roles::default() }).await,
+            Command::Project => serve::run(&settings, Roles { reads: true, ..Roles::default() }).await,
+            Command::Policies => serve::run(&settings, Roles { policies: true, ..Roles::default() }).await,
             Command::Migrate => serve::migrate(&settings).await,
             Command::Doctor(args) => doctor::run(&args, &settings).await,
+            Command::Hold(args) => hold::run(&args, &settings).await,
+            Command::Release => hold::run_release(&settings).await,
             Command::Token(args) => token::run(&args, &settings),
             Command::Demo(args) => crate::demo::run(args, settings).await,
             Command::Replay(args) => replay::run(&args, &settings).await,

@@ -34,7 +34,7 @@ const SERVER_SETTINGS: &[&str] = &[
     "listen_addresses=",
     "port=5432",
     "unix_socket_permissions=0700",
-    "max_connections=60",
+    "max_connections=100",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
     // Segments that were written once are used again; making new ones costs twice the writing.

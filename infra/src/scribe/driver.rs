@@ -1,156 +1,36 @@
 //! The loop that feeds one scribe and does what it asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use commands::kernel::{Kinds, NotNow};
-use commands::scribe::{
-    Answer, Answered, Envelope, LaneId, Limits, Load, Loaded, Output, Scribe, Submission, TakeOverOutcome, Ticket,
-};
-use domain::shared::TenantId;
+use commands::scribe::{Answer, Answered, LaneId, Load, Output, Scribe, Submission, TakeOverOutcome, Ticket};
 use foldhash::HashMap;
 use sqlx::PgPool;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::commit::{Committed, Committer};
 use super::figures;
 use super::guard::{self, Condition};
+use super::handle::{Held, Input, Reply, ScribeSettings, Troubles};
 use super::load::run_loader;
 use super::now;
-use super::routes::Routes;
-use super::take_over::{LANES, Owner, take_over};
+use super::tail::Tail;
+use super::take_over::take_over;
 
-/// How scribes are run.
-#[derive(Clone, Debug)]
-pub struct ScribeSettings {
-    /// The server that keeps the log.
-    pub url: String,
-    pub owner: Owner,
-    pub limits: Limits,
-    /// Loops that run side by side; the lanes are dealt out among them.
-    pub loops: usize,
-    /// The folder of the log's data, if it is on this machine: commands are refused when its disk is nearly full.
-    pub data: Option<PathBuf>,
-}
-
-/// Sends commands to the scribes of this process.
-#[derive(Clone)]
-pub struct ScribeHandle {
-    routes: Routes,
-    inboxes: Vec<mpsc::Sender<Input>>,
-    /// Counts the batches that were written, so that readers know when to look.
-    written: watch::Receiver<u64>,
-    /// Why a loop cannot acknowledge commands right now.
-    troubles: Troubles,
-    held: Held,
-}
-
-/// One sentence for each loop in trouble, by its number.
-type Troubles = Arc<Mutex<BTreeMap<usize, String>>>;
-
-/// The lanes that this process writes, as far as it knows.
-type Held = Arc<Mutex<BTreeSet<LaneId>>>;
-
-enum Input {
-    Submit { tenant: TenantId, lane: LaneId, from_engine: bool, commands: Vec<Envelope>, reply: Reply },
-    Loaded(Vec<Loaded>),
-    TakenOver(LaneId, TakeOverOutcome),
-    Stop(oneshot::Sender<()>),
-}
-
-type Reply = oneshot::Sender<Vec<Answer>>;
-
-/// Inputs that may lie before a loop; beyond it senders wait, which the queue limit of the scribe keeps short.
-const INBOX_MOST: usize = 4_096;
 /// How often the lease is renewed and the store's condition is read.
-const TICK: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_secs(1);
 /// A store that has not answered for so long is away, whatever it may answer later.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// How long a lane that could not be taken over is left alone.
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(200);
 
-/// Starts the scribes of this process; each one takes its lanes over at once.
-pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
-    let (announce, written) = watch::channel(0);
-    let announce = Arc::new(announce);
-    let (troubles, held) = (Troubles::default(), Held::default());
-    let mut inboxes = Vec::new();
-    for number in 0..settings.loops.max(1) {
-        let (inbox, inputs) = mpsc::channel(INBOX_MOST);
-        let committer = Committer::connect(&settings.url).await?;
-        let lanes = (0..LANES).filter(|lane| usize::from(lane.unsigned_abs()) % settings.loops.max(1) == number);
-        let station =
-            Station { number, lanes: lanes.map(LaneId).collect(), troubles: troubles.clone(), held: held.clone() };
-        let driver =
-            Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone(), station);
-        tokio::spawn(driver.run(inputs));
-        inboxes.push(inbox);
-    }
-    Ok(ScribeHandle { routes: Routes::new(pool.clone()), inboxes, written, troubles, held })
-}
-
-impl ScribeHandle {
-    /// Decides the commands of one request in their order. One answer each, in the same order.
-    pub async fn submit(&self, tenant: TenantId, from_engine: bool, commands: Vec<Envelope>) -> Vec<Answer> {
-        let count = commands.len();
-        let all = |reason: NotNow| vec![Answer::NotNow(reason); count];
-        let Ok(lane) = self.routes.lane(tenant).await else { return all(NotNow::StoreAway) };
-        let Some(inbox) = self.inboxes.get(usize::from(lane.0.unsigned_abs()) % self.inboxes.len()) else {
-            return all(NotNow::LaneElsewhere);
-        };
-        let (reply, answers) = oneshot::channel();
-        let input = Input::Submit { tenant, lane, from_engine, commands, reply };
-        // The engine's own commands wait for room. A loop that has ended takes nothing in any more.
-        let sent = if from_engine {
-            inbox.send(input).await.map_err(|_| true)
-        } else {
-            inbox.try_send(input).map_err(|refused| matches!(refused, TrySendError::Closed(_)))
-        };
-        match sent {
-            Ok(()) => {}
-            Err(true) => return all(NotNow::ShuttingDown),
-            Err(false) => return all(NotNow::Overloaded { retry_after_s: 1 }),
-        }
-        answers.await.unwrap_or_else(|_| all(NotNow::ShuttingDown))
-    }
-
-    pub fn routes(&self) -> &Routes {
-        &self.routes
-    }
-
-    /// Changes whenever something was written by this process.
-    pub fn written(&self) -> watch::Receiver<u64> {
-        self.written.clone()
-    }
-
-    /// Why commands of some lanes cannot be acknowledged right now; empty when all is well.
-    pub fn troubles(&self) -> Vec<String> {
-        self.troubles.lock().map(|troubles| troubles.values().cloned().collect()).unwrap_or_default()
-    }
-
-    /// The lanes that this process writes. What must follow from their events is its business; that of others is not.
-    pub fn held(&self) -> BTreeSet<LaneId> {
-        self.held.lock().map(|held| held.clone()).unwrap_or_default()
-    }
-
-    /// Takes nothing more in, and returns when everything that was taken in is answered.
-    pub async fn stop(&self) {
-        for inbox in &self.inboxes {
-            let (done, stopped) = oneshot::channel();
-            if inbox.send(Input::Stop(done)).await.is_ok() {
-                stopped.await.ok();
-            }
-        }
-    }
-}
-
-struct Driver {
+/// One loop: inputs go into the state machine, and what comes out of it is done.
+pub(super) struct Driver {
     settings: ScribeSettings,
     pool: PgPool,
     scribe: Scribe,
@@ -163,16 +43,19 @@ struct Driver {
     committing_since: Instant,
     announce: Arc<watch::Sender<u64>>,
     condition: Condition,
+    /// It is time to look after the store, as soon as no batch is being committed.
+    due: bool,
     station: Station,
     stopping: Vec<oneshot::Sender<()>>,
 }
 
 /// Which loop this is, and where it tells others how it fares.
-struct Station {
-    number: usize,
-    lanes: Vec<LaneId>,
-    troubles: Troubles,
-    held: Held,
+pub(super) struct Station {
+    pub(super) number: usize,
+    pub(super) lanes: Vec<LaneId>,
+    pub(super) troubles: Troubles,
+    pub(super) held: Held,
+    pub(super) tail: Arc<Tail>,
 }
 
 /// A submission and the answers it has so far.
@@ -183,7 +66,7 @@ struct Waiting {
 }
 
 impl Driver {
-    fn new(
+    pub(super) fn new(
         settings: ScribeSettings,
         pool: PgPool,
         inbox: mpsc::WeakSender<Input>,
@@ -214,26 +97,36 @@ impl Driver {
             committing_since: Instant::now(),
             announce,
             condition: Condition::Fine,
+            due: false,
             station,
             stopping: Vec::new(),
         }
     }
 
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.station.lanes.iter().for_each(|lane| self.scribe.claim(*lane));
+        self.claim();
         self.report();
         let mut ready = Vec::new();
         loop {
             tokio::select! {
                 biased;
-                committed = wait_for(&mut self.committing) => self.take_outcome(committed),
+                committed = wait_for(&mut self.committing) => {
+                    self.take_outcome(committed);
+                    if self.due {
+                        self.look_after().await;
+                    }
+                }
                 count = inputs.recv_many(&mut ready, 256) => match count {
                     0 => break,
                     _ => ready.drain(..).for_each(|input| self.take(input)),
                 },
-                _ = tick.tick() => self.look_after().await,
+                _ = tick.tick() => match self.committing {
+                    None => self.look_after().await,
+                    Some(_) => self.wait_to_look_after(),
+                },
+                Ok(()) = self.settings.share.changed() => self.due = true,
             }
             self.scribe.step(now());
             self.do_outputs();
@@ -274,6 +167,7 @@ impl Driver {
             }
             Input::Loaded(loaded) => loaded.into_iter().for_each(|loaded| self.scribe.loaded(loaded, now())),
             Input::TakenOver(lane, outcome) => {
+                self.station.tail.forget(lane);
                 self.scribe.taken_over(lane, &outcome, now());
                 self.report();
             }
@@ -325,6 +219,11 @@ impl Driver {
     fn take_outcome(&mut self, committed: Committed) {
         self.committing = None;
         self.committer = committed.committer;
+        for (lane, part) in committed.parts {
+            if committed.outcome.written.contains(&lane) {
+                self.station.tail.append(lane, part.epoch, part.events);
+            }
+        }
         self.scribe.committed(&committed.outcome);
         self.announce.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -342,52 +241,74 @@ impl Driver {
         });
     }
 
+    /// A batch is being committed; perhaps for too long.
+    fn wait_to_look_after(&mut self) {
+        self.due = true;
+        if self.committing_since.elapsed() > STUCK_AFTER {
+            self.condition = Condition::Away;
+            self.report();
+        }
+    }
+
+    /// Asks for the lanes that fall to this loop; also for those that nobody needs now, as soon as their owner is gone.
+    fn claim(&mut self) {
+        let share = self.settings.share.borrow_and_update().clone();
+        self.station.lanes.iter().filter(|lane| share.contains(lane)).for_each(|lane| self.scribe.claim(*lane));
+    }
+
+    /// Says that we still write our lanes, and gives up those that fall to others now.
+    async fn renew(&mut self, committer: &mut Committer) -> Result<(), sqlx::Error> {
+        let (ours, others): (Vec<_>, Vec<_>) = {
+            let share = self.settings.share.borrow();
+            self.scribe.held().partition(|(lane, _)| share.contains(lane))
+        };
+        let mut ours_still = committer.renew(&others, 0).await?;
+        ours_still.extend(committer.renew(&ours, self.settings.owner.lease_ms).await?);
+        for (lane, _) in ours.iter().chain(&others).filter(|(lane, _)| !ours_still.contains(lane)) {
+            self.scribe.lost(*lane);
+        }
+        Ok(())
+    }
+
     /// Between batches: renews the lease, and finds out whether it is still safe to acknowledge commands.
     async fn look_after(&mut self) {
-        if self.committing.is_some() {
-            if self.committing_since.elapsed() > STUCK_AFTER {
-                self.condition = Condition::Away;
-                self.report();
-            }
-            return;
-        }
+        self.due = false;
         if self.committer.is_none() {
             self.committer = Committer::connect(&self.settings.url).await.ok();
         }
-        let Some(committer) = &mut self.committer else {
+        let Some(mut committer) = self.committer.take() else {
             self.condition = Condition::Away;
             return;
         };
-        let held: Vec<_> = self.scribe.held().collect();
         let looked = async {
-            committer.renew(&held, self.settings.owner.lease_ms).await?;
+            self.renew(&mut committer).await?;
             guard::condition(committer.connection(), self.settings.data.as_deref()).await
         };
         let condition = tokio::time::timeout(STUCK_AFTER, looked).await;
         let condition = condition.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let condition = condition.unwrap_or_else(|error| {
             tracing::warn!(%error, "the store cannot be looked after");
-            self.committer = None;
             Condition::Away
         });
-        if matches!(condition, Condition::Unsafe(_)) {
-            // A session keeps the settings it began with: only a new one can tell that they were mended.
-            self.committer = None;
-        }
+        // A session keeps the settings it began with: only a new one can tell that unsafe ones were mended.
+        self.committer = Some(committer).filter(|_| matches!(condition, Condition::Fine));
         if condition != self.condition {
             tracing::warn!(?condition, "the condition of the store has changed");
         }
         self.condition = condition;
         figures::queued(self.station.number, self.scribe.queued());
-        // A lane that nobody asks for is taken all the same, as soon as its owner is gone.
-        self.station.lanes.iter().for_each(|lane| self.scribe.claim(*lane));
+        self.claim();
         self.report();
     }
 
     /// Tells others how this loop fares.
     fn report(&self) {
         let ours: BTreeSet<_> = self.scribe.held().map(|(lane, _)| lane).collect();
-        let (held, lanes) = (ours.len(), self.station.lanes.len());
+        let lanes = {
+            let share = self.settings.share.borrow();
+            self.station.lanes.iter().filter(|lane| share.contains(lane)).count()
+        };
+        let held = ours.len();
         if let Ok(mut held) = self.station.held.lock() {
             held.retain(|lane| !self.station.lanes.contains(lane));
             held.extend(ours);

@@ -4,15 +4,18 @@ mod commit;
 mod driver;
 mod figures;
 mod guard;
+mod handle;
 mod load;
 mod micros;
 mod routes;
+mod tail;
 mod take_over;
 
-pub use driver::{ScribeHandle, ScribeSettings, start};
+pub use handle::{ScribeHandle, ScribeSettings, start};
 pub use load::recall;
 pub use micros::Micros;
 pub use routes::Routes;
+pub use tail::Tail;
 pub use take_over::{LANES, Owner};
 
 use domain::shared::Timestamp;

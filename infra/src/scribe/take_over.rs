@@ -15,6 +15,8 @@ pub struct Owner {
     pub name: String,
     /// How long others leave a lane alone after its owner was last heard of. Speed depends on it, safety does not.
     pub lease_ms: i64,
+    /// Where it takes commands from other processes, as `host:port`; empty where it takes none.
+    pub address: String,
 }
 
 /// Takes a lane over, unless somebody else writes it and is alive. Waits for a batch that is being committed.
@@ -44,13 +46,15 @@ async fn claim(
     let epoch = i64::from_le_bytes(random);
     sqlx::query("SET LOCAL synchronous_commit = on").execute(&mut **transaction).await?;
     let claimed = sqlx::query(
-        "UPDATE log.lanes SET epoch = $2, owner = $3, lease = clock_timestamp() + $4 * interval '1 millisecond'
+        "UPDATE log.lanes
+         SET epoch = $2, owner = $3, lease = clock_timestamp() + $4 * interval '1 millisecond', address = $5
          WHERE lane = $1 AND (owner = $3 OR lease < clock_timestamp())",
     )
     .bind(lane.0)
     .bind(epoch)
     .bind(&owner.name)
     .bind(owner.lease_ms)
+    .bind(&owner.address)
     .execute(&mut **transaction)
     .await?;
     if claimed.rows_affected() == 0 {

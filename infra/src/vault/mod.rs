@@ -7,6 +7,7 @@ mod outer_key;
 mod person_keys;
 mod sealing;
 
-pub use outer_key::{OuterKey, secret_file};
+pub(crate) use outer_key::mac_of_parts;
+pub use outer_key::{OuterKey, Use, secret_file};
 pub use person_keys::PersonKeys;
 pub use sealing::Vault;

@@ -24,6 +24,8 @@ pub enum Use {
     Blind,
     /// Recognises retries.
     Fingerprint,
+    /// Seals what processes write to each other.
+    Peers,
 }
 
 impl OuterKey {
@@ -50,6 +52,7 @@ impl OuterKey {
             Use::Wrap => b"cartulary wrap 1\x01".as_slice(),
             Use::Blind => b"cartulary blind 1\x01",
             Use::Fingerprint => b"cartulary fingerprint 1\x01",
+            Use::Peers => b"cartulary peers 1\x01",
         };
         mac(&self.0, &[name])
     }
@@ -78,7 +81,7 @@ fn make_file(path: &Path) -> Result<()> {
 }
 
 /// HMAC-SHA256 over parts, each preceded by its length, so that no two lists of parts look alike.
-pub(super) fn mac_of_parts(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+pub(crate) fn mac_of_parts(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let lengths: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_be_bytes()).collect();
     let framed: Vec<&[u8]> = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part]).collect();
     mac(key, &framed)

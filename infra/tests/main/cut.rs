@@ -109,7 +109,7 @@ async fn forward_requests(
     rules: &Rules,
     cut: &watch::Sender<Fate>,
 ) -> Result<()> {
-    let mut commit: Option<Vec<u8>> = None;
+    let mut commits: Vec<Vec<u8>> = Vec::new();
     let mut is_commit = false;
     let length = client.read_u32().await?;
     let mut first = vec![0; (length as usize).saturating_sub(4)];
@@ -123,11 +123,11 @@ async fn forward_requests(
         client.read_exact(&mut body).await?;
         match kind {
             // Parse: a name, then the text.
-            b'P' if contains(&body, b"Writes one batch") => commit = Some(until_zero(&body).to_vec()),
+            b'P' if contains(&body, b"writes one batch") => commits.push(until_zero(&body).to_vec()),
             // Bind: a portal, then the name of what was parsed.
             b'B' => {
                 let name = until_zero(&body[until_zero(&body).len() + 1..]);
-                is_commit = commit.as_deref() == Some(name);
+                is_commit = commits.iter().any(|commit| commit == name);
             }
             _ => {}
         }

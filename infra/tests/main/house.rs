@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use infra::cli::Bearer;
-use infra::running::{self, Running};
+use infra::running::{self, Roles, Running};
 use infra::scribe::{new_id, now};
 use infra::settings::Settings;
 use infra::vault::OuterKey;
@@ -78,7 +78,8 @@ impl FrontDoor {
         let key = SigningKey::from_seed("test", [7; 32]);
         let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
         let auth = settings.auth_with(vec![key.public()?]);
-        let running = Running::start(&settings, running::listen(&settings).await?, &url, &outer, auth).await?;
+        let running =
+            Running::start(&settings, running::listen(&settings).await?, Roles::ALONE, &url, &outer, auth).await?;
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
         let house = Self { running, key, settings, http };
         eventually("the engine is ready", async || {

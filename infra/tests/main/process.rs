@@ -69,19 +69,31 @@ impl Desk {
         command
     }
 
-    /// Starts an engine and waits until it says where it serves.
+    /// Starts an engine with every role and waits until it says where it serves.
     pub(crate) async fn start(&self, variables: &[(&str, &str)]) -> Result<Engine> {
+        self.start_as(&["serve", "--all"], variables).await
+    }
+
+    /// Starts a process in one role, under a name of its own, and waits until it is ready.
+    pub(crate) async fn start_role(&self, role: &str, name: &str) -> Result<Engine> {
+        let variables = [("CARTULARY_OWNER", name), ("CARTULARY_CONNECTIONS_MOST", "4")];
+        let engine = self.start_as(&[role], &variables).await?;
+        eventually("the process is ready", async || Ok(get(&engine, "/ready").await?.0 == 200)).await?;
+        Ok(engine)
+    }
+
+    async fn start_as(&self, words: &[&str], variables: &[(&str, &str)]) -> Result<Engine> {
         let log = self.folder.join(format!("engine-{}.log", FOLDERS.fetch_add(1, Ordering::Relaxed)));
         let mut command = self.cartulary();
-        command.arg("serve").envs(variables.iter().copied());
+        command.args(words).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(fs::File::create(&log)?).spawn()?;
         let out = child.stdout.take().context("its output is piped")?;
         let mut line = String::new();
         timeout(Duration::from_secs(30), BufReader::new(out).read_line(&mut line)).await??;
-        let Some(address) = line.trim().strip_prefix("serving on ") else {
+        let Some((_, address)) = line.trim().split_once(" on http://") else {
             bail!("the engine does not serve: {line}{}", fs::read_to_string(&log)?);
         };
-        Ok(Engine { child, address: address.to_owned(), log })
+        Ok(Engine { child, address: format!("http://{address}"), log })
     }
 
     /// Starts an engine that owns all lanes.

@@ -10,7 +10,10 @@ use domain::inventory::StockItem;
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, ProductId, StockItemId, TenantId};
 use domain::tenancy::Tenant;
-use infra::policies::PolicyRunner;
+use infra::feed::StoreFeed;
+use infra::members;
+use infra::peers::{Dispatch, PeerSeal};
+use infra::policies::{Lanes, PolicyRunner, Targets};
 use infra::postgres::{PgBuilds, PgHistory, digest};
 use infra::reads::ReadSide;
 use infra::scribe::{self, Owner, ScribeHandle, ScribeSettings, new_id};
@@ -39,6 +42,7 @@ pub(crate) const CLERK: Principal = Principal::new(Uuid::from_u128(0xc1e2_0001))
 pub(crate) struct House {
     pub(crate) pool: PgPool,
     pub(crate) scribe: ScribeHandle,
+    dispatch: Dispatch,
     pub(crate) vault: Arc<Vault>,
     commands: Arc<Commands>,
     stop: CancellationToken,
@@ -48,8 +52,15 @@ pub(crate) struct House {
 
 /// How a house is made.
 pub(crate) fn settings(url: &str) -> ScribeSettings {
-    let owner = Owner { name: "test".into(), lease_ms: 10_000 };
-    ScribeSettings { url: url.to_owned(), owner, limits: Limits::default(), loops: 2, data: None }
+    let owner = Owner { name: "test".into(), lease_ms: 10_000, address: String::new() };
+    ScribeSettings {
+        url: url.to_owned(),
+        owner,
+        limits: Limits::default(),
+        loops: 2,
+        share: members::alone(),
+        data: None,
+    }
 }
 
 impl House {
@@ -61,7 +72,9 @@ impl House {
         let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
-        Ok(Self { pool, scribe, vault, commands, stop, roles: vec![], _place: place })
+        let seal = PeerSeal::new(&outer);
+        let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), seal, stop.clone()).await?;
+        Ok(Self { pool, scribe, dispatch, vault, commands, stop, roles: vec![], _place: place })
     }
 
     pub(crate) async fn with_defaults(url: &str) -> Result<Self> {
@@ -70,14 +83,22 @@ impl House {
 
     /// Keeps the read models from now on.
     pub(crate) fn read(&mut self) {
-        let reads = ReadSide::new(self.pool.clone(), Arc::new(Models::all()), self.scribe.written());
+        let feed = StoreFeed::new(self.pool.clone(), Some(self.scribe.tail().clone()));
+        let (models, lanes, written) = (Arc::new(Models::all()), members::alone(), self.scribe.written());
+        let reads = ReadSide::new(self.pool.clone(), models, feed, lanes, written);
         self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
     }
 
     /// Runs policies and timers from now on.
     pub(crate) fn react(&mut self) {
-        let (pool, scribe) = (self.pool.clone(), self.scribe.clone());
-        let runner = PolicyRunner { pool, scribe, vault: self.vault.clone(), commands: self.commands.clone() };
+        self.react_with(self.commands.clone(), Arc::default());
+    }
+
+    /// The same with policies of the test's own, and with partners.
+    pub(crate) fn react_with(&mut self, commands: Arc<Commands>, targets: Arc<Targets>) {
+        let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
+        let lanes = Lanes::Written(self.scribe.clone());
+        let runner = PolicyRunner { pool, scribe, lanes, vault, commands, targets };
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 

@@ -10,5 +10,6 @@ pub mod check;
 pub mod house;
 pub mod programs;
 mod rust_source;
+pub mod servers;
 pub mod setup;
 pub mod tidy;

@@ -4,7 +4,7 @@
 use std::{env, process::ExitCode};
 
 use anyhow::Result;
-use xtask::{capabilities, check, house::House, programs, setup, tidy};
+use xtask::{capabilities, check, house::House, programs, servers, setup, tidy};
 
 const HELP: &str = "\
 Chores of the house.
@@ -17,10 +17,14 @@ Usage: cargo xtask <chore> [arguments]
   dev             run everything in one process, for working on it; arguments go to `cartulary dev`
   bench           measure it; arguments go to `cartulary bench`
   setup           only install what is missing
+  up              start PostgreSQL, Redis and Kafka as plain processes and print their addresses
+  down            end exactly these
+  status          tell which of them run
   gen             write what is generated: schemas/ and docs/capabilities.md
   tidy            only check the rules of the house (part of test)
 
-Arguments after demo, dev and bench are passed on; `cargo xtask demo --help` shows them.
+Arguments after demo, dev and bench are passed on; `cargo xtask demo --help` shows them. `cargo xtask up --help` tells
+more about the servers.
 ";
 
 fn main() -> ExitCode {
@@ -61,6 +65,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             capabilities::write(&House::read()?)?;
             programs::succeed(programs::cargo(&["run", "--quiet", "--package", "schemas"]))?;
         }
+        ("up" | "down" | "status", _) => return servers::chore(chore, rest),
         ("tidy", []) => return tidy::report(&House::read()?),
         ("help" | "--help" | "-h", _) => print!("{HELP}"),
         ("test" | "setup" | "gen" | "tidy", [surplus, ..]) => {

@@ -1,5 +1,5 @@
 //! Gets a machine ready. PostgreSQL's server programs are all that is needed besides Rust and its linker, without
-//! which this program would not run.
+//! which this program would not run. What only [`crate::servers`] need is installed when they are asked for.
 
 use std::{
     env, fs,
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::programs::{answers, succeed};
 
@@ -30,6 +30,20 @@ echo 'create_main_cluster = false' > $quiet
 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postgresql
 ";
 
+/// The same for other servers: what the system says about starting services decides, so for the time of the
+/// installation it says no; where somebody else said something already, that stays.
+const INSTALL_QUIETLY: &str = "\
+set -eu
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    printf '#!/bin/sh\\nexit 101\\n' > $policy
+    chmod 755 $policy
+    trap 'rm -f $policy' EXIT
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends PACKAGE
+";
+
 pub fn install_what_is_missing() -> Result<()> {
     if let Some(folder) = server_programs() {
         println!("setup: PostgreSQL is here ({}); nothing to install", folder.display());
@@ -48,26 +62,42 @@ pub fn install_what_is_missing() -> Result<()> {
     Ok(())
 }
 
-/// A shell script run as root; by sudo, should we be somebody else.
-fn as_root(script: &str) -> Result<Command> {
+/// A program that must be on the path; where it is not, its Debian package is installed, without starting a server.
+pub(crate) fn needed(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(found) = find_on_path(program) {
+        return Ok(found);
+    }
+    if !on_path("apt-get") {
+        bail!("`{program}` is missing; install it (the Debian package is called `{package}`) and try again");
+    }
+    println!("setup: `{program}` is missing; installing the Debian package `{package}`");
+    succeed(as_root(&INSTALL_QUIETLY.replace("PACKAGE", package))?)?;
+    find_on_path(program).with_context(|| format!("`{package}` was installed, but `{program}` is still not there"))
+}
+
+pub(crate) fn is_root() -> bool {
     let mut who = Command::new("id");
     who.arg("-u");
-    let root = who.output().is_ok_and(|answer| answer.stdout == b"0\n");
-    let mut command = match root {
+    who.output().is_ok_and(|answer| answer.stdout == b"0\n")
+}
+
+/// A shell script run as root; by sudo, should we be somebody else.
+fn as_root(script: &str) -> Result<Command> {
+    let mut command = match is_root() {
         true => Command::new("sh"),
         false if on_path("sudo") => {
             let mut sudo = Command::new("sudo");
             sudo.arg("sh");
             sudo
         }
-        false => bail!("only root can install; run as root:\n    apt-get install postgresql"),
+        false => bail!("only root can install; run this as root:\n{script}"),
     };
     command.args(["-c", script]);
     Ok(command)
 }
 
 /// Where the engine will find them; the same places as in `infra/src/embedded/find.rs`.
-fn server_programs() -> Option<PathBuf> {
+pub(crate) fn server_programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
     for parent in ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
@@ -85,5 +115,10 @@ fn is_server(folder: &Path) -> bool {
 }
 
 fn on_path(program: &str) -> bool {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
+    find_on_path(program).is_some()
+}
+
+fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

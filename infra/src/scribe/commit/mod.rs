@@ -22,13 +22,16 @@ pub(super) struct Committer {
 pub(super) struct Committed {
     pub(super) outcome: CommitOutcome,
     pub(super) committer: Option<Committer>,
+    /// What was to be written, lane by lane.
+    pub(super) parts: Vec<(LaneId, Part)>,
 }
 
 impl Committed {
     /// The batch did not even reach the store.
     pub(super) fn not_written(batch: BatchId, error: &sqlx::Error) -> Self {
         tracing::warn!(batch = batch.0, %error, "the store cannot be reached");
-        Self { outcome: CommitOutcome { batch, written: vec![], refused_data: false }, committer: None }
+        let outcome = CommitOutcome { batch, written: vec![], refused_data: false };
+        Self { outcome, committer: None, parts: vec![] }
     }
 }
 
@@ -44,7 +47,8 @@ impl Committer {
     /// Writes a batch. Never fails: whatever goes wrong is an outcome.
     pub(super) async fn commit(mut self, batch: Batch) -> Committed {
         let (id, events, begun) = (batch.id, figures::events(&batch), Instant::now());
-        let written = match statement(batch) {
+        let parts: Vec<(LaneId, Part)> = batch.parts.into_iter().collect();
+        let written = match statement(&parts) {
             Ok((text, arguments)) => {
                 let query = sqlx::query_with(text, arguments);
                 query.try_map(|row: PgRow| row.try_get(0).map(LaneId)).fetch_all(&mut self.connection).await
@@ -55,25 +59,26 @@ impl Committer {
         match written {
             Ok(written) => {
                 let outcome = CommitOutcome { batch: id, written, refused_data: false };
-                Committed { outcome, committer: Some(self) }
+                Committed { outcome, committer: Some(self), parts }
             }
             Err(error) => {
                 let refused_data = refuses_data(&error);
                 tracing::warn!(batch = id.0, refused_data, %error, "a batch was not written; its lanes are taken over again");
                 let outcome = CommitOutcome { batch: id, written: vec![], refused_data };
-                Committed { outcome, committer: refused_data.then_some(self) }
+                Committed { outcome, committer: refused_data.then_some(self), parts }
             }
         }
     }
 
-    /// Says that we still write these lanes. Only between batches: it changes the rows that a batch locks.
-    pub(super) async fn renew(&mut self, lanes: &[(LaneId, i64)], lease_ms: i64) -> Result<(), sqlx::Error> {
+    /// Says that we still write these lanes, and names those of which that was true. Only between batches: it changes
+    /// the rows that a batch locks.
+    pub(super) async fn renew(&mut self, lanes: &[(LaneId, i64)], lease_ms: i64) -> Result<Vec<LaneId>, sqlx::Error> {
         let (ids, epochs): (Vec<i16>, Vec<i64>) = lanes.iter().map(|(lane, epoch)| (lane.0, *epoch)).unzip();
         let text = "UPDATE log.lanes l SET lease = clock_timestamp() + $3 * interval '1 millisecond'
                     FROM unnest($1::smallint[], $2::bigint[]) AS b(lane, epoch)
-                    WHERE l.lane = b.lane AND l.epoch = b.epoch";
-        sqlx::query(text).bind(ids).bind(epochs).bind(lease_ms).execute(&mut self.connection).await?;
-        Ok(())
+                    WHERE l.lane = b.lane AND l.epoch = b.epoch RETURNING l.lane";
+        let renewed = sqlx::query_scalar(text).bind(ids).bind(epochs).bind(lease_ms);
+        Ok(renewed.fetch_all(&mut self.connection).await?.into_iter().map(LaneId).collect())
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -127,9 +132,8 @@ fn renumbered(section: &str, after: usize, count: usize) -> String {
 }
 
 /// The statement that writes a batch, with its rows as one array per column.
-fn statement(batch: Batch) -> Result<(&'static str, PgArguments), sqlx::Error> {
+fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sqlx::Error> {
     let mut arguments = PgArguments::default();
-    let lanes: Vec<(i16, Part)> = batch.parts.into_iter().map(|(lane, part)| (lane.0, part)).collect();
     let events = lanes.iter().map(|(_, part)| part.events.len()).sum::<usize>();
     arguments.reserve(FENCE_PARAMETERS, events.saturating_mul(EVENT_BYTES));
     let mut choice = 0;
@@ -142,12 +146,12 @@ fn statement(batch: Batch) -> Result<(&'static str, PgArguments), sqlx::Error> {
         ($place:literal, $rows:ident: $($column:expr),+ $(,)?) => {
             if lanes.iter().any(|(_, part)| !part.$rows.is_empty()) {
                 choice |= 1 << $place;
-                add!(lanes.iter().flat_map(|(lane, part)| part.$rows.iter().map(|_| *lane)));
+                add!(lanes.iter().flat_map(|(lane, part)| part.$rows.iter().map(|_| lane.0)));
                 $(add!(lanes.iter().flat_map(|(_, part)| part.$rows.iter().map($column)));)+
             }
         };
     }
-    add!(lanes.iter().map(|(lane, _)| *lane));
+    add!(lanes.iter().map(|(lane, _)| lane.0));
     add!(lanes.iter().map(|(_, part)| part.epoch));
     add!(lanes.iter().map(|(_, part)| Micros(part.recorded_at)));
     section!(0, events:

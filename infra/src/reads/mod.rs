@@ -1,8 +1,12 @@
-//! Keeps the read models of this process up to date from the log itself: the store feed (design 5).
+//! Keeps the read models of this process up to date: from the log itself, or from what Kafka carries of it (design 5).
 
+mod wire;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use commands::scribe::LaneId;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
 use projections::projector::{Projector, Taken, What};
@@ -12,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::StoreFeed;
 use crate::postgres::{PgBuilds, PgHistory, PgRows};
 
 /// Events taken from all lanes at a time.
@@ -27,17 +32,33 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct ReadSide {
     pool: PgPool,
     models: Arc<Models>,
+    feed: StoreFeed,
+    /// The lanes that this process follows, where no consumer group deals them out.
+    lanes: watch::Receiver<BTreeSet<LaneId>>,
+    /// Where events come from, if not from the log.
+    kafka: Option<kafka::Settings>,
     /// Changes whenever this process wrote to the log.
     written: watch::Receiver<u64>,
     /// Changes whenever rows changed.
     progress: watch::Sender<u64>,
 }
 
-type PgProjector = Projector<PgRows, PgHistory>;
+type PgProjector = Projector<PgRows, StoreFeed>;
 
 impl ReadSide {
-    pub fn new(pool: PgPool, models: Arc<Models>, written: watch::Receiver<u64>) -> Self {
-        Self { pool, models, written, progress: watch::Sender::new(0) }
+    pub fn new(
+        pool: PgPool,
+        models: Arc<Models>,
+        feed: StoreFeed,
+        lanes: watch::Receiver<BTreeSet<LaneId>>,
+        written: watch::Receiver<u64>,
+    ) -> Self {
+        Self { pool, models, feed, lanes, kafka: None, written, progress: watch::Sender::new(0) }
+    }
+
+    /// Follows what Kafka carries instead of the log.
+    pub fn through(self, kafka: Option<kafka::Settings>) -> Self {
+        Self { kafka, ..self }
     }
 
     /// Changes whenever readers may see something new.
@@ -70,16 +91,20 @@ impl ReadSide {
         for model in &self.lost().await? {
             self.rebuild(model).await?;
         }
+        let mut wire = self.open_wire().await?;
         let mut projector = self.open().await?;
         for model in &outdated {
             // The others must not wait for it; it joins them when it stands where they stand.
-            self.catch_up(&mut projector).await?;
+            self.catch_up(&mut projector, &self.share()).await?;
             self.rebuild(model).await?;
             projector = self.open().await?;
         }
         let mut looked = Instant::now();
         loop {
-            let mut lost = self.catch_up(&mut projector).await?;
+            let mut lost = match &mut wire {
+                Some(wire) => self.take_from(wire, &mut projector).await?,
+                None => self.catch_up(&mut projector, &self.share()).await?,
+            };
             if looked.elapsed() > LOOK_FOR_LOST {
                 lost.extend(self.lost().await?);
                 looked = Instant::now();
@@ -93,11 +118,17 @@ impl ReadSide {
             }
             let stopped = projector.stopped().count();
             metrics::gauge!("cartulary_read_models_stopped").set(u32::try_from(stopped).unwrap_or(u32::MAX));
-            tokio::select! {
-                _ = self.written.changed() => {}
-                () = tokio::time::sleep(PAUSE) => {}
+            if wire.is_none() {
+                tokio::select! {
+                    _ = self.written.changed() => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
             }
         }
+    }
+
+    fn share(&self) -> BTreeSet<LaneId> {
+        self.lanes.borrow().clone()
     }
 
     /// The models that have taken events which the log, restored to an earlier moment, does not have any more. New
@@ -112,16 +143,15 @@ impl ReadSide {
     }
 
     async fn open(&self) -> Result<PgProjector, Fault> {
-        let (rows, history) = (PgRows::new(self.pool.clone()), PgHistory::new(self.pool.clone()));
-        Projector::open(rows, history, self.models.iter().cloned()).await
+        Projector::open(PgRows::new(self.pool.clone()), self.feed.clone(), self.models.iter().cloned()).await
     }
 
-    /// Takes everything that is in the log now. Names the models that have followed a history that was lost.
-    async fn catch_up(&mut self, projector: &mut PgProjector) -> anyhow::Result<Vec<Model>> {
-        let history = PgHistory::new(self.pool.clone());
+    /// Takes everything that is in these lanes of the log now. Names the models that have followed a history that was
+    /// lost.
+    async fn catch_up(&mut self, projector: &mut PgProjector, lanes: &BTreeSet<LaneId>) -> anyhow::Result<Vec<Model>> {
         loop {
             self.written.mark_unchanged();
-            let events = read(projector, &history).await?;
+            let events = read(projector, &self.feed, lanes).await?;
             if events.is_empty() {
                 return Ok(vec![]);
             }
@@ -180,14 +210,15 @@ pub async fn build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Rebuilt>
     Ok(built)
 }
 
-/// The next events of all lanes, in order within each.
-async fn read(projector: &PgProjector, history: &PgHistory) -> Result<Vec<RawEvent>, Fault> {
-    let heads = history.heads().await?;
+/// The next events of these lanes, in order within each.
+async fn read(projector: &PgProjector, feed: &StoreFeed, lanes: &BTreeSet<LaneId>) -> Result<Vec<RawEvent>, Fault> {
+    let mut heads = feed.heads().await?;
+    heads.retain(|head| lanes.contains(&LaneId(head.lane)));
     let lag: i64 = heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum();
     metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
     let behind: Vec<(i16, i64)> = heads.iter().filter_map(|head| behind(projector, head)).collect();
     let share = BATCH.div_ceil(behind.len().max(1));
-    let read = behind.into_iter().map(|(lane, after)| history.events(lane, after, share));
+    let read = behind.into_iter().map(|(lane, after)| feed.events(lane, after, share));
     Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
 }
 

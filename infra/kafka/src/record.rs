@@ -1,0 +1,180 @@
+//! One event as one record: CloudEvents 1.0, binary mode.
+//!
+//! The value is the payload as it was written, the key is the stream, everything else is a header. Whatever cannot have
+//! been written by a relay is [`Foreign`]: told apart, counted, never folded, and never a reason to stop.
+
+use std::fmt::{Display, Write};
+use std::str::FromStr;
+
+use domain::kernel::event_id;
+use domain::shared::{CommandId, Principal, TenantId};
+use projections::ports::RawEvent;
+use rdkafka::Message;
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use serde_json::value::RawValue;
+
+const SPEC: &str = "1.0";
+const CONTENT: &str = "application/json";
+
+/// The names of the headers, in the order in which they are written. CloudEvents allows small letters and digits.
+const NAMES: [&str; 20] = [
+    "ce_specversion",
+    "content-type",
+    "ce_id",
+    "ce_source",
+    "ce_type",
+    "ce_time",
+    "ce_recordedtime",
+    "ce_lane",
+    "ce_position",
+    "ce_epoch",
+    "ce_tenant",
+    "ce_tenantposition",
+    "ce_streamtype",
+    "ce_streamid",
+    "ce_sequence",
+    "ce_principal",
+    "ce_commandid",
+    "ce_commandindex",
+    "ce_eventversion",
+    "ce_actor",
+];
+
+/// Why a record cannot be one of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    #[error("it has no header `{0}`")]
+    Missing(&'static str),
+    #[error("its header `{0}` does not read")]
+    Broken(&'static str),
+    #[error("its value is no JSON")]
+    Payload,
+    #[error("its key is not its stream, or its id is not that of its command")]
+    Mismatch,
+    #[error("it is of lane {lane} and lies in partition {partition}")]
+    OtherLane { lane: i16, partition: i32 },
+    #[error("it has position {position}, and the log of lane {lane} ends at {head}")]
+    FromTheFuture { lane: i16, position: i64, head: i64 },
+}
+
+impl Foreign {
+    /// One word for counters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "missing",
+            Self::Broken(_) => "broken",
+            Self::Payload => "payload",
+            Self::Mismatch => "mismatch",
+            Self::OtherLane { .. } => "other_lane",
+            Self::FromTheFuture { .. } => "from_the_future",
+        }
+    }
+}
+
+/// The headers of an event's record.
+pub fn headers(event: &RawEvent) -> OwnedHeaders {
+    let id = event_id(event.tenant, event.principal, event.command, event.index);
+    let source = format_args!("/tenants/{}", event.tenant);
+    // An actor is an enum of ids and texts, which always has a JSON form.
+    let actor = serde_json::to_string(&event.actor).unwrap_or_default();
+    let values: [&dyn Display; NAMES.len()] = [
+        &SPEC,
+        &CONTENT,
+        &id,
+        &source,
+        &event.kind,
+        &event.occurred_at,
+        &event.recorded_at,
+        &event.lane,
+        &event.position,
+        &event.epoch,
+        &event.tenant,
+        &event.tenant_position,
+        &event.stream_type,
+        &event.stream,
+        &event.sequence,
+        &event.principal,
+        &event.command,
+        &event.index,
+        &event.version,
+        &actor,
+    ];
+    let mut text = String::with_capacity(64);
+    let mut headers = OwnedHeaders::new_with_capacity(NAMES.len());
+    for (key, value) in NAMES.into_iter().zip(values) {
+        text.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{value}");
+        headers = headers.insert(Header { key, value: Some(text.as_str()) });
+    }
+    headers
+}
+
+/// The event of a record.
+pub fn decode(record: &impl Message) -> Result<RawEvent, Foreign> {
+    let fields = Fields::of(record);
+    if fields.text("ce_specversion")? != SPEC {
+        return Err(Foreign::Broken("ce_specversion"));
+    }
+    let payload = record.payload().and_then(|bytes| str::from_utf8(bytes).ok()).ok_or(Foreign::Payload)?;
+    serde_json::from_str::<&RawValue>(payload).map_err(|_| Foreign::Payload)?;
+    let event = RawEvent {
+        lane: fields.read("ce_lane")?,
+        position: fields.read("ce_position")?,
+        epoch: fields.read("ce_epoch")?,
+        tenant: TenantId::new(fields.read("ce_tenant")?),
+        tenant_position: fields.read("ce_tenantposition")?,
+        stream_type: fields.text("ce_streamtype")?.into(),
+        stream: fields.read("ce_streamid")?,
+        sequence: fields.read("ce_sequence")?,
+        principal: Principal::new(fields.read("ce_principal")?),
+        command: CommandId::new(fields.read("ce_commandid")?),
+        index: fields.read("ce_commandindex")?,
+        kind: fields.text("ce_type")?.into(),
+        version: fields.read("ce_eventversion")?,
+        payload: payload.into(),
+        actor: serde_json::from_str(fields.text("ce_actor")?).map_err(|_| Foreign::Broken("ce_actor"))?,
+        occurred_at: fields.read("ce_time")?,
+        recorded_at: fields.read("ce_recordedtime")?,
+        seen: Default::default(),
+    };
+    let mut stream = uuid::Uuid::encode_buffer();
+    let stream: &str = event.stream.hyphenated().encode_lower(&mut stream);
+    let id = event_id(event.tenant, event.principal, event.command, event.index);
+    if record.key() != Some(stream.as_bytes()) || fields.read::<uuid::Uuid>("ce_id")? != id {
+        return Err(Foreign::Mismatch);
+    }
+    let (lane, partition) = (event.lane, record.partition());
+    if i32::from(lane) != partition {
+        return Err(Foreign::OtherLane { lane, partition });
+    }
+    if event.position < 1 { Err(Foreign::Broken("ce_position")) } else { Ok(event) }
+}
+
+/// The headers of a record, each in its place.
+struct Fields<'r>([Option<&'r str>; NAMES.len()]);
+
+impl<'r> Fields<'r> {
+    fn of(record: &'r impl Message) -> Self {
+        let mut fields = [None; NAMES.len()];
+        let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+        for header in headers {
+            if let Some(at) = NAMES.iter().position(|name| *name == header.key) {
+                fields[at] = header.value.and_then(|bytes| str::from_utf8(bytes).ok());
+            }
+        }
+        Self(fields)
+    }
+
+    fn text(&self, name: &'static str) -> Result<&'r str, Foreign> {
+        let at = NAMES.iter().position(|known| *known == name);
+        at.and_then(|at| self.0[at]).ok_or(Foreign::Missing(name))
+    }
+
+    fn read<T: FromStr>(&self, name: &'static str) -> Result<T, Foreign> {
+        self.text(name)?.parse().map_err(|_| Foreign::Broken(name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! How fast the relay fills Kafka, beside a bare producer with the same records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use projections::ports::{History, RawEvent};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::leases::Leases;
+use crate::outage::Outage;
+use crate::record::headers;
+use crate::relay::Relay;
+use crate::settings::{LANES, Settings};
+use crate::topic::{self, PATIENCE, TopicError, blocking};
+
+/// How often Kafka is asked what it holds. A hundredth of a second is lost in a run of seconds.
+const LOOK: Duration = Duration::from_millis(20);
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a relay takes from its start until an empty topic holds this many records.
+pub async fn relayed(
+    settings: &Settings,
+    history: impl History + 'static,
+    leases: Leases,
+    records: i64,
+) -> Result<Duration, TopicError> {
+    topic::ensure(settings, &Outage::of("Kafka")).await?;
+    let consumer: Arc<BaseConsumer> = Arc::new(settings.client().create()?);
+    let since = Instant::now();
+    let stop = CancellationToken::new();
+    let mut running = tokio::spawn(Relay::new(settings.clone(), history, leases).run(stop.clone()));
+    while held(&consumer, &settings.topic).await? < records {
+        tokio::select! {
+            ended = &mut running => return Err(ended.map_or(KafkaError::Canceled.into(), |ended| match ended {
+                Ok(()) => KafkaError::Canceled.into(),
+                Err(error) => error,
+            })),
+            () = sleep(LOOK) => {}
+        }
+    }
+    let taken = since.elapsed();
+    stop.cancel();
+    running.await.unwrap_or(Ok(()))?;
+    Ok(taken)
+}
+
+/// How long a producer with the relay's settings takes for the same records, of events that are in memory.
+pub async fn bare(settings: &Settings, events: &[RawEvent]) -> Result<Duration, TopicError> {
+    topic::ensure(settings, &Outage::of("Kafka")).await?;
+    let producer: ThreadedProducer<DefaultProducerContext> = settings.producer().create()?;
+    let since = Instant::now();
+    for event in events {
+        let key = event.stream.to_string();
+        let mut record = BaseRecord::to(&settings.topic)
+            .partition(i32::from(event.lane))
+            .key(&key)
+            .payload(&*event.payload)
+            .headers(headers(event));
+        while let Err((error, back)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            record = back;
+            sleep(QUEUE_PAUSE).await;
+        }
+    }
+    blocking(move || producer.flush(Duration::from_secs(60))).await?;
+    Ok(since.elapsed())
+}
+
+/// How many records the topic was given so far.
+async fn held(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, KafkaError> {
+    let (consumer, topic) = (consumer.clone(), topic.to_owned());
+    blocking(move || {
+        // A partition that has no leader yet holds nothing.
+        let end = |lane| consumer.fetch_watermarks(&topic, lane, PATIENCE).map_or(0, |(_, end)| end);
+        Ok((0..i32::from(LANES)).map(end).sum())
+    })
+    .await
+}

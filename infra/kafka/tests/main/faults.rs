@@ -1,0 +1,149 @@
+//! What may go wrong between the log and a worker, and does.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::log::Log;
+use crate::servers::{Place, kill_broker, start_broker};
+use crate::wire::{Taken, delete_topic, eventually, feed, make_topic, records, relay};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_relay_goes_on_for_one_that_was_killed_and_at_once_for_one_that_stopped() {
+    let place = Place::shared().await;
+    let log = Log::with(5_000);
+    let first = relay(&place, &log);
+    eventually("the first relay is under way", async || records(&place).await > 8_000).await;
+    let owner = owner(&place).await;
+    let (second, since) = (relay(&place, &log), Instant::now());
+    first.kill().await;
+    eventually("the second relay takes over", async || self::owner(&place).await != owner).await;
+    let before = records(&place).await;
+    eventually("the second relay goes on", async || records(&place).await > before).await;
+    println!("taken over {:?} after a kill", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(5));
+
+    let mut feed = feed(&place, &log, "worker").await;
+    let mut taken = Taken::default();
+    taken.until(&mut feed, 80_000).await;
+    assert_eq!(taken.holes, 0);
+
+    let third = relay(&place, &log);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    second.stop().await.expect("a clean stop");
+    let since = Instant::now();
+    (0..16).for_each(|lane| log.append(lane, 1));
+    taken.until(&mut feed, 80_016).await;
+    println!("taken over {:?} after a clean stop, {} repeats", since.elapsed(), taken.repeats);
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert_eq!(taken.holes, 0);
+    third.stop().await.expect("a clean stop");
+}
+
+async fn owner(place: &Place) -> String {
+    let owner = sqlx::query_scalar("SELECT max(owner) FROM work.relays").fetch_one(&place.pool);
+    owner.await.expect("PostgreSQL answers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_is_waited_for() {
+    let place = Place::alone().await;
+    let log = Log::with(2_000);
+    let running = relay(&place, &log);
+    let mut feed = feed(&place, &log, "worker").await;
+    let mut taken = Taken::default();
+    taken.until(&mut feed, 5_000).await;
+    kill_broker();
+    (0..16).for_each(|lane| log.append(lane, 100));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    start_broker();
+    let since = Instant::now();
+    eventually("everything is relayed", async || records(&place).await >= 33_600).await;
+    println!("the relay has caught up {:?} after the broker was back", since.elapsed());
+    taken.until(&mut feed, 33_600).await;
+    println!("the worker has caught up {:?} after the broker was back, {} repeats", since.elapsed(), taken.repeats);
+    assert_eq!(taken.holes, 0);
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_starts_before_kafka_waits_and_catches_up() {
+    let place = Place::alone().await;
+    kill_broker();
+    let log = Log::with(100);
+    let running = relay(&place, &log);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!running.task.is_finished());
+    start_broker();
+    let since = Instant::now();
+    eventually("everything is relayed", async || records(&place).await == 1_600).await;
+    println!("caught up {:?} after the broker came", since.elapsed());
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_wiped_under_way_is_filled_again() {
+    let place = Place::shared().await;
+    let log = Log::with(2_000);
+    let running = relay(&place, &log);
+    eventually("everything is relayed", async || records(&place).await == 32_000).await;
+    delete_topic(&place).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    make_topic(&place, 16).await;
+    (0..16).for_each(|lane| log.append(lane, 10));
+    let since = Instant::now();
+    eventually("the topic is filled again", async || records(&place).await >= 32_160).await;
+    println!("filled again {:?} after it was wiped", since.elapsed());
+    let mut taken = Taken::default();
+    let mut feed = feed(&place, &log, "worker").await;
+    taken.until(&mut feed, 32_160).await;
+    println!("{} records came too early for a new worker", taken.holes);
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_deleted_is_made_again_by_the_relay() {
+    let place = Place::shared().await;
+    let log = Log::with(200);
+    let running = relay(&place, &log);
+    eventually("everything is relayed", async || records(&place).await == 3_200).await;
+    delete_topic(&place).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (0..16).for_each(|lane| log.append(lane, 10));
+    let since = Instant::now();
+    eventually("the topic is filled again", async || records(&place).await >= 3_360).await;
+    println!("made and filled again {:?} after it was deleted", since.elapsed());
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_was_lost_is_left_at_the_last_common_position() {
+    let place = Place::shared().await;
+    let log = Log::with(100);
+    let running = relay(&place, &log);
+    let mut feed = feed(&place, &log, "worker").await;
+    let mut taken = Taken::default();
+    taken.until(&mut feed, 1_600).await;
+    running.stop().await.expect("a clean stop");
+
+    // One lane while nobody relays, one under the relay's hands, one that is shorter than what Kafka holds.
+    log.take_over(2, 22, 81);
+    log.append(2, 50);
+    log.take_over(9, 99, 61);
+    log.append(9, 5);
+    let running = relay(&place, &log);
+    eventually("both are relayed", async || records(&place).await == 1_600 + 50 + 5).await;
+    log.take_over(4, 44, 91);
+    log.append(4, 10);
+    eventually("the third is relayed", async || records(&place).await == 1_600 + 50 + 5 + 10).await;
+    log.append(9, 1);
+    let mut after = Vec::new();
+    while after.len() < 66 {
+        after.extend(feed.next(1_000, Duration::from_secs(1)).await.expect("the log answers").events);
+    }
+    for (lane, epoch, positions) in [(2, 22, 81..=130), (9, 99, 61..=66), (4, 44, 91..=100)] {
+        let of_lane = after.iter().filter(|event| event.lane == lane);
+        let seen: Vec<_> = of_lane.map(|event| (event.epoch, event.position)).collect();
+        assert_eq!(seen, positions.map(|position| (epoch, position)).collect::<Vec<_>>());
+    }
+    running.stop().await.expect("a clean stop");
+}

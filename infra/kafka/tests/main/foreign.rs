@@ -1,0 +1,49 @@
+//! Records that no relay wrote.
+
+use std::time::Duration;
+
+use kafka::headers;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+
+use crate::log::{Log, event};
+use crate::servers::Place;
+use crate::wire::{Taken, client, eventually, feed, records, relay};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_records_are_counted_and_stop_neither_worker_nor_relay() {
+    let place = Place::shared().await;
+    let log = Log::with(50);
+    let running = relay(&place, &log);
+    eventually("everything is relayed", async || records(&place).await == 800).await;
+    running.stop().await.expect("a clean stop");
+
+    let producer: FutureProducer = client(&place).create().expect("a client");
+    let topic = &place.settings.topic;
+    let send = async |record: FutureRecord<'_, str, str>| {
+        producer.send(record, Timeout::Never).await.expect("Kafka takes everything");
+    };
+    for lane in 0..16 {
+        send(FutureRecord::to(topic).partition(lane).key("somebody").payload("something")).await;
+    }
+    let (early, other) = (event(7, 1_000_000, 1), event(8, 51, 1));
+    let (early_key, other_key) = (early.stream.to_string(), other.stream.to_string());
+    let record = FutureRecord::to(topic).partition(7).key(&*early_key).payload(&*early.payload);
+    send(record.headers(headers(&early))).await;
+    let record = FutureRecord::to(topic).partition(9).key(&*other_key).payload(&*other.payload);
+    send(record.headers(headers(&other))).await;
+    for _ in 0..100 {
+        send(FutureRecord::to(topic).partition(3).key("").payload("{}")).await;
+    }
+
+    (0..16).for_each(|lane| log.append(lane, 5));
+    let running = relay(&place, &log);
+    let mut feed = feed(&place, &log, "worker").await;
+    let mut taken = Taken::default();
+    taken.until(&mut feed, 880).await;
+    assert_eq!((taken.holes, taken.repeats, taken.foreign), (0, 0, 118));
+    let rest = feed.next(100, Duration::from_millis(300)).await.expect("the log answers");
+    assert!(rest.events.is_empty(), "{rest:?}");
+    assert_eq!(records(&place).await, 880 + 118, "the relay went on after its own last record");
+    running.stop().await.expect("a clean stop");
+}

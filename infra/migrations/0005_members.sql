@@ -1,0 +1,7 @@
+-- Who is there: the processes of each role that were heard of lately, so that they can share out the lanes.
+CREATE TABLE work.members (
+    role  text        NOT NULL COLLATE "C",
+    name  text        NOT NULL COLLATE "C",
+    lease timestamptz NOT NULL,
+    PRIMARY KEY (role, name)
+);

@@ -1,0 +1,133 @@
+//! What processes write to each other: commands as their receivers can parse them, and answers.
+
+use commands::kernel::{AnyCommand, Commands, Kinds, Misuse, NotNow, Rejected};
+use commands::scribe::{Accepted, Answer, Changed, Envelope, LaneId, PersonKey, Settled};
+use domain::kernel::Actor;
+use domain::shared::{CommandId, Principal, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The commands of one request, for the process that writes their lane.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Letter {
+    pub(super) tenant: TenantId,
+    pub(super) lane: LaneId,
+    pub(super) from_engine: bool,
+    pub(super) commands: Vec<Written>,
+}
+
+/// An envelope as text. Personal fields were sealed before.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    id: CommandId,
+    name: String,
+    body: String,
+    fingerprint: String,
+    principal: Principal,
+    actor: Actor,
+    correlation: Option<Uuid>,
+    causation: Option<Uuid>,
+    deadline: Option<Timestamp>,
+    person_keys: Vec<(Uuid, Vec<u8>)>,
+}
+
+impl Written {
+    pub(super) fn of(envelope: &Envelope) -> Result<Self, serde_json::Error> {
+        let key = |key: &PersonKey| (key.person, key.wrapped.clone());
+        Ok(Self {
+            id: envelope.id,
+            name: envelope.command.name().into_owned(),
+            body: envelope.command.to_json()?,
+            fingerprint: envelope.fingerprint.clone(),
+            principal: envelope.principal,
+            actor: envelope.actor.clone(),
+            correlation: envelope.correlation,
+            causation: envelope.causation,
+            deadline: envelope.deadline,
+            person_keys: envelope.person_keys.iter().map(key).collect(),
+        })
+    }
+
+    /// A letter may arrive twice, so its ids are never new.
+    pub(super) fn read(self, tenant: TenantId, known: &Commands) -> Result<Envelope, Misuse> {
+        let unknown = || Misuse::new("UNKNOWN_COMMAND", "", format!("this process knows no command {}", self.name));
+        let command: Box<dyn AnyCommand> = known.get(&self.name).ok_or_else(unknown)?.parse(&self.body)?;
+        let key = |(person, wrapped)| PersonKey { tenant, person, wrapped };
+        Ok(Envelope {
+            id: self.id,
+            command,
+            fingerprint: self.fingerprint,
+            principal: self.principal,
+            actor: self.actor,
+            correlation: self.correlation,
+            causation: self.causation,
+            deadline: self.deadline,
+            id_is_new: false,
+            person_keys: self.person_keys.into_iter().map(key).collect(),
+        })
+    }
+}
+
+/// An [`Answer`] as text.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Told {
+    Accepted { accepted: ToldAccepted, replayed: bool },
+    Rejected { rejected: Rejected, tenant_position: i64, epoch: i64, recorded_at: Timestamp, replayed: bool },
+    NotNow(NotNow),
+    Misuse(Misuse),
+    Fault(String),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ToldAccepted {
+    tenant_position: i64,
+    epoch: i64,
+    recorded_at: Timestamp,
+    changed: Vec<(String, Uuid, i64)>,
+}
+
+impl From<Answer> for Told {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Settled { settled: Settled::Accepted(accepted), replayed } => {
+                let Accepted { tenant_position, epoch, recorded_at, changed } = accepted;
+                let change = |changed: Changed| (changed.stream_type.to_owned(), changed.stream, changed.sequence);
+                let changed = changed.into_iter().map(change).collect();
+                Self::Accepted { accepted: ToldAccepted { tenant_position, epoch, recorded_at, changed }, replayed }
+            }
+            Answer::Settled {
+                settled: Settled::Rejected { rejected, tenant_position, epoch, recorded_at },
+                replayed,
+            } => Self::Rejected { rejected, tenant_position, epoch, recorded_at, replayed },
+            Answer::NotNow(reason) => Self::NotNow(reason),
+            Answer::Misuse(misuse) => Self::Misuse(misuse),
+            Answer::Fault(reason) => Self::Fault(reason),
+        }
+    }
+}
+
+impl Told {
+    pub(super) fn read(self, kinds: &Kinds) -> Answer {
+        match self {
+            Self::Accepted { accepted, replayed } => {
+                let ToldAccepted { tenant_position, epoch, recorded_at, changed } = accepted;
+                // A stream of a kind that this process does not know is left out: it could not name it either.
+                let change = |(stream_type, stream, sequence): (String, Uuid, i64)| {
+                    Some(Changed { stream_type: kinds.spelled(&stream_type)?, stream, sequence })
+                };
+                let changed = changed.into_iter().filter_map(change).collect();
+                let accepted = Accepted { tenant_position, epoch, recorded_at, changed };
+                Answer::Settled { settled: Settled::Accepted(accepted), replayed }
+            }
+            Self::Rejected { rejected, tenant_position, epoch, recorded_at, replayed } => {
+                let settled = Settled::Rejected { rejected, tenant_position, epoch, recorded_at };
+                Answer::Settled { settled, replayed }
+            }
+            Self::NotNow(reason) => Answer::NotNow(reason),
+            Self::Misuse(misuse) => Answer::Misuse(misuse),
+            Self::Fault(reason) => Answer::Fault(reason),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The door for letters of other processes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use commands::kernel::Commands;
+use commands::scribe::Answer;
+
+use super::PeerSeal;
+use super::letter::{Letter, Told};
+use super::sending::{PATH, SEAL};
+use crate::scribe::{ScribeHandle, now};
+
+/// As many bytes as the largest batch that a front door takes in, sealed and written as text.
+const BYTES_MOST: usize = 16 * 1024 * 1024;
+
+struct Door {
+    scribe: ScribeHandle,
+    seal: PeerSeal,
+    commands: Commands,
+}
+
+/// The route on which a process that writes lanes takes commands from others.
+pub fn router(scribe: ScribeHandle, seal: PeerSeal) -> Router {
+    let door = Door { scribe, seal, commands: Commands::all() };
+    Router::new().route(PATH, post(receive)).layer(DefaultBodyLimit::max(BYTES_MOST)).with_state(Arc::new(door))
+}
+
+async fn receive(State(door): State<Arc<Door>>, headers: HeaderMap, body: Bytes) -> Response {
+    let seal = headers.get(SEAL).and_then(|seal| seal.to_str().ok()).unwrap_or_default();
+    if !door.seal.is_on(&body, seal, now()) {
+        tracing::warn!("a letter without our seal was refused; do all processes have the same outer key and clock?");
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let letter: Letter = match serde_json::from_slice(&body) {
+        Ok(letter) => letter,
+        Err(error) => {
+            tracing::warn!(%error, "a letter does not read; do all processes have the same version?");
+            return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
+        }
+    };
+    let told: Vec<Told> = door.decide(letter).await.into_iter().map(Told::from).collect();
+    axum::Json(told).into_response()
+}
+
+impl Door {
+    /// One answer per command. One that does not read is misuse; the others are decided in their order.
+    async fn decide(&self, letter: Letter) -> Vec<Answer> {
+        let Letter { tenant, lane: _, from_engine, commands } = letter;
+        let read: Vec<_> = commands.into_iter().map(|written| written.read(tenant, &self.commands)).collect();
+        let mut misuses = Vec::with_capacity(read.len());
+        let mut envelopes = Vec::with_capacity(read.len());
+        for read in read {
+            match read {
+                Ok(envelope) => {
+                    envelopes.push(envelope);
+                    misuses.push(None);
+                }
+                Err(misuse) => misuses.push(Some(Answer::Misuse(misuse))),
+            }
+        }
+        let mut decided = self.scribe.submit(tenant, from_engine, envelopes).await.into_iter();
+        let missing = || Answer::Fault("a command was not answered".into());
+        misuses.into_iter().map(|misuse| misuse.or_else(|| decided.next()).unwrap_or_else(missing)).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! The end of every lane, as this process has just written it: readers of the same process need not ask the store.
+//!
+//! Only what is durable gets in here. A lane that changes hands is forgotten: what follows may be another history.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use commands::scribe::{EventRow, LaneId};
+
+use super::take_over::LANES;
+
+/// Bytes of one lane that are kept; readers that are further behind read the store.
+const BYTES_MOST: usize = 2 * 1024 * 1024;
+/// What an event takes beside its texts.
+const EVENT_BYTES: usize = 256;
+
+/// What was written lately, lane by lane.
+pub struct Tail {
+    lanes: Vec<Mutex<LaneTail>>,
+}
+
+#[derive(Default)]
+struct LaneTail {
+    /// Without gaps, all of one epoch.
+    events: VecDeque<EventRow>,
+    epoch: i64,
+    bytes: usize,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { lanes: (0..LANES).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Tail {
+    /// Takes in what was written into a lane.
+    pub(super) fn append(&self, lane: LaneId, epoch: i64, events: Vec<EventRow>) {
+        self.with(lane, |tail| {
+            let expected = tail.events.back().map(|last| last.position.saturating_add(1));
+            if tail.epoch != epoch || expected != events.first().map(|first| first.position) {
+                *tail = LaneTail { epoch, ..LaneTail::default() };
+            }
+            for event in events {
+                tail.bytes = tail.bytes.saturating_add(weight(&event));
+                tail.events.push_back(event);
+            }
+            while tail.bytes > BYTES_MOST
+                && let Some(oldest) = tail.events.pop_front()
+            {
+                tail.bytes = tail.bytes.saturating_sub(weight(&oldest));
+            }
+        });
+    }
+
+    /// Forgets a lane.
+    pub(super) fn forget(&self, lane: LaneId) {
+        self.with(lane, |tail| *tail = LaneTail::default());
+    }
+
+    /// The events after a position, at most so many, with their epoch; nothing where the store has to be asked.
+    pub fn after<T>(
+        &self,
+        lane: LaneId,
+        position: i64,
+        most: usize,
+        read: impl Fn(&EventRow, i64) -> T,
+    ) -> Option<Vec<T>> {
+        self.with(lane, |tail| {
+            let first = tail.events.front()?.position;
+            let from = usize::try_from(position.saturating_add(1).checked_sub(first)?).ok()?;
+            let events = (from < tail.events.len()).then(|| tail.events.range(from..))?;
+            Some(events.take(most).map(|event| read(event, tail.epoch)).collect())
+        })?
+    }
+
+    fn with<T>(&self, lane: LaneId, act: impl FnOnce(&mut LaneTail) -> T) -> Option<T> {
+        let mut tail = self.lanes.get(usize::from(lane.0.unsigned_abs()))?.lock().ok()?;
+        Some(act(&mut tail))
+    }
+}
+
+fn weight(event: &EventRow) -> usize {
+    EVENT_BYTES.saturating_add(event.payload.len()).saturating_add(event.meta.len())
+}

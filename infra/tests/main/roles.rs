@@ -1,0 +1,95 @@
+//! Every role as processes of their own, killed one after the other.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use infra::demo::client::Client;
+use infra::running;
+use infra::scribe::new_id;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::laws::keeps_the_laws;
+use crate::process::{Desk, Engine, persist};
+use crate::server::database;
+use crate::shop::{Shop, caught_up, digests, rebuild_all};
+
+/// Within so long the lanes of a process that was killed are written again.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// Tenants, so that lanes of every process get something to do.
+const SHOPS: usize = 4;
+
+/// Reserves in every shop through every front; how long the slowest of them took.
+async fn reserve_everywhere(shops: &[(Shop, Vec<Client>)], accepted: &mut Vec<Uuid>) -> Result<Duration> {
+    let begun = Instant::now();
+    let asked = shops.iter().flat_map(|(shop, fronts)| {
+        (0..fronts.len()).map(move |first| {
+            // A front that is gone is left for the next one.
+            let fronts: Vec<_> = fronts[first..].iter().chain(&fronts[..first]).collect();
+            async move {
+                let (id, body) = (new_id(), shop.reservation(new_id()));
+                let answer = persist(&fronts, "ReserveStock", id, &body).await?;
+                ensure!(answer["outcome"] == "accepted", "{answer}");
+                Ok(id)
+            }
+        })
+    });
+    accepted.extend(futures::future::try_join_all(asked).await?);
+    Ok(begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -> Result<()> {
+    let url = database().await;
+    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
+    let mut processes: Vec<(&str, &str, Engine)> = Vec::new();
+    for (role, name) in [
+        ("scribe", "scribe-1"),
+        ("scribe", "scribe-2"),
+        ("serve", "serve-1"),
+        ("serve", "serve-2"),
+        ("policies", "policies-1"),
+        ("policies", "policies-2"),
+        ("project", "project-1"),
+        ("project", "project-2"),
+    ] {
+        processes.push((role, name, desk.start_role(role, name).await?));
+    }
+    let mut shops = Vec::new();
+    for _ in 0..SHOPS {
+        let (shop, one) = desk.shop(&processes[2].2, &pool, 1_000_000).await?;
+        let other = desk.owner(&processes[3].2, shop.tenant).await?;
+        shops.push((shop, vec![one, other]));
+    }
+    let mut accepted = Vec::new();
+    reserve_everywhere(&shops, &mut accepted).await?;
+
+    for place in 0..processes.len() {
+        let (role, name, killed) = processes.remove(place);
+        killed.kill().await?;
+        let took = reserve_everywhere(&shops, &mut accepted).await?;
+        ensure!(took < HANDED_OVER_WITHIN, "without {name} it took {took:?}");
+        processes.insert(place, (role, name, desk.start_role(role, name).await?));
+        // It listens at another address now.
+        if role == "serve" {
+            for (shop, fronts) in &mut shops {
+                fronts[place - 2] = desk.owner(&processes[place].2, shop.tenant).await?;
+            }
+        }
+        reserve_everywhere(&shops, &mut accepted).await?;
+    }
+
+    let reserved: Vec<Uuid> =
+        sqlx::query_scalar("SELECT command_id FROM log.events WHERE type = 'stock.reserved'").fetch_all(&pool).await?;
+    assert_eq!(reserved.len(), accepted.len(), "one effect for each accepted command");
+    assert!(accepted.iter().all(|id| reserved.contains(id)), "nothing acknowledged is lost");
+    caught_up(&pool).await?;
+    for (_, _, process) in processes {
+        process.stop().await?;
+    }
+    caught_up(&pool).await?;
+    let live = digests(&pool).await?;
+    rebuild_all(&pool, 1_000).await?;
+    assert_eq!(live, digests(&pool).await?, "the read models equal a rebuild");
+    keeps_the_laws(&pool).await
+}

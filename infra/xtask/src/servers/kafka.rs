@@ -1,0 +1,114 @@
+//! Apache Kafka itself, from the Maven registry: one process that is broker and controller (KRaft).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::{Program, Server, launch};
+use crate::{house, programs::succeed, setup};
+
+const VERSION: &str = "4.3.1";
+
+const POM: &str = "\
+<project><modelVersion>4.0.0</modelVersion><groupId>cartulary</groupId><artifactId>kafka</artifactId><version>1</version>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.3.1</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+";
+
+/// Few partitions for Kafka's own topics: making the usual fifty takes longer than starting.
+const SETTINGS: &str = "\
+process.roles=broker,controller
+node.id=1
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+";
+
+/// The heap is bounded, because this shares a laptop with everything else.
+const JAVA: &[&str] = &["-Xms128m", "-Xmx512m", "-XX:+UseG1GC"];
+
+pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
+    let java = setup::needed("java", "openjdk-17-jre-headless")?;
+    let libraries = libraries()?;
+    let home = folder.join("kafka");
+    fs::create_dir_all(&home)?;
+    let settings = home.join("server.properties");
+    fs::write(&settings, settings_for(&home, port, launch::free_port(None)?))?;
+    let run = |class: &str| {
+        let mut command = Command::new(&java);
+        command.args(JAVA).arg("-cp").arg(libraries.join("*")).arg(class);
+        command
+    };
+    if !home.join("data/meta.properties").exists() {
+        let mut format = run("kafka.tools.StorageTool");
+        format.args(["format", "--cluster-id", "Y2FydHVsYXJ5LWthZmth", "--config"]).arg(&settings);
+        let answer = format.output().with_context(|| format!("{format:?} cannot be run"))?;
+        anyhow::ensure!(answer.status.success(), "formatting: {}", String::from_utf8_lossy(&answer.stderr));
+    }
+    let log = folder.join("kafka.log");
+    let mut command = run("kafka.Kafka");
+    command.arg(&settings);
+    Ok(Server {
+        program: Program::Kafka,
+        pid: launch::detached(command, &log)?,
+        port,
+        variable: "CARTULARY_KAFKA_BROKERS".to_owned(),
+        address: format!("127.0.0.1:{port}"),
+        log: log.display().to_string(),
+        known_by: settings.display().to_string(),
+    })
+}
+
+fn settings_for(home: &Path, port: u16, controller: u16) -> String {
+    let data = home.join("data");
+    format!(
+        "{SETTINGS}controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\n",
+        data.display()
+    )
+}
+
+/// The folder of Kafka's jars; fetched once per clone and put in place whole.
+fn libraries() -> Result<PathBuf> {
+    let parent = house::root().join(".cartulary");
+    let place = parent.join(format!("kafka-{VERSION}"));
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let maven = setup::needed("mvn", "maven")?;
+    println!("servers: fetching Apache Kafka {VERSION} with Maven (44 MB, once)");
+    let draft = parent.join(format!("kafka-{VERSION}.{}", std::process::id()));
+    fs::create_dir_all(&draft)?;
+    fs::write(draft.join("pom.xml"), POM)?;
+    let mut fetch = Command::new(maven);
+    fetch.current_dir(&draft).args([
+        "-q",
+        "-B",
+        "-Dstyle.color=never",
+        "dependency:copy-dependencies",
+        "-DoutputDirectory=.",
+    ]);
+    succeed(fetch)?;
+    match fs::rename(&draft, &place) {
+        // Somebody else fetched it at the same time.
+        Err(_) if place.is_dir() => fs::remove_dir_all(&draft)?,
+        renamed => renamed?,
+    }
+    Ok(place)
+}

@@ -1,0 +1,151 @@
+//! What is written down about the servers: enough to find them again, and to leave everybody else's alone.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::Program;
+use crate::programs;
+
+/// One server that was started here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    pub program: Program,
+    pub pid: u32,
+    pub port: u16,
+    /// The variable that tells the engine where it listens.
+    pub variable: String,
+    pub address: String,
+    pub log: String,
+    /// A word of its command line that no other process has: the path of its own data or settings.
+    pub known_by: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) servers: Vec<Server>,
+}
+
+impl Server {
+    /// Whether the process with its pid is still this server, and not one that got the number later.
+    pub fn runs(&self) -> bool {
+        command_line(self.pid).is_some_and(|words| words.contains(&self.known_by))
+    }
+
+    /// Whether it accepts connections.
+    pub fn answers(&self) -> bool {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+    }
+
+    /// Sends a signal, unless the pid belongs to somebody else by now.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        if self.runs() {
+            let mut kill = Command::new("kill");
+            kill.args(["-s", name, &self.pid.to_string()]);
+            programs::succeed(kill)?;
+        }
+        Ok(())
+    }
+}
+
+impl Kept {
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let file = record(folder);
+        match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!("{} is damaged; end the servers that it names by hand and remove it", file.display())
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", file.display())),
+        }
+    }
+
+    /// Written aside and renamed, so that whoever is interrupted leaves a whole record behind.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let lines = self.servers.iter().map(|server| format!("{}={}\n", server.variable, server.address));
+        for (file, text) in
+            [(record(folder), serde_json::to_string_pretty(self)?), (environment(folder), lines.collect())]
+        {
+            let draft = file.with_extension("draft");
+            fs::write(&draft, text).with_context(|| format!("{} cannot be written", draft.display()))?;
+            fs::rename(&draft, &file)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn of(&self, program: Program) -> Option<&Server> {
+        self.servers.iter().find(|server| server.program == program)
+    }
+
+    pub(super) fn put(&mut self, server: Server) {
+        self.servers.retain(|known| known.program != server.program);
+        self.servers.push(server);
+        self.servers.sort_by_key(|server| server.program);
+    }
+}
+
+pub(super) fn environment(folder: &Path) -> PathBuf {
+    folder.join("environment")
+}
+
+fn record(folder: &Path) -> PathBuf {
+    folder.join("servers.json")
+}
+
+/// The words a process was started with; nothing for one that has ended, buried or not.
+fn command_line(pid: u32) -> Option<Vec<String>> {
+    let words = |text: &str, between: char| text.split(between).map(str::to_owned).collect();
+    if Path::new("/proc/self/cmdline").exists() {
+        let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        return Some(words(&String::from_utf8_lossy(&bytes), '\0'));
+    }
+    let answer = Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid.to_string()]).output().ok()?;
+    Some(words(String::from_utf8_lossy(&answer.stdout).trim(), ' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(pid: u32, known_by: &str) -> Server {
+        Server {
+            program: Program::Kafka,
+            pid,
+            port: 1,
+            variable: "CARTULARY_KAFKA_BROKERS".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            log: "kafka.log".to_owned(),
+            known_by: known_by.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_pid_that_belongs_to_another_program_by_now_is_left_alone() {
+        let ours = std::process::id();
+        let own_name = std::env::args().next().unwrap_or_default();
+        assert!(server(ours, &own_name).runs());
+        assert!(!server(ours, "/some/folder/kafka/server.properties").runs());
+        assert!(server(ours, "/some/folder/kafka/server.properties").signal("KILL").is_ok());
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again_with_one_entry_per_program() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("cartulary-kept-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let mut kept = Kept::default();
+        kept.put(server(1, "a"));
+        kept.put(server(2, "a"));
+        kept.write(&folder)?;
+        assert_eq!(Kept::read(&folder)?.servers, [server(2, "a")]);
+        assert_eq!(fs::read_to_string(environment(&folder))?, "CARTULARY_KAFKA_BROKERS=127.0.0.1:1\n");
+        Ok(fs::remove_dir_all(folder)?)
+    }
+}

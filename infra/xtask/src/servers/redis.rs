@@ -1,0 +1,29 @@
+//! Redis as a cache: bounded, and nothing on disk.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::Result;
+
+use super::{Program, Server, launch};
+use crate::setup;
+
+pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
+    let program = setup::needed("redis-server", "redis-server")?;
+    let (home, log) = (folder.join("redis"), folder.join("redis.log"));
+    fs::create_dir_all(&home)?;
+    let mut command = Command::new(program);
+    let port_text = port.to_string();
+    command.args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]);
+    // Its command line is how it is found again, so it must not write its title over it.
+    command.args(["--set-proc-title", "no", "--dir"]).arg(&home);
+    Ok(Server {
+        program: Program::Redis,
+        pid: launch::detached(command, &log)?,
+        port,
+        variable: "REDIS_URL".to_owned(),
+        address: format!("redis://127.0.0.1:{port}"),
+        known_by: home.display().to_string(),
+        log: log.display().to_string(),
+    })
+}
