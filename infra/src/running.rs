@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::feed::StoreFeed;
 use crate::http_server;
-use crate::members::{self, Member};
 use crate::peers::{self, Dispatch, PeerSeal};
 use crate::policies::{Lanes, PolicyRunner};
 use crate::postgres::PgHistory;
+use crate::presence::{self, Presence};
 use crate::reads::ReadSide;
 use crate::scribe::{self, ScribeHandle, ScribeSettings};
 use crate::settings::Settings;
@@ -133,7 +133,8 @@ impl Running {
         let dispatch = Dispatch::start(pool.clone(), scribe.clone(), seal, stop.clone()).await?;
         let vault = Arc::new(Vault::new(pool.clone(), outer));
         let feed = StoreFeed::new(pool.clone(), scribe.as_ref().map(|scribe| scribe.tail().clone()));
-        let lanes = if roles.reads { share(settings, roles, "project", &pool, &stop).await? } else { members::alone() };
+        let lanes =
+            if roles.reads { share(settings, roles, "project", &pool, &stop).await? } else { presence::alone() };
         let reads = ReadSide::new(pool.clone(), Arc::new(Models::all()), feed, lanes, dispatch.written());
         // Who writes lanes has their end in memory, which no wire is faster than.
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
@@ -250,10 +251,10 @@ async fn share(
     stop: &CancellationToken,
 ) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
     if roles.alone {
-        return Ok(members::alone());
+        return Ok(presence::alone());
     }
-    let member = Member { pool: pool.clone(), role, name: settings.owner.clone(), lease_ms: settings.lease_ms };
-    member.join(stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
+    let presence = Presence { pool: pool.clone(), role, name: settings.owner.clone(), lease_ms: settings.lease_ms };
+    presence.join(stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
 }
 
 /// Waits until somebody wants the process to end: Ctrl-C or SIGTERM.

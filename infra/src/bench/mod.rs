@@ -11,6 +11,7 @@ mod clients;
 mod connection;
 mod contest;
 mod cpu;
+mod cqrs_es;
 mod facts;
 mod fresh;
 mod http;
@@ -20,7 +21,6 @@ mod rebuild;
 mod report;
 mod rows;
 mod shops;
-mod stock;
 mod without_scribe;
 mod writes;
 

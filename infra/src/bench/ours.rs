@@ -17,7 +17,7 @@ use super::clients::Contender;
 use super::facts::Facts;
 use crate::scribe::{ScribeHandle, ScribeSettings, start};
 use crate::settings::Settings;
-use crate::{members, running};
+use crate::{presence, running};
 
 /// The ids of a scribe's first ten seconds may have been used before it began, so it looks them up. The runs are
 /// about the time after that; the bench of the start is about the time before.
@@ -40,7 +40,7 @@ impl House {
             owner: defaults.owner(String::new()),
             limits: defaults.limits(),
             loops: defaults.scribe_loops,
-            share: members::alone(),
+            share: presence::alone(),
             data: None,
         };
         let house = Self { scribe: start(&settings, &pool).await?, pool, facts: Facts::new()? };

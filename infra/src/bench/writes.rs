@@ -9,10 +9,10 @@ use super::arena::Arena;
 use super::bare::Bare;
 use super::clients::Pace;
 use super::contest::{Entry, contest, stage, told};
+use super::cqrs_es;
 use super::ours::{self, House};
 use super::progress::Progress;
 use super::report::Report;
-use super::stock;
 
 /// More connections than this the server of `cartulary dev` does not take.
 const STOCK_CONNECTIONS_MOST: u32 = 48;
@@ -36,7 +36,7 @@ const STOCK: Entry = Entry {
     name: "postgres-es, distinct streams",
     clients: &[8, 16, 32, 48],
     start: |arena, database| {
-        async move { Ok(stage(stock::Distinct::start(&database, STOCK_CONNECTIONS_MOST).await?, database, arena)) }
+        async move { Ok(stage(cqrs_es::Distinct::start(&database, STOCK_CONNECTIONS_MOST).await?, database, arena)) }
             .boxed()
     },
 };
@@ -53,7 +53,7 @@ const HOT_STOCK: Entry = Entry {
     name: "postgres-es, one hot stream, 64 clients",
     clients: &[CROWD],
     start: |arena, database| {
-        async move { Ok(stage(stock::Hot::start(&database, STOCK_CONNECTIONS).await?, database, arena)) }.boxed()
+        async move { Ok(stage(cqrs_es::Hot::start(&database, STOCK_CONNECTIONS).await?, database, arena)) }.boxed()
     },
 };
 

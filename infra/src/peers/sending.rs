@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PeerSeal;
 use super::letter::{Letter, Told, Written};
-use crate::members;
+use crate::presence;
 use crate::scribe::{Routes, ScribeHandle, now};
 
 pub(super) const PATH: &str = "/peers/commands";
@@ -65,7 +65,7 @@ impl Dispatch {
         seal: PeerSeal,
         stop: CancellationToken,
     ) -> Result<Self, sqlx::Error> {
-        let (watched, writers) = watch::channel(members::present(&pool, SCRIBE).await?);
+        let (watched, writers) = watch::channel(presence::present(&pool, SCRIBE).await?);
         if here.is_none() {
             tokio::spawn(watch_writers(pool.clone(), watched, stop));
         }
@@ -183,7 +183,7 @@ impl Dispatch {
 /// Looks again and again who writes lanes, until nobody wants to know any more.
 async fn watch_writers(pool: PgPool, watched: watch::Sender<Vec<String>>, stop: CancellationToken) {
     while tokio::time::timeout(BELIEVED_FOR, stop.cancelled()).await.is_err() {
-        let names = members::present(&pool, SCRIBE).await.unwrap_or_default();
+        let names = presence::present(&pool, SCRIBE).await.unwrap_or_default();
         watched.send_if_modified(|known| std::mem::replace(known, names.clone()) != names);
     }
 }

@@ -75,8 +75,8 @@ impl Desk {
     }
 
     /// Starts a process in one role, under a name of its own, and waits until it is ready.
-    pub(crate) async fn start_role(&self, role: &str, name: &str) -> Result<Engine> {
-        let variables = [("CARTULARY_OWNER", name), ("CARTULARY_CONNECTIONS_MOST", "4")];
+    pub(crate) async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Engine> {
+        let variables = [&[("CARTULARY_OWNER", name), ("CARTULARY_CONNECTIONS_MOST", "4")], more].concat();
         let engine = self.start_as(&[role], &variables).await?;
         eventually("the process is ready", async || Ok(get(&engine, "/ready").await?.0 == 200)).await?;
         Ok(engine)

@@ -1,16 +1,18 @@
 //! Every role as processes of their own, killed one after the other.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
 use tokio::time::Instant;
 use uuid::Uuid;
+use xtask::servers::{Program, Servers};
 
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, Engine, persist};
+use crate::process::{Desk, Engine, get, persist};
 use crate::server::database;
 use crate::shop::{Shop, caught_up, digests, rebuild_all};
 
@@ -38,12 +40,9 @@ async fn reserve_everywhere(shops: &[(Shop, Vec<Client>)], accepted: &mut Vec<Uu
     Ok(begun.elapsed())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -> Result<()> {
-    let url = database().await;
-    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
-    let mut processes: Vec<(&str, &str, Engine)> = Vec::new();
-    for (role, name) in [
+/// Every process of a small installation; Kafka between the log and the read models where there is one.
+fn crew(kafka: bool) -> Vec<(&'static str, &'static str)> {
+    let mut crew = vec![
         ("scribe", "scribe-1"),
         ("scribe", "scribe-2"),
         ("serve", "serve-1"),
@@ -52,8 +51,21 @@ async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -
         ("policies", "policies-2"),
         ("project", "project-1"),
         ("project", "project-2"),
-    ] {
-        processes.push((role, name, desk.start_role(role, name).await?));
+    ];
+    if kafka {
+        crew.extend([("project", "project-3"), ("relay", "relay-1"), ("relay", "relay-2")]);
+    }
+    crew
+}
+
+/// Kills every process once under load and starts it again. In the end nothing is lost, doubled or left undone.
+async fn kill_each(brokers: Option<&str>) -> Result<()> {
+    let url = database().await;
+    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
+    let variables: Vec<_> = brokers.map(|brokers| ("CARTULARY_KAFKA_BROKERS", brokers)).into_iter().collect();
+    let mut processes: Vec<(&str, &str, Engine)> = Vec::new();
+    for (role, name) in crew(brokers.is_some()) {
+        processes.push((role, name, desk.start_role(role, name, &variables).await?));
     }
     let mut shops = Vec::new();
     for _ in 0..SHOPS {
@@ -69,7 +81,7 @@ async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -
         killed.kill().await?;
         let took = reserve_everywhere(&shops, &mut accepted).await?;
         ensure!(took < HANDED_OVER_WITHIN, "without {name} it took {took:?}");
-        processes.insert(place, (role, name, desk.start_role(role, name).await?));
+        processes.insert(place, (role, name, desk.start_role(role, name, &variables).await?));
         // It listens at another address now.
         if role == "serve" {
             for (shop, fronts) in &mut shops {
@@ -84,6 +96,13 @@ async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -
     assert_eq!(reserved.len(), accepted.len(), "one effect for each accepted command");
     assert!(accepted.iter().all(|id| reserved.contains(id)), "nothing acknowledged is lost");
     caught_up(&pool).await?;
+    if brokers.is_some() {
+        let mut relayed = false;
+        for (_, _, relay) in processes.iter().filter(|(role, ..)| *role == "relay") {
+            relayed |= get(relay, "/metrics").await?.1.contains("cartulary_relayed_events_total");
+        }
+        ensure!(relayed, "no relay has put anything on Kafka");
+    }
     for (_, _, process) in processes {
         process.stop().await?;
     }
@@ -92,4 +111,42 @@ async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -
     rebuild_all(&pool, 1_000).await?;
     assert_eq!(live, digests(&pool).await?, "the read models equal a rebuild");
     keeps_the_laws(&pool).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -> Result<()> {
+    kill_each(None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_holds_with_kafka_between_the_log_and_the_read_models() -> Result<()> {
+    let broker = Broker::start().await?;
+    kill_each(Some(&broker.address)).await
+}
+
+/// A real Kafka for one test.
+struct Broker {
+    address: String,
+    servers: Servers,
+    folder: PathBuf,
+}
+
+impl Broker {
+    async fn start() -> Result<Self> {
+        tokio::task::spawn_blocking(|| {
+            let folder = std::env::temp_dir().join(format!("cartulary-roles-{}", std::process::id()));
+            let servers = Servers::in_folder(&folder)?;
+            let started = servers.up(&[Program::Kafka])?;
+            let address = started.first().context("one server")?.address.clone();
+            Ok(Self { address, servers, folder })
+        })
+        .await?
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.servers.down(&[Program::Kafka]);
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }

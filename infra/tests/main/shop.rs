@@ -11,10 +11,10 @@ use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, ProductId, StockItemId, TenantId};
 use domain::tenancy::Tenant;
 use infra::feed::StoreFeed;
-use infra::members;
 use infra::peers::{Dispatch, PeerSeal};
 use infra::policies::{Lanes, PolicyRunner, Targets};
 use infra::postgres::{PgBuilds, PgHistory, digest};
+use infra::presence;
 use infra::reads::ReadSide;
 use infra::scribe::{self, Owner, ScribeHandle, ScribeSettings, new_id};
 use infra::vault::{OuterKey, Vault};
@@ -58,7 +58,7 @@ pub(crate) fn settings(url: &str) -> ScribeSettings {
         owner,
         limits: Limits::default(),
         loops: 2,
-        share: members::alone(),
+        share: presence::alone(),
         data: None,
     }
 }
@@ -84,7 +84,7 @@ impl House {
     /// Keeps the read models from now on.
     pub(crate) fn read(&mut self) {
         let feed = StoreFeed::new(self.pool.clone(), Some(self.scribe.tail().clone()));
-        let (models, lanes, written) = (Arc::new(Models::all()), members::alone(), self.scribe.written());
+        let (models, lanes, written) = (Arc::new(Models::all()), presence::alone(), self.scribe.written());
         let reads = ReadSide::new(self.pool.clone(), models, feed, lanes, written);
         self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
     }

@@ -45,6 +45,8 @@ DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends
 ";
 
 pub fn install_what_is_missing() -> Result<()> {
+    // The client of Kafka is a C library that is built with it.
+    needed("make", "make")?;
     if let Some(folder) = server_programs() {
         println!("setup: PostgreSQL is here ({}); nothing to install", folder.display());
         return Ok(());

@@ -37,8 +37,9 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     const OWNER: Option<&'static str> = None;
     /// What a field must be for customers to see a row at all, where there are rows that are not for them.
     const SHOWN: Option<(&'static str, &'static str)> = None;
-    /// Whether every event makes a row of its own that no other event touches: its key then holds what is unique about
-    /// the event, such as its stream and its sequence. Such rows are written and never looked up.
+    /// Whether every event makes a row of its own that no other event touches. Its key must be unique by the log itself:
+    /// the stream and the sequence. An id that a caller chooses is not enough: where it comes twice, the event is parked
+    /// and no rebuild can end. Such rows are written and never looked up.
     const APPENDS: bool = false;
 
     /// Names the streams it listens to, each with its key and its fold.

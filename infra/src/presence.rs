@@ -19,8 +19,8 @@ const LANES_IN_A_ROW: usize = 2;
 /// How often a process says that it is there, within the time after which it counts as gone.
 const HEARTBEATS_PER_LEASE: u64 = 4;
 
-/// One process in one role.
-pub struct Member {
+/// That a process is there, in one of its roles.
+pub struct Presence {
     pub pool: PgPool,
     pub role: &'static str,
     pub name: String,
@@ -32,7 +32,7 @@ pub fn alone() -> watch::Receiver<BTreeSet<LaneId>> {
     watch::channel(share(&["alone"], "alone")).1
 }
 
-impl Member {
+impl Presence {
     /// Says that this process is there, again and again until `stop`, and keeps its share of the lanes up to date.
     ///
     /// Who cannot reach the store keeps its share: it can do nothing with it, and nobody was told to take it.
@@ -54,7 +54,7 @@ impl Member {
     }
 
     async fn appear(&self) -> Result<BTreeSet<LaneId>, sqlx::Error> {
-        let text = "INSERT INTO work.members VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')
+        let text = "INSERT INTO work.presences VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')
                     ON CONFLICT (role, name) DO UPDATE SET lease = excluded.lease";
         sqlx::query(text).bind(self.role).bind(&self.name).bind(self.lease_ms).execute(&self.pool).await?;
         let names = present(&self.pool, self.role).await?;
@@ -62,14 +62,14 @@ impl Member {
     }
 
     async fn leave(&self) -> Result<(), sqlx::Error> {
-        let text = "DELETE FROM work.members WHERE role = $1 AND name = $2";
+        let text = "DELETE FROM work.presences WHERE role = $1 AND name = $2";
         sqlx::query(text).bind(self.role).bind(&self.name).execute(&self.pool).await.map(|_| ())
     }
 }
 
 /// The processes of a role that were heard of lately, in the order of their names.
 pub async fn present(pool: &PgPool, role: &str) -> Result<Vec<String>, sqlx::Error> {
-    let text = "SELECT name FROM work.members WHERE role = $1 AND lease > clock_timestamp() ORDER BY name";
+    let text = "SELECT name FROM work.presences WHERE role = $1 AND lease > clock_timestamp() ORDER BY name";
     sqlx::query_scalar(text).bind(role).fetch_all(pool).await
 }
 
