@@ -1,7 +1,7 @@
 //! Write side: the commands, the desk they decide on, and the scribe that puts them in order.
 //!
 //! **Never here:** async, runtimes, clocks, databases, read models.
-//! **To add a command:** one verb in the domain, one struct here in the file of its aggregate, one line in its
+//! **To add a command** (ARCHITECTURE.md, *To add something*): one verb in the domain, one struct here in the file of its aggregate, one line in its
 //! context's `visit`.
 
 pub mod kernel;

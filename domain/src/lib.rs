@@ -1,7 +1,7 @@
 //! Ground floor: what the shop decides, and nothing about how it is stored or asked.
 //!
 //! **Never here:** async, clocks, random numbers, I/O, floats. Time, ids and random values come in as arguments.
-//! **To add an aggregate:** one file in its context, one line in that context's `visit`.
+//! **To add an aggregate** (ARCHITECTURE.md, *To add something*): one file in its context, one line in that context's `visit`.
 
 pub mod kernel;
 pub mod shared;

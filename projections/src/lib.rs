@@ -1,7 +1,7 @@
 //! Read side: what people look at, folded from what happened.
 //!
 //! **Here:** read models, one file each, and the projector that keeps them. **Never here:** decisions, commands, SQL,
-//! a runtime, a clock. **To add a read model:** one file in its context, one line in that context's `visit`.
+//! a runtime, a clock. **To add a read model** (ARCHITECTURE.md, *To add something*): one file in its context, one line in that context's `visit`.
 
 pub mod kernel;
 pub mod ports;

@@ -1,6 +1,6 @@
 //! The published contracts, generated from the catalogues, and the rule that stored events stay readable.
 //!
-//! **Here:** JSON Schemas, GraphQL's schema, OpenAPI, AsyncAPI, all written by `cargo run -p schemas` and committed.
+//! **Here:** JSON Schemas, GraphQL's schema, OpenAPI, AsyncAPI, all written by `cargo xtask gen` and committed.
 //! **Never here:** anything written by hand. **To add one:** nothing; add the command, event or read model.
 
 mod asyncapi;

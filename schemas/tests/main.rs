@@ -11,7 +11,7 @@ fn the_committed_contracts_are_the_generated_ones() {
     let generated = schemas::generate().expect("the catalogues fit together");
     let stored = schemas::read(home()).expect("readable");
     let drifted = schemas::differences(&stored, &generated);
-    assert!(drifted.is_empty(), "run `cargo run -p schemas` and look at what changed in:\n{}", drifted.join("\n"));
+    assert!(drifted.is_empty(), "run `cargo xtask gen` and look at what changed in:\n{}", drifted.join("\n"));
 }
 
 #[test]
