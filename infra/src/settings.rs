@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
 use commands::scribe::Limits;
 use domain::shared::Seconds;
 use serde::Deserialize;
 
 use crate::running::CONNECTIONS_MOST;
-use crate::scribe::Owner;
+use crate::scribe::{LANES, Owner};
 use crate::vault::OuterKey;
 
 /// Everything that can be set. `cartulary doctor` shows what is in force.
@@ -113,7 +113,30 @@ impl Settings {
             config::Environment::with_prefix("CARTULARY").list_separator(",").with_list_parse_key("token_keys");
         let sources =
             sources.add_source(environment.try_parsing(true)).build().context("the configuration does not read")?;
-        sources.try_deserialize().context("the configuration does not read")
+        let settings: Self = sources.try_deserialize().context("the configuration does not read")?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses values with which a process would look well and do nothing.
+    fn check(&self) -> Result<()> {
+        let counts = [
+            ("connections_most", u64::from(self.connections_most), 2, 1_000),
+            ("scribe_loops", self.scribe_loops as u64, 1, LANES.unsigned_abs().into()),
+            ("queue_commands_most", self.queue_commands_most as u64, 1, 10_000_000),
+            ("batch_commands_most", self.batch_commands_most as u64, 1, 100_000),
+            ("state_mb_most", self.state_mb_most as u64, 1, 1_000_000),
+            ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
+        ];
+        for (name, value, least, most) in counts {
+            ensure!((least..=most).contains(&value), "{name} must be from {least} to {most}");
+        }
+        ensure!(!self.owner.trim().is_empty(), "owner must be a name");
+        let port = |address: &str| {
+            address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        ensure!(self.peer_address.as_deref().is_none_or(port), "peer_address must be written host:port");
+        Ok(())
     }
 
     pub fn database_url(&self) -> Result<&str> {
@@ -170,6 +193,32 @@ impl Settings {
             batch_commands_most: self.batch_commands_most,
             state_bytes_most: self.state_mb_most.saturating_mul(1024 * 1024),
             ..Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_with_which_a_process_would_do_nothing_are_refused() {
+        assert!(Settings::default().check().is_ok());
+        let wrong: [fn(&mut Settings); 9] = [
+            |settings| settings.connections_most = 0,
+            |settings| settings.scribe_loops = 0,
+            |settings| settings.scribe_loops = 17,
+            |settings| settings.queue_commands_most = 0,
+            |settings| settings.batch_commands_most = 0,
+            |settings| settings.lease_ms = -1,
+            |settings| settings.lease_ms = i64::MAX,
+            |settings| settings.owner = " ".into(),
+            |settings| settings.peer_address = Some("nonsense".into()),
+        ];
+        for change in wrong {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            assert!(settings.check().is_err(), "{settings:?}");
         }
     }
 }

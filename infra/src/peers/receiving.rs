@@ -1,15 +1,17 @@
 //! The door for letters of other processes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use commands::kernel::Commands;
 use commands::scribe::Answer;
+use tokio::sync::Semaphore;
 
 use super::PeerSeal;
 use super::letter::{Letter, Told};
@@ -19,24 +21,38 @@ use crate::scribe::{ScribeHandle, now};
 /// As many bytes as the largest batch that a front door takes in, sealed and written as text.
 const BYTES_MOST: usize = 16 * 1024 * 1024;
 
+/// Letters that are being read at a time, and how long one may take.
+const UNREAD_MOST: usize = 64;
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
 struct Door {
     scribe: ScribeHandle,
     seal: PeerSeal,
     commands: Commands,
+    unread: Semaphore,
 }
 
 /// The route on which a process that writes lanes takes commands from others.
 pub fn router(scribe: ScribeHandle, seal: PeerSeal) -> Router {
-    let door = Door { scribe, seal, commands: Commands::all() };
-    Router::new().route(PATH, post(receive)).layer(DefaultBodyLimit::max(BYTES_MOST)).with_state(Arc::new(door))
+    let door = Door { scribe, seal, commands: Commands::all(), unread: Semaphore::new(UNREAD_MOST) };
+    Router::new().route(PATH, post(receive)).with_state(Arc::new(door))
 }
 
-async fn receive(State(door): State<Arc<Door>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) -> Response {
     let seal = headers.get(SEAL).and_then(|seal| seal.to_str().ok()).unwrap_or_default();
+    if PeerSeal::fresh(seal, now()).is_none() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    // Until its seal is known to be ours, a letter gets little room and little time.
+    let Ok(place) = door.unread.try_acquire() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let Ok(Ok(body)) = tokio::time::timeout(READ_WITHIN, to_bytes(body, BYTES_MOST)).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
     if !door.seal.is_on(&body, seal, now()) {
         tracing::warn!("a letter without our seal was refused; do all processes have the same outer key and clock?");
         return StatusCode::UNAUTHORIZED.into_response();
     }
+    drop(place);
     let letter: Letter = match serde_json::from_slice(&body) {
         Ok(letter) => letter,
         Err(error) => {

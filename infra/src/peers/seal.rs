@@ -8,6 +8,9 @@ use crate::vault::{OuterKey, Use, mac_of_parts};
 /// How far the clocks of two processes may be apart.
 const CLOCKS_APART_S_MOST: i64 = 30;
 
+/// 32 bytes in hexadecimal.
+const MAC_LETTERS: usize = 64;
+
 /// Seals letters and tells whether a seal is ours.
 #[derive(Clone)]
 pub struct PeerSeal {
@@ -27,11 +30,16 @@ impl PeerSeal {
 
     /// Whether one of our processes has just written this.
     pub(super) fn is_on(&self, letter: &[u8], seal: &str, now: Timestamp) -> bool {
-        let Some((seconds, mac)) = seal.split_once('.') else { return false };
-        let Ok(seconds) = seconds.parse::<i64>() else { return false };
-        let fresh = now.micros().div_euclid(1_000_000).abs_diff(seconds) <= CLOCKS_APART_S_MOST.unsigned_abs();
-        let ours = subtle::ConstantTimeEq::ct_eq(self.mac(seconds, letter).as_bytes(), mac.as_bytes());
-        fresh && bool::from(ours)
+        let Some((seconds, mac)) = Self::fresh(seal, now) else { return false };
+        subtle::ConstantTimeEq::ct_eq(self.mac(seconds, letter).as_bytes(), mac.as_bytes()).into()
+    }
+
+    /// The two halves of what looks like a seal of this moment; whether it is ours, only the letter tells.
+    pub(super) fn fresh(seal: &str, now: Timestamp) -> Option<(i64, &str)> {
+        let (seconds, mac) = seal.split_once('.')?;
+        let seconds = seconds.parse::<i64>().ok()?;
+        let apart = now.micros().div_euclid(1_000_000).abs_diff(seconds);
+        (apart <= CLOCKS_APART_S_MOST.unsigned_abs() && mac.len() == MAC_LETTERS).then_some((seconds, mac))
     }
 
     fn mac(&self, seconds: i64, letter: &[u8]) -> String {

@@ -51,8 +51,8 @@ pub struct Dispatch {
     kinds: Arc<Kinds>,
     http: Client<HttpConnector, Full<Bytes>>,
     known: Arc<RwLock<Addresses>>,
-    /// The processes that write lanes.
-    writers: watch::Receiver<Vec<String>>,
+    /// The processes that write lanes, where the store can tell.
+    writers: watch::Receiver<Option<Vec<String>>>,
     /// Kept so that who waits for news of this process's scribe waits for ever where there is none.
     silence: Arc<watch::Sender<u64>>,
 }
@@ -65,7 +65,7 @@ impl Dispatch {
         seal: PeerSeal,
         stop: CancellationToken,
     ) -> Result<Self, sqlx::Error> {
-        let (watched, writers) = watch::channel(presence::present(&pool, SCRIBE).await?);
+        let (watched, writers) = watch::channel(Some(presence::present(&pool, SCRIBE).await?));
         if here.is_none() {
             tokio::spawn(watch_writers(pool.clone(), watched, stop));
         }
@@ -82,9 +82,11 @@ impl Dispatch {
     pub fn troubles(&self) -> Vec<String> {
         match &self.here {
             Some(here) => here.troubles(),
-            None => {
-                self.writers.borrow().is_empty().then(|| "no process writes lanes".to_owned()).into_iter().collect()
-            }
+            None => match &*self.writers.borrow() {
+                None => vec!["the store cannot be reached".into()],
+                Some(names) if names.is_empty() => vec!["no process writes lanes".into()],
+                Some(_) => vec![],
+            },
         }
     }
 
@@ -150,6 +152,12 @@ impl Dispatch {
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MOST).collect().await;
             let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+            if status == StatusCode::UNAUTHORIZED {
+                tracing::warn!(
+                    address,
+                    "a letter of ours was refused; do all processes have the same outer key and clock?"
+                );
+            }
             anyhow::ensure!(status == StatusCode::OK, "{status}: {}", String::from_utf8_lossy(&body));
             let told: Vec<Told> = serde_json::from_slice(&body)?;
             Ok(told.into_iter().map(|told| told.read(&self.kinds)).collect())
@@ -181,9 +189,9 @@ impl Dispatch {
 }
 
 /// Looks again and again who writes lanes, until nobody wants to know any more.
-async fn watch_writers(pool: PgPool, watched: watch::Sender<Vec<String>>, stop: CancellationToken) {
+async fn watch_writers(pool: PgPool, watched: watch::Sender<Option<Vec<String>>>, stop: CancellationToken) {
     while tokio::time::timeout(BELIEVED_FOR, stop.cancelled()).await.is_err() {
-        let names = presence::present(&pool, SCRIBE).await.unwrap_or_default();
+        let names = presence::present(&pool, SCRIBE).await.ok();
         watched.send_if_modified(|known| std::mem::replace(known, names.clone()) != names);
     }
 }

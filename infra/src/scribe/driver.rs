@@ -278,6 +278,7 @@ impl Driver {
         }
         let Some(mut committer) = self.committer.take() else {
             self.condition = Condition::Away;
+            self.report();
             return;
         };
         let looked = async {

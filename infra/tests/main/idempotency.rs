@@ -1,16 +1,20 @@
 //! One command id, one effect, one answer: however often, from wherever and after whatever it is sent.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use futures::future::join_all;
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::laws::keeps_the_laws;
 use crate::process::{Desk, once};
 use crate::server::database;
+use crate::shop::House;
 
 const PARALLEL: usize = 50;
 
@@ -97,4 +101,14 @@ async fn another_body_under_a_known_id_is_refused_and_another_tenant_has_ids_of_
     assert_eq!((shop.count(&pool, "stock.reserved").await?, other.count(&pool, "stock.reserved").await?), (1, 1));
     engine.stop().await?;
     keeps_the_laws(&pool).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_to_decide_is_answered_at_once_and_keeps_nobody_from_stopping() -> Result<()> {
+    let house = House::with_defaults(&database().await).await?;
+    let shop = house.shop(1).await?;
+    let answers = timeout(Duration::from_secs(5), house.scribe.submit(shop.tenant, false, vec![])).await?;
+    assert!(answers.is_empty());
+    timeout(Duration::from_secs(10), house.close()).await?;
+    Ok(())
 }
