@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use commands::scribe::{EventRow, LaneId};
-use domain::kernel::Actor;
 use projections::ports::{Checkpoint, Epochs, Fault, History, RawEvent, Seen};
-use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::postgres::PgHistory;
+use crate::postgres::{PgHistory, actor};
 use crate::scribe::Tail;
 
 /// The log as history, without asking the store for what is still in memory.
@@ -45,15 +43,8 @@ impl History for StoreFeed {
     }
 }
 
-/// What readers use of an event's meta.
-#[derive(Deserialize)]
-struct Meta {
-    actor: Actor,
-}
-
 /// A row as it was written, as the log would give it back.
 fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
-    let meta: Meta = serde_json::from_str(&row.meta).ok()?;
     Some(RawEvent {
         lane,
         position: row.position,
@@ -69,7 +60,7 @@ fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
         kind: row.name.as_str().into(),
         version: row.version,
         payload: row.payload.as_str().into(),
-        actor: meta.actor,
+        actor: actor(&row.meta).ok()?,
         occurred_at: row.occurred_at,
         recorded_at: row.recorded_at,
         seen: Seen::default(),

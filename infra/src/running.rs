@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use api::auth::AuthConfig;
 use api::front::Front;
 use commands::kernel::{Commands, Kinds};
@@ -215,12 +215,8 @@ async fn start_scribe(
             format!("cannot listen for other processes on {}; set CARTULARY_PEER_LISTEN", settings.peer_listen)
         })?),
     };
-    if door.is_some() && settings.peer_address.is_none() {
-        let anywhere = settings.peer_listen.ip().is_unspecified();
-        ensure!(!anywhere, "others cannot reach {}; set CARTULARY_PEER_ADDRESS=host:port", settings.peer_listen);
-    }
     let address = match &door {
-        Some(door) => settings.peer_address.clone().unwrap_or(door.local_addr()?.to_string()),
+        Some(door) => settings.peer_address_of(door.local_addr()?),
         None => String::new(),
     };
     let scribes = ScribeSettings {

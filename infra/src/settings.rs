@@ -84,7 +84,7 @@ impl Default for Settings {
             token_audience: "cartulary".into(),
             token_keys: vec![],
             token_lifetime_s_most: 24 * 60 * 60,
-            owner: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            owner: machine(),
             lease_ms: 3_000,
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             peer_address: None,
@@ -180,6 +180,16 @@ impl Settings {
         Owner { name: self.owner.clone(), lease_ms: self.lease_ms, address }
     }
 
+    /// How others reach the door for letters: as it is set, else where it listens; by the machine's name where that is
+    /// everywhere.
+    pub fn peer_address_of(&self, door: SocketAddr) -> String {
+        match &self.peer_address {
+            Some(address) => address.clone(),
+            None if door.ip().is_unspecified() => format!("{}:{}", machine(), door.port()),
+            None => door.to_string(),
+        }
+    }
+
     /// How to reach Kafka, where it is used.
     pub fn kafka(&self) -> Option<kafka::Settings> {
         let brokers = self.kafka_brokers.clone()?;
@@ -197,9 +207,23 @@ impl Settings {
     }
 }
 
+/// What the machine calls itself.
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_told_to_send_letters_to_nowhere() {
+        let address = |door: &str| Settings::default().peer_address_of(door.parse().expect("an address"));
+        assert_eq!(address("10.0.0.7:8481"), "10.0.0.7:8481");
+        assert_eq!(address("0.0.0.0:8481"), format!("{}:8481", machine()));
+        let set = Settings { peer_address: Some("scribe:1".into()), ..Settings::default() };
+        assert_eq!(set.peer_address_of(SocketAddr::from(([0, 0, 0, 0], 8481))), "scribe:1");
+    }
 
     #[test]
     fn settings_with_which_a_process_would_do_nothing_are_refused() {

@@ -1,7 +1,7 @@
 //! What processes write to each other: commands as their receivers can parse them, and answers.
 
 use commands::kernel::{AnyCommand, Commands, Kinds, Misuse, NotNow, Rejected};
-use commands::scribe::{Accepted, Answer, Changed, Envelope, LaneId, PersonKey, Settled};
+use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,6 @@ use uuid::Uuid;
 #[serde(deny_unknown_fields)]
 pub(super) struct Letter {
     pub(super) tenant: TenantId,
-    pub(super) lane: LaneId,
     pub(super) from_engine: bool,
     pub(super) commands: Vec<Written>,
 }

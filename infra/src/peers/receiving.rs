@@ -67,7 +67,7 @@ async fn receive(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) 
 impl Door {
     /// One answer per command. One that does not read is misuse; the others are decided in their order.
     async fn decide(&self, letter: Letter) -> Vec<Answer> {
-        let Letter { tenant, lane: _, from_engine, commands } = letter;
+        let Letter { tenant, from_engine, commands } = letter;
         let read: Vec<_> = commands.into_iter().map(|written| written.read(tenant, &self.commands)).collect();
         let mut misuses = Vec::with_capacity(read.len());
         let mut envelopes = Vec::with_capacity(read.len());

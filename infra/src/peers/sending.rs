@@ -110,8 +110,8 @@ impl Dispatch {
             }
         }
         let written: Result<Vec<_>, _> = commands.iter().map(Written::of).collect();
-        let letter = written
-            .and_then(|commands| serde_json::to_vec(&Letter { tenant, lane, from_engine, commands }).map(Bytes::from));
+        let letter =
+            written.and_then(|commands| serde_json::to_vec(&Letter { tenant, from_engine, commands }).map(Bytes::from));
         match letter {
             Ok(letter) => self.send(lane, letter, count).await,
             Err(error) => vec![Answer::Fault(error.to_string()); count],

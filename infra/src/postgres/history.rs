@@ -73,7 +73,7 @@ async fn page(pool: &PgPool, lane: i16, after: i64, most: usize) -> Result<Vec<R
 /// One row of [`EVENTS`], read from the wire without a detour: replay is as fast as this function.
 fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
-    let meta: Meta = serde_json::from_str(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let actor = actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Ok(RawEvent {
         lane: i16::from_be_bytes(bytes(&value(0)?)?),
         position: i64::from_be_bytes(bytes(&value(1)?)?),
@@ -89,17 +89,20 @@ fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
         kind: text(&value(11)?)?.into(),
         version: i16::from_be_bytes(bytes(&value(12)?)?),
         payload: text(&value(13)?)?.into(),
-        actor: meta.actor,
+        actor,
         occurred_at: instant(bytes(&value(15)?)?),
         recorded_at: instant(bytes(&value(16)?)?),
         seen: Seen::default(),
     })
 }
 
-/// What read models use of an event's meta.
-#[derive(Deserialize)]
-struct Meta {
-    actor: Actor,
+/// Who acted, by an event's meta: all that read models use of it.
+pub(crate) fn actor(meta: &str) -> serde_json::Result<Actor> {
+    #[derive(Deserialize)]
+    struct Meta {
+        actor: Actor,
+    }
+    serde_json::from_str(meta).map(|Meta { actor }| actor)
 }
 
 fn text<'r>(value: &PgValueRef<'r>) -> Result<&'r str, sqlx::Error> {

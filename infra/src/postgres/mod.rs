@@ -14,6 +14,7 @@ mod tables;
 pub use build::PgBuilds;
 pub use digest::digest;
 pub use history::PgHistory;
+pub(crate) use history::actor;
 pub use reader::PgReader;
 pub use rows::PgRows;
 

@@ -47,6 +47,8 @@ impl ReadSide {
         let mut behind = BTreeSet::new();
         let mut lost = Vec::new();
         if !batch.events.is_empty() {
+            let count = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+            metrics::counter!("cartulary_events_from_kafka_total").increment(count);
             let taken = projector.take(&batch.events).await?;
             self.progress.send_modify(|count| *count = count.wrapping_add(1));
             lost = self.look_at(&taken);

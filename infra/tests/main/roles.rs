@@ -97,11 +97,15 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
     assert!(accepted.iter().all(|id| reserved.contains(id)), "nothing acknowledged is lost");
     caught_up(&pool).await?;
     if brokers.is_some() {
-        let mut relayed = false;
-        for (_, _, relay) in processes.iter().filter(|(role, ..)| *role == "relay") {
-            relayed |= get(relay, "/metrics").await?.1.contains("cartulary_relayed_events_total");
+        for (role, figure) in
+            [("relay", "cartulary_relayed_events_total"), ("project", "cartulary_events_from_kafka_total")]
+        {
+            let mut events = 0;
+            for (_, _, process) in processes.iter().filter(|(of, ..)| *of == role) {
+                events += counted(&get(process, "/metrics").await?.1, figure);
+            }
+            ensure!(events > 0, "nothing went over Kafka: {figure} is {events}");
         }
-        ensure!(relayed, "no relay has put anything on Kafka");
     }
     for (_, _, process) in processes {
         process.stop().await?;
@@ -122,6 +126,12 @@ async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -
 async fn the_same_holds_with_kafka_between_the_log_and_the_read_models() -> Result<()> {
     let broker = Broker::start().await?;
     kill_each(Some(&broker.address)).await
+}
+
+/// What a counter stands at in a page of metrics.
+fn counted(page: &str, figure: &str) -> u64 {
+    let lines = page.lines().filter(|line| line.starts_with(figure));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 /// A real Kafka for one test.
