@@ -29,6 +29,7 @@ use super::shops::Shops;
 use super::without_scribe::WithoutScribe;
 use crate::engine::Engine;
 use crate::http_server;
+use crate::running::Roles;
 use crate::scribe::new_id;
 use crate::vault::Vault;
 
@@ -38,20 +39,43 @@ const CONNECTIONS_MOST: usize = 256;
 const OURS: Entry = Entry {
     name: "PlaceOrder over HTTP",
     clients: CONNECTIONS,
-    start: |arena, database| async move { Ok(stage(Orders::open(&database, true).await?, database, arena)) }.boxed(),
+    start: |arena, database| {
+        async move { Ok(stage(Orders::open(&database, Behind::Everything).await?, database, arena)) }.boxed()
+    },
+};
+
+/// What is left of the time when nobody follows the log: no bar, but it tells what read models and policies cost.
+const LOG_ALONE: Entry = Entry {
+    name: "the same without read models and policies",
+    clients: CONNECTIONS,
+    start: |arena, database| {
+        async move { Ok(stage(Orders::open(&database, Behind::LogAlone).await?, database, arena)) }.boxed()
+    },
 };
 
 const HOLLOW: Entry = Entry {
     name: "the same without the scribe",
     clients: CONNECTIONS,
-    start: |arena, database| async move { Ok(stage(Orders::open(&database, false).await?, database, arena)) }.boxed(),
+    start: |arena, database| {
+        async move { Ok(stage(Orders::open(&database, Behind::Nothing).await?, database, arena)) }.boxed()
+    },
 };
 
 pub(super) async fn line(arena: &Arena, pace: Pace, progress: &Progress, report: &mut Report) -> Result<()> {
-    let entries = [OURS, HOLLOW];
-    let [ours, hollow] = told(&entries, contest(arena, &entries, pace, progress).await?, report)?;
+    let entries = [OURS, LOG_ALONE, HOLLOW];
+    let [ours, log_alone, hollow] = told(&entries, contest(arena, &entries, pace, progress).await?, report)?;
+    let told = log_alone.per_second / hollow.per_second;
+    report.figure("PlaceOrder over HTTP without read models and policies: with / without the scribe", told, "");
     report.at_least("PlaceOrder over HTTP: with / without the scribe", ours.per_second / hollow.per_second, 0.50);
     Ok(())
+}
+
+/// What is behind the front door.
+#[derive(PartialEq)]
+enum Behind {
+    Everything,
+    LogAlone,
+    Nothing,
 }
 
 /// Clients that place orders of one line.
@@ -69,11 +93,14 @@ struct Wish {
 }
 
 impl Orders {
-    async fn open(database: &Database, with_scribe: bool) -> Result<Self> {
-        let shops = Shops::open(database).await?;
+    async fn open(database: &Database, behind: Behind) -> Result<Self> {
+        let followed = behind != Behind::LogAlone;
+        let shops = Shops::open_with(database, Roles { reads: followed, policies: followed, ..Roles::ALONE }).await?;
         let hollow = CancellationToken::new();
-        let address =
-            if with_scribe { shops.running.address } else { serve_without_scribe(&shops, hollow.clone()).await? };
+        let address = match behind {
+            Behind::Nothing => serve_without_scribe(&shops, hollow.clone()).await?,
+            Behind::Everything | Behind::LogAlone => shops.running.address,
+        };
         let mut connections = Vec::with_capacity(CONNECTIONS_MOST);
         for number in 0..CONNECTIONS_MOST {
             connections.push(Mutex::new((HttpConnection::open(address).await?, number)));

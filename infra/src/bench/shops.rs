@@ -39,12 +39,17 @@ pub(super) struct Shops {
 impl Shops {
     /// Starts every role on an empty database, puts everything on sale, and waits until the scribe is no longer new.
     pub(super) async fn open(database: &Database) -> Result<Self> {
+        Self::open_with(database, Roles::ALONE).await
+    }
+
+    /// The same with some roles.
+    pub(super) async fn open_with(database: &Database, roles: Roles) -> Result<Self> {
         let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() };
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
         let listener = listen(&settings).await?;
-        let running = Running::start(&settings, listener, Roles::ALONE, &database.url, &outer, auth).await?;
+        let running = Running::start(&settings, listener, roles, &database.url, &outer, auth).await?;
         let facts = Facts::new()?;
         let tokens =
             facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;

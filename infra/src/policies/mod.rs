@@ -28,7 +28,7 @@ pub use effects::{Attempt, EffectLimits, Request, Target, Targets};
 pub use hold::{Hold, held_back, hold_back, release};
 
 use crate::peers::Dispatch;
-use crate::scribe::ScribeHandle;
+use crate::scribe::{ScribeHandle, Tail};
 use crate::vault::Vault;
 
 /// How long to wait before a lane, a timer or an effect is looked at again, if nothing was written meanwhile.
@@ -62,6 +62,14 @@ impl Lanes {
         match self {
             Self::Written(scribe) => scribe.held(),
             Self::Shared(share) => share.borrow().clone(),
+        }
+    }
+
+    /// What was just written to them, where it was written here.
+    fn tail(&self) -> Option<&Tail> {
+        match self {
+            Self::Written(scribe) => Some(scribe.tail()),
+            Self::Shared(_) => None,
         }
     }
 }

@@ -69,7 +69,7 @@ impl PolicyRunner {
         }
         let names: Vec<&str> = self.commands.policies().iter().flat_map(|policy| policy.events).copied().collect();
         let after = positions.lowest();
-        let news = read_news(&self.pool, &after, &names).await?;
+        let news = read_news(&self.pool, &self.lanes, &after, &names).await?;
         if news.iter().any(|(lane, news)| !positions.know(*lane, news.epoch)) {
             *positions = Positions::default();
             return Ok(Found::More);

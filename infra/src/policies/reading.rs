@@ -1,37 +1,38 @@
-//! Reads what is new in all lanes that somebody follows, in one statement.
+//! Reads what is new in all lanes that somebody follows: what this process has just written from memory, the rest in one
+//! statement.
 
 use std::collections::BTreeMap;
 
 use commands::kernel::Stored;
-use commands::scribe::LaneId;
-use domain::kernel::{Actor, Recorded};
+use commands::scribe::{EventRow, LaneId};
+use domain::kernel::Recorded;
 use domain::shared::{CommandId, Principal, TenantId};
-use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgPool, Row};
 
-use crate::scribe::Micros;
+use super::Lanes;
+use crate::postgres::actor;
+use crate::scribe::{Micros, Tail};
 
 /// Positions of one lane that are looked at before it is written down that they were.
 pub(super) const SPAN: i64 = 1_000;
 
-/// The lanes are asked for their ends and their events in one go, and nothing is said about events that nobody listens
-/// to. A lane without news still says in which epoch it is. The inner limits limit nothing: they keep the server from
-/// reading whole lanes and comparing afterwards.
+/// Where lanes end and who writes them. A lane without news still says in which epoch it is.
+const ENDS: &str = "
+    SELECT l.lane, l.epoch, head.position FROM log.lanes l LEFT JOIN LATERAL
+        (SELECT position FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) AS head ON true
+    WHERE l.lane = ANY($1)";
+
+/// Nothing is said about events that nobody listens to. The limit limits nothing: it keeps the server from reading whole
+/// lanes and comparing afterwards.
 const NEWS: &str = "
-    SELECT l.lane, l.epoch, head.position AS upto, e.position, e.stream_type, e.type, e.version, e.payload, e.tenant,
-           e.stream_id, e.sequence, e.tenant_position, e.principal, e.command_id, e.command_index, e.meta,
-           e.occurred_at, e.recorded_at
-    FROM unnest($1::smallint[], $2::bigint[]) AS f(lane, after)
-    JOIN log.lanes l ON l.lane = f.lane
-    LEFT JOIN LATERAL (
-        SELECT position FROM log.events
-        WHERE lane = f.lane AND position > f.after AND position <= f.after + $3
-        ORDER BY position DESC LIMIT 1) AS head ON true
-    LEFT JOIN LATERAL (
+    SELECT f.lane, e.position, e.stream_type, e.type, e.version, e.payload, e.tenant, e.stream_id, e.sequence,
+           e.tenant_position, e.principal, e.command_id, e.command_index, e.meta, e.occurred_at, e.recorded_at
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS f(lane, after, upto)
+    CROSS JOIN LATERAL (
         SELECT * FROM log.events
-        WHERE lane = f.lane AND position > f.after AND position <= head.position AND type = ANY($4)
-        ORDER BY position LIMIT $3) AS e ON true";
+        WHERE lane = f.lane AND position > f.after AND position <= f.upto AND type = ANY($4)
+        ORDER BY position LIMIT f.upto - f.after) AS e";
 
 /// What is new in one lane.
 pub(super) struct News {
@@ -68,52 +69,98 @@ impl Heard {
 /// What is new after these positions, with the events of these names.
 pub(super) async fn read_news(
     pool: &PgPool,
+    lanes: &Lanes,
     after: &[(LaneId, i64)],
     names: &[&str],
 ) -> Result<BTreeMap<LaneId, News>, sqlx::Error> {
-    let (lanes, positions): (Vec<i16>, Vec<i64>) = after.iter().map(|(lane, position)| (lane.0, *position)).unzip();
+    let mut news = BTreeMap::new();
+    let mut unread = Vec::new();
     let mut transaction = pool.begin().await?;
     // Planning for every partition takes longer than reading; the plan does not depend on where anybody stands.
     sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
-    let news = sqlx::query(NEWS).bind(lanes).bind(positions).bind(SPAN).bind(names);
-    let rows = news.fetch_all(&mut *transaction).await?;
-    transaction.commit().await?;
-    let mut news = BTreeMap::new();
-    for row in &rows {
-        let (epoch, upto) = (row.try_get(1)?, row.try_get(2)?);
-        let lane = news.entry(LaneId(row.try_get(0)?)).or_insert_with(|| News { epoch, upto, events: vec![] });
-        if let Some(position) = row.try_get(3)? {
-            lane.events.push(heard(row, position)?);
+    let numbers: Vec<i16> = after.iter().map(|(lane, _)| lane.0).collect();
+    let ends: Vec<(i16, i64, Option<i64>)> = sqlx::query_as(ENDS).bind(numbers).fetch_all(&mut *transaction).await?;
+    for (lane, epoch, end) in ends {
+        let lane = LaneId(lane);
+        let from = after.iter().find(|(known, _)| *known == lane).map(|(_, from)| *from);
+        let Some((from, upto)) = from.zip(end).filter(|(from, end)| from < end) else {
+            news.insert(lane, News { epoch, upto: None, events: vec![] });
+            continue;
+        };
+        let upto = upto.min(from.saturating_add(SPAN));
+        let written = lanes.tail().and_then(|tail| just_written(tail, lane, epoch, (from, upto), names));
+        if written.is_none() {
+            unread.push((lane.0, from, upto));
+        }
+        news.insert(lane, News { epoch, upto: Some(upto), events: written.unwrap_or_default() });
+    }
+    if !unread.is_empty() {
+        let rows = sqlx::query(NEWS)
+            .bind(unread.iter().map(|(lane, ..)| *lane).collect::<Vec<_>>())
+            .bind(unread.iter().map(|(_, from, _)| *from).collect::<Vec<_>>())
+            .bind(unread.iter().map(|(.., upto)| *upto).collect::<Vec<_>>())
+            .bind(names);
+        for row in &rows.fetch_all(&mut *transaction).await? {
+            if let Some(news) = news.get_mut(&LaneId(row.try_get(0)?)) {
+                news.events.push(heard(row)?);
+            }
         }
     }
+    transaction.commit().await?;
     Ok(news)
 }
 
-fn heard(row: &PgRow, position: i64) -> Result<Heard, sqlx::Error> {
-    let meta: Meta =
-        serde_json::from_str(text(&row.try_get_raw(15)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    let event = Recorded {
-        tenant: TenantId::new(row.try_get(8)?),
-        stream: row.try_get(9)?,
-        sequence: row.try_get(10)?,
-        tenant_position: row.try_get(11)?,
-        principal: Principal::new(row.try_get(12)?),
-        command: CommandId::new(row.try_get(13)?),
-        index: row.try_get(14)?,
-        actor: meta.actor,
-        occurred_at: row.try_get::<Micros, _>(16)?.0,
-        recorded_at: row.try_get::<Micros, _>(17)?.0,
-        event: (),
+/// The events of a lane after one position up to another, from memory; nothing where the log has to be asked.
+fn just_written(tail: &Tail, lane: LaneId, epoch: i64, (from, upto): (i64, i64), names: &[&str]) -> Option<Vec<Heard>> {
+    let most = usize::try_from(upto - from).ok()?;
+    let read = |row: &EventRow, written: i64| {
+        let listened = names.contains(&row.name.as_str()).then(|| Heard::just_written(row));
+        (row.position, written == epoch, listened)
     };
-    let payload = text(&row.try_get_raw(7)?)?.to_owned();
-    let (stream_type, name, version) = (row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
-    Ok(Heard { position, stream_type, name, version, payload, event })
+    let rows = tail.after(lane, from, most, read)?;
+    let whole = rows.last().is_some_and(|(last, ..)| *last == upto) && rows.iter().all(|(_, ours, _)| *ours);
+    // One that does not read here is told by the log, with its place.
+    whole.then(|| rows.into_iter().filter_map(|(.., heard)| heard).collect())?
 }
 
-/// What policies use of an event's meta.
-#[derive(Deserialize)]
-struct Meta {
-    actor: Actor,
+impl Heard {
+    fn just_written(row: &EventRow) -> Option<Self> {
+        let event = Recorded {
+            tenant: row.tenant,
+            stream: row.stream,
+            sequence: row.sequence,
+            tenant_position: row.tenant_position,
+            principal: row.principal,
+            command: row.command,
+            index: row.command_index,
+            actor: actor(&row.meta).ok()?,
+            occurred_at: row.occurred_at,
+            recorded_at: row.recorded_at,
+            event: (),
+        };
+        let (stream_type, name, payload) = (row.stream_type.into(), row.name.clone(), row.payload.clone());
+        Some(Self { position: row.position, stream_type, name, version: row.version, payload, event })
+    }
+}
+
+/// One row of [`NEWS`].
+fn heard(row: &PgRow) -> Result<Heard, sqlx::Error> {
+    let event = Recorded {
+        tenant: TenantId::new(row.try_get(6)?),
+        stream: row.try_get(7)?,
+        sequence: row.try_get(8)?,
+        tenant_position: row.try_get(9)?,
+        principal: Principal::new(row.try_get(10)?),
+        command: CommandId::new(row.try_get(11)?),
+        index: row.try_get(12)?,
+        actor: actor(text(&row.try_get_raw(13)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        occurred_at: row.try_get::<Micros, _>(14)?.0,
+        recorded_at: row.try_get::<Micros, _>(15)?.0,
+        event: (),
+    };
+    let payload = text(&row.try_get_raw(5)?)?.to_owned();
+    let (position, stream_type, name, version) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    Ok(Heard { position, stream_type, name, version, payload, event })
 }
 
 fn text<'r>(value: &PgValueRef<'r>) -> Result<&'r str, sqlx::Error> {
