@@ -57,11 +57,12 @@ fn disk_condition(used: Option<u64>) -> Condition {
     }
 }
 
-/// How full the disk is that this folder is on, as a user without privileges sees it.
+/// How full the disk is that this folder is on, as `df` tells a user without privileges: what is set aside for others is
+/// neither used nor free.
 fn used_per_cent(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
-    let free = disk.f_bavail.saturating_mul(100).checked_div(disk.f_blocks)?;
-    Some(100_u64.saturating_sub(free))
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    used.saturating_mul(100).checked_div(used.saturating_add(disk.f_bavail))
 }
 
 #[cfg(test)]
