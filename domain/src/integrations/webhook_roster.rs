@@ -76,7 +76,7 @@ mod tests {
     use crate::testing::given;
 
     fn subscription(number: usize) -> WebhookSubscriptionId {
-        WebhookSubscriptionId::new(Uuid::from_u128(1 + number as u128))
+        WebhookSubscriptionId::new(Uuid::from_u128((number as u128).saturating_add(1)))
     }
 
     fn added(number: usize) -> WebhookRosterEvent {

@@ -17,7 +17,7 @@ fn why() -> Reason {
 }
 
 fn at(second: i64) -> Timestamp {
-    Timestamp::from_micros(second * 1_000_000)
+    Timestamp::from_micros(second.saturating_mul(1_000_000))
 }
 
 fn subscribed() -> Given<WebhookSubscription> {
