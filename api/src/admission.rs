@@ -27,7 +27,8 @@ pub struct Wish<'a> {
     pub correlation: Option<Uuid>,
 }
 
-/// Reads a wish, asks whether the caller may have it, and seals what is personal in it.
+/// Reads a wish, asks whether the caller may have it and whether an address in it may be called, and seals what is
+/// personal in it.
 pub async fn admit(
     backend: &dyn Backend,
     commands: &Commands,
@@ -46,6 +47,12 @@ pub async fn admit(
     require_object(body)?;
     let mut command = kind.parse(body)?;
     check_subject(caller, command.subject())?;
+    if let Some(url) = command.target()
+        && let Err(misuse) = backend.webhooks().permit(url).await
+        && (id_is_new || !is_decided(backend, caller, id).await?)
+    {
+        return Err(misuse.into());
+    }
     // The name belongs to what was sent: two commands may have the same body.
     let fingerprint = backend.fingerprint(format!("{}\n{body}", kind.name).as_bytes());
     let person_keys = backend.seal(caller.tenant, &mut *command).await?;
@@ -61,6 +68,12 @@ pub async fn admit(
         id_is_new,
         person_keys,
     })
+}
+
+/// What was decided has its answer for ever, whatever its address leads to by now.
+async fn is_decided(backend: &dyn Backend, caller: &Caller, id: CommandId) -> Result<bool, Problem> {
+    let recalled = backend.receipt(caller.tenant, caller.principal, id).await;
+    recalled.map(|found| found.is_some()).map_err(|fault| Problem::from_fault(&fault, backend.new_id()))
 }
 
 /// A key that is a UUID is the id; every other key has an id that follows from it and the tenant.

@@ -11,6 +11,7 @@ use projections::question::{NoAnswer, Page, Question};
 use uuid::Uuid;
 
 use crate::freshness::Freshness;
+use crate::integrations::Webhooks;
 
 /// The engine, as the API sees it. Boxed futures, so that the router can hold any engine, a test's included.
 pub trait Backend: Send + Sync + 'static {
@@ -64,6 +65,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The keyed index of a folded personal value: the same word for equal values of one tenant.
     fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String;
+
+    /// Whoever delivers webhooks.
+    fn webhooks(&self) -> &dyn Webhooks;
 
     /// Why this process should get no traffic, one sentence each; empty where it is ready.
     fn reasons(&self) -> Vec<String>;

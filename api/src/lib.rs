@@ -13,6 +13,7 @@ pub mod front;
 pub mod graphql;
 pub mod guard;
 pub mod http;
+pub mod integrations;
 pub mod json;
 pub mod openapi;
 pub mod receipt;
@@ -33,6 +34,7 @@ fn relations() -> Relations {
     let mut all = Relations::default();
     catalogue::relations(&mut all);
     customers::relations(&mut all);
+    integrations::relations(&mut all);
     inventory::relations(&mut all);
     loyalty::relations(&mut all);
     orders::relations(&mut all);

@@ -1,5 +1,7 @@
 //! The description of plain HTTP (OpenAPI 3.1), generated from the catalogue of commands.
 
+mod webhooks;
+
 use commands::kernel::{CommandKind, Commands};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +14,7 @@ pub fn document(commands: &Commands) -> Value {
     }
     paths.insert("/v1/commands".into(), batch());
     paths.insert("/v1/receipts/{id}".into(), receipt());
+    paths.extend(webhooks::paths());
     paths.insert("/graphql".into(), graphql());
     json!({
         "openapi": "3.1.0",
@@ -195,6 +198,9 @@ fn shared_schemas() -> Map<String, Value> {
             },
         }] },
         "Problem": problem_schema(),
+        "WebhookSecrets": webhooks::secrets(),
+        "WebhookDeliveries": webhooks::deliveries(),
+        "DeliveredEvent": webhooks::delivered(),
     });
     match schemas {
         Value::Object(schemas) => schemas,

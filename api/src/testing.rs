@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use commands::kernel::{AnyCommand, NotNow, Rejected};
+use commands::kernel::{AnyCommand, Misuse, NotNow, Rejected};
 use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Recalled, Settled};
 use domain::kernel::Retry;
-use domain::shared::{CommandId, Principal, SealError, Seconds, TenantId, Timestamp};
+use domain::shared::{CommandId, Principal, SealError, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use projections::kernel::Model;
@@ -19,6 +19,7 @@ use crate::auth::{AuthConfig, SigningKey};
 use crate::backend::{Backend, Behind, SealedField};
 use crate::freshness::Freshness;
 use crate::front::{Front, Settings};
+use crate::integrations::{Delivery, ShownSecret, Webhooks};
 
 pub(crate) const NOW_S: i64 = 1_763_640_000;
 pub(crate) const TENANT: u128 = 0xa;
@@ -164,11 +165,55 @@ impl Backend for Engine {
         format!("{field}/{folded}")
     }
 
+    fn webhooks(&self) -> &dyn Webhooks {
+        self
+    }
+
     fn reasons(&self) -> Vec<String> {
         if self.not_ready { vec!["the store cannot be reached".into()] } else { Vec::new() }
     }
 
     fn metrics(&self) -> String {
         "up 1\n".into()
+    }
+}
+
+/// Calls everybody but `refused.example.org`, and has one secret and one event at position 7.
+impl Webhooks for Engine {
+    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), Misuse>> {
+        let refused = url.authority() == "refused.example.org";
+        ready(if refused { Err(Misuse::new("INVALID_FIELD", "url", "not this one")) } else { Ok(()) }).boxed()
+    }
+
+    fn secrets(&self, _: TenantId, _: WebhookSubscriptionId) -> BoxFuture<'_, Result<Vec<ShownSecret>, Fault>> {
+        let (secret, public_key) = ("whsec_x".into(), "whpk_x".into());
+        ready(Ok(vec![ShownSecret { generation: 0, secret, public_key, valid_until: None }])).boxed()
+    }
+
+    fn deliveries(
+        &self,
+        _: TenantId,
+        _: WebhookSubscriptionId,
+        before: Option<i64>,
+        first: u32,
+    ) -> BoxFuture<'_, Result<Vec<Delivery>, Fault>> {
+        let numbers = (1..before.unwrap_or(4)).rev().take(usize::try_from(first).expect("few"));
+        let delivery = |number| Delivery {
+            number,
+            event: Uuid::from_u128(9),
+            kind: "order.placed".into(),
+            position: 7,
+            replay: false,
+            attempt: 1,
+            begun_at: self.now(),
+            took_ms: 12,
+            status: Some(204),
+            trouble: None,
+        };
+        ready(Ok(numbers.map(delivery).collect())).boxed()
+    }
+
+    fn event(&self, _: TenantId, position: i64) -> BoxFuture<'_, Result<Option<String>, Fault>> {
+        ready(Ok((position == 7).then(|| "{}".into()))).boxed()
     }
 }

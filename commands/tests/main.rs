@@ -10,5 +10,6 @@ mod sentences {
     mod about_payments;
     mod about_points;
     mod about_tenants;
+    mod about_webhooks;
 }
 mod shop;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::backend::{Backend, Behind, SealedField};
 use api::freshness::Freshness;
+use api::integrations::Webhooks;
 use commands::kernel::{AnyCommand, Kinds};
 use commands::scribe::{Answer, Envelope, PersonKey, Recalled, ReceiptKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -23,6 +24,7 @@ use crate::peers::Dispatch;
 use crate::postgres::PgReader;
 use crate::scribe;
 use crate::vault::Vault;
+use crate::webhooks::WebhookDesk;
 
 /// How long a reader may wait for what she just wrote.
 const WAIT_MOST: Duration = Duration::from_secs(2);
@@ -32,6 +34,7 @@ pub struct Engine {
     pub pool: PgPool,
     pub scribe: Dispatch,
     pub vault: Arc<Vault>,
+    pub webhooks: WebhookDesk,
     pub kinds: Kinds,
     /// Changes whenever rows changed.
     pub progress: watch::Receiver<u64>,
@@ -159,6 +162,10 @@ impl Backend for Engine {
             Ok(opened)
         };
         opened.boxed()
+    }
+
+    fn webhooks(&self) -> &dyn Webhooks {
+        &self.webhooks
     }
 
     fn reasons(&self) -> Vec<String> {

@@ -20,3 +20,4 @@ pub mod running;
 pub mod scribe;
 pub mod settings;
 pub mod vault;
+pub mod webhooks;

@@ -24,13 +24,14 @@ use crate::engine::Engine;
 use crate::feed::StoreFeed;
 use crate::http_server;
 use crate::peers::{self, Dispatch, PeerSeal};
-use crate::policies::{Lanes, PolicyRunner};
+use crate::policies::{Lanes, PolicyRunner, Targets};
 use crate::postgres::PgHistory;
 use crate::presence::{self, Presence};
 use crate::reads::ReadSide;
 use crate::scribe::{self, ScribeHandle, ScribeSettings};
 use crate::settings::Settings;
 use crate::vault::{OuterKey, Vault};
+use crate::webhooks::WebhookDesk;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -139,10 +140,12 @@ impl Running {
         // Who writes lanes has their end in memory, which no wire is faster than.
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
         reads.prepare().await?;
+        let webhooks = WebhookDesk::open(&pool, dispatch.routes(), settings.guard()?, outer);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),
             vault: vault.clone(),
+            webhooks: webhooks.clone(),
             kinds: Kinds::all(),
             progress: reads.progress(),
             metrics: recorder(),
@@ -167,8 +170,9 @@ impl Running {
                 lanes,
                 vault,
                 commands: Arc::new(Commands::all()),
-                targets: Arc::default(),
+                targets: Targets::default().with("webhooks", webhooks.keeper()).into(),
             };
+            running.push(tokio::spawn(webhooks.runner(&policies)?.run(stop.clone())));
             running.push(tokio::spawn(policies.run(stop.clone())));
         }
         if roles.relay {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::running::CONNECTIONS_MOST;
 use crate::scribe::{LANES, Owner};
 use crate::vault::OuterKey;
+use crate::webhooks::{Guard, Places};
 
 /// Everything that can be set. `cartulary doctor` shows what is in force.
 #[derive(Clone, Debug, Deserialize)]
@@ -60,6 +61,10 @@ pub struct Settings {
     pub kafka_topic: String,
     /// On how many brokers every record is kept.
     pub kafka_replication: i32,
+    /// Where webhooks may be sent though it is private, and also without TLS: `host:port`, or networks such as `10.1.0.0/16`.
+    pub webhook_targets_allowed: Vec<String>,
+    /// Where webhooks must not be sent though it is public, such as addresses of this installation; written alike.
+    pub webhook_targets_refused: Vec<String>,
     /// Whether GraphQL may be asked for its schema.
     pub introspection: bool,
     /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
@@ -95,6 +100,8 @@ impl Default for Settings {
             kafka_brokers: None,
             kafka_topic: kafka::Settings::default().topic,
             kafka_replication: kafka::Settings::default().replication,
+            webhook_targets_allowed: vec![],
+            webhook_targets_refused: vec![],
             introspection: false,
             log: None,
             config: None,
@@ -109,8 +116,10 @@ impl Settings {
         if let Some(file) = file {
             sources = sources.add_source(config::File::from(file));
         }
-        let environment =
-            config::Environment::with_prefix("CARTULARY").list_separator(",").with_list_parse_key("token_keys");
+        let environment = config::Environment::with_prefix("CARTULARY").list_separator(",");
+        let environment = ["token_keys", "webhook_targets_allowed", "webhook_targets_refused"]
+            .into_iter()
+            .fold(environment, config::Environment::with_list_parse_key);
         let sources =
             sources.add_source(environment.try_parsing(true)).build().context("the configuration does not read")?;
         let settings: Self = sources.try_deserialize().context("the configuration does not read")?;
@@ -136,7 +145,14 @@ impl Settings {
             address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         ensure!(self.peer_address.as_deref().is_none_or(port), "peer_address must be written host:port");
-        Ok(())
+        self.guard().map(|_| ())
+    }
+
+    /// Which addresses outside may be called.
+    pub fn guard(&self) -> Result<Guard> {
+        let allowed = Places::read(&self.webhook_targets_allowed).context("webhook_targets_allowed")?;
+        let refused = Places::read(&self.webhook_targets_refused).context("webhook_targets_refused")?;
+        Ok(Guard::new(allowed, refused))
     }
 
     pub fn database_url(&self) -> Result<&str> {
@@ -228,7 +244,7 @@ mod tests {
     #[test]
     fn settings_with_which_a_process_would_do_nothing_are_refused() {
         assert!(Settings::default().check().is_ok());
-        let wrong: [fn(&mut Settings); 9] = [
+        let wrong: [fn(&mut Settings); 11] = [
             |settings| settings.connections_most = 0,
             |settings| settings.scribe_loops = 0,
             |settings| settings.scribe_loops = 17,
@@ -238,6 +254,8 @@ mod tests {
             |settings| settings.lease_ms = i64::MAX,
             |settings| settings.owner = " ".into(),
             |settings| settings.peer_address = Some("nonsense".into()),
+            |settings| settings.webhook_targets_allowed = vec!["everything".into()],
+            |settings| settings.webhook_targets_refused = vec!["10.0.0.0/40".into()],
         ];
         for change in wrong {
             let mut settings = Settings::default();

@@ -11,6 +11,7 @@ pub mod testing;
 
 pub mod catalogue;
 pub mod customers;
+pub mod integrations;
 pub mod inventory;
 pub mod loyalty;
 pub mod orders;
@@ -22,6 +23,7 @@ use kernel::Visitor;
 pub fn visit(each: &mut impl Visitor) {
     catalogue::visit(each);
     customers::visit(each);
+    integrations::visit(each);
     inventory::visit(each);
     loyalty::visit(each);
     orders::visit(each);

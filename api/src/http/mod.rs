@@ -12,6 +12,7 @@ mod health;
 mod receipts;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -49,6 +50,9 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/commands/{name}", post(commands::command))
         .route("/v1/commands", post(batch::batch))
         .route("/v1/receipts/{id}", get(receipts::receipt))
+        .route("/v1/webhooks/{id}/secret", get(webhooks::secret))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/v1/events/{position}", get(webhooks::event))
         .route("/graphql", post(graphql::graphql).get(console::page))
         .route("/graphql/console.js", get(console::script))
         .route("/graphql/console.css", get(console::style))

@@ -262,3 +262,52 @@ async fn graphql_over_http_keeps_its_rules() {
     let stranger = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from(bad.to_string()));
     assert_eq!(send(&engine, stranger.expect("a request")).await.status, 401);
 }
+
+#[tokio::test]
+async fn an_address_that_must_not_be_called_is_refused_before_anything_is_decided() {
+    let engine = Arc::new(Engine::default());
+    let keyed = |host: &str, key: &str| {
+        let url = format!("https://{host}/hook");
+        let body = json!({ "subscription": ITEM, "url": url, "events": [], "description": null });
+        let request = post("/v1/commands/Subscribe", JSON).header("idempotency-key", key);
+        request.body(body.to_string().into()).expect("a request")
+    };
+    let told = send(&engine, keyed("refused.example.org", "hook-7")).await;
+    assert_eq!((told.status, told.json()["errors"][0]["field"].as_str()), (422, Some("url")));
+    assert!(engine.submitted.lock().expect("whole").is_empty());
+    assert_eq!(send(&engine, keyed("hooks.example.org", "hook-7")).await.status, 200);
+    // What was decided keeps its answer, wherever its name leads by now.
+    assert_eq!(send(&engine, keyed("refused.example.org", "hook-7")).await.status, 200);
+    assert_eq!(send(&engine, keyed("refused.example.org", "hook-8")).await.status, 422);
+}
+
+#[tokio::test]
+async fn secrets_are_shown_to_those_who_may_see_them_and_never_without_a_trace() {
+    let engine = Arc::new(Engine::default());
+    let get = |path: &str, role: &str| {
+        let get = request::Builder::new().uri(path);
+        let token = Engine::token(&json!({ "roles": [role] }));
+        get.header(AUTHORIZATION, format!("Bearer {token}")).body(Body::empty()).expect("a request")
+    };
+    let path = format!("/v1/webhooks/{ITEM}/secret");
+    assert_eq!(send(&engine, get(&path, "manager")).await.code(), "FORBIDDEN");
+    assert!(engine.submitted.lock().expect("whole").is_empty());
+    let told = send(&engine, get(&path, "owner")).await;
+    assert_eq!((told.status, told.json()["secrets"][0]["secret"].as_str()), (200, Some("whsec_x")));
+    assert_eq!(engine.submitted.lock().expect("whole")[0].0, "ShowSecret");
+    assert_eq!(send(&engine, get("/v1/webhooks/none/secret", "owner")).await.code(), "UNKNOWN_SUBSCRIPTION");
+
+    let path = format!("/v1/webhooks/{ITEM}/deliveries");
+    assert_eq!(send(&engine, get(&path, "staff")).await.code(), "FORBIDDEN");
+    let told = send(&engine, get(&format!("{path}?first=2"), "owner")).await.json();
+    assert_eq!((told["deliveries"].as_array().map(Vec::len), told["next"].as_i64()), (Some(2), Some(2)), "{told}");
+    let told = send(&engine, get(&format!("{path}?first=2&before=2"), "owner")).await.json();
+    assert_eq!((told["deliveries"].as_array().map(Vec::len), &told["next"]), (Some(1), &Value::Null), "{told}");
+    for odd in ["first=0", "first=201", "first=x", "before=x", "after=1"] {
+        assert_eq!(send(&engine, get(&format!("{path}?{odd}"), "owner")).await.code(), "INVALID_FIELD", "{odd}");
+    }
+    assert_eq!(send(&engine, get("/v1/events/7", "owner")).await.status, 200);
+    for path in ["/v1/events/8", "/v1/events/x"] {
+        assert_eq!(send(&engine, get(path, "owner")).await.code(), "UNKNOWN_EVENT");
+    }
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use domain::kernel::Actor;
-use domain::shared::{CommandId, CustomerId, Permission, Principal, SealError, Sealer, TenantId, Timestamp};
+use domain::shared::{CommandId, CustomerId, Permission, Principal, SealError, Sealer, TargetUrl, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,11 @@ pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
     /// Seals its personal fields; what stays open cannot be stored.
     fn seal(&mut self, _sealer: &mut dyn Sealer) -> Result<(), SealError> {
         Ok(())
+    }
+
+    /// An address that the engine shall call from now on; the edge refuses those that must not be called.
+    fn target(&self) -> Option<&TargetUrl> {
+        None
     }
 
     /// When it happened outside, for imports and offline tills; otherwise it happens when it is recorded.
@@ -68,6 +73,7 @@ pub trait AnyCommand: Send + Sync {
     fn streams(&self, hint: &mut Hint);
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError>;
+    fn target(&self) -> Option<&TargetUrl>;
     fn occurred_at(&self) -> Option<Timestamp>;
     fn to_json(&self) -> Result<String, serde_json::Error>;
 }
@@ -95,6 +101,10 @@ impl<C: Command> AnyCommand for C {
 
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError> {
         Command::seal(self, sealer)
+    }
+
+    fn target(&self) -> Option<&TargetUrl> {
+        Command::target(self)
     }
 
     fn occurred_at(&self) -> Option<Timestamp> {

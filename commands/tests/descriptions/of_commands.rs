@@ -110,6 +110,8 @@ fn value_for(root: &Value, schema: &Value, wanted: fn(&Value, &str) -> bool) -> 
         (_, Some("uuid")) => "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b".into(),
         (_, Some("date-time")) => "2026-11-20T12:00:00Z".into(),
         (_, Some("date")) => "2026-11-20".into(),
+        (_, Some("uri")) => "https://hooks.example.org/".into(),
+        (_, Some(pattern)) if pattern.contains("\\.") => "order.placed".into(),
         (_, Some("email")) => "ada@example.org".into(),
         (_, Some("phone")) => "+4930123456".into(),
         (_, Some("^[A-Z]{3}$")) => "USD".into(),

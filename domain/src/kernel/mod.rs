@@ -1,6 +1,7 @@
 //! What an aggregate is. Written once; no context needs to change it.
 
 mod named;
+mod names;
 mod recorded;
 
 use std::fmt::Debug;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 pub use named::{Named, Unreadable, decode, encode};
+pub use names::event_names;
 pub use recorded::{Actor, Recorded, event_id};
 
 /// One consistency boundary: a state that is folded from its own events, and verbs that decide on it.

@@ -76,6 +76,8 @@ ids! {
     RedemptionId
     /// A thing that points buy.
     RewardId
+    /// A wish to be told of events; made by whoever subscribes.
+    WebhookSubscriptionId
     /// The id of one command, made by whoever sends it.
     CommandId
     /// Whoever may send commands: a person, a device, or the engine itself.

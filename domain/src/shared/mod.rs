@@ -1,22 +1,26 @@
 //! Values that every context may use. Each one parses or refuses; none can hold what it must not hold.
 
 mod count;
+mod event_type;
 mod fingerprint;
 mod holds;
 mod ids;
 mod money;
 mod permission;
 mod personal;
+mod target;
 mod text;
 mod time;
 
 pub use count::{Points, PositivePoints, Quantity, UnitChange, Units};
+pub use event_type::EventType;
 pub use fingerprint::Fingerprint;
 pub use holds::{Hold, Holds};
 pub use ids::*;
 pub use money::{Currency, Money, Price};
 pub use permission::{Permission, Role};
 pub use personal::{Email, PersonName, Personal, PersonalField, Phone, SealError, Sealed, Sealer};
+pub use target::{TargetHost, TargetUrl};
 pub use text::{Reason, Sku, Slug, Text, Title};
 pub use time::{Date, Seconds, Timestamp, Zone};
 

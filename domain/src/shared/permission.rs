@@ -113,6 +113,10 @@ permissions! {
     SeeSales:          - - x x x x;
     /// Open stores of the own tenant.
     ManageStores:      - - - x x -;
+    /// Have events sent to addresses outside, and see the secrets that they are signed with.
+    ManageWebhooks:    - - - x x -;
+    /// See who is sent events, and what became of it.
+    SeeWebhooks:       - - - x x x;
     /// Register, suspend and reinstate tenants.
     ManageTenants:     - - - - - x;
     /// See tenants; a tenant's own team sees that one.

@@ -32,6 +32,7 @@ use crate::http_server;
 use crate::running::Roles;
 use crate::scribe::new_id;
 use crate::vault::Vault;
+use crate::webhooks::{Guard, WebhookDesk};
 
 const CONNECTIONS: &[usize] = &[64, 128, 256];
 const CONNECTIONS_MOST: usize = 256;
@@ -150,6 +151,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let pool = shops.pool().clone();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
+        webhooks: WebhookDesk::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
         pool,
         scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),

@@ -2,6 +2,7 @@
 
 use api::backend::{Backend, Behind, SealedField};
 use api::freshness::Freshness;
+use api::integrations::Webhooks;
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Recalled, Settled};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -88,6 +89,10 @@ impl Backend for WithoutScribe {
 
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
         self.engine.open(tenant, sealed)
+    }
+
+    fn webhooks(&self) -> &dyn Webhooks {
+        self.engine.webhooks()
     }
 
     fn reasons(&self) -> Vec<String> {

@@ -58,7 +58,7 @@ pub enum Lanes {
 }
 
 impl Lanes {
-    fn now(&self) -> BTreeSet<LaneId> {
+    pub(crate) fn now(&self) -> BTreeSet<LaneId> {
         match self {
             Self::Written(scribe) => scribe.held(),
             Self::Shared(share) => share.borrow().clone(),

@@ -93,7 +93,7 @@ impl Positions {
 }
 
 /// A history that nobody here knows of begins beyond all positions, unless the log was restored to an earlier moment:
-/// what policies saw from there on is lost, and something else was or will be written in its place.
+/// what policies saw and webhooks told from there on is lost, and something else was or will be written in its place.
 async fn find_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let text = "
         WITH unknown AS (
@@ -104,6 +104,19 @@ async fn find_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         ), common AS (
             SELECT e.lane, min(e.first_position) - 1 AS position
             FROM unknown u JOIN log.epochs e ON e.lane = u.lane AND e.epoch = u.epoch GROUP BY e.lane
+        ), told AS (
+            SELECT w.subscription, w.replay,
+                   coalesce((SELECT max(e.tenant_position) FROM log.events e
+                             WHERE e.lane = c.lane AND e.tenant = w.tenant AND e.position <= c.position), 0) AS position
+            FROM common c JOIN log.routes r ON r.lane = c.lane JOIN work.webhook_cursors w ON w.tenant = r.tenant
+        ), webhooks AS (
+            UPDATE work.webhook_cursors w
+            SET position = least(w.position, told.position), attempts = 0, turn = w.turn + 1,
+                upto = CASE WHEN w.replay THEN least(w.upto, told.position) END,
+                ordered = CASE WHEN w.replay THEN least(w.ordered, told.position) END
+            FROM told
+            WHERE told.subscription = w.subscription AND told.replay = w.replay
+              AND greatest(w.position, w.ordered) > told.position
         )
         UPDATE work.policies p SET position = c.position FROM common c
         WHERE c.lane = p.lane AND p.position > c.position RETURNING p.lane, p.position";

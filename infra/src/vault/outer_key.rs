@@ -26,6 +26,8 @@ pub enum Use {
     Fingerprint,
     /// Seals what processes write to each other.
     Peers,
+    /// Makes the secrets of webhooks.
+    Webhooks,
 }
 
 impl OuterKey {
@@ -53,6 +55,7 @@ impl OuterKey {
             Use::Blind => b"cartulary blind 1\x01",
             Use::Fingerprint => b"cartulary fingerprint 1\x01",
             Use::Peers => b"cartulary peers 1\x01",
+            Use::Webhooks => b"cartulary webhooks 1\x01",
         };
         mac(&self.0, &[name])
     }

@@ -125,6 +125,9 @@ fn value_for(root: &Value, schema: &Value) -> Value {
         Family::Currency => "USD".into(),
         Family::Email => "ada@example.org".into(),
         Family::Phone => "+4930123456".into(),
+        // Nobody answers there.
+        Family::Target => "https://127.0.0.1:9/hook".into(),
+        Family::Event => "order.placed".into(),
         Family::Id => "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b".into(),
         Family::Number { least, .. } => least.max(1).into(),
         Family::Minor => 900.into(),

@@ -34,6 +34,10 @@ pub(crate) enum Family {
     Currency,
     Email,
     Phone,
+    /// An address that is called.
+    Target,
+    /// The name of an event.
+    Event,
     Id,
     Number {
         least: i64,
@@ -56,6 +60,8 @@ impl Family {
             (Some("Slug"), _) => Self::Slug,
             (Some("Zone"), _) => Self::Zone,
             (Some("Currency"), _) => Self::Currency,
+            (Some("TargetUrl"), _) => Self::Target,
+            (Some("EventType"), _) => Self::Event,
             (_, Some("email")) => Self::Email,
             (_, Some("phone")) => Self::Phone,
             (_, Some("name")) => Self::Text { most: 200 },
@@ -111,6 +117,12 @@ impl Family {
             .chain(listed(Refused, &["+4930123456\r\nX: y", "+49\u{202e}30123456"]))
             .chain(listed(Taken, &["+4930123456"]))
             .collect(),
+            Self::Target => targets(),
+            Self::Event => {
+                listed(Refused, &["order", "order.*", "*", "Order.Placed", "order.placed ", "order.lost", "__proto__"])
+                    .chain(listed(Taken, &["order.placed", "points.earned"]))
+                    .collect()
+            }
             Self::Id => ids(),
             Self::Number { least, most } => numbers(*least, *most, Refused),
             Self::Minor => numbers(0, 1_000_000_000_000_000, RefusedAround),
@@ -215,6 +227,49 @@ fn texts(most: usize) -> Vec<BadValue> {
         .chain(long)
         .chain([quoted(&marks, fits(1_001)), quoted(&"a".repeat(256), fits(256)), quoted(&"ü".repeat(most), Taken)])
         .chain(listed(Refused, &["   ", "\n\t", "\u{200b}", "\u{200d}\u{2060}", "a\u{7f}b", "a\u{85}b", "\u{202d}x"]))
+        .collect()
+}
+
+/// Addresses that parsers read in different ways, and such that lead inside (B-SSRF); one on this machine is allowed here.
+fn targets() -> Vec<BadValue> {
+    let hosts = [
+        "127.1",
+        "0",
+        "0.0.0.0",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "[::1]",
+        "[::ffff:10.0.0.1]",
+        "169.254.169.254",
+        "100.64.0.1",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "[fc00::1]",
+        "[fe80::1%lo]",
+        "[64:ff9b::a00:1]",
+        "[2002:a00:1::]",
+        "localhost.",
+        "user:pass@1.1.1.1",
+        "1.1.1.1#@10.0.0.1",
+        "1.1.1.1\\@10.0.0.1",
+        "1.1.1.1:22",
+        "1.1.1.1:5432",
+        "1.1.1.1:0",
+        "1.1.1.1:65536",
+        "printer.local",
+        "metadata.internal",
+        "example\u{3002}org",
+    ];
+    let inside = hosts.into_iter().map(|host| quoted(&format!("https://{host}/hook"), Refused));
+    let schemes =
+        ["file:///etc/passwd", "gopher://1.1.1.1", "ftp://1.1.1.1", "unix:/run/x", "http://1.1.1.1/", "//1.1.1.1"];
+    let long = format!("https://127.0.0.1:9/{}", "x".repeat(8_192));
+    inside
+        .chain(listed(Refused, &schemes))
+        .chain([quoted(&long, Refused)])
+        .chain(listed(Taken, &["https://127.0.0.1:9/hook?a=%20&b=1", "http://127.0.0.1:9/"]))
         .collect()
 }
 

@@ -74,7 +74,9 @@ impl FrontDoor {
     pub(crate) async fn open() -> Result<Self> {
         let url = database().await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let settings = Settings { listen, owner: "front".into(), ..Settings::default() };
+        // Of all that is private, only this machine may be sent webhooks.
+        let webhook_targets_allowed = vec!["127.0.0.0/8".into()];
+        let settings = Settings { listen, owner: "front".into(), webhook_targets_allowed, ..Settings::default() };
         let key = SigningKey::from_seed("test", [7; 32]);
         let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
         let auth = settings.auth_with(vec![key.public()?]);

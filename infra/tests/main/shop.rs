@@ -18,6 +18,7 @@ use infra::presence;
 use infra::reads::ReadSide;
 use infra::scribe::{self, Owner, ScribeHandle, ScribeSettings, new_id};
 use infra::vault::{OuterKey, Vault};
+use infra::webhooks::{Guard, Line, Places, WebhookDesk, WebhookLimits};
 use projections::kernel::Models;
 use replay::rebuild::{Budget, rebuild};
 use serde_json::{Value, json};
@@ -102,6 +103,27 @@ impl House {
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 
+    /// Runs policies and timers and sends webhooks from now on, also to this machine.
+    pub(crate) fn tell(&mut self, limits: WebhookLimits) -> Result<WebhookDesk> {
+        self.tell_over(limits, None)
+    }
+
+    /// The same over a line that trusts other certificates than the world does.
+    pub(crate) fn tell_over(&mut self, limits: WebhookLimits, line: Option<Line>) -> Result<WebhookDesk> {
+        let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
+        let desk = WebhookDesk::open(&self.pool, self.dispatch.routes(), to_this_machine()?, &outer);
+        let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
+        let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
+        let targets = Targets::default().with("webhooks", desk.keeper()).into();
+        let policies = PolicyRunner { pool, scribe, lanes, vault, commands, targets };
+        let mut deliveries = desk.runner(&policies)?;
+        deliveries.limits = limits;
+        deliveries.line = line.map_or(deliveries.line, Arc::new);
+        self.roles.push(tokio::spawn(deliveries.run(self.stop.clone())));
+        self.roles.push(tokio::spawn(policies.run(self.stop.clone())));
+        Ok(desk)
+    }
+
     /// Stops everything in good order.
     pub(crate) async fn close(self) {
         self.stop.cancel();
@@ -169,6 +191,11 @@ impl House {
         }
         Ok(shop)
     }
+}
+
+/// Lets webhooks be sent to this machine.
+pub(crate) fn to_this_machine() -> Result<Guard> {
+    Ok(Guard::new(Places::read(&["127.0.0.0/8".to_owned()])?, Places::default()))
 }
 
 /// Waits until every read model stands where the log ends.

@@ -1,0 +1,131 @@
+//! The description of what can be asked about webhooks.
+
+use serde_json::{Value, json};
+
+use super::{answers, content, problem};
+
+pub(super) fn paths() -> impl Iterator<Item = (String, Value)> {
+    let paths = [
+        ("/v1/webhooks/{id}/secret", show_secret()),
+        ("/v1/webhooks/{id}/deliveries", list_deliveries()),
+        ("/v1/events/{position}", show_event()),
+    ];
+    paths.into_iter().map(|(path, told)| (path.to_owned(), told))
+}
+
+fn show_secret() -> Value {
+    json!({ "get": {
+        "operationId": "WebhookSecret",
+        "summary": "The secrets that sign what is sent to a subscription. That somebody saw them is written down.",
+        "x-permission": "manage_webhooks",
+        "parameters": [in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" }))],
+        "responses": answers(json!({
+            "200": content("The secrets, the newest first.", "application/json", "WebhookSecrets"),
+            "404": problem("This tenant has no such subscription."),
+        })),
+    } })
+}
+
+fn list_deliveries() -> Value {
+    let in_query = |name: &str, told: &str| {
+        json!({
+            "name": name, "in": "query", "description": told, "schema": { "type": "integer" },
+        })
+    };
+    json!({ "get": {
+        "operationId": "WebhookDeliveries",
+        "summary": "What was sent to a subscription, or tried, the newest first. The last 5,000 attempts are kept.",
+        "x-permission": "see_webhooks",
+        "parameters": [
+            in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" })),
+            in_query("first", "How many, 200 at most; 50 where nothing is said."),
+            in_query("before", "The `next` of the page before."),
+        ],
+        "responses": answers(json!({
+            "200": content("One page.", "application/json", "WebhookDeliveries"),
+            "404": problem("This is no id of a subscription."),
+        })),
+    } })
+}
+
+fn show_event() -> Value {
+    json!({ "get": {
+        "operationId": "Event",
+        "summary": "One event as it is delivered, however large it is.",
+        "x-permission": "see_webhooks",
+        "parameters": [in_path("position", "Its position among the tenant's events.", &json!({ "type": "integer" }))],
+        "responses": answers(json!({
+            "200": content("The body of its delivery.", "application/json", "DeliveredEvent"),
+            "404": problem("This tenant has no event at this position."),
+        })),
+    } })
+}
+
+fn in_path(name: &str, told: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "description": told, "schema": schema })
+}
+
+pub(super) fn secrets() -> Value {
+    json!({
+        "type": "object",
+        "required": ["subscription", "secrets"],
+        "properties": {
+            "subscription": { "type": "string", "format": "uuid" },
+            "secrets": { "type": "array", "items": {
+                "type": "object",
+                "required": ["generation", "secret", "publicKey"],
+                "properties": {
+                    "generation": { "type": "integer" },
+                    "secret": { "type": "string", "description": "`whsec_…`, for signatures that begin with `v1,`." },
+                    "publicKey": { "type": "string", "description": "`whpk_…`, for signatures that begin with `v1a,`." },
+                    "validUntil": { "type": "string", "format": "date-time" },
+                },
+            } },
+        },
+    })
+}
+
+pub(super) fn deliveries() -> Value {
+    json!({
+        "type": "object",
+        "required": ["deliveries"],
+        "properties": {
+            "next": { "type": "integer", "format": "int64" },
+            "deliveries": { "type": "array", "items": {
+                "type": "object",
+                "required": ["number", "event", "type", "position", "replay", "attempt", "begunAt", "tookMs"],
+                "properties": {
+                    "number": { "type": "integer", "format": "int64" },
+                    "event": { "type": "string", "format": "uuid", "description": "The `webhook-id`." },
+                    "type": { "type": "string" },
+                    "position": { "type": "integer", "format": "int64" },
+                    "replay": { "type": "boolean" },
+                    "attempt": { "type": "integer" },
+                    "begunAt": { "type": "string", "format": "date-time" },
+                    "tookMs": { "type": "integer" },
+                    "status": { "type": ["integer", "null"] },
+                    "trouble": { "type": ["string", "null"] },
+                },
+            } },
+        },
+    })
+}
+
+pub(super) fn delivered() -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "timestamp", "id", "tenant", "position", "aggregate", "stream", "sequence", "data"],
+        "properties": {
+            "type": { "type": "string" },
+            "timestamp": { "type": "string", "format": "date-time", "description": "When it happened." },
+            "id": { "type": "string", "format": "uuid", "description": "The `webhook-id`." },
+            "tenant": { "type": "string", "format": "uuid" },
+            "position": { "type": "integer", "format": "int64" },
+            "aggregate": { "type": "string" },
+            "stream": { "type": "string", "format": "uuid" },
+            "sequence": { "type": "integer", "format": "int64" },
+            "data": { "type": ["object", "null"], "description": "Without personal fields; null where it is too large." },
+            "fetch": { "type": "string", "description": "Where the whole of it is, if `data` is null." },
+        },
+    })
+}

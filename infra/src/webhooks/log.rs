@@ -1,0 +1,142 @@
+//! What the log says: of a subscription, all of it; of a tenant, the events that a subscription wants.
+
+use domain::integrations::{WebhookSubscription, WebhookTerms};
+use domain::kernel::{Aggregate, event_id};
+use domain::shared::{CommandId, Principal, TenantId, WebhookSubscriptionId};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, Row};
+use uuid::Uuid;
+
+use super::telling::Telling;
+use crate::scribe::Micros;
+
+/// Events that are told before the log is asked again.
+const EVENTS_MOST: i64 = 32;
+/// Positions that are looked at before it is written down that nothing in them was wanted.
+pub(super) const SPAN: i64 = 1_000;
+
+/// A subscription as it stands, and the positions of what matters to its cursors.
+pub(super) struct Known {
+    pub(super) state: WebhookSubscription,
+    /// Where it was made.
+    pub(super) begun_at: i64,
+    /// Where a range was last ordered again; 0 where none was.
+    pub(super) ordered_at: i64,
+}
+
+/// What comes after a position.
+pub(super) struct News {
+    /// The events that are wanted, in order.
+    pub(super) events: Vec<Telling>,
+    /// Up to where everything that is wanted is among them.
+    pub(super) upto: i64,
+    /// Whether there may be more behind.
+    pub(super) more: bool,
+}
+
+/// Folds a subscription from its own events; being shown its secret does not change it and may happen often.
+pub(super) async fn subscription(
+    store: impl PgExecutor<'_>,
+    lane: i16,
+    tenant: TenantId,
+    id: WebhookSubscriptionId,
+) -> Result<Option<Known>, sqlx::Error> {
+    let text = "SELECT tenant_position, type, version, payload::text AS payload FROM log.events
+                WHERE lane = $1 AND tenant = $2 AND stream_id = $3 AND stream_type = $4
+                  AND type <> 'webhook.secret_shown' ORDER BY sequence";
+    let rows = sqlx::query(text)
+        .bind(lane)
+        .bind(tenant.uuid())
+        .bind(id.uuid())
+        .bind(WebhookSubscription::TYPE)
+        .fetch_all(store)
+        .await?;
+    let mut known: Option<Known> = None;
+    for row in rows {
+        let (position, name): (i64, String) = (row.try_get("tenant_position")?, row.try_get("type")?);
+        let (version, payload): (i16, String) = (row.try_get("version")?, row.try_get("payload")?);
+        let event = WebhookSubscription::read(&name, version, &payload);
+        let event = event.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let known = known.get_or_insert_with(|| Known {
+            state: WebhookSubscription::default(),
+            begun_at: position,
+            ordered_at: 0,
+        });
+        known.state.apply(&event);
+        if name == "webhook.replay_ordered" {
+            known.ordered_at = position;
+        }
+    }
+    Ok(known)
+}
+
+/// What a tenant's log has for these terms after a position, up to the end of a range if there is one.
+pub(super) async fn news(
+    connection: &mut PgConnection,
+    lane: i16,
+    tenant: TenantId,
+    after: i64,
+    range_ends: Option<i64>,
+    terms: &WebhookTerms,
+) -> Result<News, sqlx::Error> {
+    let span_ends = after.saturating_add(SPAN).min(range_ends.unwrap_or(i64::MAX));
+    let text = "SELECT coalesce(max(tenant_position), $3) FROM log.events
+                WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4";
+    let head: i64 = sqlx::query_scalar(text)
+        .bind(lane)
+        .bind(tenant.uuid())
+        .bind(after)
+        .bind(span_ends)
+        .fetch_one(&mut *connection)
+        .await?;
+    let wanted: Vec<&str> = terms.events.iter().map(|name| name.as_str()).collect();
+    let text = format!(
+        "{TELLING} WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4
+           AND (cardinality($5::text[]) = 0 OR type = ANY($5)) ORDER BY tenant_position LIMIT $6"
+    );
+    let rows = sqlx::query(&text)
+        .bind(lane)
+        .bind(tenant.uuid())
+        .bind(after)
+        .bind(head)
+        .bind(wanted)
+        .bind(EVENTS_MOST)
+        .try_map(|row| telling(&row))
+        .fetch_all(&mut *connection)
+        .await?;
+    let cut = i64::try_from(rows.len()) == Ok(EVENTS_MOST);
+    let upto = rows.last().filter(|_| cut).map_or(head, |last| last.position);
+    Ok(News { events: rows, upto, more: cut || head == after.saturating_add(SPAN) })
+}
+
+/// The event at one position of a tenant.
+pub(super) async fn event(
+    store: impl PgExecutor<'_>,
+    lane: i16,
+    tenant: TenantId,
+    position: i64,
+) -> Result<Option<Telling>, sqlx::Error> {
+    let text = format!("{TELLING} WHERE lane = $1 AND tenant = $2 AND tenant_position = $3");
+    let row = sqlx::query(&text).bind(lane).bind(tenant.uuid()).bind(position);
+    row.try_map(|row| telling(&row)).fetch_optional(store).await
+}
+
+const TELLING: &str = "SELECT tenant, tenant_position, stream_type, stream_id, sequence, principal, command_id, \
+    command_index, type, payload::text AS payload, occurred_at FROM log.events";
+
+fn telling(row: &PgRow) -> Result<Telling, sqlx::Error> {
+    let tenant = TenantId::new(row.try_get("tenant")?);
+    let (principal, command): (Uuid, Uuid) = (row.try_get("principal")?, row.try_get("command_id")?);
+    let id = event_id(tenant, Principal::new(principal), CommandId::new(command), row.try_get("command_index")?);
+    Ok(Telling {
+        id,
+        kind: row.try_get("type")?,
+        tenant,
+        position: row.try_get("tenant_position")?,
+        aggregate: row.try_get("stream_type")?,
+        stream: row.try_get("stream_id")?,
+        sequence: row.try_get("sequence")?,
+        occurred_at: row.try_get::<Micros, _>("occurred_at")?.0,
+        payload: row.try_get("payload")?,
+    })
+}

@@ -1,0 +1,180 @@
+//! One turn of a cursor: telling its address what is new, one event after the other, until one fails or nothing is left.
+
+use commands::integrations::PauseSubscription;
+use commands::kernel::AnyCommand;
+use commands::scribe::{Answer, Envelope};
+use domain::integrations::{WebhookSubscription, WebhookTerms};
+use domain::kernel::Actor;
+use domain::shared::{CommandId, Principal, Reason, Seconds, Timestamp};
+use tokio::time::Instant;
+
+use super::WebhookRunner;
+use super::cursors::{Attempt, Cursor, Stand, later};
+use super::line::{Headers, Reply};
+use super::log;
+use super::telling::Telling;
+use crate::scribe::{new_id, now};
+
+/// Looks at the log in one turn; then others have theirs.
+const LOOKS_MOST: usize = 4;
+/// How long to wait where the pause that must follow could not be written down.
+const PAUSE_RETRY: Seconds = Seconds(60);
+/// Receivers say that they are gone for good.
+const GONE: u16 = 410;
+
+/// Whether a turn goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    On,
+    Over,
+}
+
+impl WebhookRunner {
+    pub(super) async fn take_turn(&self, mut cursor: Cursor) -> Result<(), sqlx::Error> {
+        for _ in 0..LOOKS_MOST {
+            if self.look(&mut cursor).await? == Flow::Over {
+                return Ok(());
+            }
+        }
+        self.rest(&mut cursor).await
+    }
+
+    /// Tells what one look at the log finds.
+    async fn look(&self, cursor: &mut Cursor) -> Result<Flow, sqlx::Error> {
+        let mut store = self.pool.acquire().await?;
+        let known = log::subscription(&mut *store, cursor.lane, cursor.tenant, cursor.subscription).await?;
+        let state = known.map(|known| known.state).unwrap_or_default();
+        let Some(terms) = state.in_force() else {
+            // Whoever keeps the cursors was told, or will be.
+            drop(store);
+            return self.wait_for_a_person(cursor).await;
+        };
+        let news = log::news(&mut store, cursor.lane, cursor.tenant, cursor.position, cursor.upto, terms).await?;
+        drop(store);
+        for event in &news.events {
+            if self.tell(cursor, &state, terms, event).await? == Flow::Over {
+                return Ok(Flow::Over);
+            }
+        }
+        if cursor.upto.is_some_and(|upto| news.upto >= upto) {
+            let done = Stand { position: news.upto, attempts: 0, due_at: None };
+            cursor.step(&self.pool, done).await?;
+            return Ok(Flow::Over);
+        }
+        let ours = cursor.position == news.upto || {
+            let passed = Stand { position: news.upto, attempts: 0, due_at: Some(later(now(), self.limits.lease())) };
+            cursor.step(&self.pool, passed).await?
+        };
+        match (ours, news.more) {
+            (true, true) => Ok(Flow::On),
+            (true, false) => self.rest(cursor).await.map(|()| Flow::Over),
+            (false, _) => Ok(Flow::Over),
+        }
+    }
+
+    /// One attempt for one event.
+    async fn tell(
+        &self,
+        cursor: &mut Cursor,
+        state: &WebhookSubscription,
+        terms: &WebhookTerms,
+        event: &Telling,
+    ) -> Result<Flow, sqlx::Error> {
+        let (begun_at, begun) = (now(), Instant::now());
+        let reply = self.attempt(cursor, state, terms, event).await;
+        let (status, trouble) = match &reply {
+            Ok(reply) if (200..300).contains(&reply.status) => (Some(reply.status), None),
+            Ok(reply) => (Some(reply.status), Some(format!("the answer was {}", reply.status))),
+            Err(trouble) => (None, Some(trouble.clone())),
+        };
+        let number = cursor.attempts.saturating_add(1);
+        let took = begun.elapsed();
+        let made = Attempt { event, number, begun_at, took, status, trouble: trouble.as_deref() };
+        let Some(trouble) = &trouble else {
+            metrics::counter!("cartulary_webhooks_delivered_total").increment(1);
+            let due_at = Some(later(now(), self.limits.lease()));
+            let ours =
+                cursor.settle(&self.pool, Stand { position: event.position, attempts: 0, due_at }, &made).await?;
+            return Ok(if ours { Flow::On } else { Flow::Over });
+        };
+        metrics::counter!("cartulary_webhook_failures_total").increment(1);
+        let pause = match status {
+            Some(GONE) => None,
+            _ => self.limits.pause(number, reply.ok().and_then(|reply| reply.retry_after), random()),
+        };
+        // The pause of the subscription comes first: a crash in between costs one attempt more, and hides nothing.
+        let due_at = match pause {
+            Some(pause) => Some(later(now(), pause)),
+            None => self.give_up(cursor, number, trouble).await,
+        };
+        let stand = Stand { position: cursor.position, attempts: number, due_at };
+        cursor.settle(&self.pool, stand, &made).await?;
+        Ok(Flow::Over)
+    }
+
+    async fn attempt(
+        &self,
+        cursor: &Cursor,
+        state: &WebhookSubscription,
+        terms: &WebhookTerms,
+        event: &Telling,
+    ) -> Result<Reply, String> {
+        let body = event.body().map_err(|_| "the event does not read".to_owned())?;
+        let (at, id) = (now(), event.id.to_string());
+        let timestamp = at.micros().div_euclid(1_000_000);
+        let mut signatures = Vec::new();
+        for (generation, _) in state.generations(at) {
+            let secret = self.keys.secret(cursor.tenant, cursor.subscription, generation);
+            let secret = secret.map_err(|_| "the secret cannot be made".to_owned())?;
+            signatures.push(secret.sign(&id, timestamp, &body));
+        }
+        let headers = Headers { id, timestamp, signature: signatures.join(" ") };
+        let posted = self.line.post(&terms.url, &headers, body, at, self.limits.attempt_time_most).await;
+        posted.map_err(|trouble| trouble.to_string())
+    }
+
+    /// Has the subscription paused, for everybody to see why. Says when to try again where that cannot be done now.
+    async fn give_up(&self, cursor: &Cursor, attempts: i32, trouble: &str) -> Option<Timestamp> {
+        let again = Some(now().after(PAUSE_RETRY));
+        let reason = format!("tried {attempts} times; at last: {trouble}");
+        let (subscription, Ok(reason)) = (cursor.subscription, reason.parse::<Reason>()) else { return again };
+        tracing::warn!(%subscription, %reason, "a webhook is paused");
+        let command = PauseSubscription { subscription, reason };
+        let body = AnyCommand::to_json(&command).unwrap_or_default();
+        let envelope = Envelope {
+            id: CommandId::new(new_id()),
+            fingerprint: self.vault.fingerprint(body.as_bytes()),
+            command: Box::new(command),
+            principal: Principal::ENGINE,
+            actor: Actor::Engine("webhooks".into()),
+            correlation: None,
+            causation: None,
+            deadline: None,
+            id_is_new: true,
+            person_keys: vec![],
+        };
+        match self.scribe.submit(cursor.tenant, true, vec![envelope]).await.pop() {
+            Some(Answer::Settled { .. }) => None,
+            _ => again,
+        }
+    }
+
+    /// Due again when something is new.
+    async fn rest(&self, cursor: &mut Cursor) -> Result<(), sqlx::Error> {
+        let stand = Stand { position: cursor.position, attempts: 0, due_at: Some(now()) };
+        cursor.step(&self.pool, stand).await.map(|_| ())
+    }
+
+    async fn wait_for_a_person(&self, cursor: &mut Cursor) -> Result<Flow, sqlx::Error> {
+        let stand = Stand { position: cursor.position, attempts: cursor.attempts, due_at: None };
+        cursor.step(&self.pool, stand).await?;
+        Ok(Flow::Over)
+    }
+}
+
+/// Any number. Without one, those who failed together come back together; that is bad luck and nothing worse.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).ok();
+    u64::from_le_bytes(bytes)
+}
