@@ -11,6 +11,7 @@ use projections::question::{NoAnswer, Page, Question};
 use uuid::Uuid;
 
 use crate::freshness::Freshness;
+use crate::live::Watching;
 
 /// The engine, as the API sees it. Boxed futures, so that the router can hold any engine, a test's included.
 pub trait Backend: Send + Sync + 'static {
@@ -58,6 +59,18 @@ pub trait Backend: Send + Sync + 'static {
         at_least: Freshness,
         models: Vec<&'a Model>,
     ) -> BoxFuture<'a, Result<(), Behind>>;
+
+    /// Watches the rows that fit a question: the page it asks for, and then every change of a row that fits. With
+    /// `since`, rows that have changed after that position are told with the first page, wherever they stand.
+    fn watch<'a>(
+        &'a self,
+        model: &'a Model,
+        question: Question,
+        since: Option<Freshness>,
+    ) -> BoxFuture<'a, Result<Watching, NoAnswer>>;
+
+    /// Comes when this process begins to shut down.
+    fn stopping(&self) -> BoxFuture<'static, ()>;
 
     /// The plaintext of sealed words, in order; nothing where a key was destroyed or the word is not this tenant's.
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>>;

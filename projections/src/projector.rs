@@ -5,6 +5,7 @@
 //! then written differently is seen; what cannot be folded is parked and what cannot be read stops its lane.
 
 mod course;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use domain::kernel::Unreadable;
 use crate::kernel::{Change, Model, Parked};
 use crate::ports::{Cause, Epochs, Fault, History, Move, RawEvent, Rows, Step};
 use course::{Course, Read};
+
+pub use touched::touched;
 
 /// Follows the log with any number of read models. One projector at a time should keep a model; if there are two,
 /// checkpoints decide and the slower one reads again.
