@@ -81,6 +81,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Why this process should get no traffic, one sentence each; empty where it is ready.
     fn reasons(&self) -> Vec<String>;
 
+    /// What goes on without something it would be faster with, one sentence each; no reason to send it no traffic.
+    fn shortcomings(&self) -> Vec<String> {
+        vec![]
+    }
+
     /// Figures in Prometheus' text format.
     fn metrics(&self) -> String;
 }

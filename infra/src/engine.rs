@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::peers::Dispatch;
 use crate::postgres::PgReader;
+use crate::redis::Redis;
 use crate::scribe;
 use crate::vault::Vault;
 
@@ -35,6 +36,7 @@ pub struct Engine {
     pub kinds: Kinds,
     /// Changes whenever rows changed.
     pub progress: watch::Receiver<u64>,
+    pub redis: Option<Redis>,
     pub metrics: PrometheusHandle,
     pub stop: CancellationToken,
 }
@@ -164,6 +166,10 @@ impl Backend for Engine {
     fn reasons(&self) -> Vec<String> {
         let stopping = self.stop.is_cancelled().then(|| "the process is shutting down".to_owned());
         stopping.into_iter().chain(self.scribe.troubles()).collect()
+    }
+
+    fn shortcomings(&self) -> Vec<String> {
+        self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
     }
 
     fn metrics(&self) -> String {

@@ -17,6 +17,7 @@ pub mod policies;
 pub mod postgres;
 pub mod presence;
 pub mod reads;
+pub mod redis;
 pub mod running;
 pub mod scribe;
 pub mod settings;
