@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::feed::StoreFeed;
 use crate::http_server;
+use crate::live::{self, Live};
 use crate::peers::{self, Dispatch, PeerSeal};
 use crate::policies::{Lanes, PolicyRunner};
 use crate::postgres::PgHistory;
@@ -39,6 +40,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 pub const CONNECTIONS_MOST: u32 = 16;
 /// Whoever waits longer for a connection is told that the store is away.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// Sockets are told goodbye; who does not answer is not waited for any longer.
+const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +73,7 @@ pub struct Running {
     pub pool: PgPool,
     pub dispatch: Dispatch,
     scribe: Option<ScribeHandle>,
+    front: Arc<Front>,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     roles: Vec<JoinHandle<()>>,
@@ -141,6 +145,9 @@ impl Running {
         // Who writes lanes has their end in memory, which no wire is faster than.
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
         reads.prepare().await?;
+        let routes = dispatch.routes().clone();
+        let (models, changes) = (Arc::new(Models::all()), reads.changes());
+        let live = Live::new(pool.clone(), models, routes, changes.clone(), redis.clone(), roles.alone);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),
@@ -148,6 +155,7 @@ impl Running {
             kinds: Kinds::all(),
             progress: reads.progress(),
             redis: redis.clone(),
+            live: live.clone(),
             metrics: recorder(),
             stop: stop.clone(),
         };
@@ -156,8 +164,14 @@ impl Running {
         let address = listener.local_addr()?;
         // Nothing runs before everything stands.
         let mut running = Vec::new();
+        if roles.front {
+            running.push(tokio::spawn(live.run(stop.clone())));
+        }
         if roles.reads {
             running.push(tokio::spawn(reads.run(stop.clone())));
+            // Who is alone has nobody to tell.
+            let redis = redis.filter(|_| !roles.alone);
+            running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
         }
         if roles.policies {
             let lanes = match &scribe {
@@ -181,9 +195,9 @@ impl Running {
             running.push(tokio::spawn(run_relay(relay, stop.clone())));
         }
         let front = Arc::new(front);
-        let router = if roles.front { api::http::router(front) } else { api::http::health(front) };
-        servers.push(tokio::spawn(http_server::serve(listener, router, stop.clone())));
-        Ok(Self { address, pool, dispatch, scribe, stop, servers, roles: running })
+        let serve = if roles.front { api::http::router } else { api::http::health };
+        servers.push(tokio::spawn(http_server::serve(listener, serve(Arc::clone(&front)), stop.clone())));
+        Ok(Self { address, pool, dispatch, scribe, front, stop, servers, roles: running })
     }
 
     /// Takes no more requests, answers those under way, and lets go of everything.
@@ -192,6 +206,7 @@ impl Running {
         for server in self.servers {
             server.await.ok();
         }
+        tokio::time::timeout(SOCKETS_CLOSED_WITHIN, self.front.sockets_closed()).await.ok();
         if let Some(scribe) = &self.scribe {
             scribe.stop().await;
         }

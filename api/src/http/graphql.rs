@@ -44,7 +44,7 @@ pub(super) async fn graphql(
     let takes_events = live::takes_events(&headers);
     let kind = match response_kind(&headers) {
         // What is refused is told before the first event, and in JSON.
-        Err(_) if takes_events => body::JSON,
+        Err(_) if takes_events => RESPONSE,
         kind => kind?,
     };
     let correlation = correlation(&headers)?;

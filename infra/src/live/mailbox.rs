@@ -19,6 +19,8 @@ const ROWS_KNOWN_MOST: usize = 10_000;
 
 /// The mailbox of one subscription. Whoever changes rows puts into it and never waits.
 pub(super) struct Mailbox {
+    /// In which the tenant lives.
+    pub(super) lane: i16,
     conditions: Conditions,
     /// Wakes the reader.
     pub(super) filled: Notify,
@@ -51,7 +53,7 @@ struct Inside {
 }
 
 impl Mailbox {
-    pub(super) fn new(conditions: Conditions) -> Self {
+    pub(super) fn new(lane: i16, conditions: Conditions) -> Self {
         let nowhere = Freshness { tenant_position: 0, epoch: 0 };
         let inside = Inside {
             hash: RandomState::default(),
@@ -63,7 +65,7 @@ impl Mailbox {
             known: HashSet::default(),
             ended: None,
         };
-        Self { conditions, filled: Notify::new(), inside: Mutex::new(inside) }
+        Self { lane, conditions, filled: Notify::new(), inside: Mutex::new(inside) }
     }
 
     /// Begins with what was read at a position of the lane; what had changed meanwhile comes after it.
@@ -158,5 +160,108 @@ impl Inside {
         self.first = None;
         self.waiting.clear();
         self.known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::shared::TenantId;
+    use projections::inventory::StockLevel;
+    use projections::kernel::Model;
+    use projections::question::{Filter, Question, Test};
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// For whoever watches what is available up to five units.
+    fn mailbox() -> Mailbox {
+        let mut question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
+        question.filters = vec![Filter { field: "available".into(), test: Test::To(5.into()) }];
+        Mailbox::new(0, Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense"))
+    }
+
+    fn at(position: i64) -> Freshness {
+        Freshness { tenant_position: position, epoch: 1 }
+    }
+
+    fn key(number: i64) -> Key {
+        Key::of(&[number])
+    }
+
+    fn row(number: i64, available: i64) -> Arc<LiveRow> {
+        Arc::new(LiveRow::new(key(number), json!({ "available": available })))
+    }
+
+    fn became(number: i64, available: Option<i64>, position: i64) -> Became {
+        Became { key: key(number), row: available.map(|units| row(number, units)), position, at: at(position) }
+    }
+
+    fn begin(mailbox: &Mailbox, rows: Vec<Arc<LiveRow>>, position: i64) {
+        mailbox.begin(position, Update { rows, gone: vec![], more: false, at: at(position) });
+    }
+
+    /// What is told next: available units, what is gone, and up to where.
+    fn told(mailbox: &Mailbox) -> Option<(Vec<i64>, Vec<Key>, i64)> {
+        let update = mailbox.take()?.expect("not sent away");
+        let units = update.rows.iter().map(|row| row.json["available"].as_i64().expect("a number"));
+        Some((units.collect(), update.gone, update.at.tenant_position))
+    }
+
+    #[test]
+    fn a_slow_reader_gets_the_last_value_of_each_row() {
+        let mailbox = mailbox();
+        begin(&mailbox, vec![row(1, 5)], 10);
+        for position in 11..500 {
+            mailbox.put(&became(1, Some(position % 5), position));
+        }
+        mailbox.put(&became(2, Some(3), 500));
+        assert_eq!(told(&mailbox), Some((vec![5], vec![], 10)));
+        assert_eq!(told(&mailbox), Some((vec![4, 3], vec![], 500)));
+        assert_eq!(told(&mailbox), None);
+    }
+
+    #[test]
+    fn what_changed_while_the_first_rows_were_read_is_told_once() {
+        let mailbox = mailbox();
+        mailbox.put(&became(1, Some(4), 10));
+        mailbox.put(&became(2, Some(9), 11));
+        mailbox.put(&became(3, Some(9), 11));
+        mailbox.put(&became(4, Some(2), 11));
+        assert_eq!(told(&mailbox), None);
+        begin(&mailbox, vec![row(1, 4), row(2, 5)], 10);
+        assert_eq!(told(&mailbox), Some((vec![4, 5], vec![], 10)));
+        assert_eq!(told(&mailbox), Some((vec![2], vec![key(2)], 11)));
+    }
+
+    #[test]
+    fn only_who_knows_a_row_is_told_that_it_is_gone() {
+        let mailbox = mailbox();
+        begin(&mailbox, vec![row(1, 5)], 10);
+        told(&mailbox);
+        mailbox.put(&became(1, Some(6), 11));
+        mailbox.put(&became(2, None, 11));
+        assert_eq!(told(&mailbox), Some((vec![], vec![key(1)], 11)));
+        mailbox.put(&became(1, None, 12));
+        mailbox.put(&became(1, Some(1), 9));
+        assert_eq!(told(&mailbox), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_without_end() {
+        let slow = mailbox();
+        begin(&slow, vec![], 0);
+        (1..=1_001).for_each(|number| slow.put(&became(number, Some(1), number)));
+        assert_eq!(slow.take().and_then(Result::err), Some(Ended::TooSlow));
+        assert!(slow.inside().waiting.is_empty() && slow.inside().known.is_empty());
+
+        let broad = mailbox();
+        begin(&broad, vec![], 0);
+        for number in 1..=10_001 {
+            broad.put(&became(number, Some(1), number));
+            broad.take();
+        }
+        broad.put(&became(10_002, Some(1), 10_002));
+        assert_eq!(broad.take().and_then(Result::err), Some(Ended::TooManyRows));
     }
 }

@@ -1,6 +1,6 @@
 //! Who watches what in this process. One change of a row is decoded once, for everybody who watches it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,7 +56,6 @@ pub(super) struct Seat {
     watchers: Arc<Watchers>,
     pub(super) mailbox: Arc<Mailbox>,
     group: Group,
-    lane: i16,
     number: u64,
 }
 
@@ -78,15 +77,16 @@ impl Watchers {
     }
 
     /// Watches from now on; comes back when changes are listened to.
-    pub(super) async fn join(self: &Arc<Self>, group: Group, lane: i16, mailbox: Arc<Mailbox>) -> Seat {
+    pub(super) async fn join(self: &Arc<Self>, group: Group, mailbox: Mailbox) -> Seat {
+        let mailbox = Arc::new(mailbox);
         let seat = {
             let mut inside = self.inside();
             inside.next += 1;
             let number = inside.next;
             inside.groups.entry(group.clone()).or_default().insert(number, Arc::clone(&mailbox));
-            inside.courses.entry((group.model.clone(), lane)).or_default().watchers += 1;
+            inside.courses.entry((group.model.clone(), mailbox.lane)).or_default().watchers += 1;
             self.anybody.send_replace(true);
-            Seat { watchers: Arc::clone(self), mailbox, group, lane, number }
+            Seat { watchers: Arc::clone(self), mailbox, group, number }
         };
         metrics::gauge!("cartulary_live_subscriptions").increment(1);
         // Who listens lives as long as the process.
@@ -127,7 +127,8 @@ impl Watchers {
         match self.inside().courses.get(course).map(|standing| standing.at) {
             None => Fit::Old,
             Some(None) => Fit::Next,
-            Some(Some(at)) if to.position <= at.position && to.epoch == at.epoch => Fit::Old,
+            // Lost histories are seen when the checkpoints are looked at.
+            Some(Some(at)) if to.position <= at.position => Fit::Old,
             Some(Some(at)) if at.position >= from.position => Fit::Next,
             Some(Some(_)) => Fit::Gap,
         }
@@ -147,22 +148,22 @@ impl Watchers {
         inside.groups.contains_key(&group(None)) || inside.groups.contains_key(&group(Some(place.key.clone())))
     }
 
-    /// Whether anybody watches rows of a tenant.
-    pub(super) fn watch_tenant(&self, model: &str, tenant: TenantId) -> bool {
-        self.inside().groups.keys().any(|group| group.model == model && group.tenant == tenant)
+    /// The tenants of whose rows some are watched.
+    pub(super) fn tenants(&self, model: &str) -> HashSet<TenantId> {
+        self.inside().groups.keys().filter(|group| group.model == model).map(|group| group.tenant).collect()
     }
 
-    /// Tells everybody who watches a row what it has become.
-    pub(super) fn tell(&self, model: &str, change: &Change, position: i64, at: Freshness) {
+    /// Tells everybody who watches a row what it has become. `lanes` has the lanes that there are news of, and how far
+    /// those go.
+    pub(super) fn tell(&self, model: &str, change: &Change, lanes: &HashMap<i16, i64>, at: Freshness) {
         let mut group = Group { model: model.to_owned(), tenant: change.place.tenant, key: None };
         let inside = self.inside();
         let by_filter = inside.groups.get(&group);
         group.key = Some(change.place.key.clone());
         let by_key = inside.groups.get(&group);
         let mut mailboxes = by_filter.into_iter().chain(by_key).flat_map(HashMap::values).peekable();
-        if mailboxes.peek().is_none() {
-            return;
-        }
+        // A tenant lives in one lane, and so does everybody who watches its rows.
+        let Some(position) = mailboxes.peek().and_then(|mailbox| lanes.get(&mailbox.lane)).copied() else { return };
         let key = change.place.key.clone();
         let row = match change.row.as_deref().map(serde_json::from_str) {
             None => None,
@@ -176,7 +177,14 @@ impl Watchers {
 
     /// Sends everybody away who watches a read model, in one lane or in all.
     pub(super) fn start_over(&self, model: &str, lane: Option<i16>) {
-        let seats = self.end(Ended::StartOver, |group, _| lane.is_none() && group.model == model);
+        let seats = self.end(Ended::StartOver, |group, mailbox| {
+            group.model == model && lane.is_none_or(|lane| lane == mailbox.lane)
+        });
+        for ((watched, at), standing) in &mut self.inside().courses {
+            if watched == model && lane.is_none_or(|lane| lane == *at) {
+                standing.at = None;
+            }
+        }
         tracing::info!(model, lane, seats, "whoever watched a read model must begin anew");
     }
 
@@ -219,7 +227,7 @@ impl Drop for Seat {
                 inside.groups.remove(&self.group);
             }
         }
-        let course = (self.group.model.clone(), self.lane);
+        let course = (self.group.model.clone(), self.mailbox.lane);
         if let Some(standing) = inside.courses.get_mut(&course) {
             standing.watchers -= 1;
             if standing.watchers == 0 {

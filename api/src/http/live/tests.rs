@@ -87,7 +87,7 @@ async fn what_is_not_a_subscription_or_not_streamed_is_told_so() {
         (events, None, &two, 400, "INVALID_QUERY"),
         (events, None, &hidden, 400, "INVALID_QUERY"),
         (events, None, &way, 200, "INVALID_ARGUMENT"),
-        (events, None, &key, 200, "INVALID_ARGUMENT"),
+        (events, None, &key, 200, "INVALID_QUERY"),
         (events, None, &position, 200, "INVALID_ARGUMENT"),
     ] {
         let (told, text) = post(&engine, accept, origin, body).await;
