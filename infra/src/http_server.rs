@@ -10,6 +10,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Serves until `stop`, then finishes what is under way.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    raise_limit_of_files();
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(64 * 1024);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
@@ -65,6 +67,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     connections.close();
     tokio::time::timeout(FINISH_WITHIN, requests.wait()).await.ok();
     tokio::time::timeout(LEAVE_WITHIN, connections.wait()).await.ok();
+}
+
+/// Every connection is an open file, and the limit that processes begin with is from a time when they had few.
+fn raise_limit_of_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised; connections may be refused");
+    }
 }
 
 async fn accept(

@@ -145,9 +145,9 @@ impl Running {
         // Who writes lanes has their end in memory, which no wire is faster than.
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
         reads.prepare().await?;
-        let routes = dispatch.routes().clone();
-        let (models, changes) = (Arc::new(Models::all()), reads.changes());
-        let live = Live::new(pool.clone(), models, routes, changes.clone(), redis.clone(), roles.alone);
+        let (routes, changes) = (dispatch.routes().clone(), reads.changes());
+        let live =
+            Live::new(pool.clone(), Arc::new(Models::all()), routes, changes.clone(), redis.clone(), roles.alone);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),

@@ -68,14 +68,12 @@ pub(crate) fn check(front: &Front, asked: Asked) -> Result<Checked, Refusal> {
         .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [told(front, error, "SYNTAX")] })))?;
     let named = |name: Option<&Name>| operation.is_none() || name.map(|name| name.as_str()) == operation.as_deref();
     let mut meant = document.operations.iter().filter(|(name, _)| named(*name));
-    let kind = meant.next().filter(|_| meant.next().is_none()).map(|(_, operation)| &operation.node);
-    if let Some(OperationType::Subscription) = kind.map(|operation| operation.ty)
-        && kind.is_some_and(|operation| !is_one_field(&operation.selection_set.node))
-    {
+    let meant = meant.next().filter(|_| meant.next().is_none()).map(|(_, operation)| &operation.node);
+    if meant.is_some_and(|meant| meant.ty == OperationType::Subscription && !is_one_field(&meant.selection_set.node)) {
         let text = "a subscription asks for exactly one field, and not within a fragment";
         return Err(refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY", text));
     }
-    let kind = kind.map(|operation| operation.ty);
+    let kind = meant.map(|operation| operation.ty);
     let cost = front.graph.costs.of(document, operation.as_deref(), &variables);
     if cost > COST_MOST {
         let text = format!(

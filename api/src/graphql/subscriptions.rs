@@ -75,7 +75,8 @@ pub(super) fn objects(model: &Model) -> [Object; 3] {
             )
     };
     let shown = |row: &Arc<LiveRow>| FieldValue::value(row.shown().clone());
-    let live = Object::new(live(model)).field(position()).field(
+    let told = format!("One of {}, as it is now.", model.fields());
+    let live = Object::new(live(model)).description(told).field(position()).field(
         field("row", TypeRef::named(&model.name), move |update| update.rows.first().map(shown))
             .description("Null where there is no such row, or no more."),
     );
@@ -84,7 +85,9 @@ pub(super) fn objects(model: &Model) -> [Object; 3] {
     let gone = field("gone", TypeRef::named_nn_list_nn(key_name(model)), move |update| {
         Some(FieldValue::list(update.gone.iter().map(|key| FieldValue::value(key_value(keys, key)))))
     });
+    let told = format!("What has become of {}.", model.fields());
     let lives = Object::new(lives(model))
+        .description(told)
         .field(position())
         .field(
             field("rows", rows, move |update| Some(FieldValue::list(update.rows.iter().map(shown))))

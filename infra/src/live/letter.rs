@@ -22,12 +22,15 @@ enum Letter {
     Rebuilt { model: String },
 }
 
+/// Position and epoch.
+type At = (i64, i64);
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
     model: String,
-    /// Lane; position and epoch from where; position and epoch to where.
-    moves: Vec<(i16, (i64, i64), (i64, i64))>,
+    /// Lane, from where, to where.
+    moves: Vec<(i16, At, At)>,
     /// Tenant, key, and the row where it did not go away.
     rows: Vec<(TenantId, Box<str>, Option<String>)>,
 }
@@ -78,7 +81,7 @@ impl Model {
     }
 
     fn into_changed(self) -> Changed {
-        let moved = |(lane, from, to): (i16, (i64, i64), (i64, i64))| {
+        let moved = |(lane, from, to): (i16, At, At)| {
             let at = |(position, epoch)| Checkpoint { lane, position, epoch };
             (at(from), at(to))
         };

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// Rows that wait for one reader; with more she is too slow.
 const ROWS_WAITING_MOST: usize = 1_000;
+/// Rows that are told at once; others come with the next update.
+const ROWS_TOLD_MOST: usize = 100;
 /// Rows that one reader was told of and will be told of when they go away; with more she must narrow her filter.
 const ROWS_KNOWN_MOST: usize = 10_000;
 
@@ -46,7 +48,9 @@ struct Inside {
     waiting: BTreeMap<Key, (i64, Option<Arc<LiveRow>>)>,
     /// Since when something waits.
     since: Option<Instant>,
+    /// Up to where everything is told once nothing waits any more, and up to where it is.
     at: Freshness,
+    told: Freshness,
     /// The rows that the reader knows, or will know from what waits. Two keys of one hash cost a needless word.
     known: HashSet<u64, RandomState>,
     ended: Option<Ended>,
@@ -62,6 +66,7 @@ impl Mailbox {
             waiting: BTreeMap::new(),
             since: None,
             at: nowhere,
+            told: nowhere,
             known: HashSet::default(),
             ended: None,
         };
@@ -76,6 +81,7 @@ impl Mailbox {
         waiting.retain(|key, (at, row)| *at > position && (row.is_some() || known.contains(&hash.hash_one(key))));
         known.extend(waiting.iter().filter(|(_, (_, row))| row.is_some()).map(|(key, _)| hash.hash_one(key)));
         inside.floor = Some(position);
+        inside.told = first.at;
         if inside.waiting.is_empty() {
             inside.at = first.at;
         }
@@ -138,15 +144,20 @@ impl Mailbox {
         if inside.floor.is_none() || inside.waiting.is_empty() {
             return None;
         }
-        inside.since = None;
-        let mut update = Update { rows: Vec::new(), gone: Vec::new(), more: false, at: inside.at };
-        for (key, (_, row)) in std::mem::take(&mut inside.waiting) {
+        let (mut rows, mut gone) = (Vec::new(), Vec::new());
+        while rows.len() + gone.len() < ROWS_TOLD_MOST
+            && let Some((key, (_, row))) = inside.waiting.pop_first()
+        {
             match row {
-                Some(row) => update.rows.push(row),
-                None => update.gone.push(key),
+                Some(row) => rows.push(row),
+                None => gone.push(key),
             }
         }
-        Some(Ok(update))
+        inside.since = (!inside.waiting.is_empty()).then(Instant::now);
+        if inside.waiting.is_empty() {
+            inside.told = inside.at;
+        }
+        Some(Ok(Update { rows, gone, more: false, at: inside.told }))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -244,6 +255,17 @@ mod tests {
         assert_eq!(told(&mailbox), Some((vec![], vec![key(1)], 11)));
         mailbox.put(&became(1, None, 12));
         mailbox.put(&became(1, Some(1), 9));
+        assert_eq!(told(&mailbox), None);
+    }
+
+    #[test]
+    fn a_position_is_told_when_everything_up_to_it_is() {
+        let mailbox = mailbox();
+        begin(&mailbox, vec![], 10);
+        told(&mailbox);
+        (1..=150).for_each(|number| mailbox.put(&became(number, Some(1), 11)));
+        let lengths = [told(&mailbox), told(&mailbox)].map(|told| told.map(|(rows, _, at)| (rows.len(), at)));
+        assert_eq!(lengths, [Some((100, 10)), Some((50, 11))]);
         assert_eq!(told(&mailbox), None);
     }
 

@@ -148,20 +148,12 @@ impl Conversation {
     }
 
     /// An error ends its subscription and no other.
-    async fn tell(&mut self, id: &Arc<str>, told: Option<Told>) -> Result<(), Close> {
-        if matches!(told, Some(Told::Next(_))) {
-            return if self.ids.contains_key(id) { self.send_told(id, told).await } else { Ok(()) };
+    async fn tell(&mut self, id: &str, told: Option<Told>) -> Result<(), Close> {
+        let Some(running) = self.ids.get(id) else { return Ok(()) };
+        if !matches!(told, Some(Told::Next(_))) {
+            running.abort();
+            self.ids.remove(id);
         }
-        match self.ids.remove(id) {
-            Some(running) => {
-                running.abort();
-                self.send_told(id, told).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn send_told(&mut self, id: &str, told: Option<Told>) -> Result<(), Close> {
         self.send(told.map_or_else(|| message::complete(id), |told| message::told(id, told))).await
     }
 
@@ -174,8 +166,11 @@ impl Conversation {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Close> {
-        // One that has gone is noticed when it is next listened to.
-        timeout(TAKEN_WITHIN, self.socket.send(message)).await.map(|_| ()).map_err(|_| Close::TOO_SLOW)
+        match timeout(TAKEN_WITHIN, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            // Whoever has gone hears nothing of it either.
+            Ok(Err(_)) | Err(_) => Err(Close::TOO_SLOW),
+        }
     }
 }
 
