@@ -88,17 +88,22 @@ impl Socket {
         }
     }
 
+    /// The next message of a subscription.
+    pub(crate) async fn told(&mut self, id: &str) -> Result<Value> {
+        loop {
+            let message = self.hear().await?;
+            if message["id"] == id {
+                return Ok(message);
+            }
+        }
+    }
+
     /// The next update of a subscription: what its one field shows.
     pub(crate) async fn update(&mut self, id: &str) -> Result<Value> {
-        loop {
-            let mut message = self.hear().await?;
-            if message["id"] != id {
-                continue;
-            }
-            ensure!(message["type"] == "next", "{message}");
-            let data = message["payload"]["data"].as_object_mut().context("data")?;
-            return data.values_mut().next().map(Value::take).context("one field");
-        }
+        let mut message = self.told(id).await?;
+        ensure!(message["type"] == "next", "{message}");
+        let data = message["payload"]["data"].as_object_mut().context("data")?;
+        data.values_mut().next().map(Value::take).context("one field")
     }
 
     /// The update of a subscription that shows something, however many come before.

@@ -30,7 +30,7 @@ const PROTOCOL: &str = "graphql-transport-ws";
 const MESSAGE_BYTES_MOST: usize = 64 * 1_024;
 /// Readers send little; what a socket needs for reading is there for as long as it is.
 const READ_BUFFER_BYTES: usize = 2 * 1_024;
-/// A reader who takes so little is sent away before more is kept for her. One answer is never as long.
+/// A longer answer is not sent and its socket is closed; an update has at most a hundred rows.
 const WRITE_BUFFER_BYTES_MOST: usize = 16 * 1_024 * 1_024;
 
 /// Whether a request wants another protocol than HTTP.
