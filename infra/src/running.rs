@@ -146,8 +146,7 @@ impl Running {
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
         reads.prepare().await?;
         let (routes, changes) = (dispatch.routes().clone(), reads.changes());
-        let live =
-            Live::new(pool.clone(), Arc::new(Models::all()), routes, changes.clone(), redis.clone(), roles.alone);
+        let live = Live::new(pool.clone(), routes, changes.clone(), redis.clone(), roles.alone);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),
@@ -189,10 +188,7 @@ impl Running {
             running.push(tokio::spawn(policies.run(stop.clone())));
         }
         if roles.relay {
-            let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
-            let leases = kafka::Leases::new(pool.clone(), &settings.owner);
-            let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
-            running.push(tokio::spawn(run_relay(relay, stop.clone())));
+            running.push(tokio::spawn(run_relay(relay(settings, &pool)?, stop.clone())));
         }
         let front = Arc::new(front);
         let serve = if roles.front { api::http::router } else { api::http::health };
@@ -266,6 +262,13 @@ async fn start_redis(
         None => redis::namespace_of(pool).await.context("the database has no name; set CARTULARY_REDIS_NAMESPACE")?,
     };
     Ok(Some(Redis::start(url, &namespace, outer, stop.clone()).await?))
+}
+
+/// The relay, as it is configured.
+fn relay(settings: &Settings, pool: &PgPool) -> Result<kafka::Relay<PgHistory>> {
+    let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
+    let leases = kafka::Leases::new(pool.clone(), &settings.owner);
+    Ok(kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases))
 }
 
 /// Runs until it is cancelled, or until the topic turns out to be one that lanes do not fit into.

@@ -124,14 +124,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let pool = shops.pool().clone();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
-        live: Live::new(
-            pool.clone(),
-            Arc::default(),
-            shops.running.dispatch.routes().clone(),
-            Changes::default(),
-            None,
-            false,
-        ),
+        live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
         pool,
         scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),

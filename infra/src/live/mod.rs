@@ -40,14 +40,8 @@ pub struct Live {
 }
 
 impl Live {
-    pub fn new(
-        pool: PgPool,
-        models: Arc<Models>,
-        routes: Routes,
-        changes: Changes,
-        redis: Option<Redis>,
-        alone: bool,
-    ) -> Self {
+    pub fn new(pool: PgPool, routes: Routes, changes: Changes, redis: Option<Redis>, alone: bool) -> Self {
+        let models = Arc::new(Models::all());
         Self { pool, models, routes, changes, redis, alone, watchers: Watchers::new() }
     }
 }

@@ -170,7 +170,7 @@ async fn customers_own(scene: &Scene) -> Result<()> {
     own.update_with("self", "/row/name", json!("Ada")).await?;
     scene.done("PlaceOrder", scene.shop.order(new_id(), new_id())).await?;
     scene.done("PlaceOrder", scene.shop.order(order, ada)).await?;
-    assert_eq!(own.update("orders").await?["rows"], json!([{ "order": order, "status": "placed" }]));
+    assert_eq!(own.update("orders").await?["rows"], json!([{ "order": order, "status": "pending" }]));
     scene.done("RecordPayment", scene.shop.payment(order)).await?;
     scene.done("AcceptOrder", json!({ "order": order })).await?;
     own.update_with("orders", "/rows/0/status", json!("accepted")).await?;
