@@ -173,7 +173,7 @@ async fn customers_own(scene: &Scene) -> Result<()> {
     assert_eq!(own.update("orders").await?["rows"], json!([{ "order": order, "status": "pending" }]));
     scene.done("RecordPayment", scene.shop.payment(order)).await?;
     scene.done("AcceptOrder", json!({ "order": order })).await?;
-    own.update_with("orders", "/rows/0/status", json!("accepted")).await?;
+    own.update_with("orders", "/rows/0/status", json!("processing")).await?;
     scene.done("AdjustPoints", json!({ "customer": ada, "change": 7, "reason": "sorry" })).await?;
     own.update_with("points", "/row/balance", json!(84)).await?;
 
