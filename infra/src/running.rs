@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::feed::StoreFeed;
 use crate::http_server;
+use crate::live::{self, Live};
 use crate::peers::{self, Dispatch, PeerSeal};
 use crate::policies::{Lanes, PolicyRunner, Targets};
 use crate::postgres::PgHistory;
 use crate::presence::{self, Presence};
 use crate::reads::ReadSide;
+use crate::redis::{self, Redis};
 use crate::scribe::{self, ScribeHandle, ScribeSettings};
 use crate::settings::Settings;
 use crate::vault::{OuterKey, Vault};
@@ -39,6 +41,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 pub const CONNECTIONS_MOST: u32 = 16;
 /// Whoever waits longer for a connection is told that the store is away.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// Sockets are told goodbye; who does not answer is not waited for any longer.
+const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +74,7 @@ pub struct Running {
     pub pool: PgPool,
     pub dispatch: Dispatch,
     scribe: Option<ScribeHandle>,
+    front: Arc<Front>,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     roles: Vec<JoinHandle<()>>,
@@ -125,6 +130,7 @@ impl Running {
         let pool = connect_with(url, settings.connections_most).await?;
         require_migrated(&pool).await?;
         let stop = CancellationToken::new();
+        let redis = start_redis(settings, &pool, outer, &stop).await?;
         let seal = PeerSeal::new(outer);
         let mut servers = Vec::new();
         let scribe = match roles.scribe {
@@ -141,6 +147,8 @@ impl Running {
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
         reads.prepare().await?;
         let webhooks = WebhookDesk::open(&pool, dispatch.routes(), settings.guard()?, outer);
+        let (routes, changes) = (dispatch.routes().clone(), reads.changes());
+        let live = Live::new(pool.clone(), routes, changes.clone(), redis.clone(), roles.alone);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),
@@ -148,6 +156,8 @@ impl Running {
             webhooks: webhooks.clone(),
             kinds: Kinds::all(),
             progress: reads.progress(),
+            redis: redis.clone(),
+            live: live.clone(),
             metrics: recorder(),
             stop: stop.clone(),
         };
@@ -156,8 +166,14 @@ impl Running {
         let address = listener.local_addr()?;
         // Nothing runs before everything stands.
         let mut running = Vec::new();
+        if roles.front {
+            running.push(tokio::spawn(live.run(stop.clone())));
+        }
         if roles.reads {
             running.push(tokio::spawn(reads.run(stop.clone())));
+            // Who is alone has nobody to tell.
+            let redis = redis.filter(|_| !roles.alone);
+            running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
         }
         if roles.policies {
             let lanes = match &scribe {
@@ -176,15 +192,12 @@ impl Running {
             running.push(tokio::spawn(policies.run(stop.clone())));
         }
         if roles.relay {
-            let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
-            let leases = kafka::Leases::new(pool.clone(), &settings.owner);
-            let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
-            running.push(tokio::spawn(run_relay(relay, stop.clone())));
+            running.push(tokio::spawn(run_relay(relay(settings, &pool)?, stop.clone())));
         }
         let front = Arc::new(front);
-        let router = if roles.front { api::http::router(front) } else { api::http::health(front) };
-        servers.push(tokio::spawn(http_server::serve(listener, router, stop.clone())));
-        Ok(Self { address, pool, dispatch, scribe, stop, servers, roles: running })
+        let serve = if roles.front { api::http::router } else { api::http::health };
+        servers.push(tokio::spawn(http_server::serve(listener, serve(Arc::clone(&front)), stop.clone())));
+        Ok(Self { address, pool, dispatch, scribe, front, stop, servers, roles: running })
     }
 
     /// Takes no more requests, answers those under way, and lets go of everything.
@@ -193,6 +206,7 @@ impl Running {
         for server in self.servers {
             server.await.ok();
         }
+        tokio::time::timeout(SOCKETS_CLOSED_WITHIN, self.front.sockets_closed()).await.ok();
         if let Some(scribe) = &self.scribe {
             scribe.stop().await;
         }
@@ -237,6 +251,28 @@ async fn start_scribe(
         servers.push(tokio::spawn(http_server::serve(door, router, stop.clone())));
     }
     Ok(scribe)
+}
+
+/// The Redis that is configured, whether it answers or not.
+async fn start_redis(
+    settings: &Settings,
+    pool: &PgPool,
+    outer: &OuterKey,
+    stop: &CancellationToken,
+) -> Result<Option<Redis>> {
+    let Some(url) = &settings.redis_url else { return Ok(None) };
+    let namespace = match &settings.redis_namespace {
+        Some(name) => name.clone(),
+        None => redis::namespace_of(pool).await.context("the database has no name; set CARTULARY_REDIS_NAMESPACE")?,
+    };
+    Ok(Some(Redis::start(url, &namespace, outer, stop.clone()).await?))
+}
+
+/// The relay, as it is configured.
+fn relay(settings: &Settings, pool: &PgPool) -> Result<kafka::Relay<PgHistory>> {
+    let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
+    let leases = kafka::Leases::new(pool.clone(), &settings.owner);
+    Ok(kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases))
 }
 
 /// Runs until it is cancelled, or until the topic turns out to be one that lanes do not fit into.

@@ -9,6 +9,7 @@ use commands::scribe::Limits;
 use domain::shared::Seconds;
 use serde::Deserialize;
 
+use crate::redis;
 use crate::running::CONNECTIONS_MOST;
 use crate::scribe::{LANES, Owner};
 use crate::vault::OuterKey;
@@ -65,6 +66,11 @@ pub struct Settings {
     pub webhook_targets_allowed: Vec<String>,
     /// Where webhooks must not be sent though it is public, such as addresses of this installation; written alike.
     pub webhook_targets_refused: Vec<String>,
+    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process counts
+    /// and remembers for itself.
+    pub redis_url: Option<String>,
+    /// What tells our keys from those of other engines in the same Redis; without it, the identity of the database.
+    pub redis_namespace: Option<String>,
     /// Whether GraphQL may be asked for its schema.
     pub introspection: bool,
     /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
@@ -102,6 +108,8 @@ impl Default for Settings {
             kafka_replication: kafka::Settings::default().replication,
             webhook_targets_allowed: vec![],
             webhook_targets_refused: vec![],
+            redis_url: None,
+            redis_namespace: None,
             introspection: false,
             log: None,
             config: None,
@@ -145,6 +153,16 @@ impl Settings {
             address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         ensure!(self.peer_address.as_deref().is_none_or(port), "peer_address must be written host:port");
+        if let Some(url) = &self.redis_url {
+            redis::check_address(url)?;
+        }
+        let plain = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        ensure!(
+            self.redis_namespace.as_deref().is_none_or(plain),
+            "redis_namespace must be made of letters, digits, `-`, `_` and `.`"
+        );
         self.guard().map(|_| ())
     }
 
@@ -244,7 +262,7 @@ mod tests {
     #[test]
     fn settings_with_which_a_process_would_do_nothing_are_refused() {
         assert!(Settings::default().check().is_ok());
-        let wrong: [fn(&mut Settings); 11] = [
+        let wrong: [fn(&mut Settings); 14] = [
             |settings| settings.connections_most = 0,
             |settings| settings.scribe_loops = 0,
             |settings| settings.scribe_loops = 17,
@@ -256,6 +274,9 @@ mod tests {
             |settings| settings.peer_address = Some("nonsense".into()),
             |settings| settings.webhook_targets_allowed = vec!["everything".into()],
             |settings| settings.webhook_targets_refused = vec!["10.0.0.0/40".into()],
+            |settings| settings.redis_url = Some("127.0.0.1:6379".into()),
+            |settings| settings.redis_url = Some("http://127.0.0.1:6379".into()),
+            |settings| settings.redis_namespace = Some("a:b".into()),
         ];
         for change in wrong {
             let mut settings = Settings::default();

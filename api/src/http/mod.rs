@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod graphql;
 mod health;
+mod live;
 mod receipts;
 #[cfg(test)]
 mod tests;
@@ -53,7 +54,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/webhooks/{id}/secret", get(webhooks::secret))
         .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
         .route("/v1/events/{position}", get(webhooks::event))
-        .route("/graphql", post(graphql::graphql).get(console::page))
+        .route("/graphql", post(graphql::graphql).get(graphql::open))
         .route("/graphql/console.js", get(console::script))
         .route("/graphql/console.css", get(console::style))
         .route("/graphql/schema.graphql", get(console::schema))

@@ -30,6 +30,7 @@ use super::without_scribe::WithoutScribe;
 use crate::engine::Engine;
 use crate::http_server;
 use crate::running::Roles;
+use crate::live::{Changes, Live};
 use crate::scribe::new_id;
 use crate::vault::Vault;
 use crate::webhooks::{Guard, WebhookDesk};
@@ -152,10 +153,12 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
         webhooks: WebhookDesk::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
+        live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
         pool,
         scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
+        redis: None,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         stop: stop.clone(),
     };

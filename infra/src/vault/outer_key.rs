@@ -28,6 +28,8 @@ pub enum Use {
     Peers,
     /// Makes the secrets of webhooks.
     Webhooks,
+    /// Seals what is kept in Redis.
+    Redis,
 }
 
 impl OuterKey {
@@ -56,6 +58,7 @@ impl OuterKey {
             Use::Fingerprint => b"cartulary fingerprint 1\x01",
             Use::Peers => b"cartulary peers 1\x01",
             Use::Webhooks => b"cartulary webhooks 1\x01",
+            Use::Redis => b"cartulary redis 1\x01",
         };
         mac(&self.0, &[name])
     }

@@ -1,5 +1,6 @@
 //! What infra does for real: real files, real processes, real PostgreSQL.
 
+mod agreement;
 mod bad_fields;
 mod bad_input;
 mod bad_values;
@@ -14,6 +15,7 @@ mod hostile_queries;
 mod house;
 mod idempotency;
 mod laws;
+mod live;
 mod partner;
 mod process;
 mod rebuilds;
@@ -25,6 +27,7 @@ mod scenarios;
 mod secrets;
 mod server;
 mod shop;
+mod socket;
 mod story;
 mod timers;
 mod webhooks;
