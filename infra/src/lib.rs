@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod crew;
 pub mod demo;
 pub mod embedded;
 pub mod engine;

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, Claims, SigningKey};
 use commands::catalogue::{CreateProduct, PublishProduct};
 use commands::inventory::{AdjustStock, OpenStockItem, ReceiveStock};
 use commands::scribe::{Accepted, Answer, Envelope, Settled};
 use domain::inventory::StockItem;
-use domain::shared::{Money, Price, ProductId, Quantity, Role, TenantId};
+use domain::shared::{CommandId, Money, Price, ProductId, Quantity, Role, TenantId};
 use domain::tenancy::Tenant;
 use sqlx::PgPool;
 
@@ -26,6 +26,11 @@ const PRODUCTS: usize = 50;
 const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const TOKEN_KEY: (&str, [u8; 32]) = ("bench", [7; 32]);
 
+/// The settings of a bench: whatever port is free.
+pub(super) fn on_any_port() -> Settings {
+    Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() }
+}
+
 pub(super) struct Shops {
     pub(super) running: Running,
     pub(super) facts: Facts,
@@ -39,12 +44,20 @@ pub(super) struct Shops {
 impl Shops {
     /// Starts every role on an empty database, puts everything on sale, and waits until the scribe is no longer new.
     pub(super) async fn open(database: &Database) -> Result<Self> {
-        let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() };
+        Self::open_as(database, on_any_port(), Roles::ALONE, OuterKey::from_base64(OUTER_KEY)?).await
+    }
+
+    /// The same with some roles only; the others are other processes, with the same outer key.
+    pub(super) async fn open_as(
+        database: &Database,
+        settings: Settings,
+        roles: Roles,
+        outer: OuterKey,
+    ) -> Result<Self> {
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
-        let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
         let listener = listen(&settings).await?;
-        let running = Running::start(&settings, listener, Roles::ALONE, &database.url, &outer, auth).await?;
+        let running = Running::start(&settings, listener, roles, &database.url, &outer, auth).await?;
         let facts = Facts::new()?;
         let tokens =
             facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;
@@ -71,6 +84,19 @@ impl Shops {
             commands.push(self.facts.envelope(ReceiveStock { item, units: Quantity::MOST }));
         }
         Ok(commands)
+    }
+
+    /// The same under an id of the caller's; whether it was accepted, for it may also be put off.
+    pub(super) async fn adjust_as(&self, number: usize, id: CommandId) -> Result<bool> {
+        let (tenant, _, product) = self.turn(number);
+        let item = StockItem::id(product, Tenant::first_store(tenant));
+        let adjust = AdjustStock { item, change: (-1).try_into()?, reason: "broken".parse()?, force: false };
+        let envelope = Envelope { id, ..self.facts.envelope(adjust) };
+        match self.running.dispatch.submit(tenant, false, vec![envelope]).await.pop() {
+            Some(Answer::Settled { settled: Settled::Accepted(_), .. }) => Ok(true),
+            Some(Answer::NotNow(_)) => Ok(false),
+            other => bail!("not accepted: {other:?}"),
+        }
     }
 
     async fn ask(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {

@@ -9,7 +9,7 @@ use infra::running;
 use infra::scribe::new_id;
 use tokio::time::Instant;
 use uuid::Uuid;
-use xtask::servers::{Program, Servers};
+use xtask::servers::{Program, Servers, in_folder};
 
 use crate::laws::keeps_the_laws;
 use crate::process::{Desk, Engine, get, persist};
@@ -145,7 +145,7 @@ impl Broker {
     async fn start() -> Result<Self> {
         tokio::task::spawn_blocking(|| {
             let folder = std::env::temp_dir().join(format!("cartulary-roles-{}", std::process::id()));
-            let servers = Servers::in_folder(&folder)?;
+            let servers = in_folder(&folder)?;
             let started = servers.up(&[Program::Kafka])?;
             let address = started.first().context("one server")?.address.clone();
             Ok(Self { address, servers, folder })

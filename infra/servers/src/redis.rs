@@ -4,11 +4,11 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
 
-use super::{Program, Server, launch};
-use crate::setup;
+use crate::programs::{Install, needed};
+use crate::{Program, Server, launch};
 
-pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
-    let program = setup::needed("redis-server", "redis-server")?;
+pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+    let program = needed("redis-server", "redis-server", install)?;
     let (home, log) = (folder.join("redis"), folder.join("redis.log"));
     fs::create_dir_all(&home)?;
     let mut command = Command::new(program);
