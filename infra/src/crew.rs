@@ -26,11 +26,12 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 /// The name of the key that signs tokens.
 const TOKEN_KEY: &str = "crew";
+const DATABASE: &str = "CARTULARY_DATABASE_URL";
 
 /// What the processes of one installation have in common.
 pub struct Crew {
     folder: PathBuf,
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
     /// Signs tokens that its processes believe.
     pub key: SigningKey,
 }
@@ -48,7 +49,7 @@ pub struct Member {
 
 impl Crew {
     /// Makes the keys. The variables are settings of every process, `CARTULARY_DATABASE_URL` among them.
-    pub fn new(folder: &Path, variables: Vec<(&'static str, String)>) -> Result<Self> {
+    pub fn new(folder: &Path, variables: Vec<(String, String)>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let crew = Self {
             key: SigningKey::from_seed(TOKEN_KEY, *secret_file(&folder.join("token.key"))?),
@@ -60,12 +61,18 @@ impl Crew {
         Ok(crew)
     }
 
+    /// Where all of them find the log.
+    pub fn database_url(&self) -> Result<&str> {
+        let found = self.variables.iter().find(|(variable, _)| variable == DATABASE);
+        Ok(found.with_context(|| format!("{DATABASE} is missing"))?.1.as_str())
+    }
+
     /// The key that all of them share.
     pub fn outer_key(&self) -> Result<OuterKey> {
         OuterKey::from_file(&self.folder.join("outer.key"))
     }
 
-    /// Starts a process and waits until it listens.
+    /// Starts a process (`serve --all`) and waits until it listens.
     pub async fn start(&self, role: &str, name: &str) -> Result<Member> {
         let log = self.folder.join(format!("{name}.log"));
         let mut command = Command::new(std::env::current_exe()?);
@@ -74,14 +81,24 @@ impl Crew {
             command.env_remove(variable);
         }
         let token_key = format!("{TOKEN_KEY}={}", self.folder.join("token.pub").display());
-        command.arg(role).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?).kill_on_drop(true);
-        command.env("CARTULARY_OWNER", name).env("CARTULARY_LISTEN", "127.0.0.1:0").env("CARTULARY_TOKEN_KEYS", token_key);
+        command
+            .args(role.split(' '))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .kill_on_drop(true);
+        command
+            .env("CARTULARY_OWNER", name)
+            .env("CARTULARY_LISTEN", "127.0.0.1:0")
+            .env("CARTULARY_TOKEN_KEYS", token_key);
         command.env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key"));
         command.envs(self.variables.iter().map(|(variable, value)| (variable, value)));
         let mut child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
         let mut out = BufReader::new(child.stdout.take().context("its output is piped")?);
         let mut line = String::new();
-        timeout(LISTENS_WITHIN, out.read_line(&mut line)).await.with_context(|| format!("{name} does not listen"))??;
+        timeout(LISTENS_WITHIN, out.read_line(&mut line))
+            .await
+            .with_context(|| format!("{name} does not listen"))??;
         let Some((_, address)) = line.trim().split_once(" on http://") else {
             bail!("{name} did not start: {line}{}", fs::read_to_string(&log).unwrap_or_default());
         };
@@ -140,7 +157,8 @@ impl Member {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let pid = pid.with_context(|| self.ended("it has ended by itself"))?;
         kill_process(pid, Signal::TERM)?;
-        let status = timeout(STOPS_WITHIN, self.child.wait()).await.with_context(|| self.ended("it does not stop"))??;
+        let status =
+            timeout(STOPS_WITHIN, self.child.wait()).await.with_context(|| self.ended("it does not stop"))??;
         ensure!(status.success(), self.ended(&format!("it ended with {status}")));
         Ok(())
     }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::health::Health;
 use crate::peers::Dispatch;
 use crate::postgres::PgReader;
 use crate::scribe;
@@ -36,6 +37,8 @@ pub struct Engine {
     /// Changes whenever rows changed.
     pub progress: watch::Receiver<u64>,
     pub metrics: PrometheusHandle,
+    /// How the parts of this process are.
+    pub health: Health,
     pub stop: CancellationToken,
 }
 
@@ -163,7 +166,7 @@ impl Backend for Engine {
 
     fn reasons(&self) -> Vec<String> {
         let stopping = self.stop.is_cancelled().then(|| "the process is shutting down".to_owned());
-        stopping.into_iter().chain(self.scribe.troubles()).collect()
+        stopping.into_iter().chain(self.health.reasons()).collect()
     }
 
     fn metrics(&self) -> String {

@@ -4,14 +4,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -57,6 +60,18 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     let leaving = tokio::spawn(graceful.shutdown());
     tokio::time::timeout(FINISH_WITHIN, requests.wait()).await.ok();
     tokio::time::timeout(LEAVE_WITHIN, leaving).await.ok();
+}
+
+/// Tells for as long as it runs why the process is not ready, in the words of [`api::http::health`].
+pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>) {
+    let reason = get(move || {
+        let reason = reasons.borrow().clone();
+        async move { Json(json!({ "ready": false, "reasons": [reason] })) }
+    });
+    let not_ready = get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /reason\n") });
+    let live = get(|| async { "live\n" });
+    let router = Router::new().route("/live", live).route("/ready", not_ready).route("/reason", reason);
+    serve(listener, router, CancellationToken::new()).await;
 }
 
 async fn accept(

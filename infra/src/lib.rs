@@ -10,6 +10,7 @@ pub mod demo;
 pub mod embedded;
 pub mod engine;
 pub mod feed;
+pub mod health;
 pub mod hosted;
 pub mod http_server;
 pub mod peers;

@@ -12,9 +12,9 @@ use commands::kernel::{Commands, Kinds};
 use commands::scribe::LaneId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use projections::kernel::Models;
-use sqlx::PgPool;
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::feed::StoreFeed;
+use crate::health::Health;
 use crate::http_server;
 use crate::peers::{self, Dispatch, PeerSeal};
 use crate::policies::{Lanes, PolicyRunner};
@@ -38,6 +39,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 pub const CONNECTIONS_MOST: u32 = 16;
 /// Whoever waits longer for a connection is told that the store is away.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// How often the database is asked whether it is there.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is said to be away.
+const DATABASE: &str = "the database";
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +89,43 @@ async fn connect_with(url: &str, connections_most: u32) -> Result<PgPool> {
         .max_connections(connections_most)
         .acquire_timeout(CONNECTED_WITHIN)
         .test_before_acquire(false);
-    options.connect(url).await.with_context(|| format!("cannot connect to {}", without_password(url)))
+    let cannot = || format!("cannot connect to {}", without_password(url));
+    // A pool tries again until its time is up and then knows that it was up; one connection tells why.
+    let tried = tokio::time::timeout(CONNECTED_WITHIN, PgConnection::connect(url)).await;
+    let tried = tried.with_context(|| format!("{}: no answer within {CONNECTED_WITHIN:?}", cannot()))?;
+    tried.with_context(cannot)?.close().await?;
+    options.connect(url).await.with_context(cannot)
+}
+
+/// Why the database cannot be used; nothing where it can.
+pub async fn trouble_with_database(url: &str) -> Option<String> {
+    let asked = async {
+        let mut connection = PgConnection::connect(url).await?;
+        sqlx::query("SELECT 1").execute(&mut connection).await?;
+        connection.close().await
+    };
+    let reason = match tokio::time::timeout(CONNECTED_WITHIN, asked).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {CONNECTED_WITHIN:?}"),
+    };
+    Some(format!("{} cannot be used: {reason}", without_password(url)))
+}
+
+/// Looks again and again whether the database answers. `url` is for the words only: whoever shares the pool sees what it
+/// sees.
+async fn watch_database(pool: PgPool, url: String, health: Health, stop: CancellationToken) {
+    while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
+        let asked = sqlx::query("SELECT 1").execute(&pool);
+        match tokio::time::timeout(CONNECTED_WITHIN, asked).await {
+            Ok(Ok(_)) => health.back(DATABASE),
+            // A connection that broke while nobody used it tells nothing about the next one.
+            Ok(Err(_)) | Err(_) => match trouble_with_database(&url).await {
+                Some(reason) => health.away(DATABASE, reason),
+                None => health.back(DATABASE),
+            },
+        }
+    }
 }
 
 /// Brings the database's schema up to date.
@@ -123,21 +164,30 @@ impl Running {
     ) -> Result<Self> {
         let pool = connect_with(url, settings.connections_most).await?;
         require_migrated(&pool).await?;
-        let stop = CancellationToken::new();
+        let (stop, health) = (CancellationToken::new(), Health::default());
+        tokio::spawn(watch_database(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
         let seal = PeerSeal::new(outer);
         let mut servers = Vec::new();
         let scribe = match roles.scribe {
-            true => Some(start_scribe(settings, roles, url, &pool, &seal, &stop, &mut servers).await?),
+            true => Some(start_scribe(settings, roles, url, &pool, &seal, (&health, &stop), &mut servers).await?),
             false => None,
         };
         let dispatch = Dispatch::start(pool.clone(), scribe.clone(), seal, stop.clone()).await?;
+        // Read models and the relay are of use without anybody who writes.
+        if roles.front || roles.scribe || roles.policies {
+            let dispatch = dispatch.clone();
+            health.ask(move || dispatch.troubles());
+        }
         let vault = Arc::new(Vault::new(pool.clone(), outer));
         let feed = StoreFeed::new(pool.clone(), scribe.as_ref().map(|scribe| scribe.tail().clone()));
-        let lanes =
-            if roles.reads { share(settings, roles, "project", &pool, &stop).await? } else { presence::alone() };
+        let lanes = if roles.reads {
+            share(settings, roles, "project", &pool, &health, &stop).await?
+        } else {
+            presence::alone()
+        };
         let reads = ReadSide::new(pool.clone(), Arc::new(Models::all()), feed, lanes, dispatch.written());
         // Who writes lanes has their end in memory, which no wire is faster than.
-        let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
+        let reads = reads.through(settings.kafka().filter(|_| !roles.scribe)).telling(health.clone());
         reads.prepare().await?;
         let engine = Engine {
             pool: pool.clone(),
@@ -146,6 +196,7 @@ impl Running {
             kinds: Kinds::all(),
             progress: reads.progress(),
             metrics: recorder(),
+            health: health.clone(),
             stop: stop.clone(),
         };
         let front = api::front::Settings { introspection: settings.introspection, ..api::front::Settings::default() };
@@ -159,7 +210,7 @@ impl Running {
         if roles.policies {
             let lanes = match &scribe {
                 Some(scribe) => Lanes::Written(scribe.clone()),
-                None => Lanes::Shared(share(settings, roles, "policies", &pool, &stop).await?),
+                None => Lanes::Shared(share(settings, roles, "policies", &pool, &health, &stop).await?),
             };
             let policies = PolicyRunner {
                 pool: pool.clone(),
@@ -175,7 +226,12 @@ impl Running {
             let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
             let leases = kafka::Leases::new(pool.clone(), &settings.owner);
             let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
-            running.push(tokio::spawn(run_relay(relay, stop.clone())));
+            let outages = relay.outages();
+            health.ask(move || {
+                let told = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
+                outages.iter().filter_map(told).collect()
+            });
+            running.push(tokio::spawn(relay.run(stop.clone())));
         }
         let front = Arc::new(front);
         let router = if roles.front { api::http::router(front) } else { api::http::health(front) };
@@ -206,7 +262,7 @@ async fn start_scribe(
     url: &str,
     pool: &PgPool,
     seal: &PeerSeal,
-    stop: &CancellationToken,
+    (health, stop): (&Health, &CancellationToken),
     servers: &mut Vec<JoinHandle<()>>,
 ) -> Result<ScribeHandle> {
     let door = match roles.alone {
@@ -224,7 +280,7 @@ async fn start_scribe(
         owner: settings.owner(address),
         limits: settings.limits(),
         loops: settings.scribe_loops,
-        share: share(settings, roles, "scribe", pool, stop).await?,
+        share: share(settings, roles, "scribe", pool, health, stop).await?,
         data: settings.database_data.clone(),
     };
     let scribe = scribe::start(&scribes, pool).await?;
@@ -235,25 +291,20 @@ async fn start_scribe(
     Ok(scribe)
 }
 
-/// Runs until it is cancelled, or until the topic turns out to be one that lanes do not fit into.
-async fn run_relay(relay: kafka::Relay<PgHistory>, stop: CancellationToken) {
-    if let Err(error) = relay.run(stop).await {
-        tracing::error!(%error, "the relay cannot go on; events wait in the log");
-    }
-}
-
 /// The lanes that fall to this process in one of its roles.
 async fn share(
     settings: &Settings,
     roles: Roles,
     role: &'static str,
     pool: &PgPool,
+    health: &Health,
     stop: &CancellationToken,
 ) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
     if roles.alone {
         return Ok(presence::alone());
     }
-    let presence = Presence { pool: pool.clone(), role, name: settings.owner.clone(), lease_ms: settings.lease_ms };
+    let (name, lease_ms, health) = (settings.owner.clone(), settings.lease_ms, health.clone());
+    let presence = Presence { pool: pool.clone(), role, name, lease_ms, health };
     presence.join(stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
 }
 

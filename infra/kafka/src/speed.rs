@@ -37,16 +37,13 @@ pub async fn relayed(
     let mut running = tokio::spawn(Relay::new(settings.clone(), history, leases).run(stop.clone()));
     while held(&consumer, &settings.topic).await? < records {
         tokio::select! {
-            ended = &mut running => return Err(ended.map_or(KafkaError::Canceled.into(), |ended| match ended {
-                Ok(()) => KafkaError::Canceled.into(),
-                Err(error) => error,
-            })),
+            _ = &mut running => return Err(KafkaError::Canceled.into()),
             () = sleep(LOOK) => {}
         }
     }
     let taken = since.elapsed();
     stop.cancel();
-    running.await.unwrap_or(Ok(()))?;
+    running.await.map_err(|_| KafkaError::Canceled)?;
     Ok(taken)
 }
 

@@ -42,9 +42,13 @@ auto.create.topics.enable=false
 /// The heap is bounded, because this shares a laptop with everything else.
 const JAVA: &[&str] = &["-Xms128m", "-Xmx512m", "-XX:+UseG1GC"];
 
+/// Java, and the folder of Kafka's jars.
+pub(super) fn programs(jars: &Path, install: Option<Install>) -> Result<(PathBuf, PathBuf)> {
+    Ok((needed("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
+}
+
 pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Install>) -> Result<Server> {
-    let java = needed("java", "openjdk-17-jre-headless", install)?;
-    let libraries = libraries(jars, install)?;
+    let (java, libraries) = programs(jars, install)?;
     let home = folder.join("kafka");
     fs::create_dir_all(&home)?;
     let settings = home.join("server.properties");

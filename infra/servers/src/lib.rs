@@ -63,6 +63,18 @@ impl Servers {
         Self { install: Some(install), ..self }
     }
 
+    /// Makes sure that everything is on this machine that these need.
+    pub fn prepare(&self, programs: &[Program]) -> Result<()> {
+        for program in programs {
+            match program {
+                Program::Postgres => postgres::programs(self.install).map(drop)?,
+                Program::Redis => redis::program(self.install).map(drop)?,
+                Program::Kafka => kafka::programs(&self.jars, self.install).map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Starts what does not run yet, each on the port it had before where that is free, and waits until all answer.
     pub fn up(&self, programs: &[Program]) -> Result<Vec<Server>> {
         let mut kept = Kept::read(&self.folder)?;

@@ -26,12 +26,17 @@ const OUTSIDE: &str = "/var/lib/cartulary";
 /// As whom the server runs: a uid and gid where we are root, ourselves otherwise.
 type User = Option<(u32, u32)>;
 
-pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+/// The folder of `initdb` and `postgres`.
+pub(super) fn programs(install: Option<Install>) -> Result<PathBuf> {
     if let (None, Some(install)) = (of_postgres(), install) {
         install("postgresql")?;
     }
-    let programs = of_postgres()
-        .context("PostgreSQL's server programs (initdb, postgres) are missing; `cargo xtask setup` installs them")?;
+    of_postgres()
+        .context("PostgreSQL's server programs (initdb, postgres) are missing; `cargo xtask setup` installs them")
+}
+
+pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+    let programs = programs(install)?;
     // What is on the path may be a link to one of them alone.
     let initdb = programs.join("initdb").canonicalize()?;
     let programs = initdb.parent().unwrap_or(&programs);

@@ -106,13 +106,7 @@ pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(
-    lines: &[Line],
-    arena: &Arena,
-    options: &BenchOptions,
-    pace: Pace,
-    report: &mut Report,
-) -> Result<()> {
+async fn measure(lines: &[Line], arena: &Arena, options: &BenchOptions, pace: Pace, report: &mut Report) -> Result<()> {
     let progress = Progress::new();
     for line in lines {
         match line {

@@ -1,13 +1,20 @@
 //! The roles as processes on an outside PostgreSQL.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::say;
+use crate::http_server;
 use crate::running::{self, Roles, Running};
 use crate::settings::Settings;
+
+/// How long to wait before a database that could not be used is tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What `serve` does beside serving.
 #[derive(Debug, Args)]
@@ -29,12 +36,36 @@ pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
     // Only who serves the API has to believe tokens.
     let auth = if roles.front { settings.auth()? } else { settings.auth_with(vec![]) };
     let (url, outer) = (settings.database_url()?, settings.outer_key()?);
+    let Some(listener) = wait_for_database(listener, url).await? else { return Ok(ExitCode::SUCCESS) };
     let running = Running::start(settings, listener, roles, url, &outer, auth).await?;
     let what = if roles.front { "serving" } else { "running; health is" };
     say(format!("{what} on http://{}", running.address));
     running::asked_to_stop().await?;
     running.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the database can be used; whoever asks meanwhile is told why not. Nothing where somebody wants the process
+/// to end before.
+async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<TcpListener>> {
+    let Some(reason) = running::trouble_with_database(url).await else { return Ok(Some(listener)) };
+    tracing::warn!(reason, "waiting for the database");
+    let (told, reasons) = watch::channel(reason);
+    let listener = listener.into_std()?;
+    let waiting = http_server::waiting(TcpListener::from_std(listener.try_clone()?)?, reasons);
+    let back = async {
+        while let Some(reason) = running::trouble_with_database(url).await {
+            told.send_replace(reason);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = back => {}
+        () = waiting => {}
+        asked = running::asked_to_stop() => return asked.map(|()| None),
+    }
+    tracing::info!("the database can be used");
+    Ok(Some(TcpListener::from_std(listener)?))
 }
 
 pub(super) async fn migrate(settings: &Settings) -> Result<ExitCode> {

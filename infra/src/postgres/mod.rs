@@ -12,7 +12,7 @@ mod rows;
 mod tables;
 
 pub use build::PgBuilds;
-pub use digest::digest;
+pub use digest::{digest, rows};
 pub use history::PgHistory;
 pub(crate) use history::actor;
 pub use reader::PgReader;

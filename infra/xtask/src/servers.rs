@@ -4,8 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use servers::ALL;
-pub use servers::{Program, Server, Servers};
+pub use servers::{ALL, Program, Server, Servers};
 
 use crate::{house, setup};
 
@@ -31,6 +30,11 @@ data in /var/lib/cartulary where its user may not enter this folder, as it never
 `down` ends the recorded processes and no others: a pid that belongs to another program by now is left alone.
 ";
 
+/// Those of this clone.
+pub fn of_the_house() -> Result<Servers> {
+    in_folder(&house::root().join(".cartulary/servers"))
+}
+
 /// The servers of a folder; what is missing for them is installed.
 pub fn in_folder(folder: &Path) -> Result<Servers> {
     Ok(Servers::in_folder(folder, &house::root())?.installing(setup::install))
@@ -42,7 +46,7 @@ pub fn chore(chore: &str, arguments: &[String]) -> Result<ExitCode> {
         print!("{HELP}");
         return Ok(ExitCode::SUCCESS);
     }
-    let servers = in_folder(&house::root().join(".cartulary/servers"))?;
+    let servers = of_the_house()?;
     match chore {
         "status" => return status(&servers, arguments),
         "up" => {

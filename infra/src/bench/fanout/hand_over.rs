@@ -37,7 +37,8 @@ struct Done {
 
 pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report) -> Result<()> {
     let database = arena.database().await?;
-    let crew = Crew::new(&arena.folder("hand-over")?, vec![("CARTULARY_DATABASE_URL", database.url.clone())])?;
+    let crew =
+        Crew::new(&arena.folder("hand-over")?, vec![("CARTULARY_DATABASE_URL".to_owned(), database.url.clone())])?;
     let victim = crew.start_ready("scribe", "scribe-1").await?;
     let other = crew.start_ready("scribe", "scribe-2").await?;
     victim.ready().await?;

@@ -27,8 +27,9 @@ pub(super) async fn lines(
 ) -> Result<()> {
     progress.says("starting Kafka".into());
     let broker = Broker::start(arena.folder("kafka")?, house).await?;
-    visible::line(arena, &broker, pace, progress, report).await.context("commit to visible row")?;
+    // First what gives the broker much to do: a fresh Java machine is busy with compiling itself.
     catch_up::line(arena, &broker, progress, report).await.context("relay")?;
+    visible::line(arena, &broker, pace, progress, report).await.context("commit to visible row")?;
     hand_over::line(arena, progress, report).await.context("hand-over")?;
     Ok(())
 }

@@ -32,16 +32,13 @@ pub(super) async fn line(
 ) -> Result<()> {
     let database = arena.database().await?;
     let variables = vec![
-        ("CARTULARY_DATABASE_URL", database.url.clone()),
-        ("CARTULARY_KAFKA_BROKERS", broker.address.clone()),
-        ("CARTULARY_KAFKA_TOPIC", "bench.visible".to_owned()),
+        ("CARTULARY_DATABASE_URL".to_owned(), database.url.clone()),
+        ("CARTULARY_KAFKA_BROKERS".to_owned(), broker.address.clone()),
+        ("CARTULARY_KAFKA_TOPIC".to_owned(), "bench.visible".to_owned()),
     ];
     let crew = Crew::new(&arena.folder("visible")?, variables)?;
-    let settings = Settings {
-        kafka_brokers: Some(broker.address.clone()),
-        kafka_topic: "bench.visible".into(),
-        ..on_any_port()
-    };
+    let settings =
+        Settings { kafka_brokers: Some(broker.address.clone()), kafka_topic: "bench.visible".into(), ..on_any_port() };
     let shops = Arc::new(Shops::open_as(&database, settings, WRITER, crew.outer_key()?).await?);
     let project = crew.start_ready("project", "project").await?;
     progress.says(format!("{PER_SECOND} events/s through Kafka"));
