@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod cli;
 pub mod crew;
+pub mod database;
 pub mod demo;
 pub mod embedded;
 pub mod engine;

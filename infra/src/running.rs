@@ -3,23 +3,22 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use api::auth::AuthConfig;
 use api::front::Front;
 use commands::kernel::{Commands, Kinds};
 use commands::scribe::LaneId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use projections::kernel::Models;
-use sqlx::migrate::{Migrate, Migrator};
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::database;
+pub use crate::database::{CONNECTIONS_MOST, connect, migrate, require_migrated};
 use crate::engine::Engine;
 use crate::feed::StoreFeed;
 use crate::health::Health;
@@ -32,17 +31,6 @@ use crate::reads::ReadSide;
 use crate::scribe::{self, ScribeHandle, ScribeSettings};
 use crate::settings::Settings;
 use crate::vault::{OuterKey, Vault};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// Connections of one process beside those of its scribes.
-pub const CONNECTIONS_MOST: u32 = 16;
-/// Whoever waits longer for a connection is told that the store is away.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
-/// How often the database is asked whether it is there.
-const LOOK: Duration = Duration::from_secs(1);
-/// What is said to be away.
-const DATABASE: &str = "the database";
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,72 +67,6 @@ pub struct Running {
     roles: Vec<JoinHandle<()>>,
 }
 
-/// Opens the pool that everything but the scribes' own connections shares.
-pub async fn connect(url: &str) -> Result<PgPool> {
-    connect_with(url, CONNECTIONS_MOST).await
-}
-
-async fn connect_with(url: &str, connections_most: u32) -> Result<PgPool> {
-    let options = PgPoolOptions::new()
-        .max_connections(connections_most)
-        .acquire_timeout(CONNECTED_WITHIN)
-        .test_before_acquire(false);
-    let cannot = || format!("cannot connect to {}", without_password(url));
-    // A pool tries again until its time is up and then knows that it was up; one connection tells why.
-    let tried = tokio::time::timeout(CONNECTED_WITHIN, PgConnection::connect(url)).await;
-    let tried = tried.with_context(|| format!("{}: no answer within {CONNECTED_WITHIN:?}", cannot()))?;
-    tried.with_context(cannot)?.close().await?;
-    options.connect(url).await.with_context(cannot)
-}
-
-/// Why the database cannot be used; nothing where it can.
-pub async fn trouble_with_database(url: &str) -> Option<String> {
-    let asked = async {
-        let mut connection = PgConnection::connect(url).await?;
-        sqlx::query("SELECT 1").execute(&mut connection).await?;
-        connection.close().await
-    };
-    let reason = match tokio::time::timeout(CONNECTED_WITHIN, asked).await {
-        Ok(Ok(())) => return None,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {CONNECTED_WITHIN:?}"),
-    };
-    Some(format!("{} cannot be used: {reason}", without_password(url)))
-}
-
-/// Looks again and again whether the database answers. `url` is for the words only: whoever shares the pool sees what it
-/// sees.
-async fn watch_database(pool: PgPool, url: String, health: Health, stop: CancellationToken) {
-    while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
-        let asked = sqlx::query("SELECT 1").execute(&pool);
-        match tokio::time::timeout(CONNECTED_WITHIN, asked).await {
-            Ok(Ok(_)) => health.back(DATABASE),
-            // A connection that broke while nobody used it tells nothing about the next one.
-            Ok(Err(_)) | Err(_) => match trouble_with_database(&url).await {
-                Some(reason) => health.away(DATABASE, reason),
-                None => health.back(DATABASE),
-            },
-        }
-    }
-}
-
-/// Brings the database's schema up to date.
-pub async fn migrate(pool: &PgPool) -> Result<()> {
-    MIGRATIONS.run(pool).await.context("the database cannot be migrated")
-}
-
-/// Refuses a database that was not migrated.
-pub async fn require_migrated(pool: &PgPool) -> Result<()> {
-    let mut connection = pool.acquire().await?;
-    let applied = connection.list_applied_migrations().await.unwrap_or_default();
-    let missing =
-        MIGRATIONS.iter().filter(|wanted| applied.iter().all(|known| known.version != wanted.version)).count();
-    if missing > 0 {
-        bail!("{missing} migrations are missing in the database; run `cartulary migrate`");
-    }
-    Ok(())
-}
-
 /// Takes the port; first of all, because everything after it is in vain if somebody else has it.
 pub async fn listen(settings: &Settings) -> Result<TcpListener> {
     let listener = TcpListener::bind(settings.listen).await;
@@ -162,10 +84,10 @@ impl Running {
         outer: &OuterKey,
         auth: AuthConfig,
     ) -> Result<Self> {
-        let pool = connect_with(url, settings.connections_most).await?;
+        let pool = database::connect_with(url, settings.connections_most).await?;
         require_migrated(&pool).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
-        tokio::spawn(watch_database(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
+        tokio::spawn(database::watch(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
         let seal = PeerSeal::new(outer);
         let mut servers = Vec::new();
         let scribe = match roles.scribe {
@@ -326,11 +248,4 @@ fn recorder() -> PrometheusHandle {
         tracing::debug!("metrics are recorded by an earlier start of this process");
     }
     handle
-}
-
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.find('@')) {
-        (Some(scheme), Some(host)) => format!("{}://…{}", &url[..scheme], &url[host..]),
-        _ => url.to_owned(),
-    }
 }

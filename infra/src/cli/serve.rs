@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::say;
-use crate::http_server;
 use crate::running::{self, Roles, Running};
 use crate::settings::Settings;
+use crate::{database, http_server};
 
 /// How long to wait before a database that could not be used is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -48,13 +48,13 @@ pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
 /// Waits until the database can be used; whoever asks meanwhile is told why not. Nothing where somebody wants the process
 /// to end before.
 async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<TcpListener>> {
-    let Some(reason) = running::trouble_with_database(url).await else { return Ok(Some(listener)) };
+    let Some(reason) = database::trouble(url).await else { return Ok(Some(listener)) };
     tracing::warn!(reason, "waiting for the database");
     let (told, reasons) = watch::channel(reason);
     let listener = listener.into_std()?;
     let waiting = http_server::waiting(TcpListener::from_std(listener.try_clone()?)?, reasons);
     let back = async {
-        while let Some(reason) = running::trouble_with_database(url).await {
+        while let Some(reason) = database::trouble(url).await {
             told.send_replace(reason);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
