@@ -62,8 +62,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     tokio::time::timeout(LEAVE_WITHIN, leaving).await.ok();
 }
 
-/// Tells for as long as it runs why the process is not ready, in the words of [`api::http::health`].
-pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>) {
+/// Tells until `stop` why the process is not ready yet, in the form in which it is told later.
+pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>, stop: CancellationToken) {
     let reason = get(move || {
         let reason = reasons.borrow().clone();
         async move { Json(json!({ "ready": false, "reasons": [reason] })) }
@@ -71,7 +71,7 @@ pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>) {
     let not_ready = get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /reason\n") });
     let live = get(|| async { "live\n" });
     let router = Router::new().route("/live", live).route("/ready", not_ready).route("/reason", reason);
-    serve(listener, router, CancellationToken::new()).await;
+    serve(listener, router, stop).await;
 }
 
 async fn accept(

@@ -55,7 +55,7 @@ struct Session<'r, H> {
     tasks: JoinSet<(i16, Result<(), Trouble>)>,
     held_until: Instant,
     /// Somebody asks Kafka whether it is back.
-    looking: Option<JoinHandle<()>>,
+    looking: Option<JoinHandle<bool>>,
 }
 
 impl<H: History + 'static> Relay<H> {
@@ -124,7 +124,9 @@ impl<H: History + 'static> Session<'_, H> {
                 _ = renew.tick() => {
                     self.renew().await;
                     self.show_lag();
-                    self.look_for_kafka();
+                    if self.kafka_is_back().await {
+                        return Ok(());
+                    }
                 }
                 // Bounded, so that a log that hangs keeps nobody from stopping.
                 _ = look.tick() => match timeout(RENEW, self.relay.history.heads()).await {
@@ -221,19 +223,19 @@ impl<H: History + 'static> Session<'_, H> {
         Ok(())
     }
 
-    /// Finds out whether Kafka, once away, answers again: without events to send, nothing else would tell.
-    fn look_for_kafka(&mut self) {
-        let looking = self.looking.as_ref().is_some_and(|looking| !looking.is_finished());
-        if looking || self.relay.kafka.reason().is_none() {
-            return;
+    /// Whether Kafka answers again that was away: without events to send, nothing else would tell. It may not hold what it
+    /// held, so everything begins anew then.
+    async fn kafka_is_back(&mut self) -> bool {
+        if self.relay.kafka.reason().is_none() {
+            return false;
         }
-        let (producer, outage, topic) =
-            (self.producer.clone(), self.relay.kafka.clone(), self.relay.settings.topic.clone());
-        self.looking = Some(tokio::task::spawn_blocking(move || {
-            if producer.client().fetch_metadata(Some(&topic), RENEW).is_ok() {
-                outage.back();
-            }
-        }));
+        if let Some(looked) = self.looking.take_if(|looking| looking.is_finished()) {
+            return looked.await.unwrap_or(false);
+        }
+        let producer = self.producer.clone();
+        let look = move || producer.client().fetch_metadata(None, RENEW).is_ok();
+        self.looking.get_or_insert_with(|| tokio::task::spawn_blocking(look));
+        false
     }
 
     fn show_lag(&self) {

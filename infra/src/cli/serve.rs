@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::say;
 use crate::running::{self, Roles, Running};
@@ -52,17 +53,23 @@ async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<Tc
     tracing::warn!(reason, "waiting for the database");
     let (told, reasons) = watch::channel(reason);
     let listener = listener.into_std()?;
-    let waiting = http_server::waiting(TcpListener::from_std(listener.try_clone()?)?, reasons);
+    let (stop, same) = (CancellationToken::new(), TcpListener::from_std(listener.try_clone()?)?);
+    let waiting = tokio::spawn(http_server::waiting(same, reasons, stop.clone()));
     let back = async {
         while let Some(reason) = database::trouble(url).await {
             told.send_replace(reason);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
-    tokio::select! {
-        () = back => {}
-        () = waiting => {}
-        asked = running::asked_to_stop() => return asked.map(|()| None),
+    let asked = tokio::select! {
+        () = back => None,
+        asked = running::asked_to_stop() => Some(asked),
+    };
+    // Whoever keeps a connection open would be told for ever that we wait.
+    stop.cancel();
+    waiting.await?;
+    if let Some(asked) = asked {
+        return asked.map(|()| None);
     }
     tracing::info!("the database can be used");
     Ok(Some(TcpListener::from_std(listener)?))

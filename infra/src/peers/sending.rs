@@ -242,3 +242,23 @@ fn keep(first: &mut [Option<Answer>], answers: Vec<Answer>) -> bool {
 fn is_elsewhere(answer: &Answer) -> bool {
     matches!(answer, Answer::NotNow(NotNow::LaneElsewhere | NotNow::ShuttingDown))
 }
+
+#[cfg(test)]
+mod tests {
+    use commands::scribe::{Accepted, Settled};
+
+    use super::*;
+
+    fn accepted(replayed: bool) -> Answer {
+        let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: now(), changed: vec![] };
+        Answer::Settled { settled: Settled::Accepted(accepted), replayed }
+    }
+
+    #[test]
+    fn what_was_settled_first_is_no_repeat_because_its_letter_was_sent_twice() {
+        let mut first = vec![None, None];
+        assert!(keep(&mut first, vec![accepted(false), Answer::NotNow(NotNow::LaneElsewhere)]));
+        assert!(!keep(&mut first, vec![accepted(true), accepted(false)]));
+        assert!(first.iter().all(|answer| matches!(answer, Some(Answer::Settled { replayed: false, .. }))));
+    }
+}
