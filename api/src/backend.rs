@@ -11,6 +11,7 @@ use projections::question::{NoAnswer, Page, Question};
 use uuid::Uuid;
 
 use crate::freshness::Freshness;
+use crate::live::Watching;
 
 /// The engine, as the API sees it. Boxed futures, so that the router can hold any engine, a test's included.
 pub trait Backend: Send + Sync + 'static {
@@ -59,6 +60,18 @@ pub trait Backend: Send + Sync + 'static {
         models: Vec<&'a Model>,
     ) -> BoxFuture<'a, Result<(), Behind>>;
 
+    /// Watches the rows that fit a question: the page it asks for, and then every change of a row that fits. With
+    /// `since`, rows that have changed after that position are told with the first page, wherever they stand.
+    fn watch<'a>(
+        &'a self,
+        model: &'a Model,
+        question: Question,
+        since: Option<Freshness>,
+    ) -> BoxFuture<'a, Result<Watching, NoAnswer>>;
+
+    /// Comes when this process begins to shut down.
+    fn stopping(&self) -> BoxFuture<'static, ()>;
+
     /// The plaintext of sealed words, in order; nothing where a key was destroyed or the word is not this tenant's.
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>>;
 
@@ -67,6 +80,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Why this process should get no traffic, one sentence each; empty where it is ready.
     fn reasons(&self) -> Vec<String>;
+
+    /// What goes on without something it would be faster with, one sentence each; no reason to send it no traffic.
+    fn shortcomings(&self) -> Vec<String> {
+        vec![]
+    }
 
     /// Figures in Prometheus' text format.
     fn metrics(&self) -> String;

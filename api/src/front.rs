@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::dynamic::SchemaError;
 use commands::kernel::Commands;
 use projections::kernel::Models;
+use tokio::sync::Semaphore;
 
 use crate::auth::AuthConfig;
 use crate::backend::Backend;
@@ -39,7 +40,15 @@ pub struct Front {
     /// Written once: whoever asks for them is not even known.
     pub(crate) openapi: String,
     pub(crate) sdl: Option<String>,
+    /// Places for sockets, and for subscriptions of any kind.
+    pub(crate) sockets: Arc<Semaphore>,
+    pub(crate) subscriptions: Arc<Semaphore>,
 }
+
+/// Sockets that one process holds open.
+const SOCKETS_MOST: u32 = 4_096;
+/// Subscriptions that one process answers, over sockets and as event streams.
+const SUBSCRIPTIONS_MOST: usize = 20_000;
 
 impl Front {
     /// Builds the GraphQL schema from the catalogues; fails where they do not fit together, which a test rules out.
@@ -49,6 +58,13 @@ impl Front {
         let budgets = Budgets::new(settings.cost_most, settings.cost_restored_per_s);
         let openapi = crate::openapi::document(&commands).to_string();
         let sdl = settings.introspection.then(|| graph.sdl());
-        Ok(Self { backend, commands, models, auth, settings, graph, budgets, openapi, sdl })
+        let sockets = Arc::new(Semaphore::new(SOCKETS_MOST as usize));
+        let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MOST));
+        Ok(Self { backend, commands, models, auth, settings, graph, budgets, openapi, sdl, sockets, subscriptions })
+    }
+
+    /// Waits until every socket is closed, which they are by themselves when the process begins to shut down.
+    pub async fn sockets_closed(&self) {
+        self.sockets.acquire_many(SOCKETS_MOST).await.ok();
     }
 }

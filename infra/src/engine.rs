@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::backend::{Backend, Behind, SealedField};
 use api::freshness::Freshness;
+use api::live::Watching;
 use commands::kernel::{AnyCommand, Kinds};
 use commands::scribe::{Answer, Envelope, PersonKey, Recalled, ReceiptKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -20,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::health::Health;
+use crate::live::Live;
 use crate::peers::Dispatch;
 use crate::postgres::PgReader;
+use crate::redis::Redis;
 use crate::scribe;
 use crate::vault::Vault;
 
@@ -36,6 +39,8 @@ pub struct Engine {
     pub kinds: Kinds,
     /// Changes whenever rows changed.
     pub progress: watch::Receiver<u64>,
+    pub redis: Option<Redis>,
+    pub live: Live,
     pub metrics: PrometheusHandle,
     /// How the parts of this process are.
     pub health: Health,
@@ -152,6 +157,26 @@ impl Backend for Engine {
         async move { self.wait_for(tenant, at_least, &models).await }.boxed()
     }
 
+    fn watch<'a>(
+        &'a self,
+        model: &'a Model,
+        question: Question,
+        since: Option<Freshness>,
+    ) -> BoxFuture<'a, Result<Watching, NoAnswer>> {
+        let watching = async move {
+            let since = match since {
+                Some(since) => Some(self.position(question.tenant, since).await.map_err(|_| gone("a position"))?),
+                None => None,
+            };
+            self.live.watch(model, &question, since).await
+        };
+        watching.boxed()
+    }
+
+    fn stopping(&self) -> BoxFuture<'static, ()> {
+        self.stop.clone().cancelled_owned().boxed()
+    }
+
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
         let opened = async move {
             let mut opened = Vec::with_capacity(sealed.len());
@@ -169,9 +194,18 @@ impl Backend for Engine {
         stopping.into_iter().chain(self.health.reasons()).collect()
     }
 
+    fn shortcomings(&self) -> Vec<String> {
+        self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
+    }
+
     fn metrics(&self) -> String {
         self.metrics.render()
     }
+}
+
+/// What was there a moment ago, when it was waited for.
+fn gone(what: &str) -> Fault {
+    Fault::new(Cause::Unavailable, format!("reading {what}"))
 }
 
 fn unavailable(doing: &str, error: sqlx::Error) -> Fault {

@@ -1,6 +1,7 @@
-//! Serves the router over HTTP/1.1 with the bounds that `axum::serve` leaves out.
+//! Serves the router over HTTP/1.1 and what it upgrades to, with the bounds that `axum::serve` leaves out.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -21,6 +21,8 @@ use tower::ServiceExt;
 
 /// A client that sends its headers slower than this is not served.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// A client that takes nothing of what it is sent for this long is gone; the kernel then ends its connection.
+const TAKEN_WITHIN_MS: u32 = 30_000;
 /// Open connections; further ones wait in the kernel's queue.
 const CONNECTIONS_MOST: usize = 8_192;
 /// How long requests under way may take after a stop was asked for.
@@ -32,9 +34,8 @@ const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(64 * 1024);
-    let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
-    let requests = TaskTracker::new();
+    let (requests, connections) = (TaskTracker::new(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -48,18 +49,25 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                 .track_future(async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) })
         });
         let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection.with_upgrades());
             // A client that goes away is no fault of ours.
-            watched.await.ok();
+            tokio::select! {
+                _ = &mut connection => {}
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await.ok();
+                }
+            }
             drop(place);
         });
     }
     drop(listener);
     requests.close();
-    let leaving = tokio::spawn(graceful.shutdown());
+    connections.close();
     tokio::time::timeout(FINISH_WITHIN, requests.wait()).await.ok();
-    tokio::time::timeout(LEAVE_WITHIN, leaving).await.ok();
+    tokio::time::timeout(LEAVE_WITHIN, connections.wait()).await.ok();
 }
 
 /// Tells until `stop` why the process is not ready yet, in the form in which it is told later.
@@ -82,6 +90,7 @@ async fn accept(
     match listener.accept().await {
         Ok((stream, _)) => {
             stream.set_nodelay(true).ok();
+            rustix::net::sockopt::set_tcp_user_timeout(&stream, TAKEN_WITHIN_MS).ok();
             Some((stream, place))
         }
         Err(error) => {

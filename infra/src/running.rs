@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::auth::AuthConfig;
@@ -23,14 +24,19 @@ use crate::engine::Engine;
 use crate::feed::StoreFeed;
 use crate::health::Health;
 use crate::http_server;
+use crate::live::{self, Live};
 use crate::peers::{self, Dispatch, PeerSeal};
 use crate::policies::{Lanes, PolicyRunner};
 use crate::postgres::PgHistory;
 use crate::presence::{self, Presence};
 use crate::reads::ReadSide;
+use crate::redis::{self, Redis};
 use crate::scribe::{self, ScribeHandle, ScribeSettings};
 use crate::settings::Settings;
 use crate::vault::{OuterKey, Vault};
+
+/// Sockets are told goodbye; who does not answer is not waited for any longer.
+const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +68,7 @@ pub struct Running {
     pub pool: PgPool,
     pub dispatch: Dispatch,
     scribe: Option<ScribeHandle>,
+    front: Arc<Front>,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     roles: Vec<JoinHandle<()>>,
@@ -88,6 +95,7 @@ impl Running {
         require_migrated(&pool).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
         tokio::spawn(database::watch(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
+        let redis = start_redis(settings, &pool, outer, &stop).await?;
         let seal = PeerSeal::new(outer);
         let mut servers = Vec::new();
         let scribe = match roles.scribe {
@@ -111,12 +119,17 @@ impl Running {
         // Who writes lanes has their end in memory, which no wire is faster than.
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe)).telling(health.clone());
         reads.prepare().await?;
+        let routes = dispatch.routes().clone();
+        let (models, changes) = (Arc::new(Models::all()), reads.changes());
+        let live = Live::new(pool.clone(), models, routes, changes.clone(), redis.clone(), roles.alone);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),
             vault: vault.clone(),
             kinds: Kinds::all(),
             progress: reads.progress(),
+            redis: redis.clone(),
+            live: live.clone(),
             metrics: recorder(),
             health: health.clone(),
             stop: stop.clone(),
@@ -126,8 +139,14 @@ impl Running {
         let address = listener.local_addr()?;
         // Nothing runs before everything stands.
         let mut running = Vec::new();
+        if roles.front {
+            running.push(tokio::spawn(live.run(stop.clone())));
+        }
         if roles.reads {
             running.push(tokio::spawn(reads.run(stop.clone())));
+            // Who is alone has nobody to tell.
+            let redis = redis.filter(|_| !roles.alone);
+            running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
         }
         if roles.policies {
             let lanes = match &scribe {
@@ -156,9 +175,9 @@ impl Running {
             running.push(tokio::spawn(relay.run(stop.clone())));
         }
         let front = Arc::new(front);
-        let router = if roles.front { api::http::router(front) } else { api::http::health(front) };
-        servers.push(tokio::spawn(http_server::serve(listener, router, stop.clone())));
-        Ok(Self { address, pool, dispatch, scribe, stop, servers, roles: running })
+        let serve = if roles.front { api::http::router } else { api::http::health };
+        servers.push(tokio::spawn(http_server::serve(listener, serve(Arc::clone(&front)), stop.clone())));
+        Ok(Self { address, pool, dispatch, scribe, front, stop, servers, roles: running })
     }
 
     /// Takes no more requests, answers those under way, and lets go of everything.
@@ -167,6 +186,7 @@ impl Running {
         for server in self.servers {
             server.await.ok();
         }
+        tokio::time::timeout(SOCKETS_CLOSED_WITHIN, self.front.sockets_closed()).await.ok();
         if let Some(scribe) = &self.scribe {
             scribe.stop().await;
         }
@@ -211,6 +231,21 @@ async fn start_scribe(
         servers.push(tokio::spawn(http_server::serve(door, router, stop.clone())));
     }
     Ok(scribe)
+}
+
+/// The Redis that is configured, whether it answers or not.
+async fn start_redis(
+    settings: &Settings,
+    pool: &PgPool,
+    outer: &OuterKey,
+    stop: &CancellationToken,
+) -> Result<Option<Redis>> {
+    let Some(url) = &settings.redis_url else { return Ok(None) };
+    let namespace = match &settings.redis_namespace {
+        Some(name) => name.clone(),
+        None => redis::namespace_of(pool).await.context("the database has no name; set CARTULARY_REDIS_NAMESPACE")?,
+    };
+    Ok(Some(Redis::start(url, &namespace, outer, stop.clone()).await?))
 }
 
 /// The lanes that fall to this process in one of its roles.

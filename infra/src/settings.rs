@@ -9,6 +9,7 @@ use commands::scribe::Limits;
 use domain::shared::Seconds;
 use serde::Deserialize;
 
+use crate::redis;
 use crate::running::CONNECTIONS_MOST;
 use crate::scribe::{LANES, Owner};
 use crate::vault::OuterKey;
@@ -60,6 +61,11 @@ pub struct Settings {
     pub kafka_topic: String,
     /// On how many brokers every record is kept.
     pub kafka_replication: i32,
+    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process counts
+    /// and remembers for itself.
+    pub redis_url: Option<String>,
+    /// What tells our keys from those of other engines in the same Redis; without it, the identity of the database.
+    pub redis_namespace: Option<String>,
     /// Whether GraphQL may be asked for its schema.
     pub introspection: bool,
     /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
@@ -95,6 +101,8 @@ impl Default for Settings {
             kafka_brokers: None,
             kafka_topic: kafka::Settings::default().topic,
             kafka_replication: kafka::Settings::default().replication,
+            redis_url: None,
+            redis_namespace: None,
             introspection: false,
             log: None,
             config: None,
@@ -136,6 +144,16 @@ impl Settings {
             address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         ensure!(self.peer_address.as_deref().is_none_or(port), "peer_address must be written host:port");
+        if let Some(url) = &self.redis_url {
+            redis::check_address(url)?;
+        }
+        let plain = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        ensure!(
+            self.redis_namespace.as_deref().is_none_or(plain),
+            "redis_namespace must be made of letters, digits, `-`, `_` and `.`"
+        );
         Ok(())
     }
 
@@ -228,7 +246,7 @@ mod tests {
     #[test]
     fn settings_with_which_a_process_would_do_nothing_are_refused() {
         assert!(Settings::default().check().is_ok());
-        let wrong: [fn(&mut Settings); 9] = [
+        let wrong: [fn(&mut Settings); 12] = [
             |settings| settings.connections_most = 0,
             |settings| settings.scribe_loops = 0,
             |settings| settings.scribe_loops = 17,
@@ -238,6 +256,9 @@ mod tests {
             |settings| settings.lease_ms = i64::MAX,
             |settings| settings.owner = " ".into(),
             |settings| settings.peer_address = Some("nonsense".into()),
+            |settings| settings.redis_url = Some("127.0.0.1:6379".into()),
+            |settings| settings.redis_url = Some("http://127.0.0.1:6379".into()),
+            |settings| settings.redis_namespace = Some("a:b".into()),
         ];
         for change in wrong {
             let mut settings = Settings::default();

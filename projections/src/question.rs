@@ -1,10 +1,14 @@
 //! What readers ask of one read model. Whatever a caller sends is checked here before a store sees it.
 
+mod conditions;
+
 use domain::shared::{CustomerId, TenantId};
 use serde_json::Value;
 
 use crate::kernel::{Column, Model};
 use crate::ports::{Checkpoint, Fault};
+
+pub use conditions::Conditions;
 
 /// Which rows, in which order, how many.
 #[derive(Clone, Debug)]

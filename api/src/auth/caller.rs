@@ -1,7 +1,7 @@
 //! A token that was believed, in the words of the house.
 
 use domain::kernel::Actor;
-use domain::shared::{CustomerId, Permission, Principal, Role, TenantId};
+use domain::shared::{CustomerId, Permission, Principal, Role, TenantId, Timestamp};
 use projections::kernel::Model;
 
 use super::Claims;
@@ -15,6 +15,8 @@ pub struct Caller {
     pub roles: Vec<Role>,
     /// Present exactly for a customer's token: it reaches no further than this customer.
     pub customer: Option<CustomerId>,
+    /// When the token counts no more.
+    pub until: Timestamp,
 }
 
 impl Caller {
@@ -36,7 +38,8 @@ impl Caller {
             (None, false, false) => Actor::Member(principal),
             _ => return Err("roles that do not go together"),
         };
-        Ok(Self { tenant, principal, actor, roles: claims.roles.clone(), customer: claims.customer })
+        let (roles, customer, until) = (claims.roles.clone(), claims.customer, claims.until());
+        Ok(Self { tenant, principal, actor, roles, customer, until })
     }
 
     /// Whether one of the caller's roles may do this.

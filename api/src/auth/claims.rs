@@ -31,6 +31,11 @@ pub struct Claims {
 const LEEWAY_S: i64 = 5;
 
 impl Claims {
+    /// When the token counts no more, by our clock.
+    pub(super) fn until(&self) -> Timestamp {
+        Timestamp::from_micros(self.exp.saturating_add(LEEWAY_S).saturating_mul(1_000_000))
+    }
+
     /// Whether the token counts now and does not live longer than it may.
     pub(super) fn check_times(&self, now: Timestamp, lifetime_most: Seconds) -> Result<(), &'static str> {
         let now = now.micros().div_euclid(1_000_000);

@@ -9,8 +9,8 @@ mod jws;
 #[cfg(test)]
 mod tests;
 
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::shared::{Seconds, Timestamp};
@@ -119,6 +119,12 @@ impl AuthConfig {
             tracing::debug!(why, "a token was refused");
             Problem::unauthenticated()
         })
+    }
+
+    /// The same where the header's value comes in the first message of a socket, since browsers send no headers with it.
+    pub fn caller_by(&self, authorization: &str, now: Timestamp) -> Result<Caller, Problem> {
+        let headers = HeaderValue::from_str(authorization).map(|value| HeaderMap::from_iter([(AUTHORIZATION, value)]));
+        self.caller(&headers.unwrap_or_default(), now)
     }
 
     /// Says in a word why not; the word is for traces only.

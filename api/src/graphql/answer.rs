@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, Response, ServerError, Value, Variables};
+use async_graphql::parser::types::{OperationType, Selection, SelectionSet};
+use async_graphql::{Name, Request, Response, ServerError, Value, Variables};
 use axum::http::StatusCode;
+use commands::kernel::NotNow;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -21,7 +24,7 @@ use crate::guard;
 const ERRORS_MOST: usize = 10;
 
 /// Readers have gone by then, and what they asked for is given up with all its statements.
-const READ_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Commands are decided within ten seconds or never; several may come one after the other.
 const DECIDED_WITHIN: Duration = Duration::from_secs(25);
 
@@ -32,13 +35,27 @@ pub(crate) struct Asked {
     pub(crate) variables: Json,
 }
 
-/// Answers a question. `Err` where it was not executed at all: the status is then not 200.
-pub(crate) async fn answer(
-    front: &Arc<Front>,
-    caller: Caller,
-    correlation: Option<Uuid>,
-    asked: Asked,
-) -> Result<Json, (StatusCode, Json)> {
+/// What is answered instead of executing: a status and GraphQL errors.
+pub(crate) type Refusal = (StatusCode, Json);
+
+/// A question that passed the guard.
+pub(crate) struct Checked {
+    request: Request,
+    /// Nothing where it is not clear which operation is meant.
+    kind: Option<OperationType>,
+    cost: u64,
+}
+
+/// What a subscription is told.
+pub(crate) enum Told {
+    /// An answer to its selection.
+    Next(Json),
+    /// Why it ends: GraphQL errors.
+    Error(Json),
+}
+
+/// Looks at a question before anything is done for it.
+pub(crate) fn check(front: &Front, asked: Asked) -> Result<Checked, Refusal> {
     guard::check(&asked.query).map_err(|refused| refuse(StatusCode::BAD_REQUEST, refused.code, &refused.message))?;
     let variables = Variables::from_json(asked.variables);
     let mut request = Request::new(asked.query).variables(variables);
@@ -49,8 +66,16 @@ pub(crate) async fn answer(
     let document = request
         .parsed_query()
         .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [told(front, error, "SYNTAX")] })))?;
-    let changes = document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Mutation);
-    let within = if changes { DECIDED_WITHIN } else { READ_WITHIN };
+    let named = |name: Option<&Name>| operation.is_none() || name.map(|name| name.as_str()) == operation.as_deref();
+    let mut meant = document.operations.iter().filter(|(name, _)| named(*name));
+    let kind = meant.next().filter(|_| meant.next().is_none()).map(|(_, operation)| &operation.node);
+    if let Some(OperationType::Subscription) = kind.map(|operation| operation.ty)
+        && kind.is_some_and(|operation| !is_one_field(&operation.selection_set.node))
+    {
+        let text = "a subscription asks for exactly one field, and not within a fragment";
+        return Err(refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY", text));
+    }
+    let kind = kind.map(|operation| operation.ty);
     let cost = front.graph.costs.of(document, operation.as_deref(), &variables);
     if cost > COST_MOST {
         let text = format!(
@@ -59,21 +84,86 @@ pub(crate) async fn answer(
         );
         return Err(refuse(StatusCode::BAD_REQUEST, "TOO_COSTLY", &text));
     }
-    let who = (caller.tenant, caller.principal);
-    if let Err(seconds) = front.budgets.take(who, cost, front.backend.now()) {
-        let problem = Problem::throttled(seconds);
-        let mut body = refuse(problem.status, &problem.code, &problem.detail);
-        body.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
-        return Err(body);
+    Ok(Checked { request, kind, cost })
+}
+
+impl Checked {
+    pub(crate) fn subscribes(&self) -> bool {
+        self.kind == Some(OperationType::Subscription)
     }
+
+    /// Takes what it costs from what the caller has saved up.
+    fn pay(&self, front: &Front, caller: &Caller) -> Result<(), Refusal> {
+        let taken = front.budgets.take((caller.tenant, caller.principal), self.cost, front.backend.now());
+        taken.map(|_| ()).map_err(|seconds| {
+            let problem = Problem::throttled(seconds);
+            let mut body = refuse(problem.status, &problem.code, &problem.detail);
+            body.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
+            body
+        })
+    }
+}
+
+/// Answers a question. `Err` where it was not executed at all: the status is then not 200.
+pub(crate) async fn answer(
+    front: &Arc<Front>,
+    caller: Caller,
+    correlation: Option<Uuid>,
+    checked: Checked,
+) -> Result<Json, Refusal> {
+    if checked.subscribes() {
+        let text = "a subscription is answered over a WebSocket (graphql-transport-ws) or as `text/event-stream`";
+        return Err(refuse(StatusCode::BAD_REQUEST, "SUBSCRIPTION", text));
+    }
+    checked.pay(front, &caller)?;
+    let within = if checked.kind == Some(OperationType::Query) { READ_WITHIN } else { DECIDED_WITHIN };
+    let (who, cost) = ((caller.tenant, caller.principal), checked.cost);
     let session = Session::new(Arc::clone(front), caller, correlation);
-    let execution = front.graph.schema.execute(request.data(session));
+    let execution = front.graph.schema.execute(checked.request.data(session));
     let Ok(response) = tokio::time::timeout(within, execution).await else {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "TIMED_OUT", "the question took too long to answer"));
     };
     let spent = actual(&response.data).min(cost);
     let standing = front.budgets.give_back(who, cost - spent);
     shape(front, response, &costs(cost, spent, standing))
+}
+
+/// Answers a subscription for as long as it is read. What it costs is for its beginning; changes come as they come.
+pub(crate) fn subscribe(
+    front: &Arc<Front>,
+    caller: Caller,
+    correlation: Option<Uuid>,
+    checked: Checked,
+) -> Result<BoxStream<'static, Told>, Refusal> {
+    if !checked.subscribes() {
+        let text = "this operation is no subscription; send it as `POST /graphql`";
+        return Err(refuse(StatusCode::BAD_REQUEST, "NOT_A_SUBSCRIPTION", text));
+    }
+    let Ok(place) = Arc::clone(&front.subscriptions).try_acquire_owned() else {
+        let problem = Problem::from(NotNow::Overloaded { retry_after_s: 5 });
+        return Err(refuse(problem.status, &problem.code, &problem.detail));
+    };
+    checked.pay(front, &caller)?;
+    let session = Session::new(Arc::clone(front), caller, correlation);
+    let responses = front.graph.schema.execute_stream(checked.request.data(session));
+    let front = Arc::clone(front);
+    let tell = move |response: Response| {
+        // The place is free again when nobody reads any more.
+        let _place = &place;
+        if response.errors.is_empty() {
+            return Told::Next(json!({ "data": response.data.into_json().unwrap_or_default() }));
+        }
+        let code =
+            if response.errors.iter().any(|error| !error.path.is_empty()) { "INTERNAL" } else { "INVALID_QUERY" };
+        let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| told(&front, error, code));
+        Told::Error(errors.collect())
+    };
+    Ok(responses.map(tell).boxed())
+}
+
+/// Two fields would be two subscriptions (GraphQL, section 5.2.3.1).
+fn is_one_field(selections: &SelectionSet) -> bool {
+    matches!(selections.items.as_slice(), [only] if matches!(only.node, Selection::Field(_)))
 }
 
 fn shape(front: &Front, response: Response, cost: &Json) -> Result<Json, (StatusCode, Json)> {
@@ -114,7 +204,7 @@ fn is_about_input(message: &str) -> bool {
     message.starts_with("Invalid value for argument") || message.starts_with("Variable ")
 }
 
-fn refuse(status: StatusCode, code: &str, message: &str) -> (StatusCode, Json) {
+fn refuse(status: StatusCode, code: &str, message: &str) -> Refusal {
     (status, json!({ "errors": [{ "message": message, "extensions": { "code": code } }] }))
 }
 

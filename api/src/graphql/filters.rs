@@ -44,9 +44,16 @@ impl Askable {
         if self.columns.is_empty() {
             return field;
         }
-        field
-            .argument(InputValue::new("filter", TypeRef::named(format!("{}Filter", self.model))))
-            .argument(InputValue::new("order", TypeRef::named(format!("{}Order", self.model))))
+        field.argument(self.filter()).argument(InputValue::new("order", TypeRef::named(format!("{}Order", self.model))))
+    }
+
+    /// `filter` alone, where rows come as they change.
+    pub(super) fn filter_argument(&self) -> Option<InputValue> {
+        (!self.columns.is_empty()).then(|| self.filter())
+    }
+
+    fn filter(&self) -> InputValue {
+        InputValue::new("filter", TypeRef::named(format!("{}Filter", self.model)))
     }
 
     pub(super) fn register(&self, schema: SchemaBuilder) -> SchemaBuilder {

@@ -12,6 +12,7 @@ mod relations;
 mod rows;
 mod scalars;
 mod session;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -20,13 +21,14 @@ mod value;
 use std::sync::Arc;
 
 use async_graphql::SDLExportOptions;
-use async_graphql::dynamic::{Object, Schema, SchemaError};
+use async_graphql::dynamic::{Object, Schema, SchemaError, Subscription};
 use commands::kernel::Commands;
 use projections::kernel::Models;
 
-pub(crate) use answer::{Asked, answer};
+pub(crate) use answer::{Asked, Checked, Refusal, Told, answer, check, subscribe};
 pub(crate) use budget::Budgets;
 pub use relations::Relations;
+pub(crate) use value::from_json;
 
 use cost::Costs;
 use filters::Askable;
@@ -77,8 +79,10 @@ fn schema(
     let mut types = Types::default();
     let mut query = Object::new("Query").description("What there is to see.");
     let mut mutation = Object::new("Mutation").description("What can be asked for. One field is one command.");
+    let mut subscription = Subscription::new("Subscription")
+        .description("What there is to see, now and whenever it changes. Relations are asked for with queries.");
     // The guard has counted more exactly; these are a second fence.
-    let mut schema = Schema::build("Query", Some("Mutation"), None)
+    let mut schema = Schema::build("Query", Some("Mutation"), Some("Subscription"))
         .limit_depth(INTROSPECTION_DEPTH_MOST)
         .limit_complexity(usize::try_from(cost::COST_MOST).unwrap_or(usize::MAX))
         .disable_suggestions();
@@ -91,6 +95,12 @@ fn schema(
         schema = askable.register(schema).register(rows::object(&model, models, &relations, &mut types));
         let [connection, edge] = queries::connection_types(&model);
         schema = schema.register(connection).register(edge);
+        subscription = subscription
+            .field(subscriptions::one(&model, &relations))
+            .field(subscriptions::many(&model, &relations, &askable));
+        for object in subscriptions::objects(&model) {
+            schema = schema.register(object);
+        }
     }
     for kind in commands.iter() {
         let (field, payload) = mutations::mutation(kind, &mut types);
@@ -98,5 +108,11 @@ fn schema(
         schema = schema.register(payload);
     }
     schema = mutations::register(filters::register(scalars::register(schema)));
-    types.register(schema).register(queries::page_info()).register(query).register(mutation).finish()
+    types
+        .register(schema)
+        .register(queries::page_info())
+        .register(query)
+        .register(mutation)
+        .register(subscription)
+        .finish()
 }

@@ -33,11 +33,19 @@ pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> Field {
             Ok(row.map(FieldValue::value))
         })
     });
-    for key in model.key {
-        let scalar = model.column(key).map_or(TypeRef::STRING, |column| filters::scalar(column.kind));
-        field = field.argument(InputValue::new(camel(key), TypeRef::named_nn(scalar)));
+    for key in key_arguments(model) {
+        field = field.argument(key);
     }
     field.description(told(model)).argument(min_position())
+}
+
+/// A value for every field of the key.
+pub(super) fn key_arguments(model: &Model) -> impl Iterator<Item = InputValue> {
+    model.key.iter().map(|key| InputValue::new(camel(key), TypeRef::named_nn(key_scalar(model, key))))
+}
+
+pub(super) fn key_scalar(model: &Model, key: &str) -> &'static str {
+    model.column(key).map_or(TypeRef::STRING, |column| filters::scalar(column.kind))
 }
 
 /// `things(filter, order, first, after, minPosition)`.
@@ -67,6 +75,11 @@ async fn find(
 ) -> Result<Option<Value>, Problem> {
     session.owner(model)?;
     fresh(session, context, model, relations).await?;
+    session.row(model, key(session, context, model)?).await
+}
+
+/// The key that a field's arguments make.
+pub(super) fn key(session: &Session, context: &ResolverContext<'_>, model: &Model) -> Result<Key, Problem> {
     let mut values = Vec::new();
     for field in model.key {
         let value = context.args.get(&camel(field)).map(|value| to_json(value.as_value()));
@@ -75,7 +88,7 @@ async fn find(
         projections::question::value_text(column, &value).map_err(|no| session.problem(no))?;
         values.push(canonical(column.kind, value));
     }
-    session.row(model, Key::of(&values)).await
+    Ok(Key::of(&values))
 }
 
 async fn list(
@@ -218,6 +231,6 @@ fn canonical(kind: projections::kernel::Kind, value: serde_json::Value) -> serde
     }
 }
 
-fn told(model: &Model) -> String {
+pub(super) fn told(model: &Model) -> String {
     model.schema.as_value()["description"].as_str().unwrap_or_default().into()
 }

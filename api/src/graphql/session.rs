@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use async_graphql::dynamic::ResolverContext;
 use async_graphql::{SelectionField, Value};
+use commands::kernel::NotNow;
 use domain::shared::CustomerId;
 use projections::kernel::{Key, Model};
 use projections::question::{Filter, NoAnswer, Page, Question, Test};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::answer::READ_WITHIN;
 use super::batcher::Batcher;
 use super::relations::Relations;
 use super::value::from_json;
@@ -19,6 +21,7 @@ use crate::backend::SealedField;
 use crate::error::Problem;
 use crate::freshness::Freshness;
 use crate::front::Front;
+use crate::live::Watching;
 
 /// Lives as long as one request, so that nothing read for one caller can reach another.
 pub(crate) struct Session {
@@ -70,6 +73,34 @@ impl Session {
         batcher.get(question, load).await.ok_or_else(|| self.lost())?
     }
 
+    /// The row at a key, or nothing, and then whatever becomes of it.
+    pub(super) async fn watch_row(
+        &self,
+        model: &Model,
+        key: &Key,
+        since: Option<Freshness>,
+    ) -> Result<Watching, Problem> {
+        let owner = self.owner(model)?;
+        let filters = filters(model, &[key]);
+        let question = Question { owner, filters, ..Question::all(self.caller.tenant, 1) };
+        self.watch(model, question, since).await
+    }
+
+    /// The rows of a page, and then whatever becomes of rows that fit its question.
+    pub(super) async fn watch(
+        &self,
+        model: &Model,
+        mut question: Question,
+        since: Option<Freshness>,
+    ) -> Result<Watching, Problem> {
+        question.filters.extend(self.shown(model));
+        let watching = self.front.backend.watch(model, question, since);
+        match tokio::time::timeout(READ_WITHIN, watching).await {
+            Ok(watching) => watching.map_err(|no| self.problem(no)),
+            Err(_) => Err(NotNow::StoreAway.into()),
+        }
+    }
+
     /// The plaintext of a sealed word; asked together with its siblings.
     pub(super) async fn open(&self, field: SealedField) -> Result<Option<String>, Problem> {
         let load = async |fields: Vec<SealedField>| {
@@ -90,13 +121,15 @@ impl Session {
         relations: &Relations,
         token: &str,
     ) -> Result<(), Problem> {
-        let Some(at_least) = Freshness::from_token(token) else {
-            return Err(self.invalid("minPosition", "this is no token of a receipt"));
-        };
+        let at_least = self.position(token)?;
         let mut touched = HashSet::from([model.name.as_str()]);
         collect(&context.ctx.field(), relations, &mut touched);
         let models = touched.into_iter().filter_map(|name| self.front.models.get(name)).collect();
         self.front.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
+    }
+
+    pub(super) fn position(&self, token: &str) -> Result<Freshness, Problem> {
+        Freshness::from_token(token).ok_or_else(|| self.invalid("minPosition", "this is no token of a receipt"))
     }
 
     pub(super) fn invalid(&self, field: &str, text: impl Into<String>) -> Problem {
@@ -116,11 +149,14 @@ impl Session {
 
     /// Asks the store. Customers are shown only what is for them.
     async fn ask(&self, model: &Model, mut questions: Vec<Question>) -> Vec<Result<Page, NoAnswer>> {
-        if let (Some(_), Some((field, value))) = (self.caller.customer, model.shown) {
-            let shown = Filter { field: field.into(), test: Test::Equals(value.into()) };
-            questions.iter_mut().for_each(|question| question.filters.push(shown.clone()));
-        }
+        questions.iter_mut().for_each(|question| question.filters.extend(self.shown(model)));
         self.front.backend.pages(model, questions).await
+    }
+
+    /// What a row must be for this caller to be shown it.
+    fn shown(&self, model: &Model) -> Option<Filter> {
+        let (field, value) = model.shown.filter(|_| self.caller.customer.is_some())?;
+        Some(Filter { field: field.into(), test: Test::Equals(value.into()) })
     }
 
     async fn load_rows(

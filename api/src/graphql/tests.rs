@@ -52,10 +52,11 @@ async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Jso
     headers.insert("authorization", token.parse().expect("a header"));
     let caller = front.auth.caller(&headers, front.backend.now()).expect("a caller");
     let asked = Asked { query: query.into(), operation: None, variables };
-    match answer(&front, caller, None, asked).await {
-        Ok(body) => body,
-        Err((_, body)) => body,
-    }
+    let answered = match check(&front, asked) {
+        Ok(checked) => answer(&front, caller, None, checked).await,
+        Err(refusal) => Err(refusal),
+    };
+    answered.unwrap_or_else(|(_, body)| body)
 }
 
 async fn ask(engine: &Arc<Engine>, query: &str) -> Json {

@@ -41,7 +41,7 @@ pub(super) fn to_json(value: &Value) -> Json {
 }
 
 /// A JSON value as GraphQL's; whatever it has, GraphQL has.
-pub(super) fn from_json(value: Json) -> Value {
+pub(crate) fn from_json(value: Json) -> Value {
     Value::from_json(value).unwrap_or_default()
 }
 

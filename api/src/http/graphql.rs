@@ -1,19 +1,22 @@
-//! `POST /graphql`, as GraphQL over HTTP has it: one operation per request, JSON in, JSON out.
+//! `POST /graphql`, as GraphQL over HTTP has it: one operation per request, JSON in, JSON out; a subscription is answered
+//! with events. `GET /graphql` opens a socket, or shows the console.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{body, correlation};
+use super::{body, console, correlation, live};
 use crate::error::Problem;
 use crate::front::Front;
-use crate::graphql::{Asked, answer};
+use crate::graphql::{Asked, answer, check};
 use crate::json;
 
 /// A document has 16 KiB; the rest is for variables.
@@ -23,7 +26,7 @@ const RESPONSE: &str = "application/graphql-response+json";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Request {
+pub(super) struct Request {
     query: String,
     operation_name: Option<String>,
     variables: Option<Map<String, Value>>,
@@ -38,7 +41,12 @@ pub(super) async fn graphql(
     body: Body,
 ) -> Result<Response<Body>, Problem> {
     let caller = front.auth.caller(&headers, front.backend.now())?;
-    let kind = response_kind(&headers)?;
+    let takes_events = live::takes_events(&headers);
+    let kind = match response_kind(&headers) {
+        // What is refused is told before the first event, and in JSON.
+        Err(_) if takes_events => RESPONSE,
+        kind => kind?,
+    };
     let correlation = correlation(&headers)?;
     let body = body::read(&headers, body, body::JSON, BYTES_MOST).await?;
     let asked = match read(&body) {
@@ -48,10 +56,43 @@ pub(super) async fn graphql(
             return Ok(written(kind, StatusCode::BAD_REQUEST, &json!({ "errors": [error] })));
         }
     };
-    Ok(match answer(&front, caller, correlation, asked).await {
+    let answered = match check(&front, asked) {
+        Ok(checked) if takes_events && checked.subscribes() => {
+            live::from_here(&headers)?;
+            match live::events(&front, caller, correlation, checked) {
+                Ok(events) => return Ok(events),
+                Err(refusal) => Err(refusal),
+            }
+        }
+        Ok(checked) => answer(&front, caller, correlation, checked).await,
+        Err(refusal) => Err(refusal),
+    };
+    Ok(match answered {
         Ok(body) => written(kind, StatusCode::OK, &body),
         Err((status, body)) => written(kind, status, &body),
     })
+}
+
+/// A socket for who asks for one, and the console for everybody else.
+pub(super) async fn open(
+    State(front): State<Arc<Front>>,
+    headers: HeaderMap,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response<Body>, Problem> {
+    match socket {
+        Ok(socket) => live::open(front, &headers, socket),
+        Err(odd) if live::wants_socket(&headers) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "NO_WEBSOCKET", odd.body_text()))
+        }
+        Err(_) => Ok(console::page().await),
+    }
+}
+
+impl From<Request> for Asked {
+    fn from(request: Request) -> Self {
+        let variables = Value::Object(request.variables.unwrap_or_default());
+        Self { query: request.query, operation: request.operation_name, variables }
+    }
 }
 
 fn read(body: &[u8]) -> Result<Asked, Problem> {
@@ -61,8 +102,7 @@ fn read(body: &[u8]) -> Result<Asked, Problem> {
         return Err(invalid("one operation per request; a list of operations is not answered".into()));
     }
     let request: Request = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-    let variables = Value::Object(request.variables.unwrap_or_default());
-    Ok(Asked { query: request.query, operation: request.operation_name, variables })
+    Ok(request.into())
 }
 
 /// The newer media type, unless the caller takes only the older one.

@@ -38,10 +38,10 @@ pub(super) async fn ready(State(front): State<Arc<Front>>) -> (StatusCode, &'sta
     }
 }
 
-/// Why it should not.
+/// Why it should not, and what it has to do without.
 pub(super) async fn reason(State(front): State<Arc<Front>>) -> Json<Value> {
     let reasons = front.backend.reasons();
-    Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))
+    Json(json!({ "ready": reasons.is_empty(), "reasons": reasons, "degraded": front.backend.shortcomings() }))
 }
 
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> Response<Body> {

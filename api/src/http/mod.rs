@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod graphql;
 mod health;
+mod live;
 mod receipts;
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/commands/{name}", post(commands::command))
         .route("/v1/commands", post(batch::batch))
         .route("/v1/receipts/{id}", get(receipts::receipt))
-        .route("/graphql", post(graphql::graphql).get(console::page))
+        .route("/graphql", post(graphql::graphql).get(graphql::open))
         .route("/graphql/console.js", get(console::script))
         .route("/graphql/console.css", get(console::style))
         .route("/graphql/schema.graphql", get(console::schema))

@@ -30,7 +30,7 @@ pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Resul
         program: Program::Redis,
         pid: launch::detached(command, &log)?,
         port,
-        variable: "REDIS_URL".to_owned(),
+        variable: "CARTULARY_REDIS_URL".to_owned(),
         address: format!("redis://127.0.0.1:{port}"),
         known_by: home.display().to_string(),
         log: log.display().to_string(),

@@ -30,6 +30,7 @@ use super::without_scribe::WithoutScribe;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::http_server;
+use crate::live::{Changes, Live};
 use crate::scribe::new_id;
 use crate::vault::Vault;
 
@@ -124,10 +125,19 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let pool = shops.pool().clone();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
+        live: Live::new(
+            pool.clone(),
+            Arc::default(),
+            shops.running.dispatch.routes().clone(),
+            Changes::default(),
+            None,
+            false,
+        ),
         pool,
         scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
+        redis: None,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         health: Health::default(),
         stop: stop.clone(),

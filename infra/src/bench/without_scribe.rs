@@ -2,6 +2,7 @@
 
 use api::backend::{Backend, Behind, SealedField};
 use api::freshness::Freshness;
+use api::live::Watching;
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Recalled, Settled};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -84,6 +85,19 @@ impl Backend for WithoutScribe {
         models: Vec<&'a Model>,
     ) -> BoxFuture<'a, Result<(), Behind>> {
         self.engine.wait(tenant, at_least, models)
+    }
+
+    fn watch<'a>(
+        &'a self,
+        model: &'a Model,
+        question: Question,
+        since: Option<Freshness>,
+    ) -> BoxFuture<'a, Result<Watching, NoAnswer>> {
+        self.engine.watch(model, question, since)
+    }
+
+    fn stopping(&self) -> BoxFuture<'static, ()> {
+        self.engine.stopping()
     }
 
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {

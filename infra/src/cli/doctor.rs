@@ -10,6 +10,7 @@ use sqlx::{PgPool, Row};
 
 use super::say;
 use crate::policies::held_back;
+use crate::redis;
 use crate::running;
 use crate::settings::Settings;
 
@@ -63,6 +64,9 @@ async fn look(settings: &Settings) -> Vec<Finding> {
             findings.extend(look_at_server(&pool).await);
             findings.push(look_at_work(&pool).await);
         }
+    }
+    if let Some(url) = &settings.redis_url {
+        findings.push(finding("redis", redis::look(url).await));
     }
     findings
 }

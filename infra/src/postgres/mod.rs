@@ -9,6 +9,7 @@ mod digest;
 mod history;
 mod reader;
 mod rows;
+mod snapshot;
 mod tables;
 
 pub use build::PgBuilds;
@@ -17,6 +18,7 @@ pub use history::PgHistory;
 pub(crate) use history::actor;
 pub use reader::PgReader;
 pub use rows::PgRows;
+pub(crate) use snapshot::Snapshot;
 
 use projections::ports::{Cause, Fault};
 

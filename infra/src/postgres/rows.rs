@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use projections::kernel::{Change, Model, Parked, Place};
 use projections::ports::{Cause, Checkpoint, Fault, Loaded, Move, Rows, Step};
-use sqlx::{Executor, PgPool, PgTransaction};
+use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 
 use super::binary::{Array, place_arrays, row_arrays};
 use super::tables::Table;
@@ -107,7 +107,11 @@ impl Rows for PgRows {
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
 /// The rows of a table at these places.
-pub(super) async fn load(pool: &PgPool, table: &Table<'_>, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+pub(super) async fn load(
+    store: impl PgExecutor<'_>,
+    table: &Table<'_>,
+    places: &[Place],
+) -> Result<Vec<Loaded>, Fault> {
     let doing = || format!("loading rows of {}", table.model.name);
     let statement = table.load();
     let mut load = sqlx::query_as::<_, (Option<String>, bool)>(&statement)
@@ -118,7 +122,7 @@ pub(super) async fn load(pool: &PgPool, table: &Table<'_>, places: &[Place]) -> 
     for array in place_arrays(&table.key_kinds(), &places).map_err(unfit(doing()))? {
         load = load.bind(array);
     }
-    let rows = load.fetch_all(pool).await.map_err(fault(doing()))?;
+    let rows = load.fetch_all(store).await.map_err(fault(doing()))?;
     Ok(rows.into_iter().map(|(row, waiting)| Loaded { row, waiting }).collect())
 }
 

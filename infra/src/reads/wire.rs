@@ -72,6 +72,7 @@ impl ReadSide {
                 What::Hole { lane, .. } => Some(LaneId(lane)),
                 _ => None,
             }));
+            self.changes.tell(&batch.events, taken.changed);
         }
         if wire.asked.elapsed() > ASK_THE_LOG {
             behind.extend(self.lanes_of(wire));

@@ -26,6 +26,8 @@ pub enum Use {
     Fingerprint,
     /// Seals what processes write to each other.
     Peers,
+    /// Seals what is kept in Redis.
+    Redis,
 }
 
 impl OuterKey {
@@ -53,6 +55,7 @@ impl OuterKey {
             Use::Blind => b"cartulary blind 1\x01",
             Use::Fingerprint => b"cartulary fingerprint 1\x01",
             Use::Peers => b"cartulary peers 1\x01",
+            Use::Redis => b"cartulary redis 1\x01",
         };
         mac(&self.0, &[name])
     }

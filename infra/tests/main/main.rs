@@ -1,5 +1,6 @@
 //! What infra does for real: real files, real processes, real PostgreSQL.
 
+mod agreement;
 mod away;
 mod bad_fields;
 mod bad_input;
@@ -16,6 +17,7 @@ mod hostile_queries;
 mod house;
 mod idempotency;
 mod laws;
+mod live;
 mod partner;
 mod process;
 mod rebuilds;
@@ -26,5 +28,6 @@ mod scenarios;
 mod secrets;
 mod server;
 mod shop;
+mod socket;
 mod story;
 mod timers;

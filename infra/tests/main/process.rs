@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use api::auth::SigningKey;
 use bytes::Bytes;
 use domain::shared::TenantId;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
 use infra::demo::client::Client;
-use infra::scribe::new_id;
+use infra::scribe::{new_id, now};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -116,8 +117,22 @@ impl Desk {
     }
 
     pub(crate) async fn owner(&self, engine: &Engine, tenant: TenantId) -> Result<Client> {
-        let token = self.token(&["--tenant", &tenant.to_string(), "--role", "owner"]).await?;
-        Ok(Client::new(&engine.address, token))
+        Ok(Client::new(&engine.address, self.owner_token(tenant).await?))
+    }
+
+    pub(crate) async fn owner_token(&self, tenant: TenantId) -> Result<String> {
+        self.token(&["--tenant", &tenant.to_string(), "--role", "owner"]).await
+    }
+
+    /// A token of a customer that is good for so many seconds from now.
+    pub(crate) fn customer_token(&self, tenant: TenantId, customer: Uuid, seconds: i64) -> Result<String> {
+        let key = SigningKey::from_pem("test", &fs::read_to_string(self.folder.join("token.key"))?)?;
+        let now = now().micros() / 1_000_000;
+        let claims = json!({
+            "iss": "cartulary", "aud": "cartulary", "sub": customer, "tenant": tenant, "roles": ["customer"],
+            "customer": customer, "iat": now - 100, "exp": now + seconds,
+        });
+        Ok(key.sign(&serde_json::from_value(claims)?)?)
     }
 
     /// Registers a tenant over HTTP and puts a product on sale; the policy that opens it must have run for that.

@@ -12,7 +12,7 @@ use crate::server::database;
 use crate::shop::{House, Shop, caught_up, digests, eventually, rebuild_all};
 
 /// A day in the life of a shop that touches every read model.
-async fn live_a_day(house: &House, shop: &Shop) -> Result<()> {
+pub(crate) async fn live_a_day(house: &House, shop: &Shop) -> Result<()> {
     let tenant = shop.tenant;
     let done = async |name: &str, body: Value| house.done(tenant, name, &body).await;
     done("SetEarningRules", json!({ "purchase": { "points": 3, "per_minor": 100 }, "signup": 50 })).await?;

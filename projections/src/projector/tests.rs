@@ -212,3 +212,18 @@ fn a_new_epoch_goes_on_and_a_lost_history_is_seen() {
     assert!(taken.troubles.len() == 2 && taken.troubles.iter().all(lost), "{:?}", taken.troubles);
     assert_eq!(projector.after(0), None);
 }
+
+#[test]
+fn what_events_concern_is_known_without_the_rows() {
+    let story = received(two_items(), 1, 5);
+    for model in [Model::of::<StockLevel>(), Model::of::<StockMovement>()] {
+        let memory = Memory::default().with_table(&model).with_history(story.events());
+        let mut projector = now(Projector::open(&memory, &memory, [model.clone()])).expect("memory is there");
+        let (before, late) = story.events().split_at(6);
+        take(&mut projector, before);
+        let taken = take(&mut projector, late);
+        let changed: BTreeSet<_> = taken.changed[0].rows.iter().map(|change| change.place.clone()).collect();
+        assert_eq!(touched(&model, late).expect("it reads"), changed);
+        assert_eq!(changed.len(), 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! The messages of `graphql-transport-ws`, and the codes with which a socket is closed.
+
+use std::borrow::Cow;
+
+use axum::extract::ws::{CloseFrame, Message};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::graphql::{Asked, Told};
+use crate::http::graphql::Request;
+use crate::json;
+
+/// Longer ids are no ids.
+const ID_BYTES_MOST: usize = 64;
+/// What a close frame can say (RFC 6455, section 5.5), its code left out.
+const REASON_BYTES_MOST: usize = 123;
+
+/// What a client says.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Raw {
+    ConnectionInit { payload: Option<Value> },
+    Ping {},
+    Pong {},
+    Subscribe { id: String, payload: Request },
+    Complete { id: String },
+}
+
+/// The same, checked.
+pub(super) enum Said {
+    /// With the `Authorization` of its payload.
+    Init(Option<String>),
+    Ping,
+    Pong,
+    Subscribe(String, Asked),
+    Complete(String),
+}
+
+/// Why a socket is closed: a code, and a sentence that clients may show.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Close(pub(super) u16, pub(super) Cow<'static, str>);
+
+impl Close {
+    pub(super) const GOING_AWAY: Self = Self::of(1001, "the process is shutting down");
+    pub(super) const TOO_SLOW: Self = Self::of(1008, "nothing was taken for too long");
+    pub(super) const SILENT: Self = Self::of(1008, "pings are not answered");
+    pub(super) const TOO_LARGE: Self = Self::of(1009, "a message has at most 65536 bytes");
+    pub(super) const NO_TEXT: Self = Self::of(4400, "messages are JSON texts, not binary");
+    pub(super) const UNAUTHORIZED: Self = Self::of(4401, "Unauthorized");
+    pub(super) const FORBIDDEN: Self = Self::of(4403, "a valid bearer token is needed");
+    pub(super) const EXPIRED: Self = Self::of(4403, "the token has expired");
+    pub(super) const LATE: Self = Self::of(4408, "Connection initialisation timeout");
+    pub(super) const TWICE: Self = Self::of(4429, "Too many initialisation requests");
+
+    const fn of(code: u16, reason: &'static str) -> Self {
+        Self(code, Cow::Borrowed(reason))
+    }
+
+    pub(super) fn used(id: &str) -> Self {
+        Self(4409, format!("Subscriber for {id} already exists").into())
+    }
+
+    fn malformed(why: &str) -> Self {
+        Self(4400, format!("Invalid message: {why}").into())
+    }
+
+    pub(super) fn into_message(self) -> Message {
+        let Self(code, mut reason) = self;
+        if reason.len() > REASON_BYTES_MOST {
+            let end = reason.floor_char_boundary(REASON_BYTES_MOST);
+            reason.to_mut().truncate(end);
+        }
+        Message::Close(Some(CloseFrame { code, reason: reason.as_ref().into() }))
+    }
+}
+
+/// Reads a message; what is none closes the socket, as the protocol has it.
+pub(super) fn read(text: &str) -> Result<Said, Close> {
+    json::strict(text.as_bytes()).map_err(|misuse| Close::malformed(&misuse.message))?;
+    let raw = serde_json::from_str(text).map_err(|error| Close::malformed(json::without_place(&error.to_string())))?;
+    let named = |id: String| match id.len() {
+        1..=ID_BYTES_MOST => Ok(id),
+        _ => Err(Close::malformed("an id has 1 to 64 bytes")),
+    };
+    Ok(match raw {
+        Raw::ConnectionInit { payload } => Said::Init(payload.as_ref().and_then(authorization)),
+        Raw::Ping {} => Said::Ping,
+        Raw::Pong {} => Said::Pong,
+        Raw::Subscribe { id, payload } => Said::Subscribe(named(id)?, payload.into()),
+        Raw::Complete { id } => Said::Complete(named(id)?),
+    })
+}
+
+/// Written like the header, in any casing.
+fn authorization(payload: &Value) -> Option<String> {
+    let mut fields = payload.as_object()?.iter();
+    let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
+    value.as_str().map(Into::into)
+}
+
+pub(super) fn acknowledged() -> Message {
+    Message::text(r#"{"type":"connection_ack"}"#)
+}
+
+pub(super) fn pong() -> Message {
+    Message::text(r#"{"type":"pong"}"#)
+}
+
+pub(super) fn told(id: &str, told: Told) -> Message {
+    let (kind, payload) = match told {
+        Told::Next(payload) => ("next", payload),
+        Told::Error(errors) => ("error", errors),
+    };
+    Message::text(json!({ "id": id, "type": kind, "payload": payload }).to_string())
+}
+
+pub(super) fn complete(id: &str) -> Message {
+    Message::text(json!({ "id": id, "type": "complete" }).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_message_is_told_what_is_wrong_with_it() {
+        let code = |text: &str| read(text).err().map(|close| close.0);
+        assert_eq!(code(r#"{"type":"ping","payload":{"a":1}}"#), None);
+        assert_eq!(code(r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","extensions":{}}}"#), None);
+        for bad in [
+            "",
+            "[]",
+            "{",
+            r#"{"type":"start"}"#,
+            r#"{"type":"ping","type":"pong"}"#,
+            r#"{"type":"subscribe","payload":{"query":"{a}"}}"#,
+            r#"{"type":"subscribe","id":"","payload":{"query":"{a}"}}"#,
+            r#"{"type":"subscribe","id":"1","payload":{"quarry":"{a}"}}"#,
+            r#"{"type":"complete","id":7}"#,
+        ] {
+            assert_eq!(code(bad), Some(4400), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reason_fits_into_a_close_frame() {
+        let Message::Close(Some(frame)) = Close::malformed(&"ä".repeat(100)).into_message() else {
+            panic!("a close frame")
+        };
+        assert!(frame.reason.len() <= REASON_BYTES_MOST && frame.reason.starts_with("Invalid message: ä"));
+    }
+}

@@ -1,0 +1,97 @@
+use axum::body::to_bytes;
+use axum::http::Method;
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use projections::kernel::Model;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+use crate::freshness::Freshness;
+use crate::http::router;
+use crate::live::{Ended, Update};
+use crate::testing::{Engine, live_row};
+
+use super::*;
+
+const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
+
+fn level(available: i64) -> Value {
+    json!({
+        "stock_item": ITEM, "product": ITEM, "store": ITEM, "on_hand": 9, "reserved": 9 - available,
+        "available": available, "low_at": 0, "status": "ok", "changed_at": "2026-11-20T12:00:00Z",
+    })
+}
+
+fn watch(item: &str) -> Value {
+    json!({ "query": format!(r#"subscription {{ stockLevel(stockItem: "{item}") {{ row {{ available }} position }} }}"#) })
+}
+
+async fn post(engine: &Arc<Engine>, accept: &str, origin: Option<&str>, body: &Value) -> (u16, String) {
+    let request = axum::http::Request::builder()
+        .method(Method::POST)
+        .uri("/graphql")
+        .header(AUTHORIZATION, format!("Bearer {}", Engine::token(&json!({}))))
+        .header(CONTENT_TYPE, "application/json")
+        .header(HOST, "shop.example")
+        .header(ORIGIN, origin.unwrap_or("https://shop.example"))
+        .header(ACCEPT, accept);
+    let request = request.body(Body::from(body.to_string())).expect("a request");
+    let response = router(engine.front()).oneshot(request).await.expect("an answer");
+    let status = response.status().as_u16();
+    (status, String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.expect("whole").into()).expect("UTF-8"))
+}
+
+#[tokio::test]
+async fn events_tell_the_row_then_its_changes_and_why_they_end() {
+    let mut engine = Engine::default();
+    engine.rows.insert("StockLevel", vec![level(9)]);
+    let (tell, news) = mpsc::unbounded_channel();
+    *engine.news.lock().expect("whole") = Some(news);
+    let model = Model::of::<projections::inventory::StockLevel>();
+    let at = |tenant_position| Freshness { tenant_position, epoch: 3 };
+    let rows = vec![live_row(&model, &level(4).to_string())];
+    tell.send(Ok(Update { rows, gone: vec![], more: false, at: at(9) })).expect("heard");
+    tell.send(Ok(Update { rows: vec![], gone: vec![], more: false, at: at(10) })).expect("heard");
+    tell.send(Err(Ended::TooSlow)).expect("heard");
+
+    let (status, text) = post(&Arc::new(engine), "text/event-stream", None, &watch(ITEM)).await;
+    let told: Vec<Value> = text
+        .split("\n\n")
+        .filter_map(|event| event.strip_prefix("event: next\ndata: "))
+        .map(|data| serde_json::from_str(data).expect("JSON"))
+        .collect();
+    let next = |row: Value, position| json!({ "data": { "stockLevel": { "row": row, "position": position } } });
+    assert_eq!(status, 200);
+    assert_eq!(told[0], next(json!({ "available": 9 }), at(8).to_token()));
+    assert_eq!(told[1], next(json!({ "available": 4 }), at(9).to_token()));
+    assert_eq!(told[2], next(Value::Null, at(10).to_token()));
+    assert_eq!(told[3]["errors"][0]["extensions"], json!({ "code": "TOO_SLOW", "retry": "SAME_ID" }));
+    assert!(told.len() == 4 && text.ends_with("\n\nevent: complete\ndata:\n\n"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_not_a_subscription_or_not_streamed_is_told_so() {
+    let engine = Arc::new(Engine::default());
+    let query = json!({ "query": "{ stockLevels { edges { cursor } } }" });
+    let two = json!({ "query": "subscription { a: stockLevels { position } b: stockLevels { position } }" });
+    let hidden =
+        json!({ "query": "subscription { ...all } fragment all on Subscription { stockLevels { position } }" });
+    let way = json!({ "query": "subscription { stockLevels { rows { product { name } } } }" });
+    let key = json!({ "query": "subscription { stockLevel(stockItem: \"7\") { position } }" });
+    let position = json!({ "query": "subscription { stockLevels(minPosition: \"7\") { position } }" });
+    let (both, events, json) = ("application/json, text/event-stream", "text/event-stream", "application/json");
+    for (accept, origin, body, status, code) in [
+        (both, None, &query, 200, ""),
+        (json, None, &watch(ITEM), 400, "SUBSCRIPTION"),
+        (events, Some("https://evil.example"), &watch(ITEM), 403, "FOREIGN_ORIGIN"),
+        (events, None, &two, 400, "INVALID_QUERY"),
+        (events, None, &hidden, 400, "INVALID_QUERY"),
+        (events, None, &way, 200, "INVALID_ARGUMENT"),
+        (events, None, &key, 200, "INVALID_QUERY"),
+        (events, None, &position, 200, "INVALID_ARGUMENT"),
+    ] {
+        let (told, text) = post(&engine, accept, origin, body).await;
+        assert_eq!(told, status, "{text}");
+        assert!(text.contains(code), "{body}: {text}");
+    }
+}
