@@ -14,7 +14,7 @@ use crate::cli::{Bearer, say};
 use crate::scribe::new_id;
 
 const BUYERS: usize = 2_000;
-const UNITS: i64 = 100;
+pub(crate) const UNITS: i64 = 100;
 const CONNECTIONS: usize = 64;
 
 pub(super) async fn play(stage: &Stage<'_>, shop: &Shop, seed: Uuid) -> Result<Vec<Claim>> {
@@ -48,7 +48,7 @@ pub(super) async fn play(stage: &Stage<'_>, shop: &Shop, seed: Uuid) -> Result<V
     ])
 }
 
-async fn put_on_sale(shop: &Shop, product: ProductId, item: StockItemId) -> Result<()> {
+pub(crate) async fn put_on_sale(shop: &Shop, product: ProductId, item: StockItemId) -> Result<()> {
     let create = json!({
         "product": product, "name": "Box set, signed", "sku": format!("BOX-{product}"),
         "price": { "minor": 4900, "currency": "USD" }, "description": null,

@@ -21,7 +21,8 @@ use crate::cli::{Bearer, Laptop, say};
 use crate::scribe::new_id;
 use crate::settings::Settings;
 use client::Client;
-use stage::Stage;
+pub(crate) use flash::{UNITS, put_on_sale};
+pub(crate) use stage::Stage;
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -111,7 +112,7 @@ fn tenant() -> TenantId {
 }
 
 /// Registers the tenant, waits until the policy has opened it, and switches its loyalty programme on.
-async fn open_shop(stage: &Stage<'_>) -> Result<Shop> {
+pub(crate) async fn open_shop(stage: &Stage<'_>) -> Result<Shop> {
     let tenant = tenant();
     let operator = Client::new(&stage.url, stage.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?);
     let register = json!({

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
-use xtask::servers::{Program, Servers};
+use xtask::servers::{Program, Servers, in_folder};
 
 use crate::process::{Desk, Engine, get};
 use crate::server::database;
@@ -352,7 +352,7 @@ impl RedisServer {
     async fn start() -> Result<Self> {
         tokio::task::spawn_blocking(|| {
             let folder = std::env::temp_dir().join(format!("cartulary-live-{}", std::process::id()));
-            let servers = Servers::in_folder(&folder)?;
+            let servers = in_folder(&folder)?;
             let address = servers.up(&[Program::Redis])?.first().context("one server")?.address.clone();
             Ok(Self { servers, folder, address })
         })

@@ -5,6 +5,7 @@
 mod broker;
 mod catch_up;
 mod hand_over;
+mod live;
 mod visible;
 
 use std::path::Path;
@@ -31,5 +32,6 @@ pub(super) async fn lines(
     catch_up::line(arena, &broker, progress, report).await.context("relay")?;
     visible::line(arena, &broker, pace, progress, report).await.context("commit to visible row")?;
     hand_over::line(arena, progress, report).await.context("hand-over")?;
+    live::line(arena, progress, report).await.context("live")?;
     Ok(())
 }
