@@ -149,30 +149,11 @@ impl Running {
             running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
         }
         if roles.policies {
-            let lanes = match &scribe {
-                Some(scribe) => Lanes::Written(scribe.clone()),
-                None => Lanes::Shared(share(settings, roles, "policies", &pool, &health, &stop).await?),
-            };
-            let policies = PolicyRunner {
-                pool: pool.clone(),
-                scribe: dispatch.clone(),
-                lanes,
-                vault,
-                commands: Arc::new(Commands::all()),
-                targets: Arc::default(),
-            };
-            running.push(tokio::spawn(policies.run(stop.clone())));
+            let watched = (&health, &stop);
+            running.push(start_policies(settings, roles, &pool, scribe.clone(), &dispatch, vault, watched).await?);
         }
         if roles.relay {
-            let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
-            let leases = kafka::Leases::new(pool.clone(), &settings.owner);
-            let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
-            let outages = relay.outages();
-            health.ask(move || {
-                let told = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
-                outages.iter().filter_map(told).collect()
-            });
-            running.push(tokio::spawn(relay.run(stop.clone())));
+            running.push(start_relay(settings, &pool, &health, &stop)?);
         }
         let front = Arc::new(front);
         let serve = if roles.front { api::http::router } else { api::http::health };
@@ -231,6 +212,49 @@ async fn start_scribe(
         servers.push(tokio::spawn(http_server::serve(door, router, stop.clone())));
     }
     Ok(scribe)
+}
+
+/// Starts what must follow from events and from the time.
+async fn start_policies(
+    settings: &Settings,
+    roles: Roles,
+    pool: &PgPool,
+    scribe: Option<ScribeHandle>,
+    dispatch: &Dispatch,
+    vault: Arc<Vault>,
+    (health, stop): (&Health, &CancellationToken),
+) -> Result<JoinHandle<()>> {
+    let lanes = match scribe {
+        Some(scribe) => Lanes::Written(scribe),
+        None => Lanes::Shared(share(settings, roles, "policies", pool, health, stop).await?),
+    };
+    let policies = PolicyRunner {
+        pool: pool.clone(),
+        scribe: dispatch.clone(),
+        lanes,
+        vault,
+        commands: Arc::new(Commands::all()),
+        targets: Arc::default(),
+    };
+    Ok(tokio::spawn(policies.run(stop.clone())))
+}
+
+/// Starts the relay, which says by itself in the log what it waits for.
+fn start_relay(
+    settings: &Settings,
+    pool: &PgPool,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
+    let leases = kafka::Leases::new(pool.clone(), &settings.owner);
+    let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
+    let outages = relay.outages();
+    health.ask(move || {
+        let told = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
+        outages.iter().filter_map(told).collect()
+    });
+    Ok(tokio::spawn(relay.run(stop.clone())))
 }
 
 /// The Redis that is configured, whether it answers or not.
