@@ -88,6 +88,7 @@ fn settings_for(home: &Path, port: u16, controller: u16) -> String {
 }
 
 /// The folder of Kafka's jars; fetched once per clone and put in place whole.
+#[expect(clippy::print_stdout, reason = "only a chore fetches, and it talks to the person who started it")]
 fn libraries(parent: &Path, install: Option<Install>) -> Result<PathBuf> {
     let place = parent.join(format!("kafka-{VERSION}"));
     if place.is_dir() {
