@@ -5,11 +5,14 @@ use sqlx::PgPool;
 
 use crate::cli::{Bearer, Laptop};
 
+/// Makes a token for somebody.
+type Sign<'a> = Box<dyn Fn(&Bearer) -> Result<String> + Send + Sync + 'a>;
+
 /// An installation, as a caller and a reader of its log see it.
 pub(crate) struct Stage<'a> {
     pub(crate) url: String,
     pub(crate) pool: &'a PgPool,
-    sign: Box<dyn Fn(&Bearer) -> Result<String> + Send + Sync + 'a>,
+    sign: Sign<'a>,
 }
 
 impl<'a> Stage<'a> {

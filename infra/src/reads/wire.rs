@@ -34,7 +34,7 @@ pub(super) struct Wire {
 }
 
 enum Link {
-    Open(Feed<StoreFeed>),
+    Open(Box<Feed<StoreFeed>>),
     Opening(JoinHandle<Result<Feed<StoreFeed>, TopicError>>),
 }
 
@@ -96,7 +96,7 @@ impl ReadSide {
                     Err(_) => {}
                     Ok(Ok(Ok(feed))) => {
                         wire.outage.back();
-                        wire.link = Link::Open(feed);
+                        wire.link = Link::Open(Box::new(feed));
                     }
                     Ok(failed) => {
                         let reason = match failed {
