@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::health::Health;
 use crate::live::Live;
 use crate::peers::Dispatch;
 use crate::postgres::PgReader;
@@ -44,6 +45,8 @@ pub struct Engine {
     pub redis: Option<Redis>,
     pub live: Live,
     pub metrics: PrometheusHandle,
+    /// How the parts of this process are.
+    pub health: Health,
     pub stop: CancellationToken,
 }
 
@@ -195,7 +198,7 @@ impl Backend for Engine {
 
     fn reasons(&self) -> Vec<String> {
         let stopping = self.stop.is_cancelled().then(|| "the process is shutting down".to_owned());
-        stopping.into_iter().chain(self.scribe.troubles()).collect()
+        stopping.into_iter().chain(self.health.reasons()).collect()
     }
 
     fn shortcomings(&self) -> Vec<String> {

@@ -5,14 +5,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -75,6 +78,18 @@ fn raise_limit_of_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the limit of open files cannot be raised; connections may be refused");
     }
+}
+
+/// Tells until `stop` why the process is not ready yet, in the form in which it is told later.
+pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>, stop: CancellationToken) {
+    let reason = get(move || {
+        let reason = reasons.borrow().clone();
+        async move { Json(json!({ "ready": false, "reasons": [reason] })) }
+    });
+    let not_ready = get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /reason\n") });
+    let live = get(|| async { "live\n" });
+    let router = Router::new().route("/live", live).route("/ready", not_ready).route("/reason", reason);
+    serve(listener, router, stop).await;
 }
 
 async fn accept(

@@ -5,10 +5,13 @@
 
 pub mod bench;
 pub mod cli;
+pub mod crew;
+pub mod database;
 pub mod demo;
 pub mod embedded;
 pub mod engine;
 pub mod feed;
+pub mod health;
 pub mod hosted;
 pub mod http_server;
 pub mod live;

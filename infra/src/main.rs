@@ -7,7 +7,8 @@ use clap::Parser;
 use infra::cli::Cli;
 use tracing_subscriber::EnvFilter;
 
-/// Most of what a command costs here is small pieces of memory; with this allocator they cost about half.
+/// Most of what a command costs here is small pieces of memory; with this allocator they cost about half. It serves the
+/// C code of Kafka's client as well, whose pieces are freed on other threads than they were taken on.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Health;
 use crate::scribe::LANES;
 
 /// How many lanes that follow each other go to the same process: as many as its scribe has loops, so that each loop
@@ -25,6 +26,8 @@ pub struct Presence {
     pub role: &'static str,
     pub name: String,
     pub lease_ms: i64,
+    /// Says there that somebody else goes by the same name.
+    pub health: Health,
 }
 
 /// All lanes, for a process that has nobody to share them with.
@@ -37,11 +40,12 @@ impl Presence {
     ///
     /// Who cannot reach the store keeps its share: it can do nothing with it, and nobody was told to take it.
     pub async fn join(self, stop: CancellationToken) -> Result<watch::Receiver<BTreeSet<LaneId>>, sqlx::Error> {
-        let (sender, receiver) = watch::channel(self.appear().await?);
+        let mut rivals = Rivals::new()?;
+        let (sender, receiver) = watch::channel(self.appear(&mut rivals).await?);
         let pause = Duration::from_millis(self.lease_ms.unsigned_abs() / HEARTBEATS_PER_LEASE);
         tokio::spawn(async move {
             while tokio::time::timeout(pause, stop.cancelled()).await.is_err() {
-                match self.appear().await {
+                match self.appear(&mut rivals).await {
                     Ok(share) => _ = sender.send_if_modified(|known| std::mem::replace(known, share.clone()) != share),
                     Err(error) => tracing::debug!(role = self.role, %error, "nobody can be told that we are here"),
                 }
@@ -53,10 +57,23 @@ impl Presence {
         Ok(receiver)
     }
 
-    async fn appear(&self) -> Result<BTreeSet<LaneId>, sqlx::Error> {
-        let text = "INSERT INTO work.presences VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')
-                    ON CONFLICT (role, name) DO UPDATE SET lease = excluded.lease";
-        sqlx::query(text).bind(self.role).bind(&self.name).bind(self.lease_ms).execute(&self.pool).await?;
+    async fn appear(&self, rivals: &mut Rivals) -> Result<BTreeSet<LaneId>, sqlx::Error> {
+        let text = "WITH before AS (SELECT start FROM work.presences WHERE role = $1 AND name = $2)
+                    INSERT INTO work.presences (role, name, lease, start)
+                    VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4)
+                    ON CONFLICT (role, name) DO UPDATE SET lease = excluded.lease, start = excluded.start
+                    RETURNING (SELECT start FROM before)";
+        let before = sqlx::query_scalar(text).bind(self.role).bind(&self.name).bind(self.lease_ms).bind(rivals.ours);
+        match rivals.heard_of(before.fetch_one(&self.pool).await?) {
+            true => self.health.away(
+                "the name of this process",
+                format!(
+                    "another {} goes by the name `{}` and takes its lanes again and again; set CARTULARY_OWNER",
+                    self.role, self.name
+                ),
+            ),
+            false => self.health.back("the name of this process"),
+        }
         let names = present(&self.pool, self.role).await?;
         Ok(share(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name))
     }
@@ -64,6 +81,32 @@ impl Presence {
     async fn leave(&self) -> Result<(), sqlx::Error> {
         let text = "DELETE FROM work.presences WHERE role = $1 AND name = $2";
         sqlx::query(text).bind(self.role).bind(&self.name).execute(&self.pool).await.map(|_| ())
+    }
+}
+
+/// Whether somebody else uses our name.
+struct Rivals {
+    /// Random, and of this start alone.
+    ours: i64,
+    appeared: bool,
+    /// How often in a row nobody else was heard of.
+    quiet: u64,
+}
+
+impl Rivals {
+    fn new() -> Result<Self, sqlx::Error> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
+        Ok(Self { ours: i64::from_le_bytes(random), appeared: false, quiet: HEARTBEATS_PER_LEASE })
+    }
+
+    /// Takes in whose start stood there before ours was written. Who stood there at our first time may have been killed
+    /// since; who stands there later has come after us.
+    fn heard_of(&mut self, before: Option<i64>) -> bool {
+        let rival = self.appeared && before.is_some_and(|start| start != self.ours);
+        self.appeared = true;
+        self.quiet = if rival { 0 } else { self.quiet.saturating_add(1) };
+        self.quiet < HEARTBEATS_PER_LEASE
     }
 }
 
@@ -95,5 +138,13 @@ mod tests {
             assert!(most <= Some(16_usize.div_ceil(count) + 1), "{count}: {most:?}");
         }
         assert!(share(&["a"], "b").is_empty());
+    }
+
+    #[test]
+    fn who_writes_over_us_is_a_rival_and_who_was_there_before_us_may_be_dead() {
+        let mut rivals = Rivals { ours: 7, appeared: false, quiet: HEARTBEATS_PER_LEASE };
+        assert!(!rivals.heard_of(Some(3)) && !rivals.heard_of(Some(7)) && !rivals.heard_of(None));
+        assert!(rivals.heard_of(Some(4)) && rivals.heard_of(Some(7)));
+        assert!((0..HEARTBEATS_PER_LEASE).any(|_| !rivals.heard_of(Some(7))));
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use api::auth::AuthConfig;
 use api::front::Front;
 use commands::kernel::{Commands, Kinds};
@@ -13,15 +13,16 @@ use commands::scribe::LaneId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use projections::kernel::Models;
 use sqlx::PgPool;
-use sqlx::migrate::{Migrate, Migrator};
-use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::database;
+pub use crate::database::{CONNECTIONS_MOST, connect, migrate, require_migrated};
 use crate::engine::Engine;
 use crate::feed::StoreFeed;
+use crate::health::Health;
 use crate::http_server;
 use crate::live::{self, Live};
 use crate::peers::{self, Dispatch, PeerSeal};
@@ -35,12 +36,6 @@ use crate::settings::Settings;
 use crate::vault::{OuterKey, Vault};
 use crate::webhooks::WebhookDesk;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// Connections of one process beside those of its scribes.
-pub const CONNECTIONS_MOST: u32 = 16;
-/// Whoever waits longer for a connection is told that the store is away.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// Sockets are told goodbye; who does not answer is not waited for any longer.
 const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -80,36 +75,6 @@ pub struct Running {
     roles: Vec<JoinHandle<()>>,
 }
 
-/// Opens the pool that everything but the scribes' own connections shares.
-pub async fn connect(url: &str) -> Result<PgPool> {
-    connect_with(url, CONNECTIONS_MOST).await
-}
-
-async fn connect_with(url: &str, connections_most: u32) -> Result<PgPool> {
-    let options = PgPoolOptions::new()
-        .max_connections(connections_most)
-        .acquire_timeout(CONNECTED_WITHIN)
-        .test_before_acquire(false);
-    options.connect(url).await.with_context(|| format!("cannot connect to {}", without_password(url)))
-}
-
-/// Brings the database's schema up to date.
-pub async fn migrate(pool: &PgPool) -> Result<()> {
-    MIGRATIONS.run(pool).await.context("the database cannot be migrated")
-}
-
-/// Refuses a database that was not migrated.
-pub async fn require_migrated(pool: &PgPool) -> Result<()> {
-    let mut connection = pool.acquire().await?;
-    let applied = connection.list_applied_migrations().await.unwrap_or_default();
-    let missing =
-        MIGRATIONS.iter().filter(|wanted| applied.iter().all(|known| known.version != wanted.version)).count();
-    if missing > 0 {
-        bail!("{missing} migrations are missing in the database; run `cartulary migrate`");
-    }
-    Ok(())
-}
-
 /// Takes the port; first of all, because everything after it is in vain if somebody else has it.
 pub async fn listen(settings: &Settings) -> Result<TcpListener> {
     let listener = TcpListener::bind(settings.listen).await;
@@ -127,24 +92,33 @@ impl Running {
         outer: &OuterKey,
         auth: AuthConfig,
     ) -> Result<Self> {
-        let pool = connect_with(url, settings.connections_most).await?;
+        let pool = database::connect_with(url, settings.connections_most).await?;
         require_migrated(&pool).await?;
-        let stop = CancellationToken::new();
+        let (stop, health) = (CancellationToken::new(), Health::default());
+        tokio::spawn(database::watch(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
         let redis = start_redis(settings, &pool, outer, &stop).await?;
         let seal = PeerSeal::new(outer);
         let mut servers = Vec::new();
         let scribe = match roles.scribe {
-            true => Some(start_scribe(settings, roles, url, &pool, &seal, &stop, &mut servers).await?),
+            true => Some(start_scribe(settings, roles, url, &pool, &seal, (&health, &stop), &mut servers).await?),
             false => None,
         };
         let dispatch = Dispatch::start(pool.clone(), scribe.clone(), seal, stop.clone()).await?;
+        // Read models and the relay are of use without anybody who writes.
+        if roles.front || roles.scribe || roles.policies {
+            let dispatch = dispatch.clone();
+            health.ask(move || dispatch.troubles());
+        }
         let vault = Arc::new(Vault::new(pool.clone(), outer));
         let feed = StoreFeed::new(pool.clone(), scribe.as_ref().map(|scribe| scribe.tail().clone()));
-        let lanes =
-            if roles.reads { share(settings, roles, "project", &pool, &stop).await? } else { presence::alone() };
+        let lanes = if roles.reads {
+            share(settings, roles, "project", &pool, &health, &stop).await?
+        } else {
+            presence::alone()
+        };
         let reads = ReadSide::new(pool.clone(), Arc::new(Models::all()), feed, lanes, dispatch.written());
         // Who writes lanes has their end in memory, which no wire is faster than.
-        let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
+        let reads = reads.through(settings.kafka().filter(|_| !roles.scribe)).telling(health.clone());
         reads.prepare().await?;
         let webhooks = WebhookDesk::open(&pool, dispatch.routes(), settings.guard()?, outer);
         let (routes, changes) = (dispatch.routes().clone(), reads.changes());
@@ -159,6 +133,7 @@ impl Running {
             redis: redis.clone(),
             live: live.clone(),
             metrics: recorder(),
+            health: health.clone(),
             stop: stop.clone(),
         };
         let front = api::front::Settings { introspection: settings.introspection, ..api::front::Settings::default() };
@@ -176,23 +151,11 @@ impl Running {
             running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
         }
         if roles.policies {
-            let lanes = match &scribe {
-                Some(scribe) => Lanes::Written(scribe.clone()),
-                None => Lanes::Shared(share(settings, roles, "policies", &pool, &stop).await?),
-            };
-            let policies = PolicyRunner {
-                pool: pool.clone(),
-                scribe: dispatch.clone(),
-                lanes,
-                vault,
-                commands: Arc::new(Commands::all()),
-                targets: Targets::default().with("webhooks", webhooks.keeper()).into(),
-            };
-            running.push(tokio::spawn(webhooks.runner(&policies)?.run(stop.clone())));
-            running.push(tokio::spawn(policies.run(stop.clone())));
+            let watched = (&health, &stop);
+            running.push(start_policies(settings, roles, &pool, scribe.clone(), &dispatch, vault, watched).await?);
         }
         if roles.relay {
-            running.push(tokio::spawn(run_relay(relay(settings, &pool)?, stop.clone())));
+            running.push(start_relay(settings, &pool, &health, &stop)?);
         }
         let front = Arc::new(front);
         let serve = if roles.front { api::http::router } else { api::http::health };
@@ -224,7 +187,7 @@ async fn start_scribe(
     url: &str,
     pool: &PgPool,
     seal: &PeerSeal,
-    stop: &CancellationToken,
+    (health, stop): (&Health, &CancellationToken),
     servers: &mut Vec<JoinHandle<()>>,
 ) -> Result<ScribeHandle> {
     let door = match roles.alone {
@@ -242,7 +205,7 @@ async fn start_scribe(
         owner: settings.owner(address),
         limits: settings.limits(),
         loops: settings.scribe_loops,
-        share: share(settings, roles, "scribe", pool, stop).await?,
+        share: share(settings, roles, "scribe", pool, health, stop).await?,
         data: settings.database_data.clone(),
     };
     let scribe = scribe::start(&scribes, pool).await?;
@@ -251,6 +214,49 @@ async fn start_scribe(
         servers.push(tokio::spawn(http_server::serve(door, router, stop.clone())));
     }
     Ok(scribe)
+}
+
+/// Starts what must follow from events and from the time.
+async fn start_policies(
+    settings: &Settings,
+    roles: Roles,
+    pool: &PgPool,
+    scribe: Option<ScribeHandle>,
+    dispatch: &Dispatch,
+    vault: Arc<Vault>,
+    (health, stop): (&Health, &CancellationToken),
+) -> Result<JoinHandle<()>> {
+    let lanes = match scribe {
+        Some(scribe) => Lanes::Written(scribe),
+        None => Lanes::Shared(share(settings, roles, "policies", pool, health, stop).await?),
+    };
+    let policies = PolicyRunner {
+        pool: pool.clone(),
+        scribe: dispatch.clone(),
+        lanes,
+        vault,
+        commands: Arc::new(Commands::all()),
+        targets: Arc::default(),
+    };
+    Ok(tokio::spawn(policies.run(stop.clone())))
+}
+
+/// Starts the relay, which says by itself in the log what it waits for.
+fn start_relay(
+    settings: &Settings,
+    pool: &PgPool,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
+    let leases = kafka::Leases::new(pool.clone(), &settings.owner);
+    let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
+    let outages = relay.outages();
+    health.ask(move || {
+        let told = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
+        outages.iter().filter_map(told).collect()
+    });
+    Ok(tokio::spawn(relay.run(stop.clone())))
 }
 
 /// The Redis that is configured, whether it answers or not.
@@ -268,32 +274,20 @@ async fn start_redis(
     Ok(Some(Redis::start(url, &namespace, outer, stop.clone()).await?))
 }
 
-/// The relay, as it is configured.
-fn relay(settings: &Settings, pool: &PgPool) -> Result<kafka::Relay<PgHistory>> {
-    let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
-    let leases = kafka::Leases::new(pool.clone(), &settings.owner);
-    Ok(kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases))
-}
-
-/// Runs until it is cancelled, or until the topic turns out to be one that lanes do not fit into.
-async fn run_relay(relay: kafka::Relay<PgHistory>, stop: CancellationToken) {
-    if let Err(error) = relay.run(stop).await {
-        tracing::error!(%error, "the relay cannot go on; events wait in the log");
-    }
-}
-
 /// The lanes that fall to this process in one of its roles.
 async fn share(
     settings: &Settings,
     roles: Roles,
     role: &'static str,
     pool: &PgPool,
+    health: &Health,
     stop: &CancellationToken,
 ) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
     if roles.alone {
         return Ok(presence::alone());
     }
-    let presence = Presence { pool: pool.clone(), role, name: settings.owner.clone(), lease_ms: settings.lease_ms };
+    let (name, lease_ms, health) = (settings.owner.clone(), settings.lease_ms, health.clone());
+    let presence = Presence { pool: pool.clone(), role, name, lease_ms, health };
     presence.join(stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
 }
 
@@ -315,11 +309,4 @@ fn recorder() -> PrometheusHandle {
         tracing::debug!("metrics are recorded by an earlier start of this process");
     }
     handle
-}
-
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.find('@')) {
-        (Some(scheme), Some(host)) => format!("{}://…{}", &url[..scheme], &url[host..]),
-        _ => url.to_owned(),
-    }
 }

@@ -11,6 +11,8 @@ mod tests;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use domain::shared::{Seconds, Timestamp};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
@@ -89,6 +91,16 @@ impl SigningKey {
         jws::public_half(&self.key)
             .map(|bytes| PublicKey::from_bytes(&self.kid, bytes))
             .ok_or_else(|| BadKey { kid: self.kid.clone(), reason: "it has no public half".into() })
+    }
+
+    /// The same as PEM, for processes that read it from a file.
+    pub fn public_pem(&self) -> Result<String, BadKey> {
+        let bytes = jws::public_half(&self.key);
+        let bytes = bytes.ok_or_else(|| BadKey { kid: self.kid.clone(), reason: "it has no public half".into() })?;
+        // The frame of an Ed25519 public key is constant (RFC 8410, section 4).
+        let frame = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+        let text = STANDARD.encode([frame.as_slice(), &bytes].concat());
+        Ok(format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"))
     }
 
     /// Writes a token.

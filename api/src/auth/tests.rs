@@ -210,6 +210,17 @@ fn claims_of_others_stale_ones_and_odd_ones_are_refused() {
 }
 
 #[test]
+fn a_public_key_that_was_written_as_pem_believes_what_its_private_half_signed() {
+    let key = SigningKey::from_seed("k", [3; 32]);
+    let pem = key.public_pem().expect("an Ed25519 key");
+    let read = PublicKey::from_pem("k", &pem).expect("the PEM reads");
+    let claims = serde_json::from_value(claims()).expect("claims");
+    let token = key.sign(&claims).expect("a token");
+    let config = AuthConfig { keys: vec![read], ..config() };
+    assert!(config.caller(&headers(&[format!("Bearer {token}")]), now()).is_ok());
+}
+
+#[test]
 fn clocks_may_differ_by_five_seconds() {
     for claims in [with("exp", json!(NOW_S - 4)), with("nbf", json!(NOW_S + 5)), with("iat", json!(NOW_S + 5))] {
         let mut claims = claims;

@@ -21,6 +21,8 @@ use crate::topic::{self, PATIENCE, TopicError, blocking};
 
 /// How long a seek may take.
 const SEEK: Duration = Duration::from_secs(2);
+/// How long Kafka may take to say that it is back.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 /// What came in one go.
 #[derive(Debug, Default)]
@@ -62,9 +64,10 @@ pub struct Feed<H> {
 }
 
 impl<H: History> Feed<H> {
-    /// Joins a group. The lanes come with the batches.
-    pub async fn open(settings: &Settings, group: &str, history: H) -> Result<Self, TopicError> {
-        let context = Group { outage: Outage::of("Kafka"), changes: Arc::default() };
+    /// Joins a group. The lanes come with the batches. Whether Kafka can be used is told to `outage`, which outlives
+    /// what fails here.
+    pub async fn open(settings: &Settings, group: &str, history: H, outage: Outage) -> Result<Self, TopicError> {
+        let context = Group { outage, changes: Arc::default() };
         let consumer: StreamConsumer<Group> = settings.consumer(group).create_with_context(context)?;
         let consumer = Arc::new(consumer);
         let (asked, topic) = (consumer.clone(), settings.topic.clone());
@@ -88,6 +91,21 @@ impl<H: History> Feed<H> {
             batch: Batch::default(),
             said_foreign: false,
         })
+    }
+
+    /// Tells whether Kafka answers.
+    pub fn outage(&self) -> &Outage {
+        &self.consumer.context().outage
+    }
+
+    /// Finds out whether Kafka, once away, answers again; without records that come, nothing else would tell.
+    pub async fn look(&self) {
+        let (consumer, topic) = (self.consumer.clone(), self.settings.topic.clone());
+        let asked = blocking(move || consumer.fetch_metadata(Some(&topic), ANSWERS_WITHIN).map(drop)).await;
+        match asked {
+            Ok(()) => self.outage().back(),
+            Err(error) => self.outage().away(&words(&error)),
+        }
     }
 
     /// The lanes that are ours.
@@ -164,7 +182,10 @@ impl<H: History> Feed<H> {
     }
 
     fn take(&mut self, record: &BorrowedMessage<'_>) {
-        self.consumer.context().outage.back();
+        // Whatever else came with it was there as well.
+        if self.batch.events.is_empty() {
+            self.consumer.context().outage.back();
+        }
         match decode(record) {
             // A record that was already on its way when its lane was revoked.
             Ok(event) if !self.lanes.contains(&event.lane) => {}

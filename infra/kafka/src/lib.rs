@@ -18,6 +18,7 @@ mod topic;
 
 pub use feed::{Batch, Feed};
 pub use leases::Leases;
+pub use outage::Outage;
 pub use record::{Foreign, decode, headers};
 pub use relay::Relay;
 pub use settings::{LANES, Settings};

@@ -1,7 +1,6 @@
-//! Says once that something is away, and once that it is back.
+//! Says once that something cannot be used, and once that it can again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,29 +8,45 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-/// Whether something answers; shared by everybody who would notice.
+/// Whether something can be used; shared by everybody who would notice or wants to know.
 #[derive(Clone, Debug)]
-pub(crate) struct Outage {
+pub struct Outage {
     what: &'static str,
-    away: Arc<AtomicBool>,
+    reason: Arc<Mutex<Option<String>>>,
 }
 
 impl Outage {
-    pub(crate) fn of(what: &'static str) -> Self {
-        Self { what, away: Arc::default() }
+    pub fn of(what: &'static str) -> Self {
+        Self { what, reason: Arc::default() }
     }
 
-    pub(crate) fn away(&self, reason: &str) {
+    /// It cannot be used. Said in the log the first time.
+    pub fn away(&self, reason: &str) {
         metrics::counter!("cartulary_fan_out_errors_total", "of" => self.what).increment(1);
-        if !self.away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(reason, "{} does not answer; waiting for it, nothing is lost", self.what);
+        if self.put(Some(reason.to_owned())).is_none() {
+            tracing::warn!(reason, "{} cannot be used now; waiting for it, nothing is lost", self.what);
         }
     }
 
-    pub(crate) fn back(&self) {
-        if self.away.swap(false, Ordering::Relaxed) {
-            tracing::info!("{} answers again", self.what);
+    /// It can be used.
+    pub fn back(&self) {
+        if self.put(None).is_some() {
+            tracing::info!("{} can be used again", self.what);
         }
+    }
+
+    /// What this is about.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// Why it cannot be used; nothing while it can.
+    pub fn reason(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, reason: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.reason.lock().unwrap_or_else(PoisonError::into_inner), reason)
     }
 }
 

@@ -99,7 +99,7 @@ pub fn headers(event: &RawEvent) -> OwnedHeaders {
         &event.version,
         &actor,
     ];
-    let mut text = String::with_capacity(64);
+    let mut text = String::with_capacity(128);
     let mut headers = OwnedHeaders::new_with_capacity(NAMES.len());
     for (key, value) in NAMES.into_iter().zip(values) {
         text.clear();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use projections::ports::{Cause, Fault, History};
 use rdkafka::producer::Producer as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::topic::{self, TopicError};
 
 /// How often the log is asked how far it reaches. Half of this is the wait that an event has before it leaves.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 /// How often leases are renewed, or asked for.
 const RENEW: Duration = Duration::from_millis(500);
 /// How long to wait before what could not be done is tried again.
@@ -54,6 +54,8 @@ struct Session<'r, H> {
     lanes: BTreeMap<i16, Keeping>,
     tasks: JoinSet<(i16, Result<(), Trouble>)>,
     held_until: Instant,
+    /// Somebody asks Kafka whether it is back.
+    looking: Option<JoinHandle<bool>>,
 }
 
 impl<H: History + 'static> Relay<H> {
@@ -62,13 +64,24 @@ impl<H: History + 'static> Relay<H> {
         Self { settings, history: Arc::new(history), leases, kafka, log }
     }
 
-    /// Runs until it is cancelled. Fails only where the topic is not one that lanes fit into.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), TopicError> {
+    /// Tells whether Kafka and the log answer.
+    pub fn outages(&self) -> [Outage; 2] {
+        [self.kafka.clone(), self.log.clone()]
+    }
+
+    /// Runs until it is cancelled. While Kafka is away or the topic is not one that lanes fit into, events wait in the
+    /// log.
+    pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match topic::ensure(&self.settings, &self.kafka).await {
-                Ok(()) => self.session(&stop).await?,
-                Err(error) if error.passes() => self.kafka.away(&error.to_string()),
-                Err(error) => return Err(error),
+            let ended = match topic::ensure(&self.settings, &self.kafka).await {
+                Ok(()) => {
+                    self.kafka.back();
+                    self.session(&stop).await
+                }
+                refused => refused,
+            };
+            if let Err(error) = ended {
+                self.kafka.away(&error.to_string());
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -78,7 +91,6 @@ impl<H: History + 'static> Relay<H> {
         if let Err(error) = self.leases.release().await {
             tracing::warn!(%error, "the lanes cannot be released; others take them over when the leases end");
         }
-        Ok(())
     }
 
     /// Works with one producer, until it is time to stop or the producer is beyond repair.
@@ -86,8 +98,8 @@ impl<H: History + 'static> Relay<H> {
         let producer: Producer = self.settings.producer().create_with_context(Arrivals(self.kafka.clone()))?;
         let heads = watch::Sender::new(Arc::from([]));
         let lanes = BTreeMap::new();
-        let mut session =
-            Session { relay: self, producer, heads, lanes, tasks: JoinSet::new(), held_until: Instant::now() };
+        let (tasks, held_until) = (JoinSet::new(), Instant::now());
+        let mut session = Session { relay: self, producer, heads, lanes, tasks, held_until, looking: None };
         let ended = session.run(stop).await;
         session.lanes.values().for_each(Keeping::stop);
         let finish = async { while session.tasks.join_next().await.is_some() {} };
@@ -112,6 +124,9 @@ impl<H: History + 'static> Session<'_, H> {
                 _ = renew.tick() => {
                     self.renew().await;
                     self.show_lag();
+                    if self.kafka_is_back().await {
+                        return Ok(());
+                    }
                 }
                 // Bounded, so that a log that hangs keeps nobody from stopping.
                 _ = look.tick() => match timeout(RENEW, self.relay.history.heads()).await {
@@ -206,6 +221,21 @@ impl<H: History + 'static> Session<'_, H> {
         }
         self.lanes.insert(lane, Keeping::Rests { until: Instant::now() + pause, begin });
         Ok(())
+    }
+
+    /// Whether Kafka answers again that was away: without events to send, nothing else would tell. It may not hold what it
+    /// held, so everything begins anew then.
+    async fn kafka_is_back(&mut self) -> bool {
+        if self.relay.kafka.reason().is_none() {
+            return false;
+        }
+        if let Some(looked) = self.looking.take_if(|looking| looking.is_finished()) {
+            return looked.await.unwrap_or(false);
+        }
+        let producer = self.producer.clone();
+        let look = move || producer.client().fetch_metadata(None, RENEW).is_ok();
+        self.looking.get_or_insert_with(|| tokio::task::spawn_blocking(look));
+        false
     }
 
     fn show_lag(&self) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use projections::ports::{History, RawEvent};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
@@ -36,31 +37,46 @@ pub async fn relayed(
     let mut running = tokio::spawn(Relay::new(settings.clone(), history, leases).run(stop.clone()));
     while held(&consumer, &settings.topic).await? < records {
         tokio::select! {
-            ended = &mut running => return Err(ended.map_or(KafkaError::Canceled.into(), |ended| match ended {
-                Ok(()) => KafkaError::Canceled.into(),
-                Err(error) => error,
-            })),
+            _ = &mut running => return Err(KafkaError::Canceled.into()),
             () = sleep(LOOK) => {}
         }
     }
     let taken = since.elapsed();
     stop.cancel();
-    running.await.unwrap_or(Ok(()))?;
+    running.await.map_err(|_| KafkaError::Canceled)?;
     Ok(taken)
 }
 
-/// How long a producer with the relay's settings takes for the same records, of events that are in memory.
-pub async fn bare(settings: &Settings, events: &[RawEvent]) -> Result<Duration, TopicError> {
+/// Records as a relay would make them, with everything there that a producer needs.
+pub struct Records(Vec<Record>);
+
+struct Record {
+    partition: i32,
+    key: String,
+    payload: Box<str>,
+    headers: OwnedHeaders,
+}
+
+impl Records {
+    pub fn of(events: &[RawEvent]) -> Self {
+        let record = |event: &RawEvent| Record {
+            partition: i32::from(event.lane),
+            key: event.stream.to_string(),
+            payload: event.payload.clone(),
+            headers: headers(event),
+        };
+        Self(events.iter().map(record).collect())
+    }
+}
+
+/// How long a producer with the relay's settings takes for records that are ready before it begins.
+pub async fn bare(settings: &Settings, records: Records) -> Result<Duration, TopicError> {
     topic::ensure(settings, &Outage::of("Kafka")).await?;
     let producer: ThreadedProducer<DefaultProducerContext> = settings.producer().create()?;
     let since = Instant::now();
-    for event in events {
-        let key = event.stream.to_string();
-        let mut record = BaseRecord::to(&settings.topic)
-            .partition(i32::from(event.lane))
-            .key(&key)
-            .payload(&*event.payload)
-            .headers(headers(event));
+    for Record { partition, key, payload, headers } in records.0 {
+        let mut record =
+            BaseRecord::to(&settings.topic).partition(partition).key(&key).payload(&*payload).headers(headers);
         while let Err((error, back)) = producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());

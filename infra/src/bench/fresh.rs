@@ -18,16 +18,16 @@ use super::report::Report;
 use super::shops::Shops;
 
 /// Commands come at this rate, whether they are answered or not.
-const PER_SECOND: u64 = 5_000;
+pub(super) const PER_SECOND: u64 = 5_000;
 /// They come in bursts of this distance.
 const TICK: Duration = Duration::from_millis(10);
 /// The model whose rows are looked at.
-const MODEL: &str = "StockLevel";
+pub(super) const MODEL: &str = "StockLevel";
 
 /// When the model stood where: lane and position.
-type Sight = (Instant, Vec<(i16, i64)>);
+pub(super) type Sight = (Instant, Vec<(i16, i64)>);
 /// A tenant, its position, and when it was answered.
-type Written = (TenantId, i64, Instant);
+pub(super) type Written = (TenantId, i64, Instant);
 
 pub(super) async fn line(arena: &Arena, pace: Pace, progress: &Progress, report: &mut Report) -> Result<()> {
     let database = arena.database().await?;
@@ -49,7 +49,7 @@ pub(super) async fn line(arena: &Arena, pace: Pace, progress: &Progress, report:
 }
 
 /// Notes every millisecond how far the model has come.
-fn watch(mut connection: PgConnection, enough: CancellationToken) -> JoinHandle<Result<Vec<Sight>>> {
+pub(super) fn watch(mut connection: PgConnection, enough: CancellationToken) -> JoinHandle<Result<Vec<Sight>>> {
     tokio::spawn(async move {
         let text = "SELECT c.lane, c.position FROM reads.checkpoints c JOIN reads.live USING (model, shape)
                     WHERE model = $1";
@@ -64,7 +64,7 @@ fn watch(mut connection: PgConnection, enough: CancellationToken) -> JoinHandle<
 }
 
 /// Sends commands at a steady rate; those of the warm-up are not told.
-async fn write(shops: &Arc<Shops>, pace: Pace) -> Result<Vec<Written>> {
+pub(super) async fn write(shops: &Arc<Shops>, pace: Pace) -> Result<Vec<Written>> {
     let from = Instant::now() + pace.warm_up;
     let until = from + pace.measured;
     let burst = PER_SECOND * u64::try_from(TICK.as_millis())? / 1_000;
@@ -94,7 +94,7 @@ async fn write(shops: &Arc<Shops>, pace: Pace) -> Result<Vec<Written>> {
 }
 
 /// How long each one took to be seen, in order of length.
-async fn lags(shops: &Shops, written: &[Written], sights: &[Sight]) -> Result<Vec<Duration>> {
+pub(super) async fn lags(shops: &Shops, written: &[Written], sights: &[Sight]) -> Result<Vec<Duration>> {
     let text = "SELECT lane, position FROM log.events e
                 JOIN unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w(tenant, tenant_position, number)
                      USING (tenant, tenant_position) ORDER BY w.number";

@@ -28,6 +28,7 @@ use super::report::Report;
 use super::shops::Shops;
 use super::without_scribe::WithoutScribe;
 use crate::engine::Engine;
+use crate::health::Health;
 use crate::http_server;
 use crate::running::Roles;
 use crate::live::{Changes, Live};
@@ -160,6 +161,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         progress: watch::channel(0).1,
         redis: None,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
+        health: Health::default(),
         stop: stop.clone(),
     };
     let backend = Arc::new(WithoutScribe { engine });

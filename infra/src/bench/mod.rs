@@ -13,6 +13,7 @@ mod contest;
 mod cpu;
 mod cqrs_es;
 mod facts;
+mod fanout;
 mod fresh;
 mod http;
 mod ours;
@@ -56,6 +57,9 @@ pub struct BenchOptions {
     /// The folder of `initdb` and `postgres`; without it they are searched for.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
+    /// The folder whose `.cartulary` holds Kafka's jars; `cargo xtask up kafka` fetches them.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    house: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,18 +79,24 @@ enum Line {
     Fresh,
     /// How long the engine takes to be ready on existing data.
     Start,
+    /// Many processes, with a real Kafka that is started for it. It needs Java, so `all` leaves it out.
+    Fanout,
 }
 
 /// Runs the benches and shows what they found. Fails only where something could not be measured.
 pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     let measured = Duration::from_secs(options.seconds.max(1));
     let pace = Pace { warm_up: measured / 4, measured };
-    let all = options.lines.contains(&Line::All);
-    let lines = if all { Line::value_variants().to_vec() } else { options.lines.clone() };
+    let mut lines = options.lines.clone();
+    if lines.contains(&Line::All) {
+        let fanout = lines.contains(&Line::Fanout);
+        lines = Line::value_variants().to_vec();
+        lines.retain(|line| fanout || *line != Line::Fanout);
+    }
     let arena = Arena::open(options.binaries.clone()).await?;
     let mut report = Report::default();
     let done = tokio::select! {
-        done = measure(&lines, &arena, &options.binaries, pace, &mut report) => done,
+        done = measure(&lines, &arena, &options, pace, &mut report) => done,
         asked = asked_to_stop() => asked.and_then(|()| bail!("stopped before the end")),
     };
     arena.close().await?;
@@ -96,13 +106,7 @@ pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(
-    lines: &[Line],
-    arena: &Arena,
-    binaries: &Option<PathBuf>,
-    pace: Pace,
-    report: &mut Report,
-) -> Result<()> {
+async fn measure(lines: &[Line], arena: &Arena, options: &BenchOptions, pace: Pace, report: &mut Report) -> Result<()> {
     let progress = Progress::new();
     for line in lines {
         match line {
@@ -113,7 +117,8 @@ async fn measure(
             Line::Http => http::line(arena, pace, &progress, report).await?,
             Line::Rebuild => rebuild::line(arena, &progress, report).await?,
             Line::Fresh => fresh::line(arena, pace, &progress, report).await?,
-            Line::Start => begin::line(arena, binaries.clone(), &progress, report).await?,
+            Line::Start => begin::line(arena, options.binaries.clone(), &progress, report).await?,
+            Line::Fanout => fanout::lines(arena, &options.house, pace, &progress, report).await?,
         }
     }
     Ok(())

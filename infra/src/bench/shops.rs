@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, Claims, SigningKey};
 use commands::catalogue::{CreateProduct, PublishProduct};
 use commands::inventory::{AdjustStock, OpenStockItem, ReceiveStock};
 use commands::scribe::{Accepted, Answer, Envelope, Settled};
 use domain::inventory::StockItem;
-use domain::shared::{Money, Price, ProductId, Quantity, Role, TenantId};
+use domain::shared::{CommandId, Money, Price, ProductId, Quantity, Role, TenantId};
 use domain::tenancy::Tenant;
 use sqlx::PgPool;
 
@@ -26,6 +26,11 @@ const PRODUCTS: usize = 50;
 const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const TOKEN_KEY: (&str, [u8; 32]) = ("bench", [7; 32]);
 
+/// The settings of a bench: whatever port is free.
+pub(super) fn on_any_port() -> Settings {
+    Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() }
+}
+
 pub(super) struct Shops {
     pub(super) running: Running,
     pub(super) facts: Facts,
@@ -42,11 +47,19 @@ impl Shops {
         Self::open_with(database, Roles::ALONE).await
     }
 
-    /// The same with some roles.
+    /// The same with some roles only; there are no others.
     pub(super) async fn open_with(database: &Database, roles: Roles) -> Result<Self> {
-        let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() };
+        Self::open_as(database, on_any_port(), roles, OuterKey::from_base64(OUTER_KEY)?).await
+    }
+
+    /// The same with some roles only; the others are other processes, with the same outer key.
+    pub(super) async fn open_as(
+        database: &Database,
+        settings: Settings,
+        roles: Roles,
+        outer: OuterKey,
+    ) -> Result<Self> {
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
-        let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
         let listener = listen(&settings).await?;
         let running = Running::start(&settings, listener, roles, &database.url, &outer, auth).await?;
@@ -76,6 +89,19 @@ impl Shops {
             commands.push(self.facts.envelope(ReceiveStock { item, units: Quantity::MOST }));
         }
         Ok(commands)
+    }
+
+    /// The same under an id of the caller's; whether it was accepted, for it may also be put off.
+    pub(super) async fn adjust_as(&self, number: usize, id: CommandId) -> Result<bool> {
+        let (tenant, _, product) = self.turn(number);
+        let item = StockItem::id(product, Tenant::first_store(tenant));
+        let adjust = AdjustStock { item, change: (-1).try_into()?, reason: "broken".parse()?, force: false };
+        let envelope = Envelope { id, ..self.facts.envelope(adjust) };
+        match self.running.dispatch.submit(tenant, false, vec![envelope]).await.pop() {
+            Some(Answer::Settled { settled: Settled::Accepted(_), .. }) => Ok(true),
+            Some(Answer::NotNow(_)) => Ok(false),
+            other => bail!("not accepted: {other:?}"),
+        }
     }
 
     async fn ask(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {

@@ -70,6 +70,11 @@ impl Laptop {
         format!("http://{}", self.running.address)
     }
 
+    /// The folder of the database's data.
+    pub fn data(&self) -> PathBuf {
+        self.server.data()
+    }
+
     /// Where other commands of this binary find the database while it runs.
     pub fn database_url(&self) -> String {
         self.server.url()

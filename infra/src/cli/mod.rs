@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 pub use dev::Laptop;
 pub use token::Bearer;
+pub(crate) use token::sign;
 
 use crate::running::Roles;
 use crate::settings::Settings;

@@ -97,7 +97,7 @@ pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
 }
 
 /// Signs a token that lives as long as the settings allow, a day at most.
-pub(super) fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Result<String> {
+pub(crate) fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Result<String> {
     let seconds = now().micros().div_euclid(1_000_000);
     let claims = Claims {
         iss: settings.token_issuer.clone(),

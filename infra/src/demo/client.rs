@@ -75,6 +75,14 @@ impl Client {
         Ok(answer["data"].take())
     }
 
+    /// A page that needs no token.
+    pub async fn get(&self, path: &str) -> Result<Reply> {
+        let request = Request::get(format!("{}{path}", self.url)).body(Full::default())?;
+        let answer = self.http.request(request).await?;
+        let status = answer.status().as_u16();
+        Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
+    }
+
     pub async fn post(&self, path: &str, kind: &str, id: Option<Uuid>, body: String) -> Result<Reply> {
         let mut request = Request::post(format!("{}{path}", self.url))
             .header("authorization", format!("Bearer {}", self.token))

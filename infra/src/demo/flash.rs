@@ -8,24 +8,25 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::client::Client;
+use super::stage::Stage;
 use super::{Claim, Shop};
-use crate::cli::{Bearer, Laptop, say};
+use crate::cli::{Bearer, say};
 use crate::scribe::new_id;
 
 const BUYERS: usize = 2_000;
-const UNITS: i64 = 100;
+pub(crate) const UNITS: i64 = 100;
 const CONNECTIONS: usize = 64;
 
-pub(super) async fn play(laptop: &Laptop, shop: &Shop) -> Result<Vec<Claim>> {
-    let product = ProductId::new(new_id());
+pub(super) async fn play(stage: &Stage<'_>, shop: &Shop, seed: Uuid) -> Result<Vec<Claim>> {
+    let product = ProductId::new(id(seed, "product", 0));
     let item = domain::inventory::StockItem::id(product, StoreId::new(shop.store));
     put_on_sale(shop, product, item).await?;
-    let buyers = (0..BUYERS).map(|_| buyer(laptop, shop)).collect::<Result<Vec<_>>>()?;
+    let buyers = (0..BUYERS).map(|number| buyer(stage, shop, id(seed, "buyer", number))).collect::<Result<Vec<_>>>()?;
     let begun = tokio::time::Instant::now();
-    let answers: Vec<Value> = stream::iter(buyers)
-        .map(|(customer, client)| async move {
+    let answers: Vec<Value> = stream::iter(buyers.into_iter().enumerate())
+        .map(|(number, (customer, client))| async move {
             let order = json!({
-                "order": new_id(), "customer": customer, "store": shop.store,
+                "order": id(seed, "order", number), "customer": customer, "store": shop.store,
                 "lines": [{ "product": product, "quantity": 1 }],
             });
             client.command("PlaceOrder", new_id(), &order).await
@@ -37,7 +38,7 @@ pub(super) async fn play(laptop: &Laptop, shop: &Shop) -> Result<Vec<Claim>> {
     say(format!("\n{BUYERS} buyers for {UNITS} units: {:.0} orders/s decided", BUYERS as f64 / seconds));
     let bought = count(&answers, |answer| answer["outcome"] == "accepted");
     let refused = count(&answers, |answer| answer["rejection"]["code"] == "OUT_OF_STOCK");
-    let sold = sold(&laptop.running.pool, shop, item).await.context("the log cannot be read")?;
+    let sold = sold(stage.pool, shop, item).await.context("the log cannot be read")?;
     Ok(vec![
         Claim::equal("sold, read from the log", sold, UNITS),
         Claim::equal("oversold", (sold - UNITS).max(0), 0),
@@ -47,7 +48,7 @@ pub(super) async fn play(laptop: &Laptop, shop: &Shop) -> Result<Vec<Claim>> {
     ])
 }
 
-async fn put_on_sale(shop: &Shop, product: ProductId, item: StockItemId) -> Result<()> {
+pub(crate) async fn put_on_sale(shop: &Shop, product: ProductId, item: StockItemId) -> Result<()> {
     let create = json!({
         "product": product, "name": "Box set, signed", "sku": format!("BOX-{product}"),
         "price": { "minor": 4900, "currency": "USD" }, "description": null,
@@ -59,10 +60,14 @@ async fn put_on_sale(shop: &Shop, product: ProductId, item: StockItemId) -> Resu
     Ok(())
 }
 
+/// The id of something in one sale.
+fn id(seed: Uuid, what: &str, number: usize) -> Uuid {
+    Uuid::new_v5(&seed, format!("{what}:{number}").as_bytes())
+}
+
 /// A customer with a token of her own.
-fn buyer(laptop: &Laptop, shop: &Shop) -> Result<(Uuid, Client)> {
-    let customer = new_id();
-    let token = laptop.token(&Bearer::customer(shop.tenant, CustomerId::new(customer)))?;
+fn buyer(stage: &Stage<'_>, shop: &Shop, customer: Uuid) -> Result<(Uuid, Client)> {
+    let token = stage.token(&Bearer::customer(shop.tenant, CustomerId::new(customer)))?;
     Ok((customer, shop.owner.with_token(token)))
 }
 

@@ -2,8 +2,11 @@
 
 mod cdnow;
 pub mod client;
+mod compared;
 mod flash;
+mod full;
 mod history;
+mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,12 +21,18 @@ use crate::cli::{Bearer, Laptop, say};
 use crate::scribe::new_id;
 use crate::settings::Settings;
 use client::Client;
+pub(crate) use flash::{UNITS, put_on_sale};
+pub(crate) use stage::Stage;
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// End when everything is shown, instead of staying up. Exits 0 only if every printed claim holds.
     #[arg(long)]
     once: bool,
+    /// Play it through separate processes with real PostgreSQL, Redis and Kafka, which are started for it, then once more
+    /// in one process, and compare what both came to.
+    #[arg(long)]
+    full: bool,
     /// The folder that gets a `.cartulary` folder with data and keys.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     project: PathBuf,
@@ -51,15 +60,27 @@ impl Claim {
         let text = if holds { format!("{what}: {found}") } else { format!("{what}: {found} instead of {expected}") };
         Self { text, holds }
     }
+
+    /// That something holds, with what was found.
+    pub(crate) fn that(what: &str, holds: bool, found: impl std::fmt::Display) -> Self {
+        Self { text: format!("{what}: {found}"), holds }
+    }
+
+    fn show(&self) {
+        say(format!("  {} {}", if self.holds { "✓" } else { "✗" }, self.text));
+    }
 }
 
 pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
+    if args.full {
+        return full::run(args, settings).await;
+    }
     let mut laptop = Laptop::start(&args.project, settings).await?;
     say(format!("Cartulary is ready on {}", laptop.url()));
-    let played = play(&laptop).await;
+    let played = play(&Stage::laptop(&laptop), new_id()).await;
     let holds = match &played {
         Ok(claims) => {
-            claims.iter().for_each(|claim| say(format!("  {} {}", if claim.holds { "✓" } else { "✗" }, claim.text)));
+            claims.iter().for_each(Claim::show);
             claims.iter().all(|claim| claim.holds)
         }
         Err(_) => false,
@@ -77,10 +98,11 @@ pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn play(laptop: &Laptop) -> Result<Vec<Claim>> {
-    let shop = open_shop(laptop).await.context("the shop cannot be opened")?;
+/// All of it; the ids of the flash sale come from the seed.
+async fn play(stage: &Stage<'_>, seed: Uuid) -> Result<Vec<Claim>> {
+    let shop = open_shop(stage).await.context("the shop cannot be opened")?;
     let mut claims = history::play(&shop).await.context("the history cannot be played")?;
-    claims.extend(flash::play(laptop, &shop).await.context("the flash sale cannot be played")?);
+    claims.extend(flash::play(stage, &shop, seed).await.context("the flash sale cannot be played")?);
     Ok(claims)
 }
 
@@ -90,15 +112,15 @@ fn tenant() -> TenantId {
 }
 
 /// Registers the tenant, waits until the policy has opened it, and switches its loyalty programme on.
-async fn open_shop(laptop: &Laptop) -> Result<Shop> {
+pub(crate) async fn open_shop(stage: &Stage<'_>) -> Result<Shop> {
     let tenant = tenant();
-    let operator = Client::new(&laptop.url(), laptop.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?);
+    let operator = Client::new(&stage.url, stage.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?);
     let register = json!({
         "tenant": tenant, "name": "CD Now and Then", "subdomain": "cd-now-and-then",
         "contact_email": "owner@example.org", "currency": "USD", "zone": "America/New_York",
     });
     operator.do_it("RegisterTenant", Uuid::new_v5(&tenant.uuid(), b"register"), &register).await?;
-    let owner = Client::new(&laptop.url(), laptop.token(&Bearer::of(tenant, Role::Owner))?);
+    let owner = Client::new(&stage.url, stage.token(&Bearer::of(tenant, Role::Owner))?);
     let rules = json!({ "purchase": { "points": 1, "per_minor": 100 }, "signup": null });
     owner.do_it("SetEarningRules", new_id(), &rules).await?;
     owner.do_it("EnableProgram", new_id(), &json!({})).await?;

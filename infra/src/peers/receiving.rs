@@ -23,6 +23,8 @@ const BYTES_MOST: usize = 16 * 1024 * 1024;
 
 /// Letters that are being read at a time, and how long one may take.
 const UNREAD_MOST: usize = 64;
+/// Commands of one letter: as many as a front door takes in one batch.
+const COMMANDS_MOST: usize = 1_000;
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 struct Door {
@@ -60,6 +62,10 @@ async fn receive(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) 
             return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
         }
     };
+    if letter.commands.len() > COMMANDS_MOST {
+        tracing::warn!(commands = letter.commands.len(), "a letter with too many commands was refused");
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
     let told: Vec<Told> = door.decide(letter).await.into_iter().map(Told::from).collect();
     axum::Json(told).into_response()
 }

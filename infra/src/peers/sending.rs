@@ -122,10 +122,17 @@ impl Dispatch {
     /// matter: its commands keep their ids.
     async fn send(&self, lane: LaneId, letter: Bytes, count: usize) -> Vec<Answer> {
         let until = Instant::now() + TRY_FOR;
+        let mut first: Vec<Option<Answer>> = vec![None; count];
         loop {
             let reason = match self.owner(lane).await {
-                Ok(Some(address)) => match self.ask(&address, letter.clone()).await {
-                    Ok(answers) if answers.len() == count && !answers.iter().any(is_elsewhere) => return answers,
+                Ok(Some(address)) => match self.ask_the_writer(lane, &address, letter.clone()).await {
+                    Ok(answers) if answers.len() == count => {
+                        let elsewhere = keep(&mut first, answers);
+                        if !elsewhere {
+                            return first.into_iter().flatten().collect();
+                        }
+                        NotNow::LaneElsewhere
+                    }
                     Ok(_) => NotNow::LaneElsewhere,
                     Err(error) => {
                         tracing::debug!(lane = lane.0, address, %error, "a letter was not answered");
@@ -136,10 +143,28 @@ impl Dispatch {
                 Err(_) => NotNow::StoreAway,
             };
             if Instant::now() > until {
-                return all(count, &reason);
+                let reason = Answer::NotNow(reason);
+                return first.into_iter().map(|answer| answer.unwrap_or_else(|| reason.clone())).collect();
             }
             self.forget(lane);
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits for the answer for as long as the lane is written there: who is frozen keeps a letter, and loses the lane.
+    async fn ask_the_writer(&self, lane: LaneId, address: &str, letter: Bytes) -> anyhow::Result<Vec<Answer>> {
+        let asked = self.ask(address, letter);
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                answers = &mut asked => return answers,
+                () = tokio::time::sleep(BELIEVED_FOR) => {}
+            }
+            let writer = self.owner(lane).await;
+            anyhow::ensure!(
+                writer.is_err() || writer.is_ok_and(|now| now.as_deref() == Some(address)),
+                "the lane moved on"
+            );
         }
     }
 
@@ -200,7 +225,40 @@ fn all(count: usize, reason: &NotNow) -> Vec<Answer> {
     vec![Answer::NotNow(reason.clone()); count]
 }
 
+/// Keeps what was settled first, so that a command does not count as a repeat because its letter was sent twice. Whether
+/// somebody else must be asked about the others.
+fn keep(first: &mut [Option<Answer>], answers: Vec<Answer>) -> bool {
+    let mut elsewhere = false;
+    for (first, answer) in first.iter_mut().zip(answers) {
+        match is_elsewhere(&answer) {
+            true => elsewhere |= first.is_none(),
+            false => _ = first.get_or_insert(answer),
+        }
+    }
+    elsewhere
+}
+
 /// The lane has changed hands, or its process is about to end: somebody else will answer.
 fn is_elsewhere(answer: &Answer) -> bool {
     matches!(answer, Answer::NotNow(NotNow::LaneElsewhere | NotNow::ShuttingDown))
+}
+
+#[cfg(test)]
+mod tests {
+    use commands::scribe::{Accepted, Settled};
+
+    use super::*;
+
+    fn accepted(replayed: bool) -> Answer {
+        let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: now(), changed: vec![] };
+        Answer::Settled { settled: Settled::Accepted(accepted), replayed }
+    }
+
+    #[test]
+    fn what_was_settled_first_is_no_repeat_because_its_letter_was_sent_twice() {
+        let mut first = vec![None, None];
+        assert!(keep(&mut first, vec![accepted(false), Answer::NotNow(NotNow::LaneElsewhere)]));
+        assert!(!keep(&mut first, vec![accepted(true), accepted(false)]));
+        assert!(first.iter().all(|answer| matches!(answer, Some(Answer::Settled { replayed: false, .. }))));
+    }
 }

@@ -11,6 +11,15 @@ use uuid::Uuid;
 use super::fault;
 use super::tables::{ROW, Table};
 
+/// All rows of a read model, as [`Model::canonical`] writes them, in no order.
+pub async fn rows(pool: &PgPool, model: &Model) -> Result<Vec<String>, Fault> {
+    let doing = || format!("reading the rows of {}", model.name);
+    let statement = format!("SELECT {ROW} FROM {} t", Table::live(model).name);
+    let rows: Vec<String> = sqlx::query_scalar(&statement).fetch_all(pool).await.map_err(fault(doing()))?;
+    let canonical = |row: &String| model.canonical(row);
+    rows.iter().map(canonical).collect::<Result<_, _>>().map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))
+}
+
 /// Hashes all rows of a read model, and says what they are true at; both belong to one moment.
 pub async fn digest(pool: &PgPool, model: &Model) -> Result<Digest, Fault> {
     let doing = || format!("hashing the rows of {}", model.name);

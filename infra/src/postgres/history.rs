@@ -50,9 +50,11 @@ impl History for PgHistory {
     }
 }
 
+/// Positions are dense, so a span of them is a page. A limit instead would have the server, which cannot know how many
+/// events follow, sort all of them for every page.
 const EVENTS: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, \
     principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
-    FROM log.events WHERE lane = $1 AND position > $2 ORDER BY position LIMIT $3";
+    FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 ORDER BY position";
 
 const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JOIN LATERAL \
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
@@ -61,8 +63,8 @@ const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JO
 /// The events of a lane after a position, at most so many.
 async fn page(pool: &PgPool, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
     let doing = || format!("reading lane {lane} after position {after}");
-    let limit = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(limit).fetch(pool);
+    let upto = after.saturating_add(i64::try_from(most).unwrap_or(i64::MAX));
+    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(pool);
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(fault(doing()))? {
         events.push(event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);

@@ -13,7 +13,7 @@ mod snapshot;
 mod tables;
 
 pub use build::PgBuilds;
-pub use digest::digest;
+pub use digest::{digest, rows};
 pub use history::PgHistory;
 pub(crate) use history::actor;
 pub use reader::PgReader;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::StoreFeed;
+use crate::health::Health;
 use crate::live::Changes;
 use crate::postgres::{PgBuilds, PgHistory, PgRows};
 
@@ -28,6 +29,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LOOK_FOR_LOST: Duration = Duration::from_secs(1);
 /// How long to wait before what could not be done now is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Further behind than this, readers are told that what they see is old.
+const BEHIND_MOST: i64 = 100_000;
+/// What is said to be away.
+const PART: &str = "read models";
+const LAG: &str = "the end of the log";
 
 /// Follows the log with all read models.
 pub struct ReadSide {
@@ -38,6 +44,7 @@ pub struct ReadSide {
     lanes: watch::Receiver<BTreeSet<LaneId>>,
     /// Where events come from, if not from the log.
     kafka: Option<kafka::Settings>,
+    health: Health,
     /// Changes whenever this process wrote to the log.
     written: watch::Receiver<u64>,
     /// Changes whenever rows changed.
@@ -56,21 +63,18 @@ impl ReadSide {
         lanes: watch::Receiver<BTreeSet<LaneId>>,
         written: watch::Receiver<u64>,
     ) -> Self {
-        Self {
-            pool,
-            models,
-            feed,
-            lanes,
-            kafka: None,
-            written,
-            progress: watch::Sender::new(0),
-            changes: Changes::default(),
-        }
+        let (health, progress, changes) = (Health::default(), watch::Sender::new(0), Changes::default());
+        Self { pool, models, feed, lanes, kafka: None, health, written, progress, changes }
     }
 
     /// Follows what Kafka carries instead of the log.
     pub fn through(self, kafka: Option<kafka::Settings>) -> Self {
         Self { kafka, ..self }
+    }
+
+    /// Says there what keeps it from its work.
+    pub fn telling(self, health: Health) -> Self {
+        Self { health, ..self }
     }
 
     /// Changes whenever readers may see something new.
@@ -96,7 +100,7 @@ impl ReadSide {
                 followed = self.follow() => followed,
             };
             if let Err(error) = followed {
-                tracing::warn!(%error, "read models cannot go on now");
+                self.health.away(PART, format!("{error:#}"));
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -108,7 +112,7 @@ impl ReadSide {
         for model in &self.lost().await? {
             self.rebuild(model).await?;
         }
-        let mut wire = self.open_wire().await?;
+        let mut wire = self.open_wire();
         let mut projector = self.open().await?;
         for model in &outdated {
             // The others must not wait for it; it joins them when it stands where they stand.
@@ -133,6 +137,7 @@ impl ReadSide {
                 projector = self.open().await?;
                 continue;
             }
+            self.health.back(PART);
             let stopped = projector.stopped().count();
             metrics::gauge!("cartulary_read_models_stopped").set(u32::try_from(stopped).unwrap_or(u32::MAX));
             if wire.is_none() {
@@ -168,7 +173,7 @@ impl ReadSide {
     async fn catch_up(&mut self, projector: &mut PgProjector, lanes: &BTreeSet<LaneId>) -> anyhow::Result<Vec<Model>> {
         loop {
             self.written.mark_unchanged();
-            let events = read(projector, &self.feed, lanes).await?;
+            let events = self.read(projector, lanes).await?;
             if events.is_empty() {
                 return Ok(vec![]);
             }
@@ -185,6 +190,22 @@ impl ReadSide {
                 return Ok(vec![]);
             }
         }
+    }
+
+    /// The next events of these lanes, in order within each.
+    async fn read(&self, projector: &PgProjector, lanes: &BTreeSet<LaneId>) -> Result<Vec<RawEvent>, Fault> {
+        let mut heads = self.feed.heads().await?;
+        heads.retain(|head| lanes.contains(&LaneId(head.lane)));
+        let lag: i64 = heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum();
+        metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
+        match lag > BEHIND_MOST {
+            true => self.health.away(LAG, format!("read models are {lag} events behind it")),
+            false => self.health.back(LAG),
+        }
+        let behind: Vec<(i16, i64)> = heads.iter().filter_map(|head| behind(projector, head)).collect();
+        let share = BATCH.div_ceil(behind.len().max(1));
+        let read = behind.into_iter().map(|(lane, after)| self.feed.events(lane, after, share));
+        Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
     }
 
     fn look_at(&self, taken: &Taken) -> Vec<Model> {
@@ -229,18 +250,6 @@ pub async fn build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Rebuilt>
     let built = rebuild(model, &history, &builds, Budget::default()).await?;
     turn.commit().await?;
     Ok(built)
-}
-
-/// The next events of these lanes, in order within each.
-async fn read(projector: &PgProjector, feed: &StoreFeed, lanes: &BTreeSet<LaneId>) -> Result<Vec<RawEvent>, Fault> {
-    let mut heads = feed.heads().await?;
-    heads.retain(|head| lanes.contains(&LaneId(head.lane)));
-    let lag: i64 = heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum();
-    metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
-    let behind: Vec<(i16, i64)> = heads.iter().filter_map(|head| behind(projector, head)).collect();
-    let share = BATCH.div_ceil(behind.len().max(1));
-    let read = behind.into_iter().map(|(lane, after)| feed.events(lane, after, share));
-    Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
 }
 
 /// From where on a lane must be read; nothing where everything was taken.

@@ -1,12 +1,14 @@
-//! Follows what Kafka carries of the log. What is missing there is read from the log itself.
+//! Follows what Kafka carries of the log. What is missing there is read from the log itself, and so is everything while
+//! Kafka does not answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use commands::scribe::LaneId;
-use kafka::Feed;
+use kafka::{Batch, Feed, Outage, TopicError};
 use projections::kernel::Model;
 use projections::projector::What;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{BATCH, PgProjector, ReadSide};
@@ -18,19 +20,31 @@ const GROUP: &str = "cartulary.project";
 const WITHIN: Duration = Duration::from_millis(100);
 /// How often the log is asked whether Kafka has kept something back: it may be away, and it may refuse an event.
 const ASK_THE_LOG: Duration = Duration::from_secs(1);
+/// What is said to be away.
+const KAFKA: &str = "Kafka";
+const GROUP_PART: &str = "the consumer group";
 
-/// A place in the consumer group.
+/// A place in the consumer group, or the wish for one.
 pub(super) struct Wire {
-    feed: Feed<StoreFeed>,
+    link: Link,
+    outage: Outage,
     asked: Instant,
+    /// Kafka does not answer, so the lanes are dealt out by who is there, as without Kafka.
+    alone: bool,
+}
+
+enum Link {
+    Open(Box<Feed<StoreFeed>>),
+    Opening(JoinHandle<Result<Feed<StoreFeed>, TopicError>>),
 }
 
 impl ReadSide {
-    /// Joins the group, if events are to come from Kafka.
-    pub(super) async fn open_wire(&self) -> anyhow::Result<Option<Wire>> {
-        let Some(settings) = &self.kafka else { return Ok(None) };
-        let feed = Feed::open(settings, GROUP, self.feed.clone()).await?;
-        Ok(Some(Wire { feed, asked: Instant::now() }))
+    /// Joins the group as soon as Kafka answers, if events are to come from there.
+    pub(super) fn open_wire(&self) -> Option<Wire> {
+        let settings = self.kafka.clone()?;
+        let outage = Outage::of(KAFKA);
+        let link = open(settings, self.feed.clone(), outage.clone(), Duration::ZERO);
+        Some(Wire { link, outage, asked: Instant::now(), alone: true })
     }
 
     /// Takes what comes next. Names the models that have followed a history that was lost.
@@ -39,10 +53,12 @@ impl ReadSide {
         wire: &mut Wire,
         projector: &mut PgProjector,
     ) -> anyhow::Result<Vec<Model>> {
-        let batch = wire.feed.next(BATCH, WITHIN).await?;
-        if !batch.assigned.is_empty() {
+        let batch = self.next_batch(wire).await?;
+        let alone = self.look_at_wire(wire).await;
+        if !batch.assigned.is_empty() || alone != wire.alone {
             // Somebody else has moved the checkpoints of these lanes.
             *projector = self.open().await?;
+            wire.alone = alone;
         }
         let mut behind = BTreeSet::new();
         let mut lost = Vec::new();
@@ -59,13 +75,75 @@ impl ReadSide {
             self.changes.tell(&batch.events, taken.changed);
         }
         if wire.asked.elapsed() > ASK_THE_LOG {
-            behind.extend(wire.feed.lanes().iter().copied().map(LaneId));
+            behind.extend(self.lanes_of(wire));
             wire.asked = Instant::now();
         }
         if !behind.is_empty() && lost.is_empty() {
             lost = self.catch_up(projector, &behind).await?;
         }
-        wire.feed.commit();
+        if let Link::Open(feed) = &wire.link {
+            feed.commit();
+        }
         Ok(lost)
     }
+
+    /// The next events; none while Kafka was never reached.
+    async fn next_batch(&self, wire: &mut Wire) -> anyhow::Result<Batch> {
+        match &mut wire.link {
+            Link::Open(feed) => Ok(feed.next(BATCH, WITHIN).await?),
+            Link::Opening(opening) => {
+                match tokio::time::timeout(WITHIN, opening).await {
+                    Err(_) => {}
+                    Ok(Ok(Ok(feed))) => {
+                        wire.outage.back();
+                        wire.link = Link::Open(Box::new(feed));
+                    }
+                    Ok(failed) => {
+                        let reason = match failed {
+                            Ok(opened) => opened.err().map_or_else(String::new, |error| error.to_string()),
+                            Err(panic) => panic.to_string(),
+                        };
+                        wire.outage.away(&reason);
+                        if let Some(settings) = self.kafka.clone() {
+                            wire.link = open(settings, self.feed.clone(), wire.outage.clone(), ASK_THE_LOG);
+                        }
+                    }
+                }
+                Ok(Batch::default())
+            }
+        }
+    }
+
+    /// Whether the log must do without Kafka now; says so.
+    async fn look_at_wire(&self, wire: &Wire) -> bool {
+        let Link::Open(feed) = &wire.link else {
+            self.health.show(KAFKA, wire.outage.reason());
+            return true;
+        };
+        if wire.outage.reason().is_some() && wire.asked.elapsed() > ASK_THE_LOG {
+            feed.look().await;
+        }
+        let away = wire.outage.reason();
+        let alone = away.is_some();
+        self.health.show(KAFKA, away);
+        let waits = feed.lanes().is_empty().then(|| "it has dealt out no lanes to this process yet".to_owned());
+        self.health.show(GROUP_PART, waits);
+        alone
+    }
+
+    /// The lanes that this process looks after.
+    fn lanes_of(&self, wire: &Wire) -> BTreeSet<LaneId> {
+        match &wire.link {
+            Link::Open(feed) if !wire.alone => feed.lanes().iter().copied().map(LaneId).collect(),
+            _ => self.share(),
+        }
+    }
+}
+
+/// Joins the group on a task of its own, because Kafka may take its time.
+fn open(settings: kafka::Settings, log: StoreFeed, outage: Outage, pause: Duration) -> Link {
+    Link::Opening(tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        Feed::open(&settings, GROUP, log, outage).await
+    }))
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use commands::kernel::NotNow;
 use commands::scribe::{Answer, Envelope, LaneId, Limits, Loaded, TakeOverOutcome};
 use domain::shared::TenantId;
+use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,6 +65,9 @@ pub(super) type Reply = oneshot::Sender<Vec<Answer>>;
 
 /// Inputs that may lie before a loop; beyond it senders wait, which the queue limit of the scribe keeps short.
 const INBOX_MOST: usize = 4_096;
+
+/// How long scribes may take to answer what they have taken in, once they are asked to stop.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Starts the scribes of this process; each one takes its lanes over at once.
 pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
@@ -142,13 +147,17 @@ impl ScribeHandle {
         self.held.lock().map(|held| held.clone()).unwrap_or_default()
     }
 
-    /// Takes nothing more in, and returns when everything that was taken in is answered.
+    /// Takes nothing more in, and returns when everything that was taken in is answered, or when the store keeps it
+    /// waiting for too long: what was not answered then has its answer in the log, or was never decided.
     pub async fn stop(&self) {
-        for inbox in &self.inboxes {
+        let stopped = self.inboxes.iter().map(|inbox| async {
             let (done, stopped) = oneshot::channel();
             if inbox.send(Input::Stop(done)).await.is_ok() {
                 stopped.await.ok();
             }
+        });
+        if tokio::time::timeout(STOPPED_WITHIN, join_all(stopped)).await.is_err() {
+            tracing::warn!("a scribe did not come to its end in time; it is left where it is");
         }
     }
 }

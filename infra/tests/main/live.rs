@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
-use xtask::servers::{Program, Servers};
+use xtask::servers::{Program, Servers, in_folder};
 
 use crate::process::{Desk, Engine, get};
 use crate::server::database;
@@ -347,7 +347,7 @@ impl RedisServer {
     async fn start() -> Result<Self> {
         tokio::task::spawn_blocking(|| {
             let folder = std::env::temp_dir().join(format!("cartulary-live-{}", std::process::id()));
-            let servers = Servers::in_folder(&folder)?;
+            let servers = in_folder(&folder)?;
             let started = servers.up(&[Program::Redis])?;
             let server = started.first().context("one server")?;
             Ok(Self { address: server.address.clone(), pid: server.pid, servers, folder })

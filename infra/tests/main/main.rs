@@ -1,9 +1,11 @@
 //! What infra does for real: real files, real processes, real PostgreSQL.
 
 mod agreement;
+mod away;
 mod bad_fields;
 mod bad_input;
 mod bad_values;
+mod broker;
 mod crash;
 mod cut;
 mod differential;

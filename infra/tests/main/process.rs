@@ -57,7 +57,7 @@ impl Desk {
         Ok(desk)
     }
 
-    fn cartulary(&self) -> Command {
+    pub(crate) fn cartulary(&self) -> Command {
         let mut command = Command::new(CARTULARY);
         let key = format!("test={}", self.folder.join("token.pub").display());
         // What is set for a person's own engine is not meant for ours.
@@ -75,10 +75,15 @@ impl Desk {
         self.start_as(&["serve", "--all"], variables).await
     }
 
-    /// Starts a process in one role, under a name of its own, and waits until it is ready.
-    pub(crate) async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Engine> {
+    /// Starts a process in one role, under a name of its own.
+    pub(crate) async fn start_unready(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Engine> {
         let variables = [&[("CARTULARY_OWNER", name), ("CARTULARY_CONNECTIONS_MOST", "4")], more].concat();
-        let engine = self.start_as(&[role], &variables).await?;
+        self.start_as(&[role], &variables).await
+    }
+
+    /// The same, and waits until it is ready.
+    pub(crate) async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Engine> {
+        let engine = self.start_unready(role, name, more).await?;
         eventually("the process is ready", async || Ok(get(&engine, "/ready").await?.0 == 200)).await?;
         Ok(engine)
     }
@@ -188,6 +193,13 @@ pub(crate) async fn get(engine: &Engine, path: &str) -> Result<(u16, String)> {
     let answer = http.get(format!("{}{path}", engine.address).parse()?).await?;
     let status = answer.status().as_u16();
     Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
+}
+
+/// What a counter stands at, all its labels together.
+pub(crate) async fn counted(engine: &Engine, figure: &str) -> Result<u64> {
+    let (_, page) = get(engine, "/metrics").await?;
+    let lines = page.lines().filter(|line| line.starts_with(figure));
+    Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
 }
 
 /// What one request was answered; nothing where the connection failed or the answer never came.

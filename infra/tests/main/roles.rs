@@ -1,18 +1,17 @@
 //! Every role as processes of their own, killed one after the other.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
 use tokio::time::Instant;
 use uuid::Uuid;
-use xtask::servers::{Program, Servers};
 
+use crate::broker::Broker;
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, Engine, get, persist};
+use crate::process::{Desk, Engine, counted, persist};
 use crate::server::database;
 use crate::shop::{Shop, caught_up, digests, rebuild_all};
 
@@ -102,7 +101,7 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
         {
             let mut events = 0;
             for (_, _, process) in processes.iter().filter(|(of, ..)| *of == role) {
-                events += counted(&get(process, "/metrics").await?.1, figure);
+                events += counted(process, figure).await?;
             }
             ensure!(events > 0, "nothing went over Kafka: {figure} is {events}");
         }
@@ -126,37 +125,4 @@ async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -
 async fn the_same_holds_with_kafka_between_the_log_and_the_read_models() -> Result<()> {
     let broker = Broker::start().await?;
     kill_each(Some(&broker.address)).await
-}
-
-/// What a counter stands at in a page of metrics.
-fn counted(page: &str, figure: &str) -> u64 {
-    let lines = page.lines().filter(|line| line.starts_with(figure));
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
-}
-
-/// A real Kafka for one test.
-struct Broker {
-    address: String,
-    servers: Servers,
-    folder: PathBuf,
-}
-
-impl Broker {
-    async fn start() -> Result<Self> {
-        tokio::task::spawn_blocking(|| {
-            let folder = std::env::temp_dir().join(format!("cartulary-roles-{}", std::process::id()));
-            let servers = Servers::in_folder(&folder)?;
-            let started = servers.up(&[Program::Kafka])?;
-            let address = started.first().context("one server")?.address.clone();
-            Ok(Self { address, servers, folder })
-        })
-        .await?
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.servers.down(&[Program::Kafka]);
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }

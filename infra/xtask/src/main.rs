@@ -11,7 +11,8 @@ Chores of the house.
 
 Usage: cargo xtask <chore> [arguments]
 
-  demo [--once]   see it: installs what is missing, builds, runs a shop on a private database and shows what happens
+  demo [--once] [--full]
+                  see it: installs what is missing, builds, runs a shop on a private database and shows what happens
   test            check it: installs what is missing, then runs exactly what CI runs
 
   dev             run everything in one process, for working on it; arguments go to `cartulary dev`
@@ -46,6 +47,9 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match (chore.as_str(), rest) {
         ("demo", _) => {
             setup::install_what_is_missing()?;
+            if rest.iter().any(|word| word == "--full") {
+                servers::of_the_house()?.prepare(&servers::ALL)?;
+            }
             programs::become_cartulary(&["--release"], "demo", rest)?;
         }
         ("dev", _) => {
@@ -54,6 +58,9 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         ("bench", _) => {
             setup::install_what_is_missing()?;
+            if rest.iter().any(|word| word == "fanout") {
+                servers::of_the_house()?.prepare(&[servers::Program::Kafka])?;
+            }
             programs::become_cartulary(&["--release"], "bench", rest)?;
         }
         ("test", []) => {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::log::Log;
 use crate::servers::Place;
-use crate::wire::{Taken, feed, make_topic, records, relay};
+use crate::wire::{Taken, delete_topic, eventually, feed, make_topic, records, relay};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_gets_every_event_once_and_in_order() {
@@ -53,15 +53,27 @@ async fn a_second_start_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_with_another_number_of_partitions_is_refused() {
+async fn a_topic_with_another_number_of_partitions_is_refused_until_it_is_gone() {
     let place = Place::shared().await;
     make_topic(&place, 3).await;
     let log = Log::with(1);
-    let refused = relay(&place, &log).task.await.expect("no panic").expect_err("refused");
+    let running = relay(&place, &log);
+    let reason = || running.outages[0].reason();
+    eventually("the relay refuses the topic", async || reason().is_some()).await;
+    let refused = reason().unwrap_or_default();
+    assert!(refused.contains("has 3 partitions and must have 16, one per lane"), "{refused}");
+    let refused = kafka::Feed::open(&place.settings, "worker", log.clone(), kafka::Outage::of("Kafka"))
+        .await
+        .err()
+        .expect("refused");
     assert!(matches!(refused, TopicError::Partitions { partitions: 3, .. }), "{refused}");
-    assert!(refused.to_string().contains("has 3 partitions and must have 16, one per lane"), "{refused}");
-    let refused = kafka::Feed::open(&place.settings, "worker", log).await.err().expect("refused");
-    assert!(matches!(refused, TopicError::Partitions { partitions: 3, .. }), "{refused}");
+    assert_eq!(records(&place).await, 0);
+
+    // Nobody has to start it again once the topic is gone.
+    delete_topic(&place).await;
+    eventually("the relay makes the topic and fills it", async || records(&place).await == 16).await;
+    assert_eq!(reason(), None);
+    running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,11 @@ async fn foreign_records_are_counted_and_stop_neither_worker_nor_relay() {
     send(record.headers(headers(&early))).await;
     let record = FutureRecord::to(topic).partition(9).key(&*other_key).payload(&*other.payload);
     send(record.headers(headers(&other))).await;
+    // Everything about it is right but its value.
+    let broken = event(5, 51, 1);
+    let broken_key = broken.stream.to_string();
+    let record = FutureRecord::to(topic).partition(5).key(&*broken_key).payload("{\"units\":");
+    send(record.headers(headers(&broken))).await;
     for _ in 0..100 {
         send(FutureRecord::to(topic).partition(3).key("").payload("{}")).await;
     }
@@ -41,9 +46,9 @@ async fn foreign_records_are_counted_and_stop_neither_worker_nor_relay() {
     let mut feed = feed(&place, &log, "worker").await;
     let mut taken = Taken::default();
     taken.until(&mut feed, 880).await;
-    assert_eq!((taken.holes, taken.repeats, taken.foreign), (0, 0, 118));
+    assert_eq!((taken.holes, taken.repeats, taken.foreign), (0, 0, 119));
     let rest = feed.next(100, Duration::from_millis(300)).await.expect("the log answers");
     assert!(rest.events.is_empty(), "{rest:?}");
-    assert_eq!(records(&place).await, 880 + 118, "the relay went on after its own last record");
+    assert_eq!(records(&place).await, 880 + 119, "the relay went on after its own last record");
     running.stop().await.expect("a clean stop");
 }

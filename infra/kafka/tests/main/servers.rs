@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use kafka::Settings;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use xtask::servers::{Program, Servers};
+use xtask::servers::{Program, Servers, in_folder};
 
 const PROGRAMS: [Program; 2] = [Program::Postgres, Program::Kafka];
 
@@ -84,7 +84,7 @@ pub(crate) fn start_broker() {
 
 fn start() -> Run {
     let folder = std::env::temp_dir().join(format!("cartulary-kafka-tests-{}", std::process::id()));
-    let servers = Servers::in_folder(&folder).expect("a folder");
+    let servers = in_folder(&folder).expect("a folder");
     watch(&folder);
     let started = servers.up(&PROGRAMS).expect("the servers start");
     let address = |program| started.iter().find(|server| server.program == program).expect("started").address.clone();

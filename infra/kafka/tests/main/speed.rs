@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use kafka::{Leases, Settings, speed};
+use kafka::speed::{self, Records};
+use kafka::{Leases, Settings};
 use projections::ports::History;
 
 use crate::log::Log;
@@ -25,7 +26,7 @@ async fn a_relay_catches_up_at_half_the_speed_of_a_bare_producer_or_better() {
     let (mut relayed, mut bare) = (vec![], vec![]);
     for round in 0..3 {
         let topic = |name: &str| Settings { topic: format!("{name}_{round}"), ..place.settings.clone() };
-        bare.push(speed::bare(&topic("bare"), &events).await.expect("Kafka answers"));
+        bare.push(speed::bare(&topic("bare"), Records::of(&events)).await.expect("Kafka answers"));
         let leases = Leases::new(place.pool.clone(), "speed");
         let records = 16 * in_lane;
         relayed.push(speed::relayed(&topic("relayed"), log.clone(), leases, records).await.expect("Kafka answers"));

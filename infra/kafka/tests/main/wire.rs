@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka::{Batch, Feed, Leases, Relay, TopicError};
+use kafka::{Batch, Feed, Leases, Outage, Relay};
 use projections::ports::RawEvent;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,20 +19,21 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) struct Running {
     stop: CancellationToken,
-    pub(crate) task: JoinHandle<Result<(), TopicError>>,
+    pub(crate) outages: [Outage; 2],
+    task: JoinHandle<()>,
 }
 
 /// Starts a relay of its own.
 pub(crate) fn relay(place: &Place, log: &Log) -> Running {
     let stop = CancellationToken::new();
     let relay = Relay::new(place.settings.clone(), log.clone(), Leases::new(place.pool.clone(), "test"));
-    Running { task: tokio::spawn(relay.run(stop.clone())), stop }
+    Running { outages: relay.outages(), task: tokio::spawn(relay.run(stop.clone())), stop }
 }
 
 impl Running {
-    pub(crate) async fn stop(self) -> Result<(), TopicError> {
+    pub(crate) async fn stop(self) -> Result<(), JoinError> {
         self.stop.cancel();
-        self.task.await.expect("the relay does not panic")
+        self.task.await
     }
 
     /// Leaves everything as it is, leases and all.
@@ -44,7 +45,7 @@ impl Running {
 
 /// Opens a feed as soon as Kafka answers.
 pub(crate) async fn feed(place: &Place, log: &Log, group: &str) -> Feed<Log> {
-    Feed::open(&place.settings, group, log.clone()).await.expect("Kafka answers")
+    Feed::open(&place.settings, group, log.clone(), Outage::of("Kafka")).await.expect("Kafka answers")
 }
 
 /// What a worker has taken, lane by lane, as a projector would: repeats skipped, holes seen.

@@ -23,9 +23,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["commands", "projections", "domain"]),
     ("replay", &["projections", "domain"]),
     ("kafka", &["projections", "domain"]),
-    ("infra", &["api", "replay", "commands", "projections", "domain", "kafka"]),
+    ("infra", &["api", "replay", "commands", "projections", "domain", "kafka", "servers"]),
     ("schemas", &["api", "commands", "projections", "domain"]),
-    ("xtask", &[]),
+    ("servers", &[]),
+    ("xtask", &["servers"]),
 ];
 
 const PURE: &[&str] = &["domain", "commands", "projections"];

@@ -1,11 +1,12 @@
-//! `cargo xtask up`, `down` and `status`.
+//! `cargo xtask up`, `down` and `status`: the servers of this clone. How they are started is in `infra/servers`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
+pub use servers::{ALL, Program, Server, Servers};
 
-use super::{ALL, Program, Server, Servers};
+use crate::{house, setup};
 
 const HELP: &str = "\
 PostgreSQL, Redis and Kafka on this machine, as plain processes.
@@ -29,13 +30,23 @@ data in /var/lib/cartulary where its user may not enter this folder, as it never
 `down` ends the recorded processes and no others: a pid that belongs to another program by now is left alone.
 ";
 
+/// Those of this clone.
+pub fn of_the_house() -> Result<Servers> {
+    in_folder(&house::root().join(".cartulary/servers"))
+}
+
+/// The servers of a folder; what is missing for them is installed.
+pub fn in_folder(folder: &Path) -> Result<Servers> {
+    Ok(Servers::in_folder(folder, &house::root())?.installing(setup::install))
+}
+
 /// Does one of the three.
 pub fn chore(chore: &str, arguments: &[String]) -> Result<ExitCode> {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         print!("{HELP}");
         return Ok(ExitCode::SUCCESS);
     }
-    let servers = Servers::of_the_house()?;
+    let servers = of_the_house()?;
     match chore {
         "status" => return status(&servers, arguments),
         "up" => {

@@ -1,14 +1,23 @@
 //! Redis as a cache: bounded, and nothing on disk.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 
-use super::{Program, Server, launch};
-use crate::setup;
+use crate::programs::{Install, needed};
+use crate::{Program, Server, launch};
 
-pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
-    let program = setup::needed("redis-server", "redis-server")?;
+/// The server.
+pub(super) fn program(install: Option<Install>) -> Result<PathBuf> {
+    needed("redis-server", "redis-server", install)
+}
+
+pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+    let program = program(install)?;
     let (home, log) = (folder.join("redis"), folder.join("redis.log"));
     fs::create_dir_all(&home)?;
     let mut command = Command::new(program);

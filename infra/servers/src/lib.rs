@@ -1,15 +1,16 @@
 //! The servers that the engine can be put on for scale, on this machine and without containers: PostgreSQL, Redis and
-//! Apache Kafka as plain processes on free loopback ports.
+//! Apache Kafka as plain processes on free loopback ports. `cargo xtask up` starts them for a person, tests, benches and
+//! the demo for themselves.
 //!
 //! Everything lies in one folder: data, logs, `servers.json` with what was started, and `environment` with where it
 //! listens. What is asked to stop is only ever what is written down there and is still that program.
 #![expect(clippy::disallowed_methods, reason = "a chore has no other clock, and nothing else to do while it waits")]
 
-mod chores;
 mod kafka;
 mod kept;
 mod launch;
 mod postgres;
+pub mod programs;
 mod redis;
 
 use std::{
@@ -20,10 +21,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::house;
-pub use chores::chore;
 use kept::Kept;
 pub use kept::Server;
+use programs::Install;
 
 /// One of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -46,18 +46,33 @@ const GONE_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Servers {
     folder: PathBuf,
+    /// The folder of Kafka's jars.
+    jars: PathBuf,
+    install: Option<Install>,
 }
 
 impl Servers {
-    /// Those of this clone.
-    pub fn of_the_house() -> Result<Self> {
-        Self::in_folder(&house::root().join(".cartulary/servers"))
+    /// Those of a folder, which is made where it is missing. Kafka's jars are those of a clone of the house.
+    pub fn in_folder(folder: &Path, house: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        Ok(Self { folder: folder.canonicalize()?, jars: house.join(".cartulary"), install: None })
     }
 
-    /// Those of a folder, which is made where it is missing.
-    pub fn in_folder(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        Ok(Self { folder: folder.canonicalize()? })
+    /// Installs and fetches what is missing, instead of saying so.
+    pub fn installing(self, install: Install) -> Self {
+        Self { install: Some(install), ..self }
+    }
+
+    /// Makes sure that everything is on this machine that these need.
+    pub fn prepare(&self, programs: &[Program]) -> Result<()> {
+        for program in programs {
+            match program {
+                Program::Postgres => postgres::programs(self.install).map(drop)?,
+                Program::Redis => redis::program(self.install).map(drop)?,
+                Program::Kafka => kafka::programs(&self.jars, self.install).map(drop)?,
+            }
+        }
+        Ok(())
     }
 
     /// Starts what does not run yet, each on the port it had before where that is free, and waits until all answer.
@@ -70,9 +85,9 @@ impl Servers {
             }
             let port = launch::free_port(before.map(|server| server.port))?;
             let server = match program {
-                Program::Postgres => postgres::start(&self.folder, port),
-                Program::Redis => redis::start(&self.folder, port),
-                Program::Kafka => kafka::start(&self.folder, port),
+                Program::Postgres => postgres::start(&self.folder, port, self.install),
+                Program::Redis => redis::start(&self.folder, port, self.install),
+                Program::Kafka => kafka::start(&self.folder, &self.jars, port, self.install),
             };
             let server = server.with_context(|| format!("{program:?} cannot be started"))?;
             kept.put(server.clone());

@@ -10,13 +10,13 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use super::{Program, Server, launch};
-use crate::setup;
+use crate::programs::{Install, is_root, of_postgres, quietly};
+use crate::{Program, Server, launch};
 
 /// Name of the role and of the database.
 const NAME: &str = "cartulary";
@@ -26,15 +26,21 @@ const OUTSIDE: &str = "/var/lib/cartulary";
 /// As whom the server runs: a uid and gid where we are root, ourselves otherwise.
 type User = Option<(u32, u32)>;
 
-pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
-    if setup::server_programs().is_none() {
-        setup::install_what_is_missing()?;
+/// The folder of `initdb` and `postgres`.
+pub(super) fn programs(install: Option<Install>) -> Result<PathBuf> {
+    if let (None, Some(install)) = (of_postgres(), install) {
+        install("postgresql")?;
     }
-    let programs = setup::server_programs().context("PostgreSQL's server programs are missing")?;
+    of_postgres()
+        .context("PostgreSQL's server programs (initdb, postgres) are missing; `cargo xtask setup` installs them")
+}
+
+pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+    let programs = programs(install)?;
     // What is on the path may be a link to one of them alone.
     let initdb = programs.join("initdb").canonicalize()?;
     let programs = initdb.parent().unwrap_or(&programs);
-    let user = if setup::is_root() { Some(system_user()?) } else { None };
+    let user = if is_root() { Some(system_user()?) } else { None };
     let data = home(folder, user)?.join("postgres");
     let password_file = folder.join("postgres.password");
     if !data.exists() {
@@ -88,12 +94,6 @@ fn make(programs: &Path, data: &Path, password_file: &Path, user: User) -> Resul
     fs::write(password_file, password)?;
     fs::set_permissions(password_file, Permissions::from_mode(0o600))?;
     Ok(fs::rename(&draft, data)?)
-}
-
-fn quietly(mut command: Command) -> Result<()> {
-    let answer = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} cannot be run"))?;
-    ensure!(answer.status.success(), "{command:?}: {}", String::from_utf8_lossy(&answer.stderr).trim());
-    Ok(())
 }
 
 /// The folder for the data: ours, or one outside where the server's user may not enter ours.

@@ -6,10 +6,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
-use super::{Program, Server, launch};
-use crate::{house, programs::succeed, setup};
+use crate::programs::{Install, needed, quietly};
+use crate::{Program, Server, launch};
 
 const VERSION: &str = "4.3.1";
 
@@ -42,9 +42,13 @@ auto.create.topics.enable=false
 /// The heap is bounded, because this shares a laptop with everything else.
 const JAVA: &[&str] = &["-Xms128m", "-Xmx512m", "-XX:+UseG1GC"];
 
-pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
-    let java = setup::needed("java", "openjdk-17-jre-headless")?;
-    let libraries = libraries()?;
+/// Java, and the folder of Kafka's jars.
+pub(super) fn programs(jars: &Path, install: Option<Install>) -> Result<(PathBuf, PathBuf)> {
+    Ok((needed("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
+}
+
+pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+    let (java, libraries) = programs(jars, install)?;
     let home = folder.join("kafka");
     fs::create_dir_all(&home)?;
     let settings = home.join("server.properties");
@@ -57,8 +61,7 @@ pub(super) fn start(folder: &Path, port: u16) -> Result<Server> {
     if !home.join("data/meta.properties").exists() {
         let mut format = run("kafka.tools.StorageTool");
         format.args(["format", "--cluster-id", "Y2FydHVsYXJ5LWthZmth", "--config"]).arg(&settings);
-        let answer = format.output().with_context(|| format!("{format:?} cannot be run"))?;
-        anyhow::ensure!(answer.status.success(), "formatting: {}", String::from_utf8_lossy(&answer.stderr));
+        quietly(format)?;
     }
     let log = folder.join("kafka.log");
     let mut command = run("kafka.Kafka");
@@ -85,13 +88,16 @@ fn settings_for(home: &Path, port: u16, controller: u16) -> String {
 }
 
 /// The folder of Kafka's jars; fetched once per clone and put in place whole.
-fn libraries() -> Result<PathBuf> {
-    let parent = house::root().join(".cartulary");
+#[expect(clippy::print_stdout, reason = "only a chore fetches, and it talks to the person who started it")]
+fn libraries(parent: &Path, install: Option<Install>) -> Result<PathBuf> {
     let place = parent.join(format!("kafka-{VERSION}"));
     if place.is_dir() {
         return Ok(place);
     }
-    let maven = setup::needed("mvn", "maven")?;
+    if install.is_none() {
+        bail!("Apache Kafka {VERSION} is not in {}; `cargo xtask up kafka` fetches it", place.display());
+    }
+    let maven = needed("mvn", "maven", install)?;
     println!("servers: fetching Apache Kafka {VERSION} with Maven (44 MB, once)");
     let draft = parent.join(format!("kafka-{VERSION}.{}", std::process::id()));
     fs::create_dir_all(&draft)?;
@@ -104,7 +110,7 @@ fn libraries() -> Result<PathBuf> {
         "dependency:copy-dependencies",
         "-DoutputDirectory=.",
     ]);
-    succeed(fetch)?;
+    quietly(fetch)?;
     match fs::rename(&draft, &place) {
         // Somebody else fetched it at the same time.
         Err(_) if place.is_dir() => fs::remove_dir_all(&draft)?,

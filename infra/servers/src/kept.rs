@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Program;
-use crate::programs;
+use crate::programs::quietly;
 
 /// One server that was started here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Server {
         if self.runs() {
             let mut kill = Command::new("kill");
             kill.args(["-s", name, &self.pid.to_string()]);
-            programs::succeed(kill)?;
+            quietly(kill)?;
         }
         Ok(())
     }
