@@ -11,6 +11,7 @@ pub mod engine;
 pub mod feed;
 pub mod hosted;
 pub mod http_server;
+pub mod live;
 pub mod peers;
 pub mod policies;
 pub mod postgres;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use domain::kernel::Unreadable;
 
 use crate::kernel::{Change, Model, Parked};
-use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Rows, Step};
+use crate::ports::{Cause, Epochs, Fault, History, Move, RawEvent, Rows, Step};
 use course::{Course, Read};
 
 /// Follows the log with any number of read models. One projector at a time should keep a model; if there are two,
@@ -38,8 +38,8 @@ pub struct Taken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     pub model: String,
-    /// How far the model has come in the lanes of the batch.
-    pub at: Vec<Checkpoint>,
+    /// From where to where the model went, once for each lane of the batch.
+    pub moves: Vec<Move>,
     pub rows: Vec<Change>,
 }
 
@@ -218,8 +218,7 @@ impl Course {
         taken.troubles.extend(read.troubles.into_iter().map(|what| Trouble { model: name(), what }));
         taken.parked.extend(step.parked.into_iter().map(|parked| (name(), parked)));
         if !read.moves.is_empty() {
-            let at = read.moves.iter().map(|(_, to)| *to).collect();
-            taken.changed.push(Changed { model: name(), at, rows: step.changes });
+            taken.changed.push(Changed { model: name(), moves: read.moves, rows: step.changes });
         }
     }
 }

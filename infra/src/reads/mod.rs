@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::StoreFeed;
+use crate::live::Changes;
 use crate::postgres::{PgBuilds, PgHistory, PgRows};
 
 /// Events taken from all lanes at a time.
@@ -41,6 +42,8 @@ pub struct ReadSide {
     written: watch::Receiver<u64>,
     /// Changes whenever rows changed.
     progress: watch::Sender<u64>,
+    /// Tells which rows changed.
+    changes: Changes,
 }
 
 type PgProjector = Projector<PgRows, StoreFeed>;
@@ -53,7 +56,16 @@ impl ReadSide {
         lanes: watch::Receiver<BTreeSet<LaneId>>,
         written: watch::Receiver<u64>,
     ) -> Self {
-        Self { pool, models, feed, lanes, kafka: None, written, progress: watch::Sender::new(0) }
+        Self {
+            pool,
+            models,
+            feed,
+            lanes,
+            kafka: None,
+            written,
+            progress: watch::Sender::new(0),
+            changes: Changes::default(),
+        }
     }
 
     /// Follows what Kafka carries instead of the log.
@@ -64,6 +76,11 @@ impl ReadSide {
     /// Changes whenever readers may see something new.
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()
+    }
+
+    /// Where it is told which rows have changed.
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
     }
 
     /// Makes the tables of models that were never kept before, so that every model can be asked from the start.
@@ -158,10 +175,12 @@ impl ReadSide {
             let taken = projector.take(&events).await?;
             self.progress.send_modify(|count| *count = count.wrapping_add(1));
             let lost = self.look_at(&taken);
+            let moved = !taken.changed.is_empty();
+            self.changes.tell(&events, taken.changed);
             if !lost.is_empty() {
                 return Ok(lost);
             }
-            if taken.changed.is_empty() {
+            if !moved {
                 // Nobody moved: every model has its trouble, and trying again at once would not help.
                 return Ok(vec![]);
             }
@@ -190,7 +209,9 @@ impl ReadSide {
     }
 
     async fn rebuild(&self, model: &Model) -> anyhow::Result<()> {
-        build_anew(&self.pool, model).await.map(|_| ())
+        build_anew(&self.pool, model).await?;
+        self.changes.tell_rebuilt(&model.name);
+        Ok(())
     }
 }
 

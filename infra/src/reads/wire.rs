@@ -56,6 +56,7 @@ impl ReadSide {
                 What::Hole { lane, .. } => Some(LaneId(lane)),
                 _ => None,
             }));
+            self.changes.tell(&batch.events, taken.changed);
         }
         if wire.asked.elapsed() > ASK_THE_LOG {
             behind.extend(wire.feed.lanes().iter().copied().map(LaneId));
