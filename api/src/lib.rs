@@ -14,6 +14,7 @@ pub mod graphql;
 pub mod guard;
 pub mod http;
 pub mod json;
+pub mod limits;
 pub mod openapi;
 pub mod receipt;
 

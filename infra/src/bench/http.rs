@@ -29,6 +29,7 @@ use super::shops::Shops;
 use super::without_scribe::WithoutScribe;
 use crate::engine::Engine;
 use crate::http_server;
+use crate::relief::Relief;
 use crate::scribe::new_id;
 use crate::vault::Vault;
 
@@ -127,7 +128,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
-        redis: None,
+        relief: Relief::none(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         stop: stop.clone(),
     };
