@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::peers::Dispatch;
 use crate::postgres::PgReader;
+use crate::redis::Redis;
 use crate::relief::Relief;
 use crate::scribe;
 use crate::vault::Vault;
@@ -38,6 +39,7 @@ pub struct Engine {
     pub kinds: Kinds,
     /// Changes whenever rows changed.
     pub progress: watch::Receiver<u64>,
+    pub redis: Option<Redis>,
     pub relief: Relief,
     pub metrics: PrometheusHandle,
     pub stop: CancellationToken,
@@ -189,7 +191,7 @@ impl Backend for Engine {
     }
 
     fn shortcomings(&self) -> Vec<String> {
-        self.relief.shortcomings()
+        self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
     }
 
     fn metrics(&self) -> String {

@@ -3,22 +3,18 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use projections::kernel::Models;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::hot_rows::{self, HotRows};
 use crate::limits::{Limits, Quotas};
 use crate::live::Changes;
-use crate::redis::{self, Redis};
+use crate::redis::Redis;
 use crate::settings::Settings;
 use crate::sold_out::{self, SoldOut};
-use crate::vault::OuterKey;
 
 /// The relief of one process.
 pub struct Relief {
-    pub redis: Option<Redis>,
     pub limits: Limits,
     /// Nothing where they are switched off.
     pub hot_rows: Option<HotRows>,
@@ -27,29 +23,19 @@ pub struct Relief {
 }
 
 impl Relief {
-    /// As it is configured, whether Redis answers or not.
-    pub async fn start(settings: &Settings, pool: &PgPool, outer: &OuterKey, stop: &CancellationToken) -> Result<Self> {
-        let redis = match &settings.redis_url {
-            None => None,
-            Some(url) => {
-                let namespace = match &settings.redis_namespace {
-                    Some(name) => name.clone(),
-                    None => redis::namespace_of(pool).await.context("set CARTULARY_REDIS_NAMESPACE")?,
-                };
-                Some(Redis::start(url, &namespace, outer, stop.clone()).await?)
-            }
-        };
-        Ok(Self {
-            limits: Limits::new(settings.quotas(), redis.clone()),
-            hot_rows: settings.row_cache().map(|life| HotRows::new(redis.clone(), life)),
-            sold_out: settings.sold_out_hint().map(|life| Arc::new(SoldOut::new(redis.clone(), life))),
-            redis,
-        })
+    /// As it is configured.
+    pub fn new(settings: &Settings, redis: Option<&Redis>) -> Self {
+        let redis = || redis.cloned();
+        Self {
+            limits: Limits::new(settings.quotas(), redis()),
+            hot_rows: settings.row_cache().map(|life| HotRows::new(redis(), life)),
+            sold_out: settings.sold_out_hint().map(|life| Arc::new(SoldOut::new(redis(), life))),
+        }
     }
 
     /// None of it.
     pub fn none() -> Self {
-        Self { redis: None, limits: Limits::new(Quotas::default(), None), hot_rows: None, sold_out: None }
+        Self { limits: Limits::new(Quotas::default(), None), hot_rows: None, sold_out: None }
     }
 
     /// Follows what the projector of this process changes, until `stop`.
@@ -61,10 +47,5 @@ impl Relief {
         if let Some(sold_out) = &self.sold_out {
             tokio::spawn(sold_out::follow(changes.subscribe(), sold_out.clone(), models.clone(), stop.clone()));
         }
-    }
-
-    /// What it has to do without, one sentence each.
-    pub fn shortcomings(&self) -> Vec<String> {
-        self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
     }
 }

@@ -28,6 +28,7 @@ use crate::policies::{Lanes, PolicyRunner};
 use crate::postgres::PgHistory;
 use crate::presence::{self, Presence};
 use crate::reads::ReadSide;
+use crate::redis::{self, Redis};
 use crate::relief::Relief;
 use crate::scribe::{self, ScribeHandle, ScribeSettings};
 use crate::settings::Settings;
@@ -125,7 +126,7 @@ impl Running {
         let pool = connect_with(url, settings.connections_most).await?;
         require_migrated(&pool).await?;
         let stop = CancellationToken::new();
-        let relief = Relief::start(settings, &pool, outer, &stop).await?;
+        let redis = start_redis(settings, &pool, outer, &stop).await?;
         let seal = PeerSeal::new(outer);
         let mut servers = Vec::new();
         let scribe = match roles.scribe {
@@ -142,6 +143,7 @@ impl Running {
         // Who writes lanes has their end in memory, which no wire is faster than.
         let reads = reads.through(settings.kafka().filter(|_| !roles.scribe));
         reads.prepare().await?;
+        let relief = Relief::new(settings, redis.as_ref());
         relief.follow(&reads.changes(), &models, &stop);
         let engine = Engine {
             pool: pool.clone(),
@@ -149,6 +151,7 @@ impl Running {
             vault: vault.clone(),
             kinds: Kinds::all(),
             progress: reads.progress(),
+            redis,
             relief,
             metrics: recorder(),
             stop: stop.clone(),
@@ -238,6 +241,21 @@ async fn start_scribe(
         servers.push(tokio::spawn(http_server::serve(door, router, stop.clone())));
     }
     Ok(scribe)
+}
+
+/// The Redis that is configured, whether it answers or not.
+async fn start_redis(
+    settings: &Settings,
+    pool: &PgPool,
+    outer: &OuterKey,
+    stop: &CancellationToken,
+) -> Result<Option<Redis>> {
+    let Some(url) = &settings.redis_url else { return Ok(None) };
+    let namespace = match &settings.redis_namespace {
+        Some(name) => name.clone(),
+        None => redis::namespace_of(pool).await.context("the database has no name; set CARTULARY_REDIS_NAMESPACE")?,
+    };
+    Ok(Some(Redis::start(url, &namespace, outer, stop.clone()).await?))
 }
 
 /// Runs until it is cancelled, or until the topic turns out to be one that lanes do not fit into.

@@ -128,6 +128,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         scribe: shops.running.dispatch.clone(),
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
+        redis: None,
         relief: Relief::none(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         stop: stop.clone(),

@@ -16,19 +16,20 @@ use crate::redis::Redis;
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"local time = redis.call('TIME')
-          local now, granted, full = time[1] * 1000000 + time[2], tonumber(ARGV[1]), {}
+          local now, granted, full, wild = time[1] * 1000000 + time[2], tonumber(ARGV[1]), {}, {}
           for i, key in ipairs(KEYS) do
             local drop, depth = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
             local kept = redis.pcall('GET', key)
             local emptied = type(kept) == 'string' and tonumber(kept) or now
             if emptied ~= emptied then emptied = now end
+            wild[i] = emptied - now > depth
             full[i] = math.min(math.max(emptied - now, 0), depth)
             granted = math.min(granted, math.floor((depth - full[i]) / drop))
           end
           local answer = { granted }
           for i, key in ipairs(KEYS) do
             full[i] = full[i] + granted * tonumber(ARGV[2 * i])
-            if granted > 0 then
+            if granted > 0 or wild[i] then
               redis.call('SET', key, string.format('%.0f', now + full[i]), 'PX', math.ceil(full[i] / 1000))
             end
             answer[i + 1] = full[i]

@@ -88,7 +88,7 @@ impl SoldOut {
             metrics::counter!("cartulary_sold_out_hints_total").increment(1);
             return wait;
         }
-        if !takings.is_empty() {
+        if !takings.is_empty() && !command.id_is_new {
             passed.insert(id, ());
         }
         None

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use domain::shared::{CustomerId, Role, TenantId};
 use infra::cli::Bearer;
 use infra::hot_rows::{Copied, Copies, InMemory, Name, Shared};
@@ -121,30 +121,62 @@ async fn news_of_a_change_ends_the_copy_in_redis() -> Result<()> {
     news_ends_copies(Some(server.url.clone())).await
 }
 
+/// The copy of the shop's stock level, as it lies in Redis; made if there is none.
+async fn copy_of(door: &Door, server: &RedisServer) -> Result<(String, Vec<u8>)> {
+    let mut copy = None;
+    eventually("it is copied", async || {
+        door.available(None).await?;
+        let part = format!(":row:StockLevel*{}", door.shop.tenant);
+        let Some(key) = server.keys(&part).await?.pop() else { return Ok(false) };
+        let sealed: Option<Vec<u8>> = server.run(&["GET", &key]).await?;
+        copy = sealed.map(|sealed| (key, sealed));
+        Ok(copy.is_some())
+    })
+    .await?;
+    copy.context("a copy")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_believed_for_its_life_and_no_longer() -> Result<()> {
+    let server = RedisServer::start().await?;
+    let door = Door::open(Some(server.url.clone()), 3_000).await?;
+    let mut raw = redis::Client::open(server.url.as_str())?.get_multiplexed_async_connection().await?;
+    let (key, old) = copy_of(&door, &server).await?;
+    let token = door.receive().await?;
+    ensure!(door.available(Some(&token)).await? == 11, "she sees what she did");
+    // As if all news of the change had been lost: whoever demands nothing is told the old row, but not for ever.
+    let begun = Instant::now();
+    let mut told_old = false;
+    eventually("the old copy is given up", async || {
+        redis::cmd("SET").arg(&key).arg(&old).exec_async(&mut raw).await?;
+        let available = door.available(None).await?;
+        told_old |= available == 10;
+        ensure!(door.available(Some(&token)).await? == 11, "who demands a position never gets an older row");
+        Ok(available == 11)
+    })
+    .await?;
+    ensure!(told_old, "copies are not used at all");
+    ensure!(begun.elapsed() < Duration::from_secs(4), "{:?} is longer than its life", begun.elapsed());
+    door.house.close().await;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_lies_in_redis_the_answer_is_right() -> Result<()> {
     let server = RedisServer::start().await?;
     let (mine, other) = (Door::open(Some(server.url.clone()), 800).await?, new_id());
-    let row = async || {
-        mine.available(None).await?;
-        anyhow::Ok(server.keys(":row:StockLevel").await?.pop())
-    };
-    eventually("it is copied", async || Ok(row().await?.is_some())).await?;
-    let key = row().await?.expect("a copy");
-    let old: Vec<u8> = server.run(&["DUMP", &key]).await?;
-    assert!(!old.is_empty());
-    let client = redis::Client::open(server.url.as_str())?;
-    let mut raw = client.get_multiplexed_async_connection().await?;
-    let sealed: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(&mut raw).await?;
-    let sealed = match sealed {
-        Some(sealed) => sealed,
-        None => redis::cmd("GET").arg(row().await?.expect("a copy")).query_async(&mut raw).await?,
-    };
+    let mut raw = redis::Client::open(server.url.as_str())?.get_multiplexed_async_connection().await?;
+    let (key, sealed) = copy_of(&mine, &server).await?;
     tokio::time::sleep(Duration::from_millis(900)).await;
     mine.one_more(11).await?;
-    // An old copy of ours, our copy under another key, noise, and another type.
+    // An old copy of ours, the same under a neighbour's key, a neighbour's under ours, noise, and another type.
+    let neighbours = Door::open(Some(server.url.clone()), 60_000).await?;
+    neighbours.receive().await?;
+    let (_, foreign) = copy_of(&neighbours, &server).await?;
     let elsewhere = key.replace(&mine.shop.tenant.to_string(), &other.to_string());
-    for (key, value) in [(&key, sealed.as_slice()), (&elsewhere, &sealed), (&key, b"noise"), (&key, b"")] {
+    for (key, value) in
+        [(&key, sealed.as_slice()), (&elsewhere, &sealed), (&key, &foreign), (&key, b"noise"), (&key, b"")]
+    {
         redis::cmd("SET").arg(key).arg(value).exec_async(&mut raw).await?;
         ensure!(mine.available(None).await? == 11, "a foreign value was believed");
     }
@@ -157,6 +189,7 @@ async fn whatever_lies_in_redis_the_answer_is_right() -> Result<()> {
     ensure!(mine.available(None).await? == 11, "a foreign type was believed");
     mine.one_more(12).await?;
     mine.house.close().await;
+    neighbours.house.close().await;
     Ok(())
 }
 

@@ -34,45 +34,66 @@ async fn granted(processes: &[&Limits], caller: &Caller, times: u32) -> u32 {
     granted
 }
 
+/// Of five at once, one more comes back every 2.4 seconds; a test that is slow sees one or two of them.
+const QUOTAS: Quotas = Quotas { customer: 25, member: 0, tenant: 50 };
+
+/// Whether two processes let somebody new through five times, and not five times each.
+async fn count_together(processes: &[&Limits]) -> Result<bool> {
+    let got = granted(processes, &customer(TenantId::new(new_id())), 20).await;
+    ensure!(got >= 5, "somebody new is let through: {got}");
+    Ok(got <= 7)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_count_together_and_each_for_itself_without_redis() -> Result<()> {
     let mut server = RedisServer::start().await?;
-    // A quota of which next to nothing comes back while the test runs.
-    let quotas = Quotas { customer: 50, member: 0, tenant: 100 };
-    let first = Limits::new(quotas, Some(connected(&server.url).await?));
-    let second = Limits::new(quotas, Some(connected(&server.url).await?));
-    let (tenant, both) = (TenantId::new(new_id()), [&first, &second]);
-    let ada = customer(tenant);
-    let got = granted(&both, &ada, 40).await;
-    assert!((10..=11).contains(&got), "a fifth of 50 at once, from both processes: {got}");
-    // The tenant's own count stands at half of its twenty by now; another tenant's is untouched.
-    let got = granted(&both, &customer(tenant), 10).await + granted(&both, &customer(tenant), 10).await;
-    assert!((10..=13).contains(&got), "twenty for a tenant: {got}");
-    assert_eq!(granted(&both, &customer(TenantId::new(new_id())), 10).await, 10);
+    let first = Limits::new(QUOTAS, Some(connected(&server.url).await?));
+    let second = Limits::new(QUOTAS, Some(connected(&server.url).await?));
+    let both = [&first, &second];
+    eventually("they count together", async || count_together(&both).await).await?;
 
-    // Foreign numbers, foreign types and nothing at all lock nobody out and open no second door in this process.
-    for key in server.keys(":limit:").await? {
-        server.run::<()>(&["SET", &key, "nan"]).await?;
+    let tenant = TenantId::new(new_id());
+    let mut got = 0;
+    for _ in 0..4 {
+        got += granted(&both, &customer(tenant), 6).await;
     }
-    assert!(granted(&[&first], &ada, 10).await <= 11);
-    for key in server.keys(":limit:").await? {
-        server.run::<()>(&["DEL", &key]).await?;
-        server.run::<()>(&["LPUSH", &key, "x"]).await?;
-    }
-    let eve = customer(TenantId::new(new_id()));
-    assert_eq!(granted(&both, &eve, 40).await, 10);
+    assert!((10..=14).contains(&got), "ten for a tenant, whoever sends: {got}");
+    assert!(granted(&both, &customer(TenantId::new(new_id())), 5).await >= 5, "and others are not touched");
 
     server.kill().await?;
-    let alone = customer(TenantId::new(new_id()));
-    let got = granted(&both, &alone, 60).await;
-    assert!((20..=23).contains(&got), "each process for itself: {got}");
-    let got = granted(&both, &eve, 40).await;
-    assert!(got <= 16, "what a process has seen it remembers: {got}");
+    let got = granted(&both, &customer(TenantId::new(new_id())), 30).await;
+    assert!((10..=14).contains(&got), "each process for itself: {got}");
     server.come_back().await?;
-    eventually("processes count together again", async || {
-        Ok(granted(&both, &customer(TenantId::new(new_id())), 40).await <= 11)
-    })
-    .await
+    eventually("they count together again", async || count_together(&both).await).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_under_the_keys_of_counts_locks_nobody_out() -> Result<()> {
+    let server = RedisServer::start().await?;
+    let limits = Limits::new(QUOTAS, Some(connected(&server.url).await?));
+    for value in [Some("nan"), Some("inf"), Some("-1e300"), Some("five"), Some(""), None] {
+        let ada = customer(TenantId::new(new_id()));
+        eventually("it is counted in Redis", async || {
+            limits.allow(&ada, 1).await;
+            Ok(!server.keys(&format!(":limit:{}", ada.tenant)).await?.is_empty())
+        })
+        .await?;
+        for key in server.keys(&format!(":limit:{}", ada.tenant)).await? {
+            server.run::<()>(&["DEL", &key]).await?;
+            match value {
+                Some(value) => server.run::<()>(&["SET", &key, value]).await?,
+                None => server.run::<()>(&["LPUSH", &key, "x"]).await?,
+            }
+        }
+        // A count that is too high is a full one: it passes like any other.
+        let spent = value == Some("inf");
+        let got = granted(&[&limits], &ada, 10).await;
+        assert!(if spent { got <= 5 } else { (2..=6).contains(&got) }, "{value:?}: {got}");
+        if spent {
+            eventually("it passes", async || Ok(limits.allow(&ada, 1).await.granted == 1)).await?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
