@@ -17,12 +17,12 @@ impl Bucket {
 
     /// How much more goes in.
     pub(super) fn left(self, quota: u32) -> u32 {
-        u32::try_from((depth(quota) - self.0).max(0) / drop(quota)).unwrap_or(u32::MAX)
+        u32::try_from((depth(quota) - self.0).max(0) / weight(quota)).unwrap_or(u32::MAX)
     }
 
     /// With so many commands more, or fewer.
     pub(super) fn with(self, commands: i64, quota: u32) -> Self {
-        Self(self.0.saturating_add(commands.saturating_mul(drop(quota))).clamp(0, depth(quota)))
+        Self(self.0.saturating_add(commands.saturating_mul(weight(quota))).clamp(0, depth(quota)))
     }
 
     pub(super) fn until_empty(self) -> i64 {
@@ -31,18 +31,18 @@ impl Bucket {
 
     /// Until one more goes in.
     pub(super) fn until_next(self, quota: u32) -> i64 {
-        (self.0 + drop(quota) - depth(quota)).max(0)
+        (self.0 + weight(quota) - depth(quota)).max(0)
     }
 }
 
 /// What one command adds.
-pub(super) fn drop(quota: u32) -> i64 {
+pub(super) fn weight(quota: u32) -> i64 {
     (MINUTE_MICROS / i64::from(quota.max(1))).max(1)
 }
 
 /// What goes in at once: a fifth of the quota, and one command at least.
 pub(super) fn depth(quota: u32) -> i64 {
-    i64::from(quota / 5).max(1) * drop(quota)
+    i64::from(quota / 5).max(1) * weight(quota)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-use super::bucket::{Bucket, depth, drop};
+use super::bucket::{Bucket, depth, weight};
 use super::{Counted, Rule};
 use crate::redis::Redis;
 
@@ -18,13 +18,13 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
         r"local time = redis.call('TIME')
           local now, granted, full, wild = time[1] * 1000000 + time[2], tonumber(ARGV[1]), {}, {}
           for i, key in ipairs(KEYS) do
-            local drop, depth = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
+            local weight, depth = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
             local kept = redis.pcall('GET', key)
             local emptied = type(kept) == 'string' and tonumber(kept) or now
             if emptied ~= emptied then emptied = now end
             wild[i] = emptied - now > depth
             full[i] = math.min(math.max(emptied - now, 0), depth)
-            granted = math.min(granted, math.floor((depth - full[i]) / drop))
+            granted = math.min(granted, math.floor((depth - full[i]) / weight))
           end
           local answer = { granted }
           for i, key in ipairs(KEYS) do
@@ -43,7 +43,7 @@ pub(super) async fn take(redis: &Redis, rules: &[Rule], wanted: u32) -> Option<C
     let mut take = TAKE.prepare_invoke();
     take.arg(wanted);
     for rule in rules {
-        take.key(redis.key(&["limit", &rule.name])).arg(drop(rule.quota)).arg(depth(rule.quota));
+        take.key(redis.key(&["limit", &rule.name])).arg(weight(rule.quota)).arg(depth(rule.quota));
     }
     let answer: Vec<i64> = redis.ask(|mut redis| async move { take.invoke_async(&mut redis).await }).await?;
     let (granted, full) = answer.split_first()?;

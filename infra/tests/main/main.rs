@@ -27,6 +27,7 @@ mod roles;
 mod scenarios;
 mod secrets;
 mod server;
+mod shared;
 mod shop;
 mod sold_out;
 mod story;
