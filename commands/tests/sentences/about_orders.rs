@@ -183,10 +183,8 @@ fn pieces_leave_the_house_when_their_order_does_and_only_once() {
     shop.done(MarkDelivered { order: order(1) });
     assert_eq!(shop.refused(cancel(1)).code, "ILLEGAL_MOVE");
     assert_eq!(shop.free(MUG), 6);
-    let counted = shop.done(commands::inventory::CountStock {
-        item: domain::inventory::StockItem::id(product(MUG), *STORE),
-        on_hand: units(6),
-    });
+    let counted =
+        shop.done(commands::inventory::CountStock { item: StockItem::id(product(MUG), *STORE), on_hand: units(6) });
     assert_eq!(counted, [""; 0]);
 }
 
