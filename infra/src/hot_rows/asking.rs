@@ -132,7 +132,7 @@ mod tests {
             question(&[("product", Test::From(id(1)))]),
             question(&[("product", Test::Equals(id(1))), ("status", Test::In(vec![]))]),
             Question { count: true, ..one.clone() },
-            Question { order: Some(Order { field: "status".into(), descending: false }), ..one.clone() },
+            Question { order: Some(Order { field: "status".into(), descending: false }), ..one },
         ] {
             assert_eq!(keys(&question), None, "{question:?}");
         }

@@ -65,6 +65,7 @@ impl Contender {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the figures are for whoever asked for them")]
 async fn what_copies_of_rows_are_worth_on_one_machine() -> Result<()> {
     let server = RedisServer::start().await?;
     let mut contenders = [
