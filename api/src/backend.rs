@@ -4,14 +4,17 @@ use commands::kernel::AnyCommand;
 use commands::scribe::{Answer, Envelope, PersonKey, Recalled};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::future::BoxFuture;
+use futures::future::ready;
 use futures::{FutureExt, StreamExt, stream};
 use projections::kernel::Model;
 use projections::ports::Fault;
 use projections::question::{NoAnswer, Page, Question};
 use uuid::Uuid;
 
+use crate::auth::Caller;
 use crate::freshness::Freshness;
 use crate::integrations::Webhooks;
+use crate::limits::Allowance;
 use crate::live::Watching;
 
 /// The engine, as the API sees it. Boxed futures, so that the router can hold any engine, a test's included.
@@ -31,6 +34,11 @@ pub trait Backend: Send + Sync + 'static {
         tenant: TenantId,
         command: &'a mut dyn AnyCommand,
     ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>>;
+
+    /// Counts commands of a caller before they are read, and says how many of them may go on.
+    fn allow<'a>(&'a self, _caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
+        ready(Allowance::unlimited(commands)).boxed()
+    }
 
     /// Has commands decided in their order; one answer each, in the same order.
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>>;

@@ -152,6 +152,7 @@ impl From<NotNow> for Problem {
             NotNow::Overloaded { retry_after_s } => *retry_after_s,
             NotNow::StoreUnsafe(_) | NotNow::NotDue => 60,
             NotNow::DeadlinePassed | NotNow::LaneElsewhere => 1,
+            NotNow::SoldOutForNow { retry_after_ms } => retry_after_ms.div_ceil(1_000),
             NotNow::StoreAway | NotNow::KeyStoreAway | NotNow::ShuttingDown => 5,
         };
         let detail = match &not_now {

@@ -15,6 +15,7 @@ pub mod guard;
 pub mod http;
 pub mod integrations;
 pub mod json;
+pub mod limits;
 pub mod live;
 pub mod openapi;
 pub mod receipt;

@@ -61,6 +61,7 @@ fn command(kind: &CommandKind, schemas: &mut Map<String, Value>) -> Value {
             "200": content("It was accepted.", "application/json", "Answer"),
             "409": content("The business said no.", "application/json", "Answer"),
             "422": problem("The body reads and makes no sense, or the key was used for another body."),
+            "429": problem("Not decided: too many commands; `Retry-After`, `RateLimit` and `RateLimit-Policy` say more."),
         })),
     } })
 }
@@ -76,6 +77,7 @@ fn batch() -> Value {
         "responses": answers(json!({
             "200": content("One answer per line; a line that was refused is refused alone.", "application/x-ndjson",
                            "BatchAnswer"),
+            "429": problem("None was decided: too many commands. Where some are taken, the others say so line by line."),
         })),
     } })
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::auth::Caller;
 use api::backend::{Backend, Behind, SealedField};
 use api::freshness::Freshness;
 use api::integrations::Webhooks;
+use api::limits::Allowance;
 use api::live::Watching;
 use commands::kernel::{AnyCommand, Kinds};
 use commands::scribe::{Answer, Envelope, PersonKey, Recalled, ReceiptKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::kernel::Model;
 use projections::ports::{Cause, Fault};
@@ -26,6 +28,7 @@ use crate::live::Live;
 use crate::peers::Dispatch;
 use crate::postgres::PgReader;
 use crate::redis::Redis;
+use crate::relief::Relief;
 use crate::scribe;
 use crate::vault::Vault;
 use crate::webhooks::WebhookDesk;
@@ -44,6 +47,7 @@ pub struct Engine {
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,
     pub live: Live,
+    pub relief: Relief,
     pub metrics: PrometheusHandle,
     /// How the parts of this process are.
     pub health: Health,
@@ -132,8 +136,19 @@ impl Backend for Engine {
         self.vault.blind_index(tenant, field, folded)
     }
 
+    fn allow<'a>(&'a self, caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
+        if self.relief.limits.apply_to(caller) {
+            self.relief.limits.allow(caller, commands).boxed()
+        } else {
+            ready(Allowance::unlimited(commands)).boxed()
+        }
+    }
+
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
-        self.scribe.submit(tenant, false, commands).boxed()
+        match &self.relief.sold_out {
+            None => self.scribe.submit(tenant, false, commands).boxed(),
+            Some(sold_out) => sold_out.submit(&self.scribe, tenant, commands).boxed(),
+        }
     }
 
     fn receipt(
@@ -148,7 +163,14 @@ impl Backend for Engine {
     }
 
     fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
-        async move { PgReader::new(self.pool.clone()).page(model, &question).await }.boxed()
+        async move {
+            let reader = PgReader::new(self.pool.clone());
+            match &self.relief.hot_rows {
+                None => reader.page(model, &question).await,
+                Some(hot_rows) => hot_rows.page(&reader, model, &question).await,
+            }
+        }
+        .boxed()
     }
 
     fn wait<'a>(

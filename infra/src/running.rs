@@ -1,6 +1,5 @@
 //! One process with every role: HTTP, scribes, read models, policies and timers, put together and taken apart.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,30 +7,22 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use api::auth::AuthConfig;
 use api::front::Front;
-use commands::kernel::{Commands, Kinds};
-use commands::scribe::LaneId;
+use commands::kernel::Kinds;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use projections::kernel::Models;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::database;
 pub use crate::database::{CONNECTIONS_MOST, connect, migrate, require_migrated};
 use crate::engine::Engine;
-use crate::feed::StoreFeed;
-use crate::health::Health;
 use crate::http_server;
 use crate::live::{self, Live};
-use crate::peers::{self, Dispatch, PeerSeal};
-use crate::policies::{Lanes, PolicyRunner, Targets};
-use crate::postgres::PgHistory;
-use crate::presence::{self, Presence};
-use crate::reads::ReadSide;
-use crate::redis::{self, Redis};
-use crate::scribe::{self, ScribeHandle, ScribeSettings};
+use crate::parts::Process;
+use crate::peers::Dispatch;
+use crate::relief::Relief;
+use crate::scribe::ScribeHandle;
 use crate::settings::Settings;
 use crate::vault::{OuterKey, Vault};
 use crate::webhooks::WebhookDesk;
@@ -92,37 +83,19 @@ impl Running {
         outer: &OuterKey,
         auth: AuthConfig,
     ) -> Result<Self> {
-        let pool = database::connect_with(url, settings.connections_most).await?;
-        require_migrated(&pool).await?;
-        let (stop, health) = (CancellationToken::new(), Health::default());
-        tokio::spawn(database::watch(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
-        let redis = start_redis(settings, &pool, outer, &stop).await?;
-        let seal = PeerSeal::new(outer);
+        let process = Process::open(settings, roles, url, outer).await?;
+        let (pool, stop) = (process.pool.clone(), process.stop.clone());
+        let redis = process.redis().await?;
         let mut servers = Vec::new();
-        let scribe = match roles.scribe {
-            true => Some(start_scribe(settings, roles, url, &pool, &seal, (&health, &stop), &mut servers).await?),
-            false => None,
-        };
-        let dispatch = Dispatch::start(pool.clone(), scribe.clone(), seal, stop.clone()).await?;
-        // Read models and the relay are of use without anybody who writes.
-        if roles.front || roles.scribe || roles.policies {
-            let dispatch = dispatch.clone();
-            health.ask(move || dispatch.troubles());
-        }
-        let vault = Arc::new(Vault::new(pool.clone(), outer));
-        let feed = StoreFeed::new(pool.clone(), scribe.as_ref().map(|scribe| scribe.tail().clone()));
-        let lanes = if roles.reads {
-            share(settings, roles, "project", &pool, &health, &stop).await?
-        } else {
-            presence::alone()
-        };
-        let reads = ReadSide::new(pool.clone(), Arc::new(Models::all()), feed, lanes, dispatch.written());
-        // Who writes lanes has their end in memory, which no wire is faster than.
-        let reads = reads.through(settings.kafka().filter(|_| !roles.scribe)).telling(health.clone());
-        reads.prepare().await?;
-        let webhooks = WebhookDesk::open(&pool, dispatch.routes(), settings.guard()?, outer);
-        let (routes, changes) = (dispatch.routes().clone(), reads.changes());
-        let live = Live::new(pool.clone(), routes, changes.clone(), redis.clone(), roles.alone);
+        let scribe = process.scribe(&mut servers).await?;
+        let dispatch = process.dispatch(scribe.clone()).await?;
+        let (vault, models) = (Arc::new(Vault::new(pool.clone(), outer)), Arc::new(Models::all()));
+        let reads = process.reads(&models, scribe.as_ref(), &dispatch).await?;
+        let (routes, changes) = (dispatch.routes(), reads.changes());
+        let live = Live::new(pool.clone(), routes.clone(), changes.clone(), redis.clone(), roles.alone);
+        let webhooks = WebhookDesk::open(&pool, routes, settings.guard()?, outer);
+        let relief = Relief::new(settings, redis.as_ref());
+        relief.follow(&changes, &models, &stop);
         let engine = Engine {
             pool: pool.clone(),
             scribe: dispatch.clone(),
@@ -131,13 +104,14 @@ impl Running {
             kinds: Kinds::all(),
             progress: reads.progress(),
             redis: redis.clone(),
+            relief,
             live: live.clone(),
             metrics: recorder(),
-            health: health.clone(),
+            health: process.health.clone(),
             stop: stop.clone(),
         };
         let front = api::front::Settings { introspection: settings.introspection, ..api::front::Settings::default() };
-        let front = Front::new(Arc::new(engine), auth, front).context("the GraphQL schema cannot be built")?;
+        let front = Arc::new(Front::new(Arc::new(engine), auth, front).context("the GraphQL schema cannot be built")?);
         let address = listener.local_addr()?;
         // Nothing runs before everything stands.
         let mut running = Vec::new();
@@ -151,13 +125,11 @@ impl Running {
             running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
         }
         if roles.policies {
-            let watched = (&health, &stop);
-            running.push(start_policies(settings, roles, &pool, scribe.clone(), &dispatch, vault, watched).await?);
+            running.extend(process.policies(scribe.clone(), &dispatch, vault, &webhooks).await?);
         }
         if roles.relay {
-            running.push(start_relay(settings, &pool, &health, &stop)?);
+            running.push(process.relay()?);
         }
-        let front = Arc::new(front);
         let serve = if roles.front { api::http::router } else { api::http::health };
         servers.push(tokio::spawn(http_server::serve(listener, serve(Arc::clone(&front)), stop.clone())));
         Ok(Self { address, pool, dispatch, scribe, front, stop, servers, roles: running })
@@ -178,117 +150,6 @@ impl Running {
         }
         self.pool.close().await;
     }
-}
-
-/// Starts the scribe of this process, and beside other processes the door through which they send it commands.
-async fn start_scribe(
-    settings: &Settings,
-    roles: Roles,
-    url: &str,
-    pool: &PgPool,
-    seal: &PeerSeal,
-    (health, stop): (&Health, &CancellationToken),
-    servers: &mut Vec<JoinHandle<()>>,
-) -> Result<ScribeHandle> {
-    let door = match roles.alone {
-        true => None,
-        false => Some(TcpListener::bind(settings.peer_listen).await.with_context(|| {
-            format!("cannot listen for other processes on {}; set CARTULARY_PEER_LISTEN", settings.peer_listen)
-        })?),
-    };
-    let address = match &door {
-        Some(door) => settings.peer_address_of(door.local_addr()?),
-        None => String::new(),
-    };
-    let scribes = ScribeSettings {
-        url: url.to_owned(),
-        owner: settings.owner(address),
-        limits: settings.limits(),
-        loops: settings.scribe_loops,
-        share: share(settings, roles, "scribe", pool, health, stop).await?,
-        data: settings.database_data.clone(),
-    };
-    let scribe = scribe::start(&scribes, pool).await?;
-    if let Some(door) = door {
-        let router = peers::router(scribe.clone(), seal.clone());
-        servers.push(tokio::spawn(http_server::serve(door, router, stop.clone())));
-    }
-    Ok(scribe)
-}
-
-/// Starts what must follow from events and from the time.
-async fn start_policies(
-    settings: &Settings,
-    roles: Roles,
-    pool: &PgPool,
-    scribe: Option<ScribeHandle>,
-    dispatch: &Dispatch,
-    vault: Arc<Vault>,
-    (health, stop): (&Health, &CancellationToken),
-) -> Result<JoinHandle<()>> {
-    let lanes = match scribe {
-        Some(scribe) => Lanes::Written(scribe),
-        None => Lanes::Shared(share(settings, roles, "policies", pool, health, stop).await?),
-    };
-    let policies = PolicyRunner {
-        pool: pool.clone(),
-        scribe: dispatch.clone(),
-        lanes,
-        vault,
-        commands: Arc::new(Commands::all()),
-        targets: Arc::default(),
-    };
-    Ok(tokio::spawn(policies.run(stop.clone())))
-}
-
-/// Starts the relay, which says by itself in the log what it waits for.
-fn start_relay(
-    settings: &Settings,
-    pool: &PgPool,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<()>> {
-    let kafka = settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
-    let leases = kafka::Leases::new(pool.clone(), &settings.owner);
-    let relay = kafka::Relay::new(kafka, PgHistory::new(pool.clone()), leases);
-    let outages = relay.outages();
-    health.ask(move || {
-        let told = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
-        outages.iter().filter_map(told).collect()
-    });
-    Ok(tokio::spawn(relay.run(stop.clone())))
-}
-
-/// The Redis that is configured, whether it answers or not.
-async fn start_redis(
-    settings: &Settings,
-    pool: &PgPool,
-    outer: &OuterKey,
-    stop: &CancellationToken,
-) -> Result<Option<Redis>> {
-    let Some(url) = &settings.redis_url else { return Ok(None) };
-    let namespace = match &settings.redis_namespace {
-        Some(name) => name.clone(),
-        None => redis::namespace_of(pool).await.context("the database has no name; set CARTULARY_REDIS_NAMESPACE")?,
-    };
-    Ok(Some(Redis::start(url, &namespace, outer, stop.clone()).await?))
-}
-
-/// The lanes that fall to this process in one of its roles.
-async fn share(
-    settings: &Settings,
-    roles: Roles,
-    role: &'static str,
-    pool: &PgPool,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
-    if roles.alone {
-        return Ok(presence::alone());
-    }
-    let (name, lease_ms, health) = (settings.owner.clone(), settings.lease_ms, health.clone());
-    let presence = Presence { pool: pool.clone(), role, name, lease_ms, health };
-    presence.join(stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
 }
 
 /// Waits until somebody wants the process to end: Ctrl-C or SIGTERM.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
@@ -9,11 +10,17 @@ use commands::scribe::Limits;
 use domain::shared::Seconds;
 use serde::Deserialize;
 
+use crate::hot_rows;
+use crate::limits::{QUOTA_MOST, Quotas};
 use crate::redis;
 use crate::running::CONNECTIONS_MOST;
 use crate::scribe::{LANES, Owner};
+use crate::sold_out;
 use crate::vault::OuterKey;
 use crate::webhooks::{Guard, Places};
+
+/// How long copies of rows live where nothing is set: a reader who demands no position does not mind a second.
+const COPIES_LIVE_MS: u32 = 1_000;
 
 /// Everything that can be set. `cartulary doctor` shows what is in force.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,6 +78,17 @@ pub struct Settings {
     pub redis_url: Option<String>,
     /// What tells our keys from those of other engines in the same Redis; without it, the identity of the database.
     pub redis_namespace: Option<String>,
+    /// How long a copy of a row may answer for it, in milliseconds; 0 for no copies. Without it, 1,000 where there is
+    /// Redis and none otherwise.
+    pub row_cache_ms: Option<u32>,
+    /// Commands a minute for each customer; 0 for no limit, as with the next two.
+    pub customer_commands_per_minute: u32,
+    /// The same for each member, service and operator.
+    pub member_commands_per_minute: u32,
+    /// The same for everybody of a tenant together.
+    pub tenant_commands_per_minute: u32,
+    /// For how long a crowd is told to come back once something was sold out, in milliseconds; 0 for not at all.
+    pub sold_out_hint_ms: u32,
     /// Whether GraphQL may be asked for its schema.
     pub introspection: bool,
     /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
@@ -110,6 +128,11 @@ impl Default for Settings {
             webhook_targets_refused: vec![],
             redis_url: None,
             redis_namespace: None,
+            row_cache_ms: None,
+            customer_commands_per_minute: 600,
+            member_commands_per_minute: 0,
+            tenant_commands_per_minute: 0,
+            sold_out_hint_ms: 0,
             introspection: false,
             log: None,
             config: None,
@@ -143,6 +166,11 @@ impl Settings {
             ("queue_commands_most", self.queue_commands_most as u64, 1, 10_000_000),
             ("batch_commands_most", self.batch_commands_most as u64, 1, 100_000),
             ("state_mb_most", self.state_mb_most as u64, 1, 1_000_000),
+            ("row_cache_ms", self.row_cache_ms.unwrap_or_default().into(), 0, hot_rows::LIFE_MS_MOST.into()),
+            ("customer_commands_per_minute", self.customer_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("member_commands_per_minute", self.member_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("tenant_commands_per_minute", self.tenant_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFE_MS_MOST.into()),
             ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
         ];
         for (name, value, least, most) in counts {
@@ -231,6 +259,26 @@ impl Settings {
         Some(kafka::Settings { brokers, topic, replication, lease_ms: self.lease_ms, ..kafka::Settings::default() })
     }
 
+    /// How long copies of rows live, where there are any.
+    pub fn row_cache(&self) -> Option<Duration> {
+        let by_itself = if self.redis_url.is_some() { COPIES_LIVE_MS } else { 0 };
+        Some(Duration::from_millis(self.row_cache_ms.unwrap_or(by_itself).into())).filter(|life| !life.is_zero())
+    }
+
+    /// How many commands callers may send.
+    pub fn quotas(&self) -> Quotas {
+        Quotas {
+            customer: self.customer_commands_per_minute,
+            member: self.member_commands_per_minute,
+            tenant: self.tenant_commands_per_minute,
+        }
+    }
+
+    /// For how long a crowd is told to come back, where it is.
+    pub fn sold_out_hint(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.sold_out_hint_ms.into())).filter(|life| !life.is_zero())
+    }
+
     pub fn limits(&self) -> Limits {
         Limits {
             queue_commands_most: self.queue_commands_most,
@@ -262,7 +310,7 @@ mod tests {
     #[test]
     fn settings_with_which_a_process_would_do_nothing_are_refused() {
         assert!(Settings::default().check().is_ok());
-        let wrong: [fn(&mut Settings); 14] = [
+        let wrong: [fn(&mut Settings); 17] = [
             |settings| settings.connections_most = 0,
             |settings| settings.scribe_loops = 0,
             |settings| settings.scribe_loops = 17,
@@ -276,6 +324,9 @@ mod tests {
             |settings| settings.webhook_targets_refused = vec!["10.0.0.0/40".into()],
             |settings| settings.redis_url = Some("127.0.0.1:6379".into()),
             |settings| settings.redis_url = Some("http://127.0.0.1:6379".into()),
+            |settings| settings.row_cache_ms = Some(60_001),
+            |settings| settings.customer_commands_per_minute = u32::MAX,
+            |settings| settings.sold_out_hint_ms = 5_001,
             |settings| settings.redis_namespace = Some("a:b".into()),
         ];
         for change in wrong {

@@ -25,6 +25,8 @@ pub struct Question {
     pub first: u32,
     /// Whether to count all rows that fit, which costs more the more there are.
     pub count: bool,
+    /// Not from a copy: the reader demanded a position, and waited for it.
+    pub newest: bool,
 }
 
 /// One condition on a key field or an indexed field.
@@ -88,7 +90,7 @@ pub enum NoAnswer {
 impl Question {
     /// The first rows of a tenant in the order of their keys.
     pub fn all(tenant: TenantId, first: u32) -> Self {
-        Self { tenant, owner: None, filters: Vec::new(), order: None, after: None, first, count: false }
+        Self { tenant, owner: None, filters: Vec::new(), order: None, after: None, first, count: false, newest: false }
     }
 
     /// The columns by which rows are ordered: the field asked for, then the key.

@@ -16,6 +16,7 @@ use super::types::{Types, Way};
 use super::value::{Shape, from_json, member};
 use crate::admission::{Wish, admit};
 use crate::error::Problem;
+use crate::limits;
 use crate::receipt::Answered;
 
 /// `reserveStock(input: ReserveStockInput!, commandId: ID): ReserveStockPayload`.
@@ -68,6 +69,7 @@ async fn decide(
         input => shape.to_json(input).to_string(),
     };
     let front = &session.front;
+    limits::one(front, &session.caller).await.map_err(|allowance| allowance.problem())?;
     let wish = Wish { name, body: body.as_bytes(), key, correlation: session.correlation };
     let envelope = admit(&*front.backend, &front.commands, &session.caller, &wish).await?;
     let id = envelope.id;

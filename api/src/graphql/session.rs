@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::dynamic::ResolverContext;
 use async_graphql::{SelectionField, Value};
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
     pages: HashMap<String, Batcher<Question, Result<Page, Problem>>>,
     words: Batcher<SealedField, Result<Option<String>, Problem>>,
+    /// Whether somebody demanded a position: from then on no copy is good enough for this request.
+    demanded: AtomicBool,
 }
 
 /// The most keys that one question to the store names.
@@ -41,7 +44,8 @@ impl Session {
         let names = || front.models.iter().map(|model| model.name.clone());
         let rows = names().map(|name| (name, Batcher::default())).collect();
         let pages = names().map(|name| (name, Batcher::default())).collect();
-        Self { rows, pages, words: Batcher::default(), front, caller, correlation }
+        let (words, demanded) = (Batcher::default(), AtomicBool::new(false));
+        Self { rows, pages, words, demanded, front, caller, correlation }
     }
 
     /// The session of a request. Every request has one; without it the field fails and nothing is shown.
@@ -125,6 +129,7 @@ impl Session {
         let mut touched = HashSet::from([model.name.as_str()]);
         collect(&context.ctx.field(), relations, &mut touched);
         let models = touched.into_iter().filter_map(|name| self.front.models.get(name)).collect();
+        self.demanded.store(true, Ordering::Relaxed);
         self.front.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
     }
 
@@ -150,6 +155,8 @@ impl Session {
     /// Asks the store. Customers are shown only what is for them.
     async fn ask(&self, model: &Model, mut questions: Vec<Question>) -> Vec<Result<Page, NoAnswer>> {
         questions.iter_mut().for_each(|question| question.filters.extend(self.shown(model)));
+        let newest = self.demanded.load(Ordering::Relaxed);
+        questions.iter_mut().for_each(|question| question.newest |= newest);
         self.front.backend.pages(model, questions).await
     }
 

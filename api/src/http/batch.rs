@@ -66,10 +66,17 @@ pub(super) async fn batch(
     if lines.len() > LINES_MOST {
         return Err(Problem::too_large("TOO_MANY_LINES", format!("a batch has at most {LINES_MOST} lines")));
     }
-    let lines: Vec<_> = lines.into_iter().map(|line| admit_line(&front, &caller, correlation, line)).collect();
-    let admitted: Vec<_> = stream::iter(lines).buffered(ADMITTED_AT_ONCE).collect().await;
+    // Every line counts as the command that it is. The first ones go on; the others may be sent again.
+    let allowance = front.backend.allow(&caller, u32::try_from(lines.len()).unwrap_or(u32::MAX)).await;
+    if allowance.granted == 0 {
+        return Ok(allowance.tell(allowance.problem().into_response()));
+    }
+    let (granted, late) = lines.split_at(lines.len().min(allowance.granted as usize));
+    let granted: Vec<_> = granted.iter().map(|line| admit_line(&front, &caller, correlation, line)).collect();
+    let mut admitted: Vec<_> = stream::iter(granted).buffered(ADMITTED_AT_ONCE).collect().await;
+    admitted.extend(late.iter().map(|_| Err(allowance.problem())));
     let answers = submit(&front, &caller, admitted).await;
-    Ok(([(CONTENT_TYPE, body::NDJSON)], answers).into_response())
+    Ok(allowance.tell(([(CONTENT_TYPE, body::NDJSON)], answers).into_response()))
 }
 
 async fn admit_line(

@@ -12,8 +12,10 @@ use serde::Deserialize;
 
 use super::{body, commands_misuse, correlation};
 use crate::admission::{Wish, admit};
+use crate::auth::Caller;
 use crate::error::Problem;
 use crate::front::Front;
+use crate::limits;
 use crate::receipt::{Answered, Outcome};
 
 /// The largest order of a shop has a few hundred lines.
@@ -43,7 +45,15 @@ pub(super) async fn command(
     let correlation = correlation(&headers)?;
     let body = body::read(&headers, body, body::JSON, BYTES_MOST).await?;
     let wish = Wish { name: &name, body: &body, key: key.as_deref(), correlation };
-    let envelope = admit(&*front.backend, &front.commands, &caller, &wish).await?;
+    let (allowance, answer) = match limits::one(&front, &caller).await {
+        Ok(allowance) => (allowance, decide(&front, &caller, &wish).await),
+        Err(allowance) => (allowance, Err(allowance.problem())),
+    };
+    Ok(allowance.tell(answer.into_response()))
+}
+
+async fn decide(front: &Front, caller: &Caller, wish: &Wish<'_>) -> Result<Response<Body>, Problem> {
+    let envelope = admit(&*front.backend, &front.commands, caller, wish).await?;
     let id = envelope.id;
     let answer = front.backend.submit(caller.tenant, vec![envelope]).await.pop();
     let answer = answer.ok_or_else(|| Problem::fault(front.backend.new_id(), &"a command was not answered"))?;

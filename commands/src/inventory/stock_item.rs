@@ -6,8 +6,9 @@ use domain::shared::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Scarce, Subject};
 
 /// Start stocking a product at a store.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,10 @@ impl Command for ReserveStock {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let until = context.now.after(HOLD_TIME);
         desk.decide::<StockItem>(self.item, |item| item.reserve(self.reservation, self.units, until, context.now))
+    }
+
+    fn takes(&self, scarce: &mut Scarce) {
+        scarce.take::<StockItem>(self.item, "OUT_OF_STOCK", json!({ "free": 0 }));
     }
 }
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Desk, Hint, Refusal};
+use super::{Desk, Hint, Refusal, Scarce};
 
 /// A message that asks the shop to do something.
 ///
@@ -26,6 +26,9 @@ pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
 
     /// Decides on the desk: all of it, or nothing. Pure, and run again when a stream was missing.
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
+
+    /// What it takes of things that may run out. Only speed depends on it, never the outcome.
+    fn takes(&self, _scarce: &mut Scarce) {}
 
     /// Seals its personal fields; what stays open cannot be stored.
     fn seal(&mut self, _sealer: &mut dyn Sealer) -> Result<(), SealError> {
@@ -72,6 +75,7 @@ pub trait AnyCommand: Send + Sync {
     fn subject(&self) -> Subject;
     fn streams(&self, hint: &mut Hint);
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
+    fn takes(&self, scarce: &mut Scarce);
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError>;
     fn target(&self) -> Option<&TargetUrl>;
     fn occurred_at(&self) -> Option<Timestamp>;
@@ -97,6 +101,10 @@ impl<C: Command> AnyCommand for C {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         Command::decide(self, desk, context)
+    }
+
+    fn takes(&self, scarce: &mut Scarce) {
+        Command::takes(self, scarce);
     }
 
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError> {

@@ -6,6 +6,7 @@ mod desk;
 mod effect;
 mod policy;
 mod refusal;
+mod scarce;
 mod shape;
 mod state;
 mod wording;
@@ -16,6 +17,7 @@ pub use desk::{Desk, Draft, Hint, STREAMS_MOST, Shelf, StreamRef};
 pub use effect::{Effect, EffectKind, EffectWish, Outcome};
 pub use policy::{Policy, Reaction, Reactions, Start, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
+pub use scarce::{Scarce, Taking};
 pub use state::{Kinds, State};
 
 /// Sees every command, policy and effect of the house, one call each.

@@ -48,6 +48,8 @@ pub enum NotNow {
     DeadlinePassed,
     #[error("it is not due yet")]
     NotDue,
+    #[error("nothing of it was left a moment ago; try again in {retry_after_ms} ms")]
+    SoldOutForNow { retry_after_ms: u32 },
     #[error("the engine is shutting down")]
     ShuttingDown,
 }
@@ -63,6 +65,7 @@ impl NotNow {
             Self::KeyStoreAway => "KEY_STORE_AWAY",
             Self::DeadlinePassed => "DEADLINE_PASSED",
             Self::NotDue => "NOT_DUE",
+            Self::SoldOutForNow { .. } => "SOLD_OUT_FOR_NOW",
             Self::ShuttingDown => "SHUTTING_DOWN",
         }
     }

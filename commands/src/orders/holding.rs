@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::kernel::{Context, Desk, Refusal, Rejected, rejected};
 
+/// What stock says when there is not enough.
+pub(super) const OUT_OF_STOCK: &str = "OUT_OF_STOCK";
+
 /// What an order needs from stock. Lines of one product are one hold, because they compete for the same units.
 pub(super) struct Holding {
     pub(super) reservation: ReservationId,

@@ -9,9 +9,10 @@ use domain::shared::{CustomerId, OrderId, Permission, ProductId, Quantity, Store
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::holding::{Holding, naming};
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
+use super::holding::{Holding, OUT_OF_STOCK, naming};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, Scarce, Subject, rejected};
 
 /// Buy: place an order at today's prices and set its stock aside until it is paid, all of it or nothing.
 ///
@@ -70,6 +71,13 @@ impl Command for PlaceOrder {
         let placement = Placement { customer: self.customer, store: self.store, lines, currency, placed_on };
         desk.decide::<Order>(self.order, |order| order.place(placement))?;
         holding.reserve(desk, context)
+    }
+
+    fn takes(&self, scarce: &mut Scarce) {
+        for line in self.lines.iter().take(LINES_MOST) {
+            let item = StockItem::id(line.product, self.store);
+            scarce.take::<StockItem>(item, OUT_OF_STOCK, json!({ "free": 0, "product": line.product }));
+        }
     }
 }
 

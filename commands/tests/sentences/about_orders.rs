@@ -1,14 +1,17 @@
 //! Placing orders and ending them.
 
 use commands::catalogue::{ChangePrice, UnpublishProduct};
+use commands::inventory::ReserveStock;
+use commands::kernel::{Command, Scarce};
 use commands::orders::{
     AcceptOrder, CancelImportedOrder, CancelOrder, ImportOrder, MarkDelivered, MarkInTransit, MarkReady, MoveOrder,
-    RejectOrder,
+    PlaceOrder, RejectOrder, WantedLine,
 };
 use commands::tenancy::{ReinstateTenant, SuspendTenant};
+use domain::inventory::StockItem;
 use domain::kernel::Actor;
 use domain::orders::OrderStatus;
-use domain::shared::{Principal, Sku, StoreId, TenantId, Units};
+use domain::shared::{Principal, ReservationId, Sku, StoreId, TenantId, Units};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -47,6 +50,29 @@ fn a_refused_order_leaves_nothing_behind() {
     let before = shop.log.len();
     assert_eq!(rejected(shop.place(1, [(MUG, 3), (COFFEE, 11)])).code, "OUT_OF_STOCK");
     assert_eq!((shop.log.len(), shop.status(1), shop.free(MUG)), (before, None, 10));
+}
+
+/// Of which streams a command is told that nothing is left, in the words that it said it would be.
+fn gone(shop: &mut Shop, command: impl Command) -> Vec<Uuid> {
+    let mut scarce = Scarce::default();
+    command.takes(&mut scarce);
+    let no = shop.refused(command);
+    scarce.into_takings().iter().filter(|taking| taking.is_gone(&no)).map(|taking| taking.stream.id).collect()
+}
+
+#[test]
+fn a_command_knows_the_refusal_that_says_that_nothing_is_left() {
+    let mut shop = Shop::stocked();
+    let wanted = |number, lines: &[(u128, i64)]| {
+        let line = |(thing, units): &(u128, i64)| WantedLine { product: product(*thing), quantity: pieces(*units) };
+        PlaceOrder { order: order(number), customer: ADA, store: *STORE, lines: lines.iter().map(line).collect() }
+    };
+    assert!(gone(&mut shop, wanted(1, &[(COFFEE, 1), (MUG, 11)])).is_empty(), "some are left");
+    shop.done(wanted(2, &[(MUG, 10)]));
+    let mugs = StockItem::id(product(MUG), *STORE);
+    assert_eq!(gone(&mut shop, wanted(3, &[(COFFEE, 1), (MUG, 1)])), [mugs.uuid()]);
+    let reservation = ReservationId::new(Uuid::from_u128(4));
+    assert_eq!(gone(&mut shop, ReserveStock { item: mugs, reservation, units: pieces(1) }), [mugs.uuid()]);
 }
 
 #[test]
@@ -157,10 +183,8 @@ fn pieces_leave_the_house_when_their_order_does_and_only_once() {
     shop.done(MarkDelivered { order: order(1) });
     assert_eq!(shop.refused(cancel(1)).code, "ILLEGAL_MOVE");
     assert_eq!(shop.free(MUG), 6);
-    let counted = shop.done(commands::inventory::CountStock {
-        item: domain::inventory::StockItem::id(product(MUG), *STORE),
-        on_hand: units(6),
-    });
+    let counted =
+        shop.done(commands::inventory::CountStock { item: StockItem::id(product(MUG), *STORE), on_hand: units(6) });
     assert_eq!(counted, [""; 0]);
 }
 

@@ -30,8 +30,9 @@ use super::without_scribe::WithoutScribe;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::http_server;
-use crate::running::Roles;
 use crate::live::{Changes, Live};
+use crate::relief::Relief;
+use crate::running::Roles;
 use crate::scribe::new_id;
 use crate::vault::Vault;
 use crate::webhooks::{Guard, WebhookDesk};
@@ -160,6 +161,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
         redis: None,
+        relief: Relief::none(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         health: Health::default(),
         stop: stop.clone(),

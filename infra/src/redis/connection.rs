@@ -37,7 +37,6 @@ pub struct Redis {
     refusal_told: Arc<AtomicI64>,
 }
 
-#[derive(Clone)]
 enum State {
     /// With the number of the connection, so that news of an earlier one do not touch it.
     There(u64, MultiplexedConnection),
@@ -68,7 +67,10 @@ impl Redis {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let State::There(number, connection) = self.state.borrow().clone() else { return None };
+        let (number, connection) = match &*self.state.borrow() {
+            State::There(number, connection) => (*number, connection.clone()),
+            State::Away(_) => return None,
+        };
         match tokio::time::timeout(ANSWERED_WITHIN, question(connection)).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) if is_refusal(&error) => {

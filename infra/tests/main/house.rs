@@ -8,7 +8,7 @@ use bytes::Bytes;
 use domain::shared::{Role, StoreId, TenantId};
 use domain::tenancy::Tenant;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use hyper::{HeaderMap, Request};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -46,6 +46,7 @@ pub(crate) struct Sent {
 pub(crate) struct Got {
     pub(crate) status: u16,
     pub(crate) kind: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -72,11 +73,15 @@ impl Got {
 
 impl FrontDoor {
     pub(crate) async fn open() -> Result<Self> {
+        Self::open_with(Settings::default()).await
+    }
+
+    pub(crate) async fn open_with(settings: Settings) -> Result<Self> {
         let url = database().await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         // Of all that is private, only this machine may be sent webhooks.
         let webhook_targets_allowed = vec!["127.0.0.0/8".into()];
-        let settings = Settings { listen, owner: "front".into(), webhook_targets_allowed, ..Settings::default() };
+        let settings = Settings { listen, owner: "front".into(), webhook_targets_allowed, ..settings };
         let key = SigningKey::from_seed("test", [7; 32]);
         let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
         let auth = settings.auth_with(vec![key.public()?]);
@@ -124,8 +129,9 @@ impl FrontDoor {
         }
         let answer = self.http.request(request.body(Full::new(sent.body.clone()))?).await?;
         let status = answer.status().as_u16();
-        let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().into();
-        Ok(Got { status, kind, body: answer.into_body().collect().await?.to_bytes() })
+        let headers = answer.headers().clone();
+        let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().into();
+        Ok(Got { status, kind, headers, body: answer.into_body().collect().await?.to_bytes() })
     }
 
     /// Sends a command that must be accepted.
@@ -134,6 +140,19 @@ impl FrontDoor {
         let got = self.send(&Sent::post(&path, token, "application/json", body.to_string())).await?;
         ensure!(got.status == 200, "{name} was answered with {}: {}", got.status, got.json());
         Ok(got.json())
+    }
+
+    /// Sends a command under a key of the caller's.
+    pub(crate) async fn command(&self, token: &str, name: &str, key: Uuid, body: &Value) -> Result<Got> {
+        let mut sent = Sent::post(&format!("/v1/commands/{name}"), token, "application/json", body.to_string());
+        sent.headers.push(("idempotency-key".into(), key.to_string()));
+        self.send(&sent).await
+    }
+
+    /// How the process says it is.
+    pub(crate) async fn reason(&self) -> Result<Value> {
+        let reason = Sent { method: "GET".into(), path: "/reason".into(), ..Sent::default() };
+        Ok(self.send(&reason).await?.json())
     }
 
     /// Asks the read models; the data of the answer.

@@ -135,6 +135,12 @@ impl Desk {
         Ok(key.sign(&serde_json::from_value(claims)?)?)
     }
 
+    pub(crate) async fn customer(&self, engine: &Engine, tenant: TenantId, customer: Uuid) -> Result<Client> {
+        let (tenant, customer) = (tenant.to_string(), customer.to_string());
+        let token = self.token(&["--tenant", &tenant, "--role", "customer", "--customer", &customer]).await?;
+        Ok(Client::new(&engine.address, token))
+    }
+
     /// Registers a tenant over HTTP and puts a product on sale; the policy that opens it must have run for that.
     pub(crate) async fn shop(&self, engine: &Engine, pool: &PgPool, units: i64) -> Result<(Shop, Client)> {
         let tenant = TenantId::new(new_id());

@@ -47,6 +47,7 @@ impl ReadModel for StockLevel {
     const NEEDS: Permission = Permission::SeeStock;
     const KEY: &'static [&'static str] = &["stock_item"];
     const INDEXED: &'static [&'static str] = &["product", "store", "available", "status"];
+    const LEFT: Option<&'static str> = Some("available");
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<StockItem>(Self::on_stock);

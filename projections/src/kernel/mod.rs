@@ -37,6 +37,9 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     const OWNER: Option<&'static str> = None;
     /// What a field must be for customers to see a row at all, where there are rows that are not for them.
     const SHOWN: Option<(&'static str, &'static str)> = None;
+    /// The field with the units that can still be had, where a row is a stream that commands take from and that may run
+    /// out.
+    const LEFT: Option<&'static str> = None;
     /// Whether every event makes a row of its own that no other event touches. Its key must be unique by the log itself:
     /// the stream and the sequence. An id that a caller chooses is not enough: where it comes twice, the event is parked
     /// and no rebuild can end. Such rows are written and never looked up.

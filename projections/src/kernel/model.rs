@@ -32,6 +32,8 @@ pub struct Model {
     pub owner: Option<&'static str>,
     /// What a field must be for customers to see a row.
     pub shown: Option<(&'static str, &'static str)>,
+    /// The field with the units that can still be had, where a row is a stream that may run out.
+    pub left: Option<&'static str>,
     /// Whether every event makes a row of its own that no other event touches.
     pub appends: bool,
     /// The types of the streams it listens to.
@@ -58,6 +60,7 @@ impl Model {
             indexed: M::INDEXED,
             owner: M::OWNER,
             shown: M::SHOWN,
+            left: M::LEFT,
             appends: M::APPENDS,
             streams,
             begin: || Box::new(Table::<M>::new()),
