@@ -49,6 +49,12 @@ pub(crate) async fn live_a_day(house: &House, shop: &Shop) -> Result<()> {
         done("AdjustStock", json!({ "item": shop.item, "change": -1, "reason": "broken" })).await?;
     }
     done("CountStock", json!({ "item": shop.item, "on_hand": 30 })).await?;
+    for (url, events) in [("https://one.example/", json!([])), ("https://two.example/", json!(["order.placed"]))] {
+        let subscription = new_id();
+        done("Subscribe", json!({ "subscription": subscription, "url": url, "events": events, "description": null }))
+            .await?;
+        done("PauseSubscription", json!({ "subscription": subscription, "reason": "a holiday" })).await?;
+    }
     done("ReviseProduct", json!({ "product": shop.product, "name": "Müg \t\"№ 1\" \\", "description": "a\nb" }))
         .await?;
     Ok(())
