@@ -52,7 +52,7 @@ impl Settings {
         config.set("enable.idempotence", "true").set("acks", "all");
         // Nothing times out: a record that was given up would be a hole. Whoever stops waiting drops the producer.
         config.set("message.timeout.ms", "0").set("topic.metadata.propagation.max.ms", "5000");
-        config.set("linger.ms", "5").set("compression.type", "lz4");
+        config.set("linger.ms", "2").set("compression.type", "lz4");
         config.set("message.max.bytes", self.record_bytes_most.to_string());
         config.set("queue.buffering.max.kbytes", "65536");
         config

@@ -1,5 +1,6 @@
 //! Keeps the read models of this process up to date: from the log itself, or from what Kafka carries of it (design 5).
 
+mod rebuilding;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,6 @@ use commands::scribe::LaneId;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
 use projections::projector::{Projector, Taken, What};
-use replay::rebuild::{Budget, Rebuilt, rebuild};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::feed::StoreFeed;
 use crate::health::Health;
 use crate::live::Changes;
-use crate::postgres::{PgBuilds, PgHistory, PgRows};
+use crate::postgres::PgRows;
+pub use rebuilding::build_anew;
+use rebuilding::Rebuilding;
 
 /// Events taken from all lanes at a time.
 const BATCH: usize = 2_000;
@@ -107,33 +109,30 @@ impl ReadSide {
     }
 
     async fn follow(&mut self) -> anyhow::Result<()> {
-        let rows = PgRows::new(self.pool.clone());
-        let outdated: Vec<Model> = rows.prepare(self.models.iter()).await?.into_iter().cloned().collect();
-        for model in &self.lost().await? {
-            self.rebuild(model).await?;
-        }
+        let mut rebuilding = Rebuilding::new(self.pool.clone(), self.changes.clone(), self.health.clone());
+        let mut outdated = self.outdated().await?;
+        rebuilding.want(outdated.iter().cloned().chain(self.lost().await?));
         let mut wire = self.open_wire();
         let mut projector = self.open().await?;
-        for model in &outdated {
-            // The others must not wait for it; it joins them when it stands where they stand.
-            self.catch_up(&mut projector, &self.share()).await?;
-            self.rebuild(model).await?;
-            projector = self.open().await?;
-        }
         let mut looked = Instant::now();
         loop {
-            let mut lost = match &mut wire {
+            rebuilding.want(match &mut wire {
                 Some(wire) => self.take_from(wire, &mut projector).await?,
                 None => self.catch_up(&mut projector, &self.share()).await?,
-            };
+            });
+            let mut switched = rebuilding.go_on().await;
             if looked.elapsed() > LOOK_FOR_LOST {
-                lost.extend(self.lost().await?);
+                rebuilding.want(self.lost().await?);
+                if !outdated.is_empty() {
+                    let before = outdated.len();
+                    outdated = self.outdated().await?;
+                    rebuilding.want(outdated.iter().cloned());
+                    // Another process may have been faster.
+                    switched |= outdated.len() < before;
+                }
                 looked = Instant::now();
             }
-            for model in &lost {
-                self.rebuild(model).await?;
-            }
-            if !lost.is_empty() {
+            if switched {
                 projector = self.open().await?;
                 continue;
             }
@@ -153,6 +152,12 @@ impl ReadSide {
         self.lanes.borrow().clone()
     }
 
+    /// The models that are served in another shape than the code's. The others do not wait for them.
+    async fn outdated(&self) -> Result<Vec<Model>, Fault> {
+        let rows = PgRows::new(self.pool.clone());
+        Ok(rows.prepare(self.models.iter()).await?.into_iter().cloned().collect())
+    }
+
     /// The models that have taken events which the log, restored to an earlier moment, does not have any more. New
     /// events tell it too, but only where they reach beyond what was lost.
     async fn lost(&self) -> anyhow::Result<Vec<Model>> {
@@ -168,11 +173,16 @@ impl ReadSide {
         Projector::open(PgRows::new(self.pool.clone()), self.feed.clone(), self.models.iter().cloned()).await
     }
 
-    /// Takes everything that is in these lanes of the log now. Names the models that have followed a history that was
-    /// lost.
+    /// Takes everything that is in these lanes of the log now, or as much of it as can be taken before it is time to look
+    /// after other things. Names the models that have followed a history that was lost.
     async fn catch_up(&mut self, projector: &mut PgProjector, lanes: &BTreeSet<LaneId>) -> anyhow::Result<Vec<Model>> {
+        let begun = Instant::now();
         loop {
             self.written.mark_unchanged();
+            if begun.elapsed() > LOOK_FOR_LOST {
+                self.written.mark_changed();
+                return Ok(vec![]);
+            }
             let events = self.read(projector, lanes).await?;
             if events.is_empty() {
                 return Ok(vec![]);
@@ -228,28 +238,6 @@ impl ReadSide {
         }
         lost
     }
-
-    async fn rebuild(&self, model: &Model) -> anyhow::Result<()> {
-        build_anew(&self.pool, model).await?;
-        self.changes.tell_rebuilt(&model.name);
-        Ok(())
-    }
-}
-
-/// Rebuilds a read model beside the one that is served, and switches. Two builds of one table would spoil each other:
-/// whoever comes second is sent away.
-pub async fn build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Rebuilt> {
-    let mut turn = pool.begin().await?;
-    let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended('rebuild ' || $1, 0))")
-        .bind(&model.name)
-        .fetch_one(&mut *turn)
-        .await?;
-    anyhow::ensure!(ours, "another process is rebuilding {}", model.name);
-    tracing::info!(model = model.name, "rebuilding a read model");
-    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
-    let built = rebuild(model, &history, &builds, Budget::default()).await?;
-    turn.commit().await?;
-    Ok(built)
 }
 
 /// From where on a lane must be read; nothing where everything was taken.

@@ -225,7 +225,20 @@ impl Driver {
             }
         }
         self.scribe.committed(&committed.outcome);
+        if self.committer.is_none() {
+            self.doubt();
+        }
         self.announce.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The connection is gone, and the next one may lead to a server that took over and lacks the last commits: nothing
+    /// that is in memory counts any more until the lanes were taken over again.
+    fn doubt(&mut self) {
+        let held: Vec<_> = self.scribe.held().map(|(lane, _)| lane).collect();
+        for lane in held {
+            self.station.tail.forget(lane);
+            self.scribe.lost(lane);
+        }
     }
 
     fn take_over(&self, lane: LaneId) {
@@ -293,6 +306,9 @@ impl Driver {
         });
         // A session keeps the settings it began with: only a new one can tell that unsafe ones were mended.
         self.committer = Some(committer).filter(|_| matches!(condition, Condition::Fine));
+        if self.committer.is_none() {
+            self.doubt();
+        }
         if condition != self.condition {
             tracing::warn!(?condition, "the condition of the store has changed");
         }

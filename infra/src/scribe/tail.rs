@@ -36,6 +36,10 @@ impl Default for Tail {
 impl Tail {
     /// Takes in what was written into a lane.
     pub(super) fn append(&self, lane: LaneId, epoch: i64, events: Vec<EventRow>) {
+        // A batch may hold rejections alone.
+        if events.is_empty() {
+            return;
+        }
         self.with(lane, |tail| {
             let expected = tail.events.back().map(|last| last.position.saturating_add(1));
             if tail.epoch != epoch || expected != events.first().map(|first| first.position) {
@@ -82,4 +86,66 @@ impl Tail {
 
 fn weight(event: &EventRow) -> usize {
     EVENT_BYTES.saturating_add(event.payload.len()).saturating_add(event.meta.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::shared::{CommandId, Principal, TenantId, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LANE: LaneId = LaneId(3);
+
+    fn event(position: i64) -> EventRow {
+        EventRow {
+            position,
+            tenant: TenantId::new(Uuid::nil()),
+            tenant_position: position,
+            stream_type: "Order",
+            stream: Uuid::nil(),
+            sequence: position,
+            principal: Principal::ENGINE,
+            command: CommandId::new(Uuid::nil()),
+            command_index: 0,
+            name: "order.placed".into(),
+            version: 1,
+            payload: "{}".into(),
+            meta: "{}".into(),
+            occurred_at: Timestamp::default(),
+            recorded_at: Timestamp::default(),
+        }
+    }
+
+    fn after(tail: &Tail, position: i64) -> Option<Vec<(i64, i64)>> {
+        tail.after(LANE, position, 10, |event, epoch| (event.position, epoch))
+    }
+
+    #[test]
+    fn what_follows_is_known_and_what_came_before_is_not() {
+        let tail = Tail::default();
+        tail.append(LANE, 7, vec![event(4), event(5)]);
+        tail.append(LANE, 7, vec![event(6)]);
+        assert_eq!(after(&tail, 4), Some(vec![(5, 7), (6, 7)]));
+        assert_eq!(after(&tail, 2), None);
+        assert_eq!(after(&tail, 6), None);
+    }
+
+    #[test]
+    fn rejections_alone_change_nothing() {
+        let tail = Tail::default();
+        tail.append(LANE, 7, vec![event(4)]);
+        tail.append(LANE, 7, vec![]);
+        assert_eq!(after(&tail, 3), Some(vec![(4, 7)]));
+    }
+
+    #[test]
+    fn another_history_or_a_gap_begins_anew() {
+        let tail = Tail::default();
+        tail.append(LANE, 7, vec![event(4)]);
+        tail.append(LANE, 8, vec![event(5)]);
+        assert_eq!((after(&tail, 3), after(&tail, 4)), (None, Some(vec![(5, 8)])));
+        tail.append(LANE, 8, vec![event(9)]);
+        assert_eq!((after(&tail, 4), after(&tail, 8)), (None, Some(vec![(9, 8)])));
+    }
 }

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tokio::time::Instant;
 
 use crate::laws::keeps_the_laws;
@@ -27,10 +27,10 @@ async fn set(pool: &PgPool, change: &str) -> Result<()> {
 }
 
 /// Ends the sessions of the engine, as a fail-over or an impatient operator does.
-async fn cut_sessions(pool: &PgPool) -> Result<()> {
+pub(crate) async fn cut_sessions(by: impl PgExecutor<'_>) -> Result<()> {
     let text = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name <> 'witness'";
-    sqlx::query(text).execute(pool).await?;
+    sqlx::query(text).execute(by).await?;
     Ok(())
 }
 

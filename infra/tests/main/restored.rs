@@ -3,14 +3,19 @@
 use anyhow::Result;
 use infra::running;
 use infra::scribe::new_id;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
+use crate::guard::cut_sessions;
 use crate::laws::keeps_the_laws;
 use crate::server::database;
 use crate::shop::{House, Shop, caught_up, digests, eventually, rebuild_all};
 
 /// Takes a lane back to a position, as a restored backup does; the read side stays where it was.
 pub(crate) async fn restore(pool: &PgPool, lane: i16, position: i64) -> Result<()> {
+    restore_by(&mut *pool.acquire().await?, lane, position).await
+}
+
+async fn restore_by(connection: &mut PgConnection, lane: i16, position: i64) -> Result<()> {
     let when = "(SELECT coalesce(max(recorded_at), '-infinity') FROM log.events WHERE lane = $1 AND position <= $2)";
     for text in [
         format!("DELETE FROM log.receipts WHERE lane = $1 AND recorded_at > {when}"),
@@ -21,7 +26,7 @@ pub(crate) async fn restore(pool: &PgPool, lane: i16, position: i64) -> Result<(
              WHERE e.lane = l.lane ORDER BY e.since DESC LIMIT 1), 0) WHERE lane = $1 AND $2 >= 0"
             .into(),
     ] {
-        sqlx::query(&text).bind(lane).bind(position).execute(pool).await?;
+        sqlx::query(&text).bind(lane).bind(position).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -113,4 +118,39 @@ async fn readers_of_a_restored_lane_go_back_though_it_is_exactly_as_long_as_it_w
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_a_restored_lane_go_back_when_it_has_grown_beyond_what_was_lost() -> Result<()> {
     go_back_and_end_right(Then::More).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_writes_trusts_nothing_it_remembers_when_another_server_took_over() -> Result<()> {
+    let url = database().await;
+    let witness = running::connect(&format!("{url}&application_name=witness")).await?;
+    let mut house = House::with_defaults(&url).await?;
+    house.read();
+    let shop = house.shop(1_000).await?;
+    sell(&house, &shop, 10).await?;
+    let lane = shop.lane(&witness).await?;
+    let kept = head(&witness, lane).await?;
+    sell(&house, &shop, 20).await?;
+    caught_up(&witness).await?;
+
+    // As a standby that lagged does: every session ends, and where the next ones lead to, the last commits are missing.
+    let mut fail_over = witness.begin().await?;
+    sqlx::query("SELECT FROM log.lanes FOR UPDATE").execute(&mut *fail_over).await?;
+    restore_by(&mut fail_over, lane, kept).await?;
+    cut_sessions(&mut *fail_over).await?;
+    fail_over.commit().await?;
+    eventually("the lane is written again", async || Ok(sell(&house, &shop, 1).await.is_ok())).await?;
+    sell(&house, &shop, 4).await?;
+    let dense = "SELECT count(*) = max(position) FROM log.events WHERE lane = $1";
+    assert!(sqlx::query_scalar::<_, bool>(dense).bind(lane).fetch_one(&witness).await?, "positions without gaps");
+    eventually("every model has gone back", async || {
+        Ok(sqlx::query_scalar::<_, i64>(ASTRAY).fetch_one(&witness).await? == 0)
+    })
+    .await?;
+    caught_up(&witness).await?;
+    house.close().await;
+    let live = digests(&witness).await?;
+    rebuild_all(&witness, 1_000).await?;
+    assert_eq!(digests(&witness).await?, live);
+    keeps_the_laws(&witness).await
 }
