@@ -11,6 +11,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends ca-certifica
     && rm -rf /var/lib/apt/lists/* && useradd --system --uid 10001 cartulary
 COPY --from=build /cartulary /usr/local/bin/cartulary
 USER 10001
+# Within a container nobody outside is heard on the loopback address. 8481 belongs into a private network.
+ENV CARTULARY_LISTEN=0.0.0.0:8480 CARTULARY_PEER_LISTEN=0.0.0.0:8481
 EXPOSE 8480 8481
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD curl -fsS http://127.0.0.1:8480/live
 ENTRYPOINT ["cartulary"]

@@ -2,7 +2,7 @@
 
 use commands::kernel::{CommandKind, Commands, Misuse, Subject};
 use commands::scribe::Envelope;
-use domain::shared::{CommandId, Seconds, TenantId};
+use domain::shared::{CommandId, Seconds, TenantId, Timestamp};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -27,6 +27,11 @@ pub struct Wish<'a> {
     pub correlation: Option<Uuid>,
 }
 
+/// When a command that is submitted now must be decided.
+pub fn deadline(backend: &dyn Backend) -> Option<Timestamp> {
+    Some(backend.now().after(DECIDED_WITHIN))
+}
+
 /// Reads a wish, asks whether the caller may have it and whether an address in it may be called, and seals what is
 /// personal in it.
 pub async fn admit(
@@ -48,10 +53,10 @@ pub async fn admit(
     let mut command = kind.parse(body)?;
     check_subject(caller, command.subject())?;
     if let Some(url) = command.target()
-        && let Err(misuse) = backend.webhooks().permit(url).await
+        && let Err(not_permitted) = backend.webhooks().permit(url).await
         && (id_is_new || !is_decided(backend, caller, id).await?)
     {
-        return Err(misuse.into());
+        return Err(not_permitted.into());
     }
     // The name belongs to what was sent: two commands may have the same body.
     let fingerprint = backend.fingerprint(format!("{}\n{body}", kind.name).as_bytes());
@@ -64,7 +69,7 @@ pub async fn admit(
         actor: caller.actor.clone(),
         correlation: wish.correlation,
         causation: None,
-        deadline: Some(backend.now().after(DECIDED_WITHIN)),
+        deadline: deadline(backend),
         id_is_new,
         person_keys,
     })

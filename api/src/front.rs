@@ -1,15 +1,20 @@
 //! Everything the front door stands on, put together once at start.
 
+mod places;
+
 use std::sync::Arc;
 
 use async_graphql::dynamic::SchemaError;
 use commands::kernel::Commands;
 use projections::kernel::Models;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::AuthConfig;
 use crate::backend::Backend;
+use crate::error::Problem;
 use crate::graphql::{Budgets, Graph};
+
+pub(crate) use places::{Most, Place, Places};
 
 /// What operators may choose.
 #[derive(Clone, Copy, Debug)]
@@ -40,15 +45,22 @@ pub struct Front {
     /// Written once: whoever asks for them is not even known.
     pub(crate) openapi: String,
     pub(crate) sdl: Option<String>,
-    /// Places for sockets, and for subscriptions of any kind.
-    pub(crate) sockets: Arc<Semaphore>,
-    pub(crate) subscriptions: Arc<Semaphore>,
+    pub(crate) sockets: Arc<Places>,
+    pub(crate) streams: Arc<Places>,
+    pub(crate) subscriptions: Arc<Places>,
+    /// Where sockets wait until somebody has said who calls.
+    anteroom: Arc<Semaphore>,
 }
 
 /// Sockets that one process holds open.
-const SOCKETS_MOST: u32 = 4_096;
+const SOCKETS: Most = Most { code: "TOO_MANY_SOCKETS", customer: 20, member: 2_000, tenant: 3_000, all: 4_096 };
+/// Event streams that one process holds open. Each is a connection, and most connections are for requests.
+const STREAMS: Most = Most { code: "TOO_MANY_STREAMS", customer: 20, member: 2_000, tenant: 3_000, all: 4_096 };
 /// Subscriptions that one process answers, over sockets and as event streams.
-const SUBSCRIPTIONS_MOST: usize = 20_000;
+const SUBSCRIPTIONS: Most =
+    Most { code: "TOO_MANY_SUBSCRIPTIONS", customer: 100, member: 5_000, tenant: 10_000, all: 20_000 };
+/// Sockets of which nobody knows yet who calls; each of them waits for three seconds at most.
+const STRANGERS_MOST: u32 = 512;
 
 impl Front {
     /// Builds the GraphQL schema from the catalogues; fails where they do not fit together, which a test rules out.
@@ -58,13 +70,35 @@ impl Front {
         let budgets = Budgets::new(settings.cost_most, settings.cost_restored_per_s);
         let openapi = crate::openapi::document(&commands).to_string();
         let sdl = settings.introspection.then(|| graph.sdl());
-        let sockets = Arc::new(Semaphore::new(SOCKETS_MOST as usize));
-        let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MOST));
-        Ok(Self { backend, commands, models, auth, settings, graph, budgets, openapi, sdl, sockets, subscriptions })
+        let [sockets, streams, subscriptions] = [SOCKETS, STREAMS, SUBSCRIPTIONS].map(Places::new);
+        let anteroom = Arc::new(Semaphore::new(STRANGERS_MOST as usize));
+        Ok(Self {
+            backend,
+            commands,
+            models,
+            auth,
+            settings,
+            graph,
+            budgets,
+            openapi,
+            sdl,
+            sockets,
+            streams,
+            subscriptions,
+            anteroom,
+        })
+    }
+
+    /// A place for a socket of which nobody knows yet who calls.
+    pub(crate) fn admit_stranger(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.anteroom).try_acquire_owned().map_err(|_| places::overloaded())
     }
 
     /// Waits until every socket is closed, which they are by themselves when the process begins to shut down.
     pub async fn sockets_closed(&self) {
-        self.sockets.acquire_many(SOCKETS_MOST).await.ok();
+        // Who has left the anteroom has a place of her own by then.
+        let anteroom = self.anteroom.acquire_many(STRANGERS_MOST).await;
+        self.sockets.all_free().await;
+        drop(anteroom);
     }
 }

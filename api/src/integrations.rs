@@ -1,13 +1,19 @@
 //! Webhooks: what the front door asks of the floor above, and the ways from a subscription to other rows.
 
+use axum::http::StatusCode;
 use commands::kernel::Misuse;
+use domain::kernel::Retry;
 use domain::shared::{TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
 use futures::future::BoxFuture;
 use projections::ports::Fault;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::error::Problem;
 use crate::graphql::Relations;
+
+/// Seconds after which a name may be looked up again.
+const NAMES_AWAY_S: u32 = 5;
 
 /// There is no way from a subscription to another row yet.
 pub(crate) fn relations(_: &mut Relations) {}
@@ -15,7 +21,7 @@ pub(crate) fn relations(_: &mut Relations) {}
 /// Whoever delivers webhooks, as the API sees it.
 pub trait Webhooks: Send + Sync {
     /// Refuses an address that must not be called: a private one, or a name that leads to one.
-    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), Misuse>>;
+    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>>;
 
     /// The secrets that sign at present, the newest first; nothing where there is no such subscription.
     fn secrets(
@@ -35,6 +41,33 @@ pub trait Webhooks: Send + Sync {
 
     /// The event at a position of the tenant as it is delivered, however large it is.
     fn event(&self, tenant: TenantId, position: i64) -> BoxFuture<'_, Result<Option<String>, Fault>>;
+}
+
+/// Why an address may not be called.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NotPermitted {
+    Misuse(Misuse),
+    /// Nobody can say now where its name leads.
+    Unknown,
+}
+
+impl From<Misuse> for NotPermitted {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
+}
+
+impl From<NotPermitted> for Problem {
+    fn from(not_permitted: NotPermitted) -> Self {
+        match not_permitted {
+            NotPermitted::Misuse(misuse) => misuse.into(),
+            NotPermitted::Unknown => {
+                let detail = "nobody says at the moment where the name in this address leads";
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "NAMES_AWAY", detail);
+                Self { retry: Retry::SameId, retry_after_s: Some(NAMES_AWAY_S), ..problem }
+            }
+        }
+    }
 }
 
 /// A secret, for the eyes of somebody who may see it. It has no `Debug`, so that no log shows it.

@@ -19,7 +19,7 @@ use crate::auth::{AuthConfig, SigningKey};
 use crate::backend::{Backend, Behind, SealedField};
 use crate::freshness::Freshness;
 use crate::front::{Front, Settings};
-use crate::integrations::{Delivery, ShownSecret, Webhooks};
+use crate::integrations::{Delivery, NotPermitted, ShownSecret, Webhooks};
 use crate::live::{Ended, LiveRow, Update, Watching};
 
 pub(crate) const NOW_S: i64 = 1_763_640_000;
@@ -212,11 +212,15 @@ impl Backend for Engine {
     }
 }
 
-/// Calls everybody but `refused.example.org`, and has one secret and one event at position 7.
+/// Calls everybody but `refused.example.org`, knows nothing of `away.example.org`, and has one secret and one event at position 7.
 impl Webhooks for Engine {
-    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), Misuse>> {
-        let refused = url.authority() == "refused.example.org";
-        ready(if refused { Err(Misuse::new("INVALID_FIELD", "url", "not this one")) } else { Ok(()) }).boxed()
+    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
+        let permitted = match url.authority() {
+            "refused.example.org" => Err(Misuse::new("INVALID_FIELD", "url", "not this one").into()),
+            "away.example.org" => Err(NotPermitted::Unknown),
+            _ => Ok(()),
+        };
+        ready(permitted).boxed()
     }
 
     fn secrets(&self, _: TenantId, _: WebhookSubscriptionId) -> BoxFuture<'_, Result<Vec<ShownSecret>, Fault>> {

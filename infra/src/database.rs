@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sqlx::migrate::{Migrate, Migrator};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ pub(crate) async fn connect_with(url: &str, connections_most: u32) -> Result<PgP
         .max_connections(connections_most)
         .acquire_timeout(CONNECTED_WITHIN)
         .test_before_acquire(false);
-    let cannot = || format!("cannot connect to {}", without_password(url));
+    let cannot = || format!("cannot connect to {}", place_of(url));
     // A pool tries again until its time is up and then knows that it was up; one connection tells why.
     let tried = tokio::time::timeout(CONNECTED_WITHIN, PgConnection::connect(url)).await;
     let tried = tried.with_context(|| format!("{}: no answer within {CONNECTED_WITHIN:?}", cannot()))?;
@@ -51,7 +51,7 @@ pub(crate) async fn trouble(url: &str) -> Option<String> {
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {CONNECTED_WITHIN:?}"),
     };
-    Some(format!("{} cannot be used: {reason}", without_password(url)))
+    Some(format!("{} cannot be used: {reason}", place_of(url)))
 }
 
 /// Looks again and again whether the database answers. `url` is for the words only: whoever shares the pool sees what it
@@ -87,9 +87,26 @@ pub async fn require_migrated(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.find('@')) {
-        (Some(scheme), Some(host)) => format!("{}://…{}", &url[..scheme], &url[host..]),
-        _ => url.to_owned(),
+/// Where a database is. The rest of its URL stays with whoever set it: a password may stand in several places there.
+fn place_of(url: &str) -> String {
+    let Ok(options) = url.parse::<PgConnectOptions>() else { return "a database whose URL does not read".to_owned() };
+    let host = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => options.get_host().to_owned(),
+    };
+    let name = options.get_database().unwrap_or(options.get_username());
+    format!("the database {name} on {host}:{}", options.get_port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_without_its_password_wherever_that_stands() {
+        let named = "the database shop on db.example:5433";
+        assert_eq!(place_of("postgres://somebody:se@cret@db.example:5433/shop"), named);
+        assert_eq!(place_of("postgres://db.example:5433/shop?user=somebody&password=secret"), named);
+        assert!(!place_of("postgres//secret").contains("secret"));
     }
 }

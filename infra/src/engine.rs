@@ -1,5 +1,6 @@
 //! The engine as the front door sees it: everything that `api` asks of the floor above.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,10 +56,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    async fn recall(&self, key: ReceiptKey) -> Result<Option<Recalled>, sqlx::Error> {
-        let lane = self.scribe.routes().lane(key.tenant).await?;
-        let mut recalled = scribe::recall(&self.pool, &self.kinds, &[(lane, key)]).await?;
-        Ok(recalled.remove(&key))
+    /// The receipts of those commands of a tenant that have one.
+    async fn recall(
+        &self,
+        tenant: TenantId,
+        keys: Vec<ReceiptKey>,
+    ) -> Result<HashMap<ReceiptKey, Recalled>, sqlx::Error> {
+        let lane = self.scribe.routes().lane(tenant).await?;
+        let keys: Vec<_> = keys.into_iter().map(|key| (lane, key)).collect();
+        scribe::recall(&self.pool, &self.kinds, &keys).await
     }
 
     /// Where in its lane a tenant's position lies, if that history is still the one that counts.
@@ -147,7 +153,9 @@ impl Backend for Engine {
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
         match &self.relief.sold_out {
             None => self.scribe.submit(tenant, false, commands).boxed(),
-            Some(sold_out) => sold_out.submit(&self.scribe, tenant, commands).boxed(),
+            Some(sold_out) => {
+                sold_out.submit(&self.scribe, tenant, commands, move |keys| self.recall(tenant, keys)).boxed()
+            }
         }
     }
 
@@ -158,7 +166,11 @@ impl Backend for Engine {
         command: CommandId,
     ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
         let key = ReceiptKey { tenant, principal, command };
-        let read = async move { self.recall(key).await.map_err(|error| unavailable("reading a receipt", error)) };
+        let read = async move {
+            let recalled = self.recall(tenant, vec![key]).await;
+            let mut recalled = recalled.map_err(|error| unavailable("reading a receipt", error))?;
+            Ok(recalled.remove(&key))
+        };
         read.boxed()
     }
 

@@ -50,7 +50,7 @@ impl Presence {
                     Err(error) => tracing::debug!(role = self.role, %error, "nobody can be told that we are here"),
                 }
             }
-            if let Err(error) = self.leave().await {
+            if let Err(error) = self.leave(&rivals).await {
                 tracing::debug!(role = self.role, %error, "nobody can be told that we leave; the lease will");
             }
         });
@@ -78,9 +78,10 @@ impl Presence {
         Ok(share(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name))
     }
 
-    async fn leave(&self) -> Result<(), sqlx::Error> {
-        let text = "DELETE FROM work.presences WHERE role = $1 AND name = $2";
-        sqlx::query(text).bind(self.role).bind(&self.name).execute(&self.pool).await.map(|_| ())
+    /// Takes back what was said at this start. A successor of the same name has said it anew.
+    async fn leave(&self, rivals: &Rivals) -> Result<(), sqlx::Error> {
+        let text = "DELETE FROM work.presences WHERE role = $1 AND name = $2 AND start = $3";
+        sqlx::query(text).bind(self.role).bind(&self.name).bind(rivals.ours).execute(&self.pool).await.map(|_| ())
     }
 }
 

@@ -1,10 +1,11 @@
-//! A bounded map in memory that forgets what was not used for long.
+//! A bounded map in memory that forgets what was written long ago.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Two maps: what was used lately, and what was used before. When the first is full, the second is forgotten and the
-/// first takes its place; so it holds at most twice the number it was made for, and at least what was used last.
+/// Two maps: what was written lately, and what was written before. When the first is full, the second is forgotten and
+/// the first takes its place; so it holds at most twice the number it was made for, and at least what was written last.
+/// Reading keeps nothing alive.
 pub(crate) struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,

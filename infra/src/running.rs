@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use api::auth::AuthConfig;
 use api::front::Front;
 use commands::kernel::Kinds;
+use futures::future::select_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use projections::kernel::Models;
 use sqlx::PgPool;
@@ -48,9 +49,9 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// All of them, for a laptop.
+    /// What a laptop needs: all of them but the relay.
     pub const ALONE: Self = Self { alone: true, ..Self::ALL };
-    /// All of them, beside other processes.
+    /// The same, beside other processes. A relay is a process of its own.
     pub const ALL: Self = Self { front: true, scribe: true, reads: true, policies: true, relay: false, alone: false };
 }
 
@@ -63,8 +64,12 @@ pub struct Running {
     front: Arc<Front>,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
-    roles: Vec<JoinHandle<()>>,
+    roles: Tasks,
 }
+
+/// What runs until it is told to stop, each with its name.
+#[derive(Default)]
+struct Tasks(Vec<(&'static str, JoinHandle<()>)>);
 
 /// Takes the port; first of all, because everything after it is in vain if somebody else has it.
 pub async fn listen(settings: &Settings) -> Result<TcpListener> {
@@ -83,6 +88,8 @@ impl Running {
         outer: &OuterKey,
         auth: AuthConfig,
     ) -> Result<Self> {
+        // What is counted before somebody records it is lost.
+        let metrics = recorder();
         let process = Process::open(settings, roles, url, outer).await?;
         let (pool, stop) = (process.pool.clone(), process.stop.clone());
         let redis = process.redis().await?;
@@ -106,7 +113,7 @@ impl Running {
             redis: redis.clone(),
             relief,
             live: live.clone(),
-            metrics: recorder(),
+            metrics,
             health: process.health.clone(),
             stop: stop.clone(),
         };
@@ -114,25 +121,37 @@ impl Running {
         let front = Arc::new(Front::new(Arc::new(engine), auth, front).context("the GraphQL schema cannot be built")?);
         let address = listener.local_addr()?;
         // Nothing runs before everything stands.
-        let mut running = Vec::new();
+        let mut running = Tasks::default();
         if roles.front {
-            running.push(tokio::spawn(live.run(stop.clone())));
+            running.add("subscriptions", tokio::spawn(live.run(stop.clone())));
         }
         if roles.reads {
-            running.push(tokio::spawn(reads.run(stop.clone())));
+            running.add("read models", tokio::spawn(reads.run(stop.clone())));
             // Who is alone has nobody to tell.
-            let redis = redis.filter(|_| !roles.alone);
-            running.extend(redis.map(|redis| tokio::spawn(live::publish(redis, changes, stop.clone()))));
+            if let Some(redis) = redis.filter(|_| !roles.alone) {
+                running.add("news of rows", tokio::spawn(live::publish(redis, changes, stop.clone())));
+            }
         }
         if roles.policies {
-            running.extend(process.policies(scribe.clone(), &dispatch, vault, &webhooks).await?);
+            let [policies, deliveries] = process.policies(scribe.clone(), &dispatch, vault, &webhooks).await?;
+            running.add("policies", policies);
+            running.add("webhooks", deliveries);
         }
         if roles.relay {
-            running.push(process.relay()?);
+            running.add("relay", process.relay()?);
         }
         let serve = if roles.front { api::http::router } else { api::http::health };
         servers.push(tokio::spawn(http_server::serve(listener, serve(Arc::clone(&front)), stop.clone())));
         Ok(Self { address, pool, dispatch, scribe, front, stop, servers, roles: running })
+    }
+
+    /// Waits until somebody wants the process to end. That a role ended by itself is an error: nobody else takes its
+    /// part while this process says that it is there, and starting again is the cure.
+    pub async fn until_stopped(&mut self) -> Result<()> {
+        tokio::select! {
+            asked = asked_to_stop() => asked,
+            role = self.roles.ended() => Err(role),
+        }
     }
 
     /// Takes no more requests, answers those under way, and lets go of everything.
@@ -145,10 +164,33 @@ impl Running {
         if let Some(scribe) = &self.scribe {
             scribe.stop().await;
         }
-        for role in self.roles {
-            role.await.ok();
-        }
+        self.roles.finish().await;
         self.pool.close().await;
+    }
+}
+
+impl Tasks {
+    fn add(&mut self, name: &'static str, task: JoinHandle<()>) {
+        self.0.push((name, task));
+    }
+
+    /// Waits until one ends that nobody told to, and says which and how; for ever where there is none.
+    async fn ended(&mut self) -> anyhow::Error {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let (how, place, _) = select_all(self.0.iter_mut().map(|(_, task)| task)).await;
+        let (name, _) = self.0.swap_remove(place);
+        match how {
+            Ok(()) => anyhow!("{name}: ended, though nobody told it to"),
+            Err(panic) => anyhow!("{name}: {panic}; the log has more"),
+        }
+    }
+
+    async fn finish(self) {
+        for (_, task) in self.0 {
+            task.await.ok();
+        }
     }
 }
 
@@ -170,4 +212,22 @@ fn recorder() -> PrometheusHandle {
         tracing::debug!("metrics are recorded by an earlier start of this process");
     }
     handle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_role_that_breaks_or_ends_is_named_and_the_others_can_still_be_finished() {
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.add("relay", tokio::spawn(stop.clone().cancelled_owned()));
+        tasks.add("read models", tokio::spawn(async { panic!("on purpose") }));
+        let told = tasks.ended().await.to_string();
+        assert!(told.starts_with("read models: ") && told.contains("panicked"), "{told}");
+        tasks.add("policies", tokio::spawn(async {}));
+        assert!(tasks.ended().await.to_string().starts_with("policies: ended"));
+        stop.cancel();
+        tasks.finish().await;
+    }
 }

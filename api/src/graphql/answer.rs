@@ -1,15 +1,17 @@
 //! From a request that passed the guard to an answer in GraphQL's own form.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::{OperationType, Selection, SelectionSet};
 use async_graphql::{Name, Request, Response, ServerError, Value, Variables};
 use axum::http::StatusCode;
-use commands::kernel::NotNow;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::future::ready;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use serde_json::{Value as Json, json};
+use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
 use super::budget::Standing;
@@ -93,12 +95,7 @@ impl Checked {
     /// Takes what it costs from what the caller has saved up.
     fn pay(&self, front: &Front, caller: &Caller) -> Result<(), Refusal> {
         let taken = front.budgets.take((caller.tenant, caller.principal), self.cost, front.backend.now());
-        taken.map(|_| ()).map_err(|seconds| {
-            let problem = Problem::throttled(seconds);
-            let mut body = refuse(problem.status, &problem.code, &problem.detail);
-            body.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
-            body
-        })
+        taken.map(|_| ()).map_err(|seconds| refused_by(&Problem::throttled(seconds)))
     }
 }
 
@@ -137,13 +134,10 @@ pub(crate) fn subscribe(
         let text = "this operation is no subscription; send it as `POST /graphql`";
         return Err(refuse(StatusCode::BAD_REQUEST, "NOT_A_SUBSCRIPTION", text));
     }
-    let Ok(place) = Arc::clone(&front.subscriptions).try_acquire_owned() else {
-        let problem = Problem::from(NotNow::Overloaded { retry_after_s: 5 });
-        return Err(refuse(problem.status, &problem.code, &problem.detail));
-    };
+    let place = front.subscriptions.take(&caller).map_err(|problem| refused_by(&problem))?;
     checked.pay(front, &caller)?;
     let session = Session::new(Arc::clone(front), caller, correlation);
-    let responses = front.graph.schema.execute_stream(checked.request.data(session));
+    let responses = begun(front.graph.schema.execute_stream(checked.request.data(session)));
     let front = Arc::clone(front);
     let tell = move |response: Response| {
         // The place is free again when nobody reads any more.
@@ -157,6 +151,21 @@ pub(crate) fn subscribe(
         Told::Error(errors.collect())
     };
     Ok(responses.map(tell).boxed())
+}
+
+/// Begins on a task of its own, which ends with the stream: what a beginning holds, a connection to the store among it,
+/// must not wait until somebody reads.
+fn begun(mut responses: BoxStream<'static, Response>) -> impl Stream<Item = Response> + Send {
+    let mut beginning = JoinSet::new();
+    beginning.spawn(async move { (responses.next().await, responses) });
+    let first = async move {
+        match beginning.join_next().await?.map_err(JoinError::try_into_panic) {
+            Ok((first, rest)) => Some(stream::iter(first).chain(rest)),
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(_)) => None,
+        }
+    };
+    stream::once(first).filter_map(ready).flatten()
 }
 
 /// Two fields would be two subscriptions (GraphQL, section 5.2.3.1).
@@ -200,6 +209,15 @@ fn told(front: &Front, error: ServerError, otherwise: &str) -> Json {
 /// The executor finds out late that an argument does not fit; that is the caller's to know.
 fn is_about_input(message: &str) -> bool {
     message.starts_with("Invalid value for argument") || message.starts_with("Variable ")
+}
+
+/// The same for what a problem says.
+pub(crate) fn refused_by(problem: &Problem) -> Refusal {
+    let mut refusal = refuse(problem.status, &problem.code, &problem.detail);
+    if let Some(seconds) = problem.retry_after_s {
+        refusal.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
+    }
+    refusal
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Refusal {

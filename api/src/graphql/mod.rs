@@ -25,7 +25,7 @@ use async_graphql::dynamic::{Object, Schema, SchemaError, Subscription};
 use commands::kernel::Commands;
 use projections::kernel::Models;
 
-pub(crate) use answer::{Asked, Checked, Refusal, Told, answer, check, subscribe};
+pub(crate) use answer::{Asked, Checked, Refusal, Told, answer, check, refused_by, subscribe};
 pub(crate) use budget::Budgets;
 pub use relations::Relations;
 pub(crate) use value::from_json;

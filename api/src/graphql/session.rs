@@ -215,8 +215,7 @@ fn filters(model: &Model, keys: &[&Key]) -> Vec<Filter> {
 /// A row and its key, read out of its own fields.
 fn keyed(model: &Model, json: &str) -> Option<(Key, Value)> {
     let row: Json = serde_json::from_str(json).ok()?;
-    let values: Vec<&Json> = model.key.iter().map(|field| &row[*field]).collect();
-    Some((Key::of(&values), from_json(row)))
+    Some((model.key_of(&row), from_json(row)))
 }
 
 /// The models behind all relations in a selection. A name that means two relations waits for both.

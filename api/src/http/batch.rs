@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{body, commands_misuse, correlation};
-use crate::admission::{Wish, admit};
+use crate::admission::{Wish, admit, deadline};
 use crate::auth::Caller;
 use crate::error::Problem;
 use crate::front::Front;
@@ -108,10 +108,12 @@ fn within_command(misuse: Misuse) -> Misuse {
 async fn submit(front: &Front, caller: &Caller, admitted: Vec<Result<Envelope, Problem>>) -> String {
     let mut envelopes = Vec::new();
     let mut places = Vec::new();
+    // The first lines were admitted long ago where addresses in others had to be looked up.
+    let deadline = deadline(&*front.backend);
     for line in admitted {
         places.push(line.map(|envelope| {
             let id = envelope.id;
-            envelopes.push(envelope);
+            envelopes.push(Envelope { deadline, ..envelope });
             id
         }));
     }

@@ -279,6 +279,10 @@ async fn an_address_that_must_not_be_called_is_refused_before_anything_is_decide
     // What was decided keeps its answer, wherever its name leads by now.
     assert_eq!(send(&engine, keyed("refused.example.org", "hook-7")).await.status, 200);
     assert_eq!(send(&engine, keyed("refused.example.org", "hook-8")).await.status, 422);
+    // Nothing is wrong with a name that nobody can look up now.
+    let told = send(&engine, keyed("away.example.org", "hook-9")).await;
+    let (code, retry) = (&told.json()["code"], &told.json()["retry"]);
+    assert_eq!((told.status, code, retry), (503, &json!("NAMES_AWAY"), &json!("SAME_ID")));
 }
 
 #[tokio::test]

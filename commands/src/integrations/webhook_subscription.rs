@@ -45,7 +45,7 @@ impl Command for Subscribe {
         desk.fetch(|hint| {
             hint.stream::<WebhookRoster>(context.tenant).stream::<WebhookSubscription>(self.subscription);
         })?;
-        let terms = terms(&self.url, &self.events, self.description.as_ref());
+        let terms = terms(&self.url, &self.events, self.description.as_ref())?;
         desk.decide::<WebhookSubscription>(self.subscription, |subscription| subscription.subscribe(terms))?;
         desk.decide::<WebhookRoster>(context.tenant, |roster| roster.add(self.subscription))
     }
@@ -79,14 +79,24 @@ impl Command for ChangeSubscription {
     }
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        let terms = terms(&self.url, &self.events, self.description.as_ref());
+        let terms = terms(&self.url, &self.events, self.description.as_ref())?;
         desk.decide::<WebhookSubscription>(self.subscription, |subscription| subscription.change(terms))
     }
 }
 
-fn terms(url: &TargetUrl, events: &[EventType], description: Option<&Text<500>>) -> WebhookTerms {
+/// Only what can ever be told may be wanted.
+fn terms(url: &TargetUrl, events: &[EventType], description: Option<&Text<500>>) -> Result<WebhookTerms, Refusal> {
+    for (place, event) in events.iter().enumerate() {
+        let misuse = |text: &str| Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", format!("events[{place}]"), text)));
+        if !event.is_known() {
+            return misuse("expected the name of an event, such as order.placed");
+        }
+        if event.as_str().starts_with("webhook") {
+            return misuse("what happens to subscriptions is not delivered");
+        }
+    }
     let events: BTreeSet<_> = events.iter().cloned().collect();
-    WebhookTerms { url: url.clone(), events, description: description.cloned() }
+    Ok(WebhookTerms { url: url.clone(), events, description: description.cloned() })
 }
 
 /// Send nothing to an address for now. What happens meanwhile waits until the subscription is resumed.

@@ -166,6 +166,11 @@ impl WebhookSubscription {
         self.terms.as_ref().filter(|_| self.standing == Standing::Active)
     }
 
+    /// Whether it was ever made.
+    pub const fn was_made(&self) -> bool {
+        self.terms.is_some()
+    }
+
     /// Whether it was made and has not ended.
     pub fn stands(&self) -> bool {
         self.known().is_ok()
@@ -188,13 +193,6 @@ impl WebhookSubscription {
             Standing::Ended => Err(WebhookSubscriptionRejection::SubscriptionEnded {}),
             _ => self.terms.as_ref().ok_or(WebhookSubscriptionRejection::SubscriptionUnknown {}),
         }
-    }
-}
-
-impl WebhookTerms {
-    /// Whether an event of this name is to be told.
-    pub fn want(&self, event: &str) -> bool {
-        self.events.is_empty() || self.events.iter().any(|wanted| wanted.as_str() == event)
     }
 }
 

@@ -67,12 +67,6 @@ fn terms_change_only_where_something_differs() {
 }
 
 #[test]
-fn a_subscription_wants_the_events_it_names_or_all() {
-    assert!(ours().want("order.placed") && !ours().want("order.paid"));
-    assert!(terms("https://hooks.example.org", &[]).want("order.paid"));
-}
-
-#[test]
 fn for_a_while_two_secrets_sign_and_never_three() {
     let rotated =
         |generation, until| WebhookSubscriptionEvent::SecretRotated { generation, old_valid_until: at(until) };

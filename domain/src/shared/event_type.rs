@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::{Invalid, string_value};
 use crate::kernel::event_names;
 
-/// The dotted name of an event that there is, such as `order.placed`.
+/// A dotted name such as `order.placed`. What is stored keeps its names whatever program reads it, so a name may be one of
+/// another version; whoever takes one from outside asks [`EventType::is_known`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(String);
 
@@ -14,13 +15,24 @@ impl EventType {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether there is an event of this name.
+    pub fn is_known(&self) -> bool {
+        event_names().contains(&self.0)
+    }
 }
+
+/// The longest name, in bytes.
+const BYTES_MOST: usize = 100;
 
 impl FromStr for EventType {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        match event_names().contains(text) {
+        let is_word =
+            |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_name = text.split_once('.').is_some_and(|(thing, happened)| is_word(thing) && is_word(happened));
+        match is_name && text.len() <= BYTES_MOST {
             true => Ok(Self(text.into())),
             false => Invalid::because("expected the name of an event, such as order.placed"),
         }
@@ -40,10 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_events_that_there_are_can_be_wanted() {
-        assert!("order.placed".parse::<EventType>().is_ok());
-        for odd in ["", "order", "order.*", "Order.placed", "order.misplaced", " order.placed"] {
+    fn every_name_that_is_one_reads_and_it_is_known_which_are_ours() {
+        let known = |name: &str| name.parse().map(|name: EventType| name.is_known());
+        // What a later program stored does not keep this one from reading it.
+        assert_eq!([known("order.placed"), known("order.misplaced")], [Ok(true), Ok(false)]);
+        assert!(event_names().iter().all(|name| known(name) == Ok(true)));
+        for odd in ["", ".", "order", "order.", ".placed", "order.*", "Order.placed", "a.b.c", " order.placed"] {
             assert!(odd.parse::<EventType>().is_err(), "{odd:?}");
         }
+        assert!(format!("{}.b", "a".repeat(BYTES_MOST)).parse::<EventType>().is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! What is written down about the servers: enough to find them again, and to leave everybody else's alone.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io::{self, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -75,7 +77,7 @@ impl Kept {
             [(record(folder), serde_json::to_string_pretty(self)?), (environment(folder), lines.collect())]
         {
             let draft = file.with_extension("draft");
-            fs::write(&draft, text).with_context(|| format!("{} cannot be written", draft.display()))?;
+            write_for_us_alone(&draft, &text).with_context(|| format!("{} cannot be written", draft.display()))?;
             fs::rename(&draft, &file)?;
         }
         Ok(())
@@ -98,6 +100,13 @@ pub(super) fn environment(folder: &Path) -> PathBuf {
 
 fn record(folder: &Path) -> PathBuf {
     folder.join("servers.json")
+}
+
+/// An address may hold a password, so nobody else may read it, not even for a moment.
+fn write_for_us_alone(file: &Path, text: &str) -> io::Result<()> {
+    let mut open = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    open.set_permissions(Permissions::from_mode(0o600))?;
+    open.write_all(text.as_bytes())
 }
 
 /// The words a process was started with; nothing for one that has ended, buried or not.
@@ -137,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_down_is_read_again_with_one_entry_per_program() -> Result<()> {
+    fn what_is_written_down_is_for_us_alone_and_read_again_with_one_entry_per_program() -> Result<()> {
         let folder = std::env::temp_dir().join(format!("cartulary-kept-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let mut kept = Kept::default();
@@ -145,6 +154,9 @@ mod tests {
         kept.put(server(2, "a"));
         kept.write(&folder)?;
         assert_eq!(Kept::read(&folder)?.servers, [server(2, "a")]);
+        for file in [record(&folder), environment(&folder)] {
+            assert_eq!(fs::metadata(file)?.permissions().mode() & 0o777, 0o600);
+        }
         assert_eq!(fs::read_to_string(environment(&folder))?, "CARTULARY_KAFKA_BROKERS=127.0.0.1:1\n");
         Ok(fs::remove_dir_all(folder)?)
     }

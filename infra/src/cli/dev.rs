@@ -80,11 +80,11 @@ impl Laptop {
         self.server.url()
     }
 
-    /// Waits until somebody wants it to end. That the database server ended by itself is an error: without it nothing
-    /// here is of use, and starting again is the cure.
+    /// Waits until somebody wants it to end. That a role or the database server ended by itself is an error: without it
+    /// nothing here is of use, and starting again is the cure.
     pub async fn until_stopped(&mut self) -> Result<()> {
         tokio::select! {
-            asked = running::asked_to_stop() => asked,
+            ended = self.running.until_stopped() => ended,
             ended = self.server.exited() => {
                 let log = self.server.log();
                 anyhow::bail!("the database server ended by itself ({}); its log is {}", ended?, log.display())

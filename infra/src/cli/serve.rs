@@ -38,12 +38,12 @@ pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
     let auth = if roles.front { settings.auth()? } else { settings.auth_with(vec![]) };
     let (url, outer) = (settings.database_url()?, settings.outer_key()?);
     let Some(listener) = wait_for_database(listener, url).await? else { return Ok(ExitCode::SUCCESS) };
-    let running = Running::start(settings, listener, roles, url, &outer, auth).await?;
+    let mut running = Running::start(settings, listener, roles, url, &outer, auth).await?;
     let what = if roles.front { "serving" } else { "running; health is" };
     say(format!("{what} on http://{}", running.address));
-    running::asked_to_stop().await?;
+    let ended = running.until_stopped().await;
     running.stop().await;
-    Ok(ExitCode::SUCCESS)
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// Waits until the database can be used; whoever asks meanwhile is told why not. Nothing where somebody wants the process

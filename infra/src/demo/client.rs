@@ -1,5 +1,8 @@
 //! A caller of the public API.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -10,12 +13,18 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Sends requests as one bearer; clones share their connections.
+/// Sends requests as one bearer, to one front door after the other; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    url: String,
+    fronts: Arc<Fronts>,
     token: String,
+}
+
+/// Where HTTP is served, and how many requests there were.
+struct Fronts {
+    urls: Vec<String>,
+    asked: AtomicUsize,
 }
 
 /// What the server answered.
@@ -26,8 +35,13 @@ pub struct Reply {
 
 impl Client {
     pub fn new(url: &str, token: String) -> Self {
+        Self::of_all(vec![url.to_owned()], token)
+    }
+
+    /// With several front doors, which take turns.
+    pub fn of_all(urls: Vec<String>, token: String) -> Self {
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
-        Self { http, url: url.to_owned(), token }
+        Self { http, fronts: Arc::new(Fronts { urls, asked: AtomicUsize::new(0) }), token }
     }
 
     /// The same connections with another token.
@@ -77,14 +91,14 @@ impl Client {
 
     /// A page that needs no token.
     pub async fn get(&self, path: &str) -> Result<Reply> {
-        let request = Request::get(format!("{}{path}", self.url)).body(Full::default())?;
+        let request = Request::get(format!("{}{path}", self.front())).body(Full::default())?;
         let answer = self.http.request(request).await?;
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
     }
 
     pub async fn post(&self, path: &str, kind: &str, id: Option<Uuid>, body: String) -> Result<Reply> {
-        let mut request = Request::post(format!("{}{path}", self.url))
+        let mut request = Request::post(format!("{}{path}", self.front()))
             .header("authorization", format!("Bearer {}", self.token))
             .header("content-type", kind);
         if let Some(id) = id {
@@ -93,5 +107,11 @@ impl Client {
         let answer = self.http.request(request.body(Full::new(Bytes::from(body)))?).await?;
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
+    }
+
+    /// Whose turn it is.
+    fn front(&self) -> &str {
+        let turn = self.fronts.asked.fetch_add(1, Ordering::Relaxed);
+        self.fronts.urls.get(turn % self.fronts.urls.len().max(1)).map_or("", String::as_str)
     }
 }

@@ -29,11 +29,14 @@ const STILL_FOR: Duration = Duration::from_secs(2);
 
 /// Waits until nothing is written any more and every read model and policy stands where the log ends.
 pub(super) async fn settled(pool: &PgPool) -> Result<()> {
-    let text = "SELECT coalesce(sum(position), 0)::bigint,
+    let text = "WITH heads AS (SELECT DISTINCT ON (lane) lane, position FROM log.events ORDER BY lane, position DESC)
+                SELECT coalesce(sum(position), 0)::bigint,
                        coalesce(sum(position), 0)::bigint * (SELECT count(*) FROM reads.live)::bigint
                            = (SELECT coalesce(sum(c.position), 0)::bigint
                               FROM reads.checkpoints c JOIN reads.live USING (model, shape))
-                FROM (SELECT DISTINCT ON (lane) position FROM log.events ORDER BY lane, position DESC) AS heads";
+                       AND NOT EXISTS (SELECT FROM work.policies p JOIN heads USING (lane)
+                                       WHERE p.position < heads.position)
+                FROM heads";
     let (begun, mut still_since, mut before) = (Instant::now(), Instant::now(), None);
     loop {
         let now: (i64, bool) = sqlx::query_as(text).fetch_one(pool).await?;
@@ -43,7 +46,7 @@ pub(super) async fn settled(pool: &PgPool) -> Result<()> {
         if still_since.elapsed() > STILL_FOR {
             return Ok(());
         }
-        ensure!(begun.elapsed() < SETTLED_WITHIN, "the read models do not come to the end of the log");
+        ensure!(begun.elapsed() < SETTLED_WITHIN, "read models or policies do not come to the end of the log");
         sleep(Duration::from_millis(100)).await;
     }
 }

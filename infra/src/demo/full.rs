@@ -6,12 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use domain::shared::Role;
 use servers::{ALL, Server, Servers};
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::cdnow::purchases;
 use super::compared::{outlines_equal, rebuilt_equal, settled};
 use super::stage::Stage;
 use super::{Claim, DemoArgs, play, tenant};
@@ -42,56 +44,84 @@ struct Installation {
     pool: PgPool,
 }
 
+/// The servers on their way up, which nobody can call back.
+type Starting = JoinHandle<Result<Vec<Server>>>;
+
 pub(super) async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
     let folder = std::env::temp_dir().join(format!("cartulary-full-{}", std::process::id()));
-    let shown = tokio::select! {
-        shown = show(&folder, &args, &settings) => shown,
-        asked = running::asked_to_stop() => asked.and_then(|()| anyhow::bail!("stopped before the end")),
-    };
-    // Whatever ended it, nothing stays behind.
+    fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
     let servers = Servers::in_folder(&folder, &args.project)?;
-    tokio::task::spawn_blocking(move || servers.down(&ALL)).await??;
-    fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
-    let claims = shown?;
+    let ended = show_in(&folder, &servers, &args, &settings).await;
+    // Whatever ended it, nothing stays behind; why it ended matters more than what became of that.
+    let cleared = clear(&folder, servers).await;
+    let claims = ended?;
+    cleared?;
     Ok(if claims.iter().all(|claim| claim.holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn show(folder: &Path, args: &DemoArgs, settings: &Settings) -> Result<Vec<Claim>> {
-    fs::create_dir(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-    let mut installation = Installation::start(folder, &args.project).await?;
-    let (url, defaults) = (installation.front()?, Settings::default());
-    say(format!("{} processes are ready; the front door is {url}", installation.members.len()));
-    let (key, pool) = (&installation.crew.key, installation.pool.clone());
-    let stage = Stage::new(url.clone(), &pool, |bearer| sign(key, bearer, &defaults));
-    let mut claims = play(&stage, SEED).await?;
-    settled(&pool).await?;
-    let through: u64 = installation.counted("project", "cartulary_events_from_kafka_total").await?;
-    claims.push(Claim::that("events came to the read models over Kafka", through > 0, through));
-    say("\nThe same once more, in one process");
-    let alone = embedded(folder, settings, &pool).await?;
-    claims.extend(alone);
+async fn show_in(folder: &Path, servers: &Servers, args: &DemoArgs, settings: &Settings) -> Result<Vec<Claim>> {
+    say("Starting PostgreSQL, Redis and Kafka");
+    let up = servers.clone();
+    let mut starting = tokio::task::spawn_blocking(move || up.up(&ALL));
+    let shown = tokio::select! {
+        shown = show(folder, &mut starting, args, settings) => shown,
+        asked = running::asked_to_stop() => asked.and_then(|()| bail!("stopped before the end")),
+    };
+    // A server that is started after all others were ended would stay behind.
+    if !starting.is_finished() {
+        starting.await.ok();
+    }
+    let (installation, claims) = shown?;
     if !args.once {
-        claims.iter().for_each(Claim::show);
-        let owner = stage.token(&Bearer::of(tenant(), Role::Owner))?;
-        say(format!("\nIt stays up. GraphQL console: {url}/graphql\n\nexport OWNER={owner}\n\nCtrl-C ends it."));
-        running::asked_to_stop().await?;
+        installation.stay_up().await?;
     }
-    drop(stage);
-    crew::stop(std::mem::take(&mut installation.members)).await?;
-    if args.once {
-        claims.extend(rebuilt_equal(&pool).await?);
-        claims.iter().for_each(Claim::show);
-    }
-    pool.close().await;
+    installation.stop().await?;
     Ok(claims)
 }
 
-/// Plays it in one process on a database of its own, and compares what the read models came to.
+/// Plays both and compares them. With `--once` nobody of the processes is left.
+async fn show(
+    folder: &Path,
+    starting: &mut Starting,
+    args: &DemoArgs,
+    settings: &Settings,
+) -> Result<(Installation, Vec<Claim>)> {
+    let mut installation = Installation::start(folder, starting.await??).await?;
+    say(format!("{} processes are ready; the front doors are {}", CREW.len(), installation.fronts().join(" ")));
+    let pool = installation.pool.clone();
+    let mut claims = play(&installation.stage(), SEED).await?;
+    settled(&pool).await?;
+    let through = installation.counted("project", "cartulary_events_from_kafka_total").await?;
+    let imported = u64::try_from(purchases()?.len())?;
+    let what = format!("events that came to the read models over Kafka, at least {imported}");
+    claims.push(Claim::that(&what, through >= imported, through));
+    let with_redis = installation.counted("", "cartulary_redis_up").await?;
+    claims.push(Claim::equal("processes that reach Redis", with_redis, CREW.len() as u64));
+    say("\nThe same once more, in one process");
+    claims.extend(embedded(folder, settings, &pool).await?);
+    if args.once {
+        // While processes keep the rows, a rebuild may be ahead of them.
+        crew::stop(std::mem::take(&mut installation.members)).await?;
+        claims.extend(rebuilt_equal(&pool).await?);
+    }
+    claims.iter().for_each(Claim::show);
+    Ok((installation, claims))
+}
+
+/// Ends the servers and takes everything away.
+async fn clear(folder: &Path, servers: Servers) -> Result<()> {
+    tokio::task::spawn_blocking(move || servers.down(&ALL)).await??;
+    fs::remove_dir_all(folder).with_context(|| format!("{} cannot be removed", folder.display()))
+}
+
+/// Plays it in one process on a database of its own, and compares what the read models came to. What a person has set
+/// for an engine of theirs is not meant for it, but for where PostgreSQL's programs are.
 async fn embedded(folder: &Path, settings: &Settings, full: &PgPool) -> Result<Vec<Claim>> {
     let project = folder.join("embedded");
     fs::create_dir(&project)?;
-    let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), kafka_brokers: None, ..settings.clone() };
+    let postgres_binaries = settings.postgres_binaries.clone();
+    let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), postgres_binaries, ..Settings::default() };
     let laptop = Laptop::start(&project, settings).await?;
     let pool = laptop.running.pool.clone();
     let compared = async {
@@ -111,11 +141,8 @@ async fn embedded(folder: &Path, settings: &Settings, full: &PgPool) -> Result<V
 }
 
 impl Installation {
-    async fn start(folder: &Path, house: &Path) -> Result<Self> {
-        say("Starting PostgreSQL, Redis and Kafka");
-        let servers = Servers::in_folder(folder, house)?;
-        let started = tokio::task::spawn_blocking(move || servers.up(&ALL)).await??;
-        let addresses = started.into_iter().map(|Server { variable, address, .. }| (variable, address));
+    async fn start(folder: &Path, servers: Vec<Server>) -> Result<Self> {
+        let addresses = servers.into_iter().map(|Server { variable, address, .. }| (variable, address));
         let variables = addresses.chain([("CARTULARY_CONNECTIONS_MOST".to_owned(), "8".to_owned())]).collect();
         let crew = Crew::new(&folder.join("crew"), variables)?;
         let pool = running::connect(crew.database_url()?).await?;
@@ -131,9 +158,31 @@ impl Installation {
     }
 
     /// Where HTTP is served.
-    fn front(&self) -> Result<String> {
-        let front = self.members.iter().find(|member| member.name.starts_with("serve"));
-        Ok(front.context("somebody serves")?.url.clone())
+    fn fronts(&self) -> Vec<String> {
+        let fronts = self.members.iter().filter(|member| member.name.starts_with("serve"));
+        fronts.map(|front| front.url.clone()).collect()
+    }
+
+    fn stage(&self) -> Stage<'_> {
+        let defaults = Settings::default();
+        Stage::new(self.fronts(), &self.pool, move |bearer| sign(&self.crew.key, bearer, &defaults))
+    }
+
+    /// Until somebody has seen enough.
+    async fn stay_up(&self) -> Result<()> {
+        let owner = self.stage().token(&Bearer::of(tenant(), Role::Owner))?;
+        let consoles: Vec<_> = self.fronts().iter().map(|url| format!("{url}/graphql")).collect();
+        say(format!(
+            "\nIt stays up. GraphQL consoles: {}\n\nexport OWNER={owner}\n\nCtrl-C ends it.",
+            consoles.join(" ")
+        ));
+        running::asked_to_stop().await
+    }
+
+    async fn stop(self) -> Result<()> {
+        crew::stop(self.members).await?;
+        self.pool.close().await;
+        Ok(())
     }
 
     /// A counter of all processes whose names begin so.

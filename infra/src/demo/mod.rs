@@ -114,13 +114,13 @@ fn tenant() -> TenantId {
 /// Registers the tenant, waits until the policy has opened it, and switches its loyalty programme on.
 pub(crate) async fn open_shop(stage: &Stage<'_>) -> Result<Shop> {
     let tenant = tenant();
-    let operator = Client::new(&stage.url, stage.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?);
+    let operator = stage.client(&Bearer::of(TenantId::PLATFORM, Role::Operator))?;
     let register = json!({
         "tenant": tenant, "name": "CD Now and Then", "subdomain": "cd-now-and-then",
         "contact_email": "owner@example.org", "currency": "USD", "zone": "America/New_York",
     });
     operator.do_it("RegisterTenant", Uuid::new_v5(&tenant.uuid(), b"register"), &register).await?;
-    let owner = Client::new(&stage.url, stage.token(&Bearer::of(tenant, Role::Owner))?);
+    let owner = stage.client(&Bearer::of(tenant, Role::Owner))?;
     let rules = json!({ "purchase": { "points": 1, "per_minor": 100 }, "signup": null });
     owner.do_it("SetEarningRules", new_id(), &rules).await?;
     owner.do_it("EnableProgram", new_id(), &json!({})).await?;

@@ -67,7 +67,7 @@ impl HotRows {
         reader: &PgReader,
         model: &Model,
         question: &Question,
-        asked: &ByKey<'_>,
+        asked: &ByKey,
     ) -> Result<Page, NoAnswer> {
         let names: Vec<Name> = asked.keys.iter().map(|key| Name::of(model, question.tenant, key)).collect();
         let begun = now();
@@ -111,17 +111,16 @@ impl Found {
     /// Takes a row and says which key it has.
     fn add(&mut self, model: &Model, at: Checkpoint, json: &str) -> Key {
         let row: Value = serde_json::from_str(json).unwrap_or_default();
-        let values: Vec<&Value> = model.key.iter().map(|field| &row[*field]).collect();
-        let key = Key::of(&values);
+        let key = model.key_of(&row);
         self.rows.insert(key.clone(), (row, json.to_owned()));
         self.at = Some(self.at.map_or(at, |known| if known.position <= at.position { known } else { at }));
         key
     }
 
     /// What of it this reader may see and asked for.
-    fn page(self, model: &Model, question: &Question, asked: &ByKey<'_>) -> Result<Page, NoAnswer> {
+    fn page(self, model: &Model, question: &Question, asked: &ByKey) -> Result<Page, NoAnswer> {
         let columns = question.order_columns(model)?;
-        let rows = self.rows.into_values().filter(|(row, _)| asked.lets_through(model, question, row));
+        let rows = self.rows.into_values().filter(|(row, _)| asked.conditions.hold(row));
         let rows = rows.map(|(row, json)| Row { cursor: Cursor::of(&row, &columns), json }).collect();
         Ok(Page { rows, more: false, at: self.at.unwrap_or(Checkpoint::start(0)), count: None })
     }

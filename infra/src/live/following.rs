@@ -94,7 +94,9 @@ impl Live {
 
     fn tell<'c>(&self, model: &str, changes: impl Iterator<Item = (&'c Change, Freshness)>, lanes: &HashMap<i16, i64>) {
         if !lanes.is_empty() {
-            changes.for_each(|(change, at)| self.watchers.tell(model, change, lanes, at));
+            let told: Vec<_> = changes.flat_map(|(change, at)| self.watchers.tell(model, change, lanes, at)).collect();
+            // Not before all of it is told may anybody be told that it is.
+            told.iter().for_each(|mailbox| mailbox.settle());
         }
     }
 
@@ -143,9 +145,7 @@ impl Live {
         let standing = self.watchers.standings().into_iter().find(|(known, _)| known == course);
         let (Some(model), Some((_, told))) = (self.models.get(name), standing) else { return };
         metrics::counter!("cartulary_live_looked_up_total").increment(1);
-        let tenants = self.watchers.tenants(name);
-        let watched = |place: &_| self.watchers.watch(name, place);
-        match missed(&self.pool, model, told, |tenant| tenants.contains(&tenant), watched).await {
+        match missed(&self.pool, model, told, &self.watchers).await {
             Ok(Missed::Nothing) => {}
             Ok(Missed::Changes(at, changes)) => {
                 let lanes = HashMap::from([(*lane, at.position)]);

@@ -11,15 +11,20 @@ use projections::projector::Changed;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, News};
+use crate::scribe::now;
 
 /// A letter that is longer is not sent; who misses it finds the rows in the store.
 pub(super) const BYTES_MOST: usize = 256 * 1024;
+
+/// A letter that sends readers away counts for this long, in microseconds: whoever kept one could send them away again
+/// and again. Other letters say from where they go, so that old ones are seen to be old.
+const COUNTS_FOR: i64 = 600_000_000;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Letter {
     Taken { models: Vec<Model>, tenants: Vec<(TenantId, i64, i64)> },
-    Rebuilt { model: String },
+    Rebuilt { model: String, written_at: i64 },
 }
 
 /// Position and epoch.
@@ -38,7 +43,10 @@ struct Model {
 /// One letter, or one for each model where that would be too long; none where even that is.
 pub(super) fn write(news: &News) -> Vec<Vec<u8>> {
     let batch = match news {
-        News::Rebuilt { model } => return bytes(&Letter::Rebuilt { model: model.clone() }).into_iter().collect(),
+        News::Rebuilt { model } => {
+            let letter = Letter::Rebuilt { model: model.clone(), written_at: now().micros() };
+            return bytes(&letter).into_iter().collect();
+        }
         News::Taken(batch) => batch,
     };
     let letter = |changed: &[Changed]| {
@@ -51,10 +59,11 @@ pub(super) fn write(news: &News) -> Vec<Vec<u8>> {
     }
 }
 
-/// Nothing where it is no letter of ours.
+/// Nothing where it is no letter of ours, or one that counts no more.
 pub(super) fn read(bytes: &[u8]) -> Option<Arc<News>> {
     Some(Arc::new(match serde_json::from_slice(bytes).ok()? {
-        Letter::Rebuilt { model } => News::Rebuilt { model },
+        Letter::Rebuilt { written_at, .. } if now().micros().saturating_sub(written_at) > COUNTS_FOR => return None,
+        Letter::Rebuilt { model, .. } => News::Rebuilt { model },
         Letter::Taken { models, tenants } => News::Taken(Batch {
             changed: models.into_iter().map(Model::into_changed).collect(),
             tenants: tenants
@@ -126,6 +135,9 @@ mod tests {
         for other in [b"".as_slice(), b"{}", b"[1]", br#"{"rebuilt":{"model":7}}"#, br#"{"told":{"model":"One"}}"#] {
             assert_eq!(read(other), None);
         }
+        let kept = |written_at| bytes(&Letter::Rebuilt { model: "One".into(), written_at }).expect("it is short");
+        assert_eq!(read(&kept(now().micros() - COUNTS_FOR - 1)), None);
+        assert!(read(&kept(now().micros() - COUNTS_FOR / 2)).is_some());
     }
 
     #[test]

@@ -12,8 +12,9 @@ use projections::question::Conditions;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Rows that wait for one reader; with more she is too slow.
-const ROWS_WAITING_MOST: usize = 1_000;
+/// Rows that wait for one reader; with more she is too slow. A few batches of the projector: of each batch all is put
+/// before she is woken.
+const ROWS_WAITING_MOST: usize = 10_000;
 /// Rows that are told at once; others come with the next update.
 const ROWS_TOLD_MOST: usize = 100;
 /// Rows that one reader was told of and will be told of when they go away; with more she must narrow her filter.
@@ -39,6 +40,9 @@ pub(super) struct Became {
     pub(super) at: Freshness,
 }
 
+/// A position of the lane, and the tenant's own.
+type At = (i64, Freshness);
+
 struct Inside {
     hash: RandomState,
     first: Option<Update>,
@@ -48,16 +52,20 @@ struct Inside {
     waiting: BTreeMap<Key, (i64, Option<Arc<LiveRow>>)>,
     /// Since when something waits.
     since: Option<Instant>,
+    /// Up to where the news go of which some rows are here and some may still come.
+    coming: Option<At>,
     /// Up to where everything is told once nothing waits any more, and up to where it is.
-    at: Freshness,
+    at: At,
     told: Freshness,
-    /// The rows that the reader knows, or will know from what waits. Two keys of one hash cost a needless word.
-    known: HashSet<u64, RandomState>,
+    /// The rows that the reader knows, or will know from what waits. Two keys of one hash cost a needless word. Nothing
+    /// where rows never change, and so never cease to fit.
+    known: Option<HashSet<u64, RandomState>>,
     ended: Option<Ended>,
 }
 
 impl Mailbox {
-    pub(super) fn new(lane: i16, conditions: Conditions) -> Self {
+    /// `appends` says that a row never changes once it is there.
+    pub(super) fn new(lane: i16, conditions: Conditions, appends: bool) -> Self {
         let nowhere = Freshness { tenant_position: 0, epoch: 0 };
         let inside = Inside {
             hash: RandomState::default(),
@@ -65,9 +73,10 @@ impl Mailbox {
             floor: None,
             waiting: BTreeMap::new(),
             since: None,
-            at: nowhere,
+            coming: None,
+            at: (0, nowhere),
             told: nowhere,
-            known: HashSet::default(),
+            known: (!appends).then(HashSet::default),
             ended: None,
         };
         Self { lane, conditions, filled: Notify::new(), inside: Mutex::new(inside) }
@@ -77,46 +86,65 @@ impl Mailbox {
     pub(super) fn begin(&self, position: i64, first: Update) {
         let mut inside = self.inside();
         let Inside { hash, waiting, known, .. } = &mut *inside;
-        known.extend(first.rows.iter().map(|row| hash.hash_one(&row.key)));
-        waiting.retain(|key, (at, row)| *at > position && (row.is_some() || known.contains(&hash.hash_one(key))));
-        known.extend(waiting.iter().filter(|(_, (_, row))| row.is_some()).map(|(key, _)| hash.hash_one(key)));
+        waiting.retain(|_, (at, _)| *at > position);
+        if let Some(known) = known {
+            known.extend(first.rows.iter().map(|row| hash.hash_one(&row.key)));
+            waiting.retain(|key, (_, row)| row.is_some() || known.contains(&hash.hash_one(key)));
+            known.extend(waiting.iter().filter(|(_, (_, row))| row.is_some()).map(|(key, _)| hash.hash_one(key)));
+        }
         inside.floor = Some(position);
         inside.told = first.at;
-        if inside.waiting.is_empty() {
-            inside.at = first.at;
+        if inside.at.0 <= position {
+            inside.at = (position, first.at);
         }
+        // She could not take it before.
+        inside.since = (!inside.waiting.is_empty()).then(Instant::now);
         inside.first = Some(first);
         self.filled.notify_one();
     }
 
-    /// Takes in what a row has become, if it is the reader's concern.
-    pub(super) fn put(&self, became: &Became) {
+    /// Takes in what a row has become, if it is the reader's concern, and tells whether nothing of the same news came
+    /// before. The reader is woken when they [settle](Self::settle).
+    pub(super) fn put(&self, became: &Became) -> bool {
         let fits = became.row.as_ref().is_some_and(|row| self.conditions.hold(&row.json));
         let mut inside = self.inside();
         if inside.ended.is_some() || inside.floor.is_some_and(|floor| became.position <= floor) {
-            return;
+            return false;
         }
         let hash = inside.hash.hash_one(&became.key);
-        let concerns = match (fits, inside.floor) {
-            (true, _) => {
-                inside.known.insert(hash);
+        let begun = inside.floor.is_some();
+        let concerns = match (fits, &mut inside.known) {
+            (true, Some(known)) => {
+                known.insert(hash);
                 true
             }
+            (fits, None) => fits,
             // What the first update will have is not known yet.
-            (false, None) => true,
-            (false, Some(_)) => inside.known.remove(&hash),
+            (false, Some(known)) => known.remove(&hash) || !begun,
         };
         if !concerns {
-            return;
+            return false;
         }
         let row = became.row.clone().filter(|_| fits);
         inside.waiting.insert(became.key.clone(), (became.position, row));
         inside.since.get_or_insert_with(Instant::now);
-        inside.at = became.at;
+        let is_first = inside.coming.replace((became.position, became.at)).is_none();
         if inside.waiting.len() > ROWS_WAITING_MOST {
             inside.end(Ended::TooSlow);
-        } else if inside.known.len() > ROWS_KNOWN_MOST {
+        } else if inside.known.as_ref().is_some_and(|known| known.len() > ROWS_KNOWN_MOST) {
             inside.end(Ended::TooManyRows);
+        }
+        is_first
+    }
+
+    /// All rows of the same news were put.
+    pub(super) fn settle(&self) {
+        let mut inside = self.inside();
+        if let Some(coming) = inside.coming.take().filter(|coming| coming.0 > inside.at.0) {
+            inside.at = coming;
+            if inside.floor.is_some() && inside.waiting.is_empty() {
+                inside.told = coming.1;
+            }
         }
         self.filled.notify_one();
     }
@@ -155,7 +183,7 @@ impl Mailbox {
         }
         inside.since = (!inside.waiting.is_empty()).then(Instant::now);
         if inside.waiting.is_empty() {
-            inside.told = inside.at;
+            inside.told = inside.at.1;
         }
         Some(Ok(Update { rows, gone, more: false, at: inside.told }))
     }
@@ -170,14 +198,14 @@ impl Inside {
         self.ended.get_or_insert(why);
         self.first = None;
         self.waiting.clear();
-        self.known.clear();
+        self.known = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use domain::shared::TenantId;
-    use projections::inventory::StockLevel;
+    use projections::inventory::{StockLevel, StockMovement};
     use projections::kernel::Model;
     use projections::question::{Filter, Question, Test};
     use serde_json::json;
@@ -189,7 +217,7 @@ mod tests {
     fn mailbox() -> Mailbox {
         let mut question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
         question.filters = vec![Filter { field: "available".into(), test: Test::To(5.into()) }];
-        Mailbox::new(0, Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense"))
+        Mailbox::new(0, Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense"), false)
     }
 
     fn at(position: i64) -> Freshness {
@@ -208,6 +236,12 @@ mod tests {
         Became { key: key(number), row: available.map(|units| row(number, units)), position, at: at(position) }
     }
 
+    /// News of one row.
+    fn put(mailbox: &Mailbox, became: Became) {
+        mailbox.put(&became);
+        mailbox.settle();
+    }
+
     fn begin(mailbox: &Mailbox, rows: Vec<Arc<LiveRow>>, position: i64) {
         mailbox.begin(position, Update { rows, gone: vec![], more: false, at: at(position) });
     }
@@ -224,9 +258,9 @@ mod tests {
         let mailbox = mailbox();
         begin(&mailbox, vec![row(1, 5)], 10);
         for position in 11..500 {
-            mailbox.put(&became(1, Some(position % 5), position));
+            put(&mailbox, became(1, Some(position % 5), position));
         }
-        mailbox.put(&became(2, Some(3), 500));
+        put(&mailbox, became(2, Some(3), 500));
         assert_eq!(told(&mailbox), Some((vec![5], vec![], 10)));
         assert_eq!(told(&mailbox), Some((vec![4, 3], vec![], 500)));
         assert_eq!(told(&mailbox), None);
@@ -235,10 +269,10 @@ mod tests {
     #[test]
     fn what_changed_while_the_first_rows_were_read_is_told_once() {
         let mailbox = mailbox();
-        mailbox.put(&became(1, Some(4), 10));
-        mailbox.put(&became(2, Some(9), 11));
-        mailbox.put(&became(3, Some(9), 11));
-        mailbox.put(&became(4, Some(2), 11));
+        put(&mailbox, became(1, Some(4), 10));
+        put(&mailbox, became(2, Some(9), 11));
+        put(&mailbox, became(3, Some(9), 11));
+        put(&mailbox, became(4, Some(2), 11));
         assert_eq!(told(&mailbox), None);
         begin(&mailbox, vec![row(1, 4), row(2, 5)], 10);
         assert_eq!(told(&mailbox), Some((vec![4, 5], vec![], 10)));
@@ -250,11 +284,11 @@ mod tests {
         let mailbox = mailbox();
         begin(&mailbox, vec![row(1, 5)], 10);
         told(&mailbox);
-        mailbox.put(&became(1, Some(6), 11));
-        mailbox.put(&became(2, None, 11));
+        put(&mailbox, became(1, Some(6), 11));
+        put(&mailbox, became(2, None, 11));
         assert_eq!(told(&mailbox), Some((vec![], vec![key(1)], 11)));
-        mailbox.put(&became(1, None, 12));
-        mailbox.put(&became(1, Some(1), 9));
+        put(&mailbox, became(1, None, 12));
+        put(&mailbox, became(1, Some(1), 9));
         assert_eq!(told(&mailbox), None);
     }
 
@@ -263,27 +297,57 @@ mod tests {
         let mailbox = mailbox();
         begin(&mailbox, vec![], 10);
         told(&mailbox);
-        (1..=150).for_each(|number| mailbox.put(&became(number, Some(1), 11)));
-        let lengths = [told(&mailbox), told(&mailbox)].map(|told| told.map(|(rows, _, at)| (rows.len(), at)));
-        assert_eq!(lengths, [Some((100, 10)), Some((50, 11))]);
-        assert_eq!(told(&mailbox), None);
+        let next = || told(&mailbox).map(|(rows, _, at)| (rows.len(), at));
+        (1..=150).for_each(|number| put(&mailbox, became(number, Some(1), 11)));
+        assert_eq!([next(), next(), next()], [Some((100, 10)), Some((50, 11)), None]);
+
+        // Whoever takes one row while the next of the same news is still to come has not been told all.
+        assert!(mailbox.put(&became(1, Some(2), 12)));
+        assert_eq!(next(), Some((1, 11)));
+        assert!(!mailbox.put(&became(2, Some(2), 12)));
+        mailbox.settle();
+        assert_eq!(next(), Some((1, 12)));
+    }
+
+    #[test]
+    fn a_whole_batch_makes_nobody_slow() {
+        let mailbox = mailbox();
+        begin(&mailbox, vec![], 10);
+        told(&mailbox);
+        for number in 1..=2_000 {
+            mailbox.put(&became(number, Some(1), 11));
+        }
+        mailbox.settle();
+        let updates: Vec<_> = std::iter::from_fn(|| told(&mailbox)).collect();
+        assert_eq!(updates.iter().map(|(rows, ..)| rows.len()).sum::<usize>(), 2_000);
+        assert_eq!(updates.last().map(|(.., at)| *at), Some(11));
     }
 
     #[test]
     fn nothing_is_kept_without_end() {
         let slow = mailbox();
         begin(&slow, vec![], 0);
-        (1..=1_001).for_each(|number| slow.put(&became(number, Some(1), number)));
+        (1..=10_001).for_each(|number| put(&slow, became(number, Some(1), number)));
         assert_eq!(slow.take().and_then(Result::err), Some(Ended::TooSlow));
-        assert!(slow.inside().waiting.is_empty() && slow.inside().known.is_empty());
+        assert!(slow.inside().waiting.is_empty() && slow.inside().known.is_none());
 
         let broad = mailbox();
         begin(&broad, vec![], 0);
         for number in 1..=10_001 {
-            broad.put(&became(number, Some(1), number));
+            put(&broad, became(number, Some(1), number));
             broad.take();
         }
-        broad.put(&became(10_002, Some(1), 10_002));
+        put(&broad, became(10_002, Some(1), 10_002));
         assert_eq!(broad.take().and_then(Result::err), Some(Ended::TooManyRows));
+
+        // Entries of a ledger stay as they are, so that nobody need know who was told of which.
+        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
+        let model = Model::of::<StockMovement>();
+        let ledger = Mailbox::new(0, Conditions::of(&model, &question).expect("it makes sense"), model.appends);
+        begin(&ledger, vec![], 0);
+        for number in 1..=20_000 {
+            put(&ledger, became(number, Some(1), number));
+            assert!(ledger.take().is_some_and(|told| told.is_ok()));
+        }
     }
 }

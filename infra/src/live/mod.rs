@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use projections::kernel::Models;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 
 use crate::redis::Redis;
 use crate::scribe::Routes;
@@ -25,6 +26,10 @@ use watchers::Watchers;
 
 pub use changes::{Batch, Changes, News};
 pub use wire::publish;
+
+/// Readers who come back and are told at the same time what they missed. Each holds a connection of the pool that the
+/// whole process shares.
+const RESUMES_MOST: usize = 4;
 
 /// Who watches rows in this process, and everything needed to tell them.
 #[derive(Clone)]
@@ -37,11 +42,12 @@ pub struct Live {
     /// Whether all read models are kept in this process, so that it hears of every change by itself.
     alone: bool,
     watchers: Arc<Watchers>,
+    resumes: Arc<Semaphore>,
 }
 
 impl Live {
     pub fn new(pool: PgPool, routes: Routes, changes: Changes, redis: Option<Redis>, alone: bool) -> Self {
-        let models = Arc::new(Models::all());
-        Self { pool, models, routes, changes, redis, alone, watchers: Watchers::new() }
+        let (models, resumes) = (Arc::new(Models::all()), Arc::new(Semaphore::new(RESUMES_MOST)));
+        Self { pool, models, routes, changes, redis, alone, watchers: Watchers::new(), resumes }
     }
 }

@@ -127,10 +127,11 @@ impl Watchers {
         match self.inside().courses.get(course).map(|standing| standing.at) {
             None => Fit::Old,
             Some(None) => Fit::Next,
-            // Lost histories are seen when the checkpoints are looked at.
+            Some(Some(at)) if at == from => Fit::Next,
+            // Positions of two histories say nothing about each other; log and store know what was lost.
+            Some(Some(at)) if at.epoch != to.epoch || at.position < from.position => Fit::Gap,
             Some(Some(at)) if to.position <= at.position => Fit::Old,
-            Some(Some(at)) if at.position >= from.position => Fit::Next,
-            Some(Some(_)) => Fit::Gap,
+            Some(Some(_)) => Fit::Next,
         }
     }
 
@@ -154,8 +155,14 @@ impl Watchers {
     }
 
     /// Tells everybody who watches a row what it has become. `lanes` has the lanes that there are news of, and how far
-    /// those go.
-    pub(super) fn tell(&self, model: &str, change: &Change, lanes: &HashMap<i16, i64>, at: Freshness) {
+    /// those go. Gives the mailboxes that had nothing of these news yet; they are to be settled after the last row.
+    pub(super) fn tell(
+        &self,
+        model: &str,
+        change: &Change,
+        lanes: &HashMap<i16, i64>,
+        at: Freshness,
+    ) -> Vec<Arc<Mailbox>> {
         let mut group = Group { model: model.to_owned(), tenant: change.place.tenant, key: None };
         let inside = self.inside();
         let by_filter = inside.groups.get(&group);
@@ -163,16 +170,21 @@ impl Watchers {
         let by_key = inside.groups.get(&group);
         let mut mailboxes = by_filter.into_iter().chain(by_key).flat_map(HashMap::values).peekable();
         // A tenant lives in one lane, and so does everybody who watches its rows.
-        let Some(position) = mailboxes.peek().and_then(|mailbox| lanes.get(&mailbox.lane)).copied() else { return };
+        let Some(position) = mailboxes.peek().and_then(|mailbox| lanes.get(&mailbox.lane)).copied() else {
+            return Vec::new();
+        };
         let key = change.place.key.clone();
         let row = match change.row.as_deref().map(serde_json::from_str) {
             None => None,
             Some(Ok(json)) => Some(Arc::new(LiveRow::new(key.clone(), json))),
             // A row that does not read cannot be shown; the look at the store says what it is.
-            Some(Err(_)) => return mailboxes.for_each(|mailbox| mailbox.end(Ended::StartOver)),
+            Some(Err(_)) => {
+                mailboxes.for_each(|mailbox| mailbox.end(Ended::StartOver));
+                return Vec::new();
+            }
         };
         let became = Became { key, row, position, at };
-        mailboxes.for_each(|mailbox| mailbox.put(&became));
+        mailboxes.filter(|mailbox| mailbox.put(&became)).cloned().collect()
     }
 
     /// Sends everybody away who watches a read model, in one lane or in all.
@@ -235,5 +247,44 @@ impl Drop for Seat {
             }
         }
         metrics::gauge!("cartulary_live_subscriptions").decrement(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::inventory::StockLevel;
+    use projections::kernel::Model;
+    use projections::question::{Conditions, Question};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn news_go_on_from_what_was_told_in_the_same_history() {
+        let at = |position, epoch| Checkpoint { lane: 0, position, epoch };
+        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 1);
+        let conditions = Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense");
+        let (watchers, course) = (Watchers::new(), (String::from("StockLevel"), 0));
+        let fit = |from, to| watchers.fit(&course, from, to);
+        assert_eq!(fit(at(0, 0), at(5, 1)), Fit::Old, "nobody watches");
+
+        watchers.listens();
+        let group = Group { model: course.0.clone(), tenant: question.tenant, key: None };
+        let _seat = watchers.join(group, Mailbox::new(0, conditions, false)).await;
+        assert_eq!(fit(at(3, 1), at(5, 1)), Fit::Next, "the first reader is still reading");
+        watchers.begun(course.clone(), at(10, 1));
+        for (from, to, fits) in [
+            (at(10, 1), at(12, 1), Fit::Next),
+            (at(9, 1), at(12, 1), Fit::Next),
+            (at(8, 1), at(10, 1), Fit::Old),
+            (at(11, 1), at(12, 1), Fit::Gap),
+            // A fail-over that lost nothing, and those that lost something.
+            (at(10, 1), at(12, 2), Fit::Next),
+            (at(9, 1), at(12, 2), Fit::Gap),
+            (at(7, 1), at(9, 2), Fit::Gap),
+            (at(9, 2), at(12, 2), Fit::Gap),
+        ] {
+            assert_eq!(fit(from, to), fits, "{from:?} to {to:?}");
+        }
     }
 }

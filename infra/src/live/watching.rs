@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::freshness::Freshness;
 use api::live::{LiveRow, Update, Watching};
-use domain::shared::TenantId;
+use domain::shared::{CustomerId, TenantId};
 use futures::{StreamExt, stream};
 use projections::kernel::{Key, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
@@ -15,28 +15,28 @@ use sqlx::PgPool;
 
 use super::Live;
 use super::mailbox::Mailbox;
-use super::missed::{Missed, missed};
+use super::missed::{Missed, missed_by};
 use super::watchers::Group;
 use crate::postgres::PgReader;
 
 impl Live {
     /// The page that a question asks for, and then every change of a row that fits it. Where not all rows that fit
-    /// are on the page, those that have changed since a position of the lane are added to it.
+    /// are on the page, those that have changed since a position of the lane, where the tenant wrote, are added to it.
     pub async fn watch(&self, model: &Model, question: &Question, since: Option<i64>) -> Result<Watching, NoAnswer> {
         let lane = self.routes.lane(question.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
         let conditions = Conditions::of(model, question)?;
         let group = Group { model: model.name.clone(), tenant: question.tenant, key: conditions.key(model) };
-        let seat = self.watchers.join(group, Mailbox::new(lane, conditions.clone())).await;
+        let seat = self.watchers.join(group, Mailbox::new(lane, conditions.clone(), model.appends)).await;
         let page = PgReader::new(self.pool.clone()).page(model, question).await?;
         let mut at = Checkpoint { lane, ..page.at };
-        let mut rows = rows(model, &page);
+        let (mut rows, mut gone) = (rows(model, &page), Vec::new());
         if let Some(position) = since.filter(|since| page.more && *since < at.position) {
-            at =
-                self.add_changed(model, question.tenant, &conditions, Checkpoint { position, ..at }, &mut rows).await?;
+            let since = Checkpoint { position, ..at };
+            (at, gone) = self.add_changed(model, question, &conditions, since, &mut rows).await?;
         }
         let told = told_up_to(&self.pool, question.tenant, at).await?;
         let rows = rows.into_values().collect();
-        seat.mailbox.begin(at.position, Update { rows, gone: Vec::new(), more: page.more, at: told });
+        seat.mailbox.begin(at.position, Update { rows, gone, more: page.more, at: told });
         self.watchers.begun((model.name.clone(), lane), at);
         let updates = stream::unfold(Some(seat), async |seat| {
             let seat = seat?;
@@ -47,16 +47,19 @@ impl Live {
         Ok(updates.boxed())
     }
 
-    /// Brings rows up to date with what has changed since, and says up to where that is.
+    /// Brings rows up to date with what has changed since, and says up to where that is and what does not fit any more.
+    /// Whoever never saw one of those learns nothing by it.
     async fn add_changed(
         &self,
         model: &Model,
-        tenant: TenantId,
+        question: &Question,
         conditions: &Conditions,
         since: Checkpoint,
         rows: &mut BTreeMap<Key, Arc<LiveRow>>,
-    ) -> Result<Checkpoint, NoAnswer> {
-        let at = match missed(&self.pool, model, since, |of| of == tenant, |place| place.tenant == tenant).await? {
+    ) -> Result<(Checkpoint, Vec<Key>), NoAnswer> {
+        let _turn = self.resumes.acquire().await.ok();
+        let mut gone = Vec::new();
+        let at = match missed_by(&self.pool, model, question.tenant, since).await? {
             Missed::Nothing => since,
             Missed::Everything => {
                 let text = "too much has happened since; subscribe without it, and begin anew".into();
@@ -66,15 +69,32 @@ impl Live {
                 for (change, _) in changes {
                     let key = change.place.key;
                     let json = change.row.and_then(|row| serde_json::from_str::<Value>(&row).ok());
-                    match json.filter(|row| conditions.hold(row)) {
-                        Some(json) => rows.insert(key.clone(), Arc::new(LiveRow::new(key, json))),
-                        None => rows.remove(&key),
-                    };
+                    match json {
+                        Some(json) if conditions.hold(&json) => {
+                            rows.insert(key.clone(), Arc::new(LiveRow::new(key, json)));
+                        }
+                        other => {
+                            rows.remove(&key);
+                            if may_miss(model, question.owner, other.as_ref()) {
+                                gone.push(key);
+                            }
+                        }
+                    }
                 }
                 at
             }
         };
-        Ok(at)
+        Ok((at, gone))
+    }
+}
+
+/// Whether a reader who comes back is told that a row is gone. Customers are told nothing of others' rows, not even a key;
+/// whose a row was that went away altogether cannot be known. Where rows stay as they are, none ceases to fit.
+fn may_miss(model: &Model, owner: Option<CustomerId>, row: Option<&Value>) -> bool {
+    match (owner, model.owner) {
+        _ if model.appends => false,
+        (Some(owner), Some(field)) => row.is_some_and(|row| row[field] == owner.to_string()),
+        _ => true,
     }
 }
 
@@ -104,4 +124,27 @@ async fn told_up_to(pool: &PgPool, tenant: TenantId, at: Checkpoint) -> Result<F
 
 fn unavailable(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Fault {
     move |error| Fault::caused(Cause::Unavailable, doing, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::loyalty::{PointsBalance, PointsEntry};
+    use projections::orders::Order;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn customers_are_told_no_keys_of_others() {
+        let (ada, bob) = (CustomerId::new(Uuid::from_u128(1)), CustomerId::new(Uuid::from_u128(2)));
+        let of = |customer: CustomerId| json!({ "customer": customer });
+        for model in [Model::of::<Order>(), Model::of::<PointsBalance>()] {
+            assert!(may_miss(&model, Some(ada), Some(&of(ada))));
+            assert!(!may_miss(&model, Some(ada), Some(&of(bob))));
+            assert!(!may_miss(&model, Some(ada), None), "whose it was cannot be known");
+            assert!(may_miss(&model, None, Some(&of(bob))) && may_miss(&model, None, None));
+        }
+        assert!(!may_miss(&Model::of::<PointsEntry>(), None, Some(&of(ada))), "entries stay as they are");
+    }
 }

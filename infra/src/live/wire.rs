@@ -18,6 +18,8 @@ use crate::redis::Redis;
 const CHANNEL: &str = "live";
 /// Letters that may wait to be read; what comes beyond is missed and found in the store.
 const LETTERS_MOST: usize = 64;
+/// How long it may take until somebody is heard.
+const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(1);
 /// How long to wait before listening is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -96,7 +98,9 @@ async fn subscribe(redis: &Redis) -> Option<redis::aio::PubSub> {
         subscriber.subscribe(redis.key(&[CHANNEL])).await?;
         anyhow::Ok(subscriber)
     };
-    subscriber.await.inspect_err(|error| tracing::debug!(%error, "no news come over Redis")).ok()
+    let subscribed = tokio::time::timeout(SUBSCRIBED_WITHIN, subscriber).await;
+    let subscribed = subscribed.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+    subscribed.inspect_err(|error| tracing::debug!(%error, "no news come over Redis")).ok()
 }
 
 /// Passes letters on until the connection ends.

@@ -8,6 +8,7 @@ mod letter;
 mod receiving;
 mod seal;
 mod sending;
+mod unanswered;
 
 pub use receiving::router;
 pub use seal::PeerSeal;

@@ -1,6 +1,7 @@
 //! The door for letters of other processes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -32,11 +33,19 @@ struct Door {
     seal: PeerSeal,
     commands: Commands,
     unread: Semaphore,
+    /// Whether it was said that a letter was refused. Whoever sends it tries again, and says so by itself.
+    said_refused: AtomicBool,
 }
 
 /// The route on which a process that writes lanes takes commands from others.
 pub fn router(scribe: ScribeHandle, seal: PeerSeal) -> Router {
-    let door = Door { scribe, seal, commands: Commands::all(), unread: Semaphore::new(UNREAD_MOST) };
+    let door = Door {
+        scribe,
+        seal,
+        commands: Commands::all(),
+        unread: Semaphore::new(UNREAD_MOST),
+        said_refused: AtomicBool::new(false),
+    };
     Router::new().route(PATH, post(receive)).with_state(Arc::new(door))
 }
 
@@ -51,7 +60,12 @@ async fn receive(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) 
         return StatusCode::BAD_REQUEST.into_response();
     };
     if !door.seal.is_on(&body, seal, now()) {
-        tracing::warn!("a letter without our seal was refused; do all processes have the same outer key and clock?");
+        if !door.said_refused.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a letter without our seal was refused, as others will be silently; do all processes have the same outer \
+                 key and clock?"
+            );
+        }
         return StatusCode::UNAUTHORIZED.into_response();
     }
     drop(place);

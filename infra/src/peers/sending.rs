@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PeerSeal;
 use super::letter::{Letter, Told, Written};
+use super::unanswered::Unanswered;
 use crate::presence;
 use crate::scribe::{Routes, ScribeHandle, now};
 
@@ -51,6 +52,7 @@ pub struct Dispatch {
     kinds: Arc<Kinds>,
     http: Client<HttpConnector, Full<Bytes>>,
     known: Arc<RwLock<Addresses>>,
+    unanswered: Arc<Unanswered>,
     /// The processes that write lanes, where the store can tell.
     writers: watch::Receiver<Option<Vec<String>>>,
     /// Kept so that who waits for news of this process's scribe waits for ever where there is none.
@@ -66,28 +68,32 @@ impl Dispatch {
         stop: CancellationToken,
     ) -> Result<Self, sqlx::Error> {
         let (watched, writers) = watch::channel(Some(presence::present(&pool, SCRIBE).await?));
-        if here.is_none() {
-            tokio::spawn(watch_writers(pool.clone(), watched, stop));
-        }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
         let routes = here.as_ref().map_or_else(|| Routes::new(pool.clone()), |here| here.routes().clone());
         let http = Client::builder(TokioExecutor::new()).build(connector);
         let (kinds, silence) = (Arc::new(Kinds::all()), Arc::new(watch::Sender::new(0)));
-        Ok(Self { here, routes, pool, seal, kinds, http, known: Arc::default(), writers, silence })
+        let (known, unanswered) = (Arc::default(), Arc::default());
+        let dispatch = Self { here, routes, pool, seal, kinds, http, known, unanswered, writers, silence };
+        let watched = dispatch.here.is_none().then_some(watched);
+        // Without the scribe, which ends when nobody holds it any more.
+        tokio::spawn(Self { here: None, ..dispatch.clone() }.watch_writers(watched, stop));
+        Ok(dispatch)
     }
 
     /// Why commands of some lanes cannot be acknowledged here right now; empty when all is well.
     pub fn troubles(&self) -> Vec<String> {
-        match &self.here {
+        let mut troubles = match &self.here {
             Some(here) => here.troubles(),
             None => match &*self.writers.borrow() {
                 None => vec!["the store cannot be reached".into()],
                 Some(names) if names.is_empty() => vec!["no process writes lanes".into()],
                 Some(_) => vec![],
             },
-        }
+        };
+        troubles.extend(self.unanswered.told());
+        troubles
     }
 
     /// Changes whenever this process wrote something.
@@ -157,7 +163,10 @@ impl Dispatch {
         tokio::pin!(asked);
         loop {
             tokio::select! {
-                answers = &mut asked => return answers,
+                answers = &mut asked => {
+                    self.unanswered.heard(address, answers.as_ref().err());
+                    return answers;
+                }
                 () = tokio::time::sleep(BELIEVED_FOR) => {}
             }
             let writer = self.owner(lane).await;
@@ -177,12 +186,10 @@ impl Dispatch {
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MOST).collect().await;
             let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
-            if status == StatusCode::UNAUTHORIZED {
-                tracing::warn!(
-                    address,
-                    "a letter of ours was refused; do all processes have the same outer key and clock?"
-                );
-            }
+            anyhow::ensure!(
+                status != StatusCode::UNAUTHORIZED,
+                "a letter was refused; do all processes have the same outer key and clock?"
+            );
             anyhow::ensure!(status == StatusCode::OK, "{status}: {}", String::from_utf8_lossy(&body));
             let told: Vec<Told> = serde_json::from_slice(&body)?;
             Ok(told.into_iter().map(|told| told.read(&self.kinds)).collect())
@@ -211,13 +218,37 @@ impl Dispatch {
             known.remove(&lane);
         }
     }
-}
 
-/// Looks again and again who writes lanes, until nobody wants to know any more.
-async fn watch_writers(pool: PgPool, watched: watch::Sender<Option<Vec<String>>>, stop: CancellationToken) {
-    while tokio::time::timeout(BELIEVED_FOR, stop.cancelled()).await.is_err() {
-        let names = presence::present(&pool, SCRIBE).await.ok();
-        watched.send_if_modified(|known| std::mem::replace(known, names.clone()) != names);
+    /// Looks again and again who writes lanes, and whether those can be asked again who could not be.
+    async fn watch_writers(self, watched: Option<watch::Sender<Option<Vec<String>>>>, stop: CancellationToken) {
+        while tokio::time::timeout(BELIEVED_FOR, stop.cancelled()).await.is_err() {
+            if let Some(watched) = &watched {
+                let names = presence::present(&self.pool, SCRIBE).await.ok();
+                watched.send_if_modified(|known| std::mem::replace(known, names.clone()) != names);
+            }
+            let addresses = self.unanswered.addresses();
+            if addresses.is_empty() {
+                continue;
+            }
+            let text = "SELECT DISTINCT address FROM log.lanes WHERE lease > clock_timestamp()";
+            let Ok(writing) = sqlx::query_scalar(text).fetch_all(&self.pool).await else { continue };
+            self.unanswered.keep(&writing);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.ask_again(&addresses) => {}
+            }
+        }
+    }
+
+    /// Asks with an empty letter, so that a process without callers learns it too.
+    async fn ask_again(&self, addresses: &[String]) {
+        let letter = Letter { tenant: TenantId::PLATFORM, from_engine: true, commands: vec![] };
+        let Ok(letter) = serde_json::to_vec(&letter).map(Bytes::from) else { return };
+        for address in addresses {
+            let answered = tokio::time::timeout(BELIEVED_FOR, self.ask(address, letter.clone())).await;
+            let answered = answered.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {BELIEVED_FOR:?}")));
+            self.unanswered.heard(address, answered.err().as_ref());
+        }
     }
 }
 

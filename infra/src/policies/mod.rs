@@ -11,6 +11,7 @@ mod progress;
 mod reactions;
 mod reading;
 mod timers;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 pub use effects::{Attempt, EffectLimits, Request, Target, Targets};
 pub use hold::{Hold, held_back, hold_back, release};
+pub(crate) use waiting::{later, random};
 
 use crate::peers::Dispatch;
 use crate::scribe::{ScribeHandle, Tail};

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use commands::kernel::{PolicyKind, Start};
+use commands::integrations::KeepCursorsOfWebhooks;
+use commands::kernel::{Policy, PolicyKind, Start};
 use commands::scribe::LaneId;
 use sqlx::{PgConnection, PgPool};
 
 use super::hold::hold_back;
+use crate::scribe::{Micros, now};
 
 /// The last event that each policy has reacted to, in the lanes that this process writes.
 #[derive(Default)]
@@ -94,6 +96,8 @@ impl Positions {
 
 /// A history that nobody here knows of begins beyond all positions, unless the log was restored to an earlier moment:
 /// what policies saw and webhooks told from there on is lost, and something else was or will be written in its place.
+/// What was lost may have paused or ended a webhook; so every cursor is looked at again, and those that are gone are made
+/// again by the policy that keeps them, from the beginning.
 async fn find_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let text = "
         WITH unknown AS (
@@ -105,22 +109,30 @@ async fn find_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
             SELECT e.lane, min(e.first_position) - 1 AS position
             FROM unknown u JOIN log.epochs e ON e.lane = u.lane AND e.epoch = u.epoch GROUP BY e.lane
         ), told AS (
-            SELECT w.subscription, w.replay,
+            SELECT c.lane, w.subscription, w.replay,
                    coalesce((SELECT max(e.tenant_position) FROM log.events e
                              WHERE e.lane = c.lane AND e.tenant = w.tenant AND e.position <= c.position), 0) AS position
             FROM common c JOIN log.routes r ON r.lane = c.lane JOIN work.webhook_cursors w ON w.tenant = r.tenant
+        ), behind AS (
+            SELECT c.lane, c.position FROM common c
+            WHERE EXISTS (SELECT FROM work.policies p WHERE p.lane = c.lane AND p.position > c.position)
+               OR EXISTS (SELECT FROM told t JOIN work.webhook_cursors w USING (subscription, replay)
+                          WHERE t.lane = c.lane AND greatest(w.position, w.ordered) > t.position)
         ), webhooks AS (
             UPDATE work.webhook_cursors w
             SET position = least(w.position, told.position), attempts = 0, turn = w.turn + 1,
+                mended = least(w.mended, told.position),
+                due_at = CASE WHEN w.position >= w.upto THEN w.due_at ELSE $1 END,
                 upto = CASE WHEN w.replay THEN least(w.upto, told.position) END,
                 ordered = CASE WHEN w.replay THEN least(w.ordered, told.position) END
-            FROM told
+            FROM told JOIN behind USING (lane)
             WHERE told.subscription = w.subscription AND told.replay = w.replay
-              AND greatest(w.position, w.ordered) > told.position
         )
-        UPDATE work.policies p SET position = c.position FROM common c
-        WHERE c.lane = p.lane AND p.position > c.position RETURNING p.lane, p.position";
-    let back: BTreeSet<(i16, i64)> = sqlx::query_as(text).fetch_all(&mut *connection).await?.into_iter().collect();
+        UPDATE work.policies p SET position = CASE WHEN p.policy = $2 THEN 0 ELSE least(p.position, b.position) END
+        FROM behind b WHERE b.lane = p.lane AND (p.position > b.position OR p.policy = $2)
+        RETURNING b.lane, b.position";
+    let query = sqlx::query_as::<_, (i16, i64)>(text).bind(Micros(now())).bind(KeepCursorsOfWebhooks::ID);
+    let back: BTreeSet<_> = query.fetch_all(&mut *connection).await?.into_iter().collect();
     for (lane, position) in &back {
         tracing::warn!(lane, position, "the log was restored to an earlier moment; policies go back to it");
     }

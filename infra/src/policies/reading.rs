@@ -1,7 +1,7 @@
 //! Reads what is new in all lanes that somebody follows: what this process has just written from memory, the rest in one
 //! statement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use commands::kernel::Stored;
 use commands::scribe::{EventRow, LaneId};
@@ -100,14 +100,32 @@ pub(super) async fn read_news(
             .bind(unread.iter().map(|(_, from, _)| *from).collect::<Vec<_>>())
             .bind(unread.iter().map(|(.., upto)| *upto).collect::<Vec<_>>())
             .bind(names);
+        let from: BTreeMap<LaneId, i64> = unread.iter().map(|(lane, from, _)| (LaneId(*lane), *from)).collect();
+        let mut stopped = BTreeSet::new();
         for row in &rows.fetch_all(&mut *transaction).await? {
-            if let Some(news) = news.get_mut(&LaneId(row.try_get(0)?)) {
-                news.events.push(heard(row)?);
+            let (lane, position) = (LaneId(row.try_get(0)?), row.try_get(1)?);
+            let Some(news) = news.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
+            match heard(row) {
+                Ok(heard) => news.events.push(heard),
+                Err(error) => {
+                    news.stop_before(position, from.get(&lane).copied().unwrap_or_default());
+                    stopped.insert(lane);
+                    metrics::counter!("cartulary_policies_stopped_total").increment(1);
+                    tracing::error!(lane = lane.0, position, %error, "policies cannot read an event");
+                }
             }
         }
     }
     transaction.commit().await?;
     Ok(news)
+}
+
+impl News {
+    /// The lane stands still before an event that does not read, until somebody mends it; others go on.
+    const fn stop_before(&mut self, position: i64, from: i64) {
+        let last = position.saturating_sub(1);
+        self.upto = if last > from { Some(last) } else { None };
+    }
 }
 
 /// The events of a lane after one position up to another, from memory; nothing where the log has to be asked.

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Seen};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use super::binary::POSTGRES_BEGINS;
@@ -44,9 +44,7 @@ impl History for PgHistory {
     }
 
     async fn epochs(&self, lane: i16) -> Result<Epochs, Fault> {
-        let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
-        let epochs = epochs.bind(lane).fetch_all(&self.pool).await;
-        Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
+        epochs(&self.pool, lane).await
     }
 }
 
@@ -56,15 +54,33 @@ const EVENTS: &str = "SELECT lane, position, epoch, tenant, tenant_position, str
     principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 ORDER BY position";
 
+/// The same of one tenant, whose positions are just as dense, in some streams.
+const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
+    sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
+    FROM log.events WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4 \
+    AND stream_type = ANY($5) ORDER BY tenant_position";
+
 const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JOIN LATERAL \
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
     ORDER BY l.lane";
 
+/// The histories of a lane.
+pub(super) async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fault> {
+    let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
+    let epochs = epochs.bind(lane).fetch_all(store).await;
+    Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
+}
+
 /// The events of a lane after a position, at most so many.
-async fn page(pool: &PgPool, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
+pub(super) async fn page(
+    store: impl PgExecutor<'_>,
+    lane: i16,
+    after: i64,
+    most: usize,
+) -> Result<Vec<RawEvent>, Fault> {
     let doing = || format!("reading lane {lane} after position {after}");
     let upto = after.saturating_add(i64::try_from(most).unwrap_or(i64::MAX));
-    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(pool);
+    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(store);
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(fault(doing()))? {
         events.push(event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);
@@ -72,7 +88,20 @@ async fn page(pool: &PgPool, lane: i16, after: i64, most: usize) -> Result<Vec<R
     Ok(events)
 }
 
-/// One row of [`EVENTS`], read from the wire without a detour: replay is as fast as this function.
+/// The events of a tenant in its lane, between two of its own positions, in streams of these types.
+pub(super) async fn events_of_tenant(
+    store: impl PgExecutor<'_>,
+    (lane, tenant): (i16, TenantId),
+    (after, upto): (i64, i64),
+    streams: &[&str],
+) -> Result<Vec<RawEvent>, Fault> {
+    let doing = || format!("reading the events of a tenant in lane {lane}");
+    let events = sqlx::query(EVENTS_OF_TENANT).bind(lane).bind(tenant.uuid()).bind(after).bind(upto).bind(streams);
+    let rows = events.fetch_all(store).await.map_err(fault(doing()))?;
+    rows.iter().map(|row| event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
+}
+
+/// One row with the columns of [`EVENTS`], read from the wire without a detour: replay is as fast as this function.
 fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
     let actor = actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;

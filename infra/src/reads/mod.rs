@@ -20,8 +20,8 @@ use crate::feed::StoreFeed;
 use crate::health::Health;
 use crate::live::Changes;
 use crate::postgres::PgRows;
-pub use rebuilding::build_anew;
 use rebuilding::Rebuilding;
+pub use rebuilding::build_anew;
 
 /// Events taken from all lanes at a time.
 const BATCH: usize = 2_000;

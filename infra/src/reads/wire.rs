@@ -23,13 +23,19 @@ const ASK_THE_LOG: Duration = Duration::from_secs(1);
 /// What is said to be away.
 const KAFKA: &str = "Kafka";
 const GROUP_PART: &str = "the consumer group";
+/// How long the group may take to deal out lanes, and others to take what falls to us, before the log is followed instead.
+const DEALT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A place in the consumer group, or the wish for one.
 pub(super) struct Wire {
     link: Link,
     outage: Outage,
+    /// The group deals out no lanes, though Kafka answers.
+    undealt: Outage,
+    /// When there were lanes of ours last.
+    dealt: Instant,
     asked: Instant,
-    /// Kafka does not answer, so the lanes are dealt out by who is there, as without Kafka.
+    /// Kafka or the group does not answer, so the lanes are dealt out by who is there, as without Kafka.
     alone: bool,
 }
 
@@ -42,9 +48,9 @@ impl ReadSide {
     /// Joins the group as soon as Kafka answers, if events are to come from there.
     pub(super) fn open_wire(&self) -> Option<Wire> {
         let settings = self.kafka.clone()?;
-        let outage = Outage::of(KAFKA);
+        let (outage, undealt, now) = (Outage::of(KAFKA), Outage::of(GROUP_PART), Instant::now());
         let link = open(settings, self.feed.clone(), outage.clone(), Duration::ZERO);
-        Some(Wire { link, outage, asked: Instant::now(), alone: true })
+        Some(Wire { link, outage, undealt, dealt: now, asked: now, alone: true })
     }
 
     /// Takes what comes next. Names the models that have followed a history that was lost.
@@ -54,7 +60,7 @@ impl ReadSide {
         projector: &mut PgProjector,
     ) -> anyhow::Result<Vec<Model>> {
         let batch = self.next_batch(wire).await?;
-        let alone = self.look_at_wire(wire).await;
+        let alone = self.look_at_wire(wire).await?;
         if !batch.assigned.is_empty() || alone != wire.alone {
             // Somebody else has moved the checkpoints of these lanes.
             *projector = self.open().await?;
@@ -115,20 +121,53 @@ impl ReadSide {
     }
 
     /// Whether the log must do without Kafka now; says so.
-    async fn look_at_wire(&self, wire: &Wire) -> bool {
+    async fn look_at_wire(&self, wire: &mut Wire) -> anyhow::Result<bool> {
         let Link::Open(feed) = &wire.link else {
             self.health.show(KAFKA, wire.outage.reason());
-            return true;
+            return Ok(true);
         };
-        if wire.outage.reason().is_some() && wire.asked.elapsed() > ASK_THE_LOG {
+        let look = wire.asked.elapsed() > ASK_THE_LOG;
+        if wire.outage.reason().is_some() && look {
             feed.look().await;
         }
         let away = wire.outage.reason();
         let alone = away.is_some();
         self.health.show(KAFKA, away);
-        let waits = feed.lanes().is_empty().then(|| "it has dealt out no lanes to this process yet".to_owned());
-        self.health.show(GROUP_PART, waits);
-        alone
+        if !feed.lanes().is_empty() {
+            wire.dealt = Instant::now();
+            wire.undealt.back();
+            self.health.show(GROUP_PART, None);
+            return Ok(alone);
+        }
+        if look
+            && wire.dealt.elapsed() > DEALT_WITHIN
+            && wire.undealt.reason().is_none()
+            && self.is_left_alone().await?
+        {
+            wire.undealt
+                .away("it has dealt out no lanes to this process, and nobody takes their events; reading the log");
+        }
+        let undealt = wire.undealt.reason();
+        let alone = alone || undealt.is_some();
+        let waits = undealt.unwrap_or_else(|| "it has dealt out no lanes to this process yet".to_owned());
+        self.health.show(GROUP_PART, Some(waits));
+        Ok(alone)
+    }
+
+    /// Whether an event that would fall to this process without Kafka has waited too long for any read model. Who
+    /// stands by for others has no lanes either, but theirs are looked after.
+    async fn is_left_alone(&self) -> sqlx::Result<bool> {
+        let text = "
+            SELECT EXISTS (
+                SELECT FROM (SELECT c.lane, max(c.position) AS position
+                             FROM reads.checkpoints c JOIN reads.live USING (model, shape)
+                             WHERE c.lane = ANY($1) GROUP BY c.lane) AS taken
+                CROSS JOIN LATERAL (SELECT e.recorded_at FROM log.events e
+                                    WHERE e.lane = taken.lane AND e.position > taken.position
+                                    ORDER BY e.position LIMIT 1) AS next
+                WHERE next.recorded_at < clock_timestamp() - $2 * interval '1 second')";
+        let lanes: Vec<i16> = self.share().into_iter().map(|lane| lane.0).collect();
+        sqlx::query_scalar(text).bind(lanes).bind(DEALT_WITHIN.as_secs_f64()).fetch_one(&self.pool).await
     }
 
     /// The lanes that this process looks after.

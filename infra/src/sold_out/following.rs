@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use commands::kernel::StreamRef;
 use projections::kernel::{Change, Model, Models};
+use projections::projector::Changed;
 use serde_json::Value;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::SoldOut;
+use super::{Seen, SoldOut};
 use crate::live::News;
 
 /// Marks what ran out and clears what came back, until `stop`.
@@ -31,24 +32,22 @@ pub async fn follow(
             Ok(News::Rebuilt { .. }) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
-        for changed in &batch.changed {
-            let model = models.get(&changed.model);
-            let Some((model, field)) = model.and_then(|model| Some((model, model.left?))) else { continue };
-            for change in &changed.rows {
-                take(&sold_out, model, field, change).await;
-            }
-        }
+        let seen: Vec<Seen> = batch.changed.iter().flat_map(|changed| seen(&models, changed)).collect();
+        sold_out.marks.tell(seen).await;
     }
 }
 
-async fn take(sold_out: &SoldOut, model: &Model, field: &str, change: &Change) {
-    let Some(stream) = stream(model, change) else { return };
-    let row: Value = change.row.as_deref().and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default();
-    if row[field].as_i64().is_some_and(|left| left <= 0) {
-        sold_out.marks.mark(change.place.tenant, stream).await;
-    } else {
-        sold_out.marks.clear(change.place.tenant, stream).await;
-    }
+/// What changed rows say about what is left.
+fn seen(models: &Models, changed: &Changed) -> Vec<Seen> {
+    let model = models.get(&changed.model);
+    let Some((model, field)) = model.and_then(|model| Some((model, model.left?))) else { return Vec::new() };
+    let seen = |change: &Change| {
+        let stream = stream(model, change)?;
+        let row: Value = change.row.as_deref().and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default();
+        let is_gone = row[field].as_i64().is_some_and(|left| left <= 0);
+        Some(Seen { tenant: change.place.tenant, stream, is_gone })
+    };
+    changed.rows.iter().filter_map(seen).collect()
 }
 
 /// The stream that a row is, where a model has one for each.

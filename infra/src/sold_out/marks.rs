@@ -12,11 +12,21 @@ use crate::redis::Redis;
 use crate::scribe::now;
 
 const MARKS_MOST: usize = 10_000;
+/// Commands that are sent to Redis together; others are not kept waiting longer than for these.
+const TOLD_AT_ONCE: usize = 500;
 
 /// Marks and how long they live.
 pub struct Marks {
     life: Duration,
     kept: Kept,
+}
+
+/// What was just seen of a stream.
+pub struct Seen {
+    pub tenant: TenantId,
+    pub stream: StreamRef,
+    /// Whether nothing is left of it.
+    pub is_gone: bool,
 }
 
 /// Until when, by stream.
@@ -56,33 +66,43 @@ impl Marks {
         marked.collect()
     }
 
-    /// Nothing is left of this stream, as of now.
-    pub async fn mark(&self, tenant: TenantId, stream: StreamRef) {
+    /// Takes what was seen of streams, in its order.
+    pub async fn tell(&self, seen: Vec<Seen>) {
         let life = i64::try_from(self.life.as_micros()).unwrap_or(0);
         let until = Timestamp::from_micros(now().micros().saturating_add(life));
         match &self.kept {
             Kept::InMemory(kept) => {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).insert((tenant, stream), until);
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                for Seen { tenant, stream, is_gone } in seen {
+                    if is_gone {
+                        kept.insert((tenant, stream), until);
+                    } else {
+                        kept.remove(&(tenant, stream));
+                    }
+                }
             }
             Kept::Shared(redis) => {
-                let key = key(redis, tenant, stream);
-                let sealed = redis.seal(&key, &until.micros().to_be_bytes());
-                let life = self.life.as_millis().to_string();
-                let set = redis::cmd("SET").arg(key).arg(sealed).arg("PX").arg(life).to_owned();
-                redis.ask(|mut redis| async move { set.exec_async(&mut redis).await }).await;
+                for seen in seen.chunks(TOLD_AT_ONCE) {
+                    let told = self.told(redis, seen, until);
+                    redis.ask(|mut redis| async move { told.query_async::<()>(&mut redis).await }).await;
+                }
             }
         }
     }
 
-    /// There is something again.
-    pub async fn clear(&self, tenant: TenantId, stream: StreamRef) {
-        match &self.kept {
-            Kept::InMemory(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&(tenant, stream)),
-            Kept::Shared(redis) => {
-                let unlink = redis::cmd("UNLINK").arg(key(redis, tenant, stream)).to_owned();
-                redis.ask(|mut redis| async move { unlink.exec_async(&mut redis).await }).await;
+    /// The same in one go for Redis.
+    fn told(&self, redis: &Redis, seen: &[Seen], until: Timestamp) -> redis::Pipeline {
+        let mut told = redis::pipe();
+        for seen in seen {
+            let key = key(redis, seen.tenant, seen.stream);
+            if seen.is_gone {
+                let sealed = redis.seal(&key, &until.micros().to_be_bytes());
+                told.cmd("SET").arg(key).arg(sealed).arg("PX").arg(self.life.as_millis().to_string()).ignore();
+            } else {
+                told.cmd("UNLINK").arg(key).ignore();
             }
         }
+        told
     }
 }
 
@@ -104,10 +124,8 @@ mod tests {
     async fn a_mark_lives_for_its_time_or_until_there_is_something_again() {
         let (marks, tenant) = (Marks::new(None, Duration::from_millis(200)), TenantId::new(Uuid::from_u128(1)));
         let stream = |number| StreamRef { stream_type: "StockItem", id: Uuid::from_u128(number) };
-        for number in 1..=2 {
-            marks.mark(tenant, stream(number)).await;
-        }
-        marks.clear(tenant, stream(2)).await;
+        let seen = |number, is_gone| Seen { tenant, stream: stream(number), is_gone };
+        marks.tell(vec![seen(1, true), seen(2, true), seen(2, false)]).await;
         let found = marks.find(tenant, vec![stream(1), stream(2), stream(3)]).await;
         assert!(found.len() == 1 && found[&stream(1)] <= Duration::from_millis(200));
         assert!(marks.find(TenantId::new(Uuid::from_u128(2)), vec![stream(1)]).await.is_empty());

@@ -10,6 +10,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::telling::Telling;
+use crate::policies::later;
 use crate::scribe::{Micros, now};
 
 /// Attempts of one subscription that are kept for its tenant to see.
@@ -26,6 +27,8 @@ pub(super) struct Cursor {
     pub(super) upto: Option<i64>,
     /// How often the next event was tried in vain.
     pub(super) attempts: i32,
+    /// Whether the last attempt took long, whatever came of it.
+    pub(super) slow: bool,
     turn: i64,
 }
 
@@ -52,7 +55,7 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Room {
     pub(super) free: usize,
     pub(super) tenant_places: usize,
-    /// Whether those that failed at last are begun, or those that did not.
+    /// Whether those in trouble are begun, or the others.
     pub(super) troubled: bool,
 }
 
@@ -65,7 +68,7 @@ const BEGIN: &str = "
         FROM work.webhook_cursors c JOIN log.routes r ON r.tenant = c.tenant JOIN log.lanes l ON l.lane = r.lane
         JOIN work.epochs k ON k.lane = l.lane AND k.epoch = l.epoch
         LEFT JOIN unnest($4::uuid[], $5::bigint[]) AS b(tenant, taken) ON b.tenant = c.tenant
-        WHERE c.due_at <= $1 AND r.lane = ANY($2) AND (c.attempts > 0) = $3 AND NOT EXISTS (SELECT FROM work.hold)
+        WHERE c.due_at <= $1 AND r.lane = ANY($2) AND (c.attempts > 0 OR c.slow) = $3 AND NOT EXISTS (SELECT FROM work.hold)
           AND EXISTS (SELECT FROM log.events e
                       WHERE e.lane = r.lane AND e.tenant = c.tenant AND e.tenant_position > c.position)
     ), chosen AS (
@@ -76,12 +79,12 @@ const BEGIN: &str = "
     )
     UPDATE work.webhook_cursors c SET turn = c.turn + 1, due_at = $8 FROM chosen
     WHERE c.subscription = chosen.subscription AND c.replay = chosen.replay
-    RETURNING c.subscription, c.replay, c.tenant, chosen.lane, c.position, c.upto, c.attempts, c.turn";
+    RETURNING c.subscription, c.replay, c.tenant, chosen.lane, c.position, c.upto, c.attempts, c.slow, c.turn";
 
-/// Whether cursors are due at all that did not fail at last, and such that did; this costs next to nothing.
+/// Whether cursors are due at all that are well, and such that are in trouble; this costs next to nothing.
 pub(super) async fn due(pool: &PgPool) -> Result<[bool; 2], sqlx::Error> {
-    let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND attempts = 0),
-                       EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND attempts > 0)";
+    let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND NOT (attempts > 0 OR slow)),
+                       EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND (attempts > 0 OR slow))";
     let (well, troubled) = sqlx::query_as(text).bind(Micros(now())).fetch_one(pool).await?;
     Ok([well, troubled])
 }
@@ -127,12 +130,14 @@ fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
         position: row.try_get("position")?,
         upto: row.try_get("upto")?,
         attempts: row.try_get("attempts")?,
+        slow: row.try_get("slow")?,
         turn: row.try_get("turn")?,
     })
 }
 
 /// The cursor moves only in the turn that was drawn for it; that an attempt was made is true in any case.
-const MOVE: &str = "UPDATE work.webhook_cursors SET position = $4, attempts = $5, due_at = coalesce($6, 'infinity')
+const MOVE: &str =
+    "UPDATE work.webhook_cursors SET position = $4, attempts = $5, due_at = coalesce($6, 'infinity'), slow = $7
     WHERE subscription = $1 AND replay = $2 AND turn = $3";
 const RECORD: &str = "
     , counted AS (
@@ -140,13 +145,18 @@ const RECORD: &str = "
     ), written AS (
         INSERT INTO work.webhook_attempts
             (subscription, number, tenant, event, type, position, replay, attempt, begun_at, took_ms, status, trouble)
-        SELECT $1, attempted, tenant, $7, $8, $9, $2, $10, $11, $12, $13, $14 FROM counted
+        SELECT $1, attempted, tenant, $8, $9, $10, $2, $11, $12, $13, $14, $15 FROM counted
     ), dropped AS (
         DELETE FROM work.webhook_attempts a USING counted
-        WHERE a.subscription = $1 AND a.number <= counted.attempted - $15
+        WHERE a.subscription = $1 AND a.number <= counted.attempted - $16
     )";
 
 impl Cursor {
+    /// Whether it failed at last or took long: it must leave room for those who are well.
+    pub(super) const fn is_troubled(&self) -> bool {
+        self.attempts > 0 || self.slow
+    }
+
     /// Moves without an attempt. Says whether it is still ours.
     pub(super) async fn step(&mut self, pool: &PgPool, stand: Stand) -> Result<bool, sqlx::Error> {
         let moved = sqlx::query(MOVE)
@@ -156,6 +166,7 @@ impl Cursor {
             .bind(stand.position)
             .bind(stand.attempts)
             .bind(stand.due_at.map(Micros))
+            .bind(self.slow)
             .execute(pool)
             .await?;
         self.take(stand);
@@ -177,6 +188,7 @@ impl Cursor {
             .bind(stand.position)
             .bind(stand.attempts)
             .bind(stand.due_at.map(Micros))
+            .bind(self.slow)
             .bind(made.event.id)
             .bind(&made.event.kind)
             .bind(made.event.position)
@@ -203,9 +215,4 @@ impl Cursor {
     fn take(&mut self, stand: Stand) {
         (self.position, self.attempts) = (stand.position, stand.attempts);
     }
-}
-
-/// So long after.
-pub(super) fn later(at: Timestamp, pause: Duration) -> Timestamp {
-    Timestamp::from_micros(at.micros().saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX)))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::integrations::{Delivery, ShownSecret, Webhooks};
+use api::integrations::{Delivery, NotPermitted, ShownSecret, Webhooks};
 use commands::kernel::Misuse;
 use domain::shared::{TargetUrl, TenantId, WebhookSubscriptionId};
 use futures::FutureExt;
@@ -11,7 +11,7 @@ use projections::ports::{Cause, Fault};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
-use super::{CursorKeeper, Guard, Line, SigningKeys, WebhookLimits, WebhookRunner, log};
+use super::{CursorKeeper, Forbidden, Guard, Line, SigningKeys, WebhookLimits, WebhookRunner, log};
 use crate::policies::PolicyRunner;
 use crate::scribe::{Micros, Routes, now};
 use crate::vault::OuterKey;
@@ -51,9 +51,10 @@ impl WebhookDesk {
 
     async fn find_secrets(&self, tenant: TenantId, id: WebhookSubscriptionId) -> Result<Vec<ShownSecret>, Fault> {
         let lane = self.routes.lane(tenant).await.map_err(unavailable("finding a tenant's lane"))?.0;
-        let known =
-            log::subscription(&self.pool, lane, tenant, id).await.map_err(unavailable("reading a subscription"))?;
-        let generations = known.map(|known| known.state.generations(now())).unwrap_or_default();
+        let mut store = self.pool.acquire().await.map_err(unavailable("reading a subscription"))?;
+        let standing = log::standing(&mut store, lane, tenant, id).await;
+        let state = standing.map_err(unavailable("reading a subscription"))?.state;
+        let generations = if state.was_made() { state.generations(now()) } else { vec![] };
         let shown = generations.into_iter().map(|(generation, valid_until)| {
             let secret = self.keys.secret(tenant, id, generation);
             let secret = secret.map_err(|error| Fault::caused(Cause::Corrupt, "making a secret", error))?;
@@ -92,10 +93,12 @@ impl WebhookDesk {
 }
 
 impl Webhooks for WebhookDesk {
-    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), Misuse>> {
+    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
         let checked = async move {
-            let checked = self.guard.addresses(url).await;
-            checked.map(|_| ()).map_err(|forbidden| Misuse::new("INVALID_FIELD", "url", forbidden.to_string()))
+            self.guard.addresses(url).await.map(|_| ()).map_err(|forbidden| match forbidden {
+                Forbidden::NamesAway => NotPermitted::Unknown,
+                known => Misuse::new("INVALID_FIELD", "url", known.to_string()).into(),
+            })
         };
         checked.boxed()
     }

@@ -1,11 +1,15 @@
 //! Keeps the engine from being sent into its own house (SSRF): every address is looked up and checked when it is saved and
 //! again whenever it is called, and what was checked is what is connected to.
 
-use std::net::SocketAddr;
+use std::io::{Error, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::shared::{TargetHost, TargetUrl};
+use tokio::sync::Semaphore;
 
 use super::networks::{Places, is_public};
 
@@ -13,6 +17,10 @@ use super::networks::{Places, is_public};
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(5);
 /// A name that leads to more addresses than this is looked at no further.
 const ADDRESSES_MOST: usize = 16;
+/// Each takes a thread, also when nobody waits for it any more.
+const LOOK_UPS_MOST: usize = 32;
+/// How the resolver of the machine says that nobody answered it, in glibc and in musl.
+const UNANSWERED: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
 /// Where web servers that speak TLS are found. Other ports belong to databases, mail and the like.
 const PORTS: [u16; 2] = [443, 8443];
 /// Names that never lead to the internet (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
@@ -30,22 +38,43 @@ pub enum Forbidden {
     Name,
     #[error("this leads to no address that may be called")]
     Address,
+    /// This alone says nothing of the address: it may be called at another time.
+    #[error("nobody says at the moment where this name leads")]
+    NamesAway,
 }
 
 /// Who looks names up.
 #[async_trait]
 pub trait Names: Send + Sync {
-    /// All addresses of a name.
+    /// All addresses of a name. Where nobody can say now, the error is [`ErrorKind::TimedOut`].
     async fn addresses(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>>;
 }
 
 /// The resolver of the machine.
-struct Machine;
+struct Machine {
+    free: Arc<Semaphore>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { free: Arc::new(Semaphore::new(LOOK_UPS_MOST)) }
+    }
+}
 
 #[async_trait]
 impl Names for Machine {
     async fn addresses(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host((name, port)).await?.collect())
+        let place = self.free.clone().acquire_owned().await.map_err(Error::other)?;
+        let name = name.to_owned();
+        let asked = tokio::task::spawn_blocking(move || {
+            // Whoever asked may give up; the thread is busy until the resolver does.
+            let _place = place;
+            (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
+        });
+        asked.await.map_err(Error::other)?.map_err(|error| {
+            let unanswered = UNANSWERED.iter().any(|text| error.to_string().ends_with(text));
+            if unanswered { Error::new(ErrorKind::TimedOut, error) } else { error }
+        })
     }
 }
 
@@ -54,6 +83,8 @@ pub struct Guard {
     allowed: Places,
     refused: Places,
     names: Box<dyn Names>,
+    /// Whether names could not be looked up at last, so that it is said once.
+    away: AtomicBool,
 }
 
 /// Lets nothing private be called.
@@ -66,7 +97,7 @@ impl Default for Guard {
 impl Guard {
     /// `allowed` may be called though they are private, and without TLS; `refused` not though they are public.
     pub fn new(allowed: Places, refused: Places) -> Self {
-        Self { allowed, refused, names: Box::new(Machine) }
+        Self { allowed, refused, names: Box::new(Machine::default()), away: AtomicBool::new(false) }
     }
 
     /// With somebody else who looks names up.
@@ -102,10 +133,24 @@ impl Guard {
             TargetHost::Name(name) => name.clone(),
         };
         let asked = tokio::time::timeout(LOOKED_UP_WITHIN, self.names.addresses(&name, url.port())).await;
-        let found = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let found = match asked.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.tell_that_names_are_away(&name);
+                return Err(Forbidden::NamesAway);
+            }
+            found => found.unwrap_or_default(),
+        };
+        self.away.store(false, Ordering::Relaxed);
         match found.len() {
             1..=ADDRESSES_MOST => Ok(found),
             _ => Err(Forbidden::Address),
+        }
+    }
+
+    fn tell_that_names_are_away(&self, name: &str) {
+        metrics::counter!("cartulary_webhook_names_away_total").increment(1);
+        if !self.away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(name, "names cannot be looked up at the moment; webhooks wait");
         }
     }
 }

@@ -25,7 +25,8 @@ impl Names for Zone {
             "own.example.org." => &["5.5.5.5"],
             "receiver" => &["172.17.0.2"],
             "nothing.example.org." => &[],
-            _ => return Err(std::io::ErrorKind::NotFound.into()),
+            "away.example.org." => return Err(ErrorKind::TimedOut.into()),
+            _ => return Err(ErrorKind::NotFound.into()),
         };
         Ok(found.iter().map(|address| SocketAddr::new(address.parse().expect("an address"), port)).collect())
     }
@@ -131,6 +132,14 @@ async fn a_name_that_turns_inside_after_it_was_saved_is_refused_when_it_is_calle
     let guard = guard(&[], &[]);
     assert_eq!(verdict(&guard, "https://flips.example.org/").await, Ok(1));
     assert_eq!(verdict(&guard, "https://flips.example.org/").await, Err(Some(Forbidden::Address)));
+}
+
+#[tokio::test]
+async fn that_nobody_says_where_a_name_leads_is_told_apart_from_a_bad_name() {
+    let guard = guard(&[], &[]);
+    assert_eq!(verdict(&guard, "https://away.example.org/").await, Err(Some(Forbidden::NamesAway)));
+    // What can be seen without asking is bad in any case.
+    assert_eq!(verdict(&guard, "http://away.example.org/").await, Err(Some(Forbidden::NotEncrypted)));
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl CursorKeeper {
             .bind(tenant.uuid())
             .fetch_one(&mut *transaction)
             .await?;
-        let known = log::subscription(&mut *transaction, lane, tenant, id).await?;
+        let known = log::history(&mut transaction, lane, tenant, id).await?;
         match known.filter(|known| known.state.stands()) {
             Some(known) => keep_standing(&mut transaction, tenant, id, &known).await?,
             None => forget(&mut transaction, id).await?,
@@ -66,11 +66,13 @@ async fn keep_standing(
         .execute(&mut *connection)
         .await?;
     if let Some((from, to)) = known.state.replayed() {
-        // The same order again changes nothing; a later one takes its place.
+        // The same order again changes nothing; a later one takes its place, but waits as long as the one before had to.
         let text = "INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, upto, ordered, due_at)
                     VALUES ($1, true, $2, $3, $4, $5, $6)
                     ON CONFLICT (subscription, replay) DO UPDATE SET position = excluded.position,
-                        upto = excluded.upto, ordered = excluded.ordered
+                        upto = excluded.upto, ordered = excluded.ordered, turn = work.webhook_cursors.turn + 1,
+                        due_at = CASE WHEN isfinite(work.webhook_cursors.due_at) AND work.webhook_cursors.attempts > 0
+                                      THEN work.webhook_cursors.due_at ELSE excluded.due_at END
                     WHERE work.webhook_cursors.ordered < excluded.ordered";
         sqlx::query(text)
             .bind(id.uuid())
@@ -82,13 +84,17 @@ async fn keep_standing(
             .execute(&mut *connection)
             .await?;
     }
-    // Whoever works on them meanwhile finds that it is no longer its turn. A range that was sent to its end stays so. After a
-    // restore the same subscription may have been made anew, later than its cursor went back to.
-    let text = "UPDATE work.webhook_cursors SET turn = turn + 1, attempts = 0, due_at = coalesce($2, 'infinity'),
+    // Whoever works on them meanwhile finds that it is no longer its turn. A range that was sent to its end stays so. Only
+    // being resumed and another address end the waiting after a failure: nothing else says that the address is mended.
+    // After a restore the same subscription may have been made anew, later than its cursor went back to.
+    let text = "UPDATE work.webhook_cursors SET turn = turn + 1, mended = $4,
+                       attempts = CASE WHEN mended < $4 THEN 0 ELSE attempts END, due_at = coalesce($2, 'infinity'),
                        position = CASE WHEN replay THEN position ELSE greatest(position, $3) END
-                WHERE subscription = $1 AND (upto IS NULL OR position < upto)";
+                WHERE subscription = $1 AND (upto IS NULL OR position < upto)
+                  AND ($2 IS NULL OR mended < $4 OR NOT isfinite(due_at))";
     let due_at = known.state.in_force().map(|_| Micros(now()));
-    sqlx::query(text).bind(id.uuid()).bind(due_at).bind(known.begun_at).execute(connection).await.map(|_| ())
+    let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(known.begun_at).bind(known.mended_at);
+    query.execute(connection).await.map(|_| ())
 }
 
 /// Cursors first: whoever settles an attempt takes the rows in this order.

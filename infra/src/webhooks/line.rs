@@ -50,8 +50,8 @@ pub(super) enum Trouble {
     Broken,
     #[error("there was no answer in time")]
     TooSlow,
-    #[error("the message cannot be sent")]
-    Unsendable,
+    #[error("{0}")]
+    Unsendable(&'static str),
 }
 
 /// What one message has beside its body.
@@ -91,7 +91,7 @@ impl Line {
         now: Timestamp,
         within: Duration,
     ) -> Result<Reply, Trouble> {
-        let request = request(url, headers, body).map_err(|_| Trouble::Unsendable)?;
+        let request = request(url, headers, body).map_err(|_| Trouble::Unsendable("the message cannot be sent"))?;
         let exchanged = tokio::time::timeout(within, self.exchange(url, request)).await;
         let (status, headers) = exchanged.unwrap_or(Err(Trouble::TooSlow))?;
         Ok(Reply { status, retry_after: retry_after(&headers, now) })

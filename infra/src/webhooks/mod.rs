@@ -82,7 +82,13 @@ impl WebhookRunner {
                 turns.forget(ended.map_or_else(|failed| failed.id(), |(id, ())| id));
             }
         }
-        turns.tasks.shutdown().await;
+        // One that has come to its end has said itself when it is due again.
+        turns.tasks.abort_all();
+        while let Some(ended) = turns.tasks.join_next_with_id().await {
+            if let Ok((id, ())) = ended {
+                turns.forget(id);
+            }
+        }
         for cursor in turns.under_way.values() {
             if let Err(error) = cursor.let_go(&self.pool).await {
                 tracing::debug!(%error, "nobody can be told that a webhook is free; its lease will");
@@ -90,7 +96,7 @@ impl WebhookRunner {
         }
     }
 
-    /// First those that are well, then with what is left those that failed at last.
+    /// First those that are well, then with what is left those in trouble.
     async fn begin_turns(&self, turns: &mut Turns) -> Result<(), sqlx::Error> {
         let lanes: Vec<i16> = self.lanes.now().iter().map(|lane| lane.0).collect();
         let [well, in_trouble] = due(&self.pool).await?;
@@ -127,7 +133,7 @@ impl Turns {
     }
 
     fn troubled(&self) -> usize {
-        self.under_way.values().filter(|cursor| cursor.attempts > 0).count()
+        self.under_way.values().filter(|cursor| cursor.is_troubled()).count()
     }
 
     fn by_tenant(&self) -> BTreeMap<TenantId, i64> {

@@ -34,7 +34,7 @@ pub struct WebhookLimits {
     pub places: usize,
     /// How many of these may be of one tenant.
     pub tenant_places: usize,
-    /// How many of these may have failed at last: who is slow to fail must leave room for those who are well.
+    /// How many of these may have failed at last or taken long: who is slow must leave room for those who are well.
     pub troubled_places: usize,
 }
 

@@ -45,10 +45,9 @@ impl SigningKeys {
 impl Secret {
     /// Both signatures of one message: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`), as the header has them.
     pub(super) fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
-        let signed = format!("{id}.{timestamp}.{body}");
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.shared.as_slice()), signed.as_bytes());
+        let signed = signed(id, timestamp, body);
         let signature = self.pair.sign(signed.as_bytes());
-        format!("v1,{} v1a,{}", STANDARD.encode(mac.as_ref()), STANDARD.encode(signature.as_ref()))
+        format!("v1,{} v1a,{}", mac(self.shared.as_slice(), &signed), STANDARD.encode(signature.as_ref()))
     }
 
     /// As it is shown to somebody who may see it.
@@ -60,6 +59,16 @@ impl Secret {
     pub(super) fn public_key(&self) -> String {
         format!("whpk_{}", STANDARD.encode(self.pair.public_key().as_ref()))
     }
+}
+
+/// What is signed of a message.
+fn signed(id: &str, timestamp: i64, body: &str) -> String {
+    format!("{id}.{timestamp}.{body}")
+}
+
+/// HMAC-SHA256 in base64.
+fn mac(shared: &[u8], signed: &str) -> String {
+    STANDARD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shared), signed.as_bytes()).as_ref())
 }
 
 #[cfg(test)]
@@ -111,8 +120,7 @@ mod tests {
     fn the_example_of_the_standard_is_signed_as_it_says() {
         // The example of the specification's reference libraries.
         let shared = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
-        let signed = "msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &shared), signed.as_bytes());
-        assert_eq!(STANDARD.encode(mac.as_ref()), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let signed = signed("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(mac(&shared, &signed), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 }

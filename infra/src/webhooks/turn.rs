@@ -1,22 +1,32 @@
 //! One turn of a cursor: telling its address what is new, one event after the other, until one fails or nothing is left.
 
+use std::time::Duration;
+
 use commands::integrations::PauseSubscription;
 use commands::kernel::AnyCommand;
 use commands::scribe::{Answer, Envelope};
-use domain::integrations::{WebhookSubscription, WebhookTerms};
+use domain::integrations::WebhookTerms;
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, Reason, Seconds, Timestamp};
 use tokio::time::Instant;
 
 use super::WebhookRunner;
-use super::cursors::{Attempt, Cursor, Stand, later};
-use super::line::{Headers, Reply};
-use super::log;
+use super::cursors::{Attempt, Cursor, Stand};
+use super::guard::Forbidden;
+use super::line::{Headers, Reply, Trouble};
+use super::log::{self, Standing};
 use super::telling::Telling;
+use crate::policies::{later, random};
 use crate::scribe::{new_id, now};
 
 /// Looks at the log in one turn; then others have theirs.
 const LOOKS_MOST: usize = 4;
+/// No attempt is begun later than this in a turn.
+const TURN_MOST: Duration = Duration::from_secs(5);
+/// Whoever takes longer to answer is slow.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long to wait where nobody says where a name leads.
+const NAMES_RETRY: Duration = Duration::from_secs(15);
 /// How long to wait where the pause that must follow could not be written down.
 const PAUSE_RETRY: Seconds = Seconds(60);
 /// Receivers say that they are gone for good.
@@ -31,8 +41,9 @@ enum Flow {
 
 impl WebhookRunner {
     pub(super) async fn take_turn(&self, mut cursor: Cursor) -> Result<(), sqlx::Error> {
+        let begun = Instant::now();
         for _ in 0..LOOKS_MOST {
-            if self.look(&mut cursor).await? == Flow::Over {
+            if self.look(&mut cursor, begun).await? == Flow::Over {
                 return Ok(());
             }
         }
@@ -40,11 +51,10 @@ impl WebhookRunner {
     }
 
     /// Tells what one look at the log finds.
-    async fn look(&self, cursor: &mut Cursor) -> Result<Flow, sqlx::Error> {
+    async fn look(&self, cursor: &mut Cursor, begun: Instant) -> Result<Flow, sqlx::Error> {
         let mut store = self.pool.acquire().await?;
-        let known = log::subscription(&mut *store, cursor.lane, cursor.tenant, cursor.subscription).await?;
-        let state = known.map(|known| known.state).unwrap_or_default();
-        let Some(terms) = state.in_force() else {
+        let seen = log::standing(&mut store, cursor.lane, cursor.tenant, cursor.subscription).await?;
+        let Some(terms) = seen.state.in_force() else {
             // Whoever keeps the cursors was told, or will be.
             drop(store);
             return self.wait_for_a_person(cursor).await;
@@ -52,7 +62,10 @@ impl WebhookRunner {
         let news = log::news(&mut store, cursor.lane, cursor.tenant, cursor.position, cursor.upto, terms).await?;
         drop(store);
         for event in &news.events {
-            if self.tell(cursor, &state, terms, event).await? == Flow::Over {
+            if begun.elapsed() >= TURN_MOST {
+                return self.rest(cursor).await.map(|()| Flow::Over);
+            }
+            if self.tell(cursor, &seen, terms, event).await? == Flow::Over {
                 return Ok(Flow::Over);
             }
         }
@@ -76,19 +89,22 @@ impl WebhookRunner {
     async fn tell(
         &self,
         cursor: &mut Cursor,
-        state: &WebhookSubscription,
+        seen: &Standing,
         terms: &WebhookTerms,
         event: &Telling,
     ) -> Result<Flow, sqlx::Error> {
         let (begun_at, begun) = (now(), Instant::now());
-        let reply = self.attempt(cursor, state, terms, event).await;
+        let reply = self.attempt(cursor, seen, terms, event).await;
+        let took = begun.elapsed();
+        cursor.slow = took > SLOW;
         let (status, trouble) = match &reply {
             Ok(reply) if (200..300).contains(&reply.status) => (Some(reply.status), None),
             Ok(reply) => (Some(reply.status), Some(format!("the answer was {}", reply.status))),
-            Err(trouble) => (None, Some(trouble.clone())),
+            // That is our trouble, and none of theirs.
+            Err(Trouble::Forbidden(Forbidden::NamesAway)) => return self.wait_for_names(cursor).await,
+            Err(trouble) => (None, Some(trouble.to_string())),
         };
         let number = cursor.attempts.saturating_add(1);
-        let took = begun.elapsed();
         let made = Attempt { event, number, begun_at, took, status, trouble: trouble.as_deref() };
         let Some(trouble) = &trouble else {
             metrics::counter!("cartulary_webhooks_delivered_total").increment(1);
@@ -102,12 +118,14 @@ impl WebhookRunner {
             Some(GONE) => None,
             _ => self.limits.pause(number, reply.ok().and_then(|reply| reply.retry_after), random()),
         };
-        // The pause of the subscription comes first: a crash in between costs one attempt more, and hides nothing.
-        let due_at = match pause {
-            Some(pause) => Some(later(now(), pause)),
-            None => self.give_up(cursor, number, trouble).await,
+        // The pause of the subscription comes first: a crash in between costs one attempt more, and hides nothing. Where
+        // somebody decided something about it meanwhile, such as another address, that is tried first.
+        let (attempts, due_at) = match pause {
+            Some(pause) => (number, Some(later(now(), pause))),
+            None if !self.is_still(cursor, seen).await? => (cursor.attempts, Some(now())),
+            None => (number, self.give_up(cursor, number, trouble).await),
         };
-        let stand = Stand { position: cursor.position, attempts: number, due_at };
+        let stand = Stand { position: cursor.position, attempts, due_at };
         cursor.settle(&self.pool, stand, &made).await?;
         Ok(Flow::Over)
     }
@@ -115,22 +133,28 @@ impl WebhookRunner {
     async fn attempt(
         &self,
         cursor: &Cursor,
-        state: &WebhookSubscription,
+        seen: &Standing,
         terms: &WebhookTerms,
         event: &Telling,
-    ) -> Result<Reply, String> {
-        let body = event.body().map_err(|_| "the event does not read".to_owned())?;
+    ) -> Result<Reply, Trouble> {
+        let body = event.body().map_err(|_| Trouble::Unsendable("the event does not read"))?;
         let (at, id) = (now(), event.id.to_string());
         let timestamp = at.micros().div_euclid(1_000_000);
         let mut signatures = Vec::new();
-        for (generation, _) in state.generations(at) {
+        for (generation, _) in seen.state.generations(at) {
             let secret = self.keys.secret(cursor.tenant, cursor.subscription, generation);
-            let secret = secret.map_err(|_| "the secret cannot be made".to_owned())?;
+            let secret = secret.map_err(|_| Trouble::Unsendable("the secret cannot be made"))?;
             signatures.push(secret.sign(&id, timestamp, &body));
         }
         let headers = Headers { id, timestamp, signature: signatures.join(" ") };
-        let posted = self.line.post(&terms.url, &headers, body, at, self.limits.attempt_time_most).await;
-        posted.map_err(|trouble| trouble.to_string())
+        self.line.post(&terms.url, &headers, body, at, self.limits.attempt_time_most).await
+    }
+
+    /// Whether nothing was decided about the subscription since it was looked at.
+    async fn is_still(&self, cursor: &Cursor, seen: &Standing) -> Result<bool, sqlx::Error> {
+        let mut store = self.pool.acquire().await?;
+        let today = log::standing(&mut store, cursor.lane, cursor.tenant, cursor.subscription).await?;
+        Ok(today.is_as(seen))
     }
 
     /// Has the subscription paused, for everybody to see why. Says when to try again where that cannot be done now.
@@ -161,8 +185,15 @@ impl WebhookRunner {
 
     /// Due again when something is new.
     async fn rest(&self, cursor: &mut Cursor) -> Result<(), sqlx::Error> {
-        let stand = Stand { position: cursor.position, attempts: 0, due_at: Some(now()) };
+        let stand = Stand { position: cursor.position, attempts: cursor.attempts, due_at: Some(now()) };
         cursor.step(&self.pool, stand).await.map(|_| ())
+    }
+
+    async fn wait_for_names(&self, cursor: &mut Cursor) -> Result<Flow, sqlx::Error> {
+        let due_at = Some(later(now(), NAMES_RETRY));
+        let stand = Stand { position: cursor.position, attempts: cursor.attempts, due_at };
+        cursor.step(&self.pool, stand).await?;
+        Ok(Flow::Over)
     }
 
     async fn wait_for_a_person(&self, cursor: &mut Cursor) -> Result<Flow, sqlx::Error> {
@@ -170,11 +201,4 @@ impl WebhookRunner {
         cursor.step(&self.pool, stand).await?;
         Ok(Flow::Over)
     }
-}
-
-/// Any number. Without one, those who failed together come back together; that is bad luck and nothing worse.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).ok();
-    u64::from_le_bytes(bytes)
 }

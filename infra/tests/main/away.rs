@@ -5,14 +5,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use domain::shared::TenantId;
 use infra::demo::client::Client;
+use infra::health::Health;
+use infra::presence::{Presence, present};
 use infra::running;
 use infra::scribe::new_id;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, Engine, counted, free_address, get, persist};
+use crate::process::{Desk, Engine, counted, free_address, get, once, persist};
 use crate::server::database;
 use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 
@@ -65,6 +69,12 @@ async fn kafka_may_be_killed_and_wiped_under_those_who_follow_it() -> Result<()>
     broker.start_again().await?;
     gets_ready(&project).await?;
     gets_ready(&relay).await?;
+    for process in [&project, &relay] {
+        eventually("a line that Kafka is back", async || {
+            Ok(fs::read_to_string(&process.log)?.contains("Kafka can be used again"))
+        })
+        .await?;
+    }
 
     // The one that fills the empty topic is killed on its way; another one goes on.
     relay.kill().await?;
@@ -102,6 +112,29 @@ async fn with_a_wrong_broker_the_log_itself_is_followed_and_the_reason_told() ->
     says(&relay, "Kafka").await?;
     caught_up(&pool).await?;
     ensure!(lines_about_kafka(&relay)? == 1, "one line for one outage");
+    for process in [policies, serve, project, relay, scribe] {
+        process.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_deals_out_no_lanes_does_not_stop_the_read_models() -> Result<()> {
+    let (broker, url) = (Broker::start().await?, database().await);
+    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
+    let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
+    let scribe = desk.start_role("scribe", "scribe-1", &[]).await?;
+    let serve = desk.start_role("serve", "serve-1", &[]).await?;
+    let policies = desk.start_role("policies", "policies-1", &[]).await?;
+    // Without a relay nobody makes the topic, and a group has nothing to deal out.
+    let project = desk.start_unready("project", "project-1", &kafka).await?;
+    let (shop, owner) = desk.shop(&serve, &pool, 1_000).await?;
+    reserve(&owner, &shop, 5).await?;
+    caught_up(&pool).await?;
+    let relay = desk.start_role("relay", "relay-1", &kafka).await?;
+    gets_ready(&project).await?;
+    reserve(&owner, &shop, 5).await?;
+    caught_up(&pool).await?;
     for process in [policies, serve, project, relay, scribe] {
         process.stop().await?;
     }
@@ -166,9 +199,53 @@ async fn two_processes_of_one_name_say_that_there_are_two() -> Result<()> {
     one.stop().await
 }
 
+#[tokio::test]
+async fn who_leaves_does_not_take_its_successor_along() -> Result<()> {
+    let pool = running::connect(&database().await).await?;
+    // They would be heard of again only after ten minutes.
+    let join = async |stop: &CancellationToken| {
+        // Heard of again only after ten minutes.
+        let (name, lease_ms) = ("same".to_owned(), 4 * 600_000);
+        let presence = Presence { pool: pool.clone(), role: "project", name, lease_ms, health: Health::default() };
+        presence.join(stop.clone()).await
+    };
+    let leave = [CancellationToken::new(), CancellationToken::new()];
+    for stop in &leave {
+        join(stop).await?;
+    }
+    leave[0].cancel();
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(present(&pool, "project").await?, ["same"]);
+    leave[1].cancel();
+    eventually("it has left", async || Ok(present(&pool, "project").await?.is_empty())).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_door_that_cannot_reach_whoever_writes_says_so_until_it_can() -> Result<()> {
+    let url = database().await;
+    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
+    let scribe = desk.start_role("scribe", "scribe-1", &[("CARTULARY_PEER_ADDRESS", NOWHERE)]).await?;
+    let policies = desk.start_role("policies", "policies-1", &[]).await?;
+    let serve = desk.start_role("serve", "serve-1", &[]).await?;
+    let nobody = Shop::new(TenantId::new(new_id()));
+    let client = desk.owner(&serve, nobody.tenant).await?;
+    let answered = once(&client, "ReserveStock", new_id(), &nobody.reservation(new_id())).await;
+    ensure!(matches!(answered, Some((503, _))), "decided though nobody can be asked: {answered:?}");
+    says(&serve, &format!("letters to {NOWHERE} are not answered")).await?;
+    scribe.stop().await?;
+    let scribe = desk.start_role("scribe", "scribe-1", &[]).await?;
+    gets_ready(&serve).await?;
+    let (shop, owner) = desk.shop(&serve, &pool, 10).await?;
+    reserve(&owner, &shop, 1).await?;
+    for process in [serve, policies, scribe] {
+        process.stop().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_waits_for_a_database_that_is_away_and_says_which() -> Result<()> {
-    let desk = Desk::new(&format!("postgres://somebody:secret@{NOWHERE}/cartulary")).await?;
+    let desk = Desk::new(&format!("postgres://somebody:se@cret@{NOWHERE}/cartulary?password=secret")).await?;
     let address = free_address()?;
     let mut command = desk.cartulary();
     command.arg("project").env("CARTULARY_LISTEN", &address).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -177,7 +254,7 @@ async fn a_process_waits_for_a_database_that_is_away_and_says_which() -> Result<
     let told = async || -> Result<String> { Ok(String::from_utf8(http.get("/reason").await?.body.to_vec())?) };
     eventually("the reason", async || Ok(told().await.is_ok_and(|reason| reason.contains("cannot be used")))).await?;
     let reason = told().await?;
-    ensure!(reason.contains(NOWHERE) && !reason.contains("secret"), "{reason}");
+    ensure!(reason.contains(NOWHERE) && !reason.contains("cret"), "{reason}");
     ensure!(http.get("/ready").await?.status == 503, "it is ready all the same");
     ensure!(http.get("/live").await?.status == 200, "it runs");
     let pid = child.id().context("it runs")?.to_string();

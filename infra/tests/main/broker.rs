@@ -4,24 +4,29 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use xtask::servers::{Program, Servers, in_folder};
 
 static BROKERS: AtomicU32 = AtomicU32::new(0);
+/// One at a time: a Java machine that starts takes both cores of a laptop, and others would run out of time meanwhile.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 pub(crate) struct Broker {
     /// Where it listens, also after it was started again.
     pub(crate) address: String,
     servers: Servers,
     folder: PathBuf,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Broker {
     pub(crate) async fn start() -> Result<Self> {
-        tokio::task::spawn_blocking(|| {
+        let turn = TURN.acquire().await?;
+        tokio::task::spawn_blocking(move || {
             let number = BROKERS.fetch_add(1, Ordering::Relaxed);
             let folder = std::env::temp_dir().join(format!("cartulary-broker-{}-{number}", std::process::id()));
             let servers = in_folder(&folder)?;
-            let mut broker = Self { address: String::new(), servers, folder };
+            let mut broker = Self { address: String::new(), servers, folder, _turn: turn };
             broker.address = broker.servers.up(&[Program::Kafka])?.first().context("one server")?.address.clone();
             Ok(broker)
         })

@@ -1,4 +1,4 @@
-//! Limits: what is counted, what is told, and that two processes count together while there is a Redis.
+//! Limits: what is counted, what is told, and that two processes count together while there is a Redis. Sockets too.
 
 use anyhow::{Result, ensure};
 use api::auth::Caller;
@@ -11,8 +11,11 @@ use infra::settings::Settings;
 use serde_json::{Value, json};
 
 use crate::house::{FrontDoor, Got, Sent};
+use crate::process::Desk;
 use crate::redis::{RedisServer, connected};
+use crate::server::database;
 use crate::shop::{Shop, eventually};
+use crate::socket::Socket;
 
 fn customer(tenant: TenantId) -> Caller {
     let customer = CustomerId::new(new_id());
@@ -197,4 +200,27 @@ async fn commands_count_one_by_one_within_a_batch_and_within_a_document() -> Res
     assert!(extensions["retryAfter"].as_u64().is_some_and(|seconds| seconds >= 1));
     house.close().await;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_holds_so_many_sockets_however_it_says_who_it_is() -> Result<()> {
+    let desk = Desk::new(&database().await).await?;
+    let engine = desk.start_ready(&[]).await?;
+    let tenant = TenantId::new(new_id());
+    let (ada, eve) = (desk.customer_token(tenant, new_id(), 600)?, desk.customer_token(tenant, new_id(), 600)?);
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(Socket::open(&engine, &ada).await?);
+    }
+    let bearer = ("authorization", format!("Bearer {ada}"));
+    assert_eq!(Socket::connect(&engine, &[bearer]).await?.err(), Some(429));
+    let mut late = Socket::connect(&engine, &[]).await?.map_err(|status| anyhow::anyhow!("{status}"))?;
+    let payload = json!({ "authorization": format!("Bearer {ada}") });
+    late.say(json!({ "type": "connection_init", "payload": payload })).await?;
+    assert_eq!(late.closed().await?, (1013, "too many sockets are open; try again later".into()));
+
+    let _eves = Socket::open(&engine, &eve).await?;
+    sockets.pop();
+    eventually("a place is free again", async || Ok(Socket::open(&engine, &ada).await.is_ok())).await?;
+    engine.stop().await
 }

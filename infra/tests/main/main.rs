@@ -40,3 +40,4 @@ mod story;
 mod timers;
 mod webhooks;
 mod webhooks_front;
+mod webhooks_waiting;

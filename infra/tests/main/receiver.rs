@@ -39,6 +39,8 @@ pub(crate) enum Taken {
     Endless,
     /// Answers with ten megabytes.
     Wordy,
+    /// Takes it well, after more than a second.
+    Late,
 }
 
 /// One message as it came.
@@ -82,12 +84,12 @@ impl Message {
 
 impl Receiver {
     pub(crate) async fn open() -> Result<Self> {
-        Self::open_with(None).await
+        Self::open_at("127.0.0.1", None).await
     }
 
-    /// With TLS, if it has a certificate.
-    pub(crate) async fn open_with(tls: Option<TlsAcceptor>) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// At an address of this machine; with TLS, if it has a certificate.
+    pub(crate) async fn open_at(host: &str, tls: Option<TlsAcceptor>) -> Result<Self> {
+        let listener = TcpListener::bind((host, 0)).await?;
         let (address, book) = (listener.local_addr()?, Arc::<Mutex<Book>>::default());
         let shared = book.clone();
         let serving = tokio::spawn(async move {
@@ -120,7 +122,7 @@ impl Receiver {
 
     /// The positions of what was taken well, in the order in which it came.
     pub(crate) fn positions(&self) -> Vec<i64> {
-        let well = |message: &&Message| matches!(message.taken, Taken::Fine | Taken::Wordy);
+        let well = |message: &&Message| matches!(message.taken, Taken::Fine | Taken::Wordy | Taken::Late);
         self.got().iter().filter(well).map(Message::position).collect()
     }
 
@@ -162,6 +164,10 @@ async fn answer(book: Arc<Mutex<Book>>, request: Request<Incoming>) -> Result<An
     let answer = Response::builder();
     Ok(match taken {
         Taken::Fine => answer.status(204).body(text(""))?,
+        Taken::Late => {
+            sleep(Duration::from_millis(1_200)).await;
+            answer.status(204).body(text(""))?
+        }
         Taken::Status(status) => answer.status(status).body(text("no"))?,
         Taken::Busy(status, seconds) => answer.status(status).header("retry-after", seconds).body(text(""))?,
         Taken::Moved => answer.status(301).header("location", "/elsewhere").body(text(""))?,

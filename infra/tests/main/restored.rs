@@ -138,7 +138,14 @@ async fn whoever_writes_trusts_nothing_it_remembers_when_another_server_took_ove
     sqlx::query("SELECT FROM log.lanes FOR UPDATE").execute(&mut *fail_over).await?;
     restore_by(&mut fail_over, lane, kept).await?;
     cut_sessions(&mut *fail_over).await?;
+    let lease = "SELECT lease::text FROM log.lanes WHERE lane = $1";
+    let before: String = sqlx::query_scalar(lease).bind(lane).fetch_one(&mut *fail_over).await?;
     fail_over.commit().await?;
+    // Nothing was under way whose failure could have told it.
+    eventually("whoever writes the lane has found the server", async || {
+        Ok(sqlx::query_scalar::<_, String>(lease).bind(lane).fetch_one(&witness).await? != before)
+    })
+    .await?;
     eventually("the lane is written again", async || Ok(sell(&house, &shop, 1).await.is_ok())).await?;
     sell(&house, &shop, 4).await?;
     let dense = "SELECT count(*) = max(position) FROM log.events WHERE lane = $1";

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -20,7 +20,12 @@ const HANDED_OVER_WITHIN: Duration = Duration::from_secs(5);
 /// Tenants, so that lanes of every process get something to do.
 const SHOPS: usize = 4;
 
-/// Reserves in every shop through every front; how long the slowest of them took.
+/// How often in a row each client reserves, so that most of it is under way when a process is killed.
+const IN_A_ROW: usize = 10;
+/// So long after they began one is killed.
+const KILLED_AFTER: Duration = Duration::from_millis(30);
+
+/// Reserves in every shop through every front, several times in a row; how long the slowest of them took.
 async fn reserve_everywhere(shops: &[(Shop, Vec<Client>)], accepted: &mut Vec<Uuid>) -> Result<Duration> {
     let begun = Instant::now();
     let asked = shops.iter().flat_map(|(shop, fronts)| {
@@ -28,14 +33,18 @@ async fn reserve_everywhere(shops: &[(Shop, Vec<Client>)], accepted: &mut Vec<Uu
             // A front that is gone is left for the next one.
             let fronts: Vec<_> = fronts[first..].iter().chain(&fronts[..first]).collect();
             async move {
-                let (id, body) = (new_id(), shop.reservation(new_id()));
-                let answer = persist(&fronts, "ReserveStock", id, &body).await?;
-                ensure!(answer["outcome"] == "accepted", "{answer}");
-                Ok(id)
+                let mut ids = Vec::new();
+                for _ in 0..IN_A_ROW {
+                    let (id, body) = (new_id(), shop.reservation(new_id()));
+                    let answer = persist(&fronts, "ReserveStock", id, &body).await?;
+                    ensure!(answer["outcome"] == "accepted", "{answer}");
+                    ids.push(id);
+                }
+                Ok(ids)
             }
         })
     });
-    accepted.extend(futures::future::try_join_all(asked).await?);
+    accepted.extend(futures::future::try_join_all(asked).await?.into_iter().flatten());
     Ok(begun.elapsed())
 }
 
@@ -77,8 +86,12 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
 
     for place in 0..processes.len() {
         let (role, name, killed) = processes.remove(place);
-        killed.kill().await?;
-        let took = reserve_everywhere(&shops, &mut accepted).await?;
+        let kill = async {
+            sleep(KILLED_AFTER).await;
+            killed.kill().await
+        };
+        let (took, ()) = futures::try_join!(reserve_everywhere(&shops, &mut accepted), kill)?;
+        ensure!(took > KILLED_AFTER, "{name} was killed when nothing was under way any more");
         ensure!(took < HANDED_OVER_WITHIN, "without {name} it took {took:?}");
         processes.insert(place, (role, name, desk.start_role(role, name, &variables).await?));
         // It listens at another address now.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::integrations::Webhooks;
+use commands::scribe::Answer;
 use domain::shared::WebhookSubscriptionId;
 use infra::policies::{held_back, release};
 use infra::running;
@@ -24,8 +25,6 @@ use crate::shop::{House, Shop, eventually};
 
 /// Where the process that is to be killed finds its database.
 const VICTIM: &str = "WEBHOOKS_VICTIM";
-
-const HOURS: [Duration; 9] = [Duration::from_secs(3_600); 9];
 
 pub(crate) const LIMITS: WebhookLimits = WebhookLimits {
     attempt_time_most: Duration::from_millis(400),
@@ -51,18 +50,18 @@ async fn told(pool: &PgPool, shop: &Shop, subscription: WebhookSubscriptionId, k
     Ok(positions.fetch_all(pool).await?)
 }
 
-async fn paused_because(pool: &PgPool, subscription: WebhookSubscriptionId) -> Result<Option<String>> {
+pub(crate) async fn paused_because(pool: &PgPool, subscription: WebhookSubscriptionId) -> Result<Option<String>> {
     let text = "SELECT payload->>'reason' FROM log.events WHERE stream_id = $1 AND type = 'webhook.paused'
                 ORDER BY sequence DESC LIMIT 1";
     Ok(sqlx::query_scalar(text).bind(subscription.uuid()).fetch_optional(pool).await?)
 }
 
-async fn is_kept(pool: &PgPool, subscription: WebhookSubscriptionId) -> Result<bool> {
+pub(crate) async fn is_kept(pool: &PgPool, subscription: WebhookSubscriptionId) -> Result<bool> {
     let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE subscription = $1)";
     Ok(sqlx::query_scalar(text).bind(subscription.uuid()).fetch_one(pool).await?)
 }
 
-async fn resume(house: &House, shop: &Shop, subscription: WebhookSubscriptionId) -> Result<()> {
+pub(crate) async fn resume(house: &House, shop: &Shop, subscription: WebhookSubscriptionId) -> Result<()> {
     house.done(shop.tenant, "ResumeSubscription", &json!({ "subscription": subscription })).await?;
     Ok(())
 }
@@ -158,68 +157,6 @@ async fn an_address_that_fails_to_the_last_is_paused_and_goes_on_where_it_stood(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_cannot_be_reached_or_does_not_speak_tls_is_tried_again_at_the_address_that_is_mended() -> Result<()> {
-    let (url, receiver) = (database().await, Receiver::open().await?);
-    let mut house = House::with_defaults(&url).await?;
-    let shop = house.shop(100).await?;
-    // Nobody waits for what would take hours here.
-    let patient = WebhookLimits { pauses: &HOURS, ..LIMITS };
-    let desk = house.tell(patient)?;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    for (odd, trouble) in [
-        (format!("http://{closed}/"), "nobody can be connected to there"),
-        (
-            format!("https://{}/", receiver.address),
-            "no TLS connection with a certificate for this name that is trusted",
-        ),
-        ("https://10.255.255.1/".to_owned(), "this leads to no address that may be called"),
-        ("http://nowhere.invalid/".to_owned(), "this leads to no address that may be called"),
-    ] {
-        let subscription = subscribe(&house, &shop, &odd, &["order.placed"]).await?;
-        sell(&house, &shop, 1).await?;
-        eventually("it fails", async || Ok(!desk.deliveries(shop.tenant, subscription, None, 1).await?.is_empty()))
-            .await?;
-        let made = desk.deliveries(shop.tenant, subscription, None, 1).await?;
-        assert_eq!((made[0].trouble.as_deref(), made[0].status), (Some(trouble), None), "{odd}");
-        let before = receiver.positions().len();
-        let mended = json!({ "subscription": subscription, "url": receiver.url(), "events": ["order.placed"], "description": null });
-        house.done(shop.tenant, "ChangeSubscription", &mended).await?;
-        eventually("it arrives", async || Ok(receiver.positions().len() > before)).await?;
-        house.done(shop.tenant, "Unsubscribe", &json!({ "subscription": subscription })).await?;
-        eventually("nothing is kept", async || Ok(!is_kept(&house.pool, subscription).await?)).await?;
-    }
-    house.close().await;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_address_keeps_nobody_else_waiting_and_no_tenant_takes_all_places() -> Result<()> {
-    let (url, dead, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
-    let mut house = House::with_defaults(&url).await?;
-    let (greedy, other) = (house.shop(100).await?, house.shop(100).await?);
-    // As slow to fail as in earnest.
-    let slow = WebhookLimits { attempt_time_most: Duration::from_secs(15), ..LIMITS };
-    house.tell(slow)?;
-    dead.is(&[], Taken::Silent);
-    for _ in 0..12 {
-        subscribe(&house, &greedy, &dead.url(), &["order.placed"]).await?;
-    }
-    let healthy = subscribe(&house, &other, &well.url(), &["order.placed"]).await?;
-    eventually("all cursors are there", async || Ok(is_kept(&house.pool, healthy).await?)).await?;
-    sell(&house, &greedy, 1).await?;
-    eventually("the dead are called", async || Ok(dead.got().len() == slow.tenant_places)).await?;
-    for sold in 1..=10 {
-        sell(&house, &other, 1).await?;
-        let begun = tokio::time::Instant::now();
-        eventually("it arrives", async || Ok(well.positions().len() == sold)).await?;
-        ensure!(begun.elapsed() < Duration::from_secs(1), "{sold}: {:?}", begun.elapsed());
-    }
-    assert_eq!(dead.got().len(), slow.tenant_places, "one tenant has only its own places");
-    house.close().await;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_who_deliver_for_the_same_lanes_tell_everything_once() -> Result<()> {
     let (url, receiver) = (database().await, Receiver::open().await?);
     let mut house = House::with_defaults(&url).await?;
@@ -278,12 +215,14 @@ async fn everything_is_told_where_nothing_is_named_and_nothing_personal() -> Res
     let shop = house.shop(100).await?;
     house.tell(LIMITS)?;
     let subscription = subscribe(&house, &shop, &receiver.url(), &[]).await?;
+    // Many an address is a secret; other receivers are not told it.
+    subscribe(&house, &shop, "https://127.0.0.1/secret-path", &["points.earned"]).await?;
     let person = json!({ "customer": new_id(), "name": "Zyxanthia", "email": "z@example.org", "phone": null });
     house.done(shop.tenant, "RegisterCustomer", &person).await?;
     sell(&house, &shop, 2).await?;
     let text = "SELECT e.tenant_position FROM log.events e WHERE e.tenant = $1 AND e.tenant_position >
                     (SELECT tenant_position FROM log.events WHERE stream_id = $2 AND type = 'webhook.subscribed')
-                ORDER BY 1";
+                  AND e.type NOT LIKE 'webhook%' ORDER BY 1";
     let all: Vec<i64> =
         sqlx::query_scalar(text).bind(shop.tenant.uuid()).bind(subscription.uuid()).fetch_all(&house.pool).await?;
     eventually("everything arrives", async || Ok(receiver.positions().len() >= all.len())).await?;
@@ -294,6 +233,11 @@ async fn everything_is_told_where_nothing_is_named_and_nothing_personal() -> Res
     ensure!(data["name"].is_null() && data["email"].is_null(), "{data}");
     ensure!(!receiver.got().iter().any(|message| message.body.contains("sealed.v1.")), "something sealed is told");
     assert_eq!(registered.json()["stream"], person["customer"]);
+    ensure!(!receiver.got().iter().any(|message| message.body.contains("secret-path")), "an address is told");
+    let odd =
+        json!({ "subscription": new_id(), "url": receiver.url(), "events": ["webhook.paused"], "description": null });
+    let answer = house.send(shop.tenant, "Subscribe", new_id(), &odd).await?;
+    assert!(matches!(answer, Answer::Misuse(_)), "{answer:?}");
     house.close().await;
     Ok(())
 }
@@ -346,11 +290,25 @@ async fn after_a_restore_nothing_is_told_until_it_is_released_and_then_what_was_
     let shop = house.shop(1_000).await?;
     house.tell(LIMITS)?;
     let subscription = subscribe(&house, &shop, &receiver.url(), &["order.placed"]).await?;
+    let (quiet, gone) = (Receiver::open().await?, Receiver::open().await?);
+    let paused = subscribe(&house, &shop, &quiet.url(), &["order.placed"]).await?;
+    let ended = subscribe(&house, &shop, &gone.url(), &["order.placed"]).await?;
     sell(&house, &shop, 3).await?;
+    eventually("three are told", async || Ok([&quiet, &gone].iter().all(|one| one.positions().len() == 3))).await?;
     let lane = shop.lane(&house.pool).await?;
     let kept = head(&house.pool, lane).await?;
+    // What is lost has paused one subscription and ended another.
+    house.done(shop.tenant, "PauseSubscription", &json!({ "subscription": paused, "reason": "later" })).await?;
+    house.done(shop.tenant, "Unsubscribe", &json!({ "subscription": ended })).await?;
+    let waits = "SELECT NOT isfinite(due_at) FROM work.webhook_cursors WHERE subscription = $1";
+    eventually("the cursors follow", async || {
+        let waits: bool = sqlx::query_scalar(waits).bind(paused.uuid()).fetch_one(&house.pool).await?;
+        Ok(waits && !is_kept(&house.pool, ended).await?)
+    })
+    .await?;
     sell(&house, &shop, 3).await?;
     eventually("all are told", async || Ok(receiver.positions().len() == 6)).await?;
+    assert_eq!([quiet.positions().len(), gone.positions().len()], [3, 3]);
     house.close().await;
 
     let pool = running::connect(&url).await?;
@@ -365,6 +323,11 @@ async fn after_a_restore_nothing_is_told_until_it_is_released_and_then_what_was_
     eventually("what was written instead is told", async || Ok(receiver.positions().len() == 8)).await?;
     let wanted = told(&pool, &shop, subscription, "order.placed").await?;
     assert_eq!(receiver.positions()[6..], wanted[3..]);
+    eventually("who was paused goes on", async || Ok(quiet.positions().len() == 5)).await?;
+    assert_eq!(quiet.positions(), wanted);
+    // How far it was is not known any more, so it is told everything again.
+    eventually("who had left is there again", async || Ok(gone.positions().len() == 8)).await?;
+    assert_eq!(gone.positions()[3..], wanted);
     house.close().await;
     Ok(())
 }

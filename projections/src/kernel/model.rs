@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use domain::kernel::Unreadable;
 use domain::shared::Permission;
 use schemars::Schema;
+use serde_json::Value;
 
 use super::fold::Table;
-use super::{Column, Fold, ReadModel, Sources, Visitor, naming, shape};
+use super::{Column, Fold, Key, ReadModel, Sources, Visitor, naming, shape};
 
 /// One read model, its row type forgotten.
 #[derive(Clone, Debug)]
@@ -76,6 +77,12 @@ impl Model {
     /// The same row as every machine writes it, whatever the store made of instants and of the order of fields.
     pub fn canonical(&self, row: &str) -> Result<String, Unreadable> {
         (self.canonical)(row)
+    }
+
+    /// The key of a row, read out of its own fields.
+    pub fn key_of(&self, row: &Value) -> Key {
+        let values: Vec<&Value> = self.key.iter().map(|field| &row[*field]).collect();
+        Key::of(&values)
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {

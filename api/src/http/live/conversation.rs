@@ -10,12 +10,13 @@ use futures::future::BoxFuture;
 use futures::stream::{AbortHandle, BoxStream, SelectAll, abortable};
 use futures::{StreamExt, stream};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::message::{self, Close, Said};
 use crate::auth::Caller;
-use crate::front::Front;
+use crate::front::{Front, Place};
 use crate::graphql::{Asked, Told, check, subscribe};
 
 /// Who says nothing after opening a socket holds a place that others could have.
@@ -38,6 +39,10 @@ pub(super) struct Conversation {
     /// Who calls, once that is known.
     caller: Option<Caller>,
     correlation: Option<Uuid>,
+    /// What the socket takes of what this caller may have open.
+    place: Option<Place>,
+    /// Until it is known who calls.
+    anteroom: Option<OwnedSemaphorePermit>,
     acknowledged: bool,
     running: SelectAll<BoxStream<'static, Line>>,
     ids: HashMap<Arc<str>, AbortHandle>,
@@ -46,9 +51,16 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(socket: WebSocket, front: Arc<Front>, caller: Option<Caller>, correlation: Option<Uuid>) -> Self {
+    pub(super) fn new(
+        socket: WebSocket,
+        front: Arc<Front>,
+        caller: Option<Caller>,
+        correlation: Option<Uuid>,
+        place: Option<Place>,
+        anteroom: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         let (running, ids) = (SelectAll::new(), HashMap::new());
-        Self { socket, front, caller, correlation, acknowledged: false, running, ids, heard: true }
+        Self { socket, front, caller, correlation, place, anteroom, acknowledged: false, running, ids, heard: true }
     }
 
     /// Talks until either side has had enough.
@@ -104,9 +116,11 @@ impl Conversation {
                     let caller = self.front.auth.caller_by(&authorization, self.front.backend.now());
                     self.caller = Some(caller.map_err(|_| Close::FORBIDDEN)?);
                 }
-                if self.caller.is_none() {
-                    return Err(Close::FORBIDDEN);
+                let caller = self.caller.as_ref().ok_or(Close::FORBIDDEN)?;
+                if self.place.as_ref().is_none_or(|place| !place.is_for(caller)) {
+                    self.place = Some(self.front.sockets.take(caller).map_err(|_| Close::FULL)?);
                 }
+                drop(self.anteroom.take());
                 self.acknowledged = true;
                 self.send(message::acknowledged()).await
             }

@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use super::conversation::counts_for;
 use crate::auth::Caller;
-use crate::front::Front;
-use crate::graphql::{Checked, Refusal, Told, subscribe};
+use crate::front::{Front, Place};
+use crate::graphql::{Checked, Refusal, Told, refused_by, subscribe};
 use crate::live::Ended;
 
 const EVENTS: &str = "text/event-stream";
@@ -33,6 +33,7 @@ struct Telling {
     until: Pin<Box<Sleep>>,
     stopping: BoxFuture<'static, ()>,
     ended: bool,
+    _place: Place,
 }
 
 /// Whether a caller takes events. Others would never see the end of the answer.
@@ -50,8 +51,9 @@ pub(in crate::http) fn events(
     checked: Checked,
 ) -> Result<Response<Body>, Refusal> {
     let until = Box::pin(sleep(counts_for(front, &caller)));
+    let place = front.streams.take(&caller).map_err(|problem| refused_by(&problem))?;
     let told = subscribe(front, caller, correlation, checked)?;
-    let telling = Telling { told, until, stopping: front.backend.stopping(), ended: false };
+    let telling = Telling { told, until, stopping: front.backend.stopping(), ended: false, _place: place };
     let events = stream::unfold(telling, async |mut telling| {
         let event = telling.next().await?;
         Some((Ok::<_, Infallible>(event), telling))

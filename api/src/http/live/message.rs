@@ -50,6 +50,7 @@ impl Close {
     pub(super) const FORBIDDEN: Self = Self::of(4403, "a valid bearer token is needed");
     pub(super) const EXPIRED: Self = Self::of(4403, "the token has expired");
     pub(super) const LATE: Self = Self::of(4408, "Connection initialisation timeout");
+    pub(super) const FULL: Self = Self::of(1013, "too many sockets are open; try again later");
     pub(super) const TWICE: Self = Self::of(4429, "Too many initialisation requests");
 
     const fn of(code: u16, reason: &'static str) -> Self {

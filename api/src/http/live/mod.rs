@@ -13,7 +13,6 @@ use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::header::{AUTHORIZATION, UPGRADE};
 use axum::http::{HeaderMap, Response, StatusCode};
-use commands::kernel::NotNow;
 
 use super::correlation;
 use crate::error::Problem;
@@ -55,8 +54,10 @@ pub(super) fn open(
         let detail = format!("the socket speaks `{PROTOCOL}`; name it in `Sec-WebSocket-Protocol`");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "SUBPROTOCOL", detail));
     }
-    let place = Arc::clone(&front.sockets).try_acquire_owned();
-    let place = place.map_err(|_| Problem::from(NotNow::Overloaded { retry_after_s: 5 }))?;
+    let (place, anteroom) = match &caller {
+        Some(caller) => (Some(front.sockets.take(caller)?), None),
+        None => (None, Some(front.admit_stranger()?)),
+    };
     let socket = socket
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -64,7 +65,6 @@ pub(super) fn open(
         .max_message_size(MESSAGE_BYTES_MOST)
         .max_frame_size(MESSAGE_BYTES_MOST);
     Ok(socket.on_upgrade(async move |socket| {
-        Conversation::new(socket, front, caller, correlation).hold().await;
-        drop(place);
+        Conversation::new(socket, front, caller, correlation, place, anteroom).hold().await;
     }))
 }

@@ -1,9 +1,12 @@
+use std::time::Duration;
+
 use axum::body::to_bytes;
-use axum::http::Method;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderValue, Request};
 use projections::kernel::Model;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::freshness::Freshness;
@@ -26,16 +29,18 @@ fn watch(item: &str) -> Value {
     json!({ "query": format!(r#"subscription {{ stockLevel(stockItem: "{item}") {{ row {{ available }} position }} }}"#) })
 }
 
-async fn post(engine: &Arc<Engine>, accept: &str, origin: Option<&str>, body: &Value) -> (u16, String) {
-    let request = axum::http::Request::builder()
-        .method(Method::POST)
-        .uri("/graphql")
-        .header(AUTHORIZATION, format!("Bearer {}", Engine::token(&json!({}))))
+fn request(token: &str, accept: &str, origin: Option<&str>, body: &Value) -> Request<Body> {
+    let request = Request::post("/graphql")
+        .header(AUTHORIZATION, format!("Bearer {token}"))
         .header(CONTENT_TYPE, "application/json")
         .header(HOST, "shop.example")
         .header(ORIGIN, origin.unwrap_or("https://shop.example"))
         .header(ACCEPT, accept);
-    let request = request.body(Body::from(body.to_string())).expect("a request");
+    request.body(Body::from(body.to_string())).expect("a request")
+}
+
+async fn post(engine: &Arc<Engine>, accept: &str, origin: Option<&str>, body: &Value) -> (u16, String) {
+    let request = request(&Engine::token(&json!({})), accept, origin, body);
     let response = router(engine.front()).oneshot(request).await.expect("an answer");
     let status = response.status().as_u16();
     (status, String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.expect("whole").into()).expect("UTF-8"))
@@ -94,4 +99,45 @@ async fn what_is_not_a_subscription_or_not_streamed_is_told_so() {
         assert_eq!(told, status, "{text}");
         assert!(text.contains(code), "{body}: {text}");
     }
+}
+
+#[tokio::test]
+async fn a_customer_has_so_many_streams_and_leaves_the_others_to_others() {
+    let front = Arc::new(Engine::default()).front();
+    let customer = json!({ "roles": ["customer"], "customer": ITEM, "sub": ITEM });
+    let watch = json!({ "query": "subscription { orders { position } }" });
+    let open = async |claims: &Value| {
+        let request = request(&Engine::token(claims), "text/event-stream", None, &watch);
+        router(Arc::clone(&front)).oneshot(request).await.expect("an answer")
+    };
+    let mut streams = Vec::new();
+    for number in 0..20 {
+        let stream = open(&customer).await;
+        assert_eq!(stream.status(), 200, "{number}");
+        streams.push(stream);
+    }
+    let refused = open(&customer).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &HeaderValue::from_static("5")));
+    let text = to_bytes(refused.into_body(), usize::MAX).await.expect("whole");
+    assert!(String::from_utf8_lossy(&text).contains("TOO_MANY_STREAMS"));
+    assert_eq!(open(&json!({})).await.status(), 200, "others are not touched");
+    streams.pop();
+    assert_eq!(open(&customer).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_subscription_begins_before_anybody_reads_it() {
+    let engine = Engine::default();
+    let (_tell, news) = mpsc::unbounded_channel();
+    *engine.news.lock().expect("whole") = Some(news);
+    let engine = Arc::new(engine);
+    let request = request(&Engine::token(&json!({})), "text/event-stream", None, &watch(ITEM));
+    let unread = router(engine.front()).oneshot(request).await.expect("an answer");
+    let begun = async {
+        while engine.news.lock().expect("whole").is_some() {
+            tokio::task::yield_now().await
+        }
+    };
+    timeout(Duration::from_secs(5), begun).await.expect("the rows are watched");
+    drop(unread);
 }

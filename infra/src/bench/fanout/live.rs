@@ -47,7 +47,7 @@ pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report
     let crew = Crew::new(&arena.folder("live")?, variables)?;
     let server = crew.start_ready("serve --all", "live").await?;
     let (pool, settings) = (running::connect(&database.url).await?, Settings::default());
-    let stage = Stage::new(server.url.clone(), &pool, |bearer| sign(&crew.key, bearer, &settings));
+    let stage = Stage::new(vec![server.url.clone()], &pool, |bearer| sign(&crew.key, bearer, &settings));
     let shop = open_shop(&stage).await?;
     let product = ProductId::new(new_id());
     let item = StockItem::id(product, StoreId::new(shop.store));

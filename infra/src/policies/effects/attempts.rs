@@ -3,7 +3,8 @@
 use commands::kernel::Outcome;
 
 use super::super::PolicyRunner;
-use super::rows::{Due, Partner, earlier};
+use super::super::waiting::{earlier, random};
+use super::rows::{Due, Partner};
 use super::{Attempt, Request};
 use crate::scribe::now;
 
@@ -60,11 +61,4 @@ impl PolicyRunner {
         let asked = tokio::time::timeout(self.targets.limits.attempt_time_most, target.perform(&request));
         asked.await.unwrap_or_else(|_| Attempt::Failed("there was no answer in time".into()))
     }
-}
-
-/// Any number. Without one, those who failed together come back together; that is bad luck and nothing worse.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).ok();
-    u64::from_le_bytes(bytes)
 }

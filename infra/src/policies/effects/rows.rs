@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::super::PolicyRunner;
+use super::super::waiting::{earlier, later};
 use crate::scribe::{Micros, now};
 
 /// Effects of one partner that are under way at a time.
@@ -177,13 +178,4 @@ fn due(row: &PgRow) -> Result<Due, sqlx::Error> {
         trouble: row.try_get("trouble")?,
         outcome: row.try_get::<Option<Json<Outcome>>, _>("outcome")?.map(|Json(outcome)| outcome),
     })
-}
-
-fn later(at: Timestamp, pause: Duration) -> Timestamp {
-    Timestamp::from_micros(at.micros().saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX)))
-}
-
-/// So long before.
-pub(super) fn earlier(at: Timestamp, age: Duration) -> Timestamp {
-    Timestamp::from_micros(at.micros().saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
 }
