@@ -1,12 +1,13 @@
 //! Follows what Kafka carries of the log. What is missing there is read from the log itself, and so is everything while
 //! Kafka does not answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use commands::scribe::LaneId;
 use kafka::{Batch, Feed, Outage, TopicError};
 use projections::kernel::Model;
+use projections::ports::{Fault, History};
 use projections::projector::What;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -35,6 +36,8 @@ pub(super) struct Wire {
     /// When there were lanes of ours last.
     dealt: Instant,
     asked: Instant,
+    /// Where the lanes of the log ended then.
+    ends: BTreeMap<i16, i64>,
     /// Kafka or the group does not answer, so the lanes are dealt out by who is there, as without Kafka.
     alone: bool,
 }
@@ -50,7 +53,7 @@ impl ReadSide {
         let settings = self.kafka.clone()?;
         let (outage, undealt, now) = (Outage::of(KAFKA), Outage::of(GROUP_PART), Instant::now());
         let link = open(settings, self.feed.clone(), outage.clone(), Duration::ZERO);
-        Some(Wire { link, outage, undealt, dealt: now, asked: now, alone: true })
+        Some(Wire { link, outage, undealt, dealt: now, asked: now, ends: BTreeMap::new(), alone: true })
     }
 
     /// Takes what comes next. Names the models that have followed a history that was lost.
@@ -81,7 +84,7 @@ impl ReadSide {
             self.changes.tell(&batch.events, taken.changed);
         }
         if wire.asked.elapsed() > ASK_THE_LOG {
-            behind.extend(self.lanes_of(wire));
+            behind.extend(self.late(wire, projector).await?);
             wire.asked = Instant::now();
         }
         if !behind.is_empty() && lost.is_empty() {
@@ -91,6 +94,20 @@ impl ReadSide {
             feed.commit();
         }
         Ok(lost)
+    }
+
+    /// The lanes of which less has come than the log had when it was last asked, a second ago; all of them while Kafka is
+    /// away. What is merely on its way is left to Kafka: read from both, it would be decoded twice.
+    async fn late(&self, wire: &mut Wire, projector: &PgProjector) -> Result<BTreeSet<LaneId>, Fault> {
+        let (ours, heads) = (self.lanes_of(wire), self.feed.heads().await?);
+        self.tell_lag(projector, heads.iter().filter(|head| ours.contains(&LaneId(head.lane))));
+        let ends = heads.iter().map(|head| (head.lane, head.position)).collect();
+        let before = std::mem::replace(&mut wire.ends, ends);
+        let late = |lane: &LaneId| {
+            let (end, after) = (before.get(&lane.0), projector.after(lane.0));
+            wire.alone || end.zip(after).is_some_and(|(end, after)| after < *end)
+        };
+        Ok(ours.into_iter().filter(late).collect())
     }
 
     /// The next events; none while Kafka was never reached.
