@@ -1,6 +1,7 @@
 //! Processes of this very binary, a role each, with keys and logs in one folder: how the demo and the benches come by an
 //! installation of several processes.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -44,7 +45,18 @@ pub struct Member {
     pub name: String,
     /// `http://host:port`, where it answers how it is, and serves if that is its role.
     pub url: String,
-    log: PathBuf,
+    /// What it wrote to standard error.
+    pub log: PathBuf,
+}
+
+/// A program to which nothing is handed on of what is set for a person's own engine. It ends with whoever started it.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("CARTULARY_")) {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
 }
 
 impl Crew {
@@ -75,34 +87,12 @@ impl Crew {
     /// Starts a process (`serve --all`) and waits until it listens.
     pub async fn start(&self, role: &str, name: &str) -> Result<Member> {
         let log = self.folder.join(format!("{name}.log"));
-        let mut command = Command::new(std::env::current_exe()?);
-        // What is set for a person's own engine is not meant for this one.
-        for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("CARTULARY_")) {
-            command.env_remove(variable);
-        }
+        let mut command = command(std::env::current_exe()?);
         let token_key = format!("{TOKEN_KEY}={}", self.folder.join("token.pub").display());
-        command
-            .args(role.split(' '))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
-            .kill_on_drop(true);
-        command
-            .env("CARTULARY_OWNER", name)
-            .env("CARTULARY_LISTEN", "127.0.0.1:0")
-            .env("CARTULARY_TOKEN_KEYS", token_key);
-        command.env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key"));
+        command.args(role.split(' ')).env("CARTULARY_OWNER", name).env("CARTULARY_LISTEN", "127.0.0.1:0");
+        command.env("CARTULARY_TOKEN_KEYS", token_key).env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key"));
         command.envs(self.variables.iter().map(|(variable, value)| (variable, value)));
-        let mut child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
-        let mut out = BufReader::new(child.stdout.take().context("its output is piped")?);
-        let mut line = String::new();
-        timeout(LISTENS_WITHIN, out.read_line(&mut line))
-            .await
-            .with_context(|| format!("{name} does not listen"))??;
-        let Some((_, address)) = line.trim().split_once(" on http://") else {
-            bail!("{name} did not start: {line}{}", fs::read_to_string(&log).unwrap_or_default());
-        };
-        Ok(Member { url: format!("http://{address}"), child, _out: out, name: name.to_owned(), log })
+        Member::start(command, name, log).await
     }
 
     /// Starts a process and waits until it is ready.
@@ -114,6 +104,21 @@ impl Crew {
 }
 
 impl Member {
+    /// Starts a process and waits until it says where it listens.
+    pub async fn start(mut command: Command, name: &str, log: PathBuf) -> Result<Self> {
+        command.stdout(Stdio::piped()).stderr(File::create(&log)?);
+        let mut child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
+        let mut out = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let mut line = String::new();
+        timeout(LISTENS_WITHIN, out.read_line(&mut line))
+            .await
+            .with_context(|| format!("{name} does not listen"))??;
+        let Some((_, address)) = line.trim().split_once(" on http://") else {
+            bail!("{name} did not start: {line}{}", fs::read_to_string(&log).unwrap_or_default());
+        };
+        Ok(Self { url: format!("http://{address}"), child, _out: out, name: name.to_owned(), log })
+    }
+
     /// Waits until it says that it is ready.
     pub async fn ready(&self) -> Result<()> {
         let begun = Instant::now();
@@ -147,6 +152,12 @@ impl Member {
         self.child.id()
     }
 
+    /// Has the system tell it something, such as to stand still.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(kill_process(pid.with_context(|| self.ended("it has ended by itself"))?, signal)?)
+    }
+
     /// Ends it without a chance to do anything.
     pub async fn kill(mut self) -> Result<()> {
         self.child.kill().await.with_context(|| format!("{} cannot be killed", self.name))
@@ -154,9 +165,7 @@ impl Member {
 
     /// Asks it to stop and waits until it has.
     pub async fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let pid = pid.with_context(|| self.ended("it has ended by itself"))?;
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let status =
             timeout(STOPS_WITHIN, self.child.wait()).await.with_context(|| self.ended("it does not stop"))??;
         ensure!(status.success(), self.ended(&format!("it ended with {status}")));

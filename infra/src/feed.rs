@@ -44,7 +44,7 @@ impl History for StoreFeed {
 }
 
 /// A row as it was written, as the log would give it back.
-fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
+pub(crate) fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
     Some(RawEvent {
         lane,
         position: row.position,

@@ -101,7 +101,7 @@ fn may_miss(model: &Model, owner: Option<CustomerId>, row: Option<&Value>) -> bo
 fn rows(model: &Model, page: &Page) -> BTreeMap<Key, Arc<LiveRow>> {
     let row = |json: &str| {
         let json: Value = serde_json::from_str(json).unwrap_or_default();
-        let key = Key::of(&model.key.iter().map(|field| &json[*field]).collect::<Vec<_>>());
+        let key = model.key_of(&json);
         (key.clone(), Arc::new(LiveRow::new(key, json)))
     };
     page.rows.iter().map(|found| row(&found.json)).collect()

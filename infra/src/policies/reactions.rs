@@ -6,11 +6,12 @@ use anyhow::ensure;
 use commands::kernel::{PolicyKind, When};
 use commands::scribe::LaneId;
 use domain::shared::Timestamp;
+use projections::ports::RawEvent;
 use tokio_util::sync::CancellationToken;
 
 use super::positions::Positions;
 use super::progress::{Asked, Progress};
-use super::reading::{Heard, News, SPAN, read_news};
+use super::reading::{News, SPAN, read_news, stored};
 use super::{PAUSE, PolicyRunner, Task};
 
 /// How long to wait after something was seen, so that under load one look sees many events. What comes after a quiet
@@ -101,8 +102,7 @@ impl PolicyRunner {
         let mut wishes = Wishes::default();
         for event in &news.events {
             for policy in self.commands.policies() {
-                if policy.listens_to(&event.stream_type, event.name())
-                    && positions.get(lane, policy.id) < event.position
+                if policy.listens_to(&event.stream_type, &event.kind) && positions.get(lane, policy.id) < event.position
                 {
                     wishes.add(policy, event)?;
                 }
@@ -130,8 +130,8 @@ impl Wishes {
         self.progress.effects.extend(more.progress.effects);
     }
 
-    fn add(&mut self, policy: &PolicyKind, event: &Heard) -> anyhow::Result<()> {
-        let recorded = event.stored();
+    fn add(&mut self, policy: &PolicyKind, event: &RawEvent) -> anyhow::Result<()> {
+        let recorded = stored(event);
         let (causation, reactions) = (recorded.id(), policy.react(&recorded)?);
         let (commands, effects) = reactions.into_parts();
         for reaction in commands {

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use commands::kernel::Stored;
 use commands::scribe::{EventRow, LaneId};
 use domain::kernel::Recorded;
-use domain::shared::{CommandId, Principal, TenantId};
-use sqlx::postgres::{PgRow, PgValueRef};
+use projections::ports::RawEvent;
 use sqlx::{PgPool, Row};
 
 use super::Lanes;
-use crate::postgres::actor;
-use crate::scribe::{Micros, Tail};
+use crate::feed;
+use crate::postgres;
+use crate::scribe::Tail;
 
 /// Positions of one lane that are looked at before it is written down that they were.
 pub(super) const SPAN: i64 = 1_000;
@@ -26,8 +26,8 @@ const ENDS: &str = "
 /// Nothing is said about events that nobody listens to. The limit limits nothing: it keeps the server from reading whole
 /// lanes and comparing afterwards.
 const NEWS: &str = "
-    SELECT f.lane, e.position, e.stream_type, e.type, e.version, e.payload, e.tenant, e.stream_id, e.sequence,
-           e.tenant_position, e.principal, e.command_id, e.command_index, e.meta, e.occurred_at, e.recorded_at
+    SELECT e.lane, e.position, e.epoch, e.tenant, e.tenant_position, e.stream_type, e.stream_id, e.sequence,
+           e.principal, e.command_id, e.command_index, e.type, e.version, e.payload, e.meta, e.occurred_at, e.recorded_at
     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS f(lane, after, upto)
     CROSS JOIN LATERAL (
         SELECT * FROM log.events
@@ -41,29 +41,12 @@ pub(super) struct News {
     /// Up to where was looked; nothing where nothing is new.
     pub(super) upto: Option<i64>,
     /// The events that somebody listens to, in order.
-    pub(super) events: Vec<Heard>,
+    pub(super) events: Vec<RawEvent>,
 }
 
-/// An event that some policy listens to.
-pub(super) struct Heard {
-    pub(super) position: i64,
-    pub(super) stream_type: String,
-    name: String,
-    version: i16,
-    payload: String,
-    event: Recorded<()>,
-}
-
-impl Heard {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The event as the log stores it.
-    pub(super) fn stored(&self) -> Recorded<Stored<'_>> {
-        let stored = Stored { name: &self.name, version: self.version, payload: &self.payload };
-        self.event.clone().map(stored)
-    }
+/// The event as the log stores it.
+pub(super) fn stored(event: &RawEvent) -> Recorded<Stored<'_>> {
+    event.recorded(Stored { name: &event.kind, version: event.version, payload: &event.payload })
 }
 
 /// What is new after these positions, with the events of these names.
@@ -105,8 +88,8 @@ pub(super) async fn read_news(
         for row in &rows.fetch_all(&mut *transaction).await? {
             let (lane, position) = (LaneId(row.try_get(0)?), row.try_get(1)?);
             let Some(news) = news.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
-            match heard(row) {
-                Ok(heard) => news.events.push(heard),
+            match postgres::event(row) {
+                Ok(event) => news.events.push(event),
                 Err(error) => {
                     news.stop_before(position, from.get(&lane).copied().unwrap_or_default());
                     stopped.insert(lane);
@@ -129,58 +112,20 @@ impl News {
 }
 
 /// The events of a lane after one position up to another, from memory; nothing where the log has to be asked.
-fn just_written(tail: &Tail, lane: LaneId, epoch: i64, (from, upto): (i64, i64), names: &[&str]) -> Option<Vec<Heard>> {
+fn just_written(
+    tail: &Tail,
+    lane: LaneId,
+    epoch: i64,
+    (from, upto): (i64, i64),
+    names: &[&str],
+) -> Option<Vec<RawEvent>> {
     let most = usize::try_from(upto - from).ok()?;
     let read = |row: &EventRow, written: i64| {
-        let listened = names.contains(&row.name.as_str()).then(|| Heard::just_written(row));
+        let listened = names.contains(&row.name.as_str()).then(|| feed::raw(lane.0, written, row));
         (row.position, written == epoch, listened)
     };
     let rows = tail.after(lane, from, most, read)?;
     let whole = rows.last().is_some_and(|(last, ..)| *last == upto) && rows.iter().all(|(_, ours, _)| *ours);
     // One that does not read here is told by the log, with its place.
-    whole.then(|| rows.into_iter().filter_map(|(.., heard)| heard).collect())?
-}
-
-impl Heard {
-    fn just_written(row: &EventRow) -> Option<Self> {
-        let event = Recorded {
-            tenant: row.tenant,
-            stream: row.stream,
-            sequence: row.sequence,
-            tenant_position: row.tenant_position,
-            principal: row.principal,
-            command: row.command,
-            index: row.command_index,
-            actor: actor(&row.meta).ok()?,
-            occurred_at: row.occurred_at,
-            recorded_at: row.recorded_at,
-            event: (),
-        };
-        let (stream_type, name, payload) = (row.stream_type.into(), row.name.clone(), row.payload.clone());
-        Some(Self { position: row.position, stream_type, name, version: row.version, payload, event })
-    }
-}
-
-/// One row of [`NEWS`].
-fn heard(row: &PgRow) -> Result<Heard, sqlx::Error> {
-    let event = Recorded {
-        tenant: TenantId::new(row.try_get(6)?),
-        stream: row.try_get(7)?,
-        sequence: row.try_get(8)?,
-        tenant_position: row.try_get(9)?,
-        principal: Principal::new(row.try_get(10)?),
-        command: CommandId::new(row.try_get(11)?),
-        index: row.try_get(12)?,
-        actor: actor(text(&row.try_get_raw(13)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?,
-        occurred_at: row.try_get::<Micros, _>(14)?.0,
-        recorded_at: row.try_get::<Micros, _>(15)?.0,
-        event: (),
-    };
-    let payload = text(&row.try_get_raw(5)?)?.to_owned();
-    let (position, stream_type, name, version) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-    Ok(Heard { position, stream_type, name, version, payload, event })
-}
-
-fn text<'r>(value: &PgValueRef<'r>) -> Result<&'r str, sqlx::Error> {
-    value.as_str().map_err(sqlx::Error::Decode)
+    whole.then(|| rows.into_iter().filter_map(|(.., event)| event).collect())?
 }

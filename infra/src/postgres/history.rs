@@ -101,8 +101,8 @@ pub(super) async fn events_of_tenant(
     rows.iter().map(|row| event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
-/// One row with the columns of [`EVENTS`], read from the wire without a detour: replay is as fast as this function.
-fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
+/// One row with the columns of a `RawEvent` in their order, read from the wire without a detour: replay is as fast as this function.
+pub(crate) fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
     let actor = actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Ok(RawEvent {

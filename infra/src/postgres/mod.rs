@@ -15,7 +15,7 @@ mod tables;
 pub use build::PgBuilds;
 pub use digest::{digest, rows};
 pub use history::PgHistory;
-pub(crate) use history::actor;
+pub(crate) use history::{actor, event};
 pub use reader::PgReader;
 pub use rows::PgRows;
 pub(crate) use snapshot::Snapshot;

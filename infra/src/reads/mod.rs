@@ -55,6 +55,17 @@ pub struct ReadSide {
     changes: Changes,
 }
 
+/// What became of a batch.
+#[derive(Default)]
+struct Took {
+    /// The models that have followed a history that was lost.
+    lost: Vec<Model>,
+    /// The lanes of which something is missing on the way.
+    holes: BTreeSet<LaneId>,
+    /// Whether any model got further.
+    moved: bool,
+}
+
 type PgProjector = Projector<PgRows, StoreFeed>;
 
 impl ReadSide {
@@ -187,19 +198,21 @@ impl ReadSide {
             if events.is_empty() {
                 return Ok(vec![]);
             }
-            let taken = projector.take(&events).await?;
-            self.progress.send_modify(|count| *count = count.wrapping_add(1));
-            let lost = self.look_at(&taken);
-            let moved = !taken.changed.is_empty();
-            self.changes.tell(&events, taken.changed);
-            if !lost.is_empty() {
+            let Took { lost, moved, .. } = self.take(projector, &events).await?;
+            // Where nobody moved, every model has its trouble, and trying again at once would not help.
+            if !lost.is_empty() || !moved {
                 return Ok(lost);
             }
-            if !moved {
-                // Nobody moved: every model has its trouble, and trying again at once would not help.
-                return Ok(vec![]);
-            }
         }
+    }
+
+    /// Has these events folded, and tells whoever waits for that.
+    async fn take(&self, projector: &mut PgProjector, events: &[RawEvent]) -> Result<Took, Fault> {
+        let taken = projector.take(events).await?;
+        self.progress.send_modify(|count| *count = count.wrapping_add(1));
+        let took = self.look_at(&taken);
+        self.changes.tell(events, taken.changed);
+        Ok(took)
     }
 
     /// The next events of these lanes, in order within each.
@@ -223,7 +236,7 @@ impl ReadSide {
         }
     }
 
-    fn look_at(&self, taken: &Taken) -> Vec<Model> {
+    fn look_at(&self, taken: &Taken) -> Took {
         for (model, parked) in &taken.parked {
             metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
             tracing::error!(
@@ -234,14 +247,16 @@ impl ReadSide {
                 "an event is parked"
             );
         }
-        let mut lost = Vec::new();
+        let mut took = Took { moved: !taken.changed.is_empty(), ..Took::default() };
         for trouble in &taken.troubles {
             tracing::warn!(model = trouble.model, what = %trouble.what, "a read model did not go on");
-            if matches!(trouble.what, What::OtherHistory { .. }) {
-                lost.extend(self.models.get(&trouble.model).cloned());
+            match trouble.what {
+                What::OtherHistory { .. } => took.lost.extend(self.models.get(&trouble.model).cloned()),
+                What::Hole { lane, .. } => _ = took.holes.insert(LaneId(lane)),
+                What::Unreadable { .. } | What::Fault(_) => {}
             }
         }
-        lost
+        took
     }
 }
 

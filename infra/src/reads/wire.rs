@@ -8,7 +8,6 @@ use commands::scribe::LaneId;
 use kafka::{Batch, Feed, Outage, TopicError};
 use projections::kernel::Model;
 use projections::ports::{Fault, History};
-use projections::projector::What;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -74,14 +73,9 @@ impl ReadSide {
         if !batch.events.is_empty() {
             let count = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
             metrics::counter!("cartulary_events_from_kafka_total").increment(count);
-            let taken = projector.take(&batch.events).await?;
-            self.progress.send_modify(|count| *count = count.wrapping_add(1));
-            lost = self.look_at(&taken);
-            behind.extend(taken.troubles.iter().filter_map(|trouble| match trouble.what {
-                What::Hole { lane, .. } => Some(LaneId(lane)),
-                _ => None,
-            }));
-            self.changes.tell(&batch.events, taken.changed);
+            let took = self.take(projector, &batch.events).await?;
+            lost = took.lost;
+            behind.extend(took.holes);
         }
         if wire.asked.elapsed() > ASK_THE_LOG {
             behind.extend(self.late(wire, projector).await?);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::shared::{TenantId, Timestamp, WebhookSubscriptionId};
-use sqlx::PgPool;
-use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgPool, Postgres, Row};
 use uuid::Uuid;
 
 use super::telling::Telling;
@@ -159,17 +159,8 @@ impl Cursor {
 
     /// Moves without an attempt. Says whether it is still ours.
     pub(super) async fn step(&mut self, pool: &PgPool, stand: Stand) -> Result<bool, sqlx::Error> {
-        let moved = sqlx::query(MOVE)
-            .bind(self.subscription.uuid())
-            .bind(self.replay)
-            .bind(self.turn)
-            .bind(stand.position)
-            .bind(stand.attempts)
-            .bind(stand.due_at.map(Micros))
-            .bind(self.slow)
-            .execute(pool)
-            .await?;
-        self.take(stand);
+        let moved = self.moving(MOVE, stand).execute(pool).await?;
+        (self.position, self.attempts) = (stand.position, stand.attempts);
         Ok(moved.rows_affected() == 1)
     }
 
@@ -180,15 +171,9 @@ impl Cursor {
         stand: Stand,
         made: &Attempt<'_>,
     ) -> Result<bool, sqlx::Error> {
-        let text = format!("WITH moved AS ({MOVE} RETURNING 1) {RECORD} SELECT count(*) FROM moved");
-        let moved: i64 = sqlx::query_scalar(&text)
-            .bind(self.subscription.uuid())
-            .bind(self.replay)
-            .bind(self.turn)
-            .bind(stand.position)
-            .bind(stand.attempts)
-            .bind(stand.due_at.map(Micros))
-            .bind(self.slow)
+        let text = format!("WITH moved AS ({MOVE} RETURNING 1) {RECORD} SELECT 1 FROM moved");
+        let moved = self
+            .moving(&text, stand)
             .bind(made.event.id)
             .bind(&made.event.kind)
             .bind(made.event.position)
@@ -198,10 +183,22 @@ impl Cursor {
             .bind(made.status.and_then(|status| i16::try_from(status).ok()))
             .bind(made.trouble)
             .bind(ATTEMPTS_KEPT)
-            .fetch_one(pool)
+            .fetch_optional(pool)
             .await?;
-        self.take(stand);
-        Ok(moved == 1)
+        (self.position, self.attempts) = (stand.position, stand.attempts);
+        Ok(moved.is_some())
+    }
+
+    /// A statement that begins with [`MOVE`].
+    fn moving<'q>(&self, text: &'q str, stand: Stand) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(text)
+            .bind(self.subscription.uuid())
+            .bind(self.replay)
+            .bind(self.turn)
+            .bind(stand.position)
+            .bind(stand.attempts)
+            .bind(stand.due_at.map(Micros))
+            .bind(self.slow)
     }
 
     /// Lets somebody else go on at once with what was given up in the middle.
@@ -210,9 +207,5 @@ impl Cursor {
                       AND isfinite(due_at)";
         let query = sqlx::query(text).bind(self.subscription.uuid()).bind(self.replay).bind(self.turn);
         query.bind(Micros(now())).execute(pool).await.map(|_| ())
-    }
-
-    fn take(&mut self, stand: Stand) {
-        (self.position, self.attempts) = (stand.position, stand.attempts);
     }
 }

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use domain::shared::TenantId;
+use infra::crew::Member;
 use infra::demo::client::Client;
 use infra::health::Health;
 use infra::presence::{Presence, present};
 use infra::running;
 use infra::scribe::new_id;
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, Engine, counted, free_address, get, once, persist};
+use crate::process::{Desk, free_address, once, persist};
 use crate::server::database;
 use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 
@@ -31,18 +33,18 @@ async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
     Ok(())
 }
 
-async fn says(engine: &Engine, word: &str) -> Result<()> {
-    eventually(word, async || Ok(get(engine, "/reason").await?.1.contains(word))).await?;
-    ensure!(get(engine, "/ready").await?.0 == 503, "it is ready all the same");
+async fn says(engine: &Member, word: &str) -> Result<()> {
+    eventually(word, async || Ok(engine.get("/reason").await?.1.contains(word))).await?;
+    ensure!(engine.get("/ready").await?.0 == 503, "it is ready all the same");
     Ok(())
 }
 
-async fn gets_ready(engine: &Engine) -> Result<()> {
-    eventually("it is ready", async || Ok(get(engine, "/ready").await?.0 == 200)).await
+async fn gets_ready(engine: &Member) -> Result<()> {
+    eventually("it is ready", async || Ok(engine.get("/ready").await?.0 == 200)).await
 }
 
 /// Lines of its log about Kafka being away.
-fn lines_about_kafka(engine: &Engine) -> Result<usize> {
+fn lines_about_kafka(engine: &Member) -> Result<usize> {
     let log = fs::read_to_string(&engine.log)?;
     Ok(log.lines().filter(|line| line.contains("WARN") && line.contains("Kafka")).count())
 }
@@ -79,10 +81,10 @@ async fn kafka_may_be_killed_and_wiped_under_those_who_follow_it() -> Result<()>
     // The one that fills the empty topic is killed on its way; another one goes on.
     relay.kill().await?;
     let relay = desk.start_role("relay", "relay-2", &kafka).await?;
-    let before = counted(&project, "cartulary_events_from_kafka_total").await?;
+    let before = project.counted("cartulary_events_from_kafka_total").await?;
     reserve(&owner, &shop, 20).await?;
     eventually("events come over Kafka again", async || {
-        Ok(counted(&project, "cartulary_events_from_kafka_total").await? > before)
+        Ok(project.counted("cartulary_events_from_kafka_total").await? > before)
     })
     .await?;
     caught_up(&pool).await?;
@@ -170,11 +172,11 @@ async fn a_frozen_scribe_keeps_nobody_waiting_for_longer_than_its_lease() -> Res
         Ok(sqlx::query_scalar("SELECT owner FROM log.lanes WHERE lane = $1").bind(lane).fetch_one(&pool).await?)
     };
     let frozen = if writer().await? == "scribe-1" { &scribes[0] } else { &scribes[1] };
-    frozen.signal("STOP").await?;
+    frozen.signal(Signal::STOP)?;
     let begun = Instant::now();
     reserve(&owner, &shop, 1).await?;
     let waited = begun.elapsed();
-    frozen.signal("CONT").await?;
+    frozen.signal(Signal::CONT)?;
     ensure!(waited < Duration::from_secs(7), "a caller waited for {waited:?}");
     reserve(&owner, &shop, 5).await?;
     assert_eq!(shop.count(&pool, "stock.reserved").await?, 6);

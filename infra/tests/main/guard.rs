@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use commands::kernel::NotNow;
 use commands::scribe::Answer;
 use futures::future::join_all;
+use infra::crew::Member;
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
@@ -13,7 +14,7 @@ use sqlx::{PgExecutor, PgPool};
 use tokio::time::Instant;
 
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, Engine, get, once};
+use crate::process::{Desk, once};
 use crate::server::database;
 use crate::shop::{House, Shop, eventually, settings};
 
@@ -35,7 +36,7 @@ pub(crate) async fn cut_sessions(by: impl PgExecutor<'_>) -> Result<()> {
 }
 
 /// Whether commands are refused because the store is unsafe, and everybody is told why.
-async fn refuses(engine: &Engine, owner: &Client, shop: &Shop) -> Result<bool> {
+async fn refuses(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
     let (status, answer) =
         once(owner, "ReserveStock", new_id(), &shop.reservation(new_id())).await.context("an answer")?;
     if status != 503 || answer["code"] != "STORE_UNSAFE" {
@@ -43,14 +44,14 @@ async fn refuses(engine: &Engine, owner: &Client, shop: &Shop) -> Result<bool> {
     }
     ensure!(answer["retry"] == "SAME_ID", "{answer}");
     // Callers learn that it is so; what exactly is wrong is for those who run the engine.
-    let (ready, _) = get(engine, "/ready").await?;
-    let (_, reason) = get(engine, "/reason").await?;
+    let (ready, _) = engine.get("/ready").await?;
+    let (_, reason) = engine.get("/reason").await?;
     Ok(ready == 503 && reason.contains("synchronous_commit is off"))
 }
 
-async fn accepts(engine: &Engine, owner: &Client, shop: &Shop) -> Result<bool> {
+async fn accepts(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
     let answer = once(owner, "ReserveStock", new_id(), &shop.reservation(new_id())).await;
-    Ok(answer.is_some_and(|(status, _)| status == 200) && get(engine, "/ready").await?.0 == 200)
+    Ok(answer.is_some_and(|(status, _)| status == 200) && engine.get("/ready").await?.0 == 200)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

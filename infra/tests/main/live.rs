@@ -1,20 +1,19 @@
 //! Subscriptions on the real server: what is there, what changes, and what becomes of readers that misbehave.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use infra::crew::Member;
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
 use serde_json::{Value, json};
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
-use xtask::servers::{Program, Servers, in_folder};
 
-use crate::process::{Desk, Engine, get};
+use crate::process::Desk;
+use crate::redis::RedisServer;
 use crate::server::database;
 use crate::shop::{Shop, eventually};
 use crate::socket::{Events, Socket};
@@ -29,7 +28,7 @@ const LONG_S: i64 = 600;
 /// A server with every role, and a shop.
 struct Scene {
     desk: Desk,
-    engine: Engine,
+    engine: Member,
     shop: Shop,
     owner: Client,
     token: String,
@@ -60,8 +59,8 @@ impl Scene {
 }
 
 /// What a figure of a process stands at.
-async fn figure(engine: &Engine, name: &str) -> Result<u64> {
-    let page = get(engine, "/metrics").await?.1;
+async fn figure(engine: &Member, name: &str) -> Result<u64> {
+    let page = engine.get("/metrics").await?.1;
     let mut lines = page.lines().filter_map(|line| line.strip_prefix(name));
     Ok(lines.find_map(|line| line.trim().parse::<f64>().ok()).map_or(0, |value| value as u64))
 }
@@ -266,7 +265,7 @@ async fn refused_at_the_door(scene: &Scene) -> Result<()> {
         let refused = Socket::connect(&scene.engine, &headers).await?.err();
         assert_eq!(refused, Some(status), "{headers:?}");
     }
-    let here = scene.engine.address.clone();
+    let here = scene.engine.url.clone();
     let welcome = Socket::connect(&scene.engine, &[("authorization", bearer), ("origin", here)]).await?;
     let mut socket = welcome.ok().context("a page of this host")?;
     socket.say(json!({ "type": "connection_init" })).await?;
@@ -362,46 +361,12 @@ async fn dropped_for_being_slow(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A real Redis for one test.
-struct RedisServer {
-    servers: Servers,
-    folder: PathBuf,
-    address: String,
-    pid: u32,
-}
-
-impl RedisServer {
-    async fn start() -> Result<Self> {
-        tokio::task::spawn_blocking(|| {
-            let folder = std::env::temp_dir().join(format!("cartulary-live-{}", std::process::id()));
-            let servers = in_folder(&folder)?;
-            let started = servers.up(&[Program::Redis])?;
-            let server = started.first().context("one server")?;
-            Ok(Self { address: server.address.clone(), pid: server.pid, servers, folder })
-        })
-        .await?
-    }
-
-    async fn signal(&self, name: &str) -> Result<()> {
-        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid)]).status().await?;
-        ensure!(sent.success(), "Redis could not be sent {name}");
-        Ok(())
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let _ = self.servers.down(&[Program::Redis]);
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_reach_other_processes_with_redis_without_it_and_when_it_dies() -> Result<()> {
     let redis = RedisServer::start().await?;
     let url = database().await;
     let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
-    let with = [("CARTULARY_REDIS_URL", redis.address.as_str()), ("CARTULARY_REDIS_NAMESPACE", "test")];
+    let with = [("CARTULARY_REDIS_URL", redis.url.as_str()), ("CARTULARY_REDIS_NAMESPACE", "test")];
     let workers = [
         desk.start_role("scribe", "scribe", &with).await?,
         desk.start_role("policies", "policies", &with).await?,
@@ -442,7 +407,7 @@ async fn changes_reach_other_processes_with_redis_without_it_and_when_it_dies() 
     assert_eq!(after[0], before[0], "letters tell everything, so that nothing is looked up");
     ensure!(after[1] >= before[1] + 5, "without letters every change is looked up: {before:?} to {after:?}");
     // What others say on our channel is counted, and nothing comes of it.
-    let mut stranger = redis::Client::open(redis.address.as_str())?.get_multiplexed_async_connection().await?;
+    let mut stranger = redis::Client::open(redis.url.as_str())?.get_multiplexed_async_connection().await?;
     for said in [b"".as_slice(), b"{}", &[0; 40], br#"{"rebuilt":{"model":"StockLevel"}}"#] {
         redis::cmd("PUBLISH").arg("cartulary:test:live").arg(said).exec_async(&mut stranger).await?;
     }
@@ -450,9 +415,9 @@ async fn changes_reach_other_processes_with_redis_without_it_and_when_it_dies() 
     assert_eq!(figure(&fronts[0], "cartulary_live_foreign_total").await?, 4);
 
     // Frozen, it takes connections and says nothing on them.
-    redis.signal("STOP").await?;
+    redis.freeze()?;
     reserve(&mut readers, Duration::from_secs(4)).await?;
-    redis.signal("CONT").await?;
+    redis.thaw()?;
     reserve(&mut readers, Duration::from_secs(4)).await?;
     drop(redis);
     for _ in 0..3 {

@@ -2,23 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use api::auth::SigningKey;
-use bytes::Bytes;
 use domain::shared::TenantId;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
+use infra::crew::{self, Member};
 use infra::demo::client::Client;
 use infra::scribe::{new_id, now};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -33,13 +28,6 @@ pub(crate) struct Desk {
     folder: PathBuf,
     url: String,
     _places: SemaphorePermit<'static>,
-}
-
-/// A running engine.
-pub(crate) struct Engine {
-    child: Child,
-    pub(crate) address: String,
-    pub(crate) log: PathBuf,
 }
 
 impl Desk {
@@ -58,54 +46,43 @@ impl Desk {
     }
 
     pub(crate) fn cartulary(&self) -> Command {
-        let mut command = Command::new(CARTULARY);
+        let mut command = crew::command(CARTULARY);
         let key = format!("test={}", self.folder.join("token.pub").display());
-        // What is set for a person's own engine is not meant for ours.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARTULARY_")) {
-            command.env_remove(name);
-        }
-        command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
+        command.current_dir(&self.folder);
         command.env("CARTULARY_DATABASE_URL", &self.url).env("CARTULARY_TOKEN_KEYS", key);
         command.env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key")).env("CARTULARY_LISTEN", "127.0.0.1:0");
         command
     }
 
     /// Starts an engine with every role and waits until it says where it serves.
-    pub(crate) async fn start(&self, variables: &[(&str, &str)]) -> Result<Engine> {
+    pub(crate) async fn start(&self, variables: &[(&str, &str)]) -> Result<Member> {
         self.start_as(&["serve", "--all"], variables).await
     }
 
     /// Starts a process in one role, under a name of its own.
-    pub(crate) async fn start_unready(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Engine> {
+    pub(crate) async fn start_unready(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Member> {
         let variables = [&[("CARTULARY_OWNER", name), ("CARTULARY_CONNECTIONS_MOST", "4")], more].concat();
         self.start_as(&[role], &variables).await
     }
 
     /// The same, and waits until it is ready.
-    pub(crate) async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Engine> {
+    pub(crate) async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Member> {
         let engine = self.start_unready(role, name, more).await?;
-        eventually("the process is ready", async || Ok(get(&engine, "/ready").await?.0 == 200)).await?;
+        engine.ready().await?;
         Ok(engine)
     }
 
-    async fn start_as(&self, words: &[&str], variables: &[(&str, &str)]) -> Result<Engine> {
+    async fn start_as(&self, words: &[&str], variables: &[(&str, &str)]) -> Result<Member> {
         let log = self.folder.join(format!("engine-{}.log", FOLDERS.fetch_add(1, Ordering::Relaxed)));
         let mut command = self.cartulary();
         command.args(words).envs(variables.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).stderr(fs::File::create(&log)?).spawn()?;
-        let out = child.stdout.take().context("its output is piped")?;
-        let mut line = String::new();
-        timeout(Duration::from_secs(30), BufReader::new(out).read_line(&mut line)).await??;
-        let Some((_, address)) = line.trim().split_once(" on http://") else {
-            bail!("the engine does not serve: {line}{}", fs::read_to_string(&log)?);
-        };
-        Ok(Engine { child, address: format!("http://{address}"), log })
+        Member::start(command, &words.join(" "), log).await
     }
 
     /// Starts an engine that owns all lanes.
-    pub(crate) async fn start_ready(&self, variables: &[(&str, &str)]) -> Result<Engine> {
+    pub(crate) async fn start_ready(&self, variables: &[(&str, &str)]) -> Result<Member> {
         let engine = self.start(variables).await?;
-        eventually("the engine is ready", async || Ok(get(&engine, "/ready").await?.0 == 200)).await?;
+        engine.ready().await?;
         Ok(engine)
     }
 
@@ -116,8 +93,8 @@ impl Desk {
         Ok(String::from_utf8(answer.stdout)?.trim().to_owned())
     }
 
-    pub(crate) async fn owner(&self, engine: &Engine, tenant: TenantId) -> Result<Client> {
-        Ok(Client::new(&engine.address, self.owner_token(tenant).await?))
+    pub(crate) async fn owner(&self, engine: &Member, tenant: TenantId) -> Result<Client> {
+        Ok(Client::new(&engine.url, self.owner_token(tenant).await?))
     }
 
     pub(crate) async fn owner_token(&self, tenant: TenantId) -> Result<String> {
@@ -135,16 +112,16 @@ impl Desk {
         Ok(key.sign(&serde_json::from_value(claims)?)?)
     }
 
-    pub(crate) async fn customer(&self, engine: &Engine, tenant: TenantId, customer: Uuid) -> Result<Client> {
+    pub(crate) async fn customer(&self, engine: &Member, tenant: TenantId, customer: Uuid) -> Result<Client> {
         let (tenant, customer) = (tenant.to_string(), customer.to_string());
         let token = self.token(&["--tenant", &tenant, "--role", "customer", "--customer", &customer]).await?;
-        Ok(Client::new(&engine.address, token))
+        Ok(Client::new(&engine.url, token))
     }
 
     /// Registers a tenant over HTTP and puts a product on sale; the policy that opens it must have run for that.
-    pub(crate) async fn shop(&self, engine: &Engine, pool: &PgPool, units: i64) -> Result<(Shop, Client)> {
+    pub(crate) async fn shop(&self, engine: &Member, pool: &PgPool, units: i64) -> Result<(Shop, Client)> {
         let tenant = TenantId::new(new_id());
-        let operator = Client::new(&engine.address, self.token(&["--role", "operator"]).await?);
+        let operator = Client::new(&engine.url, self.token(&["--role", "operator"]).await?);
         let tail = &tenant.to_string()[24..];
         let register = json!({
             "tenant": tenant, "name": "Corner shop", "subdomain": format!("shop-{tail}"),
@@ -169,43 +146,6 @@ impl Drop for Desk {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-impl Engine {
-    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
-        let pid = self.child.id().context("the engine runs")?.to_string();
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().await?;
-        ensure!(status.success(), "the engine could not be sent {name}");
-        Ok(())
-    }
-
-    /// Ends it without a chance to do anything.
-    pub(crate) async fn kill(mut self) -> Result<()> {
-        Ok(self.child.kill().await?)
-    }
-
-    /// Asks it to stop and waits until it has.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        self.signal("TERM").await?;
-        let status = timeout(Duration::from_secs(20), self.child.wait()).await.context("it does not stop")??;
-        ensure!(status.success(), "the engine ended with {status}: {}", fs::read_to_string(&self.log)?);
-        Ok(())
-    }
-}
-
-/// Status and text of a page that needs no token.
-pub(crate) async fn get(engine: &Engine, path: &str) -> Result<(u16, String)> {
-    let http = HttpClient::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let answer = http.get(format!("{}{path}", engine.address).parse()?).await?;
-    let status = answer.status().as_u16();
-    Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
-}
-
-/// What a counter stands at, all its labels together.
-pub(crate) async fn counted(engine: &Engine, figure: &str) -> Result<u64> {
-    let (_, page) = get(engine, "/metrics").await?;
-    let lines = page.lines().filter(|line| line.starts_with(figure));
-    Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
 }
 
 /// What one request was answered; nothing where the connection failed or the answer never came.

@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
+use rustix::process::Signal;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -121,7 +122,7 @@ async fn a_process_paused_in_the_middle_of_a_commit_and_woken_after_a_take_over_
         tokio::spawn(async move { once(&asked, "ReserveStock", id, &body).await })
     };
     proxy.rules.held.subscribe().wait_for(|held| *held == 1).await?;
-    paused.signal("STOP").await?;
+    paused.signal(Signal::STOP)?;
     let rival = desk.start_ready(&[("CARTULARY_OWNER", "other"), lease]).await?;
     let theirs = desk.owner(&rival, shop.tenant).await?;
     let told = persist(&[&theirs], "ReserveStock", id, &body).await?;
@@ -132,7 +133,7 @@ async fn a_process_paused_in_the_middle_of_a_commit_and_woken_after_a_take_over_
     let before = fingerprint(&pool).await?;
 
     proxy.release();
-    paused.signal("CONT").await?;
+    paused.signal(Signal::CONT)?;
     // Whatever it says to whoever still waits, it is not that it was done.
     let answer = in_the_middle.await?;
     assert!(!matches!(answer, Some((200 | 409, _))), "{answer:?}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use infra::crew::Member;
 use infra::demo::client::Client;
 use infra::running;
 use infra::scribe::new_id;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, Engine, counted, persist};
+use crate::process::{Desk, persist};
 use crate::server::database;
 use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 
@@ -71,7 +72,7 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
     let url = database().await;
     let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
     let variables: Vec<_> = brokers.map(|brokers| ("CARTULARY_KAFKA_BROKERS", brokers)).into_iter().collect();
-    let mut processes: Vec<(&str, &str, Engine)> = Vec::new();
+    let mut processes: Vec<(&str, &str, Member)> = Vec::new();
     for (role, name) in crew(brokers.is_some()) {
         processes.push((role, name, desk.start_role(role, name, &variables).await?));
     }
@@ -124,7 +125,7 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
 
 /// Whether what is done reaches the read models over Kafka, in the end.
 async fn goes_over_kafka(
-    processes: &[(&str, &str, Engine)],
+    processes: &[(&str, &str, Member)],
     mut something_is_done: impl AsyncFnMut() -> Result<()>,
 ) -> Result<()> {
     for (role, figure) in
@@ -134,7 +135,7 @@ async fn goes_over_kafka(
             something_is_done().await?;
             let mut events = 0;
             for (_, _, process) in processes.iter().filter(|(of, ..)| *of == role) {
-                events += counted(process, figure).await?;
+                events += process.counted(figure).await?;
             }
             Ok(events > 0)
         })

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::laws::keeps_the_laws;
-use crate::process::{Desk, get, once};
+use crate::process::{Desk, once};
 use crate::server::database;
 use crate::shop::{Shop, caught_up};
 
@@ -98,7 +98,7 @@ async fn no_personal_field_is_found_in_a_dump_in_logs_or_in_metrics() -> Result<
     }
     assert_eq!(found["customers"]["edges"][0]["node"]["customer"], json!(people[5]), "{found}");
 
-    let (_, metrics) = get(&engine, "/metrics").await?;
+    let (_, metrics) = engine.get("/metrics").await?;
     let log = engine.log.clone();
     engine.stop().await?;
     let (dumped, said, server_said) = (dump(&url).await?, fs::read_to_string(log)?, server_log(&pool).await?);

@@ -8,6 +8,7 @@ use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use infra::crew::Member;
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -15,24 +16,22 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::process::Engine;
-
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     /// Opens a socket with these headers beside the protocol's; the status where it is refused.
-    pub(crate) async fn connect(engine: &Engine, headers: &[(&'static str, String)]) -> Result<Result<Self, u16>> {
+    pub(crate) async fn connect(engine: &Member, headers: &[(&'static str, String)]) -> Result<Result<Self, u16>> {
         Self::connect_with(engine, headers, TcpSocket::new_v4()?).await
     }
 
     async fn connect_with(
-        engine: &Engine,
+        engine: &Member,
         headers: &[(&'static str, String)],
         socket: TcpSocket,
     ) -> Result<Result<Self, u16>> {
-        let place = engine.address.strip_prefix("http://").context("an address")?;
+        let place = engine.url.strip_prefix("http://").context("an address")?;
         let mut request = format!("ws://{place}/graphql").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse()?);
         for (name, value) in headers {
@@ -47,12 +46,12 @@ impl Socket {
     }
 
     /// Opens a socket and says whose it is in the first message.
-    pub(crate) async fn open(engine: &Engine, token: &str) -> Result<Self> {
+    pub(crate) async fn open(engine: &Member, token: &str) -> Result<Self> {
         Self::connect(engine, &[]).await?.ok().context("it is opened")?.greeted(token).await
     }
 
     /// The same, with next to no room for what was not read yet.
-    pub(crate) async fn open_narrow(engine: &Engine, token: &str) -> Result<Self> {
+    pub(crate) async fn open_narrow(engine: &Member, token: &str) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4_096)?;
         Self::connect_with(engine, &[], socket).await?.ok().context("it is opened")?.greeted(token).await
@@ -136,9 +135,9 @@ pub(crate) struct Events {
 
 impl Events {
     /// Subscribes with one request.
-    pub(crate) async fn open(engine: &Engine, token: &str, query: &str) -> Result<Self> {
+    pub(crate) async fn open(engine: &Member, token: &str, query: &str) -> Result<Self> {
         let http = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let request = hyper::Request::post(format!("{}/graphql", engine.address))
+        let request = hyper::Request::post(format!("{}/graphql", engine.url))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
             .header("accept", "text/event-stream")
