@@ -2,6 +2,8 @@
 //!
 //! A fossil is `fossils/<aggregate>/<event name>.v<version>.json`. It is never changed or deleted, because such events
 //! are in somebody's log; a new version of an event gets a new file.
+//!
+//! proves: ES-10
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
