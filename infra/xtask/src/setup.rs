@@ -42,9 +42,11 @@ DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends
 ";
 
 pub fn install_what_is_missing() -> Result<()> {
-    // The client of Kafka is a C library that is built with it.
-    if on_path("make").is_none() {
-        install("make")?;
+    // The client of Kafka is a C library that is built with make; to be configured it wants to see a C++ compiler, too.
+    for (program, package) in [("make", "make"), ("c++", "g++")] {
+        if on_path(program).is_none() {
+            install(package)?;
+        }
     }
     if let Some(folder) = of_postgres() {
         println!("setup: PostgreSQL is here ({}); nothing to install", folder.display());
