@@ -23,6 +23,7 @@ mod limited;
 mod live;
 mod partner;
 mod process;
+mod readme;
 mod rebuilds;
 mod receiver;
 mod redis;
