@@ -19,6 +19,8 @@ const ELSEWHERE: &str = "\
 /// the installation it is told not to.
 const INSTALL: &str = "\
 set -eu
+exec 9>/var/cache/apt/cartulary-setup.lock
+flock 9
 quiet=/etc/postgresql-common/createcluster.d/cartulary.conf
 apt-get update
 mkdir -p \"$(dirname $quiet)\"
@@ -28,9 +30,11 @@ DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends pos
 ";
 
 /// The same for other servers: what the system says about starting services decides, so for the time of the
-/// installation it says no; where somebody else said something already, that stays.
+/// installation it says no; where somebody else said something already, that stays. One installs at a time.
 const INSTALL_QUIETLY: &str = "\
 set -eu
+exec 9>/var/cache/apt/cartulary-setup.lock
+flock 9
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
     printf '#!/bin/sh\\nexit 101\\n' > $policy
