@@ -112,8 +112,19 @@ mod tests {
         let mut config = ClientConfig::new();
         apply(&mut config, Some(&Tls::default()), Some(&login));
         assert_eq!(config.get("sasl.password"), Some("correct horse"));
-        assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
         assert!(!format!("{config:?}").contains("correct"), "{config:?}");
+        let tls = Tls::default();
+        for (tls, login, protocol) in [
+            (None, None, "plaintext"),
+            (Some(&tls), None, "ssl"),
+            (None, Some(&login), "sasl_plaintext"),
+            (Some(&tls), Some(&login), "sasl_ssl"),
+        ] {
+            let mut config = ClientConfig::new();
+            apply(&mut config, tls, login);
+            assert_eq!(config.get("security.protocol"), Some(protocol));
+            assert_eq!(config.get("sasl.password").is_some(), login.is_some());
+        }
     }
 
     #[test]
