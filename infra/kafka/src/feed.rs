@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::outage::{Outage, words};
 use crate::record::{Foreign, decode};
 use crate::settings::Settings;
-use crate::topic::{self, PATIENCE, TopicError, blocking};
+use crate::topic::{self, TopicError, blocking};
 
 /// How long a seek may take.
 const SEEK: Duration = Duration::from_secs(2);
@@ -67,18 +67,12 @@ impl<H: History> Feed<H> {
     /// Joins a group. The lanes come with the batches. Whether Kafka can be used is told to `outage`, which outlives
     /// what fails here.
     pub async fn open(settings: &Settings, group: &str, history: H, outage: Outage) -> Result<Self, TopicError> {
+        if let Some(partitions) = topic::partitions(settings, &outage).await? {
+            topic::check(settings, partitions)?;
+        }
         let context = Group { outage, changes: Arc::default() };
         let consumer: StreamConsumer<Group> = settings.consumer(group).create_with_context(context)?;
         let consumer = Arc::new(consumer);
-        let (asked, topic) = (consumer.clone(), settings.topic.clone());
-        let partitions = blocking(move || -> Result<usize, TopicError> {
-            let metadata = asked.fetch_metadata(Some(&topic), PATIENCE)?;
-            Ok(metadata.topics().first().map_or(0, |found| found.partitions().len()))
-        });
-        let partitions = partitions.await?;
-        if partitions > 0 {
-            topic::check(settings, partitions)?;
-        }
         consumer.subscribe(&[&settings.topic])?;
         let (heads, seen) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
@@ -104,7 +98,7 @@ impl<H: History> Feed<H> {
         let asked = blocking(move || consumer.fetch_metadata(Some(&topic), ANSWERS_WITHIN).map(drop)).await;
         match asked {
             Ok(()) => self.outage().back(),
-            Err(error) => self.outage().away(&words(&error)),
+            Err(error) => self.outage().away(&self.outage().why(&error)),
         }
     }
 
@@ -126,7 +120,10 @@ impl<H: History> Feed<H> {
             self.take_changes();
             match received {
                 Some(Ok(record)) => self.take(&record),
-                Some(Err(error)) => consumer.context().outage.away(&words(&error)),
+                Some(Err(error)) => {
+                    let outage = &consumer.context().outage;
+                    outage.away(&outage.why(&error));
+                }
                 None => break,
             }
             // Foreign records and errors may come without end.

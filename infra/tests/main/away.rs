@@ -25,7 +25,7 @@ use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 /// Nobody listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
-async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
+pub(crate) async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
     for _ in 0..count {
         let answer = persist(&[client], "ReserveStock", new_id(), &shop.reservation(new_id())).await?;
         ensure!(answer["outcome"] == "accepted", "{answer}");
@@ -33,13 +33,13 @@ async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
     Ok(())
 }
 
-async fn says(engine: &Member, word: &str) -> Result<()> {
+pub(crate) async fn says(engine: &Member, word: &str) -> Result<()> {
     eventually(word, async || Ok(engine.get("/reason").await?.1.contains(word))).await?;
     ensure!(engine.get("/ready").await?.0 == 503, "it is ready all the same");
     Ok(())
 }
 
-async fn gets_ready(engine: &Member) -> Result<()> {
+pub(crate) async fn gets_ready(engine: &Member) -> Result<()> {
     eventually("it is ready", async || Ok(engine.get("/ready").await?.0 == 200)).await
 }
 

@@ -32,6 +32,7 @@ mod rivals;
 mod roles;
 mod scenarios;
 mod secrets;
+mod secured;
 mod server;
 mod shared;
 mod shop;
