@@ -51,7 +51,7 @@ pub(crate) struct Wire {
     outage: Outage,
     /// The group deals out no lanes, though Kafka answers.
     undealt: Outage,
-    /// When there were lanes of ours last.
+    /// When there were lanes of ours last, or the group was joined anew to be dealt some.
     dealt: Instant,
     asked: Instant,
     /// Where the lanes of the log ended then.
@@ -190,19 +190,27 @@ impl Wire {
             self.health.show(self.group.part, None);
             return Ok(alone);
         }
-        if look
-            && self.dealt.elapsed() > DEALT_WITHIN
-            && self.undealt.reason().is_none()
-            && self.is_left_alone().await?
-        {
+        let overdue = look && self.dealt.elapsed() > DEALT_WITHIN;
+        if overdue && (self.undealt.reason().is_some() || self.is_left_alone().await?) {
             self.undealt
                 .away("it has dealt out no lanes to this process, and nobody takes their events; reading the log");
+            self.join_anew();
         }
         let undealt = self.undealt.reason();
         let alone = alone || undealt.is_some();
         let waits = undealt.unwrap_or_else(|| "it has dealt out no lanes to this process yet".to_owned());
         self.health.show(self.group.part, Some(waits));
         Ok(alone)
+    }
+
+    /// Leaves the group and joins it again: a topic that is made just while it joins goes unnoticed by librdkafka.
+    fn join_anew(&mut self) {
+        let (settings, log, outage) = (self.settings.clone(), self.log.clone(), self.outage.clone());
+        let link = open(settings, self.group.name, log, outage, Duration::ZERO);
+        if let Link::Open(feed) = std::mem::replace(&mut self.link, link) {
+            tokio::spawn(feed.close());
+        }
+        self.dealt = Instant::now();
     }
 
     /// Whether an event that would fall to this process without Kafka has waited too long for anybody of its kind. Who

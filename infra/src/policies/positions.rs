@@ -68,6 +68,11 @@ impl Positions {
         Self { lanes: BTreeMap::from([(lane, known)]), held: Some(BTreeSet::from([lane])) }
     }
 
+    /// The lanes that they are of.
+    pub(super) fn held(&self) -> BTreeSet<LaneId> {
+        self.held.clone().unwrap_or_default()
+    }
+
     /// Whether these are the positions of exactly these lanes.
     pub(super) fn are_of(&self, held: &BTreeSet<LaneId>) -> bool {
         self.held.as_ref() == Some(held)

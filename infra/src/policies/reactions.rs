@@ -92,7 +92,7 @@ impl PolicyRunner {
         match read_news(&self.pool, &self.lanes, positions, lanes, &self.names()).await? {
             Some(news) => self.react_to(&news, positions).await,
             None => {
-                *positions = Positions::default();
+                *positions = self.positions_of(positions.held()).await?;
                 Ok(Found::More)
             }
         }
