@@ -23,7 +23,8 @@ const WITHIN: Duration = Duration::from_millis(100);
 const ASK_THE_LOG: Duration = Duration::from_secs(1);
 /// What is said to be away.
 const KAFKA: &str = "Kafka";
-/// How long the group may take to deal out lanes, and others to take what falls to us, before the log is followed instead.
+/// How long the group may take to deal out lanes before it is joined anew, and others to take what falls to us before the
+/// log is followed instead.
 const DEALT_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is different for each kind of worker.
@@ -51,7 +52,7 @@ pub(crate) struct Wire {
     outage: Outage,
     /// The group deals out no lanes, though Kafka answers.
     undealt: Outage,
-    /// When there were lanes of ours last, or the group was joined anew to be dealt some.
+    /// When there were lanes of ours last, or when the group was joined anew to be dealt some.
     dealt: Instant,
     asked: Instant,
     /// Where the lanes of the log ended then.
@@ -190,10 +191,11 @@ impl Wire {
             self.health.show(self.group.part, None);
             return Ok(alone);
         }
-        let overdue = look && self.dealt.elapsed() > DEALT_WITHIN;
-        if overdue && (self.undealt.reason().is_some() || self.is_left_alone().await?) {
-            self.undealt
-                .away("it has dealt out no lanes to this process, and nobody takes their events; reading the log");
+        if look && self.dealt.elapsed() > DEALT_WITHIN {
+            if self.is_left_alone().await? {
+                self.undealt
+                    .away("it has dealt out no lanes to this process, and nobody takes their events; reading the log");
+            }
             self.join_anew();
         }
         let undealt = self.undealt.reason();
@@ -203,7 +205,8 @@ impl Wire {
         Ok(alone)
     }
 
-    /// Leaves the group and joins it again: a topic that is made just while it joins goes unnoticed by librdkafka.
+    /// Leaves the group and joins it again. A topic that is made just while a member joins can go unnoticed by librdkafka
+    /// for good.
     fn join_anew(&mut self) {
         let (settings, log, outage) = (self.settings.clone(), self.log.clone(), self.outage.clone());
         let link = open(settings, self.group.name, log, outage, Duration::ZERO);
