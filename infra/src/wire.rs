@@ -174,14 +174,13 @@ impl Wire {
 
     /// Whether the log must do without Kafka now; says so.
     async fn is_alone(&mut self) -> sqlx::Result<bool> {
-        let Link::Open(feed) = &self.link else {
+        let look = self.asks_the_log();
+        let Link::Open(feed) = &mut self.link else {
             self.health.show(KAFKA, self.outage.reason());
             return Ok(true);
         };
-        let look = self.asks_the_log();
-        if self.outage.reason().is_some() && look {
-            feed.look().await;
-        }
+        let in_doubt = self.outage.reason().is_some() || feed.lanes().is_empty();
+        let topic_is_new = look && in_doubt && feed.look().await;
         let away = self.outage.reason();
         let alone = away.is_some();
         self.health.show(KAFKA, away);
@@ -192,11 +191,13 @@ impl Wire {
             return Ok(alone);
         }
         if look && self.dealt.elapsed() > DEALT_WITHIN {
-            if self.is_left_alone().await? {
+            if self.undealt.reason().is_none() && self.is_left_alone().await? {
                 self.undealt
                     .away("it has dealt out no lanes to this process, and nobody takes their events; reading the log");
             }
-            self.join_anew();
+            if topic_is_new {
+                self.join_anew();
+            }
         }
         let undealt = self.undealt.reason();
         let alone = alone || undealt.is_some();
@@ -205,8 +206,7 @@ impl Wire {
         Ok(alone)
     }
 
-    /// Leaves the group and joins it again. A topic that is made just while a member joins can go unnoticed by librdkafka
-    /// for good.
+    /// Leaves the group and joins it again.
     fn join_anew(&mut self) {
         let (settings, log, outage) = (self.settings.clone(), self.log.clone(), self.outage.clone());
         let link = open(settings, self.group.name, log, outage, Duration::ZERO);

@@ -43,6 +43,10 @@ impl PolicyRunner {
         }
         let full = events.len() >= BATCH;
         let (news, mut behind) = next_of(events, positions, &self.names());
+        if !behind.is_empty() {
+            let lanes: Vec<i16> = behind.iter().map(|lane| lane.0).collect();
+            tracing::warn!(?lanes, "Kafka does not go on where the policies stand; reading the log");
+        }
         let mut found = self.react_to(&news, positions).await?;
         if let Some(look) = wire.look_at_log(|lane| positions.after(LaneId(lane))).await? {
             metrics::gauge!("cartulary_policies_lag_events")
