@@ -32,3 +32,4 @@ pub mod settings;
 pub mod sold_out;
 pub mod vault;
 pub mod webhooks;
+mod wire;

@@ -142,6 +142,8 @@ impl<'a> Process<'a> {
             pool: self.pool.clone(),
             scribe: dispatch.clone(),
             lanes,
+            kafka: self.settings.kafka()?,
+            health: self.health.clone(),
             vault,
             commands: Arc::new(Commands::all()),
             targets: Targets::default().with("webhooks", webhooks.keeper()).into(),

@@ -61,13 +61,16 @@ pub struct Feed<H> {
     /// What is being collected; kept where a call is cancelled or fails.
     batch: Batch,
     said_foreign: bool,
+    /// Nobody saw the topic at some time since lanes were dealt out to us last.
+    unseen: bool,
 }
 
 impl<H: History> Feed<H> {
     /// Joins a group. The lanes come with the batches. Whether Kafka can be used is told to `outage`, which outlives
     /// what fails here.
     pub async fn open(settings: &Settings, group: &str, history: H, outage: Outage) -> Result<Self, TopicError> {
-        if let Some(partitions) = topic::partitions(settings, &outage).await? {
+        let known = topic::partitions(settings, &outage).await?;
+        if let Some(partitions) = known {
             topic::check(settings, partitions)?;
         }
         let context = Group { outage, changes: Arc::default() };
@@ -84,6 +87,7 @@ impl<H: History> Feed<H> {
             seen,
             batch: Batch::default(),
             said_foreign: false,
+            unseen: known.is_none(),
         })
     }
 
@@ -92,14 +96,27 @@ impl<H: History> Feed<H> {
         &self.consumer.context().outage
     }
 
-    /// Finds out whether Kafka, once away, answers again; without records that come, nothing else would tell.
-    pub async fn look(&self) {
+    /// Finds out whether Kafka, once away, answers again; without records that come, nothing else would tell. Says whether
+    /// the topic was made under way: librdkafka may never notice one that is made just while it joins, and whoever is
+    /// dealt out no lanes of it should open a feed anew.
+    pub async fn look(&mut self) -> bool {
         let (consumer, topic) = (self.consumer.clone(), self.settings.topic.clone());
-        let asked = blocking(move || consumer.fetch_metadata(Some(&topic), ANSWERS_WITHIN).map(drop)).await;
-        match asked {
-            Ok(()) => self.outage().back(),
-            Err(error) => self.outage().away(&self.outage().why(&error)),
-        }
+        let asked = blocking(move || {
+            let metadata = consumer.fetch_metadata(Some(&topic), ANSWERS_WITHIN)?;
+            Ok::<_, KafkaError>(metadata.topics().first().is_some_and(|found| !found.partitions().is_empty()))
+        });
+        let there = match asked.await {
+            Ok(there) => {
+                self.outage().back();
+                there
+            }
+            Err(error) => {
+                self.outage().away(&self.outage().why(&error));
+                false
+            }
+        };
+        self.unseen |= !there;
+        there && self.unseen
     }
 
     /// The lanes that are ours.
@@ -164,6 +181,7 @@ impl<H: History> Feed<H> {
         for change in self.consumer.context().take_changes() {
             match change {
                 Change::Assigned(lanes) => {
+                    self.unseen &= lanes.is_empty();
                     self.lanes.extend(&lanes);
                     batch.assigned.extend(lanes);
                 }

@@ -1,4 +1,5 @@
-//! Runs the policies: reads the log, sends what must follow, keeps what must wait or be done outside.
+//! Runs the policies: follows the log, itself or through Kafka, sends what must follow, keeps what must wait or be done
+//! outside.
 //!
 //! What a policy asks for has an id derived from its cause, so that everything here may be done twice and still
 //! happens once: positions are written after the fact, timers and effects are deleted after the fact.
@@ -12,6 +13,7 @@ mod reactions;
 mod reading;
 mod timers;
 mod waiting;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub use effects::{Attempt, EffectLimits, Request, Target, Targets};
 pub use hold::{Hold, held_back, hold_back, release};
 pub(crate) use waiting::{later, random};
 
+use crate::health::Health;
 use crate::peers::Dispatch;
 use crate::scribe::{ScribeHandle, Tail};
 use crate::vault::Vault;
@@ -44,13 +47,18 @@ pub struct PolicyRunner {
     pub pool: PgPool,
     pub scribe: Dispatch,
     pub lanes: Lanes,
+    /// Where events come from, if not from the log. Who writes lanes reads what it wrote all the same.
+    pub kafka: Option<kafka::Settings>,
+    /// Is told what keeps events from coming.
+    pub health: Health,
     pub vault: Arc<Vault>,
     pub commands: Arc<Commands>,
     /// Who does what must be done outside.
     pub targets: Arc<Targets>,
 }
 
-/// The lanes whose events this process follows, and whose timers and effects it sees to.
+/// The lanes whose events this process follows, where no consumer group deals them out, and whose timers and effects it
+/// sees to: those wait in the store and not in Kafka, and go on while Kafka is away.
 #[derive(Clone)]
 pub enum Lanes {
     /// Those that it writes itself.

@@ -5,22 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use commands::integrations::KeepCursorsOfWebhooks;
 use commands::kernel::{Policy, PolicyKind, Start};
 use commands::scribe::LaneId;
+use projections::ports::{Epochs, RawEvent};
 use sqlx::{PgConnection, PgPool};
 
 use super::hold::hold_back;
 use crate::scribe::{Micros, now};
 
-/// The last event that each policy has reacted to, in the lanes that this process writes.
+/// The last event that each policy has reacted to, in the lanes that this process follows.
 #[derive(Default)]
 pub(super) struct Positions {
     lanes: BTreeMap<LaneId, Lane>,
-    /// What it wrote when this was read.
-    held: BTreeSet<LaneId>,
+    /// What it followed when this was read; nothing where it never was.
+    held: Option<BTreeSet<LaneId>>,
 }
 
 struct Lane {
     /// Of whoever wrote the lane when it was read how far policies had come.
     epoch: i64,
+    /// Its histories at that time.
+    epochs: Epochs,
     at: BTreeMap<&'static str, i64>,
 }
 
@@ -41,10 +44,7 @@ impl Positions {
         held: BTreeSet<LaneId>,
     ) -> Result<Self, sqlx::Error> {
         // Epochs first: who takes a lane over after this is noticed by them.
-        let epochs: Vec<(i16, i64)> = sqlx::query_as("SELECT lane, epoch FROM log.lanes").fetch_all(pool).await?;
-        let ours = epochs.into_iter().filter(|(lane, _)| held.contains(&LaneId(*lane)));
-        let lane = |(lane, epoch)| (LaneId(lane), Lane { epoch, at: BTreeMap::new() });
-        let mut lanes: BTreeMap<LaneId, Lane> = ours.map(lane).collect();
+        let mut lanes = read_lanes(pool, &held).await?;
         let mut transaction = pool.begin().await?;
         find_back(&mut transaction).await?;
         introduce(&mut transaction, policies).await?;
@@ -57,17 +57,43 @@ impl Positions {
                 lane.at.insert(policy.id, position);
             }
         }
-        Ok(Self { lanes, held })
+        Ok(Self { lanes, held: Some(held) })
+    }
+
+    /// One policy stands at this position of one lane, which the last of these wrote from its first position on.
+    #[cfg(test)]
+    pub(super) fn at(lane: LaneId, position: i64, epochs: Vec<(i64, i64)>) -> Self {
+        let epoch = epochs.last().map_or(0, |(epoch, _)| *epoch);
+        let known = Lane { epoch, epochs: Epochs::new(epochs), at: BTreeMap::from([("policy", position)]) };
+        Self { lanes: BTreeMap::from([(lane, known)]), held: Some(BTreeSet::from([lane])) }
+    }
+
+    /// The lanes that they are of.
+    pub(super) fn held(&self) -> BTreeSet<LaneId> {
+        self.held.clone().unwrap_or_default()
     }
 
     /// Whether these are the positions of exactly these lanes.
     pub(super) fn are_of(&self, held: &BTreeSet<LaneId>) -> bool {
-        self.held == *held
+        self.held.as_ref() == Some(held)
     }
 
-    /// From where each lane must be read, so that no policy misses anything.
-    pub(super) fn lowest(&self) -> Vec<(LaneId, i64)> {
-        self.lanes.iter().filter_map(|(id, lane)| Some((*id, *lane.at.values().min()?))).collect()
+    /// Whether all lanes are still written by whoever wrote them when it was read how far policies had come.
+    pub(super) async fn are_current(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+        let now: Vec<(i16, i64)> = sqlx::query_as("SELECT lane, epoch FROM log.lanes").fetch_all(pool).await?;
+        let mut ours = now.into_iter().filter(|(lane, _)| self.lanes.contains_key(&LaneId(*lane)));
+        Ok(ours.all(|(lane, epoch)| self.know(LaneId(lane), epoch)))
+    }
+
+    /// From where a lane must be read, so that no policy misses anything; nothing where it is not followed.
+    pub(super) fn after(&self, lane: LaneId) -> Option<i64> {
+        self.lanes.get(&lane)?.at.values().min().copied()
+    }
+
+    /// Whether an event stands at its place in today's log, and not only in a history that was lost.
+    pub(super) fn agree(&self, event: &RawEvent) -> bool {
+        let lane = self.lanes.get(&LaneId(event.lane));
+        lane.is_some_and(|lane| lane.epochs.agrees(event.position, event.epoch))
     }
 
     /// Whether a lane is still written by whoever wrote it when it was read how far policies had come.
@@ -92,6 +118,21 @@ impl Positions {
             }
         }
     }
+}
+
+/// Who writes these lanes, and their histories.
+async fn read_lanes(pool: &PgPool, held: &BTreeSet<LaneId>) -> Result<BTreeMap<LaneId, Lane>, sqlx::Error> {
+    let text = "SELECT l.lane, l.epoch,
+                       array(SELECT e.epoch FROM log.epochs e WHERE e.lane = l.lane ORDER BY e.since),
+                       array(SELECT e.first_position FROM log.epochs e WHERE e.lane = l.lane ORDER BY e.since)
+                FROM log.lanes l WHERE l.lane = ANY($1)";
+    let numbers: Vec<i16> = held.iter().map(|lane| lane.0).collect();
+    let rows: Vec<(i16, i64, Vec<i64>, Vec<i64>)> = sqlx::query_as(text).bind(numbers).fetch_all(pool).await?;
+    let lane = |(lane, epoch, begun, first): (i16, i64, Vec<i64>, Vec<i64>)| {
+        let epochs = Epochs::new(begun.into_iter().zip(first).collect());
+        (LaneId(lane), Lane { epoch, epochs, at: BTreeMap::new() })
+    };
+    Ok(rows.into_iter().map(lane).collect())
 }
 
 /// A history that nobody here knows of begins beyond all positions, unless the log was restored to an earlier moment:

@@ -1,5 +1,6 @@
 //! From events to what must follow from them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -20,7 +21,7 @@ const GATHER: Duration = Duration::from_millis(40);
 
 /// What a look at the log has found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+pub(super) enum Found {
     Nothing,
     Something,
     /// There is more than fits into one look.
@@ -36,19 +37,25 @@ struct Wishes {
 
 impl PolicyRunner {
     pub(super) async fn run_reactions(self, stop: CancellationToken) {
-        let mut written = self.scribe.written();
+        let (mut written, mut wire) = (self.scribe.written(), self.open_wire());
         let mut positions = Positions::default();
         while !stop.is_cancelled() {
-            let found = self.react_once(&mut positions).await.unwrap_or_else(|error| {
+            let reacted = match &mut wire {
+                Some(wire) => self.follow(wire, &mut positions).await,
+                None => self.react_once(&mut positions).await,
+            };
+            if let Err(error) = &reacted {
                 tracing::warn!(%error, "policies cannot go on now");
                 positions = Positions::default();
-                Found::Nothing
-            });
-            if found == Found::More {
-                continue;
             }
-            if found == Found::Something {
-                tokio::time::sleep(GATHER).await;
+            match reacted {
+                Ok(Found::More) => continue,
+                Ok(Found::Something) => tokio::time::sleep(GATHER).await,
+                Ok(Found::Nothing) | Err(_) => {}
+            }
+            // Whoever follows Kafka has waited there.
+            if wire.is_some() && reacted.is_ok() {
+                continue;
             }
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -58,31 +65,53 @@ impl PolicyRunner {
         }
     }
 
-    /// Reacts to what is new in all lanes.
+    /// Reacts to what is new in all lanes of the log.
     async fn react_once(&self, positions: &mut Positions) -> anyhow::Result<Found> {
         // Whoever writes a lane follows its events; a lane that is new to this process was followed by another one.
         let held = self.lanes.now();
-        if held.is_empty() {
+        if !positions.are_of(&held) {
+            *positions = self.positions_of(held.clone()).await?;
+        }
+        self.react_in(&held, positions).await
+    }
+
+    pub(super) async fn positions_of(&self, held: BTreeSet<LaneId>) -> Result<Positions, sqlx::Error> {
+        Positions::read(&self.pool, self.commands.policies(), held).await
+    }
+
+    /// The names of the events that any policy listens to.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.commands.policies().iter().flat_map(|policy| policy.events).copied().collect()
+    }
+
+    /// Reacts to what is new in these lanes of the log.
+    pub(super) async fn react_in(&self, lanes: &BTreeSet<LaneId>, positions: &mut Positions) -> anyhow::Result<Found> {
+        if lanes.is_empty() {
             return Ok(Found::Nothing);
         }
-        if !positions.are_of(&held) {
-            *positions = Positions::read(&self.pool, self.commands.policies(), held).await?;
+        match read_news(&self.pool, &self.lanes, positions, lanes, &self.names()).await? {
+            Some(news) => self.react_to(&news, positions).await,
+            None => {
+                *positions = self.positions_of(positions.held()).await?;
+                Ok(Found::More)
+            }
         }
-        let names: Vec<&str> = self.commands.policies().iter().flat_map(|policy| policy.events).copied().collect();
-        let after = positions.lowest();
-        let news = read_news(&self.pool, &self.lanes, &after, &names).await?;
-        if news.iter().any(|(lane, news)| !positions.know(*lane, news.epoch)) {
-            *positions = Positions::default();
-            return Ok(Found::More);
-        }
+    }
+
+    /// Reacts to news of any lanes.
+    pub(super) async fn react_to(
+        &self,
+        news: &BTreeMap<LaneId, News>,
+        positions: &mut Positions,
+    ) -> anyhow::Result<Found> {
         let (mut wishes, mut found) = (Wishes::default(), Found::Nothing);
-        for (lane, from) in after {
-            let Some((news, upto)) = news.get(&lane).and_then(|news| Some((news, news.upto?))) else { continue };
-            match self.wishes_in(lane, news, positions) {
+        for (lane, news) in news {
+            let Some(from) = positions.after(*lane) else { continue };
+            match self.wishes_in(*lane, news, positions) {
                 Ok(more) => {
                     wishes.extend(more);
-                    wishes.progress.moves.extend(positions.moves(lane, upto));
-                    found = found.max(if upto - from < SPAN { Found::Something } else { Found::More });
+                    wishes.progress.moves.extend(positions.moves(*lane, news.upto));
+                    found = found.max(if news.upto - from < SPAN { Found::Something } else { Found::More });
                 }
                 // The lane stands still until somebody mends it; nothing is skipped. Others go on.
                 Err(error) => {

@@ -10,6 +10,7 @@ use projections::ports::RawEvent;
 use sqlx::{PgPool, Row};
 
 use super::Lanes;
+use super::positions::Positions;
 use crate::feed;
 use crate::postgres;
 use crate::scribe::Tail;
@@ -17,7 +18,8 @@ use crate::scribe::Tail;
 /// Positions of one lane that are looked at before it is written down that they were.
 pub(super) const SPAN: i64 = 1_000;
 
-/// Where lanes end and who writes them. A lane without news still says in which epoch it is.
+/// Where lanes end and who writes them. A lane without news still says in which epoch it is; after a restore it is one
+/// that was never seen.
 const ENDS: &str = "
     SELECT l.lane, l.epoch, head.position FROM log.lanes l LEFT JOIN LATERAL
         (SELECT position FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) AS head ON true
@@ -36,10 +38,8 @@ const NEWS: &str = "
 
 /// What is new in one lane.
 pub(super) struct News {
-    /// Who writes it has this epoch; after a restore it is one that was never seen.
-    pub(super) epoch: i64,
-    /// Up to where was looked; nothing where nothing is new.
-    pub(super) upto: Option<i64>,
+    /// Up to where was looked.
+    pub(super) upto: i64,
     /// The events that somebody listens to, in order.
     pub(super) events: Vec<RawEvent>,
 }
@@ -49,33 +49,34 @@ pub(super) fn stored(event: &RawEvent) -> Recorded<Stored<'_>> {
     event.recorded(Stored { name: &event.kind, version: event.version, payload: &event.payload })
 }
 
-/// What is new after these positions, with the events of these names.
+/// What is new in these lanes after these positions, with the events of these names. Nothing at all where a lane is
+/// written by somebody of whom the positions do not know.
 pub(super) async fn read_news(
     pool: &PgPool,
     lanes: &Lanes,
-    after: &[(LaneId, i64)],
+    positions: &Positions,
+    of: &BTreeSet<LaneId>,
     names: &[&str],
-) -> Result<BTreeMap<LaneId, News>, sqlx::Error> {
+) -> Result<Option<BTreeMap<LaneId, News>>, sqlx::Error> {
     let mut news = BTreeMap::new();
     let mut unread = Vec::new();
     let mut transaction = pool.begin().await?;
     // Planning for every partition takes longer than reading; the plan does not depend on where anybody stands.
     sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
-    let numbers: Vec<i16> = after.iter().map(|(lane, _)| lane.0).collect();
+    let numbers: Vec<i16> = of.iter().map(|lane| lane.0).collect();
     let ends: Vec<(i16, i64, Option<i64>)> = sqlx::query_as(ENDS).bind(numbers).fetch_all(&mut *transaction).await?;
     for (lane, epoch, end) in ends {
         let lane = LaneId(lane);
-        let from = after.iter().find(|(known, _)| *known == lane).map(|(_, from)| *from);
-        let Some((from, upto)) = from.zip(end).filter(|(from, end)| from < end) else {
-            news.insert(lane, News { epoch, upto: None, events: vec![] });
-            continue;
-        };
-        let upto = upto.min(from.saturating_add(SPAN));
+        if !positions.know(lane, epoch) {
+            return Ok(None);
+        }
+        let Some((from, end)) = positions.after(lane).zip(end).filter(|(from, end)| from < end) else { continue };
+        let upto = end.min(from.saturating_add(SPAN));
         let written = lanes.tail().and_then(|tail| just_written(tail, lane, epoch, (from, upto), names));
         if written.is_none() {
             unread.push((lane.0, from, upto));
         }
-        news.insert(lane, News { epoch, upto: Some(upto), events: written.unwrap_or_default() });
+        news.insert(lane, News { upto, events: written.unwrap_or_default() });
     }
     if !unread.is_empty() {
         let rows = sqlx::query(NEWS)
@@ -83,15 +84,15 @@ pub(super) async fn read_news(
             .bind(unread.iter().map(|(_, from, _)| *from).collect::<Vec<_>>())
             .bind(unread.iter().map(|(.., upto)| *upto).collect::<Vec<_>>())
             .bind(names);
-        let from: BTreeMap<LaneId, i64> = unread.iter().map(|(lane, from, _)| (LaneId(*lane), *from)).collect();
         let mut stopped = BTreeSet::new();
         for row in &rows.fetch_all(&mut *transaction).await? {
-            let (lane, position) = (LaneId(row.try_get(0)?), row.try_get(1)?);
+            let (lane, position): (_, i64) = (LaneId(row.try_get(0)?), row.try_get(1)?);
             let Some(news) = news.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
             match postgres::event(row) {
                 Ok(event) => news.events.push(event),
+                // The lane stands still before it, until somebody mends it; others go on.
                 Err(error) => {
-                    news.stop_before(position, from.get(&lane).copied().unwrap_or_default());
+                    news.upto = position.saturating_sub(1);
                     stopped.insert(lane);
                     metrics::counter!("cartulary_policies_stopped_total").increment(1);
                     tracing::error!(lane = lane.0, position, %error, "policies cannot read an event");
@@ -100,15 +101,8 @@ pub(super) async fn read_news(
         }
     }
     transaction.commit().await?;
-    Ok(news)
-}
-
-impl News {
-    /// The lane stands still before an event that does not read, until somebody mends it; others go on.
-    const fn stop_before(&mut self, position: i64, from: i64) {
-        let last = position.saturating_sub(1);
-        self.upto = if last > from { Some(last) } else { None };
-    }
+    news.retain(|lane, news| positions.after(*lane).is_some_and(|from| from < news.upto));
+    Ok(Some(news))
 }
 
 /// The events of a lane after one position up to another, from memory; nothing where the log has to be asked.

@@ -219,16 +219,15 @@ impl ReadSide {
     async fn read(&self, projector: &PgProjector, lanes: &BTreeSet<LaneId>) -> Result<Vec<RawEvent>, Fault> {
         let mut heads = self.feed.heads().await?;
         heads.retain(|head| lanes.contains(&LaneId(head.lane)));
-        self.tell_lag(projector, heads.iter());
+        self.tell_lag(heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum());
         let behind: Vec<(i16, i64)> = heads.iter().filter_map(|head| behind(projector, head)).collect();
         let share = BATCH.div_ceil(behind.len().max(1));
         let read = behind.into_iter().map(|(lane, after)| self.feed.events(lane, after, share));
         Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
     }
 
-    /// Tells how far the read models are behind the ends of lanes.
-    fn tell_lag<'h>(&self, projector: &PgProjector, heads: impl Iterator<Item = &'h Checkpoint>) {
-        let lag: i64 = heads.filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum();
+    /// Tells how many events the read models are behind the ends of lanes.
+    fn tell_lag(&self, lag: i64) {
         metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
         match lag > BEHIND_MOST {
             true => self.health.away(LAG, format!("read models are {lag} events behind it")),

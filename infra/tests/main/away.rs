@@ -105,15 +105,16 @@ async fn with_a_wrong_broker_the_log_itself_is_followed_and_the_reason_told() ->
     let wrong = [("CARTULARY_KAFKA_BROKERS", NOWHERE)];
     let scribe = desk.start_role("scribe", "scribe-1", &[]).await?;
     let serve = desk.start_role("serve", "serve-1", &[]).await?;
-    let policies = desk.start_role("policies", "policies-1", &[]).await?;
+    let policies = desk.start_unready("policies", "policies-1", &wrong).await?;
     let project = desk.start_unready("project", "project-1", &wrong).await?;
     let relay = desk.start_unready("relay", "relay-1", &wrong).await?;
     let (shop, owner) = desk.shop(&serve, &pool, 1_000).await?;
     reserve(&owner, &shop, 5).await?;
     says(&project, "Kafka").await?;
+    says(&policies, "Kafka").await?;
     says(&relay, "Kafka").await?;
     caught_up(&pool).await?;
-    ensure!(lines_about_kafka(&relay)? == 1, "one line for one outage");
+    ensure!(lines_about_kafka(&policies)? == 1 && lines_about_kafka(&relay)? == 1, "one line for one outage");
     for process in [policies, serve, project, relay, scribe] {
         process.stop().await?;
     }
@@ -121,20 +122,21 @@ async fn with_a_wrong_broker_the_log_itself_is_followed_and_the_reason_told() ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_deals_out_no_lanes_does_not_stop_the_read_models() -> Result<()> {
+async fn a_group_that_deals_out_no_lanes_stops_neither_read_models_nor_policies() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
     let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let scribe = desk.start_role("scribe", "scribe-1", &[]).await?;
     let serve = desk.start_role("serve", "serve-1", &[]).await?;
-    let policies = desk.start_role("policies", "policies-1", &[]).await?;
     // Without a relay nobody makes the topic, and a group has nothing to deal out.
+    let policies = desk.start_unready("policies", "policies-1", &kafka).await?;
     let project = desk.start_unready("project", "project-1", &kafka).await?;
     let (shop, owner) = desk.shop(&serve, &pool, 1_000).await?;
     reserve(&owner, &shop, 5).await?;
     caught_up(&pool).await?;
     let relay = desk.start_role("relay", "relay-1", &kafka).await?;
     gets_ready(&project).await?;
+    gets_ready(&policies).await?;
     reserve(&owner, &shop, 5).await?;
     caught_up(&pool).await?;
     for process in [policies, serve, project, relay, scribe] {

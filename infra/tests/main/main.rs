@@ -21,6 +21,7 @@ mod idempotency;
 mod laws;
 mod limited;
 mod live;
+mod over_kafka;
 mod partner;
 mod process;
 mod readme;

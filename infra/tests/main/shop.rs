@@ -11,6 +11,7 @@ use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, ProductId, StockItemId, TenantId};
 use domain::tenancy::Tenant;
 use infra::feed::StoreFeed;
+use infra::health::Health;
 use infra::peers::{Dispatch, PeerSeal};
 use infra::policies::{Lanes, PolicyRunner, Targets};
 use infra::postgres::{PgBuilds, PgHistory, digest};
@@ -99,7 +100,8 @@ impl House {
     pub(crate) fn react_with(&mut self, commands: Arc<Commands>, targets: Arc<Targets>) {
         let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let lanes = Lanes::Written(self.scribe.clone());
-        let runner = PolicyRunner { pool, scribe, lanes, vault, commands, targets };
+        let (kafka, health) = (None, Health::default());
+        let runner = PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets };
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 
@@ -115,7 +117,8 @@ impl House {
         let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
         let targets = Targets::default().with("webhooks", desk.keeper()).into();
-        let policies = PolicyRunner { pool, scribe, lanes, vault, commands, targets };
+        let (kafka, health) = (None, Health::default());
+        let policies = PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets };
         let mut deliveries = desk.runner(&policies)?;
         deliveries.limits = limits;
         deliveries.line = line.map_or(deliveries.line, Arc::new);
