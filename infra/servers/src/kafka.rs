@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::programs::{Install, needed, quietly};
-use crate::{Program, Server, launch};
+use crate::{Place, Program, Server, launch};
 
 const VERSION: &str = "4.3.1";
 
@@ -47,12 +48,13 @@ pub(super) fn programs(jars: &Path, install: Option<Install>) -> Result<(PathBuf
     Ok((needed("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
 }
 
-pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+pub(super) fn start(place: &Place<'_>, jars: &Path, install: Option<Install>) -> Result<Server> {
+    let &Place { folder, host, port } = place;
     let (java, libraries) = programs(jars, install)?;
     let home = folder.join("kafka");
     fs::create_dir_all(&home)?;
     let settings = home.join("server.properties");
-    fs::write(&settings, settings_for(&home, port, launch::free_port(None)?))?;
+    fs::write(&settings, settings_for(&home, place, launch::free_port(Ipv4Addr::LOCALHOST, None)?))?;
     let run = |class: &str| {
         let mut command = Command::new(&java);
         command.args(JAVA).arg("-cp").arg(libraries.join("*")).arg(class);
@@ -69,20 +71,21 @@ pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Insta
     Ok(Server {
         program: Program::Kafka,
         pid: launch::detached(command, &log)?,
+        host,
         port,
         variable: "CARTULARY_KAFKA_BROKERS".to_owned(),
-        address: format!("127.0.0.1:{port}"),
+        address: format!("{host}:{port}"),
         log: log.display().to_string(),
         known_by: settings.display().to_string(),
     })
 }
 
-fn settings_for(home: &Path, port: u16, controller: u16) -> String {
+fn settings_for(home: &Path, &Place { host, port, .. }: &Place<'_>, controller: u16) -> String {
     let data = home.join("data");
     format!(
         "{SETTINGS}controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\n",
+         listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://{host}:{port}\nlog.dirs={}\n",
         data.display()
     )
 }

@@ -1,6 +1,6 @@
 //! The servers that the engine can be put on for scale, on this machine and without containers: PostgreSQL, Redis and
-//! Apache Kafka as plain processes on free loopback ports. `cargo xtask up` starts them for a person, tests, benches and
-//! the demo for themselves.
+//! Apache Kafka as plain processes on free loopback ports, or on an address of a private network. `cargo xtask up` starts
+//! them for a person, tests, benches and the demo for themselves.
 //!
 //! Everything lies in one folder: data, logs, `servers.json` with what was started, and `environment` with where it
 //! listens. What is asked to stop is only ever what is written down there and is still that program.
@@ -15,6 +15,7 @@ mod redis;
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -48,14 +49,34 @@ pub struct Servers {
     folder: PathBuf,
     /// The folder of Kafka's jars.
     jars: PathBuf,
+    /// Where they listen.
+    host: Ipv4Addr,
     install: Option<Install>,
+}
+
+/// Where one server keeps its things, and where it listens.
+struct Place<'a> {
+    folder: &'a Path,
+    host: Ipv4Addr,
+    port: u16,
 }
 
 impl Servers {
     /// Those of a folder, which is made where it is missing. Kafka's jars are those of a clone of the house.
     pub fn in_folder(folder: &Path, house: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        Ok(Self { folder: folder.canonicalize()?, jars: house.join(".cartulary"), install: None })
+        Ok(Self {
+            folder: folder.canonicalize()?,
+            jars: house.join(".cartulary"),
+            host: Ipv4Addr::LOCALHOST,
+            install: None,
+        })
+    }
+
+    /// Listening on another address than that of loopback. Whoever reaches it reaches them: Redis asks for no password, and
+    /// nothing is encrypted, so it must belong to a private network.
+    pub fn at(self, host: Ipv4Addr) -> Self {
+        Self { host, ..self }
     }
 
     /// Installs and fetches what is missing, instead of saying so.
@@ -83,11 +104,12 @@ impl Servers {
             if before.is_some_and(Server::runs) {
                 continue;
             }
-            let port = launch::free_port(before.map(|server| server.port))?;
+            let port = launch::free_port(self.host, before.map(|server| server.port))?;
+            let place = Place { folder: &self.folder, host: self.host, port };
             let server = match program {
-                Program::Postgres => postgres::start(&self.folder, port, self.install),
-                Program::Redis => redis::start(&self.folder, port, self.install),
-                Program::Kafka => kafka::start(&self.folder, &self.jars, port, self.install),
+                Program::Postgres => postgres::start(&place, self.install),
+                Program::Redis => redis::start(&place, self.install),
+                Program::Kafka => kafka::start(&place, &self.jars, self.install),
             };
             let server = server.with_context(|| format!("{program:?} cannot be started"))?;
             kept.put(server.clone());

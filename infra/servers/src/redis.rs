@@ -1,37 +1,37 @@
 //! Redis as a cache: bounded, and nothing on disk.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::programs::{Install, needed};
-use crate::{Program, Server, launch};
+use crate::{Place, Program, Server, launch};
 
 /// The server.
 pub(super) fn program(install: Option<Install>) -> Result<PathBuf> {
     needed("redis-server", "redis-server", install)
 }
 
-pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+pub(super) fn start(&Place { folder, host, port }: &Place<'_>, install: Option<Install>) -> Result<Server> {
     let program = program(install)?;
     let (home, log) = (folder.join("redis"), folder.join("redis.log"));
     fs::create_dir_all(&home)?;
     let mut command = Command::new(program);
-    let port_text = port.to_string();
-    command.args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    let (host_text, port_text) = (host.to_string(), port.to_string());
+    command.args(["--port", &port_text, "--bind", &host_text, "--save", "", "--appendonly", "no"]);
+    if !host.is_loopback() {
+        command.args(["--protected-mode", "no"]);
+    }
     command.args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]);
     // Its command line is how it is found again, so it must not write its title over it.
     command.args(["--set-proc-title", "no", "--dir"]).arg(&home);
     Ok(Server {
         program: Program::Redis,
         pid: launch::detached(command, &log)?,
+        host,
         port,
         variable: "CARTULARY_REDIS_URL".to_owned(),
-        address: format!("redis://127.0.0.1:{port}"),
+        address: format!("redis://{host}:{port}"),
         known_by: home.display().to_string(),
         log: log.display().to_string(),
     })
