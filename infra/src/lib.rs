@@ -24,6 +24,7 @@ pub mod peers;
 pub mod policies;
 pub mod postgres;
 pub mod presence;
+pub mod reach;
 pub mod reads;
 mod recent;
 pub mod redis;

@@ -121,3 +121,21 @@ fn libraries(parent: &Path, install: Option<Install>) -> Result<PathBuf> {
     }
     Ok(place)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_the_address_of_the_network_and_the_controller_stays_at_home() {
+        let place = Place { folder: Path::new("/x"), host: Ipv4Addr::new(10, 0, 0, 2), port: 9092 };
+        let settings = settings_for(Path::new("/x/kafka"), &place, 9093);
+        for line in [
+            "listeners=PLAINTEXT://10.0.0.2:9092,CONTROLLER://127.0.0.1:9093",
+            "advertised.listeners=PLAINTEXT://10.0.0.2:9092",
+            "controller.quorum.voters=1@127.0.0.1:9093",
+        ] {
+            assert!(settings.lines().any(|known| known == line), "{line} is not in\n{settings}");
+        }
+    }
+}

@@ -104,6 +104,10 @@ impl Installation {
         self.crew.start_by(command, post.role, post.name, &variables).await
     }
 
+    pub(super) fn database_url(&self) -> Result<&str> {
+        self.crew.database_url()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.members.len()
     }

@@ -33,8 +33,8 @@ pub(super) async fn log(
     let pool = installation.pool.clone();
     settled(&pool).await?;
     let (placed, refused): (Vec<_>, Vec<_>) = orders.iter().partition(|order| order.accepted);
-    findings.figure("orders placed", placed.len() as f64, "");
-    findings.figure("orders refused because there was nothing left", refused.len() as f64, "");
+    findings.figure("orders placed".into(), placed.len() as f64, "");
+    findings.figure("orders refused because there was nothing left".into(), refused.len() as f64, "");
     let tenants = market.tenants();
     for (what, told, text) in [
         (

@@ -47,6 +47,11 @@ impl Machine {
         Self { name, address: Ipv4Addr::new(10, 213, 0, number), namespace }
     }
 
+    /// The address of its network card.
+    fn card(&self) -> String {
+        format!("02:00:00:00:00:{:02x}", self.address.octets()[3])
+    }
+
     /// A program that is to run there, with nothing set of what is set for a person's own engine.
     pub(super) fn command(&self, program: &Path) -> AsyncCommand {
         let mut command = crew::command("ip");
@@ -107,16 +112,30 @@ impl Network {
     fn lay_cables(&self) -> Result<()> {
         let hub = self.callers.namespace.as_str();
         self.callers.make()?;
-        run("ip", &["-n", hub, "link", "add", BRIDGE, "type", "bridge"])?;
+        run("ip", &["-n", hub, "link", "add", BRIDGE, "address", &self.callers.card(), "type", "bridge"])?;
         run("ip", &["-n", hub, "address", "add", &format!("{}/24", self.callers.address), "dev", BRIDGE])?;
         run("ip", &["-n", hub, "link", "set", BRIDGE, "up"])?;
         for machine in self.with_cards() {
             let there = machine.namespace.as_str();
             machine.make()?;
             run("ip", &["-n", hub, "link", "add", machine.name, "type", "veth", "peer", "name", CARD, "netns", there])?;
+            run("ip", &["-n", there, "link", "set", CARD, "address", &machine.card()])?;
             run("ip", &["-n", hub, "link", "set", machine.name, "master", BRIDGE, "up"])?;
             run("ip", &["-n", there, "address", "add", &format!("{}/24", machine.address), "dev", CARD])?;
             run("ip", &["-n", there, "link", "set", CARD, "up"])?;
+        }
+        self.introduce()
+    }
+
+    /// Tells everybody the cards of all others once and for all: who is cut off does not find out from its neighbours.
+    fn introduce(&self) -> Result<()> {
+        let all: Vec<&Machine> = self.with_cards().chain([&self.callers]).collect();
+        for (from, to) in all.iter().flat_map(|from| all.iter().map(move |to| (from, to))) {
+            if from.name != to.name {
+                let (there, address, card) = (&from.namespace, to.address.to_string(), to.card());
+                let device = if from.name == self.callers.name { BRIDGE } else { CARD };
+                run("ip", &["-n", there, "neighbour", "replace", &address, "lladdr", &card, "dev", device])?;
+            }
         }
         Ok(())
     }
@@ -137,6 +156,15 @@ impl Network {
 
     pub(super) fn plug(&self, node: &Machine) -> Result<()> {
         run("ip", &["-n", &self.callers.namespace, "link", "set", node.name, "up"])
+    }
+
+    /// Loses everything that goes to or from a node, without a word to anybody, as a switch further away would.
+    pub(super) fn silence(&self, node: &Machine) -> Result<()> {
+        run("ip", &["-n", &self.callers.namespace, "link", "set", node.name, "nomaster"])
+    }
+
+    pub(super) fn hear(&self, node: &Machine) -> Result<()> {
+        run("ip", &["-n", &self.callers.namespace, "link", "set", node.name, "master", BRIDGE])
     }
 
     fn with_cards(&self) -> impl Iterator<Item = &Machine> {

@@ -35,6 +35,7 @@ mod secrets;
 mod server;
 mod shared;
 mod shop;
+mod silent;
 mod socket;
 mod sold_out;
 mod story;
