@@ -25,6 +25,8 @@ use crate::vault::{OuterKey, secret_file};
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take to say how it is.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// The name of the key that signs tokens.
 const TOKEN_KEY: &str = "crew";
 const DATABASE: &str = "CARTULARY_DATABASE_URL";
@@ -188,9 +190,12 @@ impl Member {
 /// Status and text of a page that needs no token.
 pub async fn page(url: &str) -> Result<(u16, String)> {
     let http: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let answer = http.get(url.parse()?).await?;
-    let status = answer.status().as_u16();
-    Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
+    let asked = async {
+        let answer = http.get(url.parse()?).await?;
+        let status = answer.status().as_u16();
+        Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
+    };
+    timeout(ANSWERS_WITHIN, asked).await.with_context(|| format!("{url} does not answer"))?
 }
 
 /// Stops all of them, in their order; the first trouble is told when all were asked.

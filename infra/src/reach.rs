@@ -22,6 +22,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 const NOTICE: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
                       SET tcp_user_timeout = 10000";
 
+/// How long work that waits for the database may take to end in good order, once it is told to.
+const PUT_DOWN_WITHIN: Duration = Duration::from_secs(3);
+
 /// Clones know the same.
 #[derive(Clone, Debug)]
 pub struct Reach(Arc<watch::Sender<Seen>>);
@@ -80,18 +83,21 @@ impl Reach {
         }
     }
 
-    /// Runs something that takes no harm from being dropped at any moment; begins it anew once the database is back that
-    /// was lost under it.
+    /// Runs something that takes no harm from being dropped at any moment. Ends it when the database is lost under it, and
+    /// begins it anew when that is back.
     pub async fn begin_anew<F: Future<Output = ()>>(
         &self,
         stop: CancellationToken,
         begin: impl Fn(CancellationToken) -> F,
     ) {
         loop {
+            let ours = stop.child_token();
+            let mut work = Box::pin(begin(ours.clone()));
             tokio::select! {
-                () = begin(stop.clone()) => return,
-                () = self.until_lost() => {}
+                () = &mut work => return,
+                () = self.until_lost() => ours.cancel(),
             }
+            timeout(PUT_DOWN_WITHIN, work).await.ok();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.until(|state| state != State::Lost) => {}
@@ -99,34 +105,34 @@ impl Reach {
         }
     }
 
-    /// A pool whose connections are closed, and not kept or used again, when the database was lost since they were used.
+    /// A pool whose connections are closed, and not kept or used again, when the database was lost since they were made.
     pub(crate) fn watch_over(&self, options: PgPoolOptions) -> PgPoolOptions {
         let (before, after) = (self.clone(), self.clone());
         options
             .after_connect(|connection, _| Box::pin(notice(connection)))
             .before_acquire(move |_, known| {
-                let used = Instant::now().checked_sub(known.idle_for);
-                let lost = before.0.borrow().lost;
-                let fresh = lost.is_none() || used > lost;
-                Box::pin(async move { Ok(fresh) })
+                let old = before.was_lost_within(known.age);
+                Box::pin(async move { Ok(!old) })
             })
-            .after_release(move |connection, _| {
-                let reach = after.clone();
-                Box::pin(async move { Ok(reach.is_alive(connection).await) })
+            .after_release(move |connection, known| {
+                let (reach, old) = (after.clone(), after.was_lost_within(known.age));
+                Box::pin(async move { Ok(!old && reach.is_alive(connection).await) })
             })
     }
 
-    /// Whether a connection is of use that comes back, perhaps in the middle of a question. The pool asks it by itself, and
-    /// for as long as it takes.
+    fn was_lost_within(&self, age: Duration) -> bool {
+        self.0.borrow().lost.is_some_and(|lost| lost.elapsed() <= age)
+    }
+
+    /// Whether a connection is of use that comes back while nothing is heard, perhaps in the middle of a question. The pool
+    /// itself would ask it for as long as it takes.
     async fn is_alive(&self, connection: &mut PgConnection) -> bool {
-        let state = self.0.borrow().state;
-        match state {
-            State::There => true,
-            State::Lost => false,
-            State::Quiet => tokio::select! {
-                answered = connection.execute("") => answered.is_ok(),
-                () = self.until_lost() => false,
-            },
+        if self.0.borrow().state == State::There {
+            return true;
+        }
+        tokio::select! {
+            alive = answered(connection.execute("")) => alive.is_ok(),
+            () = self.until_lost() => false,
         }
     }
 }
@@ -173,5 +179,33 @@ mod tests {
         };
         let ((), counts) = tokio::join!(work, events);
         assert_eq!(counts, [1, 1, 1, 1, 2, 2]);
+    }
+
+    /// Says when it is dropped whether the database was lost then.
+    struct Held(Reach, Arc<AtomicU32>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.1.fetch_add(if self.0.is_lost() { 1 } else { 100 }, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_does_not_end_is_dropped_before_the_database_is_back() {
+        let (reach, stop, dropped) = (Reach::default(), CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+        let work = reach.begin_anew(stop.clone(), |_| {
+            let held = Held(reach.clone(), dropped.clone());
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+            }
+        });
+        let events = async {
+            reach.lost();
+            tokio::time::sleep(PUT_DOWN_WITHIN + Duration::from_millis(200)).await;
+            stop.cancel();
+        };
+        let ((), ()) = tokio::join!(work, events);
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
     }
 }

@@ -57,7 +57,6 @@ enum Command {
     Token(token::TokenArgs),
     /// Play a real shop's history and a flash sale through the public API, and check every claim that is printed.
     Demo(crate::demo::DemoArgs),
-    /// Run it on three machines that are made for it, cut one off and kill another, and check every claim that is printed.
     Machines(crate::machines::MachinesArgs),
     /// Read the past: rebuild read models, or compare them by their digests.
     Replay(replay::ReplayArgs),

@@ -49,7 +49,7 @@ const POSTS: [Post; 14] = [
 /// Where the scribe of each node takes letters.
 const LETTERS: u16 = 8481;
 /// Connections of each process to the one PostgreSQL.
-const CONNECTIONS: u32 = 4;
+const CONNECTIONS: u32 = 5;
 /// How often somebody looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long anything may take that must come by itself.

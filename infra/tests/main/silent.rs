@@ -104,7 +104,7 @@ async fn connections_that_say_nothing_for_ever_are_given_up_by_every_role() -> R
     let desk = Desk::new(&road.url).await?;
     let mut processes = Vec::new();
     for role in ["scribe", "policies", "project", "serve"] {
-        processes.push(desk.start_role(role, role, &[]).await?);
+        processes.push(desk.start_role(role, role, &[("CARTULARY_CONNECTIONS_MOST", "8")]).await?);
     }
     let (shop, owner) = desk.shop(&processes[3], &pool, 1_000).await?;
     let (begun, waiting) = (Instant::now(), new_id());
