@@ -25,6 +25,8 @@ use crate::vault::{OuterKey, secret_file};
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take to say how it is.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// The name of the key that signs tokens.
 const TOKEN_KEY: &str = "crew";
 const DATABASE: &str = "CARTULARY_DATABASE_URL";
@@ -86,12 +88,23 @@ impl Crew {
 
     /// Starts a process (`serve --all`) and waits until it listens.
     pub async fn start(&self, role: &str, name: &str) -> Result<Member> {
+        self.start_by(command(std::env::current_exe()?), role, name, &[]).await
+    }
+
+    /// The same with a command line that ends with this binary, and with variables of this process alone.
+    pub async fn start_by(
+        &self,
+        mut command: Command,
+        role: &str,
+        name: &str,
+        variables: &[(&str, String)],
+    ) -> Result<Member> {
         let log = self.folder.join(format!("{name}.log"));
-        let mut command = command(std::env::current_exe()?);
         let token_key = format!("{TOKEN_KEY}={}", self.folder.join("token.pub").display());
         command.args(role.split(' ')).env("CARTULARY_OWNER", name).env("CARTULARY_LISTEN", "127.0.0.1:0");
         command.env("CARTULARY_TOKEN_KEYS", token_key).env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key"));
         command.envs(self.variables.iter().map(|(variable, value)| (variable, value)));
+        command.envs(variables.iter().map(|(variable, value)| (*variable, value)));
         Member::start(command, name, log).await
     }
 
@@ -135,10 +148,7 @@ impl Member {
 
     /// Status and text of a page that needs no token.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
-        let http: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let answer = http.get(format!("{}{path}", self.url).parse()?).await?;
-        let status = answer.status().as_u16();
-        Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
+        page(&format!("{}{path}", self.url)).await
     }
 
     /// The sum of a counter over all its labels.
@@ -175,6 +185,17 @@ impl Member {
     fn ended(&self, how: &str) -> String {
         format!("{}: {how}; its log says\n{}", self.name, fs::read_to_string(&self.log).unwrap_or_default())
     }
+}
+
+/// Status and text of a page that needs no token.
+pub async fn page(url: &str) -> Result<(u16, String)> {
+    let http: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let asked = async {
+        let answer = http.get(url.parse()?).await?;
+        let status = answer.status().as_u16();
+        Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
+    };
+    timeout(ANSWERS_WITHIN, asked).await.with_context(|| format!("{url} does not answer"))?
 }
 
 /// Stops all of them, in their order; the first trouble is told when all were asked.

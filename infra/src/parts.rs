@@ -21,6 +21,7 @@ use crate::peers::{self, Dispatch, PeerSeal};
 use crate::policies::{Lanes, PolicyRunner, Targets};
 use crate::postgres::PgHistory;
 use crate::presence::{self, Presence};
+use crate::reach::Reach;
 use crate::reads::ReadSide;
 use crate::redis::{self, Redis};
 use crate::running::Roles;
@@ -37,6 +38,7 @@ pub(crate) struct Process<'a> {
     outer: &'a OuterKey,
     pub(crate) pool: PgPool,
     pub(crate) health: Health,
+    reach: Reach,
     pub(crate) stop: CancellationToken,
 }
 
@@ -48,11 +50,13 @@ impl<'a> Process<'a> {
         url: &'a str,
         outer: &'a OuterKey,
     ) -> Result<Process<'a>> {
-        let pool = database::connect_with(url, settings.connections_most).await?;
+        let reach = Reach::default();
+        let pool = database::connect_with(url, settings.connections_most, &reach).await?;
         database::require_migrated(&pool).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
-        tokio::spawn(database::watch(pool.clone(), url.to_owned(), health.clone(), stop.clone()));
-        Ok(Self { settings, roles, url, outer, pool, health, stop })
+        let watched = database::watch(pool.clone(), url.to_owned(), health.clone(), reach.clone(), stop.clone());
+        tokio::spawn(watched);
+        Ok(Self { settings, roles, url, outer, pool, health, reach, stop })
     }
 
     /// The Redis that is configured, whether it answers or not.
@@ -121,7 +125,7 @@ impl<'a> Process<'a> {
         let reads = ReadSide::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
         // Who writes lanes has their end in memory, which no wire is faster than.
         let kafka = if self.roles.reads && !self.roles.scribe { self.settings.kafka()? } else { None };
-        let reads = reads.through(kafka).telling(self.health.clone());
+        let reads = reads.through(kafka).telling(self.health.clone()).while_in(self.reach.clone());
         reads.prepare().await?;
         Ok(reads)
     }
@@ -149,7 +153,11 @@ impl<'a> Process<'a> {
             targets: Targets::default().with("webhooks", webhooks.keeper()).into(),
         };
         let webhooks = webhooks.runner(&policies)?;
-        Ok([tokio::spawn(policies.run(self.stop.clone())), tokio::spawn(webhooks.run(self.stop.clone()))])
+        let (reach, stop) = (self.reach.clone(), self.stop.clone());
+        let policies = async move { reach.begin_anew(stop, |stop| policies.clone().run(stop)).await };
+        let (reach, stop) = (self.reach.clone(), self.stop.clone());
+        let webhooks = async move { reach.begin_anew(stop, |stop| webhooks.clone().run(stop)).await };
+        Ok([tokio::spawn(policies), tokio::spawn(webhooks)])
     }
 
     /// Starts the relay, which says by itself in the log what it waits for.

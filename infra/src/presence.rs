@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+use crate::reach::answered;
 use crate::scribe::LANES;
 
 /// How many lanes that follow each other go to the same process: as many as its scribe has loops, so that each loop
@@ -45,12 +46,12 @@ impl Presence {
         let pause = Duration::from_millis(self.lease_ms.unsigned_abs() / HEARTBEATS_PER_LEASE);
         tokio::spawn(async move {
             while tokio::time::timeout(pause, stop.cancelled()).await.is_err() {
-                match self.appear(&mut rivals).await {
+                match answered(self.appear(&mut rivals)).await {
                     Ok(share) => _ = sender.send_if_modified(|known| std::mem::replace(known, share.clone()) != share),
                     Err(error) => tracing::debug!(role = self.role, %error, "nobody can be told that we are here"),
                 }
             }
-            if let Err(error) = self.leave(&rivals).await {
+            if let Err(error) = answered(self.leave(&rivals)).await {
                 tracing::debug!(role = self.role, %error, "nobody can be told that we leave; the lease will");
             }
         });
@@ -114,7 +115,7 @@ impl Rivals {
 /// The processes of a role that were heard of lately, in the order of their names.
 pub async fn present(pool: &PgPool, role: &str) -> Result<Vec<String>, sqlx::Error> {
     let text = "SELECT name FROM work.presences WHERE role = $1 AND lease > clock_timestamp() ORDER BY name";
-    sqlx::query_scalar(text).bind(role).fetch_all(pool).await
+    answered(sqlx::query_scalar(text).bind(role).fetch_all(pool)).await
 }
 
 /// The lanes that fall to one of these processes.

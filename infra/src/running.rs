@@ -31,6 +31,9 @@ use crate::webhooks::WebhookDesk;
 /// Sockets are told goodbye; who does not answer is not waited for any longer.
 const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
+/// The pool waits for each of its connections; one on which nobody answers keeps nobody from ending.
+const POOL_CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
@@ -165,7 +168,7 @@ impl Running {
             scribe.stop().await;
         }
         self.roles.finish().await;
-        self.pool.close().await;
+        tokio::time::timeout(POOL_CLOSED_WITHIN, self.pool.close()).await.ok();
     }
 }
 

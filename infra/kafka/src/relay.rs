@@ -24,6 +24,8 @@ use crate::topic::{self, TopicError};
 const LOOK: Duration = Duration::from_millis(10);
 /// How often leases are renewed, or asked for.
 const RENEW: Duration = Duration::from_millis(500);
+/// How long the log may take to answer. Long enough for whoever owns its connections to find out that they are dead.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// How long to wait before what could not be done is tried again.
 const REST: Duration = Duration::from_secs(1);
 /// How long what is under way may take once the relay is asked to stop.
@@ -130,7 +132,7 @@ impl<H: History + 'static> Session<'_, H> {
                     }
                 }
                 // Bounded, so that a log that hangs keeps nobody from stopping.
-                _ = look.tick() => match timeout(RENEW, self.relay.history.heads()).await {
+                _ = look.tick() => match timeout(ANSWERED_WITHIN, self.relay.history.heads()).await {
                     Ok(Ok(heads)) => _ = self.heads.send_replace(heads.into()),
                     Ok(Err(fault)) => self.relay.log.away(&fault.to_string()),
                     Err(_) => self.relay.log.away("it does not tell how far it reaches"),
@@ -156,7 +158,8 @@ impl<H: History + 'static> Session<'_, H> {
     /// Renews the leases, begins with lanes that were won and lets go of those that were lost.
     async fn renew(&mut self) {
         let (asked, lease_ms) = (Instant::now(), self.relay.settings.lease_ms);
-        let held = timeout(RENEW, self.relay.leases.hold(lease_ms)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let held = timeout(ANSWERED_WITHIN, self.relay.leases.hold(lease_ms)).await;
+        let held = held.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let held = match held {
             Ok(held) => held,
             Err(error) => {

@@ -53,6 +53,9 @@ impl Settings {
         access::apply(&mut config, self.tls.as_ref(), self.login.as_ref());
         // Kafka may be away for long; knocking twice a second finds it soon and costs nothing.
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
+        // A broker that is gone without a word is found out in ten seconds, and not in sixty.
+        config.set("socket.timeout.ms", "10000").set("socket.connection.setup.timeout.ms", "5000");
+        config.set("socket.keepalive.enable", "true");
         // A topic that was deleted and made anew is noticed through its metadata.
         config.set("topic.metadata.refresh.interval.ms", "5000").set("metadata.max.age.ms", "15000");
         config

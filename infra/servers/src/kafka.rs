@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::programs::{Install, needed, quietly};
-use crate::{Program, Secured, Server, launch};
+use crate::{Place, Program, Secured, Server, launch};
 
 const VERSION: &str = "4.3.1";
 
@@ -46,18 +47,13 @@ pub(super) fn programs(jars: &Path, install: Option<Install>) -> Result<(PathBuf
     Ok((needed("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
 }
 
-pub(super) fn start(
-    folder: &Path,
-    jars: &Path,
-    port: u16,
-    install: Option<Install>,
-    secured: Option<&Secured>,
-) -> Result<Server> {
+pub(super) fn start(place: &Place<'_>, jars: &Path, install: Option<Install>) -> Result<Server> {
+    let &Place { folder, host, port, secured } = place;
     let (java, libraries) = programs(jars, install)?;
     let home = folder.join("kafka");
     fs::create_dir_all(&home)?;
     let settings = home.join("server.properties");
-    fs::write(&settings, settings_for(&home, port, secured)?)?;
+    fs::write(&settings, settings_for(&home, place)?)?;
     let run = |class: &str| {
         let mut command = Command::new(&java);
         command.args(JAVA).arg("-cp").arg(libraries.join("*")).arg(class);
@@ -79,23 +75,22 @@ pub(super) fn start(
     Ok(Server {
         program: Program::Kafka,
         pid: launch::detached(command, &log)?,
+        host,
         port,
         variable: "CARTULARY_KAFKA_BROKERS".to_owned(),
-        address: format!("127.0.0.1:{port}"),
+        address: format!("{host}:{port}"),
         log: log.display().to_string(),
         known_by: settings.display().to_string(),
     })
 }
 
-fn settings_for(home: &Path, port: u16, secured: Option<&Secured>) -> Result<String> {
-    let (data, controller) = (home.join("data"), launch::free_port(None)?);
+fn settings_for(home: &Path, &Place { host, port, secured, .. }: &Place<'_>) -> Result<String> {
+    let inside = || launch::free_port(Ipv4Addr::LOCALHOST, None);
+    let (data, controller) = (home.join("data"), inside()?);
     // Where callers have to show who they are, the broker has a listener for itself.
     let (listeners, locks) = match secured {
-        None => (format!("PLAINTEXT://127.0.0.1:{port}"), String::new()),
-        Some(secured) => {
-            let inside = launch::free_port(None)?;
-            (format!("CALLERS://127.0.0.1:{port},PLAINTEXT://127.0.0.1:{inside}"), locks(secured))
-        }
+        None => (format!("PLAINTEXT://{host}:{port}"), String::new()),
+        Some(secured) => (format!("CALLERS://{host}:{port},PLAINTEXT://127.0.0.1:{}", inside()?), locks(secured)),
     };
     let callers = if secured.is_some_and(|secured| secured.login.is_some()) { "SASL_SSL" } else { "SSL" };
     Ok(format!(
@@ -161,4 +156,20 @@ fn libraries(parent: &Path, install: Option<Install>) -> Result<PathBuf> {
         renamed => renamed?,
     }
     Ok(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_the_address_of_the_network_and_the_controller_stays_at_home() {
+        let place = Place { folder: Path::new("/x"), host: Ipv4Addr::new(10, 0, 0, 2), port: 9092, secured: None };
+        let settings = settings_for(Path::new("/x/kafka"), &place).expect("a free port");
+        let line = |begin: &str| settings.lines().find_map(|line| line.strip_prefix(begin)).unwrap_or_default();
+        assert_eq!(line("advertised.listeners=PLAINTEXT://"), "10.0.0.2:9092", "{settings}");
+        let home = line("controller.quorum.voters=1@");
+        assert!(home.starts_with("127.0.0.1:"), "{settings}");
+        assert_eq!(line("listeners="), format!("PLAINTEXT://10.0.0.2:9092,CONTROLLER://{home}"), "{settings}");
+    }
 }

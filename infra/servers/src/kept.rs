@@ -21,6 +21,9 @@ use crate::programs::quietly;
 pub struct Server {
     pub program: Program,
     pub pid: u32,
+    /// Where it listens.
+    #[serde(default = "loopback")]
+    pub host: Ipv4Addr,
     pub port: u16,
     /// The variable that tells the engine where it listens.
     pub variable: String,
@@ -43,7 +46,7 @@ impl Server {
 
     /// Whether it accepts connections.
     pub fn answers(&self) -> bool {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let address = SocketAddr::from((self.host, self.port));
         TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
     }
 
@@ -95,6 +98,11 @@ impl Kept {
     }
 }
 
+/// Where servers listened before it was written down.
+const fn loopback() -> Ipv4Addr {
+    Ipv4Addr::LOCALHOST
+}
+
 pub(super) fn environment(folder: &Path) -> PathBuf {
     folder.join("environment")
 }
@@ -129,6 +137,7 @@ mod tests {
         Server {
             program: Program::Kafka,
             pid,
+            host: Ipv4Addr::LOCALHOST,
             port: 1,
             variable: "CARTULARY_KAFKA_BROKERS".to_owned(),
             address: "127.0.0.1:1".to_owned(),

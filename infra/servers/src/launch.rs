@@ -14,9 +14,8 @@ use std::{
 use anyhow::{Context, Result};
 
 /// The port it had before, if nobody took it meanwhile, or any free one.
-pub(super) fn free_port(before: Option<u16>) -> Result<u16> {
-    let free =
-        |port: u16| -> io::Result<u16> { Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port()) };
+pub(super) fn free_port(host: Ipv4Addr, before: Option<u16>) -> Result<u16> {
+    let free = |port: u16| -> io::Result<u16> { Ok(TcpListener::bind((host, port))?.local_addr()?.port()) };
     before.and_then(|port| free(port).ok()).map_or_else(|| Ok(free(0)?), Ok)
 }
 

@@ -1,6 +1,6 @@
 //! The servers that the engine can be put on for scale, on this machine and without containers: PostgreSQL, Redis and
-//! Apache Kafka as plain processes on free loopback ports. `cargo xtask up` starts them for a person, tests, benches and
-//! the demo for themselves.
+//! Apache Kafka as plain processes on free loopback ports, or on an address of a private network. `cargo xtask up` starts
+//! them for a person, tests, benches and the demo for themselves.
 //!
 //! Everything lies in one folder: data, logs, `servers.json` with what was started, and `environment` with where it
 //! listens. What is asked to stop is only ever what is written down there and is still that program.
@@ -16,6 +16,7 @@ mod secured;
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -50,15 +51,38 @@ pub struct Servers {
     folder: PathBuf,
     /// The folder of Kafka's jars.
     jars: PathBuf,
+    /// Where they listen.
+    host: Ipv4Addr,
     install: Option<Install>,
     secured: Option<Secured>,
+}
+
+/// Where one server keeps its things, and where it listens.
+struct Place<'a> {
+    folder: &'a Path,
+    host: Ipv4Addr,
+    port: u16,
+    /// How callers have to be secured; not at all without it.
+    secured: Option<&'a Secured>,
 }
 
 impl Servers {
     /// Those of a folder, which is made where it is missing. Kafka's jars are those of a clone of the house.
     pub fn in_folder(folder: &Path, house: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        Ok(Self { folder: folder.canonicalize()?, jars: house.join(".cartulary"), install: None, secured: None })
+        Ok(Self {
+            folder: folder.canonicalize()?,
+            jars: house.join(".cartulary"),
+            host: Ipv4Addr::LOCALHOST,
+            install: None,
+            secured: None,
+        })
+    }
+
+    /// Listening on another address than that of loopback. Whoever reaches it reaches them: Redis asks for no password, and
+    /// nothing is encrypted, so it must belong to a private network.
+    pub fn at(self, host: Ipv4Addr) -> Self {
+        Self { host, ..self }
     }
 
     /// Installs and fetches what is missing, instead of saying so.
@@ -91,12 +115,12 @@ impl Servers {
             if before.is_some_and(Server::runs) {
                 continue;
             }
-            let port = launch::free_port(before.map(|server| server.port))?;
-            let secured = self.secured.as_ref();
+            let port = launch::free_port(self.host, before.map(|server| server.port))?;
+            let place = Place { folder: &self.folder, host: self.host, port, secured: self.secured.as_ref() };
             let server = match program {
-                Program::Postgres => postgres::start(&self.folder, port, self.install, secured),
-                Program::Redis => redis::start(&self.folder, port, self.install, secured),
-                Program::Kafka => kafka::start(&self.folder, &self.jars, port, self.install, secured),
+                Program::Postgres => postgres::start(&place, self.install),
+                Program::Redis => redis::start(&place, self.install),
+                Program::Kafka => kafka::start(&place, &self.jars, self.install),
             };
             let server = server.with_context(|| format!("{program:?} cannot be started"))?;
             kept.put(server.clone());

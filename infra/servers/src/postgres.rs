@@ -4,7 +4,8 @@
 use std::{
     fmt::Write,
     fs::{self, DirBuilder, File, Permissions},
-    io::Read,
+    io::{Read, Write as _},
+    net::Ipv4Addr,
     os::unix::{
         fs::{DirBuilderExt, PermissionsExt, chown},
         process::CommandExt,
@@ -16,12 +17,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::programs::{Install, is_root, of_postgres, quietly};
-use crate::{Program, Secured, Server, launch};
+use crate::{Place, Program, Secured, Server, launch};
 
 /// Name of the role and of the database.
 const NAME: &str = "cartulary";
 /// Where data go when the server's user may not enter the clone.
 const OUTSIDE: &str = "/var/lib/cartulary";
+
+/// Lets whoever shares a network with the server in who knows the password; by itself it lets in loopback alone.
+const NETWORK: &str = "host all all samenet scram-sha-256\n";
 
 /// As whom the server runs: a uid and gid where we are root, ourselves otherwise.
 type User = Option<(u32, u32)>;
@@ -35,7 +39,8 @@ pub(super) fn programs(install: Option<Install>) -> Result<PathBuf> {
         .context("PostgreSQL's server programs (initdb, postgres) are missing; `cargo xtask setup` installs them")
 }
 
-pub(super) fn start(folder: &Path, port: u16, install: Option<Install>, secured: Option<&Secured>) -> Result<Server> {
+pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Server> {
+    let &Place { folder, host, port, secured } = place;
     let programs = programs(install)?;
     // What is on the path may be a link to one of them alone.
     let initdb = programs.join("initdb").canonicalize()?;
@@ -44,13 +49,14 @@ pub(super) fn start(folder: &Path, port: u16, install: Option<Install>, secured:
     let data = home(folder, user)?.join("postgres");
     let password_file = folder.join("postgres.password");
     if !data.exists() {
-        make(programs, &data, &password_file, user)?;
+        make(programs, &data, &password_file, user, host)?;
     }
     let password = fs::read_to_string(&password_file)?;
     let log = folder.join("postgres.log");
     let mut command = as_user(&programs.join("postgres"), user);
     command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
-    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100", "timezone=UTC"] {
+    let listen = format!("listen_addresses={host}");
+    for setting in [listen.as_str(), "unix_socket_directories=", "max_connections=100", "timezone=UTC"] {
         command.args(["-c", setting]);
     }
     let mut query = String::new();
@@ -65,16 +71,17 @@ pub(super) fn start(folder: &Path, port: u16, install: Option<Install>, secured:
     Ok(Server {
         program: Program::Postgres,
         pid: launch::detached(command, &log)?,
+        host,
         port,
         variable: "CARTULARY_DATABASE_URL".to_owned(),
-        address: format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}{query}"),
+        address: format!("postgres://{NAME}:{password}@{host}:{port}/{NAME}{query}"),
         log: log.display().to_string(),
         known_by: data.display().to_string(),
     })
 }
 
 /// Makes the data under another name first, so that a killed attempt leaves nothing half made.
-fn make(programs: &Path, data: &Path, password_file: &Path, user: User) -> Result<()> {
+fn make(programs: &Path, data: &Path, password_file: &Path, user: User, host: Ipv4Addr) -> Result<()> {
     let draft = data.with_extension("draft");
     if draft.exists() {
         fs::remove_dir_all(&draft)?;
@@ -91,6 +98,9 @@ fn make(programs: &Path, data: &Path, password_file: &Path, user: User) -> Resul
     initdb.arg("--pwfile").arg(&told).arg("--pgdata").arg(&draft);
     quietly(initdb)?;
     fs::remove_file(&told)?;
+    if !host.is_loopback() {
+        File::options().append(true).open(draft.join("pg_hba.conf"))?.write_all(NETWORK.as_bytes())?;
+    }
     // Single-user mode needs neither a socket nor a client program.
     let mut database = as_user(Path::new("/bin/sh"), user);
     database.args(["-c", "echo \"CREATE DATABASE $2\" | \"$0\" --single -D \"$1\" postgres"]);

@@ -1,27 +1,24 @@
 //! Redis as a cache: bounded, and nothing on disk.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::programs::{Install, needed};
-use crate::{Program, Secured, Server, launch};
+use crate::{Place, Program, Secured, Server, launch};
 
 /// The server.
 pub(super) fn program(install: Option<Install>) -> Result<PathBuf> {
     needed("redis-server", "redis-server", install)
 }
 
-pub(super) fn start(folder: &Path, port: u16, install: Option<Install>, secured: Option<&Secured>) -> Result<Server> {
+pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Server> {
+    let &Place { folder, host, port, secured } = place;
     let program = program(install)?;
     let (home, log) = (folder.join("redis"), folder.join("redis.log"));
     fs::create_dir_all(&home)?;
     let mut command = Command::new(program);
-    let port_text = port.to_string();
+    let (host_text, port_text) = (host.to_string(), port.to_string());
     let scheme = match secured {
         None => {
             command.args(["--port", &port_text]);
@@ -34,16 +31,20 @@ pub(super) fn start(folder: &Path, port: u16, install: Option<Install>, secured:
             "rediss"
         }
     };
-    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(["--bind", &host_text, "--save", "", "--appendonly", "no"]);
+    if !host.is_loopback() {
+        command.args(["--protected-mode", "no"]);
+    }
     command.args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]);
     // Its command line is how it is found again, so it must not write its title over it.
     command.args(["--set-proc-title", "no", "--dir"]).arg(&home);
     Ok(Server {
         program: Program::Redis,
         pid: launch::detached(command, &log)?,
+        host,
         port,
         variable: "CARTULARY_REDIS_URL".to_owned(),
-        address: format!("{scheme}://127.0.0.1:{port}"),
+        address: format!("{scheme}://{host}:{port}"),
         known_by: home.display().to_string(),
         log: log.display().to_string(),
     })

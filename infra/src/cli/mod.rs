@@ -57,6 +57,7 @@ enum Command {
     Token(token::TokenArgs),
     /// Play a real shop's history and a flash sale through the public API, and check every claim that is printed.
     Demo(crate::demo::DemoArgs),
+    Machines(crate::machines::MachinesArgs),
     /// Read the past: rebuild read models, or compare them by their digests.
     Replay(replay::ReplayArgs),
     /// Measure this engine, stock cqrs-es and bare SQL in one run on one server.
@@ -80,6 +81,7 @@ impl Cli {
             Command::Release => hold::run_release(&settings).await,
             Command::Token(args) => token::run(&args, &settings),
             Command::Demo(args) => crate::demo::run(args, settings).await,
+            Command::Machines(args) => crate::machines::run(args).await,
             Command::Replay(args) => replay::run(&args, &settings).await,
             Command::Bench(options) => crate::bench::run(options).await,
         }

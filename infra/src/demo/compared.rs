@@ -28,7 +28,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 const STILL_FOR: Duration = Duration::from_secs(2);
 
 /// Waits until nothing is written any more and every read model and policy stands where the log ends.
-pub(super) async fn settled(pool: &PgPool) -> Result<()> {
+pub(crate) async fn settled(pool: &PgPool) -> Result<()> {
     let text = "WITH heads AS (SELECT DISTINCT ON (lane) lane, position FROM log.events ORDER BY lane, position DESC)
                 SELECT coalesce(sum(position), 0)::bigint,
                        coalesce(sum(position), 0)::bigint * (SELECT count(*) FROM reads.live)::bigint
@@ -52,7 +52,7 @@ pub(super) async fn settled(pool: &PgPool) -> Result<()> {
 }
 
 /// Whether the rows that processes kept are, byte by byte, those that a rebuild from the log gives.
-pub(super) async fn rebuilt_equal(pool: &PgPool) -> Result<Vec<Claim>> {
+pub(crate) async fn rebuilt_equal(pool: &PgPool) -> Result<Vec<Claim>> {
     let mut different = Vec::new();
     let models = Models::all();
     for model in models.iter() {

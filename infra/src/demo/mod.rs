@@ -2,7 +2,7 @@
 
 mod cdnow;
 pub mod client;
-mod compared;
+pub(crate) mod compared;
 mod flash;
 mod full;
 mod history;
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use domain::shared::{Role, TenantId};
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -48,9 +49,10 @@ pub(crate) struct Shop {
 }
 
 /// Something that was printed and must be true.
+#[derive(Debug, Serialize)]
 pub(crate) struct Claim {
     text: String,
-    holds: bool,
+    pub(crate) holds: bool,
 }
 
 impl Claim {
@@ -67,7 +69,11 @@ impl Claim {
     }
 
     fn show(&self) {
-        say(format!("  {} {}", if self.holds { "✓" } else { "✗" }, self.text));
+        say(self.line());
+    }
+
+    pub(crate) fn line(&self) -> String {
+        format!("  {} {}", if self.holds { "✓" } else { "✗" }, self.text)
     }
 }
 
@@ -111,13 +117,17 @@ fn tenant() -> TenantId {
     TenantId::new(Uuid::new_v5(&TenantId::PLATFORM.uuid(), b"cartulary demo"))
 }
 
-/// Registers the tenant, waits until the policy has opened it, and switches its loyalty programme on.
+/// The demo's own shop.
 pub(crate) async fn open_shop(stage: &Stage<'_>) -> Result<Shop> {
-    let tenant = tenant();
+    open_shop_of(stage, tenant(), "CD Now and Then", "cd-now-and-then").await
+}
+
+/// Registers a tenant, waits until the policy has opened it, and switches its loyalty programme on.
+pub(crate) async fn open_shop_of(stage: &Stage<'_>, tenant: TenantId, name: &str, subdomain: &str) -> Result<Shop> {
     let operator = stage.client(&Bearer::of(TenantId::PLATFORM, Role::Operator))?;
     let register = json!({
-        "tenant": tenant, "name": "CD Now and Then", "subdomain": "cd-now-and-then",
-        "contact_email": "owner@example.org", "currency": "USD", "zone": "America/New_York",
+        "tenant": tenant, "name": name, "subdomain": subdomain,
+        "contact_email": format!("{subdomain}@example.org"), "currency": "USD", "zone": "America/New_York",
     });
     operator.do_it("RegisterTenant", Uuid::new_v5(&tenant.uuid(), b"register"), &register).await?;
     let owner = stage.client(&Bearer::of(tenant, Role::Owner))?;

@@ -7,18 +7,21 @@ use api::freshness::Freshness;
 use projections::kernel::Change;
 use projections::ports::{Cause, Checkpoint, Fault};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::missed::{Missed, missed};
 use super::watchers::{Course, Fit};
 use super::wire::Wire;
 use super::{Batch, Live, News};
+use crate::reach::answered;
 
 /// How often the checkpoints are looked at where news come by themselves: they may have got lost.
 const LOOK_AFTER_NEWS: Duration = Duration::from_secs(1);
 /// How often where none come.
 const LOOK_FOR_NEWS: Duration = Duration::from_millis(100);
+/// How long it may take to find out what was missed, before that is tried anew.
+const MISSED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Live {
     /// Runs until it is cancelled. While nobody watches, it costs nothing.
@@ -129,12 +132,9 @@ impl Live {
         shapes.dedup();
         let text = "SELECT model, lane, position, epoch FROM reads.checkpoints
                     WHERE model = ANY($1) AND shape = ANY($2)";
-        let found: Vec<(String, i16, i64, i64)> = sqlx::query_as(text)
-            .bind(&names)
-            .bind(&shapes)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| Fault::caused(Cause::Unavailable, "reading checkpoints", error))?;
+        let asked = sqlx::query_as(text).bind(&names).bind(&shapes).fetch_all(&self.pool);
+        let found: Vec<(String, i16, i64, i64)> =
+            answered(asked).await.map_err(|error| Fault::caused(Cause::Unavailable, "reading checkpoints", error))?;
         let at = |(model, lane, position, epoch)| ((model, lane), Checkpoint { lane, position, epoch });
         Ok(found.into_iter().map(at).collect())
     }
@@ -145,7 +145,9 @@ impl Live {
         let standing = self.watchers.standings().into_iter().find(|(known, _)| known == course);
         let (Some(model), Some((_, told))) = (self.models.get(name), standing) else { return };
         metrics::counter!("cartulary_live_looked_up_total").increment(1);
-        match missed(&self.pool, model, told, &self.watchers).await {
+        let silent = |_| Err(Fault::new(Cause::Unavailable, "the database does not answer"));
+        let missed = timeout(MISSED_WITHIN, missed(&self.pool, model, told, &self.watchers)).await;
+        match missed.unwrap_or_else(silent) {
             Ok(Missed::Nothing) => {}
             Ok(Missed::Changes(at, changes)) => {
                 let lanes = HashMap::from([(*lane, at.position)]);

@@ -22,6 +22,7 @@ use super::PeerSeal;
 use super::letter::{Letter, Told, Written};
 use super::unanswered::Unanswered;
 use crate::presence;
+use crate::reach::answered;
 use crate::scribe::{Routes, ScribeHandle, now};
 
 pub(super) const PATH: &str = "/peers/commands";
@@ -206,7 +207,8 @@ impl Dispatch {
             return Ok(address);
         }
         let text = "SELECT address FROM log.lanes WHERE lane = $1 AND lease > clock_timestamp() AND address <> ''";
-        let address: Option<String> = sqlx::query_scalar(text).bind(lane.0).fetch_optional(&self.pool).await?;
+        let address: Option<String> =
+            answered(sqlx::query_scalar(text).bind(lane.0).fetch_optional(&self.pool)).await?;
         if let Ok(mut known) = self.known.write() {
             known.insert(lane, (address.clone(), Instant::now()));
         }
@@ -231,7 +233,7 @@ impl Dispatch {
                 continue;
             }
             let text = "SELECT DISTINCT address FROM log.lanes WHERE lease > clock_timestamp()";
-            let Ok(writing) = sqlx::query_scalar(text).fetch_all(&self.pool).await else { continue };
+            let Ok(writing) = answered(sqlx::query_scalar(text).fetch_all(&self.pool)).await else { continue };
             self.unanswered.keep(&writing);
             tokio::select! {
                 () = stop.cancelled() => return,

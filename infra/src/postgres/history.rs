@@ -1,5 +1,7 @@
 //! The log as history.
 
+use std::time::Duration;
+
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use futures::TryStreamExt;
@@ -7,10 +9,15 @@ use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Se
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgExecutor, PgPool, Row};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::binary::POSTGRES_BEGINS;
 use super::fault;
+use crate::reach::answered;
+
+/// Nobody waits longer for a page: its connection may be dead without a word.
+const PAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads the log's tables.
 #[derive(Clone, Debug)]
@@ -28,13 +35,18 @@ impl History for PgHistory {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let pool = self.pool.clone();
         // Decoding is the larger half of reading; a task of its own does it while the page before is folded.
-        let page = tokio::spawn(async move { page(&pool, lane, after, most).await }).await;
-        page.unwrap_or_else(|error| Err(Fault::caused(Cause::Unavailable, "waiting for a page of the log", error)))
+        let page = tokio::spawn(async move { timeout(PAGE_WITHIN, page(&pool, lane, after, most)).await });
+        let doing = "waiting for a page of the log";
+        match page.await {
+            Ok(page) => page.unwrap_or_else(|late| Err(Fault::caused(Cause::Unavailable, doing, late))),
+            Err(broken) => Err(Fault::caused(Cause::Unavailable, doing, broken)),
+        }
     }
 
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
-        let rows: Vec<(i16, Option<i64>, Option<i64>)> =
-            sqlx::query_as(HEADS).fetch_all(&self.pool).await.map_err(fault("reading the ends of all lanes"))?;
+        let rows: Vec<(i16, Option<i64>, Option<i64>)> = answered(sqlx::query_as(HEADS).fetch_all(&self.pool))
+            .await
+            .map_err(fault("reading the ends of all lanes"))?;
         let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
             lane,
             position: position.unwrap_or(0),
@@ -67,7 +79,7 @@ const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JO
 /// The histories of a lane.
 pub(super) async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fault> {
     let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
-    let epochs = epochs.bind(lane).fetch_all(store).await;
+    let epochs = answered(epochs.bind(lane).fetch_all(store)).await;
     Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
 }
 

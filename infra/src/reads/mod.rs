@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use commands::scribe::LaneId;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
@@ -20,6 +21,7 @@ use crate::feed::StoreFeed;
 use crate::health::Health;
 use crate::live::Changes;
 use crate::postgres::PgRows;
+use crate::reach::Reach;
 use rebuilding::Rebuilding;
 pub use rebuilding::build_anew;
 
@@ -47,6 +49,7 @@ pub struct ReadSide {
     /// Where events come from, if not from the log.
     kafka: Option<kafka::Settings>,
     health: Health,
+    reach: Reach,
     /// Changes whenever this process wrote to the log.
     written: watch::Receiver<u64>,
     /// Changes whenever rows changed.
@@ -76,8 +79,9 @@ impl ReadSide {
         lanes: watch::Receiver<BTreeSet<LaneId>>,
         written: watch::Receiver<u64>,
     ) -> Self {
-        let (health, progress, changes) = (Health::default(), watch::Sender::new(0), Changes::default());
-        Self { pool, models, feed, lanes, kafka: None, health, written, progress, changes }
+        let (health, reach) = (Health::default(), Reach::default());
+        let (progress, changes) = (watch::Sender::new(0), Changes::default());
+        Self { pool, models, feed, lanes, kafka: None, health, reach, written, progress, changes }
     }
 
     /// Follows what Kafka carries instead of the log.
@@ -88,6 +92,11 @@ impl ReadSide {
     /// Says there what keeps it from its work.
     pub fn telling(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// Begins anew when the database was lost.
+    pub fn while_in(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Changes whenever readers may see something new.
@@ -108,9 +117,11 @@ impl ReadSide {
     /// Runs until it is cancelled. Models whose shape has changed are rebuilt beside the ones that are served.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            let reach = self.reach.clone();
             let followed = tokio::select! {
                 () = stop.cancelled() => break,
                 followed = self.follow() => followed,
+                () = reach.until_lost() => Err(anyhow!("the database does not answer")),
             };
             if let Err(error) = followed {
                 self.health.away(PART, format!("{error:#}"));

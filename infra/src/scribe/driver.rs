@@ -11,7 +11,7 @@ use commands::scribe::{Answer, Answered, LaneId, Load, Output, Scribe, Submissio
 use foldhash::HashMap;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::commit::{Committed, Committer};
 use super::figures;
@@ -21,11 +21,15 @@ use super::load::run_loader;
 use super::now;
 use super::tail::Tail;
 use super::take_over::take_over;
+use crate::reach::silence;
 
 /// How often the lease is renewed and the store's condition is read.
 const TICK: Duration = Duration::from_secs(1);
 /// A store that has not answered for so long is away, whatever it may answer later.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// After so long the answer to a batch is not waited for any more: its connection may be dead without a word. What became of
+/// the batch is read from its receipts.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
 /// How long a lane that could not be taken over is left alone.
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(200);
 
@@ -190,9 +194,12 @@ impl Driver {
                             Some(committer) => Ok(committer),
                             None => Committer::connect(&url).await,
                         };
+                        let id = batch.id;
                         match committer {
-                            Ok(committer) => committer.commit(batch).await,
-                            Err(error) => Committed::not_written(batch.id, &error),
+                            Ok(committer) => timeout(GIVEN_UP_AFTER, committer.commit(batch))
+                                .await
+                                .unwrap_or_else(|_| Committed::not_written(id, &silence())),
+                            Err(error) => Committed::not_written(id, &error),
                         }
                     }));
                 }
@@ -298,7 +305,7 @@ impl Driver {
             self.renew(&mut committer).await?;
             guard::condition(committer.connection(), self.settings.data.as_deref()).await
         };
-        let condition = tokio::time::timeout(STUCK_AFTER, looked).await;
+        let condition = timeout(STUCK_AFTER, looked).await;
         let condition = condition.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let condition = condition.unwrap_or_else(|error| {
             tracing::warn!(%error, "the store cannot be looked after");

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use commands::kernel::{Kinds, Rejected, StreamRef};
 use commands::scribe::{
@@ -12,9 +13,13 @@ use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, TenantId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::micros::Micros;
+
+/// What takes longer is given up: nobody may be there any more to answer.
+const LOADED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Loads everything that was asked for. What cannot be read now is answered as away.
 pub(super) async fn load(pool: &PgPool, kinds: &Kinds, loads: Vec<Load>) -> Vec<Loaded> {
@@ -269,6 +274,9 @@ pub(super) async fn run_loader(
     const MOST: usize = 1_000;
     let mut loads = Vec::new();
     while wanted.recv_many(&mut loads, MOST).await > 0 {
-        deliver(load(&pool, &kinds, std::mem::take(&mut loads)).await).await;
+        let asked = loads.clone();
+        let loaded = timeout(LOADED_WITHIN, load(&pool, &kinds, std::mem::take(&mut loads))).await;
+        let away = |load| Loaded { load, found: Found::Away };
+        deliver(loaded.unwrap_or_else(|_| asked.into_iter().map(away).collect())).await;
     }
 }

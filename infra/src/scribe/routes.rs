@@ -8,6 +8,7 @@ use foldhash::HashMap;
 use sqlx::PgPool;
 
 use super::take_over::LANES;
+use crate::reach::answered;
 
 /// The routes of all tenants that were active in this process. A route never changes while a process runs.
 #[derive(Clone)]
@@ -30,10 +31,10 @@ impl Routes {
                         INSERT INTO log.routes VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING lane
                     ) SELECT lane FROM added UNION ALL SELECT lane FROM log.routes WHERE tenant = $1 LIMIT 1";
         let find = || sqlx::query_scalar::<_, i16>(text).bind(tenant.uuid()).bind(by_hash(tenant).0);
-        let lane = match find().fetch_optional(&self.pool).await? {
+        let lane = match answered(find().fetch_optional(&self.pool)).await? {
             Some(lane) => LaneId(lane),
             // Another process inserted it between the two halves of the statement; now it is visible.
-            None => LaneId(find().fetch_one(&self.pool).await?),
+            None => LaneId(answered(find().fetch_one(&self.pool)).await?),
         };
         if let Ok(mut known) = self.known.write() {
             known.insert(tenant, lane);

@@ -1,12 +1,19 @@
 //! Taking lanes over. Whoever writes a fresh epoch owns the lane; the old owner's batches no longer pass the fence.
 
+use std::time::Duration;
+
 use commands::scribe::{LaneId, TakeOverOutcome};
 use sqlx::{PgPool, Postgres, Transaction};
+use tokio::time::timeout;
 
 use super::micros::Micros;
+use crate::reach::silence;
 
 /// The lanes that the first migration makes.
 pub const LANES: i16 = 16;
+
+/// How long a lane may take to be taken over before that is tried anew.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who writes lanes.
 #[derive(Clone, Debug)]
@@ -27,7 +34,8 @@ pub(super) async fn take_over(pool: &PgPool, owner: &Owner, lane: LaneId) -> Tak
         transaction.commit().await?;
         Ok::<_, anyhow::Error>(outcome)
     };
-    match tried.await {
+    // Its place may be behind a batch that is being committed, which the server gives up after half a minute.
+    match timeout(TAKEN_WITHIN, tried).await.unwrap_or_else(|_| Err(silence().into())) {
         Ok(outcome) => outcome,
         Err(error) => {
             tracing::warn!(lane = lane.0, %error, "the lane cannot be taken over now");

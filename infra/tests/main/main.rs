@@ -1,5 +1,7 @@
 //! What infra does for real: real files, real processes, real PostgreSQL.
 
+use infra::laws;
+
 mod agreement;
 mod away;
 mod bad_fields;
@@ -18,7 +20,6 @@ mod hot_rows;
 mod hot_rows_speed;
 mod house;
 mod idempotency;
-mod laws;
 mod limited;
 mod live;
 mod over_kafka;
@@ -37,6 +38,7 @@ mod secured;
 mod server;
 mod shared;
 mod shop;
+mod silent;
 mod socket;
 mod sold_out;
 mod story;

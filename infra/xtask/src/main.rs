@@ -3,6 +3,7 @@
 
 use std::{env, process::ExitCode};
 
+use ::servers::programs::is_root;
 use anyhow::Result;
 use xtask::{capabilities, check, house::House, programs, servers, setup, tidy};
 
@@ -15,6 +16,7 @@ Usage: cargo xtask <chore> [arguments]
                   see it: installs what is missing, builds, runs a shop on a private database and shows what happens
   test            check it: installs what is missing, then runs exactly what CI runs
 
+  machines        run it on three machines that are network namespaces, cut one off and kill another; needs root
   dev             run everything in one process, for working on it; arguments go to `cartulary dev`
   bench           measure it; arguments go to `cartulary bench`
   setup           only install what is missing
@@ -24,7 +26,7 @@ Usage: cargo xtask <chore> [arguments]
   gen             write what is generated: schemas/ and docs/capabilities.md
   tidy            only check the rules of the house (part of test)
 
-Arguments after demo, dev and bench are passed on; `cargo xtask demo --help` shows them. `cargo xtask up --help` tells
+Arguments after demo, machines, dev and bench are passed on; `cargo xtask demo --help` shows them. `cargo xtask up --help` tells
 more about the servers.
 ";
 
@@ -51,6 +53,16 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
                 servers::of_the_house()?.prepare(&servers::ALL)?;
             }
             programs::become_cartulary(&["--release"], "demo", rest)?;
+        }
+        ("machines", _) => {
+            let asks = rest.iter().any(|word| word == "--help" || word == "-h");
+            anyhow::ensure!(
+                asks || is_root(),
+                "`machines` makes network namespaces, which only root can; start it as root"
+            );
+            setup::install_what_is_missing()?;
+            servers::of_the_house()?.prepare(&servers::ALL)?;
+            programs::become_cartulary(&["--release"], "machines", rest)?;
         }
         ("dev", _) => {
             setup::install_what_is_missing()?;

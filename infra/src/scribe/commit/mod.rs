@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::figures;
 use super::micros::Micros;
+use crate::reach::{answered, notice};
 
 /// The connection that writes one scribe's lanes.
 pub(super) struct Committer {
@@ -37,7 +38,12 @@ impl Committed {
 
 impl Committer {
     pub(super) async fn connect(url: &str) -> Result<Self, sqlx::Error> {
+        answered(Self::open(url)).await
+    }
+
+    async fn open(url: &str) -> Result<Self, sqlx::Error> {
         let mut connection = PgConnection::connect(url).await?;
+        notice(&mut connection).await?;
         sqlx::query("SET statement_timeout = '30s'").execute(&mut connection).await?;
         // The batch is planned once: its arrays differ in length, not in kind.
         sqlx::query("SET plan_cache_mode = 'force_generic_plan'").execute(&mut connection).await?;

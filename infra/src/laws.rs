@@ -59,8 +59,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
 ];
 
-/// Holds a log against its laws.
-pub(crate) async fn keeps_the_laws(pool: &PgPool) -> Result<()> {
+/// Holds a log against its laws; an error says which one is broken.
+pub async fn keeps_the_laws(pool: &PgPool) -> Result<()> {
     for (what, text) in BROKEN {
         let found: i64 = sqlx::query_scalar(text).fetch_one(pool).await.with_context(|| (*what).to_owned())?;
         ensure!(found == 0, "the log holds {what} ({found} times)");
