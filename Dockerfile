@@ -1,13 +1,14 @@
 # The one binary of Cartulary. Build: docker build -t cartulary .
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install --yes --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install --yes --no-install-recommends cmake libssl-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --package infra --bin cartulary && cp target/release/cartulary /cartulary
 
 FROM debian:bookworm-slim
-RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates curl \
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates curl libssl3 \
     && rm -rf /var/lib/apt/lists/* && useradd --system --uid 10001 cartulary
 COPY --from=build /cartulary /usr/local/bin/cartulary
 USER 10001

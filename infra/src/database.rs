@@ -1,8 +1,9 @@
 //! The database of a process: how it is reached, whether it has today's schema, and whether it is there.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -35,7 +36,7 @@ pub(crate) async fn connect_with(url: &str, connections_most: u32) -> Result<PgP
     // A pool tries again until its time is up and then knows that it was up; one connection tells why.
     let tried = tokio::time::timeout(CONNECTED_WITHIN, PgConnection::connect(url)).await;
     let tried = tried.with_context(|| format!("{}: no answer within {CONNECTED_WITHIN:?}", cannot()))?;
-    tried.with_context(cannot)?.close().await?;
+    tried.map_err(|error| anyhow!(words(&error))).with_context(cannot)?.close().await?;
     options.connect(url).await.with_context(cannot)
 }
 
@@ -48,7 +49,7 @@ pub(crate) async fn trouble(url: &str) -> Option<String> {
     };
     let reason = match tokio::time::timeout(CONNECTED_WITHIN, asked).await {
         Ok(Ok(())) => return None,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => words(&error),
         Err(_) => format!("no answer within {CONNECTED_WITHIN:?}"),
     };
     Some(format!("{} cannot be used: {reason}", place_of(url)))
@@ -85,6 +86,17 @@ pub async fn require_migrated(pool: &PgPool) -> Result<()> {
         bail!("{missing} migrations are missing in the database; run `cartulary migrate`");
     }
     Ok(())
+}
+
+/// What a connection met.
+fn words(error: &sqlx::Error) -> String {
+    match error {
+        // Nothing tells which one it was.
+        sqlx::Error::Io(missing) if missing.kind() == ErrorKind::NotFound => {
+            "a file that its URL names (sslrootcert, sslcert, sslkey, or a socket) does not exist".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// Where a database is. The rest of its URL stays with whoever set it: a password may stand in several places there.

@@ -57,13 +57,13 @@ impl<'a> Process<'a> {
 
     /// The Redis that is configured, whether it answers or not.
     pub(crate) async fn redis(&self) -> Result<Option<Redis>> {
-        let Some(url) = &self.settings.redis_url else { return Ok(None) };
+        let Some(client) = self.settings.redis()? else { return Ok(None) };
         let unnamed = "the database has no name; set CARTULARY_REDIS_NAMESPACE";
         let namespace = match &self.settings.redis_namespace {
             Some(name) => name.clone(),
             None => redis::namespace_of(&self.pool).await.context(unnamed)?,
         };
-        Ok(Some(Redis::start(url, &namespace, self.outer, self.stop.clone()).await?))
+        Ok(Some(Redis::start(client, &namespace, self.outer, self.stop.clone()).await?))
     }
 
     /// The scribe, where this process has one, and beside other processes the door through which they send it commands.
@@ -120,7 +120,7 @@ impl<'a> Process<'a> {
         let lanes = if self.roles.reads { self.share("project").await? } else { presence::alone() };
         let reads = ReadSide::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
         // Who writes lanes has their end in memory, which no wire is faster than.
-        let kafka = self.settings.kafka().filter(|_| !self.roles.scribe);
+        let kafka = if self.roles.reads && !self.roles.scribe { self.settings.kafka()? } else { None };
         let reads = reads.through(kafka).telling(self.health.clone());
         reads.prepare().await?;
         Ok(reads)
@@ -134,15 +134,16 @@ impl<'a> Process<'a> {
         vault: Arc<Vault>,
         webhooks: &WebhookDesk,
     ) -> Result<[JoinHandle<()>; 2]> {
-        let lanes = match scribe {
-            Some(scribe) => Lanes::Written(scribe),
-            None => Lanes::Shared(self.share("policies").await?),
+        // Who writes lanes has their end in memory, which no wire is faster than.
+        let (lanes, kafka) = match scribe {
+            Some(scribe) => (Lanes::Written(scribe), None),
+            None => (Lanes::Shared(self.share("policies").await?), self.settings.kafka()?),
         };
         let policies = PolicyRunner {
             pool: self.pool.clone(),
             scribe: dispatch.clone(),
             lanes,
-            kafka: self.settings.kafka(),
+            kafka,
             health: self.health.clone(),
             vault,
             commands: Arc::new(Commands::all()),
@@ -154,7 +155,7 @@ impl<'a> Process<'a> {
 
     /// Starts the relay, which says by itself in the log what it waits for.
     pub(crate) fn relay(&self) -> Result<JoinHandle<()>> {
-        let kafka = self.settings.kafka().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
+        let kafka = self.settings.kafka()?.context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
         let leases = kafka::Leases::new(self.pool.clone(), &self.settings.owner);
         let relay = kafka::Relay::new(kafka, PgHistory::new(self.pool.clone()), leases);
         let outages = relay.outages();

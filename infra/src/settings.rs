@@ -1,5 +1,7 @@
 //! The configuration: a TOML file and `CARTULARY_*` variables, which win. Unknown keys are refused.
 
+mod secured;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +14,6 @@ use serde::Deserialize;
 
 use crate::hot_rows;
 use crate::limits::{QUOTA_MOST, Quotas};
-use crate::redis;
 use crate::running::CONNECTIONS_MOST;
 use crate::scribe::{LANES, Owner};
 use crate::sold_out;
@@ -66,6 +67,20 @@ pub struct Settings {
     /// The Kafka that carries the log to other processes, as `host:port`, several with commas between; without it every
     /// process reads the log itself.
     pub kafka_brokers: Option<String>,
+    /// Whether brokers are reached over TLS; their certificates and the names of their hosts are checked then.
+    pub kafka_tls: bool,
+    /// The certificates that must have signed those of the brokers, in PEM; without it, those that the system trusts.
+    pub kafka_ca_file: Option<PathBuf>,
+    /// Our own certificate and its key, where brokers ask for one: both in one file of mode 0600, in PEM.
+    pub kafka_identity_file: Option<PathBuf>,
+    /// Who we are for brokers that ask for a user and a password.
+    pub kafka_user: Option<String>,
+    /// The user's password: one line in a file of mode 0600.
+    pub kafka_password_file: Option<PathBuf>,
+    /// How the password is proven: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
+    pub kafka_mechanism: String,
+    /// Whether the password may be shown to brokers without TLS, as in a network that is yours alone.
+    pub kafka_password_in_clear: bool,
     pub kafka_topic: String,
     /// On how many brokers every record is kept.
     pub kafka_replication: i32,
@@ -76,6 +91,8 @@ pub struct Settings {
     /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process counts
     /// and remembers for itself.
     pub redis_url: Option<String>,
+    /// The certificates that must have signed the one of Redis, in PEM; without it, those that the system trusts.
+    pub redis_ca_file: Option<PathBuf>,
     /// What tells our keys from those of other engines in the same Redis; without it, the identity of the database.
     pub redis_namespace: Option<String>,
     /// How long a copy of a row may answer for it, in milliseconds; 0 for no copies. Without it, 1,000 where there is
@@ -122,11 +139,19 @@ impl Default for Settings {
             batch_commands_most: limits.batch_commands_most,
             state_mb_most: limits.state_bytes_most / (1024 * 1024),
             kafka_brokers: None,
+            kafka_tls: false,
+            kafka_ca_file: None,
+            kafka_identity_file: None,
+            kafka_user: None,
+            kafka_password_file: None,
+            kafka_mechanism: secured::MECHANISM.into(),
+            kafka_password_in_clear: false,
             kafka_topic: kafka::Settings::default().topic,
             kafka_replication: kafka::Settings::default().replication,
             webhook_targets_allowed: vec![],
             webhook_targets_refused: vec![],
             redis_url: None,
+            redis_ca_file: None,
             redis_namespace: None,
             row_cache_ms: None,
             customer_commands_per_minute: 600,
@@ -181,9 +206,7 @@ impl Settings {
             address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         ensure!(self.peer_address.as_deref().is_none_or(port), "peer_address must be written host:port");
-        if let Some(url) = &self.redis_url {
-            redis::check_address(url)?;
-        }
+        self.check_secured()?;
         let plain = |name: &str| {
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
@@ -250,13 +273,6 @@ impl Settings {
             None if door.ip().is_unspecified() => format!("{}:{}", machine(), door.port()),
             None => door.to_string(),
         }
-    }
-
-    /// How to reach Kafka, where it is used.
-    pub fn kafka(&self) -> Option<kafka::Settings> {
-        let brokers = self.kafka_brokers.clone()?;
-        let (topic, replication) = (self.kafka_topic.clone(), self.kafka_replication);
-        Some(kafka::Settings { brokers, topic, replication, lease_ms: self.lease_ms, ..kafka::Settings::default() })
     }
 
     /// How long copies of rows live, where there are any.

@@ -1,4 +1,6 @@
 //! What is published is what the code says, and what was stored stays readable.
+//!
+//! proves: ES-10
 
 use std::path::Path;
 

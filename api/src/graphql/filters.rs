@@ -9,7 +9,7 @@ use projections::question::{Filter, Order, Test, value_text};
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
 use super::session::Session;
-use super::types::{indexes, personal};
+use super::types::{indexes, personal, words_of};
 use super::value::to_json;
 use crate::error::Problem;
 
@@ -20,7 +20,8 @@ const PERSONAL: &str = "PersonalFilter";
 /// The columns of a model that may be asked for.
 pub(super) struct Askable {
     model: String,
-    columns: Vec<Column>,
+    /// Each with the words that it may hold, where these are given.
+    columns: Vec<(Column, Option<String>)>,
     /// Personal columns with a blind index: found by their exact value, in no order.
     personal: Vec<String>,
 }
@@ -35,7 +36,9 @@ impl Askable {
         let indexed =
             names.iter().filter_map(|name| indexes(root, name)).map(|(column, _)| column.to_owned()).collect();
         let open = |name: &&str| personal(root, &root["properties"][*name]).is_none() && indexes(root, name).is_none();
+        let told = |column: &Column| words_of(root, &column.name).map(|words| format!("One of {}.", words.join(", ")));
         let columns = names.into_iter().filter(open).filter_map(|name| model.column(name).cloned());
+        let columns = columns.map(|column| (column.clone(), told(&column)));
         Self { model: model.name.clone(), columns: columns.collect(), personal: indexed }
     }
 
@@ -64,8 +67,12 @@ impl Askable {
         let mut filter = InputObject::new(format!("{model}Filter")).description("All of what is named must hold.");
         let by = format!("{model}OrderField");
         let mut fields = Enum::new(&by);
-        for column in columns {
-            filter = filter.field(InputValue::new(camel(&column.name), TypeRef::named(filter_name(column.kind))));
+        for (column, words) in columns {
+            let field = InputValue::new(camel(&column.name), TypeRef::named(filter_name(column.kind)));
+            filter = filter.field(match words {
+                Some(words) => field.description(words),
+                None => field,
+            });
             fields = fields.item(capitals(&column.name));
         }
         for column in personal {
@@ -121,7 +128,11 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
             }
             let path = || format!("filter.{name}.{test}");
             let value = to_json(value);
+            let words = words_of(model.schema.as_value(), &column.name);
             let check = |value: &serde_json::Value| {
+                if let Some(words) = words.as_ref().filter(|words| !words.iter().any(|word| value == word)) {
+                    return Err(session.invalid(&path(), format!("expected one of {}", words.join(", "))));
+                }
                 let misuse = |_| session.invalid(&path(), format!("expected {}", column.kind.expected()));
                 value_text(column, value).map(|_| ()).map_err(misuse)
             };

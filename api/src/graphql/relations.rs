@@ -33,7 +33,8 @@ enum How {
 }
 
 impl Relations {
-    /// From a row to the one whose key these columns hold.
+    /// From a row to the one whose key these columns hold. A column of the same name is called `…Id` from then on, which
+    /// clients notice.
     pub fn one(&mut self, from: &'static str, name: &'static str, to: &'static str, by: &'static [&'static str]) {
         self.0.push(Relation { from, name, to, how: How::One(by) });
     }
@@ -67,7 +68,7 @@ impl Relations {
                 How::One(by) => by.len() == other.key.len() && by.iter().all(|column| row.column(column).is_some()),
                 How::Many(by) => row.key.len() == 1 && (other.key.contains(by) || other.indexed.contains(by)),
             };
-            (!fits).then(|| format!("{from}.{name}: the columns do not fit"))
+            (!fits).then(|| format!("{from}.{name}: {how:?} does not fit the key of {to}, {:?}", other.key))
         };
         self.0.iter().filter_map(flaw).collect()
     }

@@ -116,7 +116,10 @@ async fn begin(
     for rows in context.ctx.field().selection_set() {
         if let Some(shown) = rows.selection_set().find(|shown| relations.of(model).any(|way| way.name == shown.name()))
         {
-            let text = "a subscription shows a row's own fields; ask for what they lead to with a query";
+            let own =
+                if model.column(shown.name()).is_some() { format!("`{}Id`", shown.name()) } else { "these".into() };
+            let text =
+                format!("a subscription shows a row's own fields; take {own}, and ask for the rest with a query");
             return Err(session.invalid(shown.name(), text));
         }
     }

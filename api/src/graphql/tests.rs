@@ -143,6 +143,8 @@ async fn rows_come_in_pages_and_a_cursor_leads_on() {
         page("").replace("first: 2", "first: -1"),
         page("").replace("first: 2", "first: 1000000000"),
         page(&format!(", filter: {{available: {{in: [{}]}}}}", "1, ".repeat(101))),
+        page(", filter: {status: {eq: \"fine\"}}"),
+        page(", filter: {status: {in: [\"ok\", \"OK\"]}}"),
     ] {
         assert_eq!(code(&ask(&engine, &odd).await), "INVALID_ARGUMENT", "{odd}");
     }

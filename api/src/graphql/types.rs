@@ -191,6 +191,12 @@ pub(super) fn description<'a>(root: &'a Json, node: &'a Json) -> Option<&'a str>
     node["description"].as_str().or_else(|| plain(root, node).node["description"].as_str())
 }
 
+/// The words that a column may hold, where it holds one of several words.
+pub(super) fn words_of<'a>(root: &'a Json, column: &str) -> Option<Vec<&'a str>> {
+    let words = words(plain(root, &root["properties"][column]).node)?;
+    Some(words.into_iter().map(|(word, _)| word).collect())
+}
+
 fn plain<'a>(root: &'a Json, node: &'a Json) -> Plain<'a> {
     if let Some(name) = node["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
         let inner = plain(root, &root["$defs"][name]);

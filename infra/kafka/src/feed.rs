@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::outage::{Outage, words};
 use crate::record::{Foreign, decode};
 use crate::settings::Settings;
-use crate::topic::{self, PATIENCE, TopicError, blocking};
+use crate::topic::{self, TopicError, blocking};
 
 /// How long a seek may take.
 const SEEK: Duration = Duration::from_secs(2);
@@ -69,18 +69,13 @@ impl<H: History> Feed<H> {
     /// Joins a group. The lanes come with the batches. Whether Kafka can be used is told to `outage`, which outlives
     /// what fails here.
     pub async fn open(settings: &Settings, group: &str, history: H, outage: Outage) -> Result<Self, TopicError> {
+        let partitions = topic::partitions(settings, &outage).await?;
+        if let Some(partitions) = partitions {
+            topic::check(settings, partitions)?;
+        }
         let context = Group { outage, changes: Arc::default() };
         let consumer: StreamConsumer<Group> = settings.consumer(group).create_with_context(context)?;
         let consumer = Arc::new(consumer);
-        let (asked, topic) = (consumer.clone(), settings.topic.clone());
-        let partitions = blocking(move || -> Result<usize, TopicError> {
-            let metadata = asked.fetch_metadata(Some(&topic), PATIENCE)?;
-            Ok(metadata.topics().first().map_or(0, |found| found.partitions().len()))
-        });
-        let partitions = partitions.await?;
-        if partitions > 0 {
-            topic::check(settings, partitions)?;
-        }
         consumer.subscribe(&[&settings.topic])?;
         let (heads, seen) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
@@ -92,7 +87,7 @@ impl<H: History> Feed<H> {
             seen,
             batch: Batch::default(),
             said_foreign: false,
-            unseen: partitions == 0,
+            unseen: partitions.is_none(),
         })
     }
 
@@ -116,7 +111,7 @@ impl<H: History> Feed<H> {
                 there
             }
             Err(error) => {
-                self.outage().away(&words(&error));
+                self.outage().away(&self.outage().why(&error));
                 false
             }
         };
@@ -142,7 +137,10 @@ impl<H: History> Feed<H> {
             self.take_changes();
             match received {
                 Some(Ok(record)) => self.take(&record),
-                Some(Err(error)) => consumer.context().outage.away(&words(&error)),
+                Some(Err(error)) => {
+                    let outage = &consumer.context().outage;
+                    outage.away(&outage.why(&error));
+                }
                 None => break,
             }
             // Foreign records and errors may come without end.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use projections::ports::{Cause, Fault, History};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::Producer as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -55,7 +56,7 @@ struct Session<'r, H> {
     tasks: JoinSet<(i16, Result<(), Trouble>)>,
     held_until: Instant,
     /// Somebody asks Kafka whether it is back.
-    looking: Option<JoinHandle<bool>>,
+    looking: Option<JoinHandle<KafkaResult<()>>>,
 }
 
 impl<H: History + 'static> Relay<H> {
@@ -211,7 +212,10 @@ impl<H: History + 'static> Session<'_, H> {
         let (mut pause, mut begin) = (REST, Begin::AfterTrouble);
         match trouble {
             Trouble::Topic(error) if !error.passes() => return Err(error),
-            Trouble::Topic(_) | Trouble::Kafka(_) => self.relay.kafka.away(&trouble.to_string()),
+            Trouble::Topic(TopicError::Away(error)) | Trouble::Kafka(error) => {
+                self.relay.kafka.away(&self.relay.kafka.why(&error));
+            }
+            Trouble::Topic(_) => self.relay.kafka.away(&trouble.to_string()),
             Trouble::Log(Fault { cause: Cause::Unavailable, .. }) => self.relay.log.away(&trouble.to_string()),
             Trouble::Log(_) => tracing::error!(lane, %trouble, "a lane does not go on"),
             Trouble::MadeAnew => {
@@ -230,10 +234,15 @@ impl<H: History + 'static> Session<'_, H> {
             return false;
         }
         if let Some(looked) = self.looking.take_if(|looking| looking.is_finished()) {
-            return looked.await.unwrap_or(false);
+            let looked = looked.await.unwrap_or(Err(KafkaError::Canceled));
+            if let Err(error) = &looked {
+                // The reason may be another one by now.
+                self.relay.kafka.away(&self.relay.kafka.why(error));
+            }
+            return looked.is_ok();
         }
         let producer = self.producer.clone();
-        let look = move || producer.client().fetch_metadata(None, RENEW).is_ok();
+        let look = move || producer.client().fetch_metadata(None, RENEW).map(drop);
         self.looking.get_or_insert_with(|| tokio::task::spawn_blocking(look));
         false
     }

@@ -1,6 +1,9 @@
 //! What can be set about Kafka, and what is never left to librdkafka's defaults: several of them lose data.
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use crate::access::{self, Login, Tls};
 
 /// One partition each. Lane *i* is partition *i*.
 pub const LANES: i16 = 16;
@@ -10,6 +13,10 @@ pub const LANES: i16 = 16;
 pub struct Settings {
     /// `host:port`, several of them with commas between.
     pub brokers: String,
+    /// How they are reached over TLS; in the clear without it.
+    pub tls: Option<Tls>,
+    /// Who we are for them, where they ask.
+    pub login: Option<Login>,
     pub topic: String,
     /// On how many brokers every record is kept.
     pub replication: i32,
@@ -25,6 +32,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             brokers: "127.0.0.1:9092".into(),
+            tls: None,
+            login: None,
             topic: "cartulary.events".into(),
             replication: 1,
             retention_ms: 7 * 24 * 60 * 60 * 1000,
@@ -39,6 +48,9 @@ impl Settings {
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", "cartulary");
+        // What connections meet is told in the log alone, and by default in none of ours.
+        config.set_log_level(RDKafkaLogLevel::Info).set("log.thread.name", "false");
+        access::apply(&mut config, self.tls.as_ref(), self.login.as_ref());
         // Kafka may be away for long; knocking twice a second finds it soon and costs nothing.
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
         // A topic that was deleted and made anew is noticed through its metadata.

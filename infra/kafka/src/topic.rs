@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::sleep;
@@ -12,7 +13,8 @@ use crate::settings::{LANES, Settings};
 
 /// How long Kafka may take to answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
+/// How long to listen for what connections met.
+const LISTEN: Duration = Duration::from_millis(20);
 /// How long a new topic is left alone.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -27,31 +29,36 @@ pub enum TopicError {
     #[error("the topic `{topic}` cannot be made: {reason}; mend that, or make it with {LANES} partitions by hand")]
     Refused { topic: String, reason: String },
     #[error("Kafka does not answer: {0}")]
+    NoAnswer(String),
+    #[error("Kafka does not answer: {}", words(.0))]
     Away(#[from] KafkaError),
 }
 
 impl TopicError {
     /// Whether it may pass by itself.
     pub(crate) fn passes(&self) -> bool {
-        matches!(self, Self::Away(_))
+        matches!(self, Self::NoAnswer(_) | Self::Away(_))
     }
 }
 
 /// Makes the topic where it is missing. Blocks for as long as Kafka takes to answer.
 pub(crate) async fn ensure(settings: &Settings, outage: &Outage) -> Result<(), TopicError> {
-    let admin: AdminClient<Outage> = settings.client().create_with_context(outage.clone())?;
-    let wanted = settings.clone();
-    let (admin, known) = blocking(move || {
-        let known = partitions(&admin, &wanted.topic)?;
-        Ok::<_, TopicError>((admin, known))
-    })
-    .await?;
+    let known = partitions(settings, outage).await?;
     if known.is_none() {
+        let admin: AdminClient<Outage> = settings.client().create_with_context(outage.clone())?;
         make(&admin, settings).await?;
         // Its partitions need a moment to find their leaders; whoever asks too early is told that there are none.
         sleep(SETTLE).await;
     }
     check(settings, known.unwrap_or_else(|| usize::from(LANES.unsigned_abs())))
+}
+
+/// What whoever checks a configuration is told about Kafka; an error where the relay would wait for it.
+pub async fn look(settings: &Settings) -> Result<&'static str, TopicError> {
+    match partitions(settings, &Outage::of("Kafka")).await? {
+        None => Ok("reachable; the relay makes the topic"),
+        Some(known) => check(settings, known).map(|()| "reachable"),
+    }
 }
 
 /// Refuses a topic that was made otherwise.
@@ -64,10 +71,22 @@ pub(crate) fn check(settings: &Settings, partitions: usize) -> Result<(), TopicE
 
 /// How many partitions the topic has. Asks for all topics: a broker that makes topics by itself would make the one
 /// that is asked for by name, with the wrong number of partitions.
-fn partitions(admin: &AdminClient<Outage>, topic: &str) -> Result<Option<usize>, TopicError> {
-    let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
-    let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
-    Ok(found.map(|found| found.partitions().len()).filter(|partitions| *partitions > 0))
+///
+/// The one who asks is a consumer, because an `AdminClient` never hears what its connections meet.
+pub(crate) async fn partitions(settings: &Settings, outage: &Outage) -> Result<Option<usize>, TopicError> {
+    let consumer: BaseConsumer<Outage> = settings.client().create_with_context(outage.clone())?;
+    let (topic, outage) = (settings.topic.clone(), outage.clone());
+    blocking(move || {
+        let metadata = consumer.fetch_metadata(None, PATIENCE).map_err(|error| {
+            // What was met is heard only while somebody listens. Errors alone come, as nothing is subscribed to.
+            while consumer.poll(LISTEN).is_some() {}
+            TopicError::NoAnswer(outage.why(&error))
+        })?;
+        outage.answered();
+        let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
+        Ok(found.map(|found| found.partitions().len()).filter(|partitions| *partitions > 0))
+    })
+    .await
 }
 
 async fn make(admin: &AdminClient<Outage>, settings: &Settings) -> Result<(), TopicError> {

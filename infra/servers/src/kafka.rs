@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::programs::{Install, needed, quietly};
-use crate::{Program, Server, launch};
+use crate::{Program, Secured, Server, launch};
 
 const VERSION: &str = "4.3.1";
 
@@ -27,7 +27,6 @@ process.roles=broker,controller
 node.id=1
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
@@ -47,12 +46,18 @@ pub(super) fn programs(jars: &Path, install: Option<Install>) -> Result<(PathBuf
     Ok((needed("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
 }
 
-pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+pub(super) fn start(
+    folder: &Path,
+    jars: &Path,
+    port: u16,
+    install: Option<Install>,
+    secured: Option<&Secured>,
+) -> Result<Server> {
     let (java, libraries) = programs(jars, install)?;
     let home = folder.join("kafka");
     fs::create_dir_all(&home)?;
     let settings = home.join("server.properties");
-    fs::write(&settings, settings_for(&home, port, launch::free_port(None)?))?;
+    fs::write(&settings, settings_for(&home, port, secured)?)?;
     let run = |class: &str| {
         let mut command = Command::new(&java);
         command.args(JAVA).arg("-cp").arg(libraries.join("*")).arg(class);
@@ -61,6 +66,11 @@ pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Insta
     if !home.join("data/meta.properties").exists() {
         let mut format = run("kafka.tools.StorageTool");
         format.args(["format", "--cluster-id", "Y2FydHVsYXJ5LWthZmth", "--config"]).arg(&settings);
+        if let Some(Secured { login: Some((user, password)), .. }) = secured {
+            for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+                format.args(["--add-scram", &format!("{mechanism}=[name={user},password={password}]")]);
+            }
+        }
         quietly(format)?;
     }
     let log = folder.join("kafka.log");
@@ -77,14 +87,48 @@ pub(super) fn start(folder: &Path, jars: &Path, port: u16, install: Option<Insta
     })
 }
 
-fn settings_for(home: &Path, port: u16, controller: u16) -> String {
-    let data = home.join("data");
-    format!(
-        "{SETTINGS}controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\n",
+fn settings_for(home: &Path, port: u16, secured: Option<&Secured>) -> Result<String> {
+    let (data, controller) = (home.join("data"), launch::free_port(None)?);
+    // Where callers have to show who they are, the broker has a listener for itself.
+    let (listeners, locks) = match secured {
+        None => (format!("PLAINTEXT://127.0.0.1:{port}"), String::new()),
+        Some(secured) => {
+            let inside = launch::free_port(None)?;
+            (format!("CALLERS://127.0.0.1:{port},PLAINTEXT://127.0.0.1:{inside}"), locks(secured))
+        }
+    };
+    let callers = if secured.is_some_and(|secured| secured.login.is_some()) { "SASL_SSL" } else { "SSL" };
+    Ok(format!(
+        "{SETTINGS}{locks}controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners={listeners},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={listeners}\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CALLERS:{callers}\nlog.dirs={}\n",
         data.display()
-    )
+    ))
+}
+
+/// What callers are shown, and have to show.
+fn locks(secured: &Secured) -> String {
+    let Secured { identity, authority, login } = secured;
+    let mut settings = vec![
+        "ssl.keystore.type=PEM".to_owned(),
+        format!("ssl.keystore.location={}", identity.display()),
+        "ssl.truststore.type=PEM".to_owned(),
+        format!("ssl.truststore.location={}", authority.display()),
+    ];
+    match login {
+        None => settings.push("ssl.client.auth=required".to_owned()),
+        Some((user, password)) => {
+            let module = "org.apache.kafka.common.security";
+            settings.push("sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".to_owned());
+            settings.push(format!(
+                "plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{user}=\"{password}\";"
+            ));
+            for mechanism in ["scram-sha-256", "scram-sha-512"] {
+                settings.push(format!("{mechanism}.sasl.jaas.config={module}.scram.ScramLoginModule required;"));
+            }
+        }
+    }
+    settings.iter().map(|setting| format!("listener.name.callers.{setting}\n")).collect()
 }
 
 /// The folder of Kafka's jars; fetched once per clone and put in place whole.

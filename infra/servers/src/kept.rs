@@ -50,9 +50,10 @@ impl Server {
     /// Sends a signal, unless the pid belongs to somebody else by now.
     pub fn signal(&self, name: &str) -> Result<()> {
         if self.runs() {
-            let mut kill = Command::new("kill");
-            kill.args(["-s", name, &self.pid.to_string()]);
-            quietly(kill)?;
+            // The shell's own `kill`: a small Debian has no program of that name.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("kill -s {name} {}", self.pid)]);
+            quietly(shell)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod launch;
 mod postgres;
 pub mod programs;
 mod redis;
+mod secured;
 
 use std::{
     fs,
@@ -24,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use kept::Kept;
 pub use kept::Server;
 use programs::Install;
+pub use secured::{Authority, Secured};
 
 /// One of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -49,18 +51,24 @@ pub struct Servers {
     /// The folder of Kafka's jars.
     jars: PathBuf,
     install: Option<Install>,
+    secured: Option<Secured>,
 }
 
 impl Servers {
     /// Those of a folder, which is made where it is missing. Kafka's jars are those of a clone of the house.
     pub fn in_folder(folder: &Path, house: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        Ok(Self { folder: folder.canonicalize()?, jars: house.join(".cartulary"), install: None })
+        Ok(Self { folder: folder.canonicalize()?, jars: house.join(".cartulary"), install: None, secured: None })
     }
 
     /// Installs and fetches what is missing, instead of saying so.
     pub fn installing(self, install: Install) -> Self {
         Self { install: Some(install), ..self }
+    }
+
+    /// Starts them so that they are reached over TLS, as those of a provider are.
+    pub fn secured(self, secured: Secured) -> Self {
+        Self { secured: Some(secured), ..self }
     }
 
     /// Makes sure that everything is on this machine that these need.
@@ -84,10 +92,11 @@ impl Servers {
                 continue;
             }
             let port = launch::free_port(before.map(|server| server.port))?;
+            let secured = self.secured.as_ref();
             let server = match program {
-                Program::Postgres => postgres::start(&self.folder, port, self.install),
-                Program::Redis => redis::start(&self.folder, port, self.install),
-                Program::Kafka => kafka::start(&self.folder, &self.jars, port, self.install),
+                Program::Postgres => postgres::start(&self.folder, port, self.install, secured),
+                Program::Redis => redis::start(&self.folder, port, self.install, secured),
+                Program::Kafka => kafka::start(&self.folder, &self.jars, port, self.install, secured),
             };
             let server = server.with_context(|| format!("{program:?} cannot be started"))?;
             kept.put(server.clone());

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::programs::{Install, is_root, of_postgres, quietly};
-use crate::{Program, Server, launch};
+use crate::{Program, Secured, Server, launch};
 
 /// Name of the role and of the database.
 const NAME: &str = "cartulary";
@@ -35,7 +35,7 @@ pub(super) fn programs(install: Option<Install>) -> Result<PathBuf> {
         .context("PostgreSQL's server programs (initdb, postgres) are missing; `cargo xtask setup` installs them")
 }
 
-pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Result<Server> {
+pub(super) fn start(folder: &Path, port: u16, install: Option<Install>, secured: Option<&Secured>) -> Result<Server> {
     let programs = programs(install)?;
     // What is on the path may be a link to one of them alone.
     let initdb = programs.join("initdb").canonicalize()?;
@@ -53,12 +53,21 @@ pub(super) fn start(folder: &Path, port: u16, install: Option<Install>) -> Resul
     for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100", "timezone=UTC"] {
         command.args(["-c", setting]);
     }
+    let mut query = String::new();
+    if let Some(Secured { identity, authority, .. }) = secured {
+        let own = data.with_extension("pem");
+        for_server_alone(&own, &fs::read(identity)?, user)?;
+        for setting in ["ssl_cert_file", "ssl_key_file"] {
+            command.args(["-c", "ssl=on", "-c", &format!("{setting}={}", own.display())]);
+        }
+        query = format!("?sslmode=verify-full&sslrootcert={}", authority.display());
+    }
     Ok(Server {
         program: Program::Postgres,
         pid: launch::detached(command, &log)?,
         port,
         variable: "CARTULARY_DATABASE_URL".to_owned(),
-        address: format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}"),
+        address: format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}{query}"),
         log: log.display().to_string(),
         known_by: data.display().to_string(),
     })
@@ -73,11 +82,9 @@ fn make(programs: &Path, data: &Path, password_file: &Path, user: User) -> Resul
     DirBuilder::new().mode(0o700).create(&draft)?;
     let password = password()?;
     let told = draft.with_extension("told");
-    fs::write(&told, &password)?;
-    fs::set_permissions(&told, Permissions::from_mode(0o600))?;
+    for_server_alone(&told, password.as_bytes(), user)?;
     if let Some((uid, gid)) = user {
         chown(&draft, Some(uid), Some(gid))?;
-        chown(&told, Some(uid), Some(gid))?;
     }
     let mut initdb = as_user(&programs.join("initdb"), user);
     initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--auth=scram-sha-256", "--username", NAME]);
@@ -94,6 +101,16 @@ fn make(programs: &Path, data: &Path, password_file: &Path, user: User) -> Resul
     fs::write(password_file, password)?;
     fs::set_permissions(password_file, Permissions::from_mode(0o600))?;
     Ok(fs::rename(&draft, data)?)
+}
+
+/// Writes what nobody but the server's user may read.
+fn for_server_alone(file: &Path, bytes: &[u8], user: User) -> Result<()> {
+    fs::write(file, bytes)?;
+    fs::set_permissions(file, Permissions::from_mode(0o600))?;
+    if let Some((uid, gid)) = user {
+        chown(file, Some(uid), Some(gid))?;
+    }
+    Ok(())
 }
 
 /// The folder for the data: ours, or one outside where the server's user may not enter ours.

@@ -50,7 +50,9 @@ pub fn is_root() -> bool {
 /// Runs a program to its end, and tells what it complained about.
 pub(crate) fn quietly(mut command: Command) -> Result<()> {
     let answer = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} cannot be run"))?;
-    ensure!(answer.status.success(), "{command:?}: {}", String::from_utf8_lossy(&answer.stderr).trim());
+    // Maven complains where others tell.
+    let told = [answer.stderr, answer.stdout].map(|text| String::from_utf8_lossy(&text).trim().to_owned()).join("\n");
+    ensure!(answer.status.success(), "{command:?} failed: {}", told.trim());
     Ok(())
 }
 

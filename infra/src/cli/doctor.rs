@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::Args;
 use comfy_table::Table;
 use serde::Serialize;
@@ -65,8 +65,15 @@ async fn look(settings: &Settings) -> Vec<Finding> {
             findings.push(look_at_work(&pool).await);
         }
     }
-    if let Some(url) = &settings.redis_url {
-        findings.push(finding("redis", redis::look(url).await));
+    match settings.kafka() {
+        Ok(None) => {}
+        Ok(Some(kafka)) => findings.push(finding("kafka", kafka::look(&kafka).await.map_err(Error::from))),
+        Err(error) => findings.push(finding("kafka", Err::<String, _>(error))),
+    }
+    match settings.redis() {
+        Ok(None) => {}
+        Ok(Some(client)) => findings.push(finding("redis", redis::look(&client).await)),
+        Err(error) => findings.push(finding("redis", Err::<String, _>(error))),
     }
     findings
 }

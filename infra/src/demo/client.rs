@@ -52,7 +52,8 @@ impl Client {
     /// Sends one command. Answers whether it was accepted; a refusal of the business is an answer, everything else
     /// an error.
     pub async fn command(&self, name: &str, id: Uuid, body: &Value) -> Result<Value> {
-        let reply = self.post(&format!("/v1/commands/{name}"), "application/json", Some(id), body.to_string()).await?;
+        let (path, id) = (format!("/v1/commands/{name}"), id.to_string());
+        let reply = self.post(&path, "application/json", Some(&id), body.to_string()).await?;
         let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         ensure!(matches!(reply.status, 200 | 409), "{name} was answered with {}: {answer}", reply.status);
         Ok(answer)
@@ -97,12 +98,13 @@ impl Client {
         Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
     }
 
-    pub async fn post(&self, path: &str, kind: &str, id: Option<Uuid>, body: String) -> Result<Reply> {
+    /// Sends a body of some media type, under the caller's own key if there is one.
+    pub async fn post(&self, path: &str, kind: &str, key: Option<&str>, body: String) -> Result<Reply> {
         let mut request = Request::post(format!("{}{path}", self.front()))
             .header("authorization", format!("Bearer {}", self.token))
             .header("content-type", kind);
-        if let Some(id) = id {
-            request = request.header("idempotency-key", id.to_string());
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         let answer = self.http.request(request.body(Full::new(Bytes::from(body)))?).await?;
         let status = answer.status().as_u16();

@@ -8,7 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind,
+    TlsCertificates,
+};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -47,13 +50,13 @@ impl Redis {
     /// Connects, and again whenever that is needed, until `stop`. That Redis is away is no error.
     ///
     /// Every key begins with the namespace, so that several engines can share a Redis.
-    pub async fn start(url: &str, namespace: &str, outer: &OuterKey, stop: CancellationToken) -> Result<Self> {
+    pub async fn start(client: Client, namespace: &str, outer: &OuterKey, stop: CancellationToken) -> Result<Self> {
         let state = Arc::new(watch::Sender::new(State::Away("it was not reached yet".into())));
-        let (prefix, client) = (format!("cartulary:{namespace}").into(), client(url)?);
+        let prefix = format!("cartulary:{namespace}").into();
         let redis = Self { client, prefix, seal: Seal::new(outer), state, refusal_told: Arc::default() };
         let first = redis.connect(0).await;
         if let Err(error) = &first {
-            let reason = format!("{error:#}");
+            let reason = error.to_string();
             tracing::warn!(reason, "Redis at {} does not answer; everything goes on without it", redis.address());
             redis.state.send_replace(State::Away(reason));
         }
@@ -124,7 +127,10 @@ impl Redis {
                     metrics::gauge!("cartulary_redis_up").set(1);
                     tracing::info!("Redis at {} answers again", self.address());
                 }
-                Err(error) => tracing::debug!("Redis is still away: {error:#}"),
+                Err(error) => {
+                    tracing::debug!("Redis is still away: {error}");
+                    self.state.send_replace(State::Away(error.to_string()));
+                }
             }
         }
     }
@@ -170,19 +176,20 @@ impl Redis {
     }
 }
 
-/// Refuses an address that leads nowhere; nobody is called.
-pub fn check_address(url: &str) -> Result<()> {
-    client(url).map(|_| ())
-}
-
-/// Reads an address.
-pub(super) fn client(url: &str) -> Result<Client> {
+/// Reads an address; nobody is called. Over TLS, those of these authorities (PEM) are trusted who signed the server's
+/// certificate, or those of the system.
+pub fn client(url: &str, authorities: Option<Vec<u8>>) -> Result<Client> {
     // The address may hold a password, so it is not repeated.
     let told = "the address of Redis must be redis://host:port/, or rediss:// for TLS";
     let address = url.into_connection_info().context(told)?;
     let keepalive = TcpKeepalive::new().with_time(SILENT_MOST).with_interval(SILENT_MOST);
     let socket = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    Client::open(address.set_tcp_settings(socket)).context(told)
+    let address = address.set_tcp_settings(socket);
+    if authorities.is_none() {
+        return Client::open(address).context(told);
+    }
+    let certificates = TlsCertificates { client_tls: None, root_cert: authorities };
+    Client::build_with_tls(address, certificates).context("redis_ca_file is of use with a rediss:// address only")
 }
 
 /// What numbers and names of a database make a namespace of its own: the server's identity and the database's.

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-
-use super::connection::client;
+use redis::Client;
 
 const LOOKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Its version and what it does when its memory is full; an error where it does not answer.
-pub async fn look(url: &str) -> Result<String> {
-    let client = client(url)?;
+pub async fn look(client: &Client) -> Result<String> {
     let looking = async {
         let mut connection = client.get_multiplexed_async_connection().await?;
         redis::cmd("INFO").query_async::<String>(&mut connection).await

@@ -8,5 +8,5 @@ mod connection;
 mod look;
 mod sealing;
 
-pub use connection::{ANSWERED_WITHIN, Redis, check_address, namespace_of};
+pub use connection::{ANSWERED_WITHIN, Redis, client, namespace_of};
 pub use look::look;

@@ -7,7 +7,7 @@ mod outer_key;
 mod person_keys;
 mod sealing;
 
-pub(crate) use outer_key::mac_of_parts;
 pub use outer_key::{OuterKey, Use, secret_file};
+pub(crate) use outer_key::{mac_of_parts, secret_text};
 pub use person_keys::PersonKeys;
 pub use sealing::Vault;

@@ -69,11 +69,17 @@ pub fn secret_file(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
     if !path.exists() {
         make_file(path).with_context(|| format!("cannot make the key file {}", path.display()))?;
     }
-    let mode = path.metadata().with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    Ok(OuterKey::from_base64(&secret_text(path)?)?.0)
+}
+
+/// What is written in a file that only its owner may read.
+pub(crate) fn secret_text(path: &Path) -> Result<Zeroizing<String>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mode = path.metadata().with_context(cannot)?.permissions().mode();
     if mode & 0o077 != 0 {
         bail!("{} can be read by others; `chmod 600` it", path.display());
     }
-    Ok(OuterKey::from_base64(&Zeroizing::new(std::fs::read_to_string(path)?))?.0)
+    std::fs::read_to_string(path).map(Zeroizing::new).with_context(cannot)
 }
 
 fn make_file(path: &Path) -> Result<()> {

@@ -39,7 +39,7 @@ async fn memory_and_store_agree_on_which_rows_fit() -> Result<()> {
 async fn agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<usize> {
     let everything = Question::all(shop.tenant, ROWS);
     let rows = rows(reader, model, &everything).await?;
-    ensure!(!rows.is_empty(), "there is no row of {}", model.name);
+    ensure!(!rows.is_empty(), "there is no row of {}; `live_a_day` in rebuilds.rs makes one of each", model.name);
     let mut questions = Vec::new();
     for field in model.columns.iter().filter(|column| askable(model, &column.name).is_ok()) {
         let values: BTreeSet<String> = rows.iter().map(|row| row[&field.name].to_string()).collect();

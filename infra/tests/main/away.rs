@@ -12,7 +12,7 @@ use infra::health::Health;
 use infra::presence::{Presence, present};
 use infra::running;
 use infra::scribe::new_id;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 /// Nobody listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
-async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
+pub(crate) async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
     for _ in 0..count {
         let answer = persist(&[client], "ReserveStock", new_id(), &shop.reservation(new_id())).await?;
         ensure!(answer["outcome"] == "accepted", "{answer}");
@@ -261,8 +261,8 @@ async fn a_process_waits_for_a_database_that_is_away_and_says_which() -> Result<
     ensure!(reason.contains(NOWHERE) && !reason.contains("cret"), "{reason}");
     ensure!(http.get("/ready").await?.status == 503, "it is ready all the same");
     ensure!(http.get("/live").await?.status == 200, "it runs");
-    let pid = child.id().context("it runs")?.to_string();
-    std::process::Command::new("kill").args(["-TERM", &pid]).status()?;
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it runs")?;
+    kill_process(pid, Signal::TERM)?;
     let status = timeout(Duration::from_secs(10), child.wait()).await.context("it does not stop")??;
     ensure!(status.success(), "it ended with {status}");
     Ok(())

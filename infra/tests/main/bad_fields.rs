@@ -133,7 +133,8 @@ fn value_for(root: &Value, schema: &Value) -> Value {
         Family::Minor => 900.into(),
         Family::Instant => "2026-11-19T12:00:00Z".into(),
         Family::Day => "2026-11-19".into(),
-        Family::Enum => schema["enum"][0].clone(),
+        Family::Enum if schema["enum"].is_array() => schema["enum"][0].clone(),
+        Family::Enum => schema["oneOf"][0]["const"].clone(),
         Family::Flag => true.into(),
     }
 }

@@ -68,7 +68,8 @@ impl Family {
             (_, Some("uuid")) => Self::Id,
             (_, Some("date-time")) => Self::Instant,
             (_, Some("date")) => Self::Day,
-            _ if schema["enum"].is_array() => Self::Enum,
+            // Words with a doc comment each are a `oneOf`.
+            _ if schema["enum"].is_array() || schema["oneOf"][0]["const"].is_string() => Self::Enum,
             _ if schema["type"] == "boolean" => Self::Flag,
             _ if schema["type"] == "integer" => {
                 let most = schema["maximum"].as_i64().unwrap_or(match word("format") {
@@ -79,7 +80,11 @@ impl Family {
             }
             _ => {
                 let most = schema["maxLength"].as_u64().and_then(|most| usize::try_from(most).ok());
-                Self::Text { most: most.unwrap_or_else(|| panic!("a field without a family: {name:?} {schema}")) }
+                Self::Text {
+                    most: most.unwrap_or_else(|| {
+                        panic!("a field of no family; one belongs into `Family::of`: {name:?} {schema}")
+                    }),
+                }
             }
         }
     }

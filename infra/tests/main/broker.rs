@@ -9,7 +9,7 @@ use xtask::servers::{Program, Servers, in_folder};
 
 static BROKERS: AtomicU32 = AtomicU32::new(0);
 /// One at a time: a Java machine that starts takes both cores of a laptop, and others would run out of time meanwhile.
-static TURN: Semaphore = Semaphore::const_new(1);
+pub(crate) static TURN: Semaphore = Semaphore::const_new(1);
 
 pub(crate) struct Broker {
     /// Where it listens, also after it was started again.

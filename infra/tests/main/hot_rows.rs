@@ -1,4 +1,6 @@
 //! Copies of rows: never older than their named life, never shown to the wrong reader, and never needed.
+//!
+//! proves: ES-18
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -151,7 +151,8 @@ impl Drop for Desk {
 /// What one request was answered; nothing where the connection failed or the answer never came.
 pub(crate) async fn once(client: &Client, name: &str, id: Uuid, body: &Value) -> Option<(u16, Value)> {
     let path = format!("/v1/commands/{name}");
-    let sent = client.post(&path, "application/json", Some(id), body.to_string());
+    let key = id.to_string();
+    let sent = client.post(&path, "application/json", Some(&key), body.to_string());
     let reply = timeout(Duration::from_secs(15), sent).await.ok()?.ok()?;
     Some((reply.status, serde_json::from_slice(&reply.body).ok()?))
 }

@@ -91,7 +91,8 @@ async fn every_read_model_built_anew_equals_the_live_one_in_strides_of_one_and_o
     let failures = "SELECT count(*) FROM work.failures";
     assert_eq!(sqlx::query_scalar::<_, i64>(failures).fetch_one(&house.pool).await?, 0);
     let live = digests(&house.pool).await?;
-    assert!(live.iter().all(|(_, _, rows)| *rows > 0), "a read model has no rows, which proves nothing: {live:?}");
+    let empty: Vec<_> = live.iter().filter(|(_, _, rows)| *rows == 0).map(|(model, ..)| model).collect();
+    assert!(empty.is_empty(), "no rows, which proves nothing, of {empty:?}; `live_a_day` above should make some");
     // While readers go on reading and the projector goes on following.
     for at_a_time in [1, 1_000] {
         rebuild_all(&house.pool, at_a_time).await?;

@@ -86,7 +86,7 @@ impl Drop for RedisServer {
 
 pub(crate) async fn connected(url: &str) -> Result<Redis> {
     let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
-    Redis::start(url, "test", &outer, CancellationToken::new()).await
+    Redis::start(infra::redis::client(url, None)?, "test", &outer, CancellationToken::new()).await
 }
 
 async fn set(redis: &Redis, value: &str) -> Option<()> {
@@ -156,6 +156,6 @@ async fn a_redis_that_is_full_refuses_and_is_not_taken_for_away() -> Result<()> 
     server.run::<()>(&["DEL", &redis.key(&["value"])]).await?;
     server.run::<()>(&["LPUSH", &redis.key(&["value"]), "a list"]).await?;
     assert_eq!((get(&redis).await, redis.trouble()), (None, None));
-    assert!(infra::redis::look(&server.url).await?.starts_with("reachable, version "));
+    assert!(infra::redis::look(&infra::redis::client(&server.url, None)?).await?.starts_with("reachable, version "));
     Ok(())
 }

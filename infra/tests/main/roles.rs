@@ -16,8 +16,9 @@ use crate::process::{Desk, persist};
 use crate::server::database;
 use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
 
-/// Within so long the lanes of a process that was killed are written again.
-const HANDED_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// Within so long the lanes of a process that was killed are written again, on two cores that start its successor as well;
+/// `cartulary bench fanout` measures it on a quiet machine against the bar of five seconds.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(8);
 /// Tenants, so that lanes of every process get something to do.
 const SHOPS: usize = 4;
 

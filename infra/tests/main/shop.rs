@@ -36,7 +36,7 @@ pub(crate) static PLACES: Semaphore = Semaphore::const_new(4);
 /// Connections of one house beside those of its scribes.
 const CONNECTIONS_MOST: u32 = 6;
 /// How long anything may take before a test gives it up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Who sends the commands of these tests.
 pub(crate) const CLERK: Principal = Principal::new(Uuid::from_u128(0xc1e2_0001));
 

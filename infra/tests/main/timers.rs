@@ -1,4 +1,6 @@
 //! Durable timers: what must happen at a time happens once, whoever was alive at that time.
+//!
+//! proves: INV-09
 
 use anyhow::Result;
 use domain::inventory::HOLD_TIME;

@@ -1,4 +1,4 @@
-//! Which of the promised capabilities a scenario proves.
+//! Which of the promised capabilities a scenario proves, or a test where a scenario cannot: it plays no broken network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +48,7 @@ const AREAS: &[(&str, &str)] = &[
     ("OPS", "operations"),
 ];
 
-/// Proven ids with the scenarios that prove them.
+/// Proven ids with the scenarios and tests that prove them.
 type Proofs<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// Writes the page that `tidy` compares.
@@ -63,8 +63,8 @@ pub fn write(house: &House) -> Result<()> {
 pub(crate) fn unknown(house: &House) -> Vec<String> {
     let ids: BTreeSet<&str> = ids(house).collect();
     let strange = proofs(house).into_iter().filter(|(id, _)| !ids.contains(id));
-    let told = |id: &str, scenario: &str| format!("{SCENARIOS}{scenario} proves `{id}`, which {IDS} does not have");
-    strange.flat_map(|(id, scenarios)| scenarios.into_iter().map(move |scenario| told(id, scenario))).collect()
+    let told = |id: &str, proof: &str| format!("{proof} proves `{id}`, which {IDS} does not have");
+    strange.flat_map(|(id, proofs)| proofs.into_iter().map(move |proof| told(id, proof))).collect()
 }
 
 /// What `docs/capabilities.md` should say.
@@ -73,7 +73,8 @@ pub(crate) fn page(house: &House) -> String {
     let known: BTreeSet<&str> = ids(house).collect();
     let proven = proofs.keys().filter(|id| known.contains(*id)).count();
     let mut page = format!(
-        "# Capabilities\n\nWritten by `cargo xtask gen` from the `proves:` lines of `{SCENARIOS}`; not to be edited.\n\n\
+        "# Capabilities\n\nWritten by `cargo xtask gen` from the `proves:` lines of `{SCENARIOS}` and of tests; not to be \
+         edited.\n\n\
          **Proven {proven} of {}.**\n\n| context | proven | by |\n|---|---|---|\n",
         known.len()
     );
@@ -85,8 +86,9 @@ pub(crate) fn page(house: &House) -> String {
     page
 }
 
-fn told(id: &str, scenarios: &BTreeSet<&str>) -> String {
-    let files: Vec<String> = scenarios.iter().map(|scenario| format!("`{scenario}`")).collect();
+fn told(id: &str, proofs: &BTreeSet<&str>) -> String {
+    let short = |proof: &&str| format!("`{}`", proof.strip_prefix(SCENARIOS).unwrap_or(proof));
+    let files: Vec<String> = proofs.iter().map(short).collect();
     format!("{id} ({})", files.join(", "))
 }
 
@@ -97,11 +99,15 @@ fn ids(house: &House) -> impl Iterator<Item = &str> {
 fn proofs(house: &House) -> Proofs<'_> {
     let mut proofs = Proofs::new();
     for (path, text) in &house.files {
-        let Some(scenario) = path.strip_prefix(SCENARIOS).filter(|rest| rest.ends_with(".md")) else { continue };
-        let lines =
-            text.lines().filter_map(|line| line.trim_start_matches(['-', '>', '*', ' ']).strip_prefix("proves:"));
+        let scenario = path.starts_with(SCENARIOS) && path.ends_with(".md");
+        let marks: &[char] = match path {
+            _ if scenario => &['-', '>', '*', ' '],
+            _ if path.contains("/tests/") && path.ends_with(".rs") => &['/', '!', ' '],
+            _ => continue,
+        };
+        let lines = text.lines().filter_map(|line| line.trim_start_matches(marks).strip_prefix("proves:"));
         for id in lines.flat_map(|line| line.split([',', ' ', '`'])).filter(|id| !id.is_empty()) {
-            proofs.entry(id).or_default().insert(scenario);
+            proofs.entry(id).or_default().insert(path);
         }
     }
     proofs
@@ -113,9 +119,11 @@ mod tests {
 
     fn house() -> House {
         let files = [
-            (IDS, "INV-01\nINV-02\nORD-01\n"),
+            (IDS, "ES-18\nINV-01\nINV-02\nORD-01\n"),
             ("api/tests/scenarios/inventory/holds.md", "# Holds\n\nproves: INV-02, ORD-01\n"),
             ("api/tests/scenarios/orders/place.md", "proves: `ORD-01`, ORD-99\n"),
+            ("infra/tests/main/redis.rs", "/// proves: ES-18\nasync fn reads_go_on() {}\n"),
+            ("infra/src/redis.rs", "/// proves: INV-01\n"),
         ];
         House { files: files.map(|(path, text)| (path.to_owned(), text.to_owned())).into(), ..House::default() }
     }
@@ -123,7 +131,8 @@ mod tests {
     #[test]
     fn the_page_counts_what_is_proven_and_names_the_scenarios() {
         let page = page(&house());
-        assert!(page.contains("**Proven 2 of 3.**"), "{page}");
+        assert!(page.contains("**Proven 3 of 4.**"), "{page}");
+        assert!(page.contains("| 1 of 1 | ES-18 (`infra/tests/main/redis.rs`) |"), "{page}");
         assert!(page.contains("| INV inventory | 1 of 2 | INV-02 (`inventory/holds.md`) |"), "{page}");
         assert!(page.contains("| ORD orders | 1 of 1 | ORD-01 (`inventory/holds.md`, `orders/place.md`) |"), "{page}");
     }

@@ -8,7 +8,8 @@ use crate::programs::{answers, cargo};
 
 const FMT: &[&str] = &["fmt", "--check"];
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-const TEST: &[&str] = &["test", "--workspace"];
+/// One run tells everything that fails.
+const TEST: &[&str] = &["test", "--workspace", "--no-fail-fast"];
 const DENY: &[&str] = &["deny", "check"];
 
 /// Runs every check up to the first that fails, and closes with a summary.

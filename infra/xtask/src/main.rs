@@ -65,6 +65,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         ("test", []) => {
             setup::install_what_is_missing()?;
+            // Tests would install and fetch these as well, in the middle of their own time.
+            servers::of_the_house()?.prepare(&servers::ALL)?;
             return check::everything();
         }
         ("setup", []) => setup::install_what_is_missing()?,

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-pub use servers::{ALL, Program, Server, Servers};
+pub use servers::{ALL, Authority, Program, Secured, Server, Servers};
 
 use crate::{house, setup};
 

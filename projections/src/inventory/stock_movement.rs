@@ -62,7 +62,7 @@ impl ReadModel for StockMovement {
     const APPENDS: bool = true;
 
     fn sources(from: &mut Sources<Self>) {
-        let key = |event: &Recorded<StockEvent>| kind(&event.event).map(|_| key![event.stream, event.sequence]);
+        let key = |event: &Recorded<StockEvent>| movement(&event.event).map(|_| key![event.stream, event.sequence]);
         from.stream::<StockItem>(key, Self::on_stock);
     }
 }
@@ -70,30 +70,33 @@ impl ReadModel for StockMovement {
 impl StockMovement {
     fn on_stock(_: Option<Self>, event: &Recorded<StockEvent>) -> Folded<Self> {
         let (on_hand_change, reserved_change) = change(&event.event);
-        Ok(kind(&event.event).map(|kind| Self {
+        Ok(movement(&event.event).map(|(kind, reservation, reason)| Self {
             stock_item: StockItemId::new(event.stream),
             sequence: event.sequence,
             kind,
             on_hand_change,
             reserved_change,
-            reservation: reservation(&event.event),
-            reason: reason(&event.event),
+            reservation,
+            reason: reason.cloned(),
             principal: event.principal,
             at: event.occurred_at,
         }))
     }
 }
 
-fn kind(event: &StockEvent) -> Option<MovementKind> {
+/// What kind of movement an event is, for which reservation and why; nothing where no unit moved.
+fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, Option<&Reason>)> {
     match event {
-        StockEvent::Received { .. } => Some(MovementKind::Received),
-        StockEvent::Returned { .. } => Some(MovementKind::Returned),
-        StockEvent::Adjusted { .. } => Some(MovementKind::Adjusted),
-        StockEvent::Counted { .. } => Some(MovementKind::Counted),
-        StockEvent::Reserved { .. } => Some(MovementKind::Reserved),
-        StockEvent::ReservationReleased { .. } => Some(MovementKind::Released),
-        StockEvent::ReservationExpired { .. } => Some(MovementKind::Expired),
-        StockEvent::ReservationCommitted { .. } => Some(MovementKind::Committed),
+        StockEvent::Received { .. } => Some((MovementKind::Received, None, None)),
+        StockEvent::Returned { .. } => Some((MovementKind::Returned, None, None)),
+        StockEvent::Adjusted { reason, .. } => Some((MovementKind::Adjusted, None, Some(reason))),
+        StockEvent::Counted { .. } => Some((MovementKind::Counted, None, None)),
+        StockEvent::Reserved { reservation, .. } => Some((MovementKind::Reserved, Some(*reservation), None)),
+        StockEvent::ReservationReleased { reservation, .. } => Some((MovementKind::Released, Some(*reservation), None)),
+        StockEvent::ReservationExpired { reservation, .. } => Some((MovementKind::Expired, Some(*reservation), None)),
+        StockEvent::ReservationCommitted { reservation, .. } => {
+            Some((MovementKind::Committed, Some(*reservation), None))
+        }
         StockEvent::Opened { .. }
         | StockEvent::ReservationConfirmed { .. }
         | StockEvent::ThresholdSet { .. }
@@ -101,23 +104,6 @@ fn kind(event: &StockEvent) -> Option<MovementKind> {
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
         | StockEvent::Restored { .. } => None,
-    }
-}
-
-fn reservation(event: &StockEvent) -> Option<ReservationId> {
-    match *event {
-        StockEvent::Reserved { reservation, .. }
-        | StockEvent::ReservationReleased { reservation, .. }
-        | StockEvent::ReservationExpired { reservation, .. }
-        | StockEvent::ReservationCommitted { reservation, .. } => Some(reservation),
-        _ => None,
-    }
-}
-
-fn reason(event: &StockEvent) -> Option<Reason> {
-    match event {
-        StockEvent::Adjusted { reason, .. } => Some(reason.clone()),
-        _ => None,
     }
 }
 

@@ -59,7 +59,10 @@ async fn a_broker_that_goes_away_is_waited_for() {
     taken.until(&mut feed, 5_000).await;
     kill_broker();
     (0..16).for_each(|lane| log.append(lane, 100));
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually("the relay says what it meets", async || {
+        running.outages[0].reason().is_some_and(|reason| reason.contains("Connection refused"))
+    })
+    .await;
     start_broker();
     let since = Instant::now();
     eventually("everything is relayed", async || records(&place).await >= 33_600).await;

@@ -5,6 +5,7 @@ mod fan_out;
 mod faults;
 mod foreign;
 mod log;
+mod secured;
 mod servers;
 mod speed;
 mod wire;

@@ -1,0 +1,175 @@
+//! A broker as a provider runs it: over TLS, for those alone who can show who they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kafka::{Feed, Login, Mechanism, Outage, Password, Tls, look};
+use tokio::sync::{Mutex, MutexGuard};
+use xtask::servers::{Authority, Program, Secured, Servers, in_folder};
+
+use crate::log::Log;
+use crate::servers::Place;
+use crate::wire::{Taken, eventually, feed, relay};
+
+const USER: &str = "cartulary";
+const PASSWORD: &str = "correct-horse";
+const OTHER_PASSWORD: &str = "battery-staple";
+
+/// One at a time: each is a Java machine of its own.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A broker that is started again and again, with other certificates and passwords each time.
+struct Provider {
+    folder: PathBuf,
+    servers: Servers,
+    authority: Authority,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Provider {
+    async fn new() -> Self {
+        let turn = TURN.lock().await;
+        let folder = std::env::temp_dir().join(format!("cartulary-provider-{}", std::process::id()));
+        let servers = in_folder(&folder.join("servers")).expect("a folder");
+        let authority = Authority::new(&folder.join("authority")).expect("an authority");
+        Self { folder, servers, authority, _turn: turn }
+    }
+
+    /// Starts it anew where it was; gives its address.
+    async fn start(&self, identity: &Path, password: Option<&str>) -> String {
+        let login = password.map(|password| (USER.to_owned(), password.to_owned()));
+        let secured = Secured { identity: identity.to_owned(), authority: self.authority.certificate(), login };
+        let (before, servers) = (self.servers.clone(), self.servers.clone().secured(secured));
+        let up = move || {
+            before.down(&[Program::Kafka])?;
+            servers.up(&[Program::Kafka])
+        };
+        let started = tokio::task::spawn_blocking(up).await.expect("no panic").expect("Kafka starts");
+        started.first().expect("one server").address.clone()
+    }
+
+    /// Throws everything away that it kept, its users included.
+    fn wipe(&self) {
+        self.servers.down(&[Program::Kafka]).expect("ended");
+        fs::remove_dir_all(self.folder.join("servers/kafka/data")).expect("wiped");
+    }
+
+    fn tls(&self, identity: Option<PathBuf>) -> Option<Tls> {
+        Some(Tls { authorities: Some(self.authority.certificate()), identity })
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.servers.down(&[Program::Kafka]);
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn login(mechanism: Mechanism, password: &str) -> Option<Login> {
+    Some(Login { mechanism, user: USER.into(), password: Password::new(password) })
+}
+
+/// The broker cannot be used, and each who would use it says why. Asks again where the end of a connection was lost with it.
+async fn refused(place: &Place, why: &str) {
+    eventually(why, async || {
+        let opened = Feed::open(&place.settings, "worker", Log::default(), Outage::of("Kafka"));
+        let (opened, looked) = tokio::join!(opened, look(&place.settings));
+        let refusals = [opened.err().expect("refused").to_string(), looked.expect_err("refused").to_string()];
+        println!("{refusals:?}");
+        assert!(refusals.iter().all(|refusal| !refusal.contains(OTHER_PASSWORD)), "{refusals:?}");
+        refusals.iter().all(|refusal| refusal.contains(why))
+    })
+    .await;
+}
+
+/// Sends events through the broker, from a relay to a worker.
+async fn carries_events(place: &Place) {
+    let log = Log::with(50);
+    let running = relay(place, &log);
+    eventually("the relay gets through", async || look(&place.settings).await.is_ok_and(|said| said == "reachable"))
+        .await;
+    let mut taken = Taken::default();
+    taken.until(&mut feed(place, &log, "worker").await, 800).await;
+    assert_eq!((taken.holes, taken.foreign), (0, 0));
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_show_who_we_are_leads_to_a_broker() {
+    let (provider, mut place) = (Provider::new().await, Place::shared().await);
+    let identity = provider.authority.sign("broker", "IP:127.0.0.1").expect("signed");
+    let secured = provider.start(&identity, Some(PASSWORD)).await;
+    let plain = std::mem::replace(&mut place.settings.brokers, secured.clone());
+    place.settings.tls = provider.tls(None);
+    let topic = place.settings.topic.clone();
+    for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
+        place.settings.topic = format!("{topic}-{mechanism:?}");
+        place.settings.login = login(mechanism, PASSWORD);
+        carries_events(&place).await;
+        place.settings.login = login(mechanism, OTHER_PASSWORD);
+        refused(&place, "uthentication failed").await;
+    }
+
+    // Whoever has set too little or too much is told what may be the matter.
+    let sides = [(&secured, None), (&secured, provider.tls(None)), (&plain, provider.tls(None))];
+    for (brokers, tls) in sides {
+        (place.settings.brokers, place.settings.tls, place.settings.login) = (brokers.clone(), tls, None);
+        refused(&place, "TLS is set on one side only, or it wants a user").await;
+    }
+    place.settings.brokers = secured;
+
+    provider.start(&identity, None).await;
+    place.settings.topic = format!("{topic}-certificate");
+    place.settings.tls = provider.tls(Some(provider.authority.sign("cartulary", "DNS:cartulary").expect("signed")));
+    carries_events(&place).await;
+    place.settings.tls = provider.tls(None);
+    refused(&place, "it wants a certificate of ours").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_nobody_should_trust_or_that_does_not_know_us_is_waited_for_until_it_is_mended() {
+    let (provider, mut place) = (Provider::new().await, Place::shared().await);
+    let stranger = Authority::new(&provider.folder.join("stranger")).expect("an authority");
+    let sign = |by: &Authority, name: &str, host: &str| by.sign(name, host).expect("signed");
+    let right = sign(&provider.authority, "broker", "IP:127.0.0.1");
+    let elsewhere = sign(&provider.authority, "elsewhere", "DNS:elsewhere.example,IP:127.0.0.2");
+    let strange = sign(&stranger, "broker", "IP:127.0.0.1");
+    place.settings.brokers = provider.start(&strange, Some(OTHER_PASSWORD)).await;
+    place.settings.tls = provider.tls(None);
+    place.settings.login = login(Mechanism::ScramSha512, PASSWORD);
+    let log = Log::with(50);
+    let running = relay(&place, &log);
+    let says = async |word: &str| {
+        eventually(word, async || running.outages[0].reason().is_some_and(|reason| reason.contains(word))).await;
+    };
+    for identity in [&strange, &elsewhere] {
+        provider.start(identity, Some(OTHER_PASSWORD)).await;
+        says("its certificate is not for this host").await;
+        refused(&place, "its certificate is not for this host").await;
+    }
+
+    provider.start(&right, Some(OTHER_PASSWORD)).await;
+    says("uthentication failed").await;
+    provider.wipe();
+    provider.start(&right, Some(PASSWORD)).await;
+    eventually("the relay gets through", async || running.outages[0].reason().is_none()).await;
+    let (mut taken, mut feed) = (Taken::default(), feed(&place, &log, "worker").await);
+    taken.until(&mut feed, 800).await;
+
+    // The same under the hands of those who use it.
+    provider.start(&elsewhere, Some(PASSWORD)).await;
+    says("its certificate is not for this host").await;
+    eventually("the worker says so too", async || {
+        taken.take(feed.next(1_000, Duration::from_millis(100)).await.expect("the log answers"));
+        feed.outage().reason().is_some_and(|reason| reason.contains("its certificate is not for this host"))
+    })
+    .await;
+    (0..16).for_each(|lane| log.append(lane, 10));
+    provider.start(&right, Some(PASSWORD)).await;
+    taken.until(&mut feed, 960).await;
+    assert_eq!((taken.holes, taken.foreign), (0, 0));
+    eventually("the relay is content", async || running.outages[0].reason().is_none()).await;
+    running.stop().await.expect("a clean stop");
+}

@@ -1,0 +1,73 @@
+//! Servers as a provider runs them: over TLS, with certificates that openssl makes here.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::programs::quietly;
+
+/// What servers show to callers, and ask of them.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// The file with their certificate and its key.
+    pub identity: PathBuf,
+    /// The file of the certificate that callers trust, and Kafka in callers.
+    pub authority: PathBuf,
+    /// User and password for Kafka; without them it asks for a certificate that the authority has signed.
+    pub login: Option<(String, String)>,
+}
+
+/// Somebody who signs certificates that are good for three days.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    folder: PathBuf,
+}
+
+impl Authority {
+    /// Makes one in a folder of its own.
+    pub fn new(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        let authority = Self { folder: folder.canonicalize()? };
+        let extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign";
+        authority.make("authority", extensions, &[])?;
+        Ok(authority)
+    }
+
+    /// The file of its own certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.file("authority", "crt")
+    }
+
+    /// Signs a certificate for hosts, written `DNS:localhost,IP:127.0.0.1`. Gives the file with it and its key.
+    pub fn sign(&self, name: &str, hosts: &str) -> Result<PathBuf> {
+        let extensions = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName={hosts}");
+        let (certificate, key) = (self.certificate(), self.file("authority", "key"));
+        self.make(name, &extensions, &[Path::new("-CA"), &certificate, Path::new("-CAkey"), &key])?;
+        let identity = self.file(name, "pem");
+        let both = [fs::read(self.file(name, "key"))?, fs::read(self.file(name, "crt"))?].concat();
+        fs::write(&identity, both)?;
+        fs::set_permissions(&identity, Permissions::from_mode(0o600))?;
+        Ok(identity)
+    }
+
+    fn make(&self, name: &str, extensions: &str, signed_by: &[&Path]) -> Result<()> {
+        let settings = self.file(name, "cnf");
+        fs::write(&settings, format!("[req]\ndistinguished_name=subject\n[subject]\n[certificate]\n{extensions}\n"))?;
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-days", "3", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        // Two authorities of one name would be taken for each other.
+        let of = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        openssl.args(["-subj", &format!("/O={of}/CN={name}"), "-extensions", "certificate", "-config"]).arg(settings);
+        openssl.arg("-keyout").arg(self.file(name, "key")).arg("-out").arg(self.file(name, "crt")).args(signed_by);
+        quietly(openssl)
+    }
+
+    fn file(&self, name: &str, kind: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{kind}"))
+    }
+}
