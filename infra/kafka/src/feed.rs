@@ -69,8 +69,8 @@ impl<H: History> Feed<H> {
     /// Joins a group. The lanes come with the batches. Whether Kafka can be used is told to `outage`, which outlives
     /// what fails here.
     pub async fn open(settings: &Settings, group: &str, history: H, outage: Outage) -> Result<Self, TopicError> {
-        let known = topic::partitions(settings, &outage).await?;
-        if let Some(partitions) = known {
+        let partitions = topic::partitions(settings, &outage).await?;
+        if let Some(partitions) = partitions {
             topic::check(settings, partitions)?;
         }
         let context = Group { outage, changes: Arc::default() };
@@ -87,7 +87,7 @@ impl<H: History> Feed<H> {
             seen,
             batch: Batch::default(),
             said_foreign: false,
-            unseen: known.is_none(),
+            unseen: partitions.is_none(),
         })
     }
 

@@ -47,7 +47,7 @@ pub struct PolicyRunner {
     pub pool: PgPool,
     pub scribe: Dispatch,
     pub lanes: Lanes,
-    /// Where events come from, if not from the log. Who writes lanes reads what it wrote all the same.
+    /// Where events come from, if not from the log.
     pub kafka: Option<kafka::Settings>,
     /// Is told what keeps events from coming.
     pub health: Health,

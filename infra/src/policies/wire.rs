@@ -25,8 +25,7 @@ const GROUP: Group = Group {
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 impl PolicyRunner {
-    /// Joins the group as soon as Kafka answers, if events are to come from there. Who writes lanes has their end in memory,
-    /// which no wire is faster than.
+    /// Joins the group as soon as Kafka answers, if events are to come from there. Who writes lanes reads what it wrote.
     pub(super) fn open_wire(&self) -> Option<Wire> {
         let (Some(kafka), Lanes::Shared(share)) = (&self.kafka, &self.lanes) else { return None };
         Some(Wire::open(GROUP, kafka.clone(), self.pool.clone(), share.clone(), self.health.clone()))

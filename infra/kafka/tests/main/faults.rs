@@ -151,6 +151,19 @@ async fn a_topic_that_was_deleted_is_made_again_by_the_relay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_there_before_the_topic_is_told_that_it_was_made_and_who_comes_after_it_is_not() {
+    let place = Place::shared().await;
+    let log = Log::with(0);
+    let mut before = feed(&place, &log, "worker").await;
+    assert!(!before.look().await, "there is no topic yet");
+    make_topic(&place, 16).await;
+    eventually("the topic is seen", async || before.look().await).await;
+    let mut after = feed(&place, &log, "another").await;
+    assert!(!after.look().await, "nothing was made since");
+    assert_eq!(after.outage().reason(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_was_lost_is_left_at_the_last_common_position() {
     let place = Place::shared().await;
     let log = Log::with(100);
