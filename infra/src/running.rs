@@ -1,10 +1,11 @@
 //! One process with every role: HTTP, scribes, read models, policies and timers, put together and taken apart.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use std::{io, thread};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use api::auth::AuthConfig;
 use api::front::Front;
 use commands::kernel::Kinds;
@@ -13,6 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use projections::kernel::Models;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -197,14 +199,36 @@ impl Tasks {
     }
 }
 
-/// Waits until somebody wants the process to end: Ctrl-C or SIGTERM.
+/// Waits until somebody wants the process to end: Ctrl-C or SIGTERM. From the first call on that is remembered: whoever says
+/// so while nobody waits, between waiting for the database and serving, is heard by the next who does.
 pub async fn asked_to_stop() -> Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed?,
-        _ = terminate.recv() => {}
+    static ASKED: LazyLock<io::Result<CancellationToken>> = LazyLock::new(listen_for_signals);
+    match &*ASKED {
+        Ok(asked) => asked.cancelled().await,
+        Err(error) => bail!("signals cannot be listened for: {error}"),
     }
     Ok(())
+}
+
+/// Listens on a thread of its own, because a task ends with the runtime it was started in.
+fn listen_for_signals() -> io::Result<CancellationToken> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut pressed, mut terminated) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let asked = CancellationToken::new();
+    let told = asked.clone();
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = pressed.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        });
+        told.cancel();
+    })?;
+    Ok(asked)
 }
 
 /// The process has one recorder; a second start in the same process, as in tests, gets a view of its own.

@@ -13,6 +13,7 @@ use infra::demo::client::Client;
 use infra::redis::{Redis, client, look};
 use infra::running;
 use infra::vault::OuterKey;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use xtask::servers::{ALL, Authority, Program, Secured, Servers, in_folder};
@@ -109,8 +110,8 @@ async fn a_database_whose_certificate_is_wrong_is_waited_for_and_the_reason_told
     provider.start(DATABASE, &provider.right, PASSWORD).await?;
     eventually("it is ready", async || Ok(http.get("/ready").await.is_ok_and(|ready| ready.status == 200))).await?;
 
-    let pid = child.id().context("it runs")?.to_string();
-    std::process::Command::new("kill").args(["-TERM", &pid]).status()?;
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it runs")?;
+    kill_process(pid, Signal::TERM)?;
     let status = timeout(Duration::from_secs(10), child.wait()).await.context("it does not stop")??;
     ensure!(status.success(), "it ended with {status}");
     Ok(())
