@@ -1,6 +1,6 @@
 //! Subscriptions on the real server: what is there, what changes, and what becomes of readers that misbehave.
 //!
-//! proves: ES-14, INV-11
+//! proves: INV-11
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Webhooks: every event is told to every address that wants it, in order and signed, whatever becomes of the address, of
 //! the way to it, or of the engine.
-//!
-//! proves: INT-10
 
 use std::process::Stdio;
 use std::time::Duration;
