@@ -64,7 +64,7 @@ pub async fn admit(
     Ok(Envelope {
         id,
         command,
-        fingerprint,
+        fingerprint: fingerprint.into(),
         principal: caller.principal,
         actor: caller.actor.clone(),
         correlation: wish.correlation,

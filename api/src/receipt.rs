@@ -85,9 +85,9 @@ impl Answered {
                 (tenant_position, epoch, recorded_at, changed, None)
             }
             Settled::Rejected { rejected, tenant_position, epoch, recorded_at } => {
-                let Rejected { code, message, details, retry } = rejected;
+                let Rejected { code, message, details, retry } = *rejected;
                 let rejection = Rejection { code, message, details, retry };
-                (tenant_position, epoch, recorded_at, Vec::new(), Some(rejection))
+                (tenant_position, epoch, recorded_at, Default::default(), Some(rejection))
             }
         };
         let changed = changed.into_iter().map(|changed| ChangedStream {

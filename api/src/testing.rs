@@ -118,12 +118,13 @@ impl Backend for Engine {
                 0xff => {
                     let (code, message) = ("OUT_OF_STOCK".into(), "there is none left".into());
                     let rejected = Rejected { code, message, details: json!({ "available": 0 }), retry: Retry::NewId };
-                    Settled::Rejected { rejected, tenant_position: 7, epoch: 3, recorded_at }
+                    Settled::Rejected { rejected: Box::new(rejected), tenant_position: 7, epoch: 3, recorded_at }
                 }
                 0xfe => return Answer::NotNow(NotNow::Overloaded { retry_after_s: 2 }),
                 0xfd => return Answer::Fault("relation \"log\" is gone".into()),
                 _ => {
-                    let changed = vec![Changed { stream_type: "StockItem", stream: Uuid::from_u128(9), sequence: 4 }];
+                    let changed =
+                        [Changed { stream_type: "StockItem", stream: Uuid::from_u128(9), sequence: 4 }].into();
                     Settled::Accepted(Accepted { tenant_position: 8, epoch: 3, recorded_at, changed })
                 }
             };
@@ -134,8 +135,8 @@ impl Backend for Engine {
 
     fn receipt(&self, _: TenantId, _: Principal, command: CommandId) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
         let known = self.submitted.lock().expect("whole").iter().any(|(_, id)| *id == command);
-        let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Vec::new() };
-        let recalled = Recalled { fingerprint: String::new(), settled: Settled::Accepted(accepted) };
+        let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Default::default() };
+        let recalled = Recalled { fingerprint: Default::default(), settled: Settled::Accepted(accepted) };
         ready(Ok(known.then_some(recalled))).boxed()
     }
 

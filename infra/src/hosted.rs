@@ -37,7 +37,7 @@ impl<A: Aggregate> fmt::Debug for HostedEvent<A> {
 
 impl<A: Aggregate> cqrs_es::DomainEvent for HostedEvent<A> {
     fn event_type(&self) -> String {
-        encode(&self.0).map_or_else(|unreadable| unreadable.name, |named| named.name)
+        encode(&self.0).map_or_else(|unreadable| unreadable.name, |named| named.name.into())
     }
 
     fn event_version(&self) -> String {

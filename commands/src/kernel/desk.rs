@@ -4,12 +4,16 @@ use std::any::Any;
 use std::borrow::Cow;
 
 use domain::kernel::{Aggregate, Decision, Named, StreamId, Unreadable, encode};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::{Misuse, Refusal, State, rejected};
 
 /// A command that needs more streams than this is misuse: it should be several commands.
 pub const STREAMS_MOST: usize = 256;
+
+/// Most commands name no more streams than this; so many are kept in place.
+const FEW: usize = 4;
 
 /// One stream within a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +31,7 @@ impl StreamRef {
 /// Collects the streams a command is known to need.
 #[derive(Debug, Default)]
 pub struct Hint {
-    streams: Vec<StreamRef>,
+    streams: SmallVec<[StreamRef; FEW]>,
 }
 
 impl Hint {
@@ -36,8 +40,8 @@ impl Hint {
         self
     }
 
-    pub fn into_streams(self) -> Vec<StreamRef> {
-        self.streams
+    pub fn into_streams(self) -> impl Iterator<Item = StreamRef> {
+        self.streams.into_iter()
     }
 }
 
@@ -50,14 +54,14 @@ pub trait Shelf {
 /// What a command decides on. States stay as they are until the whole command is accepted.
 pub struct Desk<'a> {
     shelf: &'a dyn Shelf,
-    seen: Vec<StreamRef>,
+    seen: SmallVec<[StreamRef; FEW]>,
     missing: Vec<StreamRef>,
     drafts: Vec<Draft>,
 }
 
 impl<'a> Desk<'a> {
     pub fn new(shelf: &'a dyn Shelf) -> Self {
-        Self { shelf, seen: Vec::new(), missing: Vec::new(), drafts: Vec::new() }
+        Self { shelf, seen: SmallVec::new(), missing: Vec::new(), drafts: Vec::new() }
     }
 
     /// Any stream of the tenant, exactly as all commands before this one left it.

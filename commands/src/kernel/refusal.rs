@@ -93,7 +93,7 @@ pub fn rejected(rejection: impl Rejection) -> Refusal {
     let retry = rejection.retry();
     let message = rejection.to_string();
     let (code, details) = match encode(&rejection) {
-        Ok(named) => (named.name, serde_json::from_str(&named.body).unwrap_or_default()),
+        Ok(named) => (named.name.into(), serde_json::from_str(&named.body).unwrap_or_default()),
         Err(unreadable) => (String::from("UNREADABLE"), serde_json::Value::from(unreadable.to_string())),
     };
     Refusal::Rejected(Rejected { code, message, details, retry })

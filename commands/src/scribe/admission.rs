@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::batch::BatchId;
 use super::lane::{Hold, Lane};
 use super::message::{
-    Answer, Answered, Found, LaneId, Load, Loaded, Need, Output, Pending, StreamKey, Submission, Ticket, Work,
+    Answer, Answered, Found, LaneId, Load, Loaded, Need, Output, Pending, Recalled, StreamKey, Submission, Ticket,
+    Work, made_at_ms,
 };
 use super::receipts::Remembered;
 use super::shelf::LoadedState;
@@ -54,8 +55,8 @@ impl Scribe {
             (Need::Stream(key), Found::Stream(state)) => self.states.insert(key, state),
             (Need::Receipt(key), Found::Receipt(recalled)) => match recalled {
                 Some(recalled) => {
-                    let fingerprint = recalled.fingerprint.into();
-                    let remembered = Remembered { fingerprint, settled: recalled.settled, batch: BatchId(0) };
+                    let Recalled { fingerprint, settled } = recalled;
+                    let remembered = Remembered { fingerprint, settled, batch: BatchId(0) };
                     self.receipts.insert(key, remembered);
                 }
                 None => self.note_unseen(&waiting, key),
@@ -77,17 +78,15 @@ impl Scribe {
         if !self.heads.contains_key(&tenant) {
             needs.push(Need::Tenant(tenant));
         }
-        let mut streams = missing.to_vec();
+        let mut hint = Hint::default();
         for pending in work.queue.iter().take(AHEAD) {
             let key = pending.receipt_key(tenant);
-            if self.receipts.get(&key).is_none() && !self.is_unseen(pending, lane, now) {
+            if !self.is_unseen(pending, lane, now) && self.receipts.get(&key).is_none() {
                 needs.push(Need::Receipt(key));
             }
-            let mut hint = Hint::default();
             pending.envelope.command.streams(&mut hint);
-            streams.extend(hint.into_streams());
         }
-        for stream in streams {
+        for stream in hint.into_streams().chain(missing.iter().copied()) {
             let key = StreamKey { tenant, stream };
             if self.states.contains(&key) {
                 continue;
@@ -161,7 +160,8 @@ impl Scribe {
     /// Whether an id was made so lately that everything stored under it is still in memory.
     fn is_new(&self, id: Uuid, lane: LaneId, now: Timestamp) -> bool {
         let Some(tenure) = self.tenure(lane) else { return false };
-        made_at_ms(id).is_some_and(|ms| ms > tenure.known_since_ms.max(self.forgotten_ms) && ms <= self.latest_ms(now))
+        let known_since_ms = tenure.known_since_ms.max(self.forgotten_until_ms());
+        made_at_ms(id).is_some_and(|ms| ms > known_since_ms && ms <= self.latest_ms(now))
     }
 
     /// Ids cannot claim to be made later than this.
@@ -192,10 +192,4 @@ impl Scribe {
             Misuse::new("ID_FROM_THE_FUTURE", "", text)
         })
     }
-}
-
-/// When a UUIDv7 was made, in milliseconds since 1970; other versions do not say.
-pub(super) fn made_at_ms(id: Uuid) -> Option<i64> {
-    let made = (id.get_version_num() == 7).then(|| id.as_u128().wrapping_shr(80));
-    made.and_then(|ms| i64::try_from(ms).ok())
 }

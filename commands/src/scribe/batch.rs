@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ pub struct EventRow {
     pub principal: Principal,
     pub command: CommandId,
     pub command_index: i16,
-    pub name: String,
+    pub name: CompactString,
     pub version: i16,
     pub payload: String,
     pub meta: String,
@@ -52,7 +53,7 @@ pub struct ReceiptRow {
     pub tenant: TenantId,
     pub principal: Principal,
     pub command: CommandId,
-    pub fingerprint: String,
+    pub fingerprint: CompactString,
     pub name: String,
     /// Code, retry and details of a rejection.
     pub rejected: Option<(String, &'static str, String)>,
@@ -75,6 +76,8 @@ pub(super) struct Flight {
     pub(super) commands: usize,
     pub(super) bytes: usize,
     pub(super) parts: BTreeMap<LaneId, FlightPart>,
+    /// About how many commands come into each part, so that parts need not grow.
+    room: usize,
 }
 
 #[derive(Default)]
@@ -93,8 +96,14 @@ pub(super) struct Decided {
 }
 
 impl Flight {
-    pub(super) fn new(id: BatchId) -> Self {
-        Self { id, commands: 0, bytes: 0, parts: BTreeMap::new() }
+    pub(super) fn first() -> Self {
+        Self { id: BatchId(1), commands: 0, bytes: 0, parts: BTreeMap::new(), room: 0 }
+    }
+
+    /// The flight after this one, which is expected to become about as large.
+    pub(super) fn next(&self) -> Self {
+        let room = self.commands.checked_div(self.parts.len()).unwrap_or(0);
+        Self { id: BatchId(self.id.0.saturating_add(1)), commands: 0, bytes: 0, parts: BTreeMap::new(), room }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -102,7 +111,10 @@ impl Flight {
     }
 
     pub(super) fn part(&mut self, lane: LaneId) -> &mut FlightPart {
-        self.parts.entry(lane).or_default()
+        self.parts.entry(lane).or_insert_with(|| FlightPart {
+            rows: Part { events: Vec::with_capacity(self.room), ..Part::default() },
+            decided: Vec::with_capacity(self.room),
+        })
     }
 
     /// The rows go to the store; the commands stay until the outcome is known.

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use domain::kernel::{Actor, Named, Retry};
 use domain::shared::{Principal, TenantId, Timestamp};
 use serde::Serialize;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::Scribe;
@@ -119,12 +120,12 @@ impl Scribe {
     ) -> Settled {
         let many = drafts.iter().map(|(.., events)| events.len()).sum::<usize>() > 1;
         let Some((mut first, later, occurred_at)) = self.describe(ticket, context, many) else {
-            return Settled::Accepted(self.accepted(lane, context, vec![]));
+            return Settled::Accepted(self.accepted(lane, context, SmallVec::new()));
         };
         if drafts.is_empty() {
             self.write_receipt(ticket, lane, context, None);
         }
-        let mut changed = Vec::with_capacity(drafts.len());
+        let mut changed = SmallVec::new();
         let mut index = 0_i16;
         for (stream, draft, events) in drafts {
             let key = StreamKey { tenant: context.tenant, stream };
@@ -202,8 +203,8 @@ impl Scribe {
             Retry::Never => "NEVER",
         };
         self.write_receipt(ticket, lane, context, Some((rejected.code.clone(), retry, detail)));
-        let Accepted { tenant_position, epoch, recorded_at, .. } = self.accepted(lane, context, vec![]);
-        Settled::Rejected { rejected, tenant_position, epoch, recorded_at }
+        let Accepted { tenant_position, epoch, recorded_at, .. } = self.accepted(lane, context, SmallVec::new());
+        Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
     }
 
     fn write_receipt(
@@ -227,7 +228,7 @@ impl Scribe {
         self.drafted.part(lane).rows.receipts.push(row);
     }
 
-    fn accepted(&self, lane: LaneId, context: &Context, changed: Vec<Changed>) -> Accepted {
+    fn accepted(&self, lane: LaneId, context: &Context, changed: SmallVec<[Changed; 1]>) -> Accepted {
         Accepted {
             tenant_position: self.heads.get(&context.tenant).map_or(0, |head| head.tenant_position),
             epoch: self.tenure(lane).map_or(0, |tenure| tenure.epoch),
@@ -263,7 +264,7 @@ impl Scribe {
             tenure.recorded_at = recorded_at;
         }
         let remembered = Remembered {
-            fingerprint: pending.envelope.fingerprint.as_str().into(),
+            fingerprint: pending.envelope.fingerprint.clone(),
             settled: settled.clone(),
             batch: self.drafted.id,
         };
@@ -334,14 +335,14 @@ impl Scribe {
 /// that there the first body wins.
 fn replay(remembered: &Remembered, pending: &Pending) -> Answer {
     let engine = pending.envelope.principal == Principal::ENGINE;
-    if engine || *remembered.fingerprint == *pending.envelope.fingerprint {
+    if engine || remembered.fingerprint == pending.envelope.fingerprint {
         return Answer::Settled { settled: remembered.settled.clone(), replayed: true };
     }
     let text = "this command id was used before with another body";
     Answer::Misuse(Misuse::new("COMMAND_ID_REUSED", "", text))
 }
 
-fn note(changed: &mut Vec<Changed>, stream: StreamRef, sequence: i64) {
+fn note(changed: &mut SmallVec<[Changed; 1]>, stream: StreamRef, sequence: i64) {
     match changed.iter_mut().find(|known| known.stream == stream.id && known.stream_type == stream.stream_type) {
         Some(known) => known.sequence = sequence,
         None => changed.push(Changed { stream_type: stream.stream_type, stream: stream.id, sequence }),

@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 
+use compact_str::CompactString;
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::batch::{Batch, BatchId};
+use super::generations::Dated;
 use super::shelf::LoadedState;
 use crate::kernel::{AnyCommand, Misuse, NotNow, Rejected, StreamRef};
 
@@ -34,7 +37,7 @@ pub struct Envelope {
     pub id: CommandId,
     pub command: Box<dyn AnyCommand>,
     /// A keyed digest of the body as it was sent; tells a retry from another command under the same id.
-    pub fingerprint: String,
+    pub fingerprint: CompactString,
     pub principal: Principal,
     pub actor: Actor,
     /// Follows one story through many commands; kept in the events' meta.
@@ -72,6 +75,24 @@ pub struct ReceiptKey {
     pub command: CommandId,
 }
 
+impl Dated for StreamKey {
+    fn made_at_ms(&self) -> Option<i64> {
+        made_at_ms(self.stream.id)
+    }
+}
+
+impl Dated for ReceiptKey {
+    fn made_at_ms(&self) -> Option<i64> {
+        made_at_ms(self.command.uuid())
+    }
+}
+
+/// When a UUIDv7 was made, in milliseconds since 1970; other versions do not say.
+pub(super) fn made_at_ms(id: Uuid) -> Option<i64> {
+    let made = (id.get_version_num() == 7).then(|| id.as_u128().wrapping_shr(80));
+    made.and_then(|ms| i64::try_from(ms).ok())
+}
+
 /// What a command was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -94,7 +115,7 @@ pub enum Answer {
 pub enum Settled {
     Accepted(Accepted),
     Rejected {
-        rejected: Rejected,
+        rejected: Box<Rejected>,
         /// The tenant's position when it was decided.
         tenant_position: i64,
         epoch: i64,
@@ -110,7 +131,7 @@ pub struct Accepted {
     pub epoch: i64,
     pub recorded_at: Timestamp,
     /// The streams it changed; empty where all of it held already.
-    pub changed: Vec<Changed>,
+    pub changed: SmallVec<[Changed; 1]>,
 }
 
 /// A stream and the number of its last event.
@@ -158,7 +179,7 @@ pub enum Found {
 /// A stored receipt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recalled {
-    pub fingerprint: String,
+    pub fingerprint: CompactString,
     pub settled: Settled,
 }
 

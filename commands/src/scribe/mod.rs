@@ -62,8 +62,6 @@ pub struct Scribe {
     ready: Ready,
     /// Who waits for what; a need is loaded once, however many wait for it.
     wanted: HashMap<Need, Vec<Ticket>>,
-    /// Ids made up to this moment may have been forgotten; milliseconds since 1970.
-    forgotten_ms: i64,
     /// The batch that is being committed.
     flying: Option<Flight>,
     /// The batch that is being decided.
@@ -93,9 +91,8 @@ impl Scribe {
             queued: 0,
             ready: Ready::default(),
             wanted: HashMap::default(),
-            forgotten_ms: i64::MIN,
             flying: None,
-            drafted: Flight::new(BatchId(1)),
+            drafted: Flight::first(),
             settled: BatchId(0),
             outputs: VecDeque::new(),
         }
@@ -105,7 +102,7 @@ impl Scribe {
     pub fn step(&mut self, now: Timestamp) {
         self.draft(now);
         if self.flying.is_none() && !self.drafted.is_empty() {
-            let next = Flight::new(BatchId(self.drafted.id.0.saturating_add(1)));
+            let next = self.drafted.next();
             let mut flight = std::mem::replace(&mut self.drafted, next);
             self.outputs.push_back(Output::Commit(flight.take_batch()));
             self.flying = Some(flight);
@@ -142,12 +139,14 @@ impl Scribe {
         }
     }
 
-    /// Lets go of what was not used for long, and remembers up to when ids may have been among it.
+    /// Lets go of what was not used for long.
     fn forget(&mut self) {
-        let mut latest = self.forgotten_ms;
-        let mut note = |id| latest = latest.max(admission::made_at_ms(id).unwrap_or(i64::MIN));
-        self.states.turn(self.settled, |key| note(key.stream.id));
-        self.receipts.turn(self.settled, |key| note(key.command.uuid()));
-        self.forgotten_ms = latest;
+        self.states.turn(self.settled);
+        self.receipts.turn(self.settled);
+    }
+
+    /// Ids made up to this moment may have been forgotten; milliseconds since 1970.
+    fn forgotten_until_ms(&self) -> i64 {
+        self.states.forgotten_until_ms().max(self.receipts.forgotten_until_ms())
     }
 }

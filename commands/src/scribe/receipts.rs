@@ -1,5 +1,7 @@
 //! The receipts of the latest commands, so that most repeats are answered from memory.
 
+use compact_str::CompactString;
+
 use super::batch::BatchId;
 use super::generations::Generations;
 use super::message::{ReceiptKey, Settled};
@@ -10,7 +12,7 @@ pub(super) struct Receipts {
 
 /// What became of a command.
 pub(super) struct Remembered {
-    pub(super) fingerprint: Box<str>,
+    pub(super) fingerprint: CompactString,
     pub(super) settled: Settled,
     /// The batch it was decided in; the answer may be given once that batch is durable.
     pub(super) batch: BatchId,
@@ -30,8 +32,13 @@ impl Receipts {
     }
 
     /// Forgets the oldest ones when there are too many; never one whose batch has no outcome yet.
-    pub(super) fn turn(&mut self, settled: BatchId, forgotten: impl FnMut(&ReceiptKey)) {
-        self.memory.turn(|remembered| remembered.batch > settled, forgotten);
+    pub(super) fn turn(&mut self, settled: BatchId) {
+        self.memory.turn(|remembered| remembered.batch > settled);
+    }
+
+    /// Receipts of ids made up to this moment may have been forgotten; milliseconds since 1970.
+    pub(super) fn forgotten_until_ms(&self) -> i64 {
+        self.memory.forgotten_until_ms()
     }
 
     /// Whether a look-up made in that turn still says the truth: what was decided since is surely in memory.

@@ -86,8 +86,13 @@ impl States {
     }
 
     /// Forgets what was not used for long, if there is too much; never what an uncommitted batch has touched.
-    pub(super) fn turn(&mut self, settled: BatchId, forgotten: impl FnMut(&StreamKey)) {
-        self.memory.turn(|entry| entry.batch > settled, forgotten);
+    pub(super) fn turn(&mut self, settled: BatchId) {
+        self.memory.turn(|entry| entry.batch > settled);
+    }
+
+    /// Streams whose ids were made up to this moment may have been forgotten; milliseconds since 1970.
+    pub(super) fn forgotten_until_ms(&self) -> i64 {
+        self.memory.forgotten_until_ms()
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&StreamKey) -> bool) {

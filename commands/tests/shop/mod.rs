@@ -102,7 +102,7 @@ impl Shop {
     pub(crate) fn done(&mut self, command: impl Command) -> Vec<String> {
         let name = AnyCommand::name(&command);
         let events = self.send(command).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
-        events.into_iter().map(|event| event.event.name).collect()
+        events.into_iter().map(|event| event.event.name.into()).collect()
     }
 
     /// A command that the business must refuse; with what code.
@@ -178,7 +178,7 @@ impl Shop {
         panic!("{} needs more than {ROUNDS_MOST} rounds", command.name());
     }
 
-    fn load(&mut self, tenant: TenantId, streams: Vec<StreamRef>) {
+    fn load(&mut self, tenant: TenantId, streams: impl IntoIterator<Item = StreamRef>) {
         let shelf = self.states.entry(tenant).or_default();
         for stream in streams {
             let kind = self.kinds.get(stream.stream_type).expect("a kind of the house");

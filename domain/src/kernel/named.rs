@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
 use serde::{Deserializer, Serialize};
@@ -10,7 +11,7 @@ use serde::{Deserializer, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Dotted for events (`stock.reserved`), in capitals for rejections (`OUT_OF_STOCK`).
-    pub name: String,
+    pub name: CompactString,
     /// A JSON object; `{}` where the variant has no fields.
     pub body: String,
 }
@@ -23,21 +24,33 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// What most events take as JSON, name included.
+const USUAL_BYTES: usize = 256;
+
 /// Splits an enum value into its name and its content.
 ///
 /// Fails only for types that are no enums or that JSON cannot carry.
 pub fn encode<T: Serialize>(value: &T) -> Result<Named, Unreadable> {
     let unreadable = |reason: String| Unreadable { name: std::any::type_name::<T>().into(), reason };
-    let text = serde_json::to_string(value).map_err(|error| unreadable(error.to_string()))?;
+    let mut text = to_json(value).map_err(|error| unreadable(error.to_string()))?;
     // Serde tags externally: {"name":{…}}, or "name" where a variant has no fields. Names need no escapes.
     if let Some(name) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         return Ok(Named { name: name.into(), body: "{}".into() });
     }
-    text.strip_prefix("{\"")
-        .and_then(|rest| rest.strip_suffix('}'))
-        .and_then(|rest| rest.split_once("\":"))
-        .map(|(name, body)| Named { name: name.into(), body: body.into() })
-        .ok_or_else(|| unreadable("it is not an enum".into()))
+    let tag = text.strip_prefix("{\"").filter(|rest| rest.ends_with('}')).and_then(|rest| rest.split_once("\":"));
+    let Some((name, body)) = tag else { return Err(unreadable("it is not an enum".into())) };
+    let (name, begins) = (CompactString::from(name), text.len().saturating_sub(body.len()));
+    // The content stays where it is written; only what stands around it goes.
+    text.drain(..begins);
+    text.pop();
+    Ok(Named { name, body: text })
+}
+
+/// A value as JSON text, with room for what events usually take.
+fn to_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut text, value)?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
 /// Puts a name and its content together again.

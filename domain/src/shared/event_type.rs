@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use compact_str::CompactString;
+
 use super::{Invalid, string_value};
 use crate::kernel::event_names;
 
 /// A dotted name such as `order.placed`. What is stored keeps its names whatever program reads it, so a name may be one of
 /// another version; whoever takes one from outside asks [`EventType::is_known`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventType(String);
+pub struct EventType(CompactString);
 
 impl EventType {
     pub fn as_str(&self) -> &str {
@@ -18,7 +20,7 @@ impl EventType {
 
     /// Whether there is an event of this name.
     pub fn is_known(&self) -> bool {
-        event_names().contains(&self.0)
+        event_names().contains(self.as_str())
     }
 }
 

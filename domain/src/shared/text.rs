@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use compact_str::CompactString;
+
 use super::{Invalid, string_value};
 
 /// A text of 1 to `MOST` characters with something visible in it. Emoji, Arabic, quotes and line breaks are welcome;
 /// NUL and other control characters, a byte order mark and overriding text direction are not, because they break
 /// or forge logs, mails and tables further down.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<const MOST: usize>(String);
+pub struct Text<const MOST: usize>(CompactString);
 
 /// A name or title that people read: up to 200 characters.
 pub type Title = Text<200>;
@@ -83,7 +85,7 @@ pub(super) fn is_invisible(c: char) -> bool {
 
 /// What the shop calls a product internally: 1 to 64 printable characters without blanks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sku(String);
+pub struct Sku(CompactString);
 
 impl FromStr for Sku {
     type Err = Invalid;
@@ -107,7 +109,7 @@ string_value!(Sku, "Sku", { "type": "string", "minLength": 1, "maxLength": 64 })
 
 /// A name that can stand in an address: 3 to 63 lower-case letters, digits and inner hyphens (a DNS label, RFC 1035).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slug(String);
+pub struct Slug(CompactString);
 
 impl FromStr for Slug {
     type Err = Invalid;

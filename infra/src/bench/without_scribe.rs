@@ -30,7 +30,7 @@ impl WithoutScribe {
             stream: stream.id,
             sequence: 1,
         };
-        let changed = hint.into_streams().into_iter().map(changed).collect();
+        let changed = hint.into_streams().map(changed).collect();
         let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: self.engine.now(), changed };
         Answer::Settled { settled: Settled::Accepted(accepted), replayed: false }
     }

@@ -39,7 +39,7 @@ impl Written {
             id: envelope.id,
             name: envelope.command.name().into_owned(),
             body: envelope.command.to_json()?,
-            fingerprint: envelope.fingerprint.clone(),
+            fingerprint: envelope.fingerprint.clone().into(),
             principal: envelope.principal,
             actor: envelope.actor.clone(),
             correlation: envelope.correlation,
@@ -57,7 +57,7 @@ impl Written {
         Ok(Envelope {
             id: self.id,
             command,
-            fingerprint: self.fingerprint,
+            fingerprint: self.fingerprint.into(),
             principal: self.principal,
             actor: self.actor,
             correlation: self.correlation,
@@ -73,7 +73,7 @@ impl Written {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Told {
     Accepted { accepted: ToldAccepted, replayed: bool },
-    Rejected { rejected: Rejected, tenant_position: i64, epoch: i64, recorded_at: Timestamp, replayed: bool },
+    Rejected { rejected: Box<Rejected>, tenant_position: i64, epoch: i64, recorded_at: Timestamp, replayed: bool },
     NotNow(NotNow),
     Misuse(Misuse),
     Fault(String),

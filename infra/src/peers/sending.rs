@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn accepted(replayed: bool) -> Answer {
-        let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: now(), changed: vec![] };
+        let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: now(), changed: Default::default() };
         Answer::Settled { settled: Settled::Accepted(accepted), replayed }
     }
 

@@ -57,7 +57,7 @@ impl PolicyRunner {
         let kind = self.commands.get(&task.command).ok_or_else(|| format!("there is no command {}", task.command))?;
         Ok(Envelope {
             id: task.id,
-            fingerprint: self.vault.fingerprint(task.body.as_bytes()),
+            fingerprint: self.vault.fingerprint(task.body.as_bytes()).into(),
             command: kind.parse(&task.body).map_err(|misuse| misuse.to_string())?,
             principal: Principal::ENGINE,
             actor: Actor::Engine(task.policy.clone()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use commands::kernel::{Kinds, NotNow};
 use commands::scribe::{Answer, Answered, LaneId, Load, Output, Scribe, Submission, TakeOverOutcome, Ticket};
+use domain::shared::Timestamp;
 use foldhash::HashMap;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -42,6 +43,7 @@ pub(super) struct Driver {
     loads: mpsc::UnboundedSender<Load>,
     replies: HashMap<Ticket, Waiting>,
     last_ticket: u64,
+    answers: figures::Answers,
     committer: Option<Committer>,
     committing: Option<Pin<Box<dyn Future<Output = Committed> + Send>>>,
     committing_since: Instant,
@@ -96,6 +98,7 @@ impl Driver {
             loads,
             replies: HashMap::default(),
             last_ticket: 0,
+            answers: figures::Answers::new(),
             committer: Some(committer),
             committing: None,
             committing_since: Instant::now(),
@@ -124,7 +127,10 @@ impl Driver {
                 }
                 count = inputs.recv_many(&mut ready, 256) => match count {
                     0 => break,
-                    _ => ready.drain(..).for_each(|input| self.take(input)),
+                    _ => {
+                        let now = now();
+                        ready.drain(..).for_each(|input| self.take(input, now));
+                    }
                 },
                 _ = tick.tick() => match self.committing {
                     None => self.look_after().await,
@@ -150,7 +156,7 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, input: Input) {
+    fn take(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Submit { tenant, lane, from_engine, commands, reply } => {
                 let refused = match &self.condition {
@@ -165,14 +171,14 @@ impl Driver {
                 }
                 self.last_ticket = self.last_ticket.saturating_add(1);
                 let ticket = Ticket(self.last_ticket);
-                let waiting = Waiting { reply, answers: vec![None; commands.len()], open: commands.len() };
+                let waiting = Waiting { reply, answers: commands.iter().map(|_| None).collect(), open: commands.len() };
                 self.replies.insert(ticket, waiting);
-                self.scribe.submit(Submission { ticket, tenant, lane, from_engine, commands }, now());
+                self.scribe.submit(Submission { ticket, tenant, lane, from_engine, commands }, now);
             }
-            Input::Loaded(loaded) => loaded.into_iter().for_each(|loaded| self.scribe.loaded(loaded, now())),
+            Input::Loaded(loaded) => loaded.into_iter().for_each(|loaded| self.scribe.loaded(loaded, now)),
             Input::TakenOver(lane, outcome) => {
                 self.station.tail.forget(lane);
-                self.scribe.taken_over(lane, &outcome, now());
+                self.scribe.taken_over(lane, &outcome, now);
                 self.report();
             }
             Input::Stop(done) => self.stopping.push(done),
@@ -209,7 +215,7 @@ impl Driver {
 
     fn answer(&mut self, answered: Answered) {
         let Answered { ticket, index, answer } = answered;
-        figures::answered(&answer);
+        self.answers.count(&answer);
         let Some(waiting) = self.replies.get_mut(&ticket) else { return };
         if let Some(slot) = waiting.answers.get_mut(index) {
             waiting.open = waiting.open.saturating_sub(usize::from(slot.is_none()));

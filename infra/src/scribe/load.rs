@@ -126,17 +126,17 @@ fn accepted(row: &PgRow) -> Result<Accepted, sqlx::Error> {
         tenant_position: row.try_get("tenant_position")?,
         epoch: row.try_get("epoch")?,
         recorded_at: row.try_get::<Micros, _>("recorded_at")?.0,
-        changed: vec![],
+        changed: Default::default(),
     })
 }
 
 /// Adds one event of a command to its receipt; the first one brings the fingerprint.
 fn take_event(recalled: &mut HashMap<ReceiptKey, Recalled>, kinds: &Kinds, row: &PgRow) -> Result<(), sqlx::Error> {
-    let fingerprint: Option<String> = row.try_get("fingerprint")?;
-    let fresh = Recalled { fingerprint: String::new(), settled: Settled::Accepted(accepted(row)?) };
+    let fingerprint: Option<&str> = row.try_get("fingerprint")?;
+    let fresh = Recalled { fingerprint: Default::default(), settled: Settled::Accepted(accepted(row)?) };
     let known = recalled.entry(read_key(row)?).or_insert(fresh);
     if let Some(fingerprint) = fingerprint {
-        known.fingerprint = fingerprint;
+        known.fingerprint = fingerprint.into();
     }
     let Settled::Accepted(receipt) = &mut known.settled else { return Ok(()) };
     receipt.tenant_position = row.try_get("tenant_position")?;
@@ -151,7 +151,7 @@ fn take_event(recalled: &mut HashMap<ReceiptKey, Recalled>, kinds: &Kinds, row: 
 }
 
 fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, Recalled), sqlx::Error> {
-    let fingerprint = row.try_get("fingerprint")?;
+    let fingerprint = row.try_get::<&str, _>("fingerprint")?.into();
     let Accepted { tenant_position, epoch, recorded_at, .. } = accepted(row)?;
     let settled = match row.try_get::<Option<String>, _>("code")? {
         None => Settled::Accepted(accepted(row)?),
@@ -167,7 +167,7 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, Recalled), sqlx::Error> {
             };
             let message = detail["message"].as_str().unwrap_or(&code).to_owned();
             let rejected = Rejected { code, message, details: detail["details"].clone(), retry };
-            Settled::Rejected { rejected, tenant_position, epoch, recorded_at }
+            Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
         }
     };
     Ok((read_key(row)?, Recalled { fingerprint, settled }))

@@ -21,8 +21,8 @@ pub struct Tail {
 
 #[derive(Default)]
 struct LaneTail {
-    /// Without gaps, all of one epoch.
-    events: VecDeque<EventRow>,
+    /// Batch by batch as they were written, with what each weighs; without gaps, all of one epoch.
+    batches: VecDeque<(Vec<EventRow>, usize)>,
     epoch: i64,
     bytes: usize,
 }
@@ -35,24 +35,28 @@ impl Default for Tail {
 
 impl Tail {
     /// Takes in what was written into a lane.
-    pub(super) fn append(&self, lane: LaneId, epoch: i64, events: Vec<EventRow>) {
+    pub(super) fn append(&self, lane: LaneId, epoch: i64, mut events: Vec<EventRow>) {
         // A batch may hold rejections alone.
         if events.is_empty() {
             return;
         }
+        // A batch is expected to become as large as the one before; what it did not need is not kept.
+        if events.capacity() / 2 > events.len() {
+            events.shrink_to_fit();
+        }
         self.with(lane, |tail| {
-            let expected = tail.events.back().map(|last| last.position.saturating_add(1));
+            let last = tail.batches.back().and_then(|(events, _)| events.last());
+            let expected = last.map(|last| last.position.saturating_add(1));
             if tail.epoch != epoch || expected != events.first().map(|first| first.position) {
                 *tail = LaneTail { epoch, ..LaneTail::default() };
             }
-            for event in events {
-                tail.bytes = tail.bytes.saturating_add(weight(&event));
-                tail.events.push_back(event);
-            }
+            let bytes = events.iter().map(weight).sum();
+            tail.bytes = tail.bytes.saturating_add(bytes);
+            tail.batches.push_back((events, bytes));
             while tail.bytes > BYTES_MOST
-                && let Some(oldest) = tail.events.pop_front()
+                && let Some((_, bytes)) = tail.batches.pop_front()
             {
-                tail.bytes = tail.bytes.saturating_sub(weight(&oldest));
+                tail.bytes = tail.bytes.saturating_sub(bytes);
             }
         });
     }
@@ -71,9 +75,13 @@ impl Tail {
         read: impl Fn(&EventRow, i64) -> T,
     ) -> Option<Vec<T>> {
         self.with(lane, |tail| {
-            let first = tail.events.front()?.position;
-            let from = usize::try_from(position.saturating_add(1).checked_sub(first)?).ok()?;
-            let events = (from < tail.events.len()).then(|| tail.events.range(from..))?;
+            let wanted = position.saturating_add(1);
+            let ends_before =
+                |(events, _): &(Vec<EventRow>, usize)| events.last().is_none_or(|last| last.position < wanted);
+            let from = tail.batches.partition_point(ends_before);
+            let (events, _) = tail.batches.get(from)?;
+            let skip = usize::try_from(wanted.checked_sub(events.first()?.position)?).ok()?;
+            let events = tail.batches.range(from..).flat_map(|(events, _)| events).skip(skip);
             Some(events.take(most).map(|event| read(event, tail.epoch)).collect())
         })?
     }
@@ -126,9 +134,21 @@ mod tests {
         let tail = Tail::default();
         tail.append(LANE, 7, vec![event(4), event(5)]);
         tail.append(LANE, 7, vec![event(6)]);
+        assert_eq!(after(&tail, 3), Some(vec![(4, 7), (5, 7), (6, 7)]));
         assert_eq!(after(&tail, 4), Some(vec![(5, 7), (6, 7)]));
+        assert_eq!(after(&tail, 5), Some(vec![(6, 7)]));
         assert_eq!(after(&tail, 2), None);
         assert_eq!(after(&tail, 6), None);
+    }
+
+    #[test]
+    fn what_is_too_much_is_forgotten_from_its_beginning() {
+        let tail = Tail::default();
+        let most = i64::try_from(BYTES_MOST / weight(&event(1))).expect("a number");
+        (1..=most + 2).for_each(|position| tail.append(LANE, 7, vec![event(position)]));
+        assert_eq!(after(&tail, 1), None);
+        assert_eq!(after(&tail, 2).map(|events| events[0]), Some((3, 7)));
+        assert_eq!(after(&tail, most + 1), Some(vec![(most + 2, 7)]));
     }
 
     #[test]

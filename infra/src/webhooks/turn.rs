@@ -167,7 +167,7 @@ impl WebhookRunner {
         let body = AnyCommand::to_json(&command).unwrap_or_default();
         let envelope = Envelope {
             id: CommandId::new(new_id()),
-            fingerprint: self.vault.fingerprint(body.as_bytes()),
+            fingerprint: self.vault.fingerprint(body.as_bytes()).into(),
             command: Box::new(command),
             principal: Principal::ENGINE,
             actor: Actor::Engine("webhooks".into()),

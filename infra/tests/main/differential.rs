@@ -148,7 +148,7 @@ impl Pair {
 }
 
 fn told(named: Named) -> Result<Told> {
-    Ok((named.name, serde_json::from_str(&named.body)?))
+    Ok((named.name.into(), serde_json::from_str(&named.body)?))
 }
 
 /// Numbers that look random and are the same every time (SplitMix64).

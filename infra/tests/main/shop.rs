@@ -145,7 +145,7 @@ impl House {
         Ok(Envelope {
             id: CommandId::new(id),
             command,
-            fingerprint: self.vault.fingerprint(format!("{name}\n{body}").as_bytes()),
+            fingerprint: self.vault.fingerprint(format!("{name}\n{body}").as_bytes()).into(),
             principal: CLERK,
             actor: Actor::Member(CLERK),
             correlation: None,

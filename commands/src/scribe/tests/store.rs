@@ -203,16 +203,18 @@ impl World {
                         unreachable!("a rejection is one");
                     };
                     rejected.code.clone_from(code);
-                    Settled::Rejected { rejected, tenant_position, epoch, recorded_at }
+                    Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
                 }
-                None => Settled::Accepted(Accepted { tenant_position, epoch, recorded_at, changed: vec![] }),
+                None => {
+                    Settled::Accepted(Accepted { tenant_position, epoch, recorded_at, changed: Default::default() })
+                }
             };
             return Some(Recalled { fingerprint: row.fingerprint.clone(), settled });
         }
         let rows: Vec<_> = self.events.iter().filter(|(_, row)| fits(row.tenant, row.principal, row.command)).collect();
         let (lane, last) = rows.last()?;
         let first: serde_json::Value = serde_json::from_str(&rows.first()?.1.meta).expect("meta is JSON");
-        let changed = vec![Changed { stream_type: last.stream_type, stream: last.stream, sequence: last.sequence }];
+        let changed = [Changed { stream_type: last.stream_type, stream: last.stream, sequence: last.sequence }].into();
         let settled = Settled::Accepted(Accepted {
             tenant_position: last.tenant_position,
             epoch: self.epochs[lane],
@@ -266,7 +268,7 @@ pub(super) fn id(number: u128) -> Uuid {
 pub(super) fn envelope(id: Uuid, command: impl Command) -> Envelope {
     Envelope {
         id: CommandId::new(id),
-        fingerprint: serde_json::to_string(&command).expect("JSON"),
+        fingerprint: serde_json::to_string(&command).expect("JSON").into(),
         command: Box::new(command),
         principal: Principal::new(Uuid::from_u128(5)),
         actor: Actor::Member(Principal::new(Uuid::from_u128(5))),

@@ -61,6 +61,9 @@ fn wrong_outside_crates(house: &House) -> Vec<String> {
             (true, "tracing") => name != "domain",
             // The scribe looks things up a dozen times for every command.
             (true, "foldhash") => name == "commands",
+            // A command is made of short texts and names few streams; in place, they cost no piece of memory each.
+            (true, "compact_str") => ["domain", "commands"].contains(&name),
+            (true, "smallvec") => name == "commands",
             (true, used) => PURE_MAY_USE.contains(&used),
             (false, "rdkafka") => name == KAFKA,
             (false, used) if name == KAFKA && KAFKA_MAY_USE.contains(&used) => true,
