@@ -60,7 +60,7 @@ fn texts(facts: &Facts, client: usize) -> Result<(Named, String)> {
     let Import { customer, store, total, units, ordered_on, source } = facts.import(client);
     let event = OrderEvent::Imported { customer, store, total, units, ordered_on, source };
     let actor = Actor::Member(facts.principal);
-    let meta = Meta { actor: &actor, command: "ImportOrder", fingerprint: fingerprint(facts.id()) };
+    let meta = Meta { actor: &actor, command: "ImportOrder", fingerprint: fingerprint(Facts::id()) };
     Ok((encode(&event)?, serde_json::to_string(&meta)?))
 }
 
@@ -79,10 +79,10 @@ impl<const ROWS: u32> Contender for Bare<ROWS> {
             tenant: self.facts.tenant(client).uuid(),
             tenant_position: position,
             stream_type: "Order",
-            stream: self.facts.id(),
+            stream: Facts::id(),
             sequence: 1,
             principal: self.facts.principal.uuid(),
-            command: self.facts.id(),
+            command: Facts::id(),
             name: &event.name,
             payload: &event.body,
             meta,

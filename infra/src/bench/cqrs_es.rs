@@ -39,7 +39,7 @@ impl<A: Aggregate> Stock<A> {
         let meta = HashMap::from([
             (String::from("actor"), self.facts.principal.to_string()),
             (String::from("command"), command.to_owned()),
-            (String::from("fingerprint"), fingerprint(self.facts.id())),
+            (String::from("fingerprint"), fingerprint(Facts::id())),
         ]);
         let stream = stream.to_string();
         loop {
@@ -63,7 +63,7 @@ impl Distinct {
 impl Contender for Distinct {
     async fn call(&self, client: usize) -> Result<()> {
         let import = self.0.facts.import(client);
-        self.0.ask(self.0.facts.id(), "ImportOrder", Arc::new(move |order: &Order| order.import(import.clone()))).await
+        self.0.ask(Facts::id(), "ImportOrder", Arc::new(move |order: &Order| order.import(import.clone()))).await
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

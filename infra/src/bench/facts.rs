@@ -1,6 +1,6 @@
 //! What the contenders write: the same facts, each time with fresh ids.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
 use anyhow::Result;
 use commands::inventory::AdjustStock;
@@ -22,6 +22,11 @@ use crate::scribe::{new_id, now};
 /// Every run spreads its commands over so many tenants.
 const TENANTS: usize = 20;
 
+thread_local! {
+    /// Callers share no counter, so threads do not either; each begins somewhere else.
+    static NUMBER: Cell<u64> = Cell::new(new_id().as_u64_pair().1);
+}
+
 /// The people and things of one run.
 pub(super) struct Facts {
     pub(super) tenants: Vec<TenantId>,
@@ -36,7 +41,6 @@ pub(super) struct Facts {
     total: Price,
     units: Units,
     source: Text<100>,
-    ids: AtomicU64,
     change: UnitChange,
     reason: Reason,
     ordered_at: Timestamp,
@@ -53,7 +57,6 @@ impl Facts {
         Ok(Self {
             stores: tenants.iter().map(|tenant| Tenant::first_store(*tenant)).collect(),
             tenants,
-            ids: AtomicU64::new(new_id().as_u64_pair().1),
             principal: Principal::new(new_id()),
             customer: CustomerId::new(new_id()),
             product,
@@ -69,8 +72,8 @@ impl Facts {
     }
 
     /// A fresh UUIDv7. In a shop callers make these, on machines of their own, so here they must cost next to nothing.
-    pub(super) fn id(&self) -> Uuid {
-        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn id() -> Uuid {
+        let number = NUMBER.replace(NUMBER.get().wrapping_add(1));
         let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let mut bits = [0; 10];
@@ -93,7 +96,7 @@ impl Facts {
     /// A paid order of another shop system, about 200 bytes as an event.
     pub(super) fn import_order(&self, client: usize) -> ImportOrder {
         ImportOrder {
-            order: OrderId::new(self.id()),
+            order: OrderId::new(Self::id()),
             customer: self.customer,
             store: self.store(client),
             total: self.total,
@@ -117,11 +120,11 @@ impl Facts {
 
     /// A command as admission hands it to the scribe.
     pub(super) fn envelope(&self, command: impl AnyCommand + 'static) -> Envelope {
-        let id = self.id();
+        let id = Self::id();
         Envelope {
             id: CommandId::new(id),
             command: Box::new(command),
-            fingerprint: fingerprint(id),
+            fingerprint: fingerprint(id).into(),
             principal: self.principal,
             actor: Actor::Member(self.principal),
             correlation: None,
@@ -135,5 +138,6 @@ impl Facts {
 
 /// As long as a real one.
 pub(super) fn fingerprint(id: Uuid) -> String {
-    format!("1:{}", id.simple())
+    let mut room = Uuid::encode_buffer();
+    format!("1.{}", &id.simple().encode_lower(&mut room)[..22])
 }

@@ -85,9 +85,9 @@ async fn fill(pool: &PgPool) -> Result<()> {
     sqlx::query("UPDATE log.lanes SET epoch = $1").bind(EPOCH).execute(pool).await?;
     sqlx::query("INSERT INTO log.epochs SELECT lane, $1, 1, now() FROM log.lanes").bind(EPOCH).execute(pool).await?;
     let (facts, routes) = (Facts::new()?, Routes::new(pool.clone()));
-    let customers: Vec<_> = (0..KEYS).map(|_| CustomerId::new(facts.id())).collect();
+    let customers: Vec<_> = (0..KEYS).map(|_| CustomerId::new(Facts::id())).collect();
     let meta = json!({ "actor": Actor::Member(facts.principal), "command": "EarnPoints",
-                       "fingerprint": fingerprint(facts.id()) });
+                       "fingerprint": fingerprint(Facts::id()) });
     let meta = meta.to_string();
     let mut positions: HashMap<i16, i64> = HashMap::new();
     let mut connection = pool.acquire().await?;
@@ -110,7 +110,7 @@ async fn fill(pool: &PgPool) -> Result<()> {
                 stream: LoyaltyAccount::id(customers[number % KEYS]).uuid(),
                 sequence: i64::try_from(number / KEYS)? + 1,
                 principal: facts.principal.uuid(),
-                command: facts.id(),
+                command: Facts::id(),
                 name: &event.name,
                 payload: &event.body,
                 meta: &meta,
