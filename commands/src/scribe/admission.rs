@@ -6,10 +6,10 @@ use domain::shared::Timestamp;
 use uuid::Uuid;
 
 use super::batch::BatchId;
+use super::generations::made_at_ms;
 use super::lane::{Hold, Lane};
 use super::message::{
-    Answer, Answered, Found, LaneId, Load, Loaded, Need, Output, Pending, Recalled, StreamKey, Submission, Ticket,
-    Work, made_at_ms,
+    Answer, Answered, Found, LaneId, Load, Loaded, Need, Output, Pending, Recalled, StreamKey, Submission, Ticket, Work,
 };
 use super::receipts::Remembered;
 use super::shelf::LoadedState;

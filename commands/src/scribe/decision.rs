@@ -6,13 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use domain::kernel::{Actor, Named, Retry};
 use domain::shared::{Principal, TenantId, Timestamp};
 use serde::Serialize;
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::Scribe;
 use super::batch::{BatchId, Decided, EventRow, ReceiptRow, SnapshotRow};
 use super::lane::Hold;
-use super::message::{Accepted, Answer, Changed, LaneId, Pending, Settled, StreamKey, Ticket, Work};
+use super::message::{Accepted, Answer, Changed, ChangedStreams, LaneId, Pending, Settled, StreamKey, Ticket, Work};
 use super::receipts::Remembered;
 use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef};
 
@@ -120,12 +119,12 @@ impl Scribe {
     ) -> Settled {
         let many = drafts.iter().map(|(.., events)| events.len()).sum::<usize>() > 1;
         let Some((mut first, later, occurred_at)) = self.describe(ticket, context, many) else {
-            return Settled::Accepted(self.accepted(lane, context, SmallVec::new()));
+            return Settled::Accepted(self.accepted(lane, context, ChangedStreams::new()));
         };
         if drafts.is_empty() {
             self.write_receipt(ticket, lane, context, None);
         }
-        let mut changed = SmallVec::new();
+        let mut changed = ChangedStreams::new();
         let mut index = 0_i16;
         for (stream, draft, events) in drafts {
             let key = StreamKey { tenant: context.tenant, stream };
@@ -203,7 +202,7 @@ impl Scribe {
             Retry::Never => "NEVER",
         };
         self.write_receipt(ticket, lane, context, Some((rejected.code.clone(), retry, detail)));
-        let Accepted { tenant_position, epoch, recorded_at, .. } = self.accepted(lane, context, SmallVec::new());
+        let Accepted { tenant_position, epoch, recorded_at, .. } = self.accepted(lane, context, ChangedStreams::new());
         Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
     }
 
@@ -228,7 +227,7 @@ impl Scribe {
         self.drafted.part(lane).rows.receipts.push(row);
     }
 
-    fn accepted(&self, lane: LaneId, context: &Context, changed: SmallVec<[Changed; 1]>) -> Accepted {
+    fn accepted(&self, lane: LaneId, context: &Context, changed: ChangedStreams) -> Accepted {
         Accepted {
             tenant_position: self.heads.get(&context.tenant).map_or(0, |head| head.tenant_position),
             epoch: self.tenure(lane).map_or(0, |tenure| tenure.epoch),
@@ -342,7 +341,7 @@ fn replay(remembered: &Remembered, pending: &Pending) -> Answer {
     Answer::Misuse(Misuse::new("COMMAND_ID_REUSED", "", text))
 }
 
-fn note(changed: &mut SmallVec<[Changed; 1]>, stream: StreamRef, sequence: i64) {
+fn note(changed: &mut ChangedStreams, stream: StreamRef, sequence: i64) {
     match changed.iter_mut().find(|known| known.stream == stream.id && known.stream_type == stream.stream_type) {
         Some(known) => known.sequence = sequence,
         None => changed.push(Changed { stream_type: stream.stream_type, stream: stream.id, sequence }),

@@ -3,11 +3,18 @@
 use std::hash::Hash;
 
 use foldhash::HashMap;
+use uuid::Uuid;
 
 /// A key that may tell when it was made.
 pub(super) trait Dated {
     /// Milliseconds since 1970.
     fn made_at_ms(&self) -> Option<i64>;
+}
+
+/// When a UUIDv7 was made, in milliseconds since 1970; other versions do not say.
+pub(super) fn made_at_ms(id: Uuid) -> Option<i64> {
+    let made = (id.get_version_num() == 7).then(|| id.as_u128().wrapping_shr(80));
+    made.and_then(|ms| i64::try_from(ms).ok())
 }
 
 /// Two maps: what was used lately, and what was used before. When the first is full, the second is forgotten and

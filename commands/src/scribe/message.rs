@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::batch::{Batch, BatchId};
-use super::generations::Dated;
+use super::generations::{Dated, made_at_ms};
 use super::shelf::LoadedState;
 use crate::kernel::{AnyCommand, Misuse, NotNow, Rejected, StreamRef};
 
@@ -87,12 +87,6 @@ impl Dated for ReceiptKey {
     }
 }
 
-/// When a UUIDv7 was made, in milliseconds since 1970; other versions do not say.
-pub(super) fn made_at_ms(id: Uuid) -> Option<i64> {
-    let made = (id.get_version_num() == 7).then(|| id.as_u128().wrapping_shr(80));
-    made.and_then(|ms| i64::try_from(ms).ok())
-}
-
 /// What a command was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -131,8 +125,11 @@ pub struct Accepted {
     pub epoch: i64,
     pub recorded_at: Timestamp,
     /// The streams it changed; empty where all of it held already.
-    pub changed: SmallVec<[Changed; 1]>,
+    pub changed: ChangedStreams,
 }
+
+/// Most commands change one stream, which is kept in place.
+pub type ChangedStreams = SmallVec<[Changed; 1]>;
 
 /// A stream and the number of its last event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,8 +42,8 @@ use shelf::States;
 pub use batch::{Batch, BatchId, EventRow, Part, ReceiptRow, SnapshotRow};
 pub use limits::Limits;
 pub use message::{
-    Accepted, Answer, Answered, Changed, CommitOutcome, Envelope, Found, LaneId, Load, Loaded, Need, Output, PersonKey,
-    Recalled, ReceiptKey, Settled, StreamKey, Submission, TakeOverOutcome, Ticket,
+    Accepted, Answer, Answered, Changed, ChangedStreams, CommitOutcome, Envelope, Found, LaneId, Load, Loaded, Need,
+    Output, PersonKey, Recalled, ReceiptKey, Settled, StreamKey, Submission, TakeOverOutcome, Ticket,
 };
 pub use shelf::LoadedState;
 

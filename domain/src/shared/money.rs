@@ -12,17 +12,13 @@ use super::{Invalid, Quantity, string_value};
 const MOST: i64 = 1_000_000_000_000_000;
 
 /// An ISO 4217 code that is in use.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Currency([u8; 3]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Currency(iso_currency::Currency);
 
 impl Currency {
     /// How many decimal digits its minor unit has: 2 for USD, 0 for JPY, 3 for KWD.
     pub fn digits(self) -> u32 {
-        iso_currency::Currency::from_code(self.as_str()).and_then(|known| known.exponent()).map_or(2, u32::from)
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("XXX")
+        self.0.exponent().map_or(2, u32::from)
     }
 }
 
@@ -30,22 +26,22 @@ impl FromStr for Currency {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        match (iso_currency::Currency::from_code(text), text.as_bytes()) {
-            (Some(_), &[a, b, c]) => Ok(Self([a, b, c])),
-            _ => Invalid::because("expected an ISO 4217 code such as USD"),
+        match iso_currency::Currency::from_code(text) {
+            Some(known) => Ok(Self(known)),
+            None => Invalid::because("expected an ISO 4217 code such as USD"),
         }
     }
 }
 
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.0.code())
     }
 }
 
 impl fmt::Debug for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.0.code())
     }
 }
 

@@ -50,6 +50,8 @@ const POSTS: [Post; 14] = [
 const LETTERS: u16 = 8481;
 /// Connections of each process to the one PostgreSQL.
 const CONNECTIONS: u32 = 5;
+/// Of sixteen lanes each of three scribes has four or six.
+const LEAST_SHARE: i64 = 4;
 /// How often somebody looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long anything may take that must come by itself.
@@ -171,9 +173,6 @@ impl Installation {
         crew::stop(std::mem::take(&mut self.members).into_values().collect()).await
     }
 }
-
-/// Of sixteen lanes each of three scribes has four or six.
-const LEAST_SHARE: i64 = 4;
 
 fn scribe_of(node: usize) -> Result<&'static str> {
     let scribe = POSTS.iter().find(|post| post.node == node && post.role == "scribe");

@@ -106,6 +106,9 @@ async fn no_personal_field_is_found_in_a_dump_in_logs_or_in_metrics() -> Result<
     assert!(dumped.contains("Corner shop") && dumped.contains(&people[0].to_string()) && dumped.contains("old shop"));
     assert!(said.lines().count() > 100 && said.contains("DEBUG"), "the log says next to nothing");
     assert!(server_said.contains("ready to accept connections"));
+    let accepted =
+        metrics.lines().find_map(|line| line.strip_prefix("cartulary_commands_total{outcome=\"accepted\"} "));
+    assert!(accepted.is_some_and(|count| count != "0"), "the metrics count no commands: {metrics}");
     let dumped_bytes = "pre \\x7a7978616e74686961 post";
     for fish in [&format!("a {NAME} b"), dumped_bytes] {
         assert_eq!(leaks(fish).len(), 1, "{fish}");
