@@ -12,8 +12,8 @@ use xtask::servers::{Program, Servers, in_folder};
 
 const PROGRAMS: [Program; 2] = [Program::Postgres, Program::Kafka];
 
-const LOG: &str = include_str!("../../../migrations/0001_log.sql");
-const RELAYS: &str = include_str!("../../../migrations/0004_relay.sql");
+const LOG: &str = include_str!("../../../log/migrations/0001_log.sql");
+const RELAYS: &str = include_str!("../../../log/migrations/0004_relay.sql");
 
 static RUN: OnceLock<Run> = OnceLock::new();
 static TESTS: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,125 @@
+//! Looks at everything that must be right before this engine should be trusted.
+
+use std::process::ExitCode;
+
+use anyhow::{Error, Result};
+use clap::Args;
+use comfy_table::Table;
+use serde::Serialize;
+use sqlx::{PgPool, Row};
+
+use super::say;
+use crate::running;
+use crate::settings::Settings;
+use edge::redis;
+use work::held_back;
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Write JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    what: &'static str,
+    fine: bool,
+    /// What was found, or what to do about it.
+    text: String,
+}
+
+pub(super) async fn run(args: &DoctorArgs, settings: &Settings) -> Result<ExitCode> {
+    let findings = look(settings).await;
+    let fine = findings.iter().all(|finding| finding.fine);
+    if args.json {
+        say(serde_json::to_string_pretty(&findings)?);
+    } else {
+        let mut table = Table::new();
+        table.set_header(["", "what", "found"]);
+        for finding in &findings {
+            table.add_row([if finding.fine { "ok" } else { "!!" }, finding.what, &finding.text]);
+        }
+        say(table.to_string());
+    }
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn look(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![
+        finding("outer key", settings.outer_key().map(|_| "present")),
+        finding("token keys", settings.auth().map(|auth| format!("{} live", auth.keys.len()))),
+        finding("listen address", Ok(settings.listen)),
+    ];
+    let pool = match settings.database_url() {
+        Ok(url) => running::connect(url).await,
+        Err(error) => Err(error),
+    };
+    match pool {
+        Err(error) => findings.push(finding("database", Err::<String, _>(error))),
+        Ok(pool) => {
+            findings.push(finding("database", Ok("reachable")));
+            findings.push(finding("migrations", running::require_migrated(&pool).await.map(|()| "up to date")));
+            findings.extend(look_at_server(&pool).await);
+            findings.push(look_at_work(&pool).await);
+        }
+    }
+    match settings.kafka() {
+        Ok(None) => {}
+        Ok(Some(kafka)) => findings.push(finding("kafka", kafka::look(&kafka).await.map_err(Error::from))),
+        Err(error) => findings.push(finding("kafka", Err::<String, _>(error))),
+    }
+    match settings.redis() {
+        Ok(None) => {}
+        Ok(Some(client)) => findings.push(finding("redis", redis::look(&client).await)),
+        Err(error) => findings.push(finding("redis", Err::<String, _>(error))),
+    }
+    findings
+}
+
+/// The settings of the server without which an acknowledged command could be lost.
+async fn look_at_server(pool: &PgPool) -> Vec<Finding> {
+    let text = "SELECT name, setting, name <> 'server_version_num' AND setting = 'off'
+                       OR name = 'server_version_num' AND setting::integer < 150000
+                FROM pg_settings
+                WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums', 'server_version_num')
+                ORDER BY name";
+    let rows = match sqlx::query(text).fetch_all(pool).await {
+        Ok(rows) => rows,
+        Err(error) => return vec![finding("server settings", Err::<String, _>(error.into()))],
+    };
+    let known = [
+        ("data_checksums", "data checksums"),
+        ("fsync", "fsync"),
+        ("full_page_writes", "full page writes"),
+        ("server_version_num", "server version"),
+        ("synchronous_commit", "synchronous commit"),
+    ];
+    let findings = rows.iter().filter_map(|row| {
+        let (name, setting): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+        let what = known.iter().find(|(known, _)| *known == name)?.1;
+        Some(Finding { what, fine: !row.try_get::<bool, _>(2).ok()?, text: setting })
+    });
+    findings.collect()
+}
+
+/// Whether timers and effects go on.
+async fn look_at_work(pool: &PgPool) -> Finding {
+    let what = "timers and effects";
+    match held_back(pool).await {
+        Ok(None) => finding(what, Ok("going on")),
+        Ok(Some(hold)) => {
+            let text = format!("held back since {}: {}; see `cartulary release`", hold.since, hold.reason);
+            Finding { what, fine: false, text }
+        }
+        Err(error) => finding(what, Err::<String, _>(error.into())),
+    }
+}
+
+fn finding(what: &'static str, found: Result<impl ToString>) -> Finding {
+    match found {
+        Ok(text) => Finding { what, fine: true, text: text.to_string() },
+        Err(error) => Finding { what, fine: false, text: format!("{error:#}") },
+    }
+}

@@ -1,0 +1,115 @@
+//! Makes tokens.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use api::auth::{Caller, Claims, SigningKey};
+use clap::Args;
+use domain::shared::{CustomerId, Principal, Role, TenantId};
+use uuid::Uuid;
+
+use super::dev::key_file;
+use super::say;
+use crate::settings::Settings;
+use platform::clock::now;
+use vault::secret_file;
+
+/// The name of the key that `dev` makes for itself.
+pub(super) const TOKEN_KEY: &str = "dev";
+
+/// Shows the token on standard output and nothing else.
+#[derive(Debug, Args)]
+pub(super) struct TokenArgs {
+    /// The tenant it is good for; operators need none.
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// customer, staff, manager, admin, owner or operator.
+    #[arg(long)]
+    role: String,
+    /// The customer whose token it is; only with the role `customer`.
+    #[arg(long)]
+    customer: Option<CustomerId>,
+    /// Who bears it; the customer, or an id derived from tenant and role.
+    #[arg(long)]
+    subject: Option<Principal>,
+    /// The private key as kid=path/to/key.pem; without it the one that `dev` made in this folder.
+    #[arg(long, value_name = "KID=FILE")]
+    key: Option<String>,
+    /// The folder in which `dev` runs.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    project: PathBuf,
+}
+
+/// Whom a token is for.
+#[derive(Clone, Debug)]
+pub struct Bearer {
+    pub tenant: TenantId,
+    pub role: Role,
+    pub subject: Principal,
+    pub customer: Option<CustomerId>,
+}
+
+impl Bearer {
+    /// Somebody of a tenant's team, or an operator.
+    pub fn of(tenant: TenantId, role: Role) -> Self {
+        let subject = Principal::new(Uuid::new_v5(&tenant.uuid(), format!("bearer:{role:?}").as_bytes()));
+        Self { tenant, role, subject, customer: None }
+    }
+
+    pub fn customer(tenant: TenantId, customer: CustomerId) -> Self {
+        Self { tenant, role: Role::Customer, subject: Principal::new(customer.uuid()), customer: Some(customer) }
+    }
+}
+
+pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
+    let role: Role = serde_json::from_value(args.role.clone().into())
+        .with_context(|| format!("`{}` is no role: customer, staff, manager, admin, owner or operator", args.role))?;
+    let tenant = match (args.tenant, role) {
+        (None, Role::Operator) => TenantId::PLATFORM,
+        (Some(tenant), _) => tenant,
+        (None, _) => bail!("--tenant is missing"),
+    };
+    let mut bearer = match (role, args.customer) {
+        (Role::Customer, Some(customer)) => Bearer::customer(tenant, customer),
+        (Role::Customer, None) => bail!("--customer is missing"),
+        (Role::Engine, _) => bail!("the engine needs no token"),
+        (_, Some(_)) => bail!("--customer goes with --role customer only"),
+        (role, None) => Bearer::of(tenant, role),
+    };
+    bearer.subject = args.subject.unwrap_or(bearer.subject);
+    let key = match &args.key {
+        Some(named) => {
+            let (kid, path) = named.split_once('=').context("--key is written kid=path/to/key.pem")?;
+            let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+            SigningKey::from_pem(kid, &pem)?
+        }
+        None => {
+            let file = key_file(&args.project, "token.key");
+            if !file.exists() {
+                bail!("{} does not exist; start `cartulary dev` here first, or give --key", file.display());
+            }
+            SigningKey::from_seed(TOKEN_KEY, *secret_file(&file)?)
+        }
+    };
+    say(sign(&key, &bearer, settings)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Signs a token that lives as long as the settings allow, a day at most.
+pub fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Result<String> {
+    let seconds = now().micros().div_euclid(1_000_000);
+    let claims = Claims {
+        iss: settings.token_issuer.clone(),
+        aud: settings.token_audience.clone(),
+        sub: bearer.subject,
+        tenant: bearer.tenant,
+        roles: vec![bearer.role],
+        customer: bearer.customer,
+        exp: seconds + settings.token_lifetime_s_most.min(24 * 60 * 60),
+        nbf: None,
+        iat: seconds,
+    };
+    Caller::from_claims(&claims).map_err(|why| anyhow!("nobody would believe this token: {why}"))?;
+    Ok(key.sign(&claims)?)
+}

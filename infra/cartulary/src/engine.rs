@@ -1,0 +1,253 @@
+//! The engine as the front door sees it: everything that `api` asks of the floor above.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::auth::Caller;
+use api::backend::{Backend, Behind, SealedField};
+use api::freshness::Freshness;
+use api::integrations::Webhooks;
+use api::limits::Allowance;
+use api::live::Watching;
+use commands::kernel::{AnyCommand, Kinds};
+use commands::scribe::{Answer, Envelope, PersonKey, Recalled, ReceiptKey};
+use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::kernel::Model;
+use projections::ports::{Cause, Fault};
+use projections::question::{NoAnswer, Page, Question};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::relief::Relief;
+use edge::redis::Redis;
+use outside::webhooks::WebhookDesk;
+use platform::health::Health;
+use scribe::peers::Dispatch;
+use vault::Vault;
+use views::live::Live;
+use views::store::PgReader;
+
+/// How long a reader may wait for what she just wrote.
+const WAIT_MOST: Duration = Duration::from_secs(2);
+
+/// The running engine of this process.
+pub struct Engine {
+    pub pool: PgPool,
+    pub scribe: Dispatch,
+    pub vault: Arc<Vault>,
+    pub webhooks: WebhookDesk,
+    pub kinds: Kinds,
+    /// Changes whenever rows changed.
+    pub progress: watch::Receiver<u64>,
+    pub redis: Option<Redis>,
+    pub live: Live,
+    pub relief: Relief,
+    pub metrics: PrometheusHandle,
+    /// How the parts of this process are.
+    pub health: Health,
+    pub stop: CancellationToken,
+}
+
+impl Engine {
+    /// The receipts of those commands of a tenant that have one.
+    async fn recall(
+        &self,
+        tenant: TenantId,
+        keys: Vec<ReceiptKey>,
+    ) -> Result<HashMap<ReceiptKey, Recalled>, sqlx::Error> {
+        let lane = self.scribe.routes().lane(tenant).await?;
+        let keys: Vec<_> = keys.into_iter().map(|key| (lane, key)).collect();
+        scribe::recall(&self.pool, &self.kinds, &keys).await
+    }
+
+    /// Where in its lane a tenant's position lies, if that history is still the one that counts.
+    async fn position(&self, tenant: TenantId, at_least: Freshness) -> Result<i64, Behind> {
+        if at_least.tenant_position == 0 {
+            return Ok(0);
+        }
+        let lane = self.scribe.routes().lane(tenant).await.map_err(|_| Behind::Away)?;
+        // What was decided under an epoch cannot have been written by a later one, unless history was lost meanwhile.
+        let text = "SELECT e.position FROM log.events e
+                    JOIN log.epochs wrote ON wrote.lane = e.lane AND wrote.epoch = e.epoch
+                    JOIN log.epochs told ON told.lane = e.lane AND told.epoch = $4
+                    WHERE e.lane = $1 AND e.tenant = $2 AND e.tenant_position = $3 AND wrote.since <= told.since";
+        let position: Option<i64> = sqlx::query_scalar(text)
+            .bind(lane.0)
+            .bind(tenant.uuid())
+            .bind(at_least.tenant_position)
+            .bind(at_least.epoch)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|_| Behind::Away)?;
+        position.ok_or(Behind::OtherHistory)
+    }
+
+    async fn wait_for(&self, tenant: TenantId, at_least: Freshness, models: &[&Model]) -> Result<(), Behind> {
+        let position = self.position(tenant, at_least).await?;
+        let reader = PgReader::new(self.pool.clone());
+        let mut progress = self.progress.clone();
+        let deadline = tokio::time::sleep(WAIT_MOST);
+        tokio::pin!(deadline);
+        loop {
+            progress.mark_unchanged();
+            let mut behind = Vec::new();
+            for model in models {
+                let at = reader.checkpoint(model, tenant).await.map_err(|_| Behind::Away)?;
+                if at.position < position {
+                    behind.push(model.name.clone());
+                }
+            }
+            if behind.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = &mut deadline => return Err(Behind::Models(behind)),
+                // Another process may keep the read models; then only looking again tells.
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                _ = progress.changed() => {}
+            }
+        }
+    }
+}
+
+impl Backend for Engine {
+    fn now(&self) -> Timestamp {
+        platform::clock::now()
+    }
+
+    fn new_id(&self) -> Uuid {
+        platform::clock::new_id()
+    }
+
+    fn fingerprint(&self, body: &[u8]) -> String {
+        self.vault.fingerprint(body)
+    }
+
+    fn seal<'a>(
+        &'a self,
+        tenant: TenantId,
+        command: &'a mut dyn AnyCommand,
+    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+        self.vault.seal(tenant, command).boxed()
+    }
+
+    fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
+        self.vault.blind_index(tenant, field, folded)
+    }
+
+    fn allow<'a>(&'a self, caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
+        if self.relief.limits.apply_to(caller) {
+            self.relief.limits.allow(caller, commands).boxed()
+        } else {
+            ready(Allowance::unlimited(commands)).boxed()
+        }
+    }
+
+    fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
+        match &self.relief.sold_out {
+            None => self.scribe.submit(tenant, false, commands).boxed(),
+            Some(sold_out) => {
+                sold_out.submit(&self.scribe, tenant, commands, move |keys| self.recall(tenant, keys)).boxed()
+            }
+        }
+    }
+
+    fn receipt(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        command: CommandId,
+    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+        let key = ReceiptKey { tenant, principal, command };
+        let read = async move {
+            let recalled = self.recall(tenant, vec![key]).await;
+            let mut recalled = recalled.map_err(|error| unavailable("reading a receipt", error))?;
+            Ok(recalled.remove(&key))
+        };
+        read.boxed()
+    }
+
+    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+        async move {
+            let reader = PgReader::new(self.pool.clone());
+            match &self.relief.hot_rows {
+                None => reader.page(model, &question).await,
+                Some(hot_rows) => hot_rows.page(&reader, model, &question).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn wait<'a>(
+        &'a self,
+        tenant: TenantId,
+        at_least: Freshness,
+        models: Vec<&'a Model>,
+    ) -> BoxFuture<'a, Result<(), Behind>> {
+        async move { self.wait_for(tenant, at_least, &models).await }.boxed()
+    }
+
+    fn watch<'a>(
+        &'a self,
+        model: &'a Model,
+        question: Question,
+        since: Option<Freshness>,
+    ) -> BoxFuture<'a, Result<Watching, NoAnswer>> {
+        let watching = async move {
+            let since = match since {
+                Some(since) => Some(self.position(question.tenant, since).await.map_err(|_| gone("a position"))?),
+                None => None,
+            };
+            self.live.watch(model, &question, since).await
+        };
+        watching.boxed()
+    }
+
+    fn stopping(&self) -> BoxFuture<'static, ()> {
+        self.stop.clone().cancelled_owned().boxed()
+    }
+
+    fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
+        let opened = async move {
+            let mut opened = Vec::with_capacity(sealed.len());
+            for SealedField { field, word } in &sealed {
+                let plain = self.vault.open(tenant, field, word).await;
+                opened.push(plain.map_err(|error| unavailable("reading a person's key", error))?);
+            }
+            Ok(opened)
+        };
+        opened.boxed()
+    }
+
+    fn webhooks(&self) -> &dyn Webhooks {
+        &self.webhooks
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let stopping = self.stop.is_cancelled().then(|| "the process is shutting down".to_owned());
+        stopping.into_iter().chain(self.health.reasons()).collect()
+    }
+
+    fn shortcomings(&self) -> Vec<String> {
+        self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+}
+
+/// What was there a moment ago, when it was waited for.
+fn gone(what: &str) -> Fault {
+    Fault::new(Cause::Unavailable, format!("reading {what}"))
+}
+
+fn unavailable(doing: &str, error: sqlx::Error) -> Fault {
+    Fault::caused(Cause::Unavailable, doing, error)
+}

@@ -1,0 +1,355 @@
+//! The configuration: a TOML file and `CARTULARY_*` variables, which win. Unknown keys are refused.
+
+mod secured;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use api::auth::{AuthConfig, PublicKey};
+use commands::scribe::Limits;
+use domain::shared::Seconds;
+use serde::Deserialize;
+
+use edge::limits::{QUOTA_MOST, Quotas};
+use edge::sold_out;
+use kafka::LANES;
+use outside::webhooks::{Guard, Places};
+use platform::database::CONNECTIONS_MOST;
+use scribe::Owner;
+use vault::OuterKey;
+use views::row_cache;
+
+/// How long copies of rows live where nothing is set: a reader who demands no position does not mind a second.
+const COPIES_LIVE_MS: u32 = 1_000;
+
+/// Everything that can be set. `cartulary doctor` shows what is in force.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The PostgreSQL that keeps the log; `dev` brings its own.
+    pub database_url: Option<String>,
+    /// Connections of one process to PostgreSQL, beside one for each of its scribe loops.
+    pub connections_most: u32,
+    /// The folder of the server's binaries, where `dev` does not find them by itself.
+    pub postgres_binaries: Option<PathBuf>,
+    /// The folder of the log's data, if it is on this machine, so that a full disk is noticed in time.
+    pub database_data: Option<PathBuf>,
+    /// The key that wraps all personal keys: 32 bytes in base64.
+    pub outer_key: Option<String>,
+    /// The same from a file of mode 0600.
+    pub outer_key_file: Option<PathBuf>,
+    pub token_issuer: String,
+    pub token_audience: String,
+    /// Public keys as `kid=path/to/key.pem`, all of them live.
+    pub token_keys: Vec<String>,
+    /// The longest time a token may live.
+    pub token_lifetime_s_most: i64,
+    /// Names this process among those of its role, and the same after every restart: the machine's name, where several
+    /// processes of one role do not share a machine.
+    pub owner: String,
+    /// How long others wait before they take over what a silent process did.
+    pub lease_ms: i64,
+    /// Where a process that writes lanes takes commands from other processes; port 0 takes a free one.
+    pub peer_listen: SocketAddr,
+    /// How other processes reach that, where it is not the same, as `host:port`.
+    pub peer_address: Option<String>,
+    /// Scribe loops in this process; the lanes are dealt out among them.
+    pub scribe_loops: usize,
+    /// Commands that may wait before callers are told to come back later.
+    pub queue_commands_most: usize,
+    /// Commands in one batch.
+    pub batch_commands_most: usize,
+    /// Megabytes of states that are kept in memory.
+    pub state_mb_most: usize,
+    /// The Kafka that carries the log to other processes, as `host:port`, several with commas between; without it every
+    /// process reads the log itself.
+    pub kafka_brokers: Option<String>,
+    /// Whether brokers are reached over TLS; their certificates and the names of their hosts are checked then.
+    pub kafka_tls: bool,
+    /// The certificates that must have signed those of the brokers, in PEM; without it, those that the system trusts.
+    pub kafka_ca_file: Option<PathBuf>,
+    /// Our own certificate and its key, where brokers ask for one: both in one file of mode 0600, in PEM.
+    pub kafka_identity_file: Option<PathBuf>,
+    /// Who we are for brokers that ask for a user and a password.
+    pub kafka_user: Option<String>,
+    /// The user's password: one line in a file of mode 0600.
+    pub kafka_password_file: Option<PathBuf>,
+    /// How the password is proven: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
+    pub kafka_mechanism: String,
+    /// Whether the password may be shown to brokers without TLS, as in a network that is yours alone.
+    pub kafka_password_in_clear: bool,
+    pub kafka_topic: String,
+    /// On how many brokers every record is kept.
+    pub kafka_replication: i32,
+    /// Where webhooks may be sent though it is private, and also without TLS: `host:port`, or networks such as `10.1.0.0/16`.
+    pub webhook_targets_allowed: Vec<String>,
+    /// Where webhooks must not be sent though it is public, such as addresses of this installation; written alike.
+    pub webhook_targets_refused: Vec<String>,
+    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process counts
+    /// and remembers for itself.
+    pub redis_url: Option<String>,
+    /// The certificates that must have signed the one of Redis, in PEM; without it, those that the system trusts.
+    pub redis_ca_file: Option<PathBuf>,
+    /// What tells our keys from those of other engines in the same Redis; without it, the identity of the database.
+    pub redis_namespace: Option<String>,
+    /// How long a copy of a row may answer for it, in milliseconds; 0 for no copies. Without it, 1,000 where there is
+    /// Redis and none otherwise.
+    pub row_cache_ms: Option<u32>,
+    /// Commands a minute for each customer; 0 for no limit, as with the next two.
+    pub customer_commands_per_minute: u32,
+    /// The same for each member, service and operator.
+    pub member_commands_per_minute: u32,
+    /// The same for everybody of a tenant together.
+    pub tenant_commands_per_minute: u32,
+    /// For how long a crowd is told to come back once something was sold out, in milliseconds; 0 for not at all.
+    pub sold_out_hint_ms: u32,
+    /// Whether GraphQL may be asked for its schema.
+    pub introspection: bool,
+    /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
+    /// variable CARTULARY_LOG counts.
+    pub log: Option<String>,
+    /// The file that these settings are read from.
+    pub config: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
+            database_url: None,
+            connections_most: CONNECTIONS_MOST,
+            postgres_binaries: None,
+            database_data: None,
+            outer_key: None,
+            outer_key_file: None,
+            token_issuer: "cartulary".into(),
+            token_audience: "cartulary".into(),
+            token_keys: vec![],
+            token_lifetime_s_most: 24 * 60 * 60,
+            owner: machine(),
+            lease_ms: 3_000,
+            peer_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            peer_address: None,
+            scribe_loops: 2,
+            queue_commands_most: limits.queue_commands_most,
+            batch_commands_most: limits.batch_commands_most,
+            state_mb_most: limits.state_bytes_most / (1024 * 1024),
+            kafka_brokers: None,
+            kafka_tls: false,
+            kafka_ca_file: None,
+            kafka_identity_file: None,
+            kafka_user: None,
+            kafka_password_file: None,
+            kafka_mechanism: secured::MECHANISM.into(),
+            kafka_password_in_clear: false,
+            kafka_topic: kafka::Settings::default().topic,
+            kafka_replication: kafka::Settings::default().replication,
+            webhook_targets_allowed: vec![],
+            webhook_targets_refused: vec![],
+            redis_url: None,
+            redis_ca_file: None,
+            redis_namespace: None,
+            row_cache_ms: None,
+            customer_commands_per_minute: 600,
+            member_commands_per_minute: 0,
+            tenant_commands_per_minute: 0,
+            sold_out_hint_ms: 0,
+            introspection: false,
+            log: None,
+            config: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file, if one is given, and the environment.
+    pub fn read(file: Option<&Path>) -> Result<Self> {
+        let mut sources = config::Config::builder();
+        if let Some(file) = file {
+            sources = sources.add_source(config::File::from(file));
+        }
+        let environment = config::Environment::with_prefix("CARTULARY").list_separator(",");
+        let environment = ["token_keys", "webhook_targets_allowed", "webhook_targets_refused"]
+            .into_iter()
+            .fold(environment, config::Environment::with_list_parse_key);
+        let sources =
+            sources.add_source(environment.try_parsing(true)).build().context("the configuration does not read")?;
+        let settings: Self = sources.try_deserialize().context("the configuration does not read")?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses values with which a process would look well and do nothing.
+    fn check(&self) -> Result<()> {
+        let counts = [
+            ("connections_most", u64::from(self.connections_most), 2, 1_000),
+            ("scribe_loops", self.scribe_loops as u64, 1, LANES.unsigned_abs().into()),
+            ("queue_commands_most", self.queue_commands_most as u64, 1, 10_000_000),
+            ("batch_commands_most", self.batch_commands_most as u64, 1, 100_000),
+            ("state_mb_most", self.state_mb_most as u64, 1, 1_000_000),
+            ("row_cache_ms", self.row_cache_ms.unwrap_or_default().into(), 0, row_cache::LIFE_MS_MOST.into()),
+            ("customer_commands_per_minute", self.customer_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("member_commands_per_minute", self.member_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("tenant_commands_per_minute", self.tenant_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFE_MS_MOST.into()),
+            ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
+        ];
+        for (name, value, least, most) in counts {
+            ensure!((least..=most).contains(&value), "{name} must be from {least} to {most}");
+        }
+        ensure!(!self.owner.trim().is_empty(), "owner must be a name");
+        let port = |address: &str| {
+            address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        ensure!(self.peer_address.as_deref().is_none_or(port), "peer_address must be written host:port");
+        self.check_secured()?;
+        let plain = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        ensure!(
+            self.redis_namespace.as_deref().is_none_or(plain),
+            "redis_namespace must be made of letters, digits, `-`, `_` and `.`"
+        );
+        self.guard().map(|_| ())
+    }
+
+    /// Which addresses outside may be called.
+    pub fn guard(&self) -> Result<Guard> {
+        let allowed = Places::read(&self.webhook_targets_allowed).context("webhook_targets_allowed")?;
+        let refused = Places::read(&self.webhook_targets_refused).context("webhook_targets_refused")?;
+        Ok(Guard::new(allowed, refused))
+    }
+
+    pub fn database_url(&self) -> Result<&str> {
+        self.database_url.as_deref().context("no database: set CARTULARY_DATABASE_URL, or run `cartulary dev`")
+    }
+
+    pub fn outer_key(&self) -> Result<OuterKey> {
+        match (&self.outer_key, &self.outer_key_file) {
+            (Some(text), None) => OuterKey::from_base64(text),
+            (None, Some(file)) if file.exists() => OuterKey::from_file(file),
+            (None, Some(file)) => bail!("the key file {} does not exist", file.display()),
+            (Some(_), Some(_)) => bail!("set CARTULARY_OUTER_KEY or CARTULARY_OUTER_KEY_FILE, not both"),
+            (None, None) => bail!("no outer key: set CARTULARY_OUTER_KEY_FILE; `openssl rand -base64 32` makes a key"),
+        }
+    }
+
+    pub fn auth(&self) -> Result<AuthConfig> {
+        let keys = self.token_keys.iter().map(|named| {
+            let (kid, path) = named.split_once('=').context("token keys are written kid=path/to/key.pem")?;
+            let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read the token key {path}"))?;
+            Ok(PublicKey::from_pem(kid, &pem)?)
+        });
+        let keys: Vec<_> = keys.collect::<Result<_>>()?;
+        if keys.is_empty() {
+            bail!("no token key: set CARTULARY_TOKEN_KEYS=kid=path/to/public-key.pem");
+        }
+        Ok(self.auth_with(keys))
+    }
+
+    pub fn auth_with(&self, keys: Vec<PublicKey>) -> AuthConfig {
+        AuthConfig {
+            issuer: self.token_issuer.clone(),
+            audience: self.token_audience.clone(),
+            keys,
+            lifetime_most: Seconds(self.token_lifetime_s_most),
+        }
+    }
+
+    /// Who writes lanes in this process, and where it takes commands from others.
+    pub fn owner(&self, address: String) -> Owner {
+        Owner { name: self.owner.clone(), lease_ms: self.lease_ms, address }
+    }
+
+    /// How others reach the door for letters: as it is set, else where it listens; by the machine's name where that is
+    /// everywhere.
+    pub fn peer_address_of(&self, door: SocketAddr) -> String {
+        match &self.peer_address {
+            Some(address) => address.clone(),
+            None if door.ip().is_unspecified() => format!("{}:{}", machine(), door.port()),
+            None => door.to_string(),
+        }
+    }
+
+    /// How long copies of rows live, where there are any.
+    pub fn row_cache(&self) -> Option<Duration> {
+        let by_itself = if self.redis_url.is_some() { COPIES_LIVE_MS } else { 0 };
+        Some(Duration::from_millis(self.row_cache_ms.unwrap_or(by_itself).into())).filter(|life| !life.is_zero())
+    }
+
+    /// How many commands callers may send.
+    pub fn quotas(&self) -> Quotas {
+        Quotas {
+            customer: self.customer_commands_per_minute,
+            member: self.member_commands_per_minute,
+            tenant: self.tenant_commands_per_minute,
+        }
+    }
+
+    /// For how long a crowd is told to come back, where it is.
+    pub fn sold_out_hint(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.sold_out_hint_ms.into())).filter(|life| !life.is_zero())
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits {
+            queue_commands_most: self.queue_commands_most,
+            batch_commands_most: self.batch_commands_most,
+            state_bytes_most: self.state_mb_most.saturating_mul(1024 * 1024),
+            ..Limits::default()
+        }
+    }
+}
+
+/// What the machine calls itself.
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_send_letters_to_nowhere() {
+        let address = |door: &str| Settings::default().peer_address_of(door.parse().expect("an address"));
+        assert_eq!(address("10.0.0.7:8481"), "10.0.0.7:8481");
+        assert_eq!(address("0.0.0.0:8481"), format!("{}:8481", machine()));
+        let set = Settings { peer_address: Some("scribe:1".into()), ..Settings::default() };
+        assert_eq!(set.peer_address_of(SocketAddr::from(([0, 0, 0, 0], 8481))), "scribe:1");
+    }
+
+    #[test]
+    fn settings_with_which_a_process_would_do_nothing_are_refused() {
+        assert!(Settings::default().check().is_ok());
+        let wrong: [fn(&mut Settings); 17] = [
+            |settings| settings.connections_most = 0,
+            |settings| settings.scribe_loops = 0,
+            |settings| settings.scribe_loops = 17,
+            |settings| settings.queue_commands_most = 0,
+            |settings| settings.batch_commands_most = 0,
+            |settings| settings.lease_ms = -1,
+            |settings| settings.lease_ms = i64::MAX,
+            |settings| settings.owner = " ".into(),
+            |settings| settings.peer_address = Some("nonsense".into()),
+            |settings| settings.webhook_targets_allowed = vec!["everything".into()],
+            |settings| settings.webhook_targets_refused = vec!["10.0.0.0/40".into()],
+            |settings| settings.redis_url = Some("127.0.0.1:6379".into()),
+            |settings| settings.redis_url = Some("http://127.0.0.1:6379".into()),
+            |settings| settings.row_cache_ms = Some(60_001),
+            |settings| settings.customer_commands_per_minute = u32::MAX,
+            |settings| settings.sold_out_hint_ms = 5_001,
+            |settings| settings.redis_namespace = Some("a:b".into()),
+        ];
+        for change in wrong {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            assert!(settings.check().is_err(), "{settings:?}");
+        }
+    }
+}

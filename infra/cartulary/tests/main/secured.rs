@@ -1,0 +1,221 @@
+//! Servers as a provider runs them: PostgreSQL, Redis and Kafka over TLS, Kafka with a user and a password.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cartulary::running;
+use edge::redis::{Redis, client, look};
+use lab::demo::client::Client;
+use lab::fleet::Member;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use vault::OuterKey;
+use xtask::servers::{ALL, Authority, Program, Secured, Servers, in_folder};
+
+use crate::away::{gets_ready, reserve, says};
+use crate::broker::TURN;
+use crate::process::{Desk, free_address};
+use crate::shop::{caught_up, eventually};
+
+const USER: &str = "cartulary";
+const PASSWORD: &str = "correct-horse";
+const OTHER_PASSWORD: &str = "battery-staple";
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+/// Servers of one test that are started again with other certificates, each where it was.
+struct Provider {
+    folder: PathBuf,
+    servers: Servers,
+    /// Whom the engine trusts.
+    authority: Authority,
+    right: PathBuf,
+    /// Of another host, and of a stranger.
+    wrong: [(PathBuf, &'static str); 2],
+}
+
+impl Provider {
+    fn new() -> Result<Self> {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("cartulary-provided-{}-{number}", std::process::id()));
+        let servers = in_folder(&folder.join("servers"))?;
+        let (authority, stranger) =
+            (Authority::new(&folder.join("authority"))?, Authority::new(&folder.join("stranger"))?);
+        let right = authority.sign("right", "IP:127.0.0.1")?;
+        let wrong = [
+            (authority.sign("elsewhere", "DNS:elsewhere.example")?, "not valid for name"),
+            (stranger.sign("strange", "IP:127.0.0.1")?, "UnknownIssuer"),
+        ];
+        Ok(Self { folder, servers, authority, right, wrong })
+    }
+
+    /// Starts some anew and gives their addresses.
+    async fn start(&self, programs: &'static [Program], identity: &Path, password: &str) -> Result<Vec<String>> {
+        let login = Some((USER.to_owned(), password.to_owned()));
+        let secured = Secured { identity: identity.to_owned(), authority: self.authority.certificate(), login };
+        let (before, servers) = (self.servers.clone(), self.servers.clone().secured(secured));
+        let started = tokio::task::spawn_blocking(move || {
+            before.down(programs)?;
+            servers.up(programs)
+        });
+        Ok(started.await??.into_iter().map(|server| server.address).collect())
+    }
+
+    fn authorities(&self) -> Result<Vec<u8>> {
+        Ok(fs::read(self.authority.certificate())?)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.servers.down(&ALL);
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn migrate(desk: &Desk) -> Result<()> {
+    let migrated = desk.cartulary().arg("migrate").output().await?;
+    ensure!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_whose_certificate_is_wrong_is_waited_for_and_the_reason_told() -> Result<()> {
+    const DATABASE: &[Program] = &[Program::Postgres];
+    let provider = Provider::new()?;
+    let url = provider.start(DATABASE, &provider.right, PASSWORD).await?.pop().context("one server")?;
+    ensure!(url.contains("sslmode=verify-full"), "{url}");
+    let (desk, address) = (Desk::new(&url).await?, free_address()?);
+    migrate(&desk).await?;
+    let missing =
+        running::connect(&url.replace("authority.crt", "nowhere.crt")).await.err().context("it was trusted")?;
+    ensure!(format!("{missing:#}").contains("a file that its URL names (sslrootcert"), "{missing:#}");
+
+    provider.start(DATABASE, &provider.wrong[0].0, PASSWORD).await?;
+    let mut command = desk.cartulary();
+    command.arg("scribe").env("CARTULARY_LISTEN", &address).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let http = Client::new(&format!("http://{address}"), String::new());
+    let told = async || -> Result<String> { Ok(String::from_utf8(http.get("/reason").await?.body.to_vec())?) };
+    for (identity, reason) in &provider.wrong {
+        provider.start(DATABASE, identity, PASSWORD).await?;
+        eventually(reason, async || Ok(told().await.is_ok_and(|told| told.contains(reason)))).await?;
+    }
+    provider.start(DATABASE, &provider.right, PASSWORD).await?;
+    eventually("it is ready", async || Ok(http.get("/ready").await.is_ok_and(|ready| ready.status == 200))).await?;
+
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it runs")?;
+    kill_process(pid, Signal::TERM)?;
+    let status = timeout(Duration::from_secs(10), child.wait()).await.context("it does not stop")??;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_whose_certificate_is_wrong_is_done_without_and_the_reason_told() -> Result<()> {
+    const REDIS: &[Program] = &[Program::Redis];
+    let provider = Provider::new()?;
+    let url = provider.start(REDIS, &provider.right, PASSWORD).await?.pop().context("one server")?;
+    let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
+    let trusting = client(&url, Some(provider.authorities()?))?;
+    let redis = Redis::start(trusting.clone(), "test", &outer, CancellationToken::new()).await?;
+    assert_eq!(redis.trouble(), None);
+    assert!(look(&trusting).await?.starts_with("reachable, version "));
+    let ping = async || {
+        redis.ask(|mut redis| async move { ::redis::cmd("PING").query_async::<String>(&mut redis).await }).await
+    };
+    assert_eq!(ping().await.as_deref(), Some("PONG"));
+
+    // Those whom the system trusts have not signed it.
+    let refused = look(&client(&url, None)?).await.err().context("it was trusted")?;
+    ensure!(format!("{refused:#}").contains("UnknownIssuer"), "{refused:#}");
+
+    for (identity, reason) in &provider.wrong {
+        provider.start(REDIS, identity, PASSWORD).await?;
+        ping().await;
+        eventually(reason, async || Ok(redis.trouble().is_some_and(|trouble| trouble.contains(reason)))).await?;
+        assert_eq!(ping().await, None);
+    }
+    provider.start(REDIS, &provider.right, PASSWORD).await?;
+    eventually("Redis is asked again", async || Ok(ping().await.is_some())).await?;
+    assert_eq!(redis.trouble(), None);
+    Ok(())
+}
+
+/// Settings of every process.
+fn variables(provider: &Provider, addresses: &[String]) -> Result<Vec<(&'static str, String)>> {
+    let [_, redis, kafka] = addresses else { anyhow::bail!("three servers, not {addresses:?}") };
+    let password = provider.folder.join("kafka.password");
+    fs::write(&password, format!("{PASSWORD}\n"))?;
+    fs::set_permissions(&password, Permissions::from_mode(0o600))?;
+    let authority = provider.authority.certificate().display().to_string();
+    Ok(vec![
+        ("CARTULARY_LOG", "trace".into()),
+        ("CARTULARY_REDIS_URL", redis.clone()),
+        ("CARTULARY_REDIS_CA_FILE", authority.clone()),
+        ("CARTULARY_KAFKA_BROKERS", kafka.clone()),
+        ("CARTULARY_KAFKA_TLS", "true".into()),
+        ("CARTULARY_KAFKA_CA_FILE", authority),
+        ("CARTULARY_KAFKA_USER", USER.into()),
+        ("CARTULARY_KAFKA_PASSWORD_FILE", password.display().to_string()),
+    ])
+}
+
+/// Nobody is shown a password, whatever they ask.
+async fn keeps_its_password(process: &Member) -> Result<()> {
+    let pages = [process.get("/reason").await?.1, process.get("/metrics").await?.1, fs::read_to_string(&process.log)?];
+    ensure!(pages.iter().all(|page| !page.contains(PASSWORD)), "{} shows its password", process.name);
+    ensure!(pages[2].contains("DEBUG"), "its log says next to nothing");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_work_on_servers_that_are_reached_over_tls_alone() -> Result<()> {
+    let (_turn, provider) = (TURN.acquire().await?, Provider::new()?);
+    let addresses = provider.start(&ALL, &provider.right, OTHER_PASSWORD).await?;
+    let url = addresses.first().context("PostgreSQL")?;
+    let (desk, variables) = (Desk::new(url).await?, variables(&provider, &addresses)?);
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    migrate(&desk).await?;
+    let pool = running::connect(url).await?;
+    let writer = desk.start_ready(&variables).await?;
+    let relay = desk.start_unready("relay", "relay-1", &variables).await?;
+    let project = desk.start_unready("project", "project-1", &variables).await?;
+    says(&relay, "uthentication failed").await?;
+    says(&project, "uthentication failed").await?;
+    let (shop, owner) = desk.shop(&writer, &pool, 1_000).await?;
+    reserve(&owner, &shop, 5).await?;
+    caught_up(&pool).await?;
+    let doctor = desk.cartulary().arg("doctor").envs(variables.iter().copied()).output().await?;
+    let said = String::from_utf8(doctor.stdout)?;
+    ensure!(said.contains("uthentication failed") && said.contains("reachable, version"), "{said}");
+
+    // The provider gives the user the password that we have.
+    provider.servers.down(&[Program::Kafka])?;
+    fs::remove_dir_all(provider.folder.join("servers/kafka/data"))?;
+    provider.start(&[Program::Kafka], &provider.right, PASSWORD).await?;
+    gets_ready(&relay).await?;
+    gets_ready(&project).await?;
+    reserve(&owner, &shop, 5).await?;
+    eventually("events come over Kafka", async || Ok(project.counted("cartulary_events_from_kafka_total").await? > 0))
+        .await?;
+    caught_up(&pool).await?;
+    assert_eq!(shop.count(&pool, "stock.reserved").await?, 10);
+
+    let over_tls = "SELECT count(*) FILTER (WHERE ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                    WHERE client_addr IS NOT NULL";
+    let (secured, all): (i64, i64) = sqlx::query_as(over_tls).fetch_one(&pool).await?;
+    assert!(secured == all && all > 3, "{secured} of {all} connections are over TLS");
+    for process in [writer, relay, project] {
+        assert_eq!(process.counted("cartulary_redis_up").await?, 1, "{}", process.name);
+        keeps_its_password(&process).await?;
+        process.stop().await?;
+    }
+    Ok(())
+}

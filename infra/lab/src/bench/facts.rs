@@ -1,0 +1,143 @@
+//! What the contenders write: the same facts, each time with fresh ids.
+
+use std::cell::Cell;
+
+use anyhow::Result;
+use commands::inventory::AdjustStock;
+use commands::kernel::AnyCommand;
+use commands::orders::ImportOrder;
+use commands::scribe::Envelope;
+use domain::inventory::StockItem;
+use domain::kernel::Actor;
+use domain::orders::Import;
+use domain::shared::{
+    CommandId, CustomerId, Money, OrderId, Price, Principal, ProductId, Reason, StockItemId, StoreId, TenantId, Text,
+    Timestamp, UnitChange, Units, Zone,
+};
+use domain::tenancy::Tenant;
+use uuid::Uuid;
+
+use platform::clock::{new_id, now};
+
+/// Every run spreads its commands over so many tenants.
+const TENANTS: usize = 20;
+
+thread_local! {
+    /// Callers share no counter, so threads do not either; each begins somewhere else.
+    static NUMBER: Cell<u64> = Cell::new(new_id().as_u64_pair().1);
+}
+
+/// The people and things of one run.
+pub(super) struct Facts {
+    pub(super) tenants: Vec<TenantId>,
+    /// The first store of each tenant.
+    stores: Vec<StoreId>,
+    pub(super) principal: Principal,
+    pub(super) customer: CustomerId,
+    pub(super) product: ProductId,
+    /// The one item that everybody wants.
+    pub(super) hot_item: StockItemId,
+    pub(super) zone: Zone,
+    total: Price,
+    units: Units,
+    source: Text<100>,
+    change: UnitChange,
+    reason: Reason,
+    ordered_at: Timestamp,
+}
+
+impl Facts {
+    pub(super) fn new() -> Result<Self> {
+        let total = Money { minor: 4_990, currency: "USD".parse()? };
+        let reason = "the night shift found a crate behind the third rack from the left, counted it twice and told the \
+                      morning shift";
+        let tenants: Vec<_> = (0..TENANTS).map(|_| TenantId::new(new_id())).collect();
+        let product = ProductId::new(new_id());
+        let hot_item = StockItem::id(product, Tenant::first_store(tenants[0]));
+        Ok(Self {
+            stores: tenants.iter().map(|tenant| Tenant::first_store(*tenant)).collect(),
+            tenants,
+            principal: Principal::new(new_id()),
+            customer: CustomerId::new(new_id()),
+            product,
+            hot_item,
+            zone: "Europe/Berlin".parse()?,
+            total: Price::try_from(total)?,
+            units: Units::try_from(3)?,
+            source: "webshop 4711".parse()?,
+            change: UnitChange::try_from(1)?,
+            reason: reason.parse()?,
+            ordered_at: now(),
+        })
+    }
+
+    /// A fresh UUIDv7. In a shop callers make these, on machines of their own, so here they must cost next to nothing.
+    pub(super) fn id() -> Uuid {
+        let number = NUMBER.replace(NUMBER.get().wrapping_add(1));
+        let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let mut bits = [0; 10];
+        bits[2..].copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
+        bits[..2].copy_from_slice(&number.to_le_bytes()[..2]);
+        let ms = u64::try_from(now().micros().div_euclid(1_000)).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(ms, &bits).into_uuid()
+    }
+
+    /// Clients take turns on the tenants.
+    pub(super) fn tenant(&self, client: usize) -> TenantId {
+        self.tenants[client % self.tenants.len()]
+    }
+
+    /// The first store of that tenant.
+    pub(super) fn store(&self, client: usize) -> StoreId {
+        self.stores[client % self.stores.len()]
+    }
+
+    /// A paid order of another shop system, about 200 bytes as an event.
+    pub(super) fn import_order(&self, client: usize) -> ImportOrder {
+        ImportOrder {
+            order: OrderId::new(Self::id()),
+            customer: self.customer,
+            store: self.store(client),
+            total: self.total,
+            units: self.units,
+            ordered_at: self.ordered_at,
+            source: self.source.clone(),
+        }
+    }
+
+    /// The same as a value for the aggregate alone.
+    pub(super) fn import(&self, client: usize) -> Import {
+        let (store, ordered_on) = (self.store(client), self.ordered_at.date_in(&self.zone));
+        let (customer, total, units, source) = (self.customer, self.total, self.units, self.source.clone());
+        Import { customer, store, total, units, ordered_on, source }
+    }
+
+    /// One unit more of the hot item, about 150 bytes as an event.
+    pub(super) fn adjust(&self) -> AdjustStock {
+        AdjustStock { item: self.hot_item, change: self.change, reason: self.reason.clone(), force: false }
+    }
+
+    /// A command as admission hands it to the scribe.
+    pub(super) fn envelope(&self, command: impl AnyCommand + 'static) -> Envelope {
+        let id = Self::id();
+        Envelope {
+            id: CommandId::new(id),
+            command: Box::new(command),
+            fingerprint: fingerprint(id).into(),
+            principal: self.principal,
+            actor: Actor::Member(self.principal),
+            correlation: None,
+            causation: None,
+            deadline: None,
+            id_is_new: false,
+            person_keys: vec![],
+        }
+    }
+}
+
+/// As long as a real one.
+pub(super) fn fingerprint(id: Uuid) -> String {
+    let mut room = Uuid::encode_buffer();
+    format!("1.{}", &id.simple().encode_lower(&mut room)[..22])
+}

@@ -1,0 +1,136 @@
+//! Line 5: how fast a read model is built anew from a log of a million events.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use domain::kernel::{Actor, Named, encode};
+use domain::loyalty::{EntryKind, LoyaltyAccount, LoyaltyAccountEvent};
+use domain::shared::{CustomerId, PositivePoints};
+use futures::TryStreamExt;
+use projections::kernel::Models;
+use projections::ports::History;
+use replay::rebuild::{Budget, rebuild};
+use serde_json::{Value, json};
+use sqlx::{Executor, PgPool};
+use tokio::time::Instant;
+
+use super::arena::Arena;
+use super::clients::middle;
+use super::contest::ROUNDS;
+use super::facts::{Facts, fingerprint};
+use super::progress::Progress;
+use super::report::Report;
+use super::rows::{EPOCH, Row, insert_many};
+use cartulary::running;
+use event_log::PgHistory;
+use event_log::Routes;
+use platform::clock::{Timestamptz, now};
+use views::store::{PgBuilds, PgRows};
+
+const EVENTS: usize = 1_000_000;
+const KEYS: usize = 100_000;
+const ROWS: usize = 5_000;
+
+/// One row per key, and one row per event.
+const MODELS: [&str; 2] = ["PointsBalance", "PointsEntry"];
+
+pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report) -> Result<()> {
+    let database = arena.database().await?;
+    let pool = running::connect(&database.url).await?;
+    progress.says(format!("writing {EVENTS} events"));
+    fill(&pool).await?;
+    pool.execute("VACUUM ANALYZE log.events").await?;
+    pool.execute("CHECKPOINT").await?;
+    let models = Models::all();
+    PgRows::new(pool.clone()).prepare(models.iter()).await?;
+    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let mut speeds = [vec![], vec![], vec![]];
+    for round in 1..=ROUNDS {
+        progress.says(format!("rebuilding, run {round} of {ROUNDS}"));
+        let begun = Instant::now();
+        read_bare(&pool, &history).await?;
+        speeds[0].push(EVENTS as f64 / begun.elapsed().as_secs_f64());
+        for (model, speeds) in MODELS.iter().zip(&mut speeds[1..]) {
+            let model = models.get(model).with_context(|| format!("there is no read model {model}"))?;
+            let begun = Instant::now();
+            let built = rebuild(model, &history, &builds, Budget::default()).await?;
+            speeds.push(built.events as f64 / begun.elapsed().as_secs_f64());
+        }
+    }
+    pool.close().await;
+    arena.clear(database).await?;
+    let [bare, keyed, rows] = speeds.map(|speeds| middle(speeds).unwrap_or_default());
+    report.figure("bare ordered read and JSON parse", bare, "events/s");
+    report.figure("rebuild of PointsBalance, 100,000 rows", keyed, "events/s");
+    report.figure("rebuild of PointsEntry, a row per event", rows, "events/s");
+    report.at_least("rebuild of a keyed model / bare read", keyed / bare, 0.25);
+    Ok(())
+}
+
+/// What no rebuild can do without: every event in order, its payload parsed.
+async fn read_bare(pool: &PgPool, history: &PgHistory) -> Result<()> {
+    let mut events = 0;
+    for head in history.heads().await? {
+        let text = "SELECT payload::text FROM log.events WHERE lane = $1 ORDER BY position";
+        let mut payloads = sqlx::query_scalar::<_, String>(text).bind(head.lane).fetch(pool);
+        while let Some(payload) = payloads.try_next().await? {
+            let value: Value = serde_json::from_str(&payload)?;
+            events += usize::from(value.is_object());
+        }
+    }
+    anyhow::ensure!(events == EVENTS, "read {events} of {EVENTS} events");
+    Ok(())
+}
+
+/// Points for everybody, turn by turn, in the words of the domain.
+async fn fill(pool: &PgPool) -> Result<()> {
+    sqlx::query("UPDATE log.lanes SET epoch = $1").bind(EPOCH).execute(pool).await?;
+    sqlx::query("INSERT INTO log.epochs SELECT lane, $1, 1, now() FROM log.lanes").bind(EPOCH).execute(pool).await?;
+    let (facts, routes) = (Facts::new()?, Routes::new(pool.clone()));
+    let customers: Vec<_> = (0..KEYS).map(|_| CustomerId::new(Facts::id())).collect();
+    let meta = json!({ "actor": Actor::Member(facts.principal), "command": "EarnPoints",
+                       "fingerprint": fingerprint(Facts::id()) });
+    let meta = meta.to_string();
+    let mut positions: HashMap<i16, i64> = HashMap::new();
+    let mut connection = pool.acquire().await?;
+    for first in (0..EVENTS).step_by(ROWS) {
+        let numbers = first..first + ROWS;
+        let events = numbers.clone().map(|number| earned(number, customers[number % KEYS]));
+        let events: Vec<Named> = events.collect::<Result<_>>()?;
+        let mut rows = Vec::with_capacity(ROWS);
+        for (number, event) in numbers.zip(&events) {
+            let tenant = facts.tenant(number);
+            let lane = routes.lane(tenant).await?.0;
+            let position = positions.entry(lane).or_default();
+            *position += 1;
+            rows.push(Row {
+                lane,
+                position: *position,
+                tenant: tenant.uuid(),
+                tenant_position: i64::try_from(number / facts.tenants.len())? + 1,
+                stream_type: "LoyaltyAccount",
+                stream: LoyaltyAccount::id(customers[number % KEYS]).uuid(),
+                sequence: i64::try_from(number / KEYS)? + 1,
+                principal: facts.principal.uuid(),
+                command: Facts::id(),
+                name: &event.name,
+                payload: &event.body,
+                meta: &meta,
+                at: Timestamptz(now()),
+            });
+        }
+        insert_many(&mut connection, "log.events", &rows).await?;
+    }
+    Ok(())
+}
+
+fn earned(number: usize, customer: CustomerId) -> Result<Named> {
+    Ok(encode(&LoyaltyAccountEvent::Earned {
+        customer,
+        points: PositivePoints::try_from(i64::try_from(number % 97)? + 1)?,
+        kind: EntryKind::Review,
+        source: format!("review {number}").parse()?,
+        rule_version: 1,
+        on: "2026-11-20".parse()?,
+    })?)
+}

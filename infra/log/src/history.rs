@@ -1,0 +1,157 @@
+//! The log as history.
+
+use std::time::Duration;
+
+use domain::kernel::Actor;
+use domain::shared::{CommandId, Principal, TenantId, Timestamp};
+use futures::TryStreamExt;
+use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Seen};
+use serde::Deserialize;
+use sqlx::postgres::{PgRow, PgValueRef};
+use sqlx::{PgExecutor, PgPool, Row};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::fault;
+use platform::clock::POSTGRES_EPOCH;
+use platform::connectivity::answered;
+
+/// Nobody waits longer for a page: its connection may be dead without a word.
+const PAGE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Reads the log's tables.
+#[derive(Clone, Debug)]
+pub struct PgHistory {
+    pool: PgPool,
+}
+
+impl PgHistory {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+impl History for PgHistory {
+    async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
+        let pool = self.pool.clone();
+        // Decoding is the larger half of reading; a task of its own does it while the page before is folded.
+        let page = tokio::spawn(async move { timeout(PAGE_WITHIN, page(&pool, lane, after, most)).await });
+        let doing = "waiting for a page of the log";
+        match page.await {
+            Ok(page) => page.unwrap_or_else(|late| Err(Fault::caused(Cause::Unavailable, doing, late))),
+            Err(broken) => Err(Fault::caused(Cause::Unavailable, doing, broken)),
+        }
+    }
+
+    async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
+        let rows: Vec<(i16, Option<i64>, Option<i64>)> = answered(sqlx::query_as(HEADS).fetch_all(&self.pool))
+            .await
+            .map_err(fault("reading the ends of all lanes"))?;
+        let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
+            lane,
+            position: position.unwrap_or(0),
+            epoch: epoch.unwrap_or(0),
+        };
+        Ok(rows.into_iter().map(head).collect())
+    }
+
+    async fn epochs(&self, lane: i16) -> Result<Epochs, Fault> {
+        epochs(&self.pool, lane).await
+    }
+}
+
+/// Positions are dense, so a span of them is a page. A limit instead would have the server, which cannot know how many
+/// events follow, sort all of them for every page.
+const EVENTS: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, \
+    principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
+    FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 ORDER BY position";
+
+/// The same of one tenant, whose positions are just as dense, in some streams.
+const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
+    sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
+    FROM log.events WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4 \
+    AND stream_type = ANY($5) ORDER BY tenant_position";
+
+const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JOIN LATERAL \
+    (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
+    ORDER BY l.lane";
+
+/// The histories of a lane.
+pub async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fault> {
+    let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
+    let epochs = answered(epochs.bind(lane).fetch_all(store)).await;
+    Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
+}
+
+/// The events of a lane after a position, at most so many.
+pub async fn page(store: impl PgExecutor<'_>, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
+    let doing = || format!("reading lane {lane} after position {after}");
+    let upto = after.saturating_add(i64::try_from(most).unwrap_or(i64::MAX));
+    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(store);
+    let mut events = Vec::new();
+    while let Some(row) = rows.try_next().await.map_err(fault(doing()))? {
+        events.push(event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);
+    }
+    Ok(events)
+}
+
+/// The events of a tenant in its lane, between two of its own positions, in streams of these types.
+pub async fn events_of_tenant(
+    store: impl PgExecutor<'_>,
+    (lane, tenant): (i16, TenantId),
+    (after, upto): (i64, i64),
+    streams: &[&str],
+) -> Result<Vec<RawEvent>, Fault> {
+    let doing = || format!("reading the events of a tenant in lane {lane}");
+    let events = sqlx::query(EVENTS_OF_TENANT).bind(lane).bind(tenant.uuid()).bind(after).bind(upto).bind(streams);
+    let rows = events.fetch_all(store).await.map_err(fault(doing()))?;
+    rows.iter().map(|row| event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
+}
+
+/// One row with the columns of a `RawEvent` in their order, read from the wire without a detour: replay is as fast as this function.
+pub fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
+    let value = |column: usize| row.try_get_raw(column);
+    let actor = actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(RawEvent {
+        lane: i16::from_be_bytes(bytes(&value(0)?)?),
+        position: i64::from_be_bytes(bytes(&value(1)?)?),
+        epoch: i64::from_be_bytes(bytes(&value(2)?)?),
+        tenant: TenantId::new(Uuid::from_bytes(bytes(&value(3)?)?)),
+        tenant_position: i64::from_be_bytes(bytes(&value(4)?)?),
+        stream_type: text(&value(5)?)?.into(),
+        stream: Uuid::from_bytes(bytes(&value(6)?)?),
+        sequence: i64::from_be_bytes(bytes(&value(7)?)?),
+        principal: Principal::new(Uuid::from_bytes(bytes(&value(8)?)?)),
+        command: CommandId::new(Uuid::from_bytes(bytes(&value(9)?)?)),
+        index: i16::from_be_bytes(bytes(&value(10)?)?),
+        kind: text(&value(11)?)?.into(),
+        version: i16::from_be_bytes(bytes(&value(12)?)?),
+        payload: text(&value(13)?)?.into(),
+        actor,
+        occurred_at: instant(bytes(&value(15)?)?),
+        recorded_at: instant(bytes(&value(16)?)?),
+        seen: Seen::default(),
+    })
+}
+
+/// Who acted, by an event's meta: all that read models use of it.
+pub fn actor(meta: &str) -> serde_json::Result<Actor> {
+    #[derive(Deserialize)]
+    struct Meta {
+        actor: Actor,
+    }
+    serde_json::from_str(meta).map(|Meta { actor }| actor)
+}
+
+fn text<'r>(value: &PgValueRef<'r>) -> Result<&'r str, sqlx::Error> {
+    value.as_str().map_err(sqlx::Error::Decode)
+}
+
+fn bytes<const N: usize>(value: &PgValueRef<'_>) -> Result<[u8; N], sqlx::Error> {
+    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
+    bytes.try_into().map_err(|_| sqlx::Error::Decode(format!("{N} bytes expected, not {}", bytes.len()).into()))
+}
+
+fn instant(micros: [u8; 8]) -> Timestamp {
+    Timestamp::from_micros(i64::from_be_bytes(micros).saturating_add(POSTGRES_EPOCH))
+}

@@ -1,0 +1,3 @@
+//! Everything that leaves the process for an address outside: webhooks.
+
+pub mod webhooks;
