@@ -24,6 +24,7 @@ use crate::error::Problem;
 const SCHEME: &[u8] = b"Bearer ";
 
 /// What tokens must say to be believed.
+#[derive(Clone)]
 pub struct AuthConfig {
     pub issuer: String,
     pub audience: String,
@@ -34,6 +35,7 @@ pub struct AuthConfig {
 }
 
 /// A key that tokens may be signed with, by the name that their `kid` gives.
+#[derive(Clone)]
 pub struct PublicKey {
     pub kid: String,
     key: DecodingKey,

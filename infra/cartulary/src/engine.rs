@@ -1,4 +1,4 @@
-//! The engine as the front door sees it: everything that `api` asks of the floor above.
+//! The implementation of the API's port: what `api` needs from the components of this process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::relief::Relief;
+use crate::edge_protection::EdgeProtection;
 use edge::redis::Redis;
 use outside::webhooks::WebhookDesk;
 use platform::health::Health;
@@ -33,23 +33,23 @@ use vault::Vault;
 use views::live::Live;
 use views::store::PgReader;
 
-/// How long a reader may wait for what she just wrote.
+/// How long a query waits for the position that it demands.
 const WAIT_MOST: Duration = Duration::from_secs(2);
 
-/// The running engine of this process.
+/// The components of a running process, as the API uses them.
 pub struct Engine {
     pub pool: PgPool,
     pub scribe: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookDesk,
     pub kinds: Kinds,
-    /// Changes whenever rows changed.
+    /// Changes whenever rows have changed.
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,
     pub live: Live,
-    pub relief: Relief,
+    pub edge: EdgeProtection,
     pub metrics: PrometheusHandle,
-    /// How the parts of this process are.
+    /// Health of the components of this process.
     pub health: Health,
     pub stop: CancellationToken,
 }
@@ -66,17 +66,17 @@ impl Engine {
         scribe::recall(&self.pool, &self.kinds, &keys).await
     }
 
-    /// Where in its lane a tenant's position lies, if that history is still the one that counts.
+    /// The lane position of a tenant's position, if the history in which it was given is still the valid one.
     async fn position(&self, tenant: TenantId, at_least: Freshness) -> Result<i64, Behind> {
         if at_least.tenant_position == 0 {
             return Ok(0);
         }
         let lane = self.scribe.routes().lane(tenant).await.map_err(|_| Behind::Away)?;
-        // What was decided under an epoch cannot have been written by a later one, unless history was lost meanwhile.
+        // A position that was given under an epoch is never written under a later one, unless history was lost meanwhile.
         let text = "SELECT e.position FROM log.events e
                     JOIN log.epochs wrote ON wrote.lane = e.lane AND wrote.epoch = e.epoch
-                    JOIN log.epochs told ON told.lane = e.lane AND told.epoch = $4
-                    WHERE e.lane = $1 AND e.tenant = $2 AND e.tenant_position = $3 AND wrote.since <= told.since";
+                    JOIN log.epochs given ON given.lane = e.lane AND given.epoch = $4
+                    WHERE e.lane = $1 AND e.tenant = $2 AND e.tenant_position = $3 AND wrote.since <= given.since";
         let position: Option<i64> = sqlx::query_scalar(text)
             .bind(lane.0)
             .bind(tenant.uuid())
@@ -108,7 +108,7 @@ impl Engine {
             }
             tokio::select! {
                 () = &mut deadline => return Err(Behind::Models(behind)),
-                // Another process may keep the read models; then only looking again tells.
+                // Another process may keep the read models: polling notices what it did.
                 () = tokio::time::sleep(Duration::from_millis(50)) => {}
                 _ = progress.changed() => {}
             }
@@ -142,15 +142,15 @@ impl Backend for Engine {
     }
 
     fn allow<'a>(&'a self, caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
-        if self.relief.limits.apply_to(caller) {
-            self.relief.limits.allow(caller, commands).boxed()
+        if self.edge.limits.apply_to(caller) {
+            self.edge.limits.allow(caller, commands).boxed()
         } else {
             ready(Allowance::unlimited(commands)).boxed()
         }
     }
 
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
-        match &self.relief.sold_out {
+        match &self.edge.sold_out {
             None => self.scribe.submit(tenant, false, commands).boxed(),
             Some(sold_out) => {
                 sold_out.submit(&self.scribe, tenant, commands, move |keys| self.recall(tenant, keys)).boxed()
@@ -176,7 +176,7 @@ impl Backend for Engine {
     fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
         async move {
             let reader = PgReader::new(self.pool.clone());
-            match &self.relief.hot_rows {
+            match &self.edge.hot_rows {
                 None => reader.page(model, &question).await,
                 Some(hot_rows) => hot_rows.page(&reader, model, &question).await,
             }
@@ -243,7 +243,7 @@ impl Backend for Engine {
     }
 }
 
-/// What was there a moment ago, when it was waited for.
+/// A fault of something that existed a moment ago.
 fn gone(what: &str) -> Fault {
     Fault::new(Cause::Unavailable, format!("reading {what}"))
 }

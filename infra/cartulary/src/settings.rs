@@ -1,4 +1,4 @@
-//! The configuration: a TOML file and `CARTULARY_*` variables, which win. Unknown keys are refused.
+//! Settings: a TOML file and `CARTULARY_*` variables, which win. Unknown keys are refused.
 
 mod secured;
 
@@ -10,19 +10,20 @@ use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
 use commands::scribe::Limits;
 use domain::shared::Seconds;
-use serde::Deserialize;
-
 use edge::limits::{QUOTA_MOST, Quotas};
 use edge::sold_out;
 use kafka::LANES;
-use outside::webhooks::{Guard, Places};
+use outside::webhooks::Places;
 use platform::database::CONNECTIONS_MOST;
-use scribe::Owner;
+use serde::Deserialize;
 use vault::OuterKey;
 use views::row_cache;
 
-/// How long copies of rows live where nothing is set: a reader who demands no position does not mind a second.
-const COPIES_LIVE_MS: u32 = 1_000;
+use crate::configuration::{Configuration, DatabaseConfig, EdgeConfig, ScribeConfig, WebhookConfig};
+use crate::process::Roles;
+
+/// How long a row is cached where Redis is set and nothing else is, in milliseconds.
+const ROW_CACHE_MS: u32 = 1_000;
 
 /// Everything that can be set. `cartulary doctor` shows what is in force.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,13 +31,13 @@ const COPIES_LIVE_MS: u32 = 1_000;
 pub struct Settings {
     /// Where HTTP is served.
     pub listen: SocketAddr,
-    /// The PostgreSQL that keeps the log; `dev` brings its own.
+    /// URL of the PostgreSQL database with the log; `dev` starts its own server.
     pub database_url: Option<String>,
     /// Connections of one process to PostgreSQL, beside one for each of its scribe loops.
     pub connections_most: u32,
-    /// The folder of the server's binaries, where `dev` does not find them by itself.
+    /// Folder of the PostgreSQL server programs, where `dev` does not find them by itself.
     pub postgres_binaries: Option<PathBuf>,
-    /// The folder of the log's data, if it is on this machine, so that a full disk is noticed in time.
+    /// Folder of the database's data, if it is on this machine; its free space is checked.
     pub database_data: Option<PathBuf>,
     /// The key that wraps all personal keys: 32 bytes in base64.
     pub outer_key: Option<String>,
@@ -48,25 +49,25 @@ pub struct Settings {
     pub token_keys: Vec<String>,
     /// The longest time a token may live.
     pub token_lifetime_s_most: i64,
-    /// Names this process among those of its role, and the same after every restart: the machine's name, where several
-    /// processes of one role do not share a machine.
+    /// Name of this process among those of its role, the same after every restart. The default is the machine's name, which
+    /// is enough where no two processes of one role share a machine.
     pub owner: String,
-    /// How long others wait before they take over what a silent process did.
+    /// How long other processes wait before they take over the work of a silent one, in milliseconds.
     pub lease_ms: i64,
-    /// Where a process that writes lanes takes commands from other processes; port 0 takes a free one.
+    /// Address on which a process that writes lanes takes commands from other processes; port 0 takes a free port.
     pub peer_listen: SocketAddr,
-    /// How other processes reach that, where it is not the same, as `host:port`.
+    /// Address under which other processes reach it, as `host:port`, where that is another one.
     pub peer_address: Option<String>,
     /// Scribe loops in this process; the lanes are dealt out among them.
     pub scribe_loops: usize,
-    /// Commands that may wait before callers are told to come back later.
+    /// Commands that may wait in the queue; callers of further ones get 503 with `Retry-After`.
     pub queue_commands_most: usize,
     /// Commands in one batch.
     pub batch_commands_most: usize,
-    /// Megabytes of states that are kept in memory.
+    /// Memory for cached aggregate states, in megabytes.
     pub state_mb_most: usize,
-    /// The Kafka that carries the log to other processes, as `host:port`, several with commas between; without it every
-    /// process reads the log itself.
+    /// Kafka brokers that carry the log to other processes, as `host:port`, separated by commas; without them every process
+    /// reads the log itself.
     pub kafka_brokers: Option<String>,
     /// Whether brokers are reached over TLS; their certificates and the names of their hosts are checked then.
     pub kafka_tls: bool,
@@ -74,45 +75,44 @@ pub struct Settings {
     pub kafka_ca_file: Option<PathBuf>,
     /// Our own certificate and its key, where brokers ask for one: both in one file of mode 0600, in PEM.
     pub kafka_identity_file: Option<PathBuf>,
-    /// Who we are for brokers that ask for a user and a password.
+    /// User name for brokers that ask for one.
     pub kafka_user: Option<String>,
     /// The user's password: one line in a file of mode 0600.
     pub kafka_password_file: Option<PathBuf>,
-    /// How the password is proven: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
+    /// SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
     pub kafka_mechanism: String,
-    /// Whether the password may be shown to brokers without TLS, as in a network that is yours alone.
+    /// Whether the password may be sent without TLS, as in a private network.
     pub kafka_password_in_clear: bool,
     pub kafka_topic: String,
-    /// On how many brokers every record is kept.
+    /// Replication factor of the topic.
     pub kafka_replication: i32,
-    /// Where webhooks may be sent though it is private, and also without TLS: `host:port`, or networks such as `10.1.0.0/16`.
+    /// Private addresses that webhooks may be sent to, also without TLS: `host:port`, or networks such as `10.1.0.0/16`.
     pub webhook_targets_allowed: Vec<String>,
-    /// Where webhooks must not be sent though it is public, such as addresses of this installation; written alike.
+    /// Public addresses that webhooks must not be sent to, such as those of this installation, in the same form.
     pub webhook_targets_refused: Vec<String>,
-    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process counts
-    /// and remembers for itself.
+    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process has its own
+    /// rate limits and caches.
     pub redis_url: Option<String>,
     /// The certificates that must have signed the one of Redis, in PEM; without it, those that the system trusts.
     pub redis_ca_file: Option<PathBuf>,
-    /// What tells our keys from those of other engines in the same Redis; without it, the identity of the database.
+    /// Prefix of our keys in Redis; without it, the identity of the database.
     pub redis_namespace: Option<String>,
-    /// How long a copy of a row may answer for it, in milliseconds; 0 for no copies. Without it, 1,000 where there is
-    /// Redis and none otherwise.
+    /// How long a cached row may be served, in milliseconds; 0 for no cache. The default is 1,000 with Redis and 0 without.
     pub row_cache_ms: Option<u32>,
     /// Commands a minute for each customer; 0 for no limit, as with the next two.
     pub customer_commands_per_minute: u32,
     /// The same for each member, service and operator.
     pub member_commands_per_minute: u32,
-    /// The same for everybody of a tenant together.
+    /// The same for all callers of a tenant together.
     pub tenant_commands_per_minute: u32,
-    /// For how long a crowd is told to come back once something was sold out, in milliseconds; 0 for not at all.
+    /// How long "sold out" is answered from a cache after a refusal, in milliseconds; 0 for no cache.
     pub sold_out_hint_ms: u32,
-    /// Whether GraphQL may be asked for its schema.
+    /// Whether GraphQL introspection is allowed.
     pub introspection: bool,
-    /// What is written to the log, such as `info` or `warn,infra=debug`; read before everything else, so only the
-    /// variable CARTULARY_LOG counts.
+    /// Log filter, such as `info` or `warn,work=debug`. Read before everything else, so only the variable CARTULARY_LOG
+    /// has an effect.
     pub log: Option<String>,
-    /// The file that these settings are read from.
+    /// The file from which these settings are read.
     pub config: Option<PathBuf>,
 }
 
@@ -184,7 +184,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Refuses values with which a process would look well and do nothing.
+    /// Refuses values out of range and values that contradict each other.
     fn check(&self) -> Result<()> {
         let counts = [
             ("connections_most", u64::from(self.connections_most), 2, 1_000),
@@ -215,21 +215,54 @@ impl Settings {
             self.redis_namespace.as_deref().is_none_or(plain),
             "redis_namespace must be made of letters, digits, `-`, `_` and `.`"
         );
-        self.guard().map(|_| ())
+        self.webhooks().map(drop)
     }
 
-    /// Which addresses outside may be called.
-    pub fn guard(&self) -> Result<Guard> {
-        let allowed = Places::read(&self.webhook_targets_allowed).context("webhook_targets_allowed")?;
-        let refused = Places::read(&self.webhook_targets_refused).context("webhook_targets_refused")?;
-        Ok(Guard::new(allowed, refused))
+    /// The configuration of a process with these roles. Only a process that serves the API needs token keys.
+    pub fn configuration(&self, roles: Roles) -> Result<Configuration> {
+        let auth = if roles.front { self.auth()? } else { self.auth_with(vec![]) };
+        self.configuration_with(roles, self.database_url()?.to_owned(), self.outer_key()?, auth)
+    }
+
+    /// The same with a database and keys that the settings do not name.
+    pub fn configuration_with(
+        &self,
+        roles: Roles,
+        url: String,
+        outer_key: OuterKey,
+        auth: AuthConfig,
+    ) -> Result<Configuration> {
+        let (connections_most, owner, lease_ms) = (self.connections_most, self.owner.clone(), self.lease_ms);
+        Ok(Configuration {
+            roles,
+            database: DatabaseConfig { url, connections_most, owner, lease_ms },
+            outer_key,
+            auth,
+            introspection: self.introspection,
+            scribe: ScribeConfig {
+                limits: self.limits(),
+                loops: self.scribe_loops,
+                data: self.database_data.clone(),
+                peer_listen: self.peer_listen,
+                peer_address: self.peer_address.clone(),
+            },
+            kafka: self.kafka()?,
+            edge: EdgeConfig {
+                redis: self.redis()?,
+                redis_namespace: self.redis_namespace.clone(),
+                quotas: self.quotas(),
+                row_cache: self.row_cache(),
+                sold_out: Some(Duration::from_millis(self.sold_out_hint_ms.into())).filter(|life| !life.is_zero()),
+            },
+            webhooks: self.webhooks()?,
+        })
     }
 
     pub fn database_url(&self) -> Result<&str> {
-        self.database_url.as_deref().context("no database: set CARTULARY_DATABASE_URL, or run `cartulary dev`")
+        self.database_url.as_deref().context("no database: set CARTULARY_DATABASE_URL, or start `cartulary dev` here")
     }
 
-    pub fn outer_key(&self) -> Result<OuterKey> {
+    pub(crate) fn outer_key(&self) -> Result<OuterKey> {
         match (&self.outer_key, &self.outer_key_file) {
             (Some(text), None) => OuterKey::from_base64(text),
             (None, Some(file)) if file.exists() => OuterKey::from_file(file),
@@ -239,7 +272,7 @@ impl Settings {
         }
     }
 
-    pub fn auth(&self) -> Result<AuthConfig> {
+    pub(crate) fn auth(&self) -> Result<AuthConfig> {
         let keys = self.token_keys.iter().map(|named| {
             let (kid, path) = named.split_once('=').context("token keys are written kid=path/to/key.pem")?;
             let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read the token key {path}"))?;
@@ -252,6 +285,7 @@ impl Settings {
         Ok(self.auth_with(keys))
     }
 
+    /// Accepts tokens that are signed with one of these keys.
     pub fn auth_with(&self, keys: Vec<PublicKey>) -> AuthConfig {
         AuthConfig {
             issuer: self.token_issuer.clone(),
@@ -261,29 +295,18 @@ impl Settings {
         }
     }
 
-    /// Who writes lanes in this process, and where it takes commands from others.
-    pub fn owner(&self, address: String) -> Owner {
-        Owner { name: self.owner.clone(), lease_ms: self.lease_ms, address }
+    fn webhooks(&self) -> Result<WebhookConfig> {
+        let allowed = Places::read(&self.webhook_targets_allowed).context("webhook_targets_allowed")?;
+        let refused = Places::read(&self.webhook_targets_refused).context("webhook_targets_refused")?;
+        Ok(WebhookConfig { allowed, refused })
     }
 
-    /// How others reach the door for letters: as it is set, else where it listens; by the machine's name where that is
-    /// everywhere.
-    pub fn peer_address_of(&self, door: SocketAddr) -> String {
-        match &self.peer_address {
-            Some(address) => address.clone(),
-            None if door.ip().is_unspecified() => format!("{}:{}", machine(), door.port()),
-            None => door.to_string(),
-        }
+    fn row_cache(&self) -> Option<Duration> {
+        let default = if self.redis_url.is_some() { ROW_CACHE_MS } else { 0 };
+        Some(Duration::from_millis(self.row_cache_ms.unwrap_or(default).into())).filter(|life| !life.is_zero())
     }
 
-    /// How long copies of rows live, where there are any.
-    pub fn row_cache(&self) -> Option<Duration> {
-        let by_itself = if self.redis_url.is_some() { COPIES_LIVE_MS } else { 0 };
-        Some(Duration::from_millis(self.row_cache_ms.unwrap_or(by_itself).into())).filter(|life| !life.is_zero())
-    }
-
-    /// How many commands callers may send.
-    pub fn quotas(&self) -> Quotas {
+    fn quotas(&self) -> Quotas {
         Quotas {
             customer: self.customer_commands_per_minute,
             member: self.member_commands_per_minute,
@@ -291,11 +314,7 @@ impl Settings {
         }
     }
 
-    /// For how long a crowd is told to come back, where it is.
-    pub fn sold_out_hint(&self) -> Option<Duration> {
-        Some(Duration::from_millis(self.sold_out_hint_ms.into())).filter(|life| !life.is_zero())
-    }
-
+    /// The limits of the scribe.
     pub fn limits(&self) -> Limits {
         Limits {
             queue_commands_most: self.queue_commands_most,
@@ -306,8 +325,8 @@ impl Settings {
     }
 }
 
-/// What the machine calls itself.
-fn machine() -> String {
+/// The name of this machine.
+pub(crate) fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
@@ -316,16 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_told_to_send_letters_to_nowhere() {
-        let address = |door: &str| Settings::default().peer_address_of(door.parse().expect("an address"));
-        assert_eq!(address("10.0.0.7:8481"), "10.0.0.7:8481");
-        assert_eq!(address("0.0.0.0:8481"), format!("{}:8481", machine()));
-        let set = Settings { peer_address: Some("scribe:1".into()), ..Settings::default() };
-        assert_eq!(set.peer_address_of(SocketAddr::from(([0, 0, 0, 0], 8481))), "scribe:1");
-    }
-
-    #[test]
-    fn settings_with_which_a_process_would_do_nothing_are_refused() {
+    fn settings_out_of_range_are_refused() {
         assert!(Settings::default().check().is_ok());
         let wrong: [fn(&mut Settings); 17] = [
             |settings| settings.connections_most = 0,

@@ -13,6 +13,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// The key that wraps all others. Nothing is ever encrypted with it directly: every use has a key of its own.
+#[derive(Clone)]
 pub struct OuterKey(Zeroizing<[u8; 32]>);
 
 /// What a derived key is for.

@@ -1,18 +1,19 @@
-//! Looks at everything that must be right before this engine should be trusted.
+//! Checks everything that must be right before this engine should be trusted.
 
 use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 use clap::Args;
-use comfy_table::Table;
+use edge::redis;
+use event_log::require_migrated;
+use platform::database::connect;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
+use work::held_back;
 
 use super::say;
-use crate::running;
+use super::table::table;
 use crate::settings::Settings;
-use edge::redis;
-use work::held_back;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -21,48 +22,45 @@ pub(super) struct DoctorArgs {
     json: bool,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Serialize)]
 struct Finding {
     what: &'static str,
     fine: bool,
-    /// What was found, or what to do about it.
+    /// The value found, or what is wrong and how to mend it.
     text: String,
 }
 
 pub(super) async fn run(args: &DoctorArgs, settings: &Settings) -> Result<ExitCode> {
-    let findings = look(settings).await;
+    let findings = check(settings).await;
     let fine = findings.iter().all(|finding| finding.fine);
     if args.json {
         say(serde_json::to_string_pretty(&findings)?);
     } else {
-        let mut table = Table::new();
-        table.set_header(["", "what", "found"]);
-        for finding in &findings {
-            table.add_row([if finding.fine { "ok" } else { "!!" }, finding.what, &finding.text]);
-        }
-        say(table.to_string());
+        let mark = |finding: &Finding| if finding.fine { "ok" } else { "!!" };
+        let row = |finding: &Finding| [mark(finding).to_owned(), finding.what.to_owned(), finding.text.clone()];
+        say(table(["", "what", "found"], &findings.iter().map(row).collect::<Vec<_>>()));
     }
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn look(settings: &Settings) -> Vec<Finding> {
+async fn check(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![
         finding("outer key", settings.outer_key().map(|_| "present")),
         finding("token keys", settings.auth().map(|auth| format!("{} live", auth.keys.len()))),
         finding("listen address", Ok(settings.listen)),
     ];
     let pool = match settings.database_url() {
-        Ok(url) => running::connect(url).await,
+        Ok(url) => connect(url).await,
         Err(error) => Err(error),
     };
     match pool {
         Err(error) => findings.push(finding("database", Err::<String, _>(error))),
         Ok(pool) => {
             findings.push(finding("database", Ok("reachable")));
-            findings.push(finding("migrations", running::require_migrated(&pool).await.map(|()| "up to date")));
-            findings.extend(look_at_server(&pool).await);
-            findings.push(look_at_work(&pool).await);
+            findings.push(finding("migrations", require_migrated(&pool).await.map(|()| "up to date")));
+            findings.extend(check_server(&pool).await);
+            findings.push(check_work(&pool).await);
         }
     }
     match settings.kafka() {
@@ -78,8 +76,8 @@ async fn look(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// The settings of the server without which an acknowledged command could be lost.
-async fn look_at_server(pool: &PgPool) -> Vec<Finding> {
+/// Server settings without which an acknowledged command could be lost.
+async fn check_server(pool: &PgPool) -> Vec<Finding> {
     let text = "SELECT name, setting, name <> 'server_version_num' AND setting = 'off'
                        OR name = 'server_version_num' AND setting::integer < 150000
                 FROM pg_settings
@@ -104,13 +102,13 @@ async fn look_at_server(pool: &PgPool) -> Vec<Finding> {
     findings.collect()
 }
 
-/// Whether timers and effects go on.
-async fn look_at_work(pool: &PgPool) -> Finding {
+/// Reports a pause of timers and effects.
+async fn check_work(pool: &PgPool) -> Finding {
     let what = "timers and effects";
     match held_back(pool).await {
-        Ok(None) => finding(what, Ok("going on")),
+        Ok(None) => finding(what, Ok("running")),
         Ok(Some(hold)) => {
-            let text = format!("held back since {}: {}; see `cartulary release`", hold.since, hold.reason);
+            let text = format!("paused since {}: {}; `cartulary release` resumes them", hold.since, hold.reason);
             Finding { what, fine: false, text }
         }
         Err(error) => finding(what, Err::<String, _>(error.into())),

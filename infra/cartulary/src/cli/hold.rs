@@ -1,34 +1,34 @@
-//! Holding timers and effects back, as after a restore, and releasing them.
+//! Pausing timers, effects and webhooks, as after a restore, and resuming them.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use event_log::require_migrated;
+use platform::database::connect;
+use work::{held_back, hold_back, release};
 
 use super::say;
-use crate::running;
-use crate::settings::Settings;
-use work::{held_back, hold_back, release};
 
 #[derive(Debug, Args)]
 pub(super) struct HoldArgs {
-    /// Why, for whoever finds them held back.
+    /// Why; shown by `doctor` and `/reason`.
     reason: String,
 }
 
-pub(super) async fn run(args: &HoldArgs, settings: &Settings) -> Result<ExitCode> {
-    let pool = running::connect(settings.database_url()?).await?;
-    running::require_migrated(&pool).await?;
+pub(super) async fn run(args: &HoldArgs, url: &str) -> Result<ExitCode> {
+    let pool = connect(url).await?;
+    require_migrated(&pool).await?;
     hold_back(&mut *pool.acquire().await?, &args.reason).await?;
-    say("timers and effects are held back; `cartulary release` lets them go on");
+    say("timers, effects and webhooks are paused; `cartulary release` resumes them");
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn run_release(settings: &Settings) -> Result<ExitCode> {
-    let pool = running::connect(settings.database_url()?).await?;
-    running::require_migrated(&pool).await?;
-    ensure!(held_back(&pool).await?.is_some(), "timers and effects are not held back");
+pub(super) async fn run_release(url: &str) -> Result<ExitCode> {
+    let pool = connect(url).await?;
+    require_migrated(&pool).await?;
+    ensure!(held_back(&pool).await?.is_some(), "timers, effects and webhooks are not paused");
     release(&pool).await?;
-    say("timers and effects go on");
+    say("timers, effects and webhooks are resumed");
     Ok(ExitCode::SUCCESS)
 }

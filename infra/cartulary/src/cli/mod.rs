@@ -1,33 +1,35 @@
-//! The one binary: every role and chore is a subcommand.
+//! The subcommands of the product: one binary for every role.
 
 mod dev;
 mod doctor;
+mod environment;
+mod first_shop;
 mod hold;
 mod replay;
 mod serve;
+mod table;
 mod token;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-
-pub use dev::Laptop;
-pub use token::Bearer;
-pub use token::sign;
-
-use crate::running::Roles;
-use crate::settings::Settings;
 use tracing_subscriber::EnvFilter;
 
-/// Events that are logged where `CARTULARY_LOG` is not set: those of our own crates, and warnings of the others.
-const LOG: &str = "warn,platform=info,event_log=info,scribe=info,views=info,work=info,outside=info,vault=info,edge=info,kafka=info,cartulary=info,lab=info";
+pub use token::{Bearer, sign};
+
+use crate::process::Roles;
+use crate::settings::Settings;
+
+/// Log filter where `CARTULARY_LOG` is not set: our own crates, and warnings of the others.
+const LOG: &str = "warn,platform=info,event_log=info,scribe=info,views=info,work=info,outside=info,vault=info,edge=info,\
+                   kafka=info,cartulary=info,lab=info";
 
 /// Cartulary: an event-sourced commerce engine. Start with `cartulary dev`.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(name = "cartulary", version)]
 pub struct Cli {
     /// A TOML file with settings; CARTULARY_* variables win over it.
     #[arg(long, global = true, value_name = "FILE", env = "CARTULARY_CONFIG")]
@@ -38,36 +40,38 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything on this machine: a private PostgreSQL, all roles, ready-to-paste tokens.
+    /// Run everything on this machine: an embedded PostgreSQL, all roles, a shop to try.
     Dev(dev::DevArgs),
-    /// Serve the API. Commands go to the processes that write their lanes.
+    /// Serve the API. Commands are forwarded to the processes that write their lanes.
     Serve(serve::ServeArgs),
-    /// Write lanes: decide commands and append what they cause. Several share the lanes out among themselves.
+    /// Write lanes: decide commands and append their events. Several processes share the lanes.
     Scribe,
-    /// Put the log on Kafka, from where other processes follow it. A second one stands by.
+    /// Copy the log to Kafka, from which other processes follow it. A second process stands by.
     Relay,
-    /// Keep read models up to date: from Kafka if it is set, else from the log.
+    /// Keep read models up to date: from Kafka where it is set, else from the log.
     Project,
-    /// React to events, and to the time that has come.
+    /// Run policies, timers and effects.
     Policies,
-    /// Bring the database of the settings up to date.
+    /// Bring the schema of the database up to date.
     Migrate,
-    /// Look at the settings and the database, and say what is wrong with them. Exits 1 if anything is.
+    /// Check the settings and the database, and say what is wrong. Exits 1 if anything is.
     Doctor(doctor::DoctorArgs),
-    /// Hold timers and effects back, as after restoring a backup: the world outside may have seen what the log has not.
+    /// Pause timers, effects and webhooks, as after restoring a backup: partners may have seen what the log has not.
     Hold(hold::HoldArgs),
-    /// Let timers and effects go on that were held back.
+    /// Resume timers, effects and webhooks.
     Release,
-    /// Make a token that callers can show.
+    /// Print a token for a caller.
     Token(token::TokenArgs),
-    /// Read the past: rebuild read models, or compare them by their digests.
+    /// Read the past: rebuild read models, or compare them by digests.
     Replay(replay::ReplayArgs),
 }
 
 impl Cli {
-    /// Does what was asked for. The exit code is honest: 0 only if all of it was done.
+    /// Runs the subcommand. Exits 0 only if all of it was done.
     pub async fn run(self) -> Result<ExitCode> {
         let settings = Settings::read(self.config.as_deref())?;
+        // Commands beside a running `cartulary dev` find its database by its file in this folder.
+        let found = || environment::complete(Path::new("."), settings.clone());
         match self.command {
             Command::Dev(args) => dev::run(args, settings).await,
             Command::Serve(args) => serve::run(&settings, args.roles()).await,
@@ -75,17 +79,17 @@ impl Cli {
             Command::Relay => serve::run(&settings, Roles { relay: true, ..Roles::default() }).await,
             Command::Project => serve::run(&settings, Roles { reads: true, ..Roles::default() }).await,
             Command::Policies => serve::run(&settings, Roles { policies: true, ..Roles::default() }).await,
-            Command::Migrate => serve::migrate(&settings).await,
-            Command::Doctor(args) => doctor::run(&args, &settings).await,
-            Command::Hold(args) => hold::run(&args, &settings).await,
-            Command::Release => hold::run_release(&settings).await,
+            Command::Migrate => serve::migrate(settings.database_url()?).await,
+            Command::Doctor(args) => doctor::run(&args, &found()?).await,
+            Command::Hold(args) => hold::run(&args, found()?.database_url()?).await,
+            Command::Release => hold::run_release(found()?.database_url()?).await,
             Command::Token(args) => token::run(&args, &settings),
-            Command::Replay(args) => replay::run(&args, &settings).await,
+            Command::Replay(args) => replay::run(&args, found()?.database_url()?).await,
         }
     }
 }
 
-/// Writes a line for the caller to standard output. A closed pipe is the reader's business.
+/// Writes a line to standard output. A closed pipe is no error.
 pub fn say(text: impl AsRef<str>) {
     writeln!(std::io::stdout(), "{}", text.as_ref()).ok();
 }
@@ -105,4 +109,9 @@ pub fn exit_code_of(program: impl Future<Output = Result<ExitCode>>) -> ExitCode
         writeln!(std::io::stderr(), "error: {error:#}").ok();
         ExitCode::FAILURE
     })
+}
+
+/// Writes a line about work under way to standard error, for people who wait.
+fn progress(text: &str) {
+    writeln!(std::io::stderr(), "{text}").ok();
 }

@@ -1,19 +1,19 @@
-//! Reading the past.
+//! Reading the past: rebuilds and digests.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use comfy_table::Table;
+use event_log::require_migrated;
+use platform::database::connect;
 use projections::kernel::{Model, Models};
 use serde_json::json;
 use sqlx::PgPool;
-
-use super::say;
-use crate::running;
-use crate::settings::Settings;
 use views::reads::build_anew;
 use views::store::{PgRows, digest};
+
+use super::table::table;
+use super::{progress, say};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -26,21 +26,21 @@ pub(super) struct ReplayArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Build read models anew from the log, beside the ones that are served, then switch.
+    /// Rebuild read models from the log in shadow tables, then switch to these.
     Rebuild {
-        /// Which ones (`StockLevel`); all of them without a name.
+        /// Names of read models, such as `StockLevel`; all without a name.
         models: Vec<String>,
     },
-    /// One hash per read model: same history, same bytes, on any machine.
+    /// Print one hash per read model: the same history gives the same hash on every machine.
     Digest {
-        /// Which ones (`StockLevel`); all of them without a name.
+        /// Names of read models, such as `StockLevel`; all without a name.
         models: Vec<String>,
     },
 }
 
-pub(super) async fn run(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode> {
-    let pool = running::connect(settings.database_url()?).await?;
-    running::require_migrated(&pool).await?;
+pub(super) async fn run(args: &ReplayArgs, url: &str) -> Result<ExitCode> {
+    let pool = connect(url).await?;
+    require_migrated(&pool).await?;
     let all = Models::all();
     let rows = match &args.what {
         What::Rebuild { models } => {
@@ -56,10 +56,7 @@ pub(super) async fn run(args: &ReplayArgs, settings: &Settings) -> Result<ExitCo
             .collect();
         say(serde_json::to_string_pretty(&rows)?);
     } else {
-        let mut table = Table::new();
-        table.set_header(["model", "result", "detail"]);
-        table.add_rows(rows);
-        say(table.to_string());
+        say(table(["model", "result", "detail"], &rows));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,22 +77,20 @@ fn chosen<'m>(all: &'m Models, names: &[String]) -> Result<Vec<&'m Model>> {
 }
 
 async fn rebuild_all(pool: &PgPool, models: &[&Model]) -> Result<Vec<[String; 3]>> {
-    let progress = indicatif::ProgressBar::new(models.len() as u64);
     let mut rows = Vec::new();
-    for model in models {
-        progress.set_message(model.name.clone());
+    for (number, model) in (1..).zip(models) {
+        progress(&format!("rebuilding {} ({number} of {})", model.name, models.len()));
         let built = build_anew(pool, model).await?;
-        progress.inc(1);
         let detail = format!("{} rows, {} parked", built.rows, built.parked.len());
         rows.push([model.name.clone(), format!("{} events", built.events), detail]);
     }
-    progress.finish_and_clear();
     Ok(rows)
 }
 
 async fn digest_all(pool: &PgPool, models: &[&Model]) -> Result<Vec<[String; 3]>> {
     let mut rows = Vec::new();
-    for model in models {
+    for (number, model) in (1..).zip(models) {
+        progress(&format!("reading {} ({number} of {})", model.name, models.len()));
         let found = digest(pool, model).await?;
         rows.push([model.name.clone(), found.to_string(), format!("{} rows", found.rows)]);
     }

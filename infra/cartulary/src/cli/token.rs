@@ -1,4 +1,4 @@
-//! Makes tokens.
+//! Tokens for callers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,33 +7,29 @@ use anyhow::{Context, Result, anyhow, bail};
 use api::auth::{Caller, Claims, SigningKey};
 use clap::Args;
 use domain::shared::{CustomerId, Principal, Role, TenantId};
-use uuid::Uuid;
-
-use super::dev::key_file;
-use super::say;
-use crate::settings::Settings;
 use platform::clock::now;
+use uuid::Uuid;
 use vault::secret_file;
 
-/// The name of the key that `dev` makes for itself.
-pub(super) const TOKEN_KEY: &str = "dev";
+use super::say;
+use crate::embedded_engine::{TOKEN_KEY, token_key_file};
+use crate::settings::Settings;
 
-/// Shows the token on standard output and nothing else.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
-    /// The tenant it is good for; operators need none.
+    /// The tenant of the caller; operators need none.
     #[arg(long)]
     tenant: Option<TenantId>,
     /// customer, staff, manager, admin, owner or operator.
     #[arg(long)]
     role: String,
-    /// The customer whose token it is; only with the role `customer`.
+    /// The customer; only with the role `customer`.
     #[arg(long)]
     customer: Option<CustomerId>,
-    /// Who bears it; the customer, or an id derived from tenant and role.
+    /// The principal; by default the customer, or an id derived from tenant and role.
     #[arg(long)]
     subject: Option<Principal>,
-    /// The private key as kid=path/to/key.pem; without it the one that `dev` made in this folder.
+    /// The private key as kid=path/to/key.pem; by default the key of `dev` in this folder.
     #[arg(long, value_name = "KID=FILE")]
     key: Option<String>,
     /// The folder in which `dev` runs.
@@ -41,7 +37,7 @@ pub(super) struct TokenArgs {
     project: PathBuf,
 }
 
-/// Whom a token is for.
+/// The caller that a token names.
 #[derive(Clone, Debug)]
 pub struct Bearer {
     pub tenant: TenantId,
@@ -51,7 +47,7 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// Somebody of a tenant's team, or an operator.
+    /// A member of a tenant's team, or an operator.
     pub fn of(tenant: TenantId, role: Role) -> Self {
         let subject = Principal::new(Uuid::new_v5(&tenant.uuid(), format!("bearer:{role:?}").as_bytes()));
         Self { tenant, role, subject, customer: None }
@@ -63,8 +59,9 @@ impl Bearer {
 }
 
 pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
-    let role: Role = serde_json::from_value(args.role.clone().into())
-        .with_context(|| format!("`{}` is no role: customer, staff, manager, admin, owner or operator", args.role))?;
+    let role: Role = serde_json::from_value(args.role.clone().into()).with_context(|| {
+        format!("`{}` is not a role: customer, staff, manager, admin, owner or operator", args.role)
+    })?;
     let tenant = match (args.tenant, role) {
         (None, Role::Operator) => TenantId::PLATFORM,
         (Some(tenant), _) => tenant,
@@ -85,7 +82,7 @@ pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
             SigningKey::from_pem(kid, &pem)?
         }
         None => {
-            let file = key_file(&args.project, "token.key");
+            let file = token_key_file(&args.project);
             if !file.exists() {
                 bail!("{} does not exist; start `cartulary dev` here first, or give --key", file.display());
             }
@@ -110,6 +107,6 @@ pub fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Result<St
         nbf: None,
         iat: seconds,
     };
-    Caller::from_claims(&claims).map_err(|why| anyhow!("nobody would believe this token: {why}"))?;
+    Caller::from_claims(&claims).map_err(|why| anyhow!("this token would be refused: {why}"))?;
     Ok(key.sign(&claims)?)
 }

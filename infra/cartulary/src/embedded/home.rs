@@ -1,4 +1,4 @@
-//! Where the server's files and its socket lie, and who may use them.
+//! The folders of the server's files and of its socket, and their access rights.
 
 use std::{
     env,
@@ -16,9 +16,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
-use super::run_as::RunAs;
+use super::orphan;
+use super::server_user::ServerUser;
 
-/// Where data go when the server's user may not enter the project.
+/// Parent folder of the data where the server's user may not enter the project.
 const OUTSIDE: &str = "/var/lib/cartulary";
 
 /// Every system allows 103 bytes for a socket's path; ours adds up to 45 to that of its parent.
@@ -30,7 +31,7 @@ pub(super) struct Home {
     folder: PathBuf,
     /// The folder of the socket; its name is the same at every start.
     pub(super) sockets: PathBuf,
-    pub(super) user: RunAs,
+    pub(super) user: ServerUser,
     _lock: File,
 }
 
@@ -39,16 +40,20 @@ impl Home {
         let project = project.canonicalize().with_context(|| format!("{} is no folder", project.display()))?;
         let mut folder = project.join(".cartulary");
         make_open_folder(&folder)?;
-        let mut user = RunAs::for_data(&folder.join("postgres"))?;
+        let mut user = ServerUser::for_data(&folder.join("postgres"))?;
         if !user.may_enter(&folder).await? {
             make_open_folder(Path::new(OUTSIDE))?;
             folder = Path::new(OUTSIDE).join(short_hash(&project));
             make_open_folder(&folder)?;
-            user = RunAs::for_data(&folder.join("postgres"))?;
+            user = ServerUser::for_data(&folder.join("postgres"))?;
         }
         let lock = lock(&folder)?;
         let sockets = socket_folder(&folder);
         Ok(Self { folder, sockets, user, _lock: lock })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn data(&self) -> PathBuf {
@@ -67,7 +72,7 @@ impl Home {
         }
     }
 
-    /// Which major version made the data, if there are any.
+    /// Major version of PostgreSQL that created the data, if there are any.
     pub(super) fn made_by(&self) -> Result<Option<u32>> {
         let file = self.data().join("PG_VERSION");
         match fs::read_to_string(&file) {
@@ -77,7 +82,7 @@ impl Home {
         }
     }
 
-    /// An empty folder of the server's user, in which data can be made before they get their name.
+    /// An empty folder of the server's user, in which data are created before they get their name.
     pub(super) fn make_draft(&self) -> Result<PathBuf> {
         let draft = self.folder.join("postgres.draft");
         if draft.exists() {
@@ -87,13 +92,13 @@ impl Home {
         Ok(draft)
     }
 
-    /// Gives finished data their name. The flush keeps a power cut from taking the name away again.
+    /// Gives complete data their name. The flush makes the name survive a power cut.
     pub(super) fn keep_draft(&self, draft: &Path) -> Result<()> {
         fs::rename(draft, self.data())?;
         Ok(File::open(&self.folder)?.sync_all()?)
     }
 
-    /// Puts the log of the run before aside.
+    /// Moves the log of the previous run aside.
     pub(super) fn keep_previous_log(&self) -> Result<()> {
         if self.log().exists() {
             fs::rename(self.log(), self.folder.join("postgres.previous.log"))?;
@@ -114,6 +119,40 @@ impl Home {
     }
 }
 
+/// The folder in which data and keys of a project lie, or would be created.
+pub fn folder_of(project: &Path) -> PathBuf {
+    let inside = project.join(".cartulary");
+    let outside = project.canonicalize().map(|project| Path::new(OUTSIDE).join(short_hash(&project)));
+    match outside {
+        Ok(outside) if outside.join("postgres").exists() && !inside.join("postgres").exists() => outside,
+        _ => inside,
+    }
+}
+
+/// Deletes data, log and keys of a project. Refuses while a server of the project runs under another process.
+pub async fn erase(project: &Path) -> Result<()> {
+    let home = Home::settle(project).await?;
+    orphan::clear(&home.data(), &home.sockets).await?;
+    for folder in [home.folder.clone(), project.join(".cartulary")] {
+        for name in
+            ["postgres", "postgres.draft", "postgres.log", "postgres.previous.log", "outer.key", "token.key", "env"]
+        {
+            remove(&folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be deleted", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -127,7 +166,7 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// A folder that the server's user can pass through, whatever our umask is.
+/// Creates a folder that the server's user can pass through, whatever the umask is.
 fn make_open_folder(folder: &Path) -> Result<()> {
     let made = match fs::create_dir(folder) {
         Ok(()) => fs::set_permissions(folder, Permissions::from_mode(0o755)),
@@ -137,12 +176,12 @@ fn make_open_folder(folder: &Path) -> Result<()> {
     made.with_context(|| format!("the folder {} cannot be made", folder.display()))
 }
 
-fn make_private_folder(folder: &Path, user: RunAs) -> io::Result<()> {
+fn make_private_folder(folder: &Path, user: ServerUser) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(folder)?;
     user.give(folder)
 }
 
-/// Socket paths are short by law, and a project's path may be long; so the socket lies elsewhere.
+/// The folder of the socket. A socket's path is limited to about 100 bytes and a project's path is not, so it lies elsewhere.
 fn socket_folder(home: &Path) -> PathBuf {
     let parent = match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
         _ if geteuid().is_root() && Path::new("/run").is_dir() => PathBuf::from("/run"),
@@ -152,8 +191,8 @@ fn socket_folder(home: &Path) -> PathBuf {
     parent.join(format!("cartulary-{}", short_hash(home)))
 }
 
-/// Anybody can make a folder in `/tmp`: one that is not ours alone could lead us to somebody else's server.
-fn check_socket_folder(folder: &Path, user: RunAs) -> Result<()> {
+/// Refuses a folder that is not private to the server's user: in `/tmp` any user could have made it, with a server of its own.
+fn check_socket_folder(folder: &Path, user: ServerUser) -> Result<()> {
     let found = fs::symlink_metadata(folder)?;
     if !found.is_dir() || found.uid() != user.uid() || found.mode() & 0o077 != 0 {
         bail!("{} is not private to the server's user (uid {}); remove it", folder.display(), user.uid());
@@ -161,7 +200,7 @@ fn check_socket_folder(folder: &Path, user: RunAs) -> Result<()> {
     Ok(())
 }
 
-/// Names a path in 16 letters.
+/// A digest of a path, in 16 hexadecimal digits.
 fn short_hash(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_bytes());
     digest[..8].iter().fold(String::new(), |mut text, byte| {

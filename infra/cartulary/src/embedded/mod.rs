@@ -1,27 +1,28 @@
-//! The private PostgreSQL of `cartulary dev`: found on the machine, made, started and stopped by the engine itself.
+//! The embedded PostgreSQL of `cartulary dev`: found on the machine, created, started and stopped by the engine.
 //!
-//! - Its files lie in `<project>/.cartulary/postgres`, the log beside them. Root hands the server to another user, as
-//!   PostgreSQL demands; where that user may not enter the project, the files lie in `/var/lib/cartulary/<hash>`.
+//! - Its files lie in `<project>/.cartulary/postgres`, with log and keys beside them. PostgreSQL refuses to run as root, so
+//!   root runs it as another user; where that user may not enter the project, the files lie in `/var/lib/cartulary/<hash>`.
 //! - It listens on a unix socket in a folder of mode 0700 and never on TCP.
-//! - It is as durable as any PostgreSQL: nothing that makes a commit safe is switched off.
-//! - When this process is killed, the server lives on as an orphan. The next start on the same files stops it cleanly
-//!   and begins afresh, so whatever killed whom, starting again is always the cure.
+//! - It is as durable as any PostgreSQL: no setting that makes a commit safe is switched off.
+//! - When this process is killed, the server goes on as an orphan. The next start on the same files stops it cleanly and
+//!   starts again, so a restart is always the remedy.
 
-mod find;
+mod binaries;
 mod home;
-mod leftovers;
-mod run_as;
+mod orphan;
 mod server;
+mod server_user;
 
 use std::path::PathBuf;
 
+pub use home::{erase, folder_of};
 pub use server::EmbeddedServer;
 
-/// What [`EmbeddedServer::start`] has to know.
+/// Parameters of [`EmbeddedServer::start`].
 #[derive(Clone, Debug, Default)]
 pub struct EmbeddedSettings {
     /// The folder that gets a `.cartulary` folder.
     pub project: PathBuf,
-    /// The folder of `initdb` and `postgres`; without it they are searched for.
+    /// The folder of `initdb` and `postgres`; without it they are searched on the machine.
     pub binaries: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The server's life: made, started, stopped.
+//! The server process: created, started, stopped.
 
 use std::{
     fs,
@@ -17,9 +17,9 @@ use tokio::{
 
 use super::{
     EmbeddedSettings,
-    find::{Binaries, find},
+    binaries::{Binaries, find},
     home::Home,
-    leftovers,
+    orphan,
 };
 
 /// Name of the database, and of the role that owns it and everything else on this server.
@@ -29,7 +29,7 @@ const NAME: &str = "cartulary";
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Sizes for a laptop. Whatever concerns durability stays as PostgreSQL has it.
+/// Sizes for a laptop. Settings of durability keep PostgreSQL's defaults.
 const SERVER_SETTINGS: &[&str] = &[
     "listen_addresses=",
     "port=5432",
@@ -37,7 +37,7 @@ const SERVER_SETTINGS: &[&str] = &[
     "max_connections=100",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
-    // Segments that were written once are used again; making new ones costs twice the writing.
+    // Recycled segments are rewritten in place; new ones cost twice the writing.
     "min_wal_size=1GB",
     "timezone=UTC",
     "log_timezone=UTC",
@@ -52,9 +52,9 @@ pub struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts the server of a project, and makes it first where there is none.
+    /// Starts the server of a project, and creates it first where there is none.
     ///
-    /// Whatever a killed run left behind is cleared away. Returns when the server accepts connections.
+    /// Stops an orphan that a killed run left behind. Returns when the server accepts connections.
     pub async fn start(settings: &EmbeddedSettings) -> Result<Self> {
         let home = Home::settle(&settings.project).await?;
         let made_by = home.made_by()?;
@@ -63,7 +63,7 @@ impl EmbeddedServer {
             make(&binaries, &home).await?;
         }
         home.make_socket_folder()?;
-        leftovers::clear(&home.data(), &home.sockets).await?;
+        orphan::clear(&home.data(), &home.sockets).await?;
         home.keep_previous_log()?;
         let mut server = Self { child: launch(&binaries, &home)?, home };
         match timeout(READY_WITHIN, server.ready(&binaries)).await {
@@ -74,15 +74,20 @@ impl EmbeddedServer {
         Ok(server)
     }
 
-    /// Where sqlx finds the database `cartulary`.
+    /// The URL of the database `cartulary`.
     pub fn url(&self) -> String {
         self.url_of(NAME)
     }
 
-    /// Where sqlx finds another database of this server.
+    /// The URL of another database of this server.
     pub fn url_of(&self, database: &str) -> String {
         let sockets = self.home.sockets.display();
         format!("postgres:///{database}?host={sockets}&port=5432&user={NAME}&sslmode=disable")
+    }
+
+    /// The folder of data, log and keys.
+    pub fn folder(&self) -> &Path {
+        self.home.folder()
     }
 
     /// The folder of the server's data.
@@ -100,37 +105,37 @@ impl EmbeddedServer {
         &self.home.sockets
     }
 
-    /// The server's process, as long as it was not seen to end.
+    /// The id of the server's process, until it was seen to end.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Waits until the server ends by itself, which it should not.
+    /// Waits until the server ends by itself, which is a fault.
     pub async fn exited(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait().await?)
     }
 
-    /// Stops the server and waits for it: first with a checkpoint, and if that takes too long, at once.
+    /// Stops the server and waits for it: with a checkpoint first, and without one where that takes too long.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(pid) = running(&self.child) {
             let gone = async {
                 let _ = self.child.wait().await;
             };
-            leftovers::stop(pid, gone).await?;
+            orphan::stop(pid, gone).await?;
         }
-        // An empty folder left behind does no harm, so a failure is no news.
+        // An empty folder left behind does no harm, so a failure is ignored.
         let _ = fs::remove_dir(&self.home.sockets);
         Ok(())
     }
 
     async fn ready(&mut self, binaries: &Binaries) -> Result<()> {
-        while leftovers::status(&self.home.data()).as_deref() != Some("ready") {
+        while orphan::status(&self.home.data()).as_deref() != Some("ready") {
             if let Some(status) = self.child.try_wait()? {
                 let said = self.home.log_tail();
                 if !said.contains("shared memory block") || !said.contains("still in use") {
                     bail!("the database server ended with {status}; its log ends with\n{said}");
                 }
-                // Backends of a killed server need a moment to notice that they are alone.
+                // Backends of a killed server need a moment to notice that their postmaster is gone.
                 sleep(Duration::from_millis(200)).await;
                 self.child = launch(binaries, &self.home)?;
             }
@@ -155,9 +160,9 @@ impl EmbeddedServer {
 impl Drop for EmbeddedServer {
     fn drop(&mut self) {
         if let Some(pid) = running(&self.child)
-            && let Err(error) = leftovers::send(pid, Signal::INT)
+            && let Err(error) = orphan::send(pid, Signal::INT)
         {
-            tracing::warn!(%error, "the database server goes on running");
+            tracing::warn!(%error, "the database server keeps running");
         }
     }
 }
@@ -166,10 +171,10 @@ fn running(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
-/// Makes the data. They get their name only when they are complete, so that a killed attempt leaves nothing half made.
+/// Creates the data folder. It gets its name when it is complete, so that a killed attempt leaves no half-made folder.
 async fn make(binaries: &Binaries, home: &Home) -> Result<()> {
     let draft = home.make_draft()?;
-    tracing::info!(folder = %home.data().display(), "making a database server");
+    tracing::info!(folder = %home.data().display(), "creating a database server");
     let answer = home
         .user
         .command(&binaries.initdb)
@@ -182,7 +187,7 @@ async fn make(binaries: &Binaries, home: &Home) -> Result<()> {
         .await
         .with_context(|| format!("{} cannot be run", binaries.initdb.display()))?;
     if !answer.status.success() {
-        bail!("the database server cannot be made: {}", String::from_utf8_lossy(&answer.stderr).trim());
+        bail!("the database server cannot be created: {}", String::from_utf8_lossy(&answer.stderr).trim());
     }
     home.keep_draft(&draft)
 }

@@ -1,6 +1,6 @@
-//! How Kafka and Redis are reached where they do not let everybody in: over TLS, with a user, with a certificate.
+//! TLS, users and client certificates for Kafka and Redis.
 //!
-//! PostgreSQL needs nothing here: its URL says it all (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`).
+//! PostgreSQL needs nothing here: its URL has parameters for all of it (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`).
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ use super::Settings;
 use edge::redis;
 use vault::secret_text;
 
-/// The strongest that brokers have.
+/// Default SASL mechanism: the strongest that brokers offer.
 pub(super) const MECHANISM: &str = "SCRAM-SHA-512";
 
 impl Settings {
-    /// Refuses what contradicts itself; files are read by those who need them.
+    /// Refuses settings that contradict each other; files are read when they are needed.
     pub(super) fn check_secured(&self) -> Result<()> {
         for (name, file) in [("kafka_ca_file", &self.kafka_ca_file), ("kafka_identity_file", &self.kafka_identity_file)]
         {
@@ -32,16 +32,16 @@ impl Settings {
         ensure!(self.kafka_user.as_deref().is_none_or(is_one_line), "kafka_user must be a name");
         ensure!(
             !user || self.kafka_tls || self.kafka_password_in_clear,
-            "the password of kafka_user would be shown to the whole network: set kafka_tls, or kafka_password_in_clear \
-             where the network is yours alone"
+            "the password of kafka_user would be sent in clear: set kafka_tls, or kafka_password_in_clear where the \
+             network is private"
         );
         let over_tls = self.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss://"));
         ensure!(over_tls || self.redis_ca_file.is_none(), "redis_ca_file is of use with a rediss:// address only");
         self.redis_url.as_ref().map_or(Ok(()), |url| redis::client(url, None).map(drop))
     }
 
-    /// How to reach Kafka, where it is used.
-    pub fn kafka(&self) -> Result<Option<kafka::Settings>> {
+    /// Connection settings of Kafka, where it is used.
+    pub(crate) fn kafka(&self) -> Result<Option<kafka::Settings>> {
         let Some(brokers) = self.kafka_brokers.clone() else { return Ok(None) };
         if let Some(file) = &self.kafka_ca_file {
             authorities(file)?;
@@ -70,19 +70,19 @@ impl Settings {
         Ok(Some(Login { mechanism, user, password: Password::new(password) }))
     }
 
-    /// The address of Redis, where it is used.
-    pub fn redis(&self) -> Result<Option<::redis::Client>> {
+    /// Client of Redis, where it is used.
+    pub(crate) fn redis(&self) -> Result<Option<::redis::Client>> {
         let Some(url) = &self.redis_url else { return Ok(None) };
         redis::client(url, self.redis_ca_file.as_deref().map(authorities).transpose()?).map(Some)
     }
 }
 
-/// Whether there is something, and nothing that a file had by mistake.
+/// True for a text that is not empty and has no control character, such as a line end left in a file.
 fn is_one_line(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// Certificates of those who are trusted to sign others.
+/// Reads certificates of authorities, and refuses a file without one.
 fn authorities(file: &Path) -> Result<Vec<u8>> {
     let text = fs::read(file).with_context(|| format!("cannot read the certificates in {}", file.display()))?;
     let mut trusted = RootCertStore::empty();
@@ -94,7 +94,7 @@ fn authorities(file: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Our own certificate and its key.
+/// Refuses a file without a certificate and its private key.
 fn check_identity(file: &Path) -> Result<()> {
     let text = secret_text(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    fn of_a_provider(files: &Files) -> Settings {
+    fn complete(files: &Files) -> Settings {
         let authority = Authority::new(&files.0.join("authority")).expect("openssl makes one");
         Settings {
             kafka_brokers: Some("kafka.example:9093".into()),
@@ -156,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_themselves_are_refused_in_one_sentence() {
+    fn contradicting_settings_are_refused_with_a_reason() {
         let files = Files::new("contradictions");
-        let right = of_a_provider(&files);
+        let right = complete(&files);
         right.check_secured().expect("nothing is wrong with it");
         let wrong: [(Change, &str); 9] = [
             (|settings| settings.kafka_tls = false, "kafka_ca_file is of use with kafka_tls only"),
@@ -180,8 +180,8 @@ mod tests {
                 |settings| {
                     (settings.kafka_tls, settings.kafka_ca_file, settings.kafka_identity_file) = (false, None, None);
                 },
-                "the password of kafka_user would be shown to the whole network: set kafka_tls, or \
-                 kafka_password_in_clear where the network is yours alone",
+                "the password of kafka_user would be sent in clear: set kafka_tls, or kafka_password_in_clear where the \
+                 network is private",
             ),
             (
                 |settings| settings.redis_url = Some("redis://redis.example:6379/".into()),
@@ -189,21 +189,21 @@ mod tests {
             ),
             (|settings| settings.redis_url = None, "redis_ca_file is of use with a rediss:// address only"),
         ];
-        for (change, told) in wrong {
+        for (change, expected) in wrong {
             let mut settings = right.clone();
             change(&mut settings);
-            let refused = settings.check_secured().expect_err(told);
-            assert_eq!(format!("{refused:#}"), told);
+            let refused = settings.check_secured().expect_err(expected);
+            assert_eq!(format!("{refused:#}"), expected);
         }
         let in_clear = Settings { redis_ca_file: None, kafka_password_in_clear: true, ..right };
         let in_clear = Settings { kafka_tls: false, kafka_ca_file: None, kafka_identity_file: None, ..in_clear };
-        in_clear.check_secured().expect("it was said so");
+        in_clear.check_secured().expect("allowed explicitly");
     }
 
     #[test]
-    fn files_that_are_missing_open_to_others_or_no_pem_are_named() {
+    fn missing_readable_by_others_or_malformed_files_are_named() {
         let files = Files::new("files");
-        let right = of_a_provider(&files);
+        let right = complete(&files);
         let kafka = right.kafka().expect("every file is right").expect("there are brokers");
         assert!(kafka.tls.is_some() && kafka.login.is_some_and(|login| login.user == "cartulary"));
         right.redis().expect("it reads").expect("there is an address");
@@ -220,7 +220,7 @@ mod tests {
             Settings { kafka_password_file: files.write("empty", "\n", 0o600), ..right.clone() },
             Settings { kafka_password_file: files.write("open", "correct horse", 0o604), ..right },
         ];
-        let told = [
+        let expected = [
             "cannot read the certificates in /nowhere: No such file or directory",
             "/no.pem holds no certificate in PEM",
             "/broken.pem holds a certificate that does not read",
@@ -230,10 +230,10 @@ mod tests {
             "/empty must hold a password, in one line",
             "/open can be read by others; `chmod 600` it",
         ];
-        for (settings, told) in wrong.into_iter().zip(told) {
-            let refused = format!("{:#}", settings.kafka().expect_err(told));
+        for (settings, expected) in wrong.into_iter().zip(expected) {
+            let refused = format!("{:#}", settings.kafka().expect_err(expected));
             let folder = files.0.display().to_string();
-            assert!(refused.replace(&folder, "").starts_with(told), "{refused}");
+            assert!(refused.replace(&folder, "").starts_with(expected), "{refused}");
             assert!(!refused.contains("horse"), "{refused}");
         }
     }

@@ -11,7 +11,6 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::hosted;
 use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
-use cartulary::running;
 
 /// A server with the settings of `cartulary dev`, in a folder that goes when the bench ends.
 pub(super) struct Arena {
@@ -54,8 +53,8 @@ impl Arena {
         let mut server = PgConnection::connect(&self.server.url()).await?;
         server.execute(format!("CREATE DATABASE {name}").as_str()).await?;
         let database = Database { url: self.server.url_of(&name), name };
-        let pool = running::connect(&database.url).await?;
-        running::migrate(&pool).await?;
+        let pool = platform::database::connect(&database.url).await?;
+        event_log::migrate(&pool).await?;
         pool.execute(hosted::TABLES).await?;
         pool.close().await;
         // Nobody pays for what the one before left to write.

@@ -16,7 +16,7 @@ use super::facts::Facts;
 use super::ours::opening;
 use super::progress::Progress;
 use super::report::Report;
-use cartulary::cli::Laptop;
+use cartulary::embedded_engine::EmbeddedEngine;
 use cartulary::settings::Settings;
 
 /// Commands that made the data, of one event each.
@@ -35,7 +35,7 @@ pub(super) async fn line(
     let settings =
         Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), postgres_binaries: binaries, ..Settings::default() };
     progress.says(format!("making data with {COMMANDS} commands"));
-    let laptop = Laptop::start(&folder, settings.clone()).await?;
+    let laptop = EmbeddedEngine::start(&folder, settings.clone()).await?;
     write(&laptop).await?;
     laptop.stop().await?;
     let mut seconds = Vec::new();
@@ -47,7 +47,7 @@ pub(super) async fn line(
     Ok(())
 }
 
-async fn write(laptop: &Laptop) -> Result<()> {
+async fn write(laptop: &EmbeddedEngine) -> Result<()> {
     let facts = Facts::new()?;
     let scribe = &laptop.running.dispatch;
     for (number, &tenant) in facts.tenants.iter().enumerate() {
@@ -65,7 +65,7 @@ async fn write(laptop: &Laptop) -> Result<()> {
 /// From nothing to the first "ready".
 async fn start(folder: &Path, settings: &Settings) -> Result<Duration> {
     let begun = Instant::now();
-    let laptop = Laptop::start(folder, settings.clone()).await?;
+    let laptop = EmbeddedEngine::start(folder, settings.clone()).await?;
     let mut connection = HttpConnection::open(laptop.running.address).await?;
     while connection.get("/ready").await?.0 != StatusCode::OK {
         ensure!(begun.elapsed() < READY_WITHIN, "it does not get ready");

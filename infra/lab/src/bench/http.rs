@@ -27,9 +27,9 @@ use super::progress::Progress;
 use super::report::Report;
 use super::shops::Shops;
 use super::without_scribe::WithoutScribe;
+use cartulary::edge_protection::EdgeProtection;
 use cartulary::engine::Engine;
-use cartulary::relief::Relief;
-use cartulary::running::Roles;
+use cartulary::process::Roles;
 use outside::webhooks::{Guard, WebhookDesk};
 use platform::clock::new_id;
 use platform::health::Health;
@@ -161,7 +161,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         kinds: Kinds::all(),
         progress: watch::channel(0).1,
         redis: None,
-        relief: Relief::none(),
+        edge: EdgeProtection::none(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         health: Health::default(),
         stop: stop.clone(),
@@ -173,7 +173,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     tokio::spawn(http_server::serve(
         listener,
         api::http::router(Arc::new(front)),
-        cartulary::running::at_capacity,
+        cartulary::process::at_capacity,
         stop,
     ));
     Ok(address)

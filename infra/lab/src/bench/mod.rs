@@ -37,7 +37,7 @@ use clients::Pace;
 use progress::Progress;
 pub use report::Report;
 
-use cartulary::running::asked_to_stop;
+use cartulary::process::stop_requested;
 
 /// What to measure, and how to show it.
 #[derive(Clone, Debug, Args)]
@@ -97,7 +97,7 @@ pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     let mut report = Report::default();
     let done = tokio::select! {
         done = measure(&lines, &arena, &options, pace, &mut report) => done,
-        asked = asked_to_stop() => asked.and_then(|()| bail!("stopped before the end")),
+        asked = stop_requested() => asked.and_then(|()| bail!("stopped before the end")),
     };
     arena.close().await?;
     done?;

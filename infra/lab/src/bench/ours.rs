@@ -15,10 +15,9 @@ use sqlx::PgPool;
 use super::arena::Database;
 use super::clients::Contender;
 use super::facts::Facts;
-use cartulary::running;
 use cartulary::settings::Settings;
 use scribe::presence;
-use scribe::{ScribeHandle, ScribeSettings, start};
+use scribe::{Owner, ScribeHandle, ScribeSettings, start};
 
 /// The ids of a scribe's first ten seconds may have been used before it began, so it looks them up. The runs are
 /// about the time after that; the bench of the start is about the time before.
@@ -34,11 +33,11 @@ pub(super) struct House {
 impl House {
     /// Starts a scribe on an empty database, opens the tenants, and waits until it is no longer new.
     pub(super) async fn open(database: &Database) -> Result<Self> {
-        let pool = running::connect(&database.url).await?;
+        let pool = platform::database::connect(&database.url).await?;
         let defaults = Settings::default();
         let settings = ScribeSettings {
             url: database.url.clone(),
-            owner: defaults.owner(String::new()),
+            owner: Owner { name: defaults.owner.clone(), lease_ms: defaults.lease_ms, address: String::new() },
             limits: defaults.limits(),
             loops: defaults.scribe_loops,
             share: presence::alone(),

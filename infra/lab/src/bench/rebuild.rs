@@ -21,7 +21,6 @@ use super::facts::{Facts, fingerprint};
 use super::progress::Progress;
 use super::report::Report;
 use super::rows::{EPOCH, Row, insert_many};
-use cartulary::running;
 use event_log::PgHistory;
 use event_log::Routes;
 use platform::clock::{Timestamptz, now};
@@ -36,7 +35,7 @@ const MODELS: [&str; 2] = ["PointsBalance", "PointsEntry"];
 
 pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report) -> Result<()> {
     let database = arena.database().await?;
-    let pool = running::connect(&database.url).await?;
+    let pool = platform::database::connect(&database.url).await?;
     progress.says(format!("writing {EVENTS} events"));
     fill(&pool).await?;
     pool.execute("VACUUM ANALYZE log.events").await?;

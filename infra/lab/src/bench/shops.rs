@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use super::arena::Database;
 use super::facts::Facts;
 use super::ours::{REST, opening};
-use cartulary::running::{Roles, Running, listen};
+use cartulary::process::{Roles, Running, listen};
 use cartulary::settings::Settings;
 use platform::clock::{new_id, now};
 use vault::OuterKey;
@@ -61,8 +61,9 @@ impl Shops {
     ) -> Result<Self> {
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
         let auth = settings.auth_with(vec![key.public()?]);
-        let listener = listen(&settings).await?;
-        let running = Running::start(&settings, listener, roles, &database.url, &outer, auth).await?;
+        let listener = listen(settings.listen).await?;
+        let config = settings.configuration_with(roles, database.url.clone(), outer.clone(), auth)?;
+        let running = Running::start(config, listener).await?;
         let facts = Facts::new()?;
         let tokens =
             facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;

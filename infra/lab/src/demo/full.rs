@@ -18,8 +18,8 @@ use super::compared::{outlines_equal, rebuilt_equal, settled};
 use super::stage::Stage;
 use super::{Claim, DemoArgs, play, tenant};
 use crate::fleet::{self, Fleet, Member};
-use cartulary::cli::{Bearer, Laptop, say, sign};
-use cartulary::running;
+use cartulary::cli::{Bearer, say, sign};
+use cartulary::embedded_engine::EmbeddedEngine;
 use cartulary::settings::Settings;
 
 /// Who is there, by role and name. Who serves comes last, when there is somebody to hand commands on to.
@@ -66,7 +66,7 @@ async fn show_in(folder: &Path, servers: &Servers, args: &DemoArgs, settings: &S
     let mut starting = tokio::task::spawn_blocking(move || up.up(&ALL));
     let shown = tokio::select! {
         shown = show(folder, &mut starting, args, settings) => shown,
-        asked = running::asked_to_stop() => asked.and_then(|()| bail!("stopped before the end")),
+        asked = cartulary::process::stop_requested() => asked.and_then(|()| bail!("stopped before the end")),
     };
     // A server that is started after all others were ended would stay behind.
     if !starting.is_finished() {
@@ -122,7 +122,7 @@ async fn embedded(folder: &Path, settings: &Settings, full: &PgPool) -> Result<V
     fs::create_dir(&project)?;
     let postgres_binaries = settings.postgres_binaries.clone();
     let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), postgres_binaries, ..Settings::default() };
-    let laptop = Laptop::start(&project, settings).await?;
+    let laptop = EmbeddedEngine::start(&project, settings).await?;
     let pool = laptop.running.pool.clone();
     let compared = async {
         let mut claims = play(&Stage::laptop(&laptop), SEED).await?;
@@ -145,8 +145,8 @@ impl Installation {
         let addresses = servers.into_iter().map(|Server { variable, address, .. }| (variable, address));
         let variables = addresses.chain([("CARTULARY_CONNECTIONS_MOST".to_owned(), "8".to_owned())]).collect();
         let fleet = Fleet::new(&folder.join("fleet"), variables)?;
-        let pool = running::connect(fleet.database_url()?).await?;
-        running::migrate(&pool).await?;
+        let pool = platform::database::connect(fleet.database_url()?).await?;
+        event_log::migrate(&pool).await?;
         let mut installation = Self { fleet, members: Vec::new(), pool };
         for (role, name) in CREW {
             installation.members.push(installation.fleet.start(role, name).await?);
@@ -176,7 +176,7 @@ impl Installation {
             "\nIt stays up. GraphQL consoles: {}\n\nexport OWNER={owner}\n\nCtrl-C ends it.",
             consoles.join(" ")
         ));
-        running::asked_to_stop().await
+        cartulary::process::stop_requested().await
     }
 
     async fn stop(self) -> Result<()> {

@@ -18,7 +18,8 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use cartulary::cli::{Bearer, Laptop, say};
+use cartulary::cli::{Bearer, say};
+use cartulary::embedded_engine::EmbeddedEngine;
 use cartulary::settings::Settings;
 use client::Client;
 pub(crate) use flash::{UNITS, put_on_sale};
@@ -81,7 +82,7 @@ pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
     if args.full {
         return full::run(args, settings).await;
     }
-    let mut laptop = Laptop::start(&args.project, settings).await?;
+    let mut laptop = EmbeddedEngine::start(&args.project, settings).await?;
     say(format!("Cartulary is ready on {}", laptop.url()));
     let played = play(&Stage::laptop(&laptop), new_id()).await;
     let holds = match &played {

@@ -4,7 +4,8 @@ use anyhow::Result;
 use sqlx::PgPool;
 
 use super::client::Client;
-use cartulary::cli::{Bearer, Laptop};
+use cartulary::cli::Bearer;
+use cartulary::embedded_engine::EmbeddedEngine;
 
 /// Makes a token for somebody.
 type Sign<'a> = Box<dyn Fn(&Bearer) -> Result<String> + Send + Sync + 'a>;
@@ -26,7 +27,7 @@ impl<'a> Stage<'a> {
         Self { urls, pool, sign: Box::new(sign) }
     }
 
-    pub(crate) fn laptop(laptop: &'a Laptop) -> Self {
+    pub(crate) fn laptop(laptop: &'a EmbeddedEngine) -> Self {
         Self::new(vec![laptop.url()], &laptop.running.pool, |bearer| laptop.token(bearer))
     }
 

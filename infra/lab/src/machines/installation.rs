@@ -14,7 +14,6 @@ use super::network::{Machine, Network};
 use crate::demo::Stage;
 use crate::fleet::{self, Fleet, Member};
 use cartulary::cli::sign;
-use cartulary::running;
 use cartulary::settings::Settings;
 use scribe::presence;
 
@@ -74,8 +73,8 @@ impl Installation {
         let addresses = servers.into_iter().map(|Server { variable, address, .. }| (variable, address));
         let more = ("CARTULARY_CONNECTIONS_MOST".to_owned(), CONNECTIONS.to_string());
         let fleet = Fleet::new(&folder.join("fleet"), addresses.chain([more]).collect())?;
-        let pool = running::connect(fleet.database_url()?).await?;
-        running::migrate(&pool).await?;
+        let pool = platform::database::connect(fleet.database_url()?).await?;
+        event_log::migrate(&pool).await?;
         let mut installation = Self { pool, fleet, members: BTreeMap::new() };
         installation.start_where(network, |_| true).await?;
         Ok(installation)

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::demo::Claim;
 use cartulary::cli::say;
-use cartulary::running;
 use installation::{Installation, start_servers};
 use load::{Market, Order};
 use network::{DELAY_MS, Network};
@@ -89,7 +88,7 @@ impl Findings {
 
 pub async fn run(args: MachinesArgs) -> Result<ExitCode> {
     // Heard from now on, so that nothing stays behind.
-    let asked = tokio::spawn(running::asked_to_stop());
+    let asked = tokio::spawn(cartulary::process::stop_requested());
     let network = Arc::new(Network::make()?);
     let folder = std::env::temp_dir().join(format!("cartulary-machines-{}", std::process::id()));
     fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;

@@ -17,7 +17,6 @@ use super::load::{Market, Order, Said};
 use super::network::{Machine, Network};
 use crate::demo::Claim;
 use crate::fleet::{self, Member};
-use cartulary::running;
 
 /// A way in which a node is cut off while its processes go on.
 struct Loss {
@@ -158,7 +157,7 @@ async fn hold_a_lock(node: &Machine, url: &str) -> Result<oneshot::Sender<()>> {
     let ((held, is_held), (let_go, over)) = (oneshot::channel(), oneshot::channel());
     tokio::spawn(async move {
         let client = async move {
-            let pool = running::connect(&url).await?;
+            let pool = platform::database::connect(&url).await?;
             let mut transaction = pool.begin().await?;
             sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
             held.send(()).ok();

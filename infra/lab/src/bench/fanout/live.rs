@@ -25,7 +25,6 @@ use super::super::report::Report;
 use crate::demo::{Shop, Stage, UNITS, open_shop, put_on_sale};
 use crate::fleet::Fleet;
 use cartulary::cli::{Bearer, sign};
-use cartulary::running;
 use cartulary::settings::Settings;
 use platform::clock::new_id;
 
@@ -46,7 +45,7 @@ pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report
     let variables = vec![("CARTULARY_DATABASE_URL".to_owned(), database.url.clone())];
     let fleet = Fleet::new(&arena.folder("live")?, variables)?;
     let server = fleet.start_ready("serve --all", "live").await?;
-    let (pool, settings) = (running::connect(&database.url).await?, Settings::default());
+    let (pool, settings) = (platform::database::connect(&database.url).await?, Settings::default());
     let stage = Stage::new(vec![server.url.clone()], &pool, |bearer| sign(&fleet.key, bearer, &settings));
     let shop = open_shop(&stage).await?;
     let product = ProductId::new(new_id());

@@ -1,46 +1,46 @@
-//! What keeps work away from the store and the scribe: limits, copies of rows, marks of what is sold out. With Redis all
-//! processes share them, without it each has its own; nothing is decided by any of them.
+//! Edge protection of one process: rate limits, row cache and sold-out cache.
+//!
+//! With Redis all processes share them, without it each process has its own. None of them decides anything.
 
 use std::sync::Arc;
 
+use edge::limits::{Limits, Quotas};
+use edge::redis::Redis;
+use edge::sold_out::SoldOut;
 use projections::kernel::Models;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
-
-use crate::settings::Settings;
-use edge::limits::{Limits, Quotas};
-use edge::redis::Redis;
-use edge::sold_out::SoldOut;
 use views::live::{Changes, News};
 use views::row_cache::{self, HotRows};
 
-/// The relief of one process.
-pub struct Relief {
+use crate::configuration::EdgeConfig;
+
+/// What keeps load away from the store and the scribe.
+pub struct EdgeProtection {
     pub limits: Limits,
-    /// Nothing where they are switched off.
+    /// None where it is switched off.
     pub hot_rows: Option<HotRows>,
-    /// Nothing where it is switched off.
+    /// None where it is switched off.
     pub sold_out: Option<Arc<SoldOut>>,
 }
 
-impl Relief {
-    /// As it is configured.
-    pub fn new(settings: &Settings, redis: Option<&Redis>) -> Self {
+impl EdgeProtection {
+    pub fn new(config: &EdgeConfig, redis: Option<&Redis>) -> Self {
         let redis = || redis.cloned();
         Self {
-            limits: Limits::new(settings.quotas(), redis()),
-            hot_rows: settings.row_cache().map(|life| HotRows::new(redis(), life)),
-            sold_out: settings.sold_out_hint().map(|life| Arc::new(SoldOut::new(redis(), life))),
+            limits: Limits::new(config.quotas, redis()),
+            hot_rows: config.row_cache.map(|life| HotRows::new(redis(), life)),
+            sold_out: config.sold_out.map(|life| Arc::new(SoldOut::new(redis(), life))),
         }
     }
 
-    /// None of it.
+    /// No limit and no cache.
     pub fn none() -> Self {
         Self { limits: Limits::new(Quotas::default(), None), hot_rows: None, sold_out: None }
     }
 
-    /// Follows what the projector of this process changes, until `stop`.
+    /// Keeps the caches in step with the rows that the projector of this process changes, until `stop`.
     pub fn follow(&self, changes: &Changes, models: &Arc<Models>, stop: &CancellationToken) {
         if let Some(hot_rows) = &self.hot_rows {
             let (news, copies) = (changes.subscribe(), hot_rows.copies.clone());

@@ -1,4 +1,4 @@
-//! As whom the server runs: PostgreSQL refuses to run as root.
+//! The operating system user of the server: PostgreSQL refuses to run as root.
 
 use std::{
     ffi::OsStr,
@@ -13,13 +13,13 @@ use tokio::process::Command;
 
 /// The user of the server process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunAs {
+pub(super) enum ServerUser {
     Ourselves,
     User { uid: u32, gid: u32 },
 }
 
-impl RunAs {
-    /// The user for these data: whoever owns them, or who may start new ones.
+impl ServerUser {
+    /// The user for these data: their owner, or for new ones the user that may create them.
     pub(super) fn for_data(data: &Path) -> Result<Self> {
         let owner = data.metadata().ok().map(|found| (found.uid(), found.gid()));
         match (geteuid().is_root(), owner) {
@@ -42,7 +42,8 @@ impl RunAs {
         }
     }
 
-    /// A program run as this user: away from our terminal's Ctrl-C, and from settings meant for other servers.
+    /// A program run as this user, in a process group of its own so that Ctrl-C does not reach it, without variables that are meant
+    /// for other servers.
     pub(super) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").env("LC_ALL", "C").process_group(0);
@@ -55,14 +56,14 @@ impl RunAs {
         command
     }
 
-    /// Whether this user gets into a folder. The system itself is asked, since it alone knows all its rules.
+    /// Whether this user may enter a folder. A shell run as that user tries it, because only the system knows all its rules.
     pub(super) async fn may_enter(self, folder: &Path) -> Result<bool> {
         let Self::User { .. } = self else { return Ok(true) };
         let tried = self.command("/bin/sh").args(["-c", "cd -- \"$1\" 2>/dev/null", "sh"]).arg(folder).status().await;
         Ok(tried.context("/bin/sh cannot be run")?.success())
     }
 
-    /// Hands a folder we made over to this user.
+    /// Makes this user the owner of a folder.
     pub(super) fn give(self, folder: &Path) -> io::Result<()> {
         match self {
             Self::Ourselves => Ok(()),
@@ -72,13 +73,13 @@ impl RunAs {
 }
 
 /// `postgres` where the system has that user, otherwise `nobody`.
-fn system_user(passwd: &str) -> Option<RunAs> {
+fn system_user(passwd: &str) -> Option<ServerUser> {
     ["postgres", "nobody"].into_iter().find_map(|name| {
         passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
             let named = fields.next() == Some(name);
             let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-            named.then_some(RunAs::User { uid, gid })
+            named.then_some(ServerUser::User { uid, gid })
         })
     })
 }
@@ -88,11 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_hands_the_server_to_postgres_or_else_to_nobody() {
+    fn root_runs_the_server_as_postgres_or_else_as_nobody() {
         let nobody = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65533:nobody:/nonexistent:/usr/sbin/nologin\n";
-        assert_eq!(system_user(nobody), Some(RunAs::User { uid: 65534, gid: 65533 }));
+        assert_eq!(system_user(nobody), Some(ServerUser::User { uid: 65534, gid: 65533 }));
         let both = format!("{nobody}postgres:x:101:104::/var/lib/postgresql:/bin/bash\n");
-        assert_eq!(system_user(&both), Some(RunAs::User { uid: 101, gid: 104 }));
+        assert_eq!(system_user(&both), Some(ServerUser::User { uid: 101, gid: 104 }));
         assert_eq!(system_user("root:x:0:0:root:/root:/bin/bash\n"), None);
     }
 }

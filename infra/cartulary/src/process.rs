@@ -1,0 +1,265 @@
+//! Composition root: one process with its roles, started and stopped.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use std::{io, thread};
+
+use anyhow::{Context, Result, anyhow, bail};
+use api::error::Problem;
+use api::front::Front;
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use commands::kernel::{Kinds, NotNow};
+use futures::future::select_all;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use outside::webhooks::{Guard, WebhookDesk};
+use platform::http_server;
+use projections::kernel::Models;
+use scribe::ScribeHandle;
+use scribe::peers::Dispatch;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vault::Vault;
+use views::live::{self, Live};
+
+use crate::components::Components;
+use crate::configuration::Configuration;
+use crate::edge_protection::EdgeProtection;
+use crate::engine::Engine;
+
+/// How long WebSockets may take to answer the closing frame.
+const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
+/// How long the pool may wait for its connections; one on a dead network must not keep the process from ending.
+const POOL_CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The roles of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Serves the API.
+    pub front: bool,
+    /// Writes lanes.
+    pub scribe: bool,
+    /// Keeps read models up to date.
+    pub reads: bool,
+    /// Runs policies, timers and effects.
+    pub policies: bool,
+    /// Copies the log to Kafka.
+    pub relay: bool,
+    /// No other process shares the lanes, so presence is not announced.
+    pub alone: bool,
+}
+
+impl Roles {
+    /// Every role but the relay, in one process that shares the lanes with no other.
+    pub const ALONE: Self = Self { alone: true, ..Self::ALL };
+    /// Every role but the relay, beside other processes.
+    pub const ALL: Self = Self { front: true, scribe: true, reads: true, policies: true, relay: false, alone: false };
+}
+
+/// A running process.
+pub struct Running {
+    pub address: SocketAddr,
+    pub pool: PgPool,
+    pub dispatch: Dispatch,
+    /// What the process serves, for requests from inside it.
+    pub(crate) router: Router,
+    scribe: Option<ScribeHandle>,
+    front: Arc<Front>,
+    stop: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+    tasks: Tasks,
+}
+
+/// Tasks that run until they are asked to stop, each with its name.
+#[derive(Default)]
+struct Tasks(Vec<(&'static str, JoinHandle<()>)>);
+
+/// Binds the address of the process. Comes first, because everything after it is in vain if the port is taken.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    let advice = "is another Cartulary running? Another address is set with CARTULARY_LISTEN";
+    listener.with_context(|| format!("cannot listen on {address}; {advice}"))
+}
+
+impl Running {
+    /// Starts the roles of the configuration on a migrated database. Every role answers health requests on the listener.
+    pub async fn start(config: Configuration, listener: TcpListener) -> Result<Self> {
+        // Before everything else: a figure that is counted without a recorder is lost.
+        let metrics = recorder();
+        let roles = config.roles;
+        let components = Components::connect(config).await?;
+        let (pool, stop) = (components.pool.clone(), components.stop.clone());
+        let redis = components.redis().await?;
+        let mut servers = Vec::new();
+        let scribe = components.scribe(&mut servers).await?;
+        let dispatch = components.dispatch(scribe.clone()).await?;
+        let config = &components.config;
+        let (vault, models) = (Arc::new(Vault::new(pool.clone(), &config.outer_key)), Arc::new(Models::all()));
+        let reads = components.reads(&models, scribe.as_ref(), &dispatch).await?;
+        let (routes, changes) = (dispatch.routes(), reads.changes());
+        let live = Live::new(pool.clone(), routes.clone(), changes.clone(), redis.clone(), roles.alone);
+        let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
+        let webhooks = WebhookDesk::open(&pool, routes, guard, &config.outer_key);
+        let edge = EdgeProtection::new(&config.edge, redis.as_ref());
+        edge.follow(&changes, &models, &stop);
+        let engine = Engine {
+            pool: pool.clone(),
+            scribe: dispatch.clone(),
+            vault: vault.clone(),
+            webhooks: webhooks.clone(),
+            kinds: Kinds::all(),
+            progress: reads.progress(),
+            redis: redis.clone(),
+            edge,
+            live: live.clone(),
+            metrics,
+            health: components.health.clone(),
+            stop: stop.clone(),
+        };
+        let settings = api::front::Settings { introspection: config.introspection, ..api::front::Settings::default() };
+        let front = Front::new(Arc::new(engine), config.auth.clone(), settings);
+        let front = Arc::new(front.context("the GraphQL schema cannot be built")?);
+        let address = listener.local_addr()?;
+        // No task starts before every component is there.
+        let mut tasks = Tasks::default();
+        if roles.front {
+            tasks.add("subscriptions", tokio::spawn(live.run(stop.clone())));
+        }
+        if roles.reads {
+            tasks.add("read models", tokio::spawn(reads.run(stop.clone())));
+            // A single process has no other to publish row changes to.
+            if let Some(redis) = redis.filter(|_| !roles.alone) {
+                tasks.add("row changes", tokio::spawn(live::publish(redis, changes, stop.clone())));
+            }
+        }
+        if roles.policies {
+            let [policies, deliveries] = components.policies(scribe.clone(), &dispatch, vault, &webhooks).await?;
+            tasks.add("policies", policies);
+            tasks.add("webhooks", deliveries);
+        }
+        if roles.relay {
+            tasks.add("relay", components.relay()?);
+        }
+        let router = if roles.front { api::http::router } else { api::http::health };
+        let router = router(Arc::clone(&front));
+        servers.push(tokio::spawn(http_server::serve(listener, router.clone(), at_capacity, stop.clone())));
+        Ok(Self { address, pool, dispatch, router, scribe, front, stop, servers, tasks })
+    }
+
+    /// Waits until the process is asked to stop. A role that ends by itself is an error: no other process takes its part
+    /// while this one says that it is there, and a restart is the remedy.
+    pub async fn until_stopped(&mut self) -> Result<()> {
+        tokio::select! {
+            requested = stop_requested() => requested,
+            role = self.tasks.ended() => Err(role),
+        }
+    }
+
+    /// Accepts no more requests, answers those under way, and releases everything.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for server in self.servers {
+            server.await.ok();
+        }
+        tokio::time::timeout(SOCKETS_CLOSED_WITHIN, self.front.sockets_closed()).await.ok();
+        if let Some(scribe) = &self.scribe {
+            scribe.stop().await;
+        }
+        self.tasks.finish().await;
+        tokio::time::timeout(POOL_CLOSED_WITHIN, self.pool.close()).await.ok();
+    }
+}
+
+impl Tasks {
+    fn add(&mut self, name: &'static str, task: JoinHandle<()>) {
+        self.0.push((name, task));
+    }
+
+    /// Waits until a task ends that was not asked to, and says which and how; forever where there is no task.
+    async fn ended(&mut self) -> anyhow::Error {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let (outcome, index, _) = select_all(self.0.iter_mut().map(|(_, task)| task)).await;
+        let (name, _) = self.0.swap_remove(index);
+        match outcome {
+            Ok(()) => anyhow!("{name}: ended without being asked to"),
+            Err(panic) => anyhow!("{name}: {panic}; the log has more"),
+        }
+    }
+
+    async fn finish(self) {
+        for (_, task) in self.0 {
+            task.await.ok();
+        }
+    }
+}
+
+/// Answers a request for which the process has no capacity.
+pub fn at_capacity() -> Response {
+    Problem::from(NotNow::Overloaded { retry_after_s: 1 }).into_response()
+}
+
+/// Waits for Ctrl-C or SIGTERM. Signals are remembered from the first call on, so that one which arrives between two calls
+/// is not lost.
+pub async fn stop_requested() -> Result<()> {
+    static REQUESTED: LazyLock<io::Result<CancellationToken>> = LazyLock::new(listen_for_signals);
+    match &*REQUESTED {
+        Ok(requested) => requested.cancelled().await,
+        Err(error) => bail!("signals cannot be listened for: {error}"),
+    }
+    Ok(())
+}
+
+/// Listens on a thread of its own, because a task ends with the runtime that started it.
+fn listen_for_signals() -> io::Result<CancellationToken> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let requested = CancellationToken::new();
+    let sender = requested.clone();
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        sender.cancel();
+    })?;
+    Ok(requested)
+}
+
+/// The recorder of metrics. A process has one; a second start in the same process, as in tests, gets a view of its own.
+fn recorder() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::debug!("metrics are recorded by an earlier start of this process");
+    }
+    handle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn task_that_ends_or_panics_is_named_and_the_others_still_finish() {
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.add("relay", tokio::spawn(stop.clone().cancelled_owned()));
+        tasks.add("read models", tokio::spawn(async { panic!("on purpose") }));
+        let error = tasks.ended().await.to_string();
+        assert!(error.starts_with("read models: ") && error.contains("panicked"), "{error}");
+        tasks.add("policies", tokio::spawn(async {}));
+        assert!(tasks.ended().await.to_string().starts_with("policies: ended"));
+        stop.cancel();
+        tasks.finish().await;
+    }
+}
