@@ -17,13 +17,23 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Shows every command and policy of the house to `each`, context by context.
+/// Announces each context under the name of its module before it is visited, so that the two cannot differ.
+macro_rules! each_context {
+    ($($context:ident::visit($each:ident);)*) => {$(
+        $each.context(stringify!($context));
+        $context::visit($each);
+    )*};
+}
+
+/// Visits every command, policy and effect, context by context.
 pub fn visit(each: &mut impl Visitor) {
-    catalogue::visit(each);
-    customers::visit(each);
-    integrations::visit(each);
-    inventory::visit(each);
-    loyalty::visit(each);
-    orders::visit(each);
-    tenancy::visit(each);
+    each_context! {
+        catalogue::visit(each);
+        customers::visit(each);
+        integrations::visit(each);
+        inventory::visit(each);
+        loyalty::visit(each);
+        orders::visit(each);
+        tenancy::visit(each);
+    }
 }

@@ -12,6 +12,8 @@ use super::{shape, wording};
 /// Every command, policy and effect of the house.
 #[derive(Default)]
 pub struct Commands {
+    /// The context that is being visited.
+    context: &'static str,
     commands: BTreeMap<String, CommandKind>,
     policies: Vec<PolicyKind>,
     effects: BTreeMap<&'static str, EffectKind>,
@@ -102,10 +104,14 @@ impl Commands {
 }
 
 impl Visitor for Commands {
+    fn context(&mut self, name: &'static str) {
+        self.context = name;
+    }
+
     fn command<C: Command>(&mut self) {
         let kind = CommandKind {
             name: C::schema_name().into_owned(),
-            context: context_of(std::any::type_name::<C>()),
+            context: self.context,
             needs: C::NEEDS,
             schema: schemars::schema_for!(C),
             parse: parse::<C>,
@@ -121,11 +127,6 @@ impl Visitor for Commands {
     fn effect<E: Effect>(&mut self) {
         self.effects.insert(E::NAME, EffectKind::of::<E>());
     }
-}
-
-/// `commands::inventory::stock_item::ReserveStock` belongs to `inventory`.
-fn context_of(path: &'static str) -> &'static str {
-    path.split("::").nth(1).unwrap_or(path)
 }
 
 fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
@@ -150,4 +151,20 @@ fn react<P: Policy>(event: &Recorded<Stored<'_>>) -> Result<Reactions, Unreadabl
     let mut reactions = Reactions::new(P::ID, &event);
     P::react(&event, &mut reactions);
     Ok(reactions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_belongs_to_the_context_that_lists_it() {
+        let commands = Commands::all();
+        let context_of = |name: &str| commands.get(name).map(|kind| kind.context);
+        assert_eq!(context_of("CreateProduct"), Some("catalogue"));
+        assert_eq!(context_of("ReserveStock"), Some("inventory"));
+        assert_eq!(context_of("PlaceOrder"), Some("orders"));
+        assert_eq!(context_of("OpenTenant"), Some("tenancy"));
+        assert!(commands.iter().all(|kind| !kind.context.is_empty()));
+    }
 }

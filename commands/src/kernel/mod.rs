@@ -22,6 +22,8 @@ pub use state::{Kinds, State};
 
 /// Sees every command, policy and effect of the house, one call each.
 pub trait Visitor {
+    /// Announces the bounded context of the commands, policies and effects that follow.
+    fn context(&mut self, _name: &'static str) {}
     fn command<C: Command>(&mut self);
     fn policy<P: Policy>(&mut self);
     /// Only who carries effects out needs to see them.
