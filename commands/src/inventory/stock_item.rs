@@ -1,12 +1,11 @@
 //! Stock of one product at one place.
 
-use domain::inventory::{HOLD_TIME, StockItem};
+use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
 use domain::shared::{
     Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, UnitChange, Units,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Scarce, Subject};
 
@@ -60,7 +59,8 @@ impl Command for ReserveStock {
     }
 
     fn takes(&self, scarce: &mut Scarce) {
-        scarce.take::<StockItem>(self.item, "OUT_OF_STOCK", json!({ "free": 0 }));
+        let gone = StockRejection::OutOfStock { free: 0, wanted: self.units.get() };
+        scarce.take::<StockItem>(self.item, gone);
     }
 }
 

@@ -10,9 +10,6 @@ use serde_json::Value;
 
 use crate::kernel::{Context, Desk, Refusal, Rejected, rejected};
 
-/// What stock says when there is not enough.
-pub(super) const OUT_OF_STOCK: &str = "OUT_OF_STOCK";
-
 /// What an order needs from stock. Lines of one product are one hold, because they compete for the same units.
 pub(super) struct Holding {
     pub(super) reservation: ReservationId,
@@ -41,8 +38,8 @@ impl Holding {
         Self::new(id, order.store()?, order.lines())
     }
 
-    pub(super) fn items(&self) -> impl Iterator<Item = (ProductId, StockItemId)> {
-        self.units.keys().map(|product| (*product, StockItem::id(*product, self.store)))
+    pub(super) fn items(&self) -> impl Iterator<Item = (ProductId, StockItemId, Quantity)> {
+        self.units.iter().map(|(product, units)| (*product, StockItem::id(*product, self.store), *units))
     }
 
     /// Sets everything aside until the time for paying is over.
@@ -78,13 +75,12 @@ impl Holding {
 
     fn each(&self, desk: &mut Desk, verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>) -> Result<(), Refusal> {
         desk.fetch(|hint| {
-            for (_, item) in self.items() {
+            for (_, item, _) in self.items() {
                 hint.stream::<StockItem>(item);
             }
         })?;
-        for (product, units) in &self.units {
-            let item = StockItem::id(*product, self.store);
-            desk.decide::<StockItem>(item, |item| verb(item, *units)).map_err(|refusal| naming(*product, refusal))?;
+        for (product, item, units) in self.items() {
+            desk.decide::<StockItem>(item, |item| verb(item, units)).map_err(|refusal| naming(product, refusal))?;
         }
         Ok(())
     }

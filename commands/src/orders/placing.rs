@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use domain::catalogue::Product;
-use domain::inventory::StockItem;
+use domain::inventory::{StockItem, StockRejection};
 use domain::orders::{LINES_MOST, Order, OrderLine, OrderRejection, Placement};
 use domain::shared::{CustomerId, OrderId, Permission, ProductId, Quantity, StoreId};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::holding::{Holding, OUT_OF_STOCK, naming};
+use super::holding::{Holding, naming};
 use crate::kernel::{Command, Context, Desk, Hint, Refusal, Scarce, Subject, rejected};
 
 /// Buy: place an order at today's prices and set its stock aside until it is paid, all of it or nothing.
@@ -74,9 +73,11 @@ impl Command for PlaceOrder {
     }
 
     fn takes(&self, scarce: &mut Scarce) {
-        for line in self.lines.iter().take(LINES_MOST) {
-            let item = StockItem::id(line.product, self.store);
-            scarce.take::<StockItem>(item, OUT_OF_STOCK, json!({ "free": 0, "product": line.product }));
+        // An order with more units than a quantity can carry is rejected before stock is asked.
+        let Ok(holding) = Holding::new(self.order, self.store, self.pieces().take(LINES_MOST)) else { return };
+        for (product, item, units) in holding.items() {
+            let gone = StockRejection::OutOfStock { free: 0, wanted: units.get() };
+            scarce.take_with::<StockItem>(item, gone, |refusal| naming(product, refusal));
         }
     }
 }

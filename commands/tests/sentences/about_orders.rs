@@ -71,6 +71,7 @@ fn a_command_knows_the_refusal_that_says_that_nothing_is_left() {
     shop.done(wanted(2, &[(MUG, 10)]));
     let mugs = StockItem::id(product(MUG), *STORE);
     assert_eq!(gone(&mut shop, wanted(3, &[(COFFEE, 1), (MUG, 1)])), [mugs.uuid()]);
+    assert_eq!(gone(&mut shop, wanted(5, &[(MUG, 1), (COFFEE, 3), (MUG, 2)])), [mugs.uuid()], "lines are summed");
     let reservation = ReservationId::new(Uuid::from_u128(4));
     assert_eq!(gone(&mut shop, ReserveStock { item: mugs, reservation, units: pieces(1) }), [mugs.uuid()]);
 }
