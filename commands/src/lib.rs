@@ -1,8 +1,8 @@
-//! Write side: the commands, the desk they decide on, and the scribe that puts them in order.
+//! Write side: commands, the desk on which they decide, and the scribe (single writer) that orders them.
 //!
 //! **Never here:** async, runtimes, clocks, databases, read models.
-//! **To add a command** (ARCHITECTURE.md, *To add something*): one verb in the domain, one struct here in the file of its aggregate, one line in its
-//! context's `visit`.
+//! **To add a command** (ARCHITECTURE.md, *To add something*): one verb in the domain, one struct here in the file of
+//! its aggregate, one line in its context's `visit`.
 
 pub mod kernel;
 
@@ -17,13 +17,23 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Shows every command and policy of the house to `each`, context by context.
+/// Visits contexts, each announced by the name of its module, so that the two names cannot differ.
+macro_rules! each_context {
+    ($($context:ident::visit($each:ident);)*) => {$(
+        $each.context(stringify!($context));
+        $context::visit($each);
+    )*};
+}
+
+/// Visits every command, policy and effect, context by context.
 pub fn visit(each: &mut impl Visitor) {
-    catalogue::visit(each);
-    customers::visit(each);
-    integrations::visit(each);
-    inventory::visit(each);
-    loyalty::visit(each);
-    orders::visit(each);
-    tenancy::visit(each);
+    each_context! {
+        catalogue::visit(each);
+        customers::visit(each);
+        integrations::visit(each);
+        inventory::visit(each);
+        loyalty::visit(each);
+        orders::visit(each);
+        tenancy::visit(each);
+    }
 }

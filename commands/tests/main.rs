@@ -1,15 +1,15 @@
-//! What the commands and policies of the house decide together, on a shelf in memory.
+//! Integration tests of commands and policies, with all states in memory.
 
-mod descriptions {
-    mod of_commands;
+mod behaviour {
+    mod catalogue;
+    mod name_claims;
+    mod orders;
+    mod payments;
+    mod points;
+    mod tenants;
+    mod webhooks;
 }
-mod sentences {
-    mod about_catalogue;
-    mod about_names;
-    mod about_orders;
-    mod about_payments;
-    mod about_points;
-    mod about_tenants;
-    mod about_webhooks;
+mod schemas {
+    mod commands;
 }
 mod shop;

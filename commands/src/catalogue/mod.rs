@@ -1,4 +1,4 @@
-//! Wishes about what is sold.
+//! Catalogue commands: products.
 
 mod product;
 

@@ -1,4 +1,4 @@
-//! Wishes of and about those who buy.
+//! Customer commands.
 
 mod customer;
 

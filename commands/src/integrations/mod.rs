@@ -1,4 +1,4 @@
-//! Wishes about who outside is told what happened here.
+//! Integration commands and policies: webhook subscriptions.
 
 mod policies;
 mod webhook_subscription;

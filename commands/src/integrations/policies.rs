@@ -1,4 +1,4 @@
-//! What follows from a change of a subscription.
+//! Policies on webhook subscriptions.
 
 use domain::integrations::{WebhookSubscription, WebhookSubscriptionEvent};
 use domain::kernel::Recorded;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{AnyCommand, Effect, Outcome, Policy, Reactions, Start};
 
-/// Whoever delivers keeps a cursor for every subscription: how far its address was told. It has to begin, to stop and to go
-/// on as the subscription does.
+/// Keeps the delivery cursor of a subscription in step with it. The cursor is the position up to which events were
+/// delivered; it starts, stops and resumes with the subscription.
 pub struct KeepCursorsOfWebhooks;
 
 impl Policy for KeepCursorsOfWebhooks {
@@ -29,8 +29,8 @@ impl Policy for KeepCursorsOfWebhooks {
     }
 }
 
-/// Bring the cursors of a subscription to where the log says that they should be. It says nothing of what changed, so that
-/// it may be done late, twice and in any order.
+/// Sets the cursors of a subscription to the state in the log. It does not carry the change, so that it can run late,
+/// twice and in any order.
 #[derive(Serialize, Deserialize)]
 pub struct KeepCursors {
     pub subscription: WebhookSubscriptionId,

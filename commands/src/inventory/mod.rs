@@ -1,4 +1,4 @@
-//! Wishes about stock.
+//! Inventory commands and policies: stock and reservations.
 
 mod policies;
 mod stock_item;

@@ -1,4 +1,4 @@
-//! What follows from stock that was set aside.
+//! Policies on reservations.
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
@@ -7,8 +7,8 @@ use domain::shared::StockItemId;
 use super::ExpireReservation;
 use crate::kernel::{Policy, Reactions, Start};
 
-/// Every hold passes at its time, whoever made it. A passed hold is free for all decisions at once; this writes it
-/// down, so that readers and alerts see it too.
+/// Records that a reservation expired, whichever command made it. Decisions count its units as free from that time on
+/// anyway; the event makes it visible to read models and alerts.
 pub struct ExpirePassedReservation;
 
 impl Policy for ExpirePassedReservation {

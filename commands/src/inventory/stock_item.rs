@@ -1,14 +1,13 @@
-//! Stock of one product at one place.
+//! Stock commands: one product at one store.
 
-use domain::inventory::{HOLD_TIME, StockItem};
+use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
 use domain::shared::{
     Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, UnitChange, Units,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Scarce, Subject};
+use crate::kernel::{Command, Context, Demands, Desk, Hint, NotNow, Refusal, Subject};
 
 /// Start stocking a product at a store.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -34,7 +33,7 @@ impl Command for OpenStockItem {
     }
 }
 
-/// Hold units for somebody until they are paid for or the hold passes.
+/// Reserve units until they are paid for or the hold expires.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReserveStock {
@@ -59,12 +58,13 @@ impl Command for ReserveStock {
         desk.decide::<StockItem>(self.item, |item| item.reserve(self.reservation, self.units, until, context.now))
     }
 
-    fn takes(&self, scarce: &mut Scarce) {
-        scarce.take::<StockItem>(self.item, "OUT_OF_STOCK", json!({ "free": 0 }));
+    fn demands(&self, demands: &mut Demands) {
+        let sold_out = StockRejection::OutOfStock { free: 0, wanted: self.units.get() };
+        demands.add::<StockItem>(self.item, sold_out);
     }
 }
 
-/// Take in units that arrived.
+/// Receive delivered units.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiveStock {
@@ -88,7 +88,7 @@ impl Command for ReceiveStock {
     }
 }
 
-/// Take back units that a customer returned.
+/// Put units that a customer returned back into stock.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestockReturn {
@@ -112,15 +112,15 @@ impl Command for RestockReturn {
     }
 }
 
-/// Correct the number on hand by hand.
+/// Correct the number of units on hand manually.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustStock {
     pub item: StockItemId,
-    /// How many units more, or fewer where negative.
+    /// Units to add; negative to remove.
     pub change: UnitChange,
     pub reason: Reason,
-    /// Go below what is set aside for others, on purpose.
+    /// Allow a result below the reserved units.
     #[serde(default)]
     pub force: bool,
 }
@@ -141,7 +141,7 @@ impl Command for AdjustStock {
     }
 }
 
-/// Report how many units a count found.
+/// Record the result of a stock count.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CountStock {
@@ -165,7 +165,7 @@ impl Command for CountStock {
     }
 }
 
-/// Say from how many available units on an alert is wanted.
+/// Set the number of available units at or below which stock counts as low.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetLowStockThreshold {
@@ -189,7 +189,7 @@ impl Command for SetLowStockThreshold {
     }
 }
 
-/// Make a hold firm because it is paid for.
+/// Confirm a reservation after payment. It no longer expires.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmReservation {
@@ -213,7 +213,7 @@ impl Command for ConfirmReservation {
     }
 }
 
-/// Give a hold up.
+/// Release a reservation. Its units are available again.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseReservation {
@@ -237,7 +237,7 @@ impl Command for ReleaseReservation {
     }
 }
 
-/// Report that held units left the house.
+/// Record that reserved units have left the store.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommitReservation {
@@ -261,13 +261,13 @@ impl Command for CommitReservation {
     }
 }
 
-/// Write down that a hold has passed.
+/// Record that a reservation has expired.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpireReservation {
     pub item: StockItemId,
     pub reservation: ReservationId,
-    /// Until when it was made.
+    /// The time at which it expires.
     pub until: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! One wish of a caller, and what the engine must know to grant or refuse it.
+//! The command trait: a request of a caller, its permission, its streams and its decision.
 
 use std::borrow::Cow;
 
@@ -8,59 +8,59 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Desk, Hint, Refusal, Scarce};
+use super::{Demands, Desk, Hint, Refusal};
 
-/// A message that asks the shop to do something.
+/// A request to change the state of a tenant.
 ///
-/// Its fields are domain values, so what does not parse never reaches a verb; its doc comments are the API's own text.
-/// Always `#[serde(deny_unknown_fields)]`.
+/// Its fields are domain values, so that invalid input fails to parse and never reaches a verb. Its doc comments are
+/// the descriptions in the API. Always `#[serde(deny_unknown_fields)]`.
 pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    /// What the caller must be allowed to do. It has no default, so that it cannot be forgotten.
+    /// The permission that the caller needs. It has no default, so that it cannot be forgotten.
     const NEEDS: Permission;
 
-    /// For whom it acts: a customer's token may act only for that customer.
+    /// The party it acts for. A customer's token may act only for that customer.
     fn subject(&self) -> Subject;
 
-    /// The streams that are known to be needed. Only speed depends on it, never the outcome.
+    /// Names the streams that it will read, as far as they are known before. Affects speed only, never the outcome.
     fn streams(&self, hint: &mut Hint);
 
-    /// Decides on the desk: all of it, or nothing. Pure, and run again when a stream was missing.
+    /// Decides on the desk, all or nothing. Pure; runs again after a missing stream was loaded.
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
 
-    /// What it takes of things that may run out. Only speed depends on it, never the outcome.
-    fn takes(&self, _scarce: &mut Scarce) {}
+    /// Names the streams that it draws on and that can sell out. Affects speed only, never the outcome.
+    fn demands(&self, _demands: &mut Demands) {}
 
-    /// Seals its personal fields; what stays open cannot be stored.
+    /// Encrypts its personal fields. A field that is left open cannot be serialized.
     fn seal(&mut self, _sealer: &mut dyn Sealer) -> Result<(), SealError> {
         Ok(())
     }
 
-    /// An address that the engine shall call from now on; the edge refuses those that must not be called.
+    /// The URL that the engine will call because of this command. The edge refuses URLs outside the public internet.
     fn target(&self) -> Option<&TargetUrl> {
         None
     }
 
-    /// When it happened outside, for imports and offline tills; otherwise it happens when it is recorded.
+    /// The time of the fact outside, for imports and offline tills. By default it is the time of recording.
     fn occurred_at(&self) -> Option<Timestamp> {
         None
     }
 }
 
-/// For whom a command acts.
+/// The party that a command acts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// For one customer.
+    /// One customer.
     Customer(CustomerId),
-    /// For the tenant as a whole; customers cannot.
+    /// The tenant as a whole; not for customers.
     Tenant,
-    /// For the platform; only operators and the engine can.
+    /// The platform; only for operators and the engine.
     Platform,
 }
 
 /// The circumstances of a decision.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The lane's time: never goes backwards.
+    /// The lane's clock, which never goes backwards.
     pub now: Timestamp,
     pub tenant: TenantId,
     pub principal: Principal,
@@ -68,14 +68,14 @@ pub struct Context {
     pub command: CommandId,
 }
 
-/// Any command, its type forgotten.
+/// Object-safe form of [`Command`].
 pub trait AnyCommand: Send + Sync {
     fn name(&self) -> Cow<'static, str>;
     fn needs(&self) -> Permission;
     fn subject(&self) -> Subject;
     fn streams(&self, hint: &mut Hint);
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
-    fn takes(&self, scarce: &mut Scarce);
+    fn demands(&self, demands: &mut Demands);
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError>;
     fn target(&self) -> Option<&TargetUrl>;
     fn occurred_at(&self) -> Option<Timestamp>;
@@ -103,8 +103,8 @@ impl<C: Command> AnyCommand for C {
         Command::decide(self, desk, context)
     }
 
-    fn takes(&self, scarce: &mut Scarce) {
-        Command::takes(self, scarce);
+    fn demands(&self, demands: &mut Demands) {
+        Command::demands(self, demands);
     }
 
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError> {

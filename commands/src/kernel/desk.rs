@@ -1,4 +1,4 @@
-//! The desk: where a command reads any stream of its tenant and decides on as many as it needs, all or nothing.
+//! The desk: the unit of work of one command. It reads any stream of its tenant and decides on several, all or nothing.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::{Misuse, Refusal, State, rejected};
 
-/// A command that needs more streams than this is misuse: it should be several commands.
+/// Streams that one command may touch. More is misuse and should be several commands.
 pub const STREAMS_MOST: usize = 256;
 
-/// Most commands name no more streams than this; so many are kept in place.
-const FEW: usize = 4;
+/// Streams kept inline without an allocation; most commands name no more.
+const INLINE_STREAMS: usize = 4;
 
-/// One stream within a tenant.
+/// Key of a stream within its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamRef {
     pub stream_type: &'static str,
@@ -28,10 +28,10 @@ impl StreamRef {
     }
 }
 
-/// Collects the streams a command is known to need.
+/// Collects the streams that a command is known to need.
 #[derive(Debug, Default)]
 pub struct Hint {
-    streams: SmallVec<[StreamRef; FEW]>,
+    streams: SmallVec<[StreamRef; INLINE_STREAMS]>,
 }
 
 impl Hint {
@@ -45,30 +45,30 @@ impl Hint {
     }
 }
 
-/// Where the desk finds the states of one tenant.
-pub trait Shelf {
-    /// The state of a stream, if it is in memory; a stream without events has a state too.
+/// Look-up of the states of one tenant that are in memory.
+pub trait StateLookup {
+    /// The state of a stream, if it is in memory. A stream without events has a state too, once it was loaded.
     fn state(&self, stream: StreamRef) -> Option<&dyn State>;
 }
 
-/// What a command decides on. States stay as they are until the whole command is accepted.
+/// Unit of work of one command. States do not change until the whole command is accepted.
 pub struct Desk<'a> {
-    shelf: &'a dyn Shelf,
-    seen: SmallVec<[StreamRef; FEW]>,
+    states: &'a dyn StateLookup,
+    touched: SmallVec<[StreamRef; INLINE_STREAMS]>,
     missing: Vec<StreamRef>,
     drafts: Vec<Draft>,
 }
 
 impl<'a> Desk<'a> {
-    pub fn new(shelf: &'a dyn Shelf) -> Self {
-        Self { shelf, seen: SmallVec::new(), missing: Vec::new(), drafts: Vec::new() }
+    pub fn new(states: &'a dyn StateLookup) -> Self {
+        Self { states, touched: SmallVec::new(), missing: Vec::new(), drafts: Vec::new() }
     }
 
-    /// Any stream of the tenant, exactly as all commands before this one left it.
+    /// Reads any stream of the tenant, as all earlier commands and the drafts of this one left it.
     pub fn read<A: Aggregate>(&mut self, id: A::Id) -> Result<Cow<'a, A>, Refusal> {
         let stream = StreamRef::of::<A>(id);
-        self.note(stream)?;
-        let Some(state) = self.shelf.state(stream).and_then(|state| state.as_any().downcast_ref::<A>()) else {
+        self.touch(stream)?;
+        let Some(state) = self.states.state(stream).and_then(|state| state.as_any().downcast_ref::<A>()) else {
             self.missing.push(stream);
             return Err(Refusal::Missing);
         };
@@ -81,7 +81,7 @@ impl<'a> Desk<'a> {
         Ok(Cow::Owned(changed))
     }
 
-    /// Asks one aggregate for its decision and keeps what it decides, should the whole command be accepted.
+    /// Runs a verb of one aggregate and drafts its events.
     pub fn decide<A: Aggregate>(&mut self, id: A::Id, verb: impl FnOnce(&A) -> Decision<A>) -> Result<(), Refusal> {
         let state = self.read::<A>(id)?;
         let events = verb(&state).map_err(rejected)?;
@@ -92,54 +92,54 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    /// Makes sure that all these streams are at hand, fetching those that are not in one go.
-    pub fn fetch(&mut self, want: impl FnOnce(&mut Hint)) -> Result<(), Refusal> {
+    /// Requests all these streams at once, so that those that are not in memory are loaded in one round.
+    pub fn fetch(&mut self, streams: impl FnOnce(&mut Hint)) -> Result<(), Refusal> {
         let mut hint = Hint::default();
-        want(&mut hint);
+        streams(&mut hint);
         for stream in hint.streams {
-            self.note(stream)?;
-            if self.shelf.state(stream).is_none() && !self.missing.contains(&stream) {
+            self.touch(stream)?;
+            if self.states.state(stream).is_none() && !self.missing.contains(&stream) {
                 self.missing.push(stream);
             }
         }
         if self.missing.is_empty() { Ok(()) } else { Err(Refusal::Missing) }
     }
 
-    /// The streams that were asked for and are not in memory.
+    /// The streams that were requested and are not in memory.
     pub fn into_missing(self) -> Vec<StreamRef> {
         self.missing
     }
 
-    /// What was decided, in order.
+    /// The decided events by stream, in order of decision.
     pub fn into_drafts(self) -> Vec<Draft> {
         self.drafts
     }
 
-    fn note(&mut self, stream: StreamRef) -> Result<(), Refusal> {
-        if !self.seen.contains(&stream) {
-            if self.seen.len() == STREAMS_MOST {
+    fn touch(&mut self, stream: StreamRef) -> Result<(), Refusal> {
+        if !self.touched.contains(&stream) {
+            if self.touched.len() == STREAMS_MOST {
                 let text = format!("a command may touch at most {STREAMS_MOST} streams");
                 return Err(Refusal::Misuse(Misuse::new("TOO_MANY_STREAMS", "", text)));
             }
-            self.seen.push(stream);
+            self.touched.push(stream);
         }
         Ok(())
     }
 }
 
-/// Events of one stream that hold once their command is accepted.
+/// Events of one stream that take effect when their command is accepted.
 pub struct Draft {
     pub stream: StreamRef,
     events: Box<dyn Events>,
 }
 
 impl Draft {
-    /// Takes the events into the state they were decided on.
+    /// Folds the events into the state they were decided on.
     pub fn apply(&self, state: &mut dyn State) {
         self.events.apply(state.as_any_mut());
     }
 
-    /// The events as the log keeps them.
+    /// The events as the log stores them.
     pub fn encode(&self) -> Result<Vec<Named>, Unreadable> {
         self.events.encode()
     }

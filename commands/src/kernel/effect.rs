@@ -1,4 +1,4 @@
-//! Effects: what must be done outside, and how what became of it comes back as a command.
+//! Effects: calls to partners outside. Each has one outcome, which can come back as a command.
 
 use domain::shared::TenantId;
 use serde::de::DeserializeOwned;
@@ -7,58 +7,60 @@ use uuid::Uuid;
 
 use super::AnyCommand;
 
-/// Something that a partner outside does for us: charges, sends, ships.
+/// A call to a partner outside: a charge, a mail, a shipment.
 ///
-/// Its fields are the request. It is stored until its outcome is known, so a field that is added later needs a default.
+/// Its fields are the request, which is stored until its outcome is known. A field that is added later needs a
+/// default.
 pub trait Effect: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Never changes; stored requests are found by it.
+    /// Name under which requests are stored. Never changes.
     const NAME: &'static str;
-    /// Who does it (`mail`). A tenant's effects on one target wait for each other's failures, and for nobody else's.
+    /// The partner (`mail`). A failure delays only the effects of the same tenant on the same target.
     const TARGET: &'static str;
 
-    /// The command that takes note of the outcome, in the tenant of the event. Nothing where nobody needs to know;
-    /// what was refused or given up is then kept for a person to look at.
+    /// The command that records the outcome, in the tenant of the event. `None` if no aggregate needs it; an effect
+    /// that was refused or given up is then kept for an operator.
     fn follow_up(&self, outcome: &Outcome) -> Option<Box<dyn AnyCommand>>;
 }
 
-/// What became of an effect. There is exactly one, and it never changes.
+/// Final result of an effect. Each effect has exactly one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The partner did it; with what it answered.
+    /// The partner did it, and answered this.
     Done { answer: serde_json::Value },
-    /// The partner will not do it, however often it is asked.
+    /// The partner refused for good; a retry would not help.
     Refused { reason: String },
-    /// Nobody knows: it was tried as often or as long as it may be.
+    /// The limit of attempts or time is reached; the result at the partner is unknown.
     GivenUp { reason: String },
 }
 
-/// One effect that a policy asks for.
-pub struct EffectWish {
-    /// Derived, so that asking again asks for nothing new; the partner gets it as idempotency key.
+/// An effect that a policy requests.
+pub struct EffectRequest {
+    /// Derived from policy, event and step, so that a repeated reaction requests nothing new. The partner gets it as
+    /// idempotency key.
     pub id: Uuid,
     pub tenant: TenantId,
     pub name: &'static str,
     pub target: &'static str,
-    request: Box<dyn Request + Sync>,
+    body: Box<dyn Body + Sync>,
 }
 
-impl EffectWish {
+impl EffectRequest {
     pub(super) fn new<E: Effect>(id: Uuid, tenant: TenantId, effect: E) -> Self {
-        Self { id, tenant, name: E::NAME, target: E::TARGET, request: Box::new(effect) }
+        Self { id, tenant, name: E::NAME, target: E::TARGET, body: Box::new(effect) }
     }
 
     /// The request as it is stored.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        self.request.to_json()
+        self.body.to_json()
     }
 }
 
-trait Request: Send {
+trait Body: Send {
     fn to_json(&self) -> Result<String, serde_json::Error>;
 }
 
-impl<E: Effect> Request for E {
+impl<E: Effect> Body for E {
     fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
@@ -66,20 +68,20 @@ impl<E: Effect> Request for E {
 
 type FollowUp = fn(&str, &Outcome) -> Result<Option<Box<dyn AnyCommand>>, serde_json::Error>;
 
-/// One kind of effect.
+/// Descriptor of an effect type.
 #[derive(Clone, Copy)]
-pub struct EffectKind {
+pub struct EffectDescriptor {
     pub name: &'static str,
     pub target: &'static str,
     follow_up: FollowUp,
 }
 
-impl EffectKind {
+impl EffectDescriptor {
     pub(super) fn of<E: Effect>() -> Self {
         Self { name: E::NAME, target: E::TARGET, follow_up: follow_up::<E> }
     }
 
-    /// The command that takes note of the outcome of a stored request.
+    /// The command that records the outcome of a stored request.
     pub fn follow_up(
         &self,
         request: &str,

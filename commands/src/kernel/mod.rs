@@ -1,29 +1,31 @@
-//! What a command and a policy are. Written once; no context needs to change it.
+//! The building blocks of commands, policies and effects. A new context does not change them.
 
-mod catalogue;
 mod command;
+mod demand;
 mod desk;
 mod effect;
+mod error_text;
 mod policy;
 mod refusal;
-mod scarce;
+mod registry;
 mod shape;
 mod state;
-mod wording;
 
-pub use catalogue::{CommandKind, Commands, PolicyKind, Stored};
 pub use command::{AnyCommand, Command, Context, Subject};
-pub use desk::{Desk, Draft, Hint, STREAMS_MOST, Shelf, StreamRef};
-pub use effect::{Effect, EffectKind, EffectWish, Outcome};
+pub use demand::{Demand, Demands};
+pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef};
+pub use effect::{Effect, EffectDescriptor, EffectRequest, Outcome};
 pub use policy::{Policy, Reaction, Reactions, Start, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
-pub use scarce::{Scarce, Taking};
-pub use state::{Kinds, State};
+pub use registry::{CommandDescriptor, Commands, PolicyDescriptor, StoredEvent};
+pub use state::{AggregateRegistry, State};
 
-/// Sees every command, policy and effect of the house, one call each.
+/// Visits every command, policy and effect, one call each.
 pub trait Visitor {
+    /// Announces the bounded context of the commands, policies and effects that follow.
+    fn context(&mut self, _name: &'static str) {}
     fn command<C: Command>(&mut self);
     fn policy<P: Policy>(&mut self);
-    /// Only who carries effects out needs to see them.
+    /// Empty by default: only a visitor that executes effects needs their types.
     fn effect<E: Effect>(&mut self) {}
 }

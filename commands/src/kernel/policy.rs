@@ -1,58 +1,59 @@
-//! Policies: what must follow from a fact. Pure functions; a process that needs memory is an aggregate.
+//! Policies: reactions to events, as commands, timers and effects. Pure functions; a process that needs memory is an
+//! aggregate.
 
 use domain::kernel::{Aggregate, Recorded};
 use domain::shared::{CommandId, TenantId, Timestamp};
 use uuid::Uuid;
 
-use super::{AnyCommand, Command, Effect, EffectWish};
+use super::{AnyCommand, Command, Effect, EffectRequest};
 
 /// Reacts to the events of one kind of aggregate.
 ///
-/// What it asks for gets ids derived from (policy, event, step), so that reacting again asks for nothing new.
+/// Everything it requests gets an id derived from (policy, event, step), so that a repeated delivery requests nothing
+/// new.
 pub trait Policy: 'static {
-    /// Never changes; part of the ids of everything it asks for.
+    /// Part of the ids of everything it requests. Never changes.
     const ID: &'static str;
     const START: Start;
     type Source: Aggregate;
-    /// The public names of the events it reacts to. It is shown no others: most events concern no policy at all, and
-    /// need not even be read.
+    /// The public names of the events it reacts to. Others are not even decoded for it: most events concern no policy.
     const EVENTS: &'static [&'static str];
 
     fn react(event: &Recorded<<Self::Source as Aggregate>::Event>, reactions: &mut Reactions);
 }
 
-/// Which part of history a policy reacts to.
+/// The part of history that a policy reacts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// All of it.
+    /// All events.
     Beginning,
-    /// Only what is recorded after the policy first ran; a new one must not mail all of history.
+    /// Events recorded after the policy first ran. A new policy must not, for example, send mails about old orders.
     Introduction,
 }
 
-/// Collects what must follow from one event.
+/// Collects the commands, timers and effects that follow from one event.
 pub struct Reactions {
     policy: &'static str,
     event: Uuid,
     tenant: TenantId,
     commands: Vec<Reaction>,
-    effects: Vec<EffectWish>,
+    effects: Vec<EffectRequest>,
 }
 
-/// One command that must follow.
+/// A command that follows from an event.
 pub struct Reaction {
-    /// Derived, so that the same reaction always has the same id.
+    /// Derived, so that a repeated reaction has the same id.
     pub id: CommandId,
     pub tenant: TenantId,
     pub when: When,
     pub command: Box<dyn AnyCommand>,
 }
 
-/// When it must follow.
+/// Due time of a reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     Now,
-    /// At this time, kept by a durable timer.
+    /// At this time, by a durable timer.
     At(Timestamp),
 }
 
@@ -71,24 +72,24 @@ impl Reactions {
         self.push(tenant, When::Now, command);
     }
 
-    /// Sends a command in the tenant of the event when the time has come, restarts notwithstanding.
+    /// Sends a command in the tenant of the event at a given time. The timer survives restarts.
     pub fn timer(&mut self, due: Timestamp, command: impl Command) {
         self.push(self.tenant, When::At(due), command);
     }
 
-    /// Has something done outside. It is done under one key, however often it must be tried.
+    /// Requests an effect. All its attempts carry the same idempotency key.
     pub fn effect(&mut self, effect: impl Effect) {
         let id = self.derived("effect:", self.effects.len());
-        self.effects.push(EffectWish::new(id, self.tenant, effect));
+        self.effects.push(EffectRequest::new(id, self.tenant, effect));
     }
 
-    /// The commands that must follow.
+    /// The commands and timers.
     pub fn into_vec(self) -> Vec<Reaction> {
         self.commands
     }
 
-    /// The commands that must follow, and what must be done outside.
-    pub fn into_parts(self) -> (Vec<Reaction>, Vec<EffectWish>) {
+    /// The commands and timers, and the effects.
+    pub fn into_parts(self) -> (Vec<Reaction>, Vec<EffectRequest>) {
         (self.commands, self.effects)
     }
 
@@ -97,7 +98,7 @@ impl Reactions {
         self.commands.push(Reaction { id, tenant, when, command: Box::new(command) });
     }
 
-    /// Commands and effects are counted apart, so that a policy which learns to do one keeps the ids of the other.
+    /// Counts commands and effects separately, so that a policy that later adds one kind keeps the ids of the other.
     fn derived(&self, kind: &str, step: usize) -> Uuid {
         Uuid::new_v5(&self.event, format!("{}:{kind}{step}", self.policy).as_bytes())
     }
@@ -125,7 +126,7 @@ mod tests {
         }
     }
 
-    fn asked(policy: &'static str, command: CommandId) -> (Vec<Reaction>, Vec<EffectWish>) {
+    fn reactions(policy: &'static str, command: CommandId) -> (Vec<Reaction>, Vec<EffectRequest>) {
         let event = Recorded {
             tenant: TenantId::new(Uuid::from_u128(1)),
             stream: Uuid::from_u128(2),
@@ -147,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_has_an_id_of_policy_event_and_step_alone() {
+    fn ids_of_requests_depend_only_on_policy_event_and_step() {
         let (first, other) = (CommandId::new(Uuid::from_u128(7)), CommandId::new(Uuid::from_u128(8)));
         let ids = |policy, command| {
-            let (commands, effects) = asked(policy, command);
+            let (commands, effects) = reactions(policy, command);
             let commands = commands.iter().map(|reaction| reaction.id.uuid());
-            commands.chain(effects.iter().map(|wish| wish.id)).collect::<Vec<_>>()
+            commands.chain(effects.iter().map(|effect| effect.id)).collect::<Vec<_>>()
         };
         assert_eq!(ids("ship", first), ids("ship", first));
         let mut all = [ids("ship", first), ids("ship", other), ids("charge", first)].concat();
@@ -161,24 +162,24 @@ mod tests {
         assert_eq!(all.len(), 9);
     }
 
-    struct Listening;
+    struct EventNames;
 
-    impl Visitor for Listening {
+    impl Visitor for EventNames {
         fn command<C: Command>(&mut self) {}
 
         fn policy<P: Policy>(&mut self) {
             let schema = schemars::schema_for!(<P::Source as Aggregate>::Event);
             let known = schema.as_value()["oneOf"].as_array().cloned().unwrap_or_default();
-            assert!(!P::EVENTS.is_empty(), "{} listens to nothing", P::ID);
+            assert!(!P::EVENTS.is_empty(), "{} lists no events", P::ID);
             for event in P::EVENTS {
                 let is_known = known.iter().any(|variant| variant["required"][0] == *event);
-                assert!(is_known, "{} listens to {event}, which {} never says", P::ID, P::Source::TYPE);
+                assert!(is_known, "{} lists {event}, which is not an event of {}", P::ID, P::Source::TYPE);
             }
         }
     }
 
     #[test]
-    fn every_policy_listens_to_events_that_there_are() {
-        crate::visit(&mut Listening);
+    fn every_policy_lists_events_that_exist() {
+        crate::visit(&mut EventNames);
     }
 }

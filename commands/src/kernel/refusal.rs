@@ -1,4 +1,4 @@
-//! The ways in which a command is not accepted. They are never mixed: each one tells the caller what to do next.
+//! Refusals: the ways in which a command is not accepted. Each implies a different next step for the caller.
 
 use std::borrow::Cow;
 
@@ -6,56 +6,56 @@ use domain::kernel::{Rejection, Retry, encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Why a decision was not made in the caller's favour.
+/// Reason why a command was not accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
-    /// The business says no. Stored: the same id gets the same answer for ever.
+    /// Rejected by a business rule. Stored: the same id always gets the same answer.
     Rejected(Rejected),
     /// Not decided; the same id may be sent again. Never stored.
     NotNow(NotNow),
-    /// What was asked makes no sense, whatever the state. Never stored.
+    /// Invalid in every state. Never stored.
     Misuse(Misuse),
-    /// A stream is not in memory yet; the scribe fetches it and asks again. Never seen by callers.
+    /// A stream is not in memory; the scribe loads it and decides again. Internal: no caller gets it.
     Missing,
 }
 
-/// A stored "no" of the business.
+/// A stored rejection by a business rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejected {
-    /// Stable and in capitals, such as `OUT_OF_STOCK`.
+    /// Stable code in capitals, such as `OUT_OF_STOCK`.
     pub code: String,
-    /// For people.
+    /// Text for people; may change.
     pub message: String,
-    /// The facts behind it, as a JSON object.
+    /// The facts behind the rejection, as a JSON object.
     pub details: serde_json::Value,
     pub retry: Retry,
 }
 
-/// Circumstances that pass.
+/// Temporary conditions under which the engine does not decide. The same id may be sent again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum NotNow {
     #[error("the engine is busy; try again in {retry_after_s} s")]
     Overloaded { retry_after_s: u32 },
-    #[error("the store cannot be reached right now")]
+    #[error("the event store cannot be reached; try again")]
     StoreAway,
     #[error("the store is not safe to write to: {0}")]
     StoreUnsafe(String),
-    #[error("the lane of this tenant is written by another process right now")]
+    #[error("another process owns the lane of this tenant; try again")]
     LaneElsewhere,
-    #[error("the key store cannot be reached right now")]
+    #[error("the key store cannot be reached; try again")]
     KeyStoreAway,
-    #[error("the deadline of the request has passed")]
+    #[error("the deadline of the request has passed; try again")]
     DeadlinePassed,
-    #[error("it is not due yet")]
+    #[error("the command is not due yet")]
     NotDue,
-    #[error("nothing of it was left a moment ago; try again in {retry_after_ms} ms")]
+    #[error("sold out a moment ago; try again in {retry_after_ms} ms")]
     SoldOutForNow { retry_after_ms: u32 },
-    #[error("the engine is shutting down")]
+    #[error("the process is shutting down; try again")]
     ShuttingDown,
 }
 
 impl NotNow {
-    /// The stable code callers may branch on.
+    /// The stable code that callers may branch on.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Overloaded { .. } => "OVERLOADED",
@@ -75,9 +75,9 @@ impl NotNow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Misuse {
-    /// Stable and in capitals, such as `INVALID_FIELD`.
+    /// Stable code in capitals, such as `INVALID_FIELD`.
     pub code: Cow<'static, str>,
-    /// Where in the input, as a path of field names; empty for the whole.
+    /// Path of the field in the input; empty for the whole input.
     pub field: String,
     pub message: String,
 }
@@ -88,7 +88,7 @@ impl Misuse {
     }
 }
 
-/// Turns a typed rejection into the refusal that is stored and shown.
+/// Converts a typed rejection into the refusal that is stored and returned.
 pub fn rejected(rejection: impl Rejection) -> Refusal {
     let retry = rejection.retry();
     let message = rejection.to_string();

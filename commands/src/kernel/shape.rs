@@ -1,14 +1,14 @@
-//! Serde reads a struct from a list and a plain enum from an object; our contracts promise neither. This refuses what
-//! the published schema would refuse.
+//! Shape check: refuses lists and objects where the published schema has none. Serde alone would read a struct from a
+//! list and a plain enum from an object.
 
 use schemars::Schema;
 use serde_json::Value;
 
 use super::Misuse;
 
-/// Refuses lists and objects where the schema wants something else.
+/// Refuses lists and objects where the schema expects something else.
 pub(super) fn check(schema: &Schema, body: &str) -> Result<(), Misuse> {
-    // A body with one object and no list has nothing to be in the wrong place.
+    // Fast path: a body with one object and no list cannot have one in the wrong place.
     if !body.contains('[') && body.matches('{').nth(1).is_none() {
         return Ok(());
     }
@@ -17,18 +17,18 @@ pub(super) fn check(schema: &Schema, body: &str) -> Result<(), Misuse> {
     match misplaced(schema.as_value(), schema.as_value(), &value, String::new()) {
         None => Ok(()),
         Some(field) => {
-            Err(Misuse::new("INVALID_FIELD", field, "this has another shape than the schema of the command"))
+            Err(Misuse::new("INVALID_FIELD", field, "expected the shape that the schema of the command describes"))
         }
     }
 }
 
-/// The path of the first list or object that stands where the schema has none.
+/// The path of the first list or object where the schema has none.
 fn misplaced(root: &Value, node: &Value, value: &Value, path: String) -> Option<String> {
     let node = resolve(root, node);
     let choices = ["anyOf", "oneOf"].iter().find_map(|word| node[*word].as_array());
     if let Some(choices) = choices {
         let tried: Vec<_> = choices.iter().map(|choice| misplaced(root, choice, value, path.clone())).collect();
-        // The branch that goes deepest before it fails is the one that was meant.
+        // The branch that fails at the longest path is the one that the caller most likely meant.
         let all_fail = tried.iter().all(Option::is_some);
         return tried.into_iter().flatten().max_by_key(String::len).filter(|_| all_fail);
     }
@@ -52,7 +52,7 @@ fn resolve<'s>(root: &'s Value, node: &'s Value) -> &'s Value {
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(node)
 }
 
-/// Whether a schema without choices lets a value of this type through.
+/// True if a schema without choices allows a value of this type.
 fn allows(node: &Value, wanted: &str) -> bool {
     match &node["type"] {
         Value::String(only) => only == wanted,
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_no_objects_and_objects_no_words() {
+    fn a_list_in_place_of_an_object_and_an_object_in_place_of_a_name_are_refused() {
         let id = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
         let price = format!(r#"{{"product":"{id}","price":[900,"USD"]}}"#);
         assert_eq!(refused("ChangePrice", &price), "price");
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_passes() {
+    fn a_body_that_matches_the_schema_is_accepted() {
         let id = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
         let commands = Commands::all();
         let lines = format!(

@@ -1,4 +1,4 @@
-//! The states of all kinds of aggregate, their types forgotten, so that one shelf can hold them.
+//! Type-erased aggregate states, so that one cache can hold those of all aggregate types.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -7,9 +7,9 @@ use domain::kernel::{Aggregate, Unreadable, Visitor};
 
 /// The folded state of one stream.
 pub trait State: Any + Send + Sync {
-    /// Takes one stored event.
+    /// Folds one stored event.
     fn replay(&mut self, name: &str, version: i16, payload: &str) -> Result<(), Unreadable>;
-    /// The state as a snapshot keeps it.
+    /// The state as a snapshot stores it.
     fn snapshot(&self) -> Result<String, serde_json::Error>;
     fn as_any(&self) -> &dyn Any;
     fn as_any_mut(&mut self) -> &mut dyn Any;
@@ -34,55 +34,55 @@ impl<A: Aggregate> State for A {
     }
 }
 
-/// Every kind of aggregate by its stream type.
-pub struct Kinds {
-    kinds: BTreeMap<&'static str, Kind>,
+/// Registry of the aggregate types, by stream type.
+pub struct AggregateRegistry {
+    aggregates: BTreeMap<&'static str, AggregateDescriptor>,
 }
 
-/// How one kind of aggregate begins and comes back.
+/// Descriptor of an aggregate type: its versions, its empty state, and its restore from a snapshot.
 #[derive(Clone, Copy)]
-pub struct Kind {
+pub struct AggregateDescriptor {
     pub state_version: i32,
     pub event_version: i16,
     fresh: fn() -> Box<dyn State>,
     restore: fn(&str) -> Option<Box<dyn State>>,
 }
 
-impl Kinds {
-    /// All aggregates of the house.
+impl AggregateRegistry {
+    /// The registry of all aggregates of the domain.
     pub fn all() -> Self {
-        let mut kinds = Self { kinds: BTreeMap::new() };
-        domain::visit(&mut kinds);
-        kinds
+        let mut registry = Self { aggregates: BTreeMap::new() };
+        domain::visit(&mut registry);
+        registry
     }
 
-    pub fn get(&self, stream_type: &str) -> Option<Kind> {
-        self.kinds.get(stream_type).copied()
+    pub fn get(&self, stream_type: &str) -> Option<AggregateDescriptor> {
+        self.aggregates.get(stream_type).copied()
     }
 
-    /// The stream type as the program spells it, which lives as long as the program.
-    pub fn spelled(&self, stream_type: &str) -> Option<&'static str> {
-        self.kinds.get_key_value(stream_type).map(|(name, _)| *name)
+    /// The stream type as a static string, if it is known.
+    pub fn stream_type(&self, stream_type: &str) -> Option<&'static str> {
+        self.aggregates.get_key_value(stream_type).map(|(name, _)| *name)
     }
 }
 
-impl Kind {
+impl AggregateDescriptor {
     /// The state of a stream without events.
     pub fn fresh(&self) -> Box<dyn State> {
         (self.fresh)()
     }
 
-    /// The state in a snapshot; nothing where it was written by code of another state version or does not read.
+    /// The state in a snapshot. `None` if the snapshot has another state version or cannot be read.
     pub fn restore(&self, state_version: i32, snapshot: &str) -> Option<Box<dyn State>> {
         (state_version == self.state_version).then(|| (self.restore)(snapshot)).flatten()
     }
 }
 
-impl Visitor for Kinds {
+impl Visitor for AggregateRegistry {
     fn aggregate<A: Aggregate>(&mut self) {
-        self.kinds.insert(
+        self.aggregates.insert(
             A::TYPE,
-            Kind {
+            AggregateDescriptor {
                 state_version: A::STATE_VERSION,
                 event_version: A::EVENT_VERSION,
                 fresh: || Box::new(A::default()),

@@ -1,4 +1,4 @@
-//! A customer's points, changed by hand.
+//! Manual changes of a point balance.
 
 use domain::loyalty::LoyaltyAccount;
 use domain::shared::{CustomerId, Date, Permission, Points, Reason};
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
 
-/// Correct a balance by hand, not below zero.
+/// Correct the balance of a customer manually, not below zero.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustPoints {
     pub customer: CustomerId,
-    /// How many points more, or fewer where negative.
+    /// Points to add; negative to remove.
     pub change: Points,
     pub reason: Reason,
 }
@@ -37,7 +37,7 @@ impl Command for AdjustPoints {
     }
 }
 
-/// Points belong to no store; their days are those of the tenant's first one.
+/// Current business day of the tenant's first store. Points belong to no store, so its days count for them.
 pub(super) fn today(desk: &mut Desk, context: &Context) -> Result<Date, Refusal> {
     let store = Tenant::first_store(context.tenant);
     desk.read::<Tenant>(context.tenant)?.day_at(store, context.now).map_err(rejected)

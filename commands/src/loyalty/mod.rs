@@ -1,13 +1,13 @@
-//! Wishes about points.
+//! Loyalty commands and policies: points, rewards and redemptions.
 
 mod account;
-mod earning;
+mod accrual;
 mod policies;
 mod program;
 mod redemption;
 
 pub use account::*;
-pub use earning::*;
+pub use accrual::*;
 pub use policies::*;
 pub use program::*;
 pub use redemption::*;

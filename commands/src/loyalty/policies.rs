@@ -1,7 +1,6 @@
-//! What purchases, sign-ups and their undoing mean for points.
+//! Policies that award and reverse points on purchases, sign-ups, refunds and cancellations.
 //!
-//! The commands look at the order as it stands when they are decided, so that it does not matter which of them comes
-//! first.
+//! Their commands read the current state of the order, so that their order of arrival does not matter.
 
 use domain::customers::{Customer, CustomerEvent};
 use domain::kernel::Recorded;
@@ -11,7 +10,7 @@ use domain::shared::{CustomerId, OrderId};
 use super::{EarnForOrder, EarnForSignup, ReverseForOrder};
 use crate::kernel::{Policy, Reactions, Start};
 
-/// An order earns its points when it is paid.
+/// Awards points when an order is paid.
 pub struct EarnOnOrderPaid;
 
 impl Policy for EarnOnOrderPaid {
@@ -27,7 +26,7 @@ impl Policy for EarnOnOrderPaid {
     }
 }
 
-/// An order of another shop system is paid already when it comes in.
+/// Awards points when an order of another shop system is imported, because it is already paid.
 pub struct EarnOnOrderImported;
 
 impl Policy for EarnOnOrderImported {
@@ -43,7 +42,7 @@ impl Policy for EarnOnOrderImported {
     }
 }
 
-/// Signing up earns points; being imported does not.
+/// Awards points for a sign-up. An imported customer earns none.
 pub struct EarnOnSignup;
 
 impl Policy for EarnOnSignup {
@@ -59,7 +58,7 @@ impl Policy for EarnOnSignup {
     }
 }
 
-/// What goes back of an order takes its share of the points with it.
+/// Reverses the share of the points that belongs to a refund.
 pub struct ReverseOnOrderRefunded;
 
 impl Policy for ReverseOnOrderRefunded {
@@ -75,7 +74,7 @@ impl Policy for ReverseOnOrderRefunded {
     }
 }
 
-/// A cancelled order keeps no points.
+/// Reverses all points of a cancelled order.
 pub struct ReverseOnOrderCancelled;
 
 impl Policy for ReverseOnOrderCancelled {

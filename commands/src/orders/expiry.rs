@@ -1,20 +1,20 @@
-//! What becomes of an order that nobody pays for.
+//! Expiry of unpaid orders.
 
 use domain::orders::{CancelledBy, Order, OrderStatus};
 use domain::shared::{OrderId, Permission, Reason, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::holding::holding_of;
 use super::order::today;
+use super::stock_hold::stock_hold_of;
 use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Subject, rejected};
 
-/// Cancel an order that was not paid in time, and write down that its holds on stock have passed.
+/// Cancel an order that was not paid in time, and record that its stock reservations have expired.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpireOrder {
     pub order: OrderId,
-    /// Until when it could be paid.
+    /// The deadline for its payment.
     pub until: Timestamp,
 }
 
@@ -39,7 +39,7 @@ impl Command for ExpireOrder {
         }
         let on = today(desk, context, self.order)?;
         desk.decide::<Order>(self.order, |order| order.cancel(CancelledBy::Engine, not_paid_in_time(), on))?;
-        holding_of(desk, self.order)?.expire(desk, context)
+        stock_hold_of(desk, self.order)?.expire(desk, context)
     }
 }
 

@@ -1,18 +1,18 @@
-//! Wishes about what is bought.
+//! Order commands and policies.
 
 mod expiry;
-mod holding;
-mod imported;
+mod import;
 mod order;
 mod payment;
-mod placing;
+mod placement;
 mod policies;
+mod stock_hold;
 
 pub use expiry::*;
-pub use imported::*;
+pub use import::*;
 pub use order::*;
 pub use payment::*;
-pub use placing::*;
+pub use placement::*;
 pub use policies::*;
 
 use crate::kernel::Visitor;

@@ -1,4 +1,4 @@
-//! The way of an order to its customer, or to its end.
+//! Fulfilment and cancellation of orders.
 
 use domain::kernel::Actor;
 use domain::orders::{CancelledBy, Order, OrderRejection, OrderStatus};
@@ -7,10 +7,10 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::holding::holding_of;
+use super::stock_hold::stock_hold_of;
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
 
-/// Take an order on.
+/// Accept an order.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptOrder {
@@ -33,7 +33,7 @@ impl Command for AcceptOrder {
     }
 }
 
-/// Refuse an order. Its stock is free again, and what was paid has to go back.
+/// Reject an order as the seller. Its stock is released, and its payment must be refunded.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RejectOrder {
@@ -55,11 +55,11 @@ impl Command for RejectOrder {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let on = today(desk, context, self.order)?;
         desk.decide::<Order>(self.order, |order| order.reject(self.reason.clone(), on))?;
-        holding_of(desk, self.order)?.release(desk)
+        stock_hold_of(desk, self.order)?.release(desk)
     }
 }
 
-/// Report that an order is packed.
+/// Record that an order is packed.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MarkReady {
@@ -82,7 +82,7 @@ impl Command for MarkReady {
     }
 }
 
-/// Report that an order is on its way. Its units have left the house.
+/// Record that an order was handed to the carrier. Its units leave the stock.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MarkInTransit {
@@ -105,7 +105,7 @@ impl Command for MarkInTransit {
     }
 }
 
-/// Report that an order has arrived.
+/// Record that an order has arrived.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MarkDelivered {
@@ -128,13 +128,13 @@ impl Command for MarkDelivered {
     }
 }
 
-/// Take an order to its next state, exactly as the command for that single step would.
+/// Move an order to its next status, with the same effects as the command for that step.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveOrder {
     pub order: OrderId,
     pub to: OrderStatus,
-    /// Why; needed where the order is cancelled.
+    /// Required if the order is cancelled.
     pub reason: Option<Reason>,
 }
 
@@ -151,25 +151,25 @@ impl Command for MoveOrder {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         match self.to {
-            OrderStatus::Pending => stay(desk, self.order),
+            OrderStatus::Pending => remain_pending(desk, self.order),
             OrderStatus::Processing => desk.decide::<Order>(self.order, Order::accept),
             OrderStatus::Ready => desk.decide::<Order>(self.order, Order::mark_ready),
             OrderStatus::InTransit => send(desk, self.order),
             OrderStatus::Delivered => desk.decide::<Order>(self.order, Order::mark_delivered),
             OrderStatus::Cancelled => match &self.reason {
                 Some(reason) => cancel(desk, context, self.order, reason),
-                None => Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "reason", "say why the order is cancelled"))),
+                None => Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "reason", "a cancellation needs a reason"))),
             },
         }
     }
 }
 
-/// Call an order off before it is on its way. Its stock is free again, and what was paid has to go back.
+/// Cancel an order before it is in transit. Its stock is released, and its payment must be refunded.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelOrder {
     pub order: OrderId,
-    /// Whose order it is.
+    /// The customer of the order.
     pub customer: CustomerId,
     pub reason: Reason,
 }
@@ -187,7 +187,7 @@ impl Command for CancelOrder {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         if desk.read::<Order>(self.order)?.customer() != Ok(self.customer) {
-            // Whoever names a stranger's order learns nothing about it.
+            // The same answer as for an unknown order, so that a customer learns nothing about orders of others.
             return Err(rejected(OrderRejection::OrderUnknown {}));
         }
         cancel(desk, context, self.order, &self.reason)
@@ -202,21 +202,21 @@ fn cancel(desk: &mut Desk, context: &Context, order: OrderId, reason: &Reason) -
     };
     let on = today(desk, context, order)?;
     desk.decide::<Order>(order, |order| order.cancel(by, reason.clone(), on))?;
-    holding_of(desk, order)?.release(desk)
+    stock_hold_of(desk, order)?.release(desk)
 }
 
-/// What is on its way already has left the house already.
+/// Moves the order to in transit and commits its stock, once.
 fn send(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
     let before = desk.read::<Order>(order)?.status();
     desk.decide::<Order>(order, Order::mark_in_transit)?;
     if before == Ok(OrderStatus::InTransit) {
         return Ok(());
     }
-    holding_of(desk, order)?.commit(desk)
+    stock_hold_of(desk, order)?.commit(desk)
 }
 
-/// No order goes back to its beginning.
-fn stay(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
+/// Accepts a move to pending only for a pending order: no order returns to that status.
+fn remain_pending(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
     let to = OrderStatus::Pending;
     match desk.read::<Order>(order)?.status().map_err(rejected)? {
         OrderStatus::Pending => Ok(()),
@@ -224,7 +224,7 @@ fn stay(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
     }
 }
 
-/// The business day at the store of the order.
+/// Current business day at the store of the order.
 pub(super) fn today(desk: &mut Desk, context: &Context, order: OrderId) -> Result<Date, Refusal> {
     let store = desk.read::<Order>(order)?.store().map_err(rejected)?;
     desk.read::<Tenant>(context.tenant)?.day_at(store, context.now).map_err(rejected)

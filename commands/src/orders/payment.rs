@@ -1,25 +1,25 @@
-//! Money that came and money that went back, as whoever moved it reports.
+//! Payment and refund commands, as reported by the payment provider.
 
 use domain::orders::{Order, Reference};
 use domain::shared::{OrderId, Permission, Price};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::holding::holding_of;
 use super::order::today;
+use super::stock_hold::stock_hold_of;
 use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject};
 
-/// Record that an order is paid in full. Its stock is kept for it from then on.
+/// Record that an order is paid in full. Its stock reservations no longer expire.
 ///
-/// Where the hold on the stock has passed, the stock is set aside anew; if it is sold by now, the payment is refused
-/// with `OUT_OF_STOCK`, stays unrecorded, and the money has to go back.
+/// Expired reservations are made again. If the stock is sold by then, the command is rejected with `OUT_OF_STOCK`, the
+/// payment is not recorded, and the money must be refunded.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordPayment {
     pub order: OrderId,
     /// Exactly the total of the order.
     pub amount: Price,
-    /// What the payment is called at whoever moved the money; the same reference counts once.
+    /// The id of the payment at the payment provider. The same reference counts once.
     pub reference: Reference,
 }
 
@@ -41,18 +41,18 @@ impl Command for RecordPayment {
         if was_paid {
             return Ok(());
         }
-        holding_of(desk, self.order)?.confirm(desk, context)
+        stock_hold_of(desk, self.order)?.confirm(desk, context)
     }
 }
 
-/// Record that money went back to the customer.
+/// Record a refund to the customer.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordRefund {
     pub order: OrderId,
-    /// All refunds together never exceed what was paid.
+    /// All refunds together cannot exceed the payment.
     pub amount: Price,
-    /// What the refund is called at whoever moved the money; the same reference counts once.
+    /// The id of the refund at the payment provider. The same reference counts once.
     pub reference: Reference,
 }
 

@@ -1,4 +1,4 @@
-//! What follows from an order.
+//! Policies on orders.
 
 use domain::inventory::HOLD_TIME;
 use domain::kernel::Recorded;
@@ -8,8 +8,8 @@ use domain::shared::OrderId;
 use super::ExpireOrder;
 use crate::kernel::{Policy, Reactions, Start};
 
-/// An order waits for its payment as long as its stock is held. It is never recorded before it is decided, so that
-/// this time is never over before that of the holds.
+/// Expires an unpaid order when its stock reservations expire. The time counts from the recording of the order, which
+/// is never before its decision, so that it never ends before the reservations do.
 pub struct ExpireUnpaidOrder;
 
 impl Policy for ExpireUnpaidOrder {

@@ -1,4 +1,4 @@
-//! Wishes about who runs shops here.
+//! Tenancy commands and policies: registration of tenants, and their stores.
 
 mod policies;
 mod registration;

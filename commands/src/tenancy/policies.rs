@@ -1,4 +1,4 @@
-//! What follows from a registration.
+//! Policies on registrations.
 
 use domain::kernel::Recorded;
 use domain::shared::TenantId;
@@ -7,7 +7,7 @@ use domain::tenancy::{Registration, RegistrationEvent};
 use super::{FollowReinstatement, FollowSuspension, OpenTenant};
 use crate::kernel::{Policy, Reactions, Start};
 
-/// A registered tenant is opened in its own lane.
+/// Opens a registered tenant in its own lane.
 pub struct OpenTenantOnRegistered;
 
 impl Policy for OpenTenantOnRegistered {
@@ -23,8 +23,8 @@ impl Policy for OpenTenantOnRegistered {
     }
 }
 
-/// A tenant follows, in its own lane, what the platform decides about it. Lanes are not in step with each other, so
-/// the number of the decision goes along.
+/// Passes suspensions and reinstatements on to the tenant, in its own lane. Lanes are not ordered with each other, so
+/// the command carries the number of the decision.
 pub struct FollowPlatform;
 
 impl Policy for FollowPlatform {

@@ -1,4 +1,4 @@
-//! A shop that sells mugs and coffee.
+//! Initial states: a shop that sells mugs and coffee.
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ pub(crate) const COFFEE: u128 = 2;
 pub(crate) static STORE: LazyLock<StoreId> = LazyLock::new(|| Tenant::first_store(TENANT));
 
 impl Shop {
-    /// A tenant that is open in Berlin and sells in dollars.
+    /// An open tenant in the zone of Berlin that sells in dollars.
     pub(crate) fn opened() -> Self {
         let mut shop = Self::empty();
         let operator = Actor::Operator(Principal::new(Uuid::from_u128(99)));
@@ -55,7 +55,7 @@ impl Shop {
         shop
     }
 
-    /// The same, with a point for every dollar and 200 for signing up.
+    /// [`Self::stocked`] with one point per dollar and 200 for signing up.
     pub(crate) fn with_points() -> Self {
         let mut shop = Self::stocked();
         let per_minor = NonZeroU32::new(100).expect("a number");
@@ -88,7 +88,7 @@ impl Shop {
         PlaceOrder { order: order(number), customer: ADA, store: *STORE, lines }
     }
 
-    /// Ada orders and pays.
+    /// Places and pays an order of Ada.
     pub(crate) fn paid(&mut self, number: u128, lines: impl IntoIterator<Item = (u128, i64)>) {
         self.place(number, lines).expect("an order");
         let payment = self.payment(number);
@@ -108,13 +108,13 @@ impl Shop {
         self.order(number).status().ok()
     }
 
-    /// How many pieces of a product can be had now.
+    /// Units of a product that can be reserved now.
     pub(crate) fn free(&self, number: u128) -> i64 {
         self.item(product(number)).free(self.now)
     }
 
-    /// How many pieces readers see as available, passed holds not yet written down included.
-    pub(crate) fn available_in_the_books(&self, number: u128) -> i64 {
+    /// Available units according to the recorded events: an expired reservation counts until its expiry is recorded.
+    pub(crate) fn recorded_available(&self, number: u128) -> i64 {
         self.item(product(number)).free(it("1900-01-01T00:00:00Z"))
     }
 

@@ -1,4 +1,4 @@
-//! A shop in memory: every command is decided at a desk, and every event is shown to every policy, twice.
+//! Engine in memory: every command is decided on a desk, and every event is delivered to its policies twice.
 
 mod given;
 mod values;
@@ -6,8 +6,8 @@ mod values;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use commands::kernel::{
-    AnyCommand, Command, Commands, Context, Desk, Kinds, NotNow, Policy, Reaction, Reactions, Refusal, Rejected, Shelf,
-    State, StreamRef, Visitor, When,
+    AggregateRegistry, AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal,
+    Rejected, State, StateLookup, StreamRef, Visitor, When,
 };
 use domain::kernel::{Actor, Aggregate, Named, Recorded};
 use domain::shared::{CommandId, Principal, SealError, Sealed, Sealer, Seconds, TenantId, Timestamp};
@@ -16,11 +16,11 @@ use uuid::Uuid;
 pub(crate) use given::{ADA, BEN, COFFEE, MUG, STORE, TENANT};
 pub(crate) use values::*;
 
-/// As often as the scribe asks again for streams that were missing.
+/// Maximum number of decisions of one command while streams are missing, as in the scribe.
 const ROUNDS_MOST: usize = 4;
 
 pub(crate) struct Shop {
-    kinds: Kinds,
+    aggregates: AggregateRegistry,
     commands: Commands,
     policies: Vec<PolicyOf>,
     states: HashMap<TenantId, BTreeMap<StreamRef, Box<dyn State>>>,
@@ -30,10 +30,10 @@ pub(crate) struct Shop {
     sent: u128,
     queue: VecDeque<Reaction>,
     timers: Vec<Reaction>,
-    /// What the engine's own commands were refused.
+    /// Rejections of commands that the engine sent.
     pub(crate) engine_refusals: Vec<Rejected>,
-    /// Whether events are followed up.
-    pub(crate) follows_up: bool,
+    /// False to record events without running policies.
+    pub(crate) runs_policies: bool,
 }
 
 struct PolicyOf {
@@ -42,10 +42,10 @@ struct PolicyOf {
     react: fn(&Recorded<Named>) -> Vec<Reaction>,
 }
 
-/// One tenant's part of the shelf.
-struct OneTenant<'a>(Option<&'a BTreeMap<StreamRef, Box<dyn State>>>);
+/// The states of one tenant.
+struct TenantStates<'a>(Option<&'a BTreeMap<StreamRef, Box<dyn State>>>);
 
-impl Shelf for OneTenant<'_> {
+impl StateLookup for TenantStates<'_> {
     fn state(&self, stream: StreamRef) -> Option<&dyn State> {
         self.0?.get(&stream).map(AsRef::as_ref)
     }
@@ -56,7 +56,7 @@ impl Shop {
         let mut policies = Policies(vec![]);
         commands::visit(&mut policies);
         Self {
-            kinds: Kinds::all(),
+            aggregates: AggregateRegistry::all(),
             commands: Commands::all(),
             policies: policies.0,
             states: HashMap::new(),
@@ -67,11 +67,11 @@ impl Shop {
             queue: VecDeque::new(),
             timers: vec![],
             engine_refusals: vec![],
-            follows_up: true,
+            runs_policies: true,
         }
     }
 
-    /// Sends a command of somebody of the team, and lets the engine do what follows from it.
+    /// Sends a command as a member of the team and runs the policies.
     pub(crate) fn send(&mut self, command: impl Command) -> Result<Vec<Recorded<Named>>, Refusal> {
         let member = Principal::new(Uuid::from_u128(77));
         self.send_as(Actor::Member(member), TENANT, command)
@@ -92,12 +92,12 @@ impl Shop {
         Ok(events)
     }
 
-    /// Sends a command as the engine does.
+    /// Sends a command as the engine and runs the policies.
     pub(crate) fn send_as_engine(&mut self, command: impl Command) -> Result<Vec<Recorded<Named>>, Refusal> {
         self.send_as(Actor::Engine("a test".into()), TENANT, command)
     }
 
-    /// A command that must not be refused.
+    /// Sends a command that must be accepted; returns the names of its events.
     #[track_caller]
     pub(crate) fn done(&mut self, command: impl Command) -> Vec<String> {
         let name = AnyCommand::name(&command);
@@ -105,13 +105,13 @@ impl Shop {
         events.into_iter().map(|event| event.event.name.into()).collect()
     }
 
-    /// A command that the business must refuse; with what code.
+    /// Sends a command that must be rejected.
     #[track_caller]
     pub(crate) fn refused(&mut self, command: impl Command) -> Rejected {
         rejected(self.send(command))
     }
 
-    /// Lets time pass and the timers of that time fire.
+    /// Advances the time and fires the due timers.
     pub(crate) fn pass(&mut self, seconds: i64) {
         self.now = self.now.after(Seconds(seconds));
         let now = self.now;
@@ -120,14 +120,14 @@ impl Shop {
         self.follow_up();
     }
 
-    /// The state of a stream of the tenant.
+    /// The current state of a stream of the tenant.
     pub(crate) fn state<A: Aggregate>(&self, id: A::Id) -> A {
-        let shelf = OneTenant(self.states.get(&TENANT));
-        let state = shelf.state(StreamRef::of::<A>(id)).and_then(|state| state.as_any().downcast_ref::<A>());
+        let states = TenantStates(self.states.get(&TENANT));
+        let state = states.state(StreamRef::of::<A>(id)).and_then(|state| state.as_any().downcast_ref::<A>());
         state.cloned().unwrap_or_default()
     }
 
-    /// How often an event of this name was written.
+    /// Number of events of this name in the log.
     pub(crate) fn count(&self, name: &str) -> usize {
         self.log.iter().filter(|event| event.event.name == name).count()
     }
@@ -137,9 +137,9 @@ impl Shop {
             if !self.receipts.insert((reaction.tenant, reaction.id)) {
                 continue;
             }
-            // As it comes back from the table of timers.
+            // Serialized and parsed, as in the table of timers.
             let json = reaction.command.to_json().expect("a command is JSON");
-            let kind = self.commands.get(&reaction.command.name()).expect("a command of the house");
+            let kind = self.commands.get(&reaction.command.name()).expect("policies send registered commands");
             let command = kind.parse(&json).expect("a stored command reads");
             let (tenant, command_id) = (reaction.tenant, reaction.id);
             let actor = Actor::Engine("a policy".into());
@@ -157,8 +157,8 @@ impl Shop {
         command.streams(&mut hint);
         self.load(context.tenant, hint.into_streams());
         for _ in 0..ROUNDS_MOST {
-            let shelf = OneTenant(self.states.get(&context.tenant));
-            let mut desk = Desk::new(&shelf);
+            let states = TenantStates(self.states.get(&context.tenant));
+            let mut desk = Desk::new(&states);
             match command.decide(&mut desk, &context) {
                 Ok(()) => {
                     let mut decided = vec![];
@@ -179,10 +179,10 @@ impl Shop {
     }
 
     fn load(&mut self, tenant: TenantId, streams: impl IntoIterator<Item = StreamRef>) {
-        let shelf = self.states.entry(tenant).or_default();
+        let states = self.states.entry(tenant).or_default();
         for stream in streams {
-            let kind = self.kinds.get(stream.stream_type).expect("a kind of the house");
-            shelf.entry(stream).or_insert_with(|| kind.fresh());
+            let aggregate = self.aggregates.get(stream.stream_type).expect("streams belong to registered aggregates");
+            states.entry(stream).or_insert_with(|| aggregate.fresh());
         }
     }
 
@@ -194,8 +194,8 @@ impl Shop {
     ) -> Vec<Recorded<Named>> {
         let mut written = vec![];
         for (index, (stream, event)) in decided.into_iter().enumerate() {
-            let shelf = self.states.get_mut(&context.tenant).expect("streams were loaded");
-            let state = shelf.get_mut(&stream).expect("the stream was loaded");
+            let states = self.states.get_mut(&context.tenant).expect("streams were loaded");
+            let state = states.get_mut(&stream).expect("the stream was loaded");
             state.replay(&event.name, 1, &event.body).expect("a written event reads");
             let before = self.log.iter().filter(|old| (old.tenant, old.stream) == (context.tenant, stream.id)).count();
             let recorded = Recorded {
@@ -212,17 +212,17 @@ impl Shop {
                 event,
             };
             self.log.push(recorded.clone());
-            self.show_twice(stream.stream_type, &recorded);
+            self.deliver_twice(stream.stream_type, &recorded);
             written.push(recorded);
         }
         written
     }
 
-    /// Delivery is at least once; what follows must follow once.
-    fn show_twice(&mut self, stream_type: &str, event: &Recorded<Named>) {
+    /// Delivers an event twice, because delivery is at least once; its reactions must take effect once.
+    fn deliver_twice(&mut self, stream_type: &str, event: &Recorded<Named>) {
         let name = event.event.name.as_str();
         let listens = |policy: &&PolicyOf| policy.source == stream_type && policy.events.contains(&name);
-        let policies = self.policies.iter().filter(|policy| self.follows_up && listens(policy));
+        let policies = self.policies.iter().filter(|policy| self.runs_policies && listens(policy));
         for policy in policies {
             for reaction in [(policy.react)(event), (policy.react)(event)].into_iter().flatten() {
                 match reaction.when {
@@ -252,30 +252,30 @@ fn react<P: Policy>(event: &Recorded<Named>) -> Vec<Reaction> {
     reactions.into_vec()
 }
 
-/// The refusal of the business in this answer.
+/// The rejection in an answer; panics on any other answer.
 #[track_caller]
 pub(crate) fn rejected(answer: Result<Vec<Recorded<Named>>, Refusal>) -> Rejected {
     match answer {
         Err(Refusal::Rejected(rejected)) => rejected,
-        other => panic!("instead: {other:?}"),
+        other => panic!("expected another refusal, got {other:?}"),
     }
 }
 
-/// The code of the misuse in this answer.
+/// The code of the misuse in an answer; panics on any other answer.
 #[track_caller]
 pub(crate) fn misuse(answer: Result<Vec<Recorded<Named>>, Refusal>) -> String {
     match answer {
         Err(Refusal::Misuse(misuse)) => misuse.code.into_owned(),
-        other => panic!("instead: {other:?}"),
+        other => panic!("expected another refusal, got {other:?}"),
     }
 }
 
-/// Whether the answer is that it is too early.
+/// True if the answer is [`NotNow::NotDue`].
 pub(crate) fn is_not_due(answer: &Result<Vec<Recorded<Named>>, Refusal>) -> bool {
     matches!(answer, Err(Refusal::NotNow(NotNow::NotDue)))
 }
 
-/// Hides nothing, but has the shape of what does: ciphertext and index are in hexadecimal.
+/// Sealer without secrecy: ciphertext and index are the text in hexadecimal.
 pub(crate) struct Seal;
 
 impl Sealer for Seal {

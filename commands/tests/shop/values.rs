@@ -1,4 +1,4 @@
-//! Values from what people would write.
+//! Short constructors of domain values.
 
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use domain::shared::{
 };
 use uuid::Uuid;
 
-/// Anything that parses.
+/// Parses a value of any domain type.
 #[track_caller]
 pub(crate) fn it<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a value")

@@ -1,4 +1,5 @@
-//! Orders of other shop systems: paid there, moved there, and known here for points and figures.
+//! Import of orders from other shop systems. They are paid and fulfilled there, and recorded here for points and
+//! reports.
 
 use domain::orders::{Import, Order, Reference};
 use domain::shared::{CustomerId, OrderId, Permission, Price, Reason, Seconds, StoreId, Text, Timestamp, Units};
@@ -9,25 +10,25 @@ use serde::{Deserialize, Serialize};
 use super::order::today;
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
 
-/// By how much the clock of another system may be ahead; wide enough for one that takes local time for UTC.
+/// Maximum lead of the clock of another system: one day, which covers a system that sends local time as UTC.
 const CLOCK_AHEAD_MOST: Seconds = Seconds(24 * 60 * 60);
 
-/// Take over a paid order of another shop system. No stock is set aside for it.
+/// Import a paid order from another shop system. It reserves no stock.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportOrder {
-    /// Derived by the caller from the other system's own id, so that importing again makes no second order.
+    /// Derived by the caller from the id in the other system, so that a repeated import creates no second order.
     pub order: OrderId,
     pub customer: CustomerId,
-    /// The store here that stands for the other system.
+    /// The store that represents the other system here.
     pub store: StoreId,
     /// In the currency of the tenant.
     pub total: Price,
-    /// How many pieces were bought.
+    /// Number of units bought.
     pub units: Units,
-    /// When it was ordered there.
+    /// The time at which it was ordered there.
     pub ordered_at: Timestamp,
-    /// The system, and what the order is called there.
+    /// The other system, and the id of the order there.
     pub source: Text<100>,
 }
 
@@ -44,7 +45,11 @@ impl Command for ImportOrder {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         if self.ordered_at > context.now.after(CLOCK_AHEAD_MOST) {
-            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "ordered_at", "this lies in the future")));
+            return Err(Refusal::Misuse(Misuse::new(
+                "INVALID_FIELD",
+                "ordered_at",
+                "expected a time that is not in the future",
+            )));
         }
         desk.fetch(|hint| self.streams(hint.stream::<Tenant>(context.tenant)))?;
         let tenant = desk.read::<Tenant>(context.tenant)?;
@@ -65,13 +70,13 @@ impl Command for ImportOrder {
     }
 }
 
-/// Follow another shop system that cancelled an order and gave the money back.
+/// Record that another shop system has cancelled and refunded an imported order.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelImportedOrder {
     pub order: OrderId,
     pub reason: Reason,
-    /// What the refund is called at whoever moved the money.
+    /// The id of the refund at the payment provider.
     pub reference: Reference,
 }
 

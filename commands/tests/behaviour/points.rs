@@ -1,4 +1,4 @@
-//! What earns points, what takes them back, and what they buy.
+//! Points: accrual, reversal and redemption.
 
 use commands::customers::{ImportCustomer, RegisterCustomer};
 use commands::loyalty::{
@@ -19,7 +19,7 @@ fn refund(minor: i64, reference: &str) -> RecordRefund {
 }
 
 #[test]
-fn a_paid_order_earns_once() {
+fn a_paid_order_earns_points_once() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 2), (COFFEE, 3)]);
     assert_eq!((shop.balance(ADA), shop.count("points.earned")), (55, 1));
@@ -29,7 +29,7 @@ fn a_paid_order_earns_once() {
 }
 
 #[test]
-fn an_order_that_is_not_paid_earns_nothing() {
+fn an_unpaid_order_earns_no_points() {
     let mut shop = Shop::with_points();
     shop.place(1, [(MUG, 2)]).expect("an order");
     let on = it("2026-11-20");
@@ -38,11 +38,11 @@ fn an_order_that_is_not_paid_earns_nothing() {
 }
 
 #[test]
-fn a_refund_takes_its_share_of_the_points_and_the_last_one_takes_the_rest() {
+fn a_refund_reverses_its_share_of_the_points_and_the_last_one_the_rest() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 2), (COFFEE, 3)]);
     shop.done(refund(1000, "a"));
-    // 9.9 of 55 points, rounded in her favour.
+    // 9.9 of 55 points, rounded in favour of the customer.
     assert_eq!(shop.balance(ADA), 46);
     shop.done(refund(1000, "a"));
     assert_eq!(shop.balance(ADA), 46);
@@ -51,7 +51,7 @@ fn a_refund_takes_its_share_of_the_points_and_the_last_one_takes_the_rest() {
 }
 
 #[test]
-fn a_cancelled_order_keeps_no_points_and_its_refund_takes_no_more() {
+fn a_cancelled_order_keeps_no_points_and_its_refund_reverses_none() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 2)]);
     shop.paid(2, [(MUG, 1)]);
@@ -62,9 +62,9 @@ fn a_cancelled_order_keeps_no_points_and_its_refund_takes_no_more() {
 }
 
 #[test]
-fn it_does_not_matter_whether_the_refund_or_the_payment_is_followed_up_first() {
+fn the_order_of_accrual_and_reversal_does_not_change_the_balance() {
     let mut shop = Shop::with_points();
-    shop.follows_up = false;
+    shop.runs_policies = false;
     shop.paid(1, [(MUG, 10)]);
     shop.done(refund(4500, "a"));
     let on = it("2026-11-20");
@@ -76,7 +76,7 @@ fn it_does_not_matter_whether_the_refund_or_the_payment_is_followed_up_first() {
 }
 
 #[test]
-fn an_imported_order_earns_on_its_own_day_until_it_is_cancelled_there() {
+fn an_imported_order_earns_on_its_order_day_and_loses_the_points_when_cancelled() {
     let mut shop = Shop::with_points();
     let import = || ImportOrder {
         order: order(1),
@@ -96,7 +96,7 @@ fn an_imported_order_earns_on_its_own_day_until_it_is_cancelled_there() {
 }
 
 #[test]
-fn nothing_is_earned_while_the_programme_is_off_and_balances_stay() {
+fn a_disabled_programme_awards_no_points_and_keeps_balances() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 1)]);
     shop.done(DisableProgram {});
@@ -110,7 +110,7 @@ fn nothing_is_earned_while_the_programme_is_off_and_balances_stay() {
 }
 
 #[test]
-fn a_reason_counts_once_and_purchases_are_no_handiwork() {
+fn a_cause_counts_once_and_purchases_cannot_be_awarded_manually() {
     let mut shop = Shop::with_points();
     let earn = |kind, source: &str| EarnPoints { customer: ADA, kind, source: it(source), points: points(100) };
     shop.done(earn(EntryKind::Review, "1"));
@@ -122,7 +122,7 @@ fn a_reason_counts_once_and_purchases_are_no_handiwork() {
 }
 
 #[test]
-fn signing_up_earns_once_and_being_imported_does_not() {
+fn a_sign_up_earns_points_once_and_an_import_none() {
     let mut shop = Shop::with_points();
     shop.done(ImportCustomer { customer: ADA, name: None, email: None, source: it("till 1") });
     assert_eq!(shop.balance(ADA), 0);
@@ -133,7 +133,7 @@ fn signing_up_earns_once_and_being_imported_does_not() {
 }
 
 #[test]
-fn points_buy_what_is_on_offer_and_come_back_when_it_is_given_up() {
+fn points_are_redeemed_for_a_reward_and_returned_on_cancellation() {
     let mut shop = Shop::with_points();
     let offer = |value: Price| AddReward { reward: reward(1), name: it("5 off"), cost: points(500), value };
     let euros = serde_json::from_str(r#"{"minor":500,"currency":"EUR"}"#).expect("a price");
@@ -157,7 +157,7 @@ fn points_buy_what_is_on_offer_and_come_back_when_it_is_given_up() {
 }
 
 #[test]
-fn points_that_are_spent_can_be_lost_and_the_debt_blocks_redeeming() {
+fn a_reversal_of_spent_points_makes_the_balance_negative_and_blocks_redemption() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 10)]);
     shop.done(AddReward { reward: reward(1), name: it("Mug"), cost: points(50), value: usd(900) });
@@ -169,7 +169,7 @@ fn points_that_are_spent_can_be_lost_and_the_debt_blocks_redeeming() {
 }
 
 #[test]
-fn an_ended_redemption_buys_nothing_again_and_gives_its_points_back_once() {
+fn a_cancelled_redemption_cannot_be_reopened_and_returns_its_points_once() {
     let mut shop = Shop::with_points();
     shop.done(AddReward { reward: reward(1), name: it("Mug"), cost: points(50), value: usd(900) });
     shop.done(AdjustPoints { customer: ADA, change: change(100), reason: it("welcome") });

@@ -1,4 +1,4 @@
-//! The stock that an order holds: one reservation per product, under the order's own id.
+//! Stock hold of an order: one reservation per product, whose id is the order's id.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,15 @@ use serde_json::Value;
 
 use crate::kernel::{Context, Desk, Refusal, Rejected, rejected};
 
-/// What stock says when there is not enough.
-pub(super) const OUT_OF_STOCK: &str = "OUT_OF_STOCK";
-
-/// What an order needs from stock. Lines of one product are one hold, because they compete for the same units.
-pub(super) struct Holding {
-    pub(super) reservation: ReservationId,
+/// Units that an order reserves, by product. Lines of one product are summed, because they compete for the same units.
+pub(super) struct StockHold {
+    reservation: ReservationId,
     store: StoreId,
     units: BTreeMap<ProductId, Quantity>,
 }
 
-impl Holding {
-    /// For lines that are yet to be placed.
+impl StockHold {
+    /// The hold for the lines of a new order.
     pub(super) fn new(
         order: OrderId,
         store: StoreId,
@@ -36,22 +33,23 @@ impl Holding {
         Ok(Self { reservation: ReservationId::new(order.uuid()), store, units })
     }
 
-    /// For an order that is there.
+    /// The hold of an existing order.
     pub(super) fn of(id: OrderId, order: &Order) -> Result<Self, OrderRejection> {
         Self::new(id, order.store()?, order.lines())
     }
 
-    pub(super) fn items(&self) -> impl Iterator<Item = (ProductId, StockItemId)> {
-        self.units.keys().map(|product| (*product, StockItem::id(*product, self.store)))
+    /// The products with their stock items and units.
+    pub(super) fn items(&self) -> impl Iterator<Item = (ProductId, StockItemId, Quantity)> {
+        self.units.iter().map(|(product, units)| (*product, StockItem::id(*product, self.store), *units))
     }
 
-    /// Sets everything aside until the time for paying is over.
+    /// Reserves all units until the deadline for payment.
     pub(super) fn reserve(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let until = context.now.after(HOLD_TIME);
         self.each(desk, |item, units| item.reserve(self.reservation, units, until, context.now))
     }
 
-    /// Makes everything firm. What has passed in the meantime is set aside anew, if it is still there to be had.
+    /// Confirms all reservations. Expired ones are made again first, if their units are still free.
     pub(super) fn confirm(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let (now, until) = (context.now, context.now.after(HOLD_TIME));
         self.each(desk, |item, units| match item.confirm(self.reservation, now) {
@@ -61,37 +59,37 @@ impl Holding {
         self.each(desk, |item, _| item.confirm(self.reservation, now))
     }
 
-    /// Gives everything up that is still held.
+    /// Releases the reservations that have not ended.
     pub(super) fn release(&self, desk: &mut Desk) -> Result<(), Refusal> {
         self.each(desk, |item, _| item.release(self.reservation))
     }
 
-    /// Writes down what has passed.
+    /// Records the reservations that have expired.
     pub(super) fn expire(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         self.each(desk, |item, _| item.expire(self.reservation, context.now))
     }
 
-    /// Everything leaves the house.
+    /// Records that all units have left the store.
     pub(super) fn commit(&self, desk: &mut Desk) -> Result<(), Refusal> {
         self.each(desk, |item, _| item.commit(self.reservation))
     }
 
     fn each(&self, desk: &mut Desk, verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>) -> Result<(), Refusal> {
         desk.fetch(|hint| {
-            for (_, item) in self.items() {
+            for (_, item, _) in self.items() {
                 hint.stream::<StockItem>(item);
             }
         })?;
-        for (product, units) in &self.units {
-            let item = StockItem::id(*product, self.store);
-            desk.decide::<StockItem>(item, |item| verb(item, *units)).map_err(|refusal| naming(*product, refusal))?;
+        for (product, item, units) in self.items() {
+            desk.decide::<StockItem>(item, |item| verb(item, units))
+                .map_err(|refusal| with_product(product, refusal))?;
         }
         Ok(())
     }
 }
 
-/// Lets a rejection say which product of the order it is about.
-pub(super) fn naming(product: ProductId, refusal: Refusal) -> Refusal {
+/// Adds the product that a rejection is about to its details.
+pub(super) fn with_product(product: ProductId, refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::Rejected(Rejected { code, message, details: Value::Object(mut details), retry }) => {
             details.insert("product".into(), product.to_string().into());
@@ -101,8 +99,8 @@ pub(super) fn naming(product: ProductId, refusal: Refusal) -> Refusal {
     }
 }
 
-/// The order and what it holds, if there is such an order.
-pub(super) fn holding_of(desk: &mut Desk, id: OrderId) -> Result<Holding, Refusal> {
+/// The stock hold of an order, if the order exists.
+pub(super) fn stock_hold_of(desk: &mut Desk, id: OrderId) -> Result<StockHold, Refusal> {
     let order = desk.read::<Order>(id)?;
-    Holding::of(id, &order).map_err(rejected)
+    StockHold::of(id, &order).map_err(rejected)
 }

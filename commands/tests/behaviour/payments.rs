@@ -1,4 +1,4 @@
-//! Paying, not paying, and paying late.
+//! Payments in time, late payments, expiry and refunds.
 
 use commands::inventory::{ExpireReservation, ReserveStock};
 use commands::orders::{AcceptOrder, ExpireOrder, MarkReady, RecordPayment, RecordRefund};
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use crate::shop::{BEN, MUG, STORE, Shop, TENANT, is_not_due, it, order, pieces, product, usd};
 
-/// One second longer than stock is held.
-const TOO_LONG: i64 = 15 * 60 + 1;
+/// One second longer than stock is held, in seconds.
+const EXPIRED_AFTER: i64 = 15 * 60 + 1;
 
 #[test]
-fn a_paid_order_keeps_its_pieces_for_ever() {
+fn a_paid_order_keeps_its_reservation_without_expiry() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 3)]);
-    shop.pass(100 * TOO_LONG);
+    shop.pass(100 * EXPIRED_AFTER);
     assert_eq!((shop.free(MUG), shop.status(1)), (7, Some(OrderStatus::Pending)));
     assert_eq!(shop.count("stock.reservation_confirmed"), 1);
     assert_eq!(shop.engine_refusals, []);
@@ -35,16 +35,13 @@ fn an_order_is_paid_once_and_in_full() {
 }
 
 #[test]
-fn an_unpaid_order_is_cancelled_when_its_time_has_passed() {
+fn an_unpaid_order_is_cancelled_at_its_deadline() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 3)]).expect("an order");
-    shop.pass(TOO_LONG - 2);
+    shop.pass(EXPIRED_AFTER - 2);
     assert_eq!((shop.status(1), shop.free(MUG)), (Some(OrderStatus::Pending), 7));
     shop.pass(2);
-    assert_eq!(
-        (shop.status(1), shop.free(MUG), shop.available_in_the_books(MUG)),
-        (Some(OrderStatus::Cancelled), 10, 10)
-    );
+    assert_eq!((shop.status(1), shop.free(MUG), shop.recorded_available(MUG)), (Some(OrderStatus::Cancelled), 10, 10));
     assert_eq!((shop.count("order.cancelled"), shop.count("stock.reservation_expired")), (1, 1));
     let end = shop.log.iter().find(|event| event.event.name == "order.cancelled").expect("an event");
     assert!(end.event.body.starts_with(r#"{"by":"engine""#) && matches!(end.actor, Actor::Engine(_)));
@@ -52,7 +49,7 @@ fn an_unpaid_order_is_cancelled_when_its_time_has_passed() {
 }
 
 #[test]
-fn nothing_expires_before_its_time() {
+fn an_expiry_before_its_time_is_answered_with_not_due() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 3)]).expect("an order");
     let until = shop.now.after(Seconds(900));
@@ -63,21 +60,21 @@ fn nothing_expires_before_its_time() {
 }
 
 #[test]
-fn a_hold_without_an_order_passes_too() {
+fn a_reservation_without_an_order_expires_too() {
     let mut shop = Shop::stocked();
     let item = StockItem::id(product(MUG), *STORE);
     let reservation = ReservationId::new(Uuid::from_u128(4));
     shop.done(ReserveStock { item, reservation, units: pieces(10) });
-    shop.pass(TOO_LONG);
-    assert_eq!((shop.available_in_the_books(MUG), shop.count("stock.reservation_expired")), (10, 1));
+    shop.pass(EXPIRED_AFTER);
+    assert_eq!((shop.recorded_available(MUG), shop.count("stock.reservation_expired")), (10, 1));
 }
 
 #[test]
-fn a_payment_after_the_hold_has_passed_takes_the_pieces_anew_if_they_are_there() {
+fn a_late_payment_reserves_the_units_again_if_they_are_free() {
     let mut shop = Shop::stocked();
-    shop.follows_up = false;
+    shop.runs_policies = false;
     shop.place(1, [(MUG, 3)]).expect("an order");
-    shop.pass(TOO_LONG);
+    shop.pass(EXPIRED_AFTER);
     let payment = shop.payment(1);
     assert_eq!(
         shop.done(payment),
@@ -87,11 +84,11 @@ fn a_payment_after_the_hold_has_passed_takes_the_pieces_anew_if_they_are_there()
 }
 
 #[test]
-fn a_payment_for_pieces_that_are_sold_by_now_is_not_recorded() {
+fn a_late_payment_for_sold_units_is_rejected_and_not_recorded() {
     let mut shop = Shop::stocked();
-    shop.follows_up = false;
+    shop.runs_policies = false;
     shop.place(1, [(MUG, 3)]).expect("an order");
-    shop.pass(TOO_LONG);
+    shop.pass(EXPIRED_AFTER);
     let mut purchase = Shop::purchase(2, [(MUG, 8)]);
     purchase.customer = BEN;
     shop.send_as(Actor::Customer(BEN), TENANT, purchase).expect("an order");
@@ -101,17 +98,17 @@ fn a_payment_for_pieces_that_are_sold_by_now_is_not_recorded() {
 }
 
 #[test]
-fn a_payment_for_an_order_that_has_ended_is_refused() {
+fn a_payment_for_a_cancelled_order_is_rejected() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 3)]).expect("an order");
-    shop.pass(TOO_LONG);
+    shop.pass(EXPIRED_AFTER);
     let payment = shop.payment(1);
     assert_eq!(shop.refused(payment).code, "ORDER_CANCELLED");
     assert_eq!(shop.free(MUG), 10);
 }
 
 #[test]
-fn nothing_is_packed_before_it_is_paid() {
+fn an_unpaid_order_cannot_be_marked_ready() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 3)]).expect("an order");
     shop.done(AcceptOrder { order: order(1) });
@@ -119,7 +116,7 @@ fn nothing_is_packed_before_it_is_paid() {
 }
 
 #[test]
-fn no_more_goes_back_than_was_paid() {
+fn refunds_cannot_exceed_the_payment() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 1)]);
     let refund =

@@ -1,8 +1,8 @@
-//! Placing orders and ending them.
+//! Orders: placement, status changes, cancellation and import.
 
 use commands::catalogue::{ChangePrice, UnpublishProduct};
 use commands::inventory::ReserveStock;
-use commands::kernel::{Command, Scarce};
+use commands::kernel::{Command, Demands};
 use commands::orders::{
     AcceptOrder, CancelImportedOrder, CancelOrder, ImportOrder, MarkDelivered, MarkInTransit, MarkReady, MoveOrder,
     PlaceOrder, RejectOrder, WantedLine,
@@ -25,7 +25,7 @@ fn cancel(number: u128) -> CancelOrder {
 }
 
 #[test]
-fn a_placed_order_sets_its_pieces_aside() {
+fn a_placed_order_reserves_its_units() {
     let mut shop = Shop::stocked();
     let events = shop.place(1, [(MUG, 3), (COFFEE, 1)]).expect("an order");
     let names: Vec<_> = events.iter().map(|event| event.event.name.as_str()).collect();
@@ -35,7 +35,7 @@ fn a_placed_order_sets_its_pieces_aside() {
 }
 
 #[test]
-fn two_lines_of_one_product_are_refused_on_their_sum() {
+fn lines_of_one_product_are_checked_against_stock_by_their_sum() {
     let mut shop = Shop::stocked();
     let no = rejected(shop.place(1, [(MUG, 6), (MUG, 5)]));
     assert_eq!(no.code, "OUT_OF_STOCK");
@@ -45,38 +45,39 @@ fn two_lines_of_one_product_are_refused_on_their_sum() {
 }
 
 #[test]
-fn a_refused_order_leaves_nothing_behind() {
+fn a_rejected_order_writes_no_event() {
     let mut shop = Shop::stocked();
     let before = shop.log.len();
     assert_eq!(rejected(shop.place(1, [(MUG, 3), (COFFEE, 11)])).code, "OUT_OF_STOCK");
     assert_eq!((shop.log.len(), shop.status(1), shop.free(MUG)), (before, None, 10));
 }
 
-/// Of which streams a command is told that nothing is left, in the words that it said it would be.
-fn gone(shop: &mut Shop, command: impl Command) -> Vec<Uuid> {
-    let mut scarce = Scarce::default();
-    command.takes(&mut scarce);
+/// The streams that the rejection of a command reports as sold out, according to its demands.
+fn sold_out(shop: &mut Shop, command: impl Command) -> Vec<Uuid> {
+    let mut demands = Demands::default();
+    command.demands(&mut demands);
     let no = shop.refused(command);
-    scarce.into_takings().iter().filter(|taking| taking.is_gone(&no)).map(|taking| taking.stream.id).collect()
+    demands.into_demands().iter().filter(|demand| demand.is_sold_out(&no)).map(|demand| demand.stream.id).collect()
 }
 
 #[test]
-fn a_command_knows_the_refusal_that_says_that_nothing_is_left() {
+fn the_rejection_of_a_sold_out_product_matches_the_demand_on_its_stock() {
     let mut shop = Shop::stocked();
     let wanted = |number, lines: &[(u128, i64)]| {
         let line = |(thing, units): &(u128, i64)| WantedLine { product: product(*thing), quantity: pieces(*units) };
         PlaceOrder { order: order(number), customer: ADA, store: *STORE, lines: lines.iter().map(line).collect() }
     };
-    assert!(gone(&mut shop, wanted(1, &[(COFFEE, 1), (MUG, 11)])).is_empty(), "some are left");
+    assert!(sold_out(&mut shop, wanted(1, &[(COFFEE, 1), (MUG, 11)])).is_empty(), "some are left");
     shop.done(wanted(2, &[(MUG, 10)]));
     let mugs = StockItem::id(product(MUG), *STORE);
-    assert_eq!(gone(&mut shop, wanted(3, &[(COFFEE, 1), (MUG, 1)])), [mugs.uuid()]);
+    assert_eq!(sold_out(&mut shop, wanted(3, &[(COFFEE, 1), (MUG, 1)])), [mugs.uuid()]);
+    assert_eq!(sold_out(&mut shop, wanted(5, &[(MUG, 1), (COFFEE, 3), (MUG, 2)])), [mugs.uuid()], "lines are summed");
     let reservation = ReservationId::new(Uuid::from_u128(4));
-    assert_eq!(gone(&mut shop, ReserveStock { item: mugs, reservation, units: pieces(1) }), [mugs.uuid()]);
+    assert_eq!(sold_out(&mut shop, ReserveStock { item: mugs, reservation, units: pieces(1) }), [mugs.uuid()]);
 }
 
 #[test]
-fn a_refusal_says_which_product_cannot_be_had() {
+fn a_rejection_names_the_product_that_is_not_available() {
     let mut shop = Shop::stocked();
     shop.done(UnpublishProduct { product: product(COFFEE) });
     let no = rejected(shop.place(1, [(MUG, 1), (COFFEE, 1)]));
@@ -97,7 +98,7 @@ fn a_product_that_a_store_does_not_stock_cannot_be_bought_there() {
 }
 
 #[test]
-fn an_order_has_lines_and_not_too_many() {
+fn the_number_of_order_lines_is_limited_to_1_to_100() {
     let mut shop = Shop::stocked();
     assert_eq!(rejected(shop.place(1, [])).code, "EMPTY_ORDER");
     let many = |count: usize| (0..count).map(|number| (100 + number as u128, 1));
@@ -108,7 +109,7 @@ fn an_order_has_lines_and_not_too_many() {
 }
 
 #[test]
-fn an_order_keeps_the_prices_of_its_time_and_is_placed_once() {
+fn an_order_keeps_its_prices_and_a_repeat_yields_no_event() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 2)]).expect("an order");
     shop.done(ChangePrice { product: product(MUG), price: usd(5000) });
@@ -122,7 +123,7 @@ fn an_order_keeps_the_prices_of_its_time_and_is_placed_once() {
 }
 
 #[test]
-fn a_suspended_tenant_takes_no_orders_but_finishes_those_it_has() {
+fn a_suspended_tenant_takes_no_new_orders_and_can_finish_existing_ones() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 1)]);
     let operator = || Actor::Operator(Principal::new(Uuid::from_u128(99)));
@@ -136,7 +137,7 @@ fn a_suspended_tenant_takes_no_orders_but_finishes_those_it_has() {
 }
 
 #[test]
-fn cancelling_gives_the_pieces_back_exactly_once() {
+fn a_cancellation_releases_the_units_once() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 2), (COFFEE, 1), (MUG, 1)]).expect("an order");
     let events = shop.done(cancel(1));
@@ -148,10 +149,10 @@ fn cancelling_gives_the_pieces_back_exactly_once() {
 }
 
 #[test]
-fn an_order_says_who_cancelled_it() {
+fn a_cancellation_records_the_party_that_cancelled() {
     let mut shop = Shop::stocked();
     (1..=3).for_each(|number| assert!(shop.place(number, [(MUG, 1)]).is_ok()));
-    shop.send_as(Actor::Customer(ADA), TENANT, cancel(1)).expect("her own order");
+    shop.send_as(Actor::Customer(ADA), TENANT, cancel(1)).expect("a customer may cancel their own order");
     shop.done(cancel(2));
     shop.done(RejectOrder { order: order(3), reason: it("broken") });
     let by: Vec<_> = shop.log.iter().filter(|event| event.event.name == "order.cancelled").collect();
@@ -161,7 +162,7 @@ fn an_order_says_who_cancelled_it() {
 }
 
 #[test]
-fn the_order_of_another_is_as_good_as_none() {
+fn the_order_of_another_customer_is_answered_as_unknown() {
     let mut shop = Shop::stocked();
     shop.place(1, [(MUG, 1)]).expect("an order");
     let theft = CancelOrder { order: order(1), customer: BEN, reason: it("mine") };
@@ -170,7 +171,7 @@ fn the_order_of_another_is_as_good_as_none() {
 }
 
 #[test]
-fn pieces_leave_the_house_when_their_order_does_and_only_once() {
+fn units_leave_the_stock_once_when_their_order_is_in_transit() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 4)]);
     shop.done(AcceptOrder { order: order(1) });
@@ -189,7 +190,7 @@ fn pieces_leave_the_house_when_their_order_does_and_only_once() {
 }
 
 #[test]
-fn moving_an_order_does_what_the_single_commands_do() {
+fn a_move_yields_the_same_events_as_the_single_commands() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 1)]);
     let mut to = |to| shop.done(MoveOrder { order: order(1), to, reason: None });
@@ -201,7 +202,7 @@ fn moving_an_order_does_what_the_single_commands_do() {
 }
 
 #[test]
-fn a_move_that_is_not_listed_is_refused_with_those_that_are() {
+fn an_illegal_move_is_rejected_with_the_list_of_allowed_ones() {
     let mut shop = Shop::stocked();
     shop.paid(1, [(MUG, 1)]);
     let to = |to, reason| MoveOrder { order: order(1), to, reason };
@@ -227,7 +228,7 @@ fn import(number: u128) -> ImportOrder {
 }
 
 #[test]
-fn an_imported_order_happened_when_it_happened_there_and_is_taken_over_once() {
+fn an_imported_order_keeps_its_order_time_and_is_imported_once() {
     let mut shop = Shop::stocked();
     shop.done(import(1));
     assert_eq!(shop.done(import(1)), [""; 0]);
@@ -242,7 +243,7 @@ fn an_imported_order_happened_when_it_happened_there_and_is_taken_over_once() {
 }
 
 #[test]
-fn an_order_imported_again_from_elsewhere_is_another_order() {
+fn an_import_that_differs_from_the_existing_order_is_rejected() {
     let mut shop = Shop::stocked();
     shop.done(import(1));
     assert_eq!(shop.refused(ImportOrder { source: it("shopify 4712"), ..import(1) }).code, "ORDER_EXISTS");
@@ -250,7 +251,7 @@ fn an_order_imported_again_from_elsewhere_is_another_order() {
 }
 
 #[test]
-fn an_imported_order_ends_as_it_did_there() {
+fn a_cancelled_import_is_refunded_and_cancelled_once() {
     let mut shop = Shop::stocked();
     shop.done(import(1));
     let end = || CancelImportedOrder { order: order(1), reason: it("sold out"), reference: it("refund 1") };
@@ -259,7 +260,7 @@ fn an_imported_order_ends_as_it_did_there() {
 }
 
 #[test]
-fn a_name_in_another_script_is_a_name_on_an_order_too() {
+fn an_order_line_takes_a_name_and_sku_in_any_script() {
     let mut shop = Shop::stocked();
     let (product, name) = (product(9), it("قميص 👩‍👩‍👧‍👦"));
     let sku: Sku = it("قميص");

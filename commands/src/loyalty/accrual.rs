@@ -1,4 +1,4 @@
-//! Reasons for points. Each one counts once, however often and by whatever command it is brought forward.
+//! Accrual of points and its reversal. Each cause earns points once, even if several commands name it.
 
 use domain::loyalty::{Earning, EntryKind, LoyaltyAccount, LoyaltyProgram};
 use domain::orders::{Order, OrderStatus};
@@ -11,14 +11,14 @@ use uuid::Uuid;
 use super::account::today;
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
 
-/// Give points for something the engine does not see by itself, such as a review elsewhere.
+/// Award points for a cause outside the engine, such as a review on another site.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarnPoints {
     pub customer: CustomerId,
-    /// For what; purchases earn their points by themselves.
+    /// The kind of cause, except `purchase`: purchases earn points automatically.
     pub kind: EntryKind,
-    /// What the reason is called where it comes from. For each customer and kind it counts once, whatever the points.
+    /// The id of the cause in its own system. It counts once for each customer and kind, even with different points.
     pub source: Text<100>,
     pub points: PositivePoints,
 }
@@ -36,7 +36,7 @@ impl Command for EarnPoints {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         if self.kind == EntryKind::Purchase {
-            let text = "purchases earn their points by themselves";
+            let text = "purchases earn points automatically; name another kind";
             return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "kind", text)));
         }
         let cause = Cause::new(self.customer, self.kind, self.source.clone());
@@ -46,19 +46,19 @@ impl Command for EarnPoints {
         }
         let version = desk.read::<LoyaltyProgram>(context.tenant)?.require_enabled().map_err(rejected)?;
         let on = today(desk, context)?;
-        cause.count(desk, self.points, version, on)
+        cause.credit(desk, self.points, version, on)
     }
 }
 
-/// Give the points that a paid order earns, once.
+/// Award the points for a paid order, once.
 ///
-/// The rules that count are those in force when the payment is followed up, right after it; the entry names their
-/// version. What has gone back of the order by then is taken back at once.
+/// The earning rules in force at the time of this command apply, shortly after the payment; the entry names their
+/// version. The share for refunds made by then is reversed at once.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarnForOrder {
     pub order: OrderId,
-    /// Whose order it is.
+    /// The customer of the order.
     pub customer: CustomerId,
     /// The business day of the payment.
     pub on: Date,
@@ -81,26 +81,30 @@ impl Command for EarnForOrder {
         cause.fetch(desk, context)?;
         let order = desk.read::<Order>(self.order)?;
         if order.customer().map_err(rejected)? != self.customer {
-            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "customer", "this is another customer's order")));
+            return Err(Refusal::Misuse(Misuse::new(
+                "INVALID_FIELD",
+                "customer",
+                "the order belongs to another customer",
+            )));
         }
         let total = order.total().map_err(rejected)?;
         let earned = desk.read::<LoyaltyProgram>(context.tenant)?.points_for(total.money());
         let Some((points, version)) = earned.filter(|_| order.is_paid() && !is_cancelled(&order)) else {
             return Ok(());
         };
-        cause.count(desk, points, version, self.on)?;
-        cause.take_back_due(desk, &order, self.on)
+        cause.credit(desk, points, version, self.on)?;
+        cause.reverse_due(desk, &order, self.on)
     }
 }
 
-/// Take back the points of an order of which something went back: the same share of them.
+/// Reverse the points of an order in proportion to its refunds.
 ///
-/// An order that was cancelled loses all of them, also where its money is still on its way back.
+/// A cancelled order loses all of its points, even before its money is refunded.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReverseForOrder {
     pub order: OrderId,
-    /// Whose order it is.
+    /// The customer of the order.
     pub customer: CustomerId,
     /// The business day of the refund or the cancellation.
     pub on: Date,
@@ -123,13 +127,17 @@ impl Command for ReverseForOrder {
         cause.fetch(desk, context)?;
         let order = desk.read::<Order>(self.order)?;
         if order.customer().map_err(rejected)? != self.customer {
-            return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "customer", "this is another customer's order")));
+            return Err(Refusal::Misuse(Misuse::new(
+                "INVALID_FIELD",
+                "customer",
+                "the order belongs to another customer",
+            )));
         }
-        cause.take_back_due(desk, &order, self.on)
+        cause.reverse_due(desk, &order, self.on)
     }
 }
 
-/// Give the points that signing up earns, once for each customer.
+/// Award the points for signing up, once per customer.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarnForSignup {
@@ -153,11 +161,11 @@ impl Command for EarnForSignup {
         let earned = desk.read::<LoyaltyProgram>(context.tenant)?.signup_points();
         let Some((points, version)) = earned else { return Ok(()) };
         let on = today(desk, context)?;
-        cause.count(desk, points, version, on)
+        cause.credit(desk, points, version, on)
     }
 }
 
-/// Why a customer has points, and how that is called where it comes from.
+/// Cause of points: customer, kind, and id in the system it comes from.
 struct Cause {
     customer: CustomerId,
     kind: EntryKind,
@@ -185,7 +193,7 @@ impl Cause {
         hint.stream::<Earning>(self.id()).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
     }
 
-    /// Everything that a decision about points looks at, in one go.
+    /// Loads all streams of a decision about points in one round.
     fn fetch(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
             hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
@@ -193,8 +201,8 @@ impl Cause {
         })
     }
 
-    /// Credits the points, unless the reason has counted before.
-    fn count(&self, desk: &mut Desk, points: PositivePoints, version: u32, on: Date) -> Result<(), Refusal> {
+    /// Credits the points, unless the cause was recorded before.
+    fn credit(&self, desk: &mut Desk, points: PositivePoints, version: u32, on: Date) -> Result<(), Refusal> {
         if desk.read::<Earning>(self.id())?.is_recorded() {
             return Ok(());
         }
@@ -204,12 +212,12 @@ impl Cause {
         })
     }
 
-    /// Takes back what the order as it stands now does not deserve any more. Doing so again takes nothing more.
-    fn take_back_due(&self, desk: &mut Desk, order: &Order, on: Date) -> Result<(), Refusal> {
+    /// Reverses the points that the order no longer earns. A repeat reverses nothing more.
+    fn reverse_due(&self, desk: &mut Desk, order: &Order, on: Date) -> Result<(), Refusal> {
         let total = order.total().map_err(rejected)?;
-        let gone = if is_cancelled(order) { total } else { order.refunded().map_err(rejected)? };
-        let Some(points) = desk.read::<Earning>(self.id())?.reversal_due(gone, total) else { return Ok(()) };
-        desk.decide::<Earning>(self.id(), |earning| earning.reverse_for(gone, total))?;
+        let lost = if is_cancelled(order) { total } else { order.refunded().map_err(rejected)? };
+        let Some(points) = desk.read::<Earning>(self.id())?.reversal_due(lost, total) else { return Ok(()) };
+        desk.decide::<Earning>(self.id(), |earning| earning.reverse_for(lost, total))?;
         desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
             account.take_back(self.customer, points, self.kind, self.source.clone(), on)
         })

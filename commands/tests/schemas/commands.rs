@@ -1,12 +1,12 @@
-//! What the house says about its own commands.
+//! Schemas of commands: descriptions, required and unknown fields, and a round trip of sample bodies.
 
-use commands::kernel::{CommandKind, Commands};
+use commands::kernel::{CommandDescriptor, Commands};
 use serde_json::{Map, Value, json};
 
 use crate::shop::Seal;
 
 #[test]
-fn every_command_says_what_it_does_and_what_its_fields_mean() {
+fn every_command_and_every_enum_in_its_fields_has_a_description() {
     for kind in Commands::all().iter() {
         let schema = kind.schema.as_value();
         assert!(schema["description"].is_string(), "{} has no doc comment", kind.name);
@@ -18,7 +18,7 @@ fn every_command_says_what_it_does_and_what_its_fields_mean() {
 }
 
 #[test]
-fn every_command_refuses_fields_it_does_not_know() {
+fn every_command_refuses_unknown_fields() {
     for kind in Commands::all().iter() {
         let schema = kind.schema.as_value();
         let objects = [(kind.name.as_str(), schema)].into_iter().chain(definitions(schema));
@@ -26,19 +26,21 @@ fn every_command_refuses_fields_it_does_not_know() {
             assert_eq!(object["additionalProperties"], json!(false), "{name} in {}", kind.name);
         }
         let mut body = smallest(kind);
-        body.insert("surprise".into(), json!(1));
-        let Err(misuse) = kind.parse(&Value::from(body).to_string()) else { panic!("{} took it", kind.name) };
-        assert_eq!((&*misuse.code, misuse.field.as_str()), ("INVALID_FIELD", "surprise"), "{}", kind.name);
+        body.insert("unknown".into(), json!(1));
+        let Err(misuse) = kind.parse(&Value::from(body).to_string()) else {
+            panic!("{} accepts an unknown field", kind.name)
+        };
+        assert_eq!((&*misuse.code, misuse.field.as_str()), ("INVALID_FIELD", "unknown"), "{}", kind.name);
     }
 }
 
 #[test]
-fn every_command_reads_its_smallest_body_and_reads_again_what_it_writes() {
+fn every_command_parses_its_smallest_body_and_its_own_output() {
     for kind in Commands::all().iter() {
         let body = Value::from(smallest(kind)).to_string();
         let mut command = kind.parse(&body).unwrap_or_else(|misuse| panic!("{}: {misuse:?} in {body}", kind.name));
         assert_eq!(command.name(), kind.name);
-        command.seal(&mut Seal).expect("it was open");
+        command.seal(&mut Seal).expect("a parsed command is not sealed yet");
         let written = command.to_json().expect("a sealed command is JSON");
         let again = kind.parse(&written).unwrap_or_else(|misuse| panic!("{}: {misuse:?}", kind.name));
         assert_eq!(again.to_json().expect("JSON"), written);
@@ -46,7 +48,7 @@ fn every_command_reads_its_smallest_body_and_reads_again_what_it_writes() {
 }
 
 #[test]
-fn every_field_that_is_needed_is_asked_for() {
+fn every_required_field_is_required_by_the_parser() {
     for kind in Commands::all().iter() {
         let whole = smallest(kind);
         for field in whole.keys() {
@@ -58,30 +60,30 @@ fn every_field_that_is_needed_is_asked_for() {
 }
 
 #[test]
-fn every_personal_field_is_sealed_before_it_is_written() {
+fn every_personal_field_is_sealed_before_serialization() {
     for kind in Commands::all().iter() {
         let command = kind.parse(&Value::from(whole(kind)).to_string());
         let mut command = command.unwrap_or_else(|misuse| panic!("{}: {misuse:?}", kind.name));
-        command.seal(&mut Seal).expect("it was open");
+        command.seal(&mut Seal).expect("a parsed command is not sealed yet");
         let written = command.to_json();
         assert!(written.is_ok(), "{} leaves a personal field open", kind.name);
     }
 }
 
-/// The body with nothing but what is required.
-fn smallest(kind: &CommandKind) -> Map<String, Value> {
+/// A body with the required fields only.
+fn smallest(kind: &CommandDescriptor) -> Map<String, Value> {
     sample(kind, |schema, field| schema["required"].as_array().is_some_and(|all| all.contains(&json!(field))))
 }
 
-/// The body with everything that can be said.
-fn whole(kind: &CommandKind) -> Map<String, Value> {
+/// A body with all fields.
+fn whole(kind: &CommandDescriptor) -> Map<String, Value> {
     sample(kind, |_, _| true)
 }
 
-fn sample(kind: &CommandKind, wanted: fn(&Value, &str) -> bool) -> Map<String, Value> {
+fn sample(kind: &CommandDescriptor, wanted: fn(&Value, &str) -> bool) -> Map<String, Value> {
     match value_for(kind.schema.as_value(), kind.schema.as_value(), wanted) {
         Value::Object(fields) => fields,
-        other => panic!("{} is no object but {other}", kind.name),
+        other => panic!("the schema of {} yields {other} instead of an object", kind.name),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a tenant comes to be.
+//! Tenants: registration, opening, suspension and reinstatement.
 
 use commands::kernel::Command;
 use commands::tenancy::{FollowSuspension, OpenStore, OpenTenant, RegisterTenant, ReinstateTenant, SuspendTenant};
@@ -24,7 +24,7 @@ fn a_registered_tenant_is_opened_in_its_own_lane_with_a_first_store() {
 }
 
 #[test]
-fn registering_again_opens_nothing_more() {
+fn a_repeated_registration_yields_no_event() {
     let mut shop = Shop::opened();
     let before = shop.log.len();
     shop.send_as(operator(), TenantId::PLATFORM, Shop::registration()).expect("a repeat");
@@ -32,7 +32,7 @@ fn registering_again_opens_nothing_more() {
 }
 
 #[test]
-fn tenants_are_registered_at_the_platform_and_the_platform_is_none() {
+fn tenants_are_registered_at_the_platform_which_cannot_be_a_tenant() {
     let mut shop = Shop::empty();
     assert_eq!(misuse(shop.send_as(operator(), TENANT, Shop::registration())), "NOT_THE_PLATFORM");
     let platform = RegisterTenant { tenant: TenantId::PLATFORM, ..Shop::registration() };
@@ -41,7 +41,7 @@ fn tenants_are_registered_at_the_platform_and_the_platform_is_none() {
 }
 
 #[test]
-fn nothing_is_done_in_a_tenant_that_is_not_open() {
+fn commands_are_rejected_in_a_tenant_that_is_not_open() {
     let mut shop = Shop::empty();
     let store = StoreId::new(Uuid::from_u128(5));
     assert_eq!(shop.refused(OpenStore { store, name: it("Fair"), zone: it("UTC") }).code, "TENANT_NOT_OPEN");
@@ -61,7 +61,7 @@ fn prices_are_in_the_currency_of_the_tenant() {
 }
 
 #[test]
-fn a_tenant_is_not_opened_again_with_other_data() {
+fn a_tenant_cannot_be_opened_again_with_other_data() {
     let mut shop = Shop::opened();
     let open = |name: &str| {
         let (subdomain, currency, zone) = (it("adas-mugs"), it("USD"), it("Europe/Berlin"));
@@ -72,7 +72,7 @@ fn a_tenant_is_not_opened_again_with_other_data() {
 }
 
 #[test]
-fn the_team_opens_its_stores_and_operators_do_not() {
+fn the_team_may_open_stores_and_an_operator_may_suspend() {
     for role in [Role::Admin, Role::Owner] {
         assert!(role.permits(OpenStore::NEEDS) && !role.permits(SuspendTenant::NEEDS));
     }
@@ -81,15 +81,15 @@ fn the_team_opens_its_stores_and_operators_do_not() {
 }
 
 #[test]
-fn an_operator_suspends_a_tenant_at_the_platform_and_the_tenant_follows_in_its_own_lane() {
+fn a_suspension_at_the_platform_is_applied_in_the_lane_of_the_tenant() {
     let mut shop = Shop::opened();
     let suspend = || SuspendTenant { tenant: TENANT, reason: it("fraud") };
     let mut platform = |command: SuspendTenant| shop.send_as(operator(), TenantId::PLATFORM, command);
     assert_eq!(platform(suspend()).expect("a suspension").len(), 1);
     assert_eq!(platform(suspend()).expect("a repeat"), []);
-    let followed: Vec<_> = shop.log.iter().filter(|event| event.event.name == "tenant.suspended").collect();
-    assert_eq!(followed.len(), 1);
-    assert_eq!((followed[0].tenant, followed[0].stream), (TENANT, TENANT.uuid()));
+    let applied: Vec<_> = shop.log.iter().filter(|event| event.event.name == "tenant.suspended").collect();
+    assert_eq!(applied.len(), 1);
+    assert_eq!((applied[0].tenant, applied[0].stream), (TENANT, TENANT.uuid()));
     let reinstate = || ReinstateTenant { tenant: TENANT };
     shop.send_as(operator(), TenantId::PLATFORM, reinstate()).expect("a reinstatement");
     assert_eq!(shop.state::<Tenant>(TENANT).taking_orders(), Ok(()));
@@ -97,7 +97,7 @@ fn an_operator_suspends_a_tenant_at_the_platform_and_the_tenant_follows_in_its_o
 }
 
 #[test]
-fn a_suspension_that_arrives_after_its_reinstatement_comes_too_late() {
+fn a_suspension_that_arrives_after_its_reinstatement_is_ignored() {
     let mut shop = Shop::opened();
     let suspend = SuspendTenant { tenant: TENANT, reason: it("fraud") };
     shop.send_as(operator(), TenantId::PLATFORM, suspend).expect("a suspension");
@@ -108,7 +108,7 @@ fn a_suspension_that_arrives_after_its_reinstatement_comes_too_late() {
 }
 
 #[test]
-fn only_a_registered_tenant_is_suspended_and_only_at_the_platform() {
+fn only_a_registered_tenant_can_be_suspended_and_only_at_the_platform() {
     let mut shop = Shop::opened();
     let suspend = |number| SuspendTenant { tenant: TenantId::new(Uuid::from_u128(number)), reason: it("fraud") };
     assert_eq!(rejected(shop.send_as(operator(), TenantId::PLATFORM, suspend(5))).code, "TENANT_UNKNOWN");

@@ -1,4 +1,4 @@
-//! Who is told of events, and for how long.
+//! Webhook subscriptions.
 
 use commands::integrations::{
     ChangeSubscription, PauseSubscription, ReplayEvents, ResumeSubscription, RotateSecret, ShowSecret, Subscribe,
@@ -21,11 +21,11 @@ fn subscribe(number: usize) -> Subscribe {
 }
 
 #[test]
-fn a_subscription_is_made_paused_resumed_and_ended() {
+fn a_subscription_is_created_paused_resumed_and_ended() {
     let mut shop = Shop::opened();
     assert_eq!(shop.done(subscribe(1)), ["webhook.subscribed", "webhooks.added"]);
     assert_eq!(shop.done(subscribe(1)), [""; 0]);
-    let pause = || PauseSubscription { subscription: hook(1), reason: it("we move house") };
+    let pause = || PauseSubscription { subscription: hook(1), reason: it("relocation") };
     assert_eq!(shop.done(pause()), ["webhook.paused"]);
     assert_eq!(shop.done(pause()), [""; 0]);
     assert_eq!(shop.done(ResumeSubscription { subscription: hook(1) }), ["webhook.resumed"]);
@@ -35,7 +35,7 @@ fn a_subscription_is_made_paused_resumed_and_ended() {
 }
 
 #[test]
-fn nobody_changes_what_is_not_there() {
+fn an_unknown_subscription_cannot_be_changed() {
     let mut shop = Shop::opened();
     let subscription = hook(9);
     assert_eq!(shop.refused(ResumeSubscription { subscription }).code, "SUBSCRIPTION_UNKNOWN");
@@ -58,7 +58,7 @@ fn the_same_events_in_another_order_are_the_same_terms() {
 }
 
 #[test]
-fn a_tenant_has_so_many_subscriptions_and_no_more() {
+fn the_number_of_subscriptions_of_a_tenant_is_limited() {
     let mut shop = Shop::opened();
     for number in 0..SUBSCRIPTIONS_MOST {
         shop.done(subscribe(number));
@@ -69,7 +69,7 @@ fn a_tenant_has_so_many_subscriptions_and_no_more() {
 }
 
 #[test]
-fn an_old_secret_signs_for_a_day_more_or_not_at_all() {
+fn a_rotated_secret_signs_for_one_more_day_unless_ended_at_once() {
     let mut shop = Shop::opened();
     shop.done(subscribe(1));
     let generations = |shop: &Shop| -> Vec<u32> {
@@ -86,7 +86,7 @@ fn an_old_secret_signs_for_a_day_more_or_not_at_all() {
 }
 
 #[test]
-fn a_range_begins_at_one_and_does_not_end_before_it_begins() {
+fn a_replay_range_starts_at_one_or_later_and_is_not_reversed() {
     let mut shop = Shop::opened();
     shop.done(subscribe(1));
     let range = |from, to| ReplayEvents { subscription: hook(1), from, to };
@@ -97,13 +97,13 @@ fn a_range_begins_at_one_and_does_not_end_before_it_begins() {
 }
 
 #[test]
-fn whoever_delivers_is_told_of_what_concerns_its_cursors_and_of_no_more() {
+fn only_events_that_move_cursors_request_the_cursor_effect() {
     let mut shop = Shop::opened();
     shop.done(subscribe(1));
     shop.done(RotateSecret { subscription: hook(1), at_once: false });
     shop.done(Unsubscribe { subscription: hook(1) });
-    let asked = |name: &str| -> Vec<&'static str> {
-        let event = shop.log.iter().find(|event| event.event.name == name).expect("it happened");
+    let targets = |name: &str| -> Vec<&'static str> {
+        let event = shop.log.iter().find(|event| event.event.name == name).expect("the event was written");
         if !commands::integrations::KeepCursorsOfWebhooks::EVENTS.contains(&name) {
             return vec![];
         }
@@ -111,9 +111,9 @@ fn whoever_delivers_is_told_of_what_concerns_its_cursors_and_of_no_more() {
         let event = event.clone().map(read);
         let mut reactions = Reactions::new(commands::integrations::KeepCursorsOfWebhooks::ID, &event);
         commands::integrations::KeepCursorsOfWebhooks::react(&event, &mut reactions);
-        reactions.into_parts().1.iter().map(|wish| wish.target).collect()
+        reactions.into_parts().1.iter().map(|effect| effect.target).collect()
     };
-    assert_eq!(asked("webhook.subscribed"), [commands::integrations::KeepCursors::TARGET]);
-    assert_eq!(asked("webhook.secret_rotated"), [""; 0]);
-    assert_eq!(asked("webhook.unsubscribed"), ["webhooks"]);
+    assert_eq!(targets("webhook.subscribed"), [commands::integrations::KeepCursors::TARGET]);
+    assert_eq!(targets("webhook.secret_rotated"), [""; 0]);
+    assert_eq!(targets("webhook.unsubscribed"), ["webhooks"]);
 }

@@ -1,11 +1,11 @@
-//! Products and who may have them.
+//! Products: publication, revision and archiving.
 
 use commands::catalogue::{ArchiveProduct, ChangePrice, CreateProduct, PublishProduct, RestoreProduct, ReviseProduct};
 
 use crate::shop::{MUG, Shop, it, product, rejected, usd};
 
 #[test]
-fn a_product_is_sold_from_its_publication_to_its_archiving() {
+fn a_product_is_for_sale_from_its_publication_until_it_is_archived() {
     let mut shop = Shop::stocked();
     shop.done(ArchiveProduct { product: product(MUG) });
     assert_eq!(rejected(shop.place(1, [(MUG, 1)])).code, "NOT_FOR_SALE");
@@ -17,7 +17,7 @@ fn a_product_is_sold_from_its_publication_to_its_archiving() {
 }
 
 #[test]
-fn a_product_is_revised_and_repriced_only_where_something_differs() {
+fn a_revision_or_price_change_without_a_difference_yields_no_event() {
     let mut shop = Shop::stocked();
     let revise = |name: &str| ReviseProduct { product: product(MUG), name: it(name), description: None };
     assert_eq!(shop.done(revise("Mug")), ["product.revised"]);
@@ -28,7 +28,7 @@ fn a_product_is_revised_and_repriced_only_where_something_differs() {
 }
 
 #[test]
-fn an_id_stands_for_one_product() {
+fn a_product_id_cannot_be_used_for_another_product() {
     let mut shop = Shop::stocked();
     let another = CreateProduct {
         product: product(MUG),

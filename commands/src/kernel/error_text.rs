@@ -1,7 +1,7 @@
-//! What is wrong with a body, in words for people who do not know our types.
+//! Parse errors in the words of JSON, for callers who do not know our Rust types.
 
-/// Kinds of Rust's own, and what callers know them as.
-const KINDS: [(&str, &str); 12] = [
+/// Rust types as serde names them, and their names for callers.
+const TYPE_NAMES: [(&str, &str); 12] = [
     ("a borrowed string", "a text"),
     ("a string", "a text"),
     ("a sequence", "a list"),
@@ -16,11 +16,11 @@ const KINDS: [(&str, &str); 12] = [
     ("usize", "a whole number from 0 on"),
 ];
 
-/// Serde's message without the place in the text, which the path says better, and without the names of types.
+/// Serde's message without line and column, because the path of the field is given, and without names of Rust types.
 pub(super) fn plain(message: &str) -> String {
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     let Some((found, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
-    let known = KINDS.iter().find(|(kind, _)| *kind == expected).map(|(_, words)| *words);
+    let known = TYPE_NAMES.iter().find(|(name, _)| *name == expected).map(|(_, words)| *words);
     let words = match expected.split_once(' ') {
         _ if known.is_some() => known.unwrap_or_default(),
         Some(("struct" | "tuple" | "variant", _)) => "an object",
@@ -30,7 +30,7 @@ pub(super) fn plain(message: &str) -> String {
     format!("{found}expected {words}")
 }
 
-/// The field that a message names, which lies within the object at the path.
+/// The missing or unknown field that a message names. It belongs to the object at the path of the error.
 pub(super) fn named_field(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("unknown field `"))?;
     rest.split_once('`').map(|(name, _)| name)
@@ -41,8 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_told_in_words() {
-        for (serde, told) in [
+    fn rust_types_are_named_as_json_types() {
+        for (message, expected) in [
             (
                 "invalid type: string \"1\", expected i64 at line 1 column 9",
                 "invalid type: string \"1\", expected a whole number",
@@ -51,12 +51,12 @@ mod tests {
             ("invalid type: integer `1`, expected a string", "invalid type: integer `1`, expected a text"),
             ("the amount is too large", "the amount is too large"),
         ] {
-            assert_eq!(plain(serde), told);
+            assert_eq!(plain(message), expected);
         }
     }
 
     #[test]
-    fn a_missing_field_is_named() {
+    fn the_name_of_a_missing_field_is_extracted() {
         assert_eq!(named_field("missing field `order` at line 1 column 2"), Some("order"));
         assert_eq!(named_field("invalid type: null, expected i64"), None);
     }

@@ -1,4 +1,4 @@
-//! Names that only one may have.
+//! Unique names: SKUs, email addresses and subdomains.
 
 use commands::catalogue::{ArchiveProduct, CreateProduct};
 use commands::customers::{ImportCustomer, RegisterCustomer, UpdateProfile};
@@ -23,7 +23,7 @@ fn update(customer: CustomerId, email: &str) -> UpdateProfile {
 }
 
 #[test]
-fn a_sku_belongs_to_one_product_also_when_that_is_archived() {
+fn a_sku_stays_taken_after_its_product_is_archived() {
     let mut shop = Shop::opened();
     shop.done(create(1, "MUG"));
     assert_eq!(shop.done(create(1, "MUG")), [""; 0]);
@@ -35,7 +35,7 @@ fn a_sku_belongs_to_one_product_also_when_that_is_archived() {
 }
 
 #[test]
-fn an_address_belongs_to_one_customer_whatever_its_case() {
+fn an_address_belongs_to_one_customer_ignoring_case() {
     let mut shop = Shop::opened();
     shop.done(register(ADA, "ada@example.org"));
     assert_eq!(shop.done(register(ADA, "ada@example.org")), [""; 0]);
@@ -46,7 +46,7 @@ fn an_address_belongs_to_one_customer_whatever_its_case() {
 }
 
 #[test]
-fn a_profile_told_again_is_no_news() {
+fn a_repeated_profile_or_import_yields_no_event() {
     let mut shop = Shop::opened();
     shop.done(register(ADA, "ada@example.org"));
     let import = |name: &str| {
@@ -61,7 +61,7 @@ fn a_profile_told_again_is_no_news() {
 }
 
 #[test]
-fn a_changed_address_is_free_for_another() {
+fn a_replaced_address_is_free_for_another_customer() {
     let mut shop = Shop::opened();
     shop.done(register(ADA, "ada@example.org"));
     assert_eq!(
@@ -75,7 +75,7 @@ fn a_changed_address_is_free_for_another() {
 }
 
 #[test]
-fn an_import_that_says_no_address_keeps_the_claim() {
+fn an_import_without_an_address_keeps_the_claim() {
     let mut shop = Shop::opened();
     shop.done(register(ADA, "ada@example.org"));
     shop.done(ImportCustomer { customer: ADA, name: Some(open("Ada L.")), email: None, source: it("till 1") });
@@ -99,7 +99,7 @@ fn a_subdomain_and_a_contact_address_belong_to_one_tenant() {
 }
 
 #[test]
-fn nothing_personal_is_written_open() {
+fn personal_fields_are_sealed_in_events() {
     let mut shop = Shop::opened();
     shop.done(register(ADA, "ada@example.org"));
     shop.done(update(ADA, "ada@example.com"));
