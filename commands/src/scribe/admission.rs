@@ -5,14 +5,14 @@ use std::collections::hash_map;
 use domain::shared::Timestamp;
 use uuid::Uuid;
 
-use super::batch::BatchId;
+use super::answer::Answer;
 use super::generations::made_at_ms;
+use super::ids::{BatchId, LaneId, ReceiptKey, StreamKey, Ticket};
 use super::lane::{Hold, Lane};
-use super::message::{
-    Answer, Answered, Found, LaneId, Load, Loaded, Need, Output, Pending, Recalled, StreamKey, Submission, Ticket, Work,
-};
+use super::message::{Answered, Found, Load, Loaded, Need, Output, Recalled};
 use super::receipts::Remembered;
 use super::shelf::LoadedState;
+use super::submission::{Pending, Submission, Work};
 use super::{Scribe, TenantHead};
 use crate::kernel::{Hint, Misuse, NotNow, StreamRef};
 
@@ -139,7 +139,7 @@ impl Scribe {
     }
 
     /// Notes that the store has no receipt for a command.
-    fn note_unseen(&mut self, waiting: &[Ticket], key: super::ReceiptKey) {
+    fn note_unseen(&mut self, waiting: &[Ticket], key: ReceiptKey) {
         let turn = self.receipts.turns();
         for ticket in waiting {
             let Some(work) = self.works.get_mut(ticket) else { continue };

@@ -6,11 +6,9 @@ use compact_str::CompactString;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use uuid::Uuid;
 
-use super::message::{Answer, LaneId, Pending, PersonKey, Ticket};
-
-/// Batches are numbered from 1, without gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BatchId(pub u64);
+use super::answer::Answer;
+use super::ids::{BatchId, LaneId, Ticket};
+use super::submission::{Pending, PersonKey};
 
 /// What one statement writes.
 pub struct Batch {

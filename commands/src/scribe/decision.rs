@@ -9,10 +9,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Scribe;
-use super::batch::{BatchId, Decided, EventRow, ReceiptRow, SnapshotRow};
+use super::answer::{Accepted, Answer, Changed, ChangedStreams, Settled};
+use super::batch::{Decided, EventRow, ReceiptRow, SnapshotRow};
+use super::ids::{BatchId, LaneId, StreamKey, Ticket};
 use super::lane::Hold;
-use super::message::{Accepted, Answer, Changed, ChangedStreams, LaneId, Pending, Settled, StreamKey, Ticket, Work};
 use super::receipts::Remembered;
+use super::submission::{Pending, Work};
 use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef};
 
 /// What the desk said.

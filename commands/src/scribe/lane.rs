@@ -2,7 +2,7 @@
 
 use domain::shared::Timestamp;
 
-use super::message::Ticket;
+use super::ids::Ticket;
 
 pub(super) struct Lane {
     pub(super) hold: Hold,

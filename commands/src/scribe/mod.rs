@@ -12,9 +12,11 @@
 //! - No id is decided twice: its receipt is in memory, or was looked up, or the id is provably new.
 
 mod admission;
+mod answer;
 mod batch;
 mod decision;
 mod generations;
+mod ids;
 mod lane;
 mod limits;
 mod message;
@@ -22,6 +24,7 @@ mod ready;
 mod receipts;
 mod recovery;
 mod shelf;
+mod submission;
 
 #[cfg(test)]
 mod tests;
@@ -34,18 +37,18 @@ use foldhash::HashMap;
 use crate::kernel::Kinds;
 use batch::Flight;
 use lane::Lane;
-use message::Work;
 use ready::Ready;
 use receipts::Receipts;
 use shelf::States;
+use submission::Work;
 
-pub use batch::{Batch, BatchId, EventRow, Part, ReceiptRow, SnapshotRow};
+pub use answer::{Accepted, Answer, Changed, ChangedStreams, Settled};
+pub use batch::{Batch, EventRow, Part, ReceiptRow, SnapshotRow};
+pub use ids::{BatchId, LaneId, ReceiptKey, StreamKey, Ticket};
 pub use limits::Limits;
-pub use message::{
-    Accepted, Answer, Answered, Changed, ChangedStreams, CommitOutcome, Envelope, Found, LaneId, Load, Loaded, Need,
-    Output, PersonKey, Recalled, ReceiptKey, Settled, StreamKey, Submission, TakeOverOutcome, Ticket,
-};
+pub use message::{Answered, CommitOutcome, Found, Load, Loaded, Need, Output, Recalled, TakeOverOutcome};
 pub use shelf::LoadedState;
+pub use submission::{Envelope, PersonKey, Submission};
 
 /// Decides the commands of many lanes, one after the other.
 pub struct Scribe {

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use domain::shared::TenantId;
 use foldhash::HashMap;
 
-use super::message::{Ticket, Work};
+use super::ids::Ticket;
+use super::submission::Work;
 
 /// Every so many turns the engine's own commands go first, so that no crowd can keep timers and policies waiting.
 const ENGINE_EVERY: u32 = 4;

@@ -2,9 +2,9 @@
 
 use compact_str::CompactString;
 
-use super::batch::BatchId;
+use super::answer::Settled;
 use super::generations::Generations;
-use super::message::{ReceiptKey, Settled};
+use super::ids::{BatchId, ReceiptKey};
 
 pub(super) struct Receipts {
     memory: Generations<ReceiptKey, Remembered>,

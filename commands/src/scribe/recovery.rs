@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 use domain::shared::{TenantId, Timestamp};
 
 use super::Scribe;
+use super::answer::Answer;
 use super::batch::{Decided, FlightPart};
+use super::ids::{LaneId, Ticket};
 use super::lane::{Hold, Lane, Tenure};
-use super::message::{Answer, CommitOutcome, LaneId, Output, TakeOverOutcome, Ticket, Work};
+use super::message::{CommitOutcome, Output, TakeOverOutcome};
+use super::submission::Work;
 use crate::kernel::NotNow;
 
 impl Scribe {

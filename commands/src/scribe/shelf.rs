@@ -2,9 +2,8 @@
 
 use domain::shared::TenantId;
 
-use super::batch::BatchId;
 use super::generations::Generations;
-use super::message::StreamKey;
+use super::ids::{BatchId, StreamKey};
 use crate::kernel::{Shelf, State, StreamRef};
 
 /// What an entry costs beside its state.
