@@ -6,20 +6,20 @@ use uuid::Uuid;
 
 use crate::kernel::{Misuse, NotNow, Rejected};
 
-/// What a command was answered.
+/// The answer to one command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It was decided, now or earlier, and the decision is durable.
+    /// Decided, and the decision is durable.
     Settled {
         settled: Settled,
-        /// It was decided earlier; this is the stored answer.
+        /// True for the stored answer of an earlier decision.
         replayed: bool,
     },
-    /// It was not decided; the same id may be sent again.
+    /// Not decided; the same id may be sent again.
     NotNow(NotNow),
-    /// It makes no sense; nothing was stored.
+    /// Invalid whatever the state; nothing was stored.
     Misuse(Misuse),
-    /// The machine failed on this command alone; nothing was stored.
+    /// An error of the server that concerns this command alone; nothing was stored.
     Fault(String),
 }
 
@@ -29,7 +29,7 @@ pub enum Settled {
     Accepted(Accepted),
     Rejected {
         rejected: Box<Rejected>,
-        /// The tenant's position when it was decided.
+        /// The tenant position at the time of the decision.
         tenant_position: i64,
         epoch: i64,
         recorded_at: Timestamp,
@@ -39,20 +39,20 @@ pub enum Settled {
 /// The receipt of an accepted command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
-    /// The position of its last event within the tenant; of the event before it where it changed nothing.
+    /// Tenant position of the command's last event; of the event before the command if it changed nothing.
     pub tenant_position: i64,
     pub epoch: i64,
     pub recorded_at: Timestamp,
-    /// The streams it changed; empty where all of it held already.
+    /// The streams with new events; empty if the command changed nothing.
     pub changed: ChangedStreams,
 }
 
-/// Most commands change one stream, which is kept in place.
-pub type ChangedStreams = SmallVec<[Changed; 1]>;
+/// Changed streams. Most commands change one, which is stored inline.
+pub type ChangedStreams = SmallVec<[ChangedStream; 1]>;
 
-/// A stream and the number of its last event.
+/// A stream and the sequence number of its last event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct ChangedStream {
     pub stream_type: &'static str,
     pub stream: Uuid,
     pub sequence: i64,

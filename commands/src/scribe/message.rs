@@ -1,14 +1,39 @@
 //! Messages between the scribe and its driver.
 
-use compact_str::CompactString;
 use domain::shared::{TenantId, Timestamp};
 
-use super::answer::{Answer, Settled};
+use super::answer::Answer;
 use super::batch::Batch;
 use super::ids::{BatchId, LaneId, ReceiptKey, StreamKey, Ticket};
-use super::shelf::LoadedState;
+use super::receipt_cache::StoredReceipt;
+use super::state_cache::LoadedState;
 
-/// Something that is not in memory.
+/// A task for the driver.
+pub enum Output {
+    Load(Load),
+    Commit(Batch),
+    TakeOver(LaneId),
+    Answer(CommandAnswer),
+}
+
+/// The answer to one command of a submission.
+pub struct CommandAnswer {
+    pub ticket: Ticket,
+    /// Place of the command in its submission.
+    pub index: usize,
+    pub answer: Answer,
+}
+
+/// A request to read from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub lane: LaneId,
+    /// Epoch of the lane at the request. The result is ignored if the lane was taken over since.
+    pub epoch: i64,
+    pub need: Need,
+}
+
+/// Data that a decision needs and that is not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Need {
     /// The last tenant position of a tenant.
@@ -17,72 +42,42 @@ pub enum Need {
     Stream(StreamKey),
 }
 
-/// A request to load something of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    pub lane: LaneId,
-    /// What was read under another epoch may be stale; it comes back with the answer.
-    pub epoch: i64,
-    pub need: Need,
-}
-
-/// The answer to a [`Load`].
-pub struct Loaded {
+/// The result of a [`Load`].
+pub struct LoadOutcome {
     pub load: Load,
-    pub found: Found,
+    pub result: LoadResult,
 }
 
-pub enum Found {
+/// Data read from the store, or the reason why it could not be read.
+pub enum LoadResult {
     Tenant(i64),
-    Receipt(Option<Recalled>),
+    Receipt(Option<StoredReceipt>),
     Stream(LoadedState),
-    /// It cannot be read now.
-    Away,
-    /// It is there and cannot be understood; says why.
+    /// The store cannot be reached.
+    Unavailable,
+    /// The stored data cannot be decoded, for this reason.
     Unreadable(String),
 }
 
-/// A stored receipt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Recalled {
-    pub fingerprint: CompactString,
-    pub settled: Settled,
-}
-
-/// What the driver must do.
-pub enum Output {
-    Load(Load),
-    Commit(Batch),
-    TakeOver(LaneId),
-    Answer(Answered),
-}
-
-/// The answer to one command of a submission.
-pub struct Answered {
-    pub ticket: Ticket,
-    /// Its place in the submission.
-    pub index: usize,
-    pub answer: Answer,
-}
-
-/// What became of a batch.
+/// The outcome of a commit.
 pub struct CommitOutcome {
     pub batch: BatchId,
-    /// The lanes that were still ours and are durable now.
+    /// The lanes whose part of the batch is durable: their epoch had not changed.
     pub written: Vec<LaneId>,
-    /// The store refused the rows themselves, not the circumstances.
+    /// The store refused the data itself. False for a lost connection, a timeout or a lost lane.
     pub refused_data: bool,
 }
 
-/// What became of a take-over.
+/// The outcome of a take-over.
 pub enum TakeOverOutcome {
-    Ours {
+    Owned {
         epoch: i64,
+        /// Position and time of the lane's last event.
         position: i64,
         recorded_at: Timestamp,
     },
-    /// Somebody else writes it and is alive.
+    /// Another process owns the lane and its lease has not expired.
     Elsewhere,
     /// The store cannot be reached.
-    Away,
+    Unavailable,
 }
