@@ -1,4 +1,4 @@
-//! One batch: the rows of one statement, and the commands that wait for it.
+//! Batches: the rows of one commit statement, and the commands to answer once they are durable.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,21 @@ use compact_str::CompactString;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use uuid::Uuid;
 
-use super::message::{Answer, LaneId, Pending, PersonKey, Ticket};
+use super::answer::Answer;
+use super::ids::{BatchId, LaneId, Ticket};
+use super::submission::{PendingCommand, PersonKey};
 
-/// Batches are numbered from 1, without gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BatchId(pub u64);
-
-/// What one statement writes.
+/// The rows of one commit statement.
 pub struct Batch {
     pub id: BatchId,
     pub parts: BTreeMap<LaneId, Part>,
 }
 
-/// What one statement writes into one lane, provided that the lane is still at this epoch.
+/// The rows of one lane in a batch. The store writes them only if the lane is still at this epoch.
 #[derive(Default)]
 pub struct Part {
     pub epoch: i64,
-    /// The time of its last row; the store refuses it when its own clock is far behind.
+    /// Time of the last row; the store refuses the part when its own clock is far behind.
     pub recorded_at: Timestamp,
     pub events: Vec<EventRow>,
     pub receipts: Vec<ReceiptRow>,
@@ -48,7 +46,7 @@ pub struct EventRow {
     pub recorded_at: Timestamp,
 }
 
-/// A rejection, or an accepted command that changed nothing.
+/// Stored receipt of a command without events: a rejection, or an accepted command that changed nothing.
 pub struct ReceiptRow {
     pub tenant: TenantId,
     pub principal: Principal,
@@ -70,55 +68,58 @@ pub struct SnapshotRow {
     pub state: String,
 }
 
-/// A batch while it is decided and committed.
-pub(super) struct Flight {
+/// A batch without an outcome: it is being filled, or it is being committed.
+pub(super) struct OpenBatch {
     pub(super) id: BatchId,
+    /// Decided commands, repeats excluded.
     pub(super) commands: usize,
+    /// Bytes of event payloads and metas.
     pub(super) bytes: usize,
-    pub(super) parts: BTreeMap<LaneId, FlightPart>,
-    /// About how many commands come into each part, so that parts need not grow.
-    room: usize,
+    pub(super) parts: BTreeMap<LaneId, OpenPart>,
+    /// Expected commands per part; allocated in advance.
+    part_capacity: usize,
 }
 
+/// One lane's share of an open batch.
 #[derive(Default)]
-pub(super) struct FlightPart {
+pub(super) struct OpenPart {
     pub(super) rows: Part,
-    pub(super) decided: Vec<Decided>,
+    pub(super) decided: Vec<DecidedCommand>,
 }
 
-/// A command that was decided and is answered when the batch is durable.
-pub(super) struct Decided {
+/// A decided command, or a repeat of one; answered when the batch is durable.
+pub(super) struct DecidedCommand {
     pub(super) ticket: Ticket,
     pub(super) tenant: TenantId,
     pub(super) from_engine: bool,
-    pub(super) pending: Pending,
+    pub(super) pending: PendingCommand,
     pub(super) answer: Answer,
 }
 
-impl Flight {
+impl OpenBatch {
     pub(super) fn first() -> Self {
-        Self { id: BatchId(1), commands: 0, bytes: 0, parts: BTreeMap::new(), room: 0 }
+        Self { id: BatchId(1), commands: 0, bytes: 0, parts: BTreeMap::new(), part_capacity: 0 }
     }
 
-    /// The flight after this one, which is expected to become about as large.
+    /// The batch after this one, with capacity for as many commands.
     pub(super) fn next(&self) -> Self {
-        let room = self.commands.checked_div(self.parts.len()).unwrap_or(0);
-        Self { id: BatchId(self.id.0.saturating_add(1)), commands: 0, bytes: 0, parts: BTreeMap::new(), room }
+        let part_capacity = self.commands.checked_div(self.parts.len()).unwrap_or(0);
+        Self { id: BatchId(self.id.0.saturating_add(1)), commands: 0, bytes: 0, parts: BTreeMap::new(), part_capacity }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    pub(super) fn part(&mut self, lane: LaneId) -> &mut FlightPart {
-        self.parts.entry(lane).or_insert_with(|| FlightPart {
-            rows: Part { events: Vec::with_capacity(self.room), ..Part::default() },
-            decided: Vec::with_capacity(self.room),
+    pub(super) fn part(&mut self, lane: LaneId) -> &mut OpenPart {
+        self.parts.entry(lane).or_insert_with(|| OpenPart {
+            rows: Part { events: Vec::with_capacity(self.part_capacity), ..Part::default() },
+            decided: Vec::with_capacity(self.part_capacity),
         })
     }
 
-    /// The rows go to the store; the commands stay until the outcome is known.
-    pub(super) fn take_batch(&mut self) -> Batch {
+    /// Takes the rows for the commit. The commands stay here until the outcome is known.
+    pub(super) fn take_rows(&mut self) -> Batch {
         let parts = self.parts.iter_mut().map(|(lane, part)| (*lane, std::mem::take(&mut part.rows))).collect();
         Batch { id: self.id, parts }
     }

@@ -1,4 +1,4 @@
-//! One command is decided: from its repeat being recognised to its rows lying in the batch.
+//! The decision of one command: repeat check, run of the command, and rows in the current batch.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,38 +9,43 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Scribe;
-use super::batch::{BatchId, Decided, EventRow, ReceiptRow, SnapshotRow};
-use super::lane::Hold;
-use super::message::{Accepted, Answer, Changed, ChangedStreams, LaneId, Pending, Settled, StreamKey, Ticket, Work};
-use super::receipts::Remembered;
+use super::answer::{Accepted, Answer, ChangedStream, ChangedStreams, Settled};
+use super::batch::{DecidedCommand, EventRow, ReceiptRow, SnapshotRow};
+use super::ids::{BatchId, LaneId, StreamKey, Ticket};
+use super::lane::LaneStatus;
+use super::receipt_cache::CachedReceipt;
+use super::submission::{OpenSubmission, PendingCommand};
 use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef};
 
-/// What the desk said.
+/// A draft and its events as the log stores them.
+type EncodedDraft = (Draft, Vec<Named>);
+
+/// The result of running a command.
 enum Verdict {
-    Accepted(Vec<(StreamRef, Draft, Vec<Named>)>),
+    Accepted(Vec<EncodedDraft>),
     Rejected(Rejected),
-    /// Streams to fetch before it can be asked again.
+    /// The command has read streams that are not in memory. It runs again once they are loaded.
     Missing(Vec<StreamRef>),
-    /// Answered at once; nothing is stored.
-    Dropped(Answer),
+    /// An answer without a decision; nothing is stored.
+    Undecided(Answer),
 }
 
 impl Scribe {
-    /// Decides the next command of a submission, or finds out what is lacking after all.
+    /// Decides the next command of a submission. Prepares it again if data it needs has left memory meanwhile.
     pub(super) fn decide_next(&mut self, ticket: Ticket, now: Timestamp) {
-        let Some(work) = self.works.get(&ticket) else { return };
-        let (tenant, lane) = (work.tenant, work.lane);
-        let Some(pending) = work.queue.front() else { return };
-        let Some(tenure) = self.tenure(lane) else { return self.prepare(ticket, &[], now) };
-        if let Some(remembered) = self.receipts.get(&pending.receipt_key(tenant)) {
-            let answer = replay(remembered, pending);
-            let batch = remembered.batch;
-            return self.answer_with(ticket, lane, batch, answer);
+        let Some(submission) = self.submissions.get(&ticket) else { return };
+        let (tenant, lane) = (submission.tenant, submission.lane);
+        let Some(pending) = submission.queue.front() else { return };
+        let Some(ownership) = self.ownership(lane) else { return self.prepare(ticket, &[], now) };
+        if let Some(receipt) = self.receipts.get(&pending.receipt_key(tenant)) {
+            let answer = repeated_answer(receipt, pending);
+            let batch = receipt.batch;
+            return self.answer_repeat(ticket, lane, batch, answer);
         }
-        if !self.is_unseen(pending, lane, now) || !self.heads.contains_key(&tenant) {
+        if !self.has_no_stored_receipt(pending, lane, now) || !self.heads.contains_key(&tenant) {
             return self.prepare(ticket, &[], now);
         }
-        let now = now.max(tenure.recorded_at);
+        let now = now.max(ownership.recorded_at);
         let context = Context {
             now,
             tenant,
@@ -48,77 +53,73 @@ impl Scribe {
             actor: pending.envelope.actor.clone(),
             command: pending.envelope.id,
         };
-        match self.ask(work, pending, &context) {
+        match self.run(submission, pending, &context) {
             Verdict::Accepted(drafts) => {
-                let answer = self.write_events(ticket, lane, &context, drafts);
-                self.settle(ticket, lane, answer);
+                let settled = self.write_events(ticket, lane, &context, drafts);
+                self.settle(ticket, lane, settled);
             }
             Verdict::Rejected(rejected) => {
-                let answer = self.write_rejection(ticket, lane, &context, rejected);
-                self.settle(ticket, lane, answer);
+                let settled = self.write_rejection(ticket, lane, &context, rejected);
+                self.settle(ticket, lane, settled);
             }
-            Verdict::Missing(streams) => self.ask_again(ticket, &streams, now),
-            Verdict::Dropped(answer) => self.drop_next(ticket, answer),
+            Verdict::Missing(streams) => self.load_missing(ticket, &streams, now),
+            Verdict::Undecided(answer) => self.answer_next(ticket, answer),
         }
     }
 
-    /// Runs the pure decision. Whatever goes wrong in it concerns this command alone.
-    fn ask(&self, work: &Work, pending: &Pending, context: &Context) -> Verdict {
+    /// Runs the pure decision. A panic in it becomes a fault of this command alone.
+    fn run(&self, submission: &OpenSubmission, pending: &PendingCommand, context: &Context) -> Verdict {
         let envelope = &pending.envelope;
         if envelope.deadline.is_some_and(|deadline| deadline < context.now) {
-            return Verdict::Dropped(Answer::NotNow(NotNow::DeadlinePassed));
+            return Verdict::Undecided(Answer::NotNow(NotNow::DeadlinePassed));
         }
         if let Some(misuse) = self.refuse_future_id(envelope.id.uuid(), context.now) {
-            return Verdict::Dropped(Answer::Misuse(misuse));
+            return Verdict::Undecided(Answer::Misuse(misuse));
         }
-        let shelf = self.states.of(work.tenant);
-        let mut desk = Desk::new(&shelf);
+        let states = self.states.of_tenant(submission.tenant);
+        let mut desk = Desk::new(&states);
         let decided = catch_unwind(AssertUnwindSafe(|| envelope.command.decide(&mut desk, context)));
         match decided {
-            Ok(Ok(())) => self.check(work, desk.into_drafts(), context),
+            Ok(Ok(())) => self.encode(submission.tenant, desk.into_drafts(), context),
             Ok(Err(Refusal::Rejected(rejected))) => Verdict::Rejected(rejected),
             Ok(Err(Refusal::Missing)) => Verdict::Missing(desk.into_missing()),
-            Ok(Err(Refusal::NotNow(reason))) => Verdict::Dropped(Answer::NotNow(reason)),
-            Ok(Err(Refusal::Misuse(misuse))) => Verdict::Dropped(Answer::Misuse(misuse)),
-            Err(_) => Verdict::Dropped(Answer::Fault(format!("{} cannot be decided", envelope.command.name()))),
+            Ok(Err(Refusal::NotNow(reason))) => Verdict::Undecided(Answer::NotNow(reason)),
+            Ok(Err(Refusal::Misuse(misuse))) => Verdict::Undecided(Answer::Misuse(misuse)),
+            Err(_) => {
+                Verdict::Undecided(Answer::Fault(format!("the decision of {} panicked", envelope.command.name())))
+            }
         }
     }
 
-    /// Encodes what was decided before anything is changed, so that a failure leaves nothing behind.
-    fn check(&self, work: &Work, drafts: Vec<Draft>, context: &Context) -> Verdict {
-        let mut checked = Vec::with_capacity(drafts.len());
+    /// Encodes the drafts before anything is changed, so that a failure has no effect.
+    fn encode(&self, tenant: TenantId, drafts: Vec<Draft>, context: &Context) -> Verdict {
+        let mut encoded = Vec::with_capacity(drafts.len());
         let mut count = 0_usize;
         for draft in drafts {
-            let key = StreamKey { tenant: work.tenant, stream: draft.stream };
-            let begins = self.states.get(&key).is_some_and(|entry| entry.sequence == 0);
-            if let Some(misuse) = begins.then(|| self.refuse_future_id(draft.stream.id, context.now)).flatten() {
-                return Verdict::Dropped(Answer::Misuse(misuse));
+            let key = StreamKey { tenant, stream: draft.stream };
+            let is_first = self.states.get(&key).is_some_and(|entry| entry.sequence == 0);
+            if let Some(misuse) = is_first.then(|| self.refuse_future_id(draft.stream.id, context.now)).flatten() {
+                return Verdict::Undecided(Answer::Misuse(misuse));
             }
             match draft.encode() {
                 Ok(events) => {
                     count = count.saturating_add(events.len());
-                    checked.push((draft.stream, draft, events));
+                    encoded.push((draft, events));
                 }
-                Err(unreadable) => return Verdict::Dropped(Answer::Fault(unreadable.to_string())),
+                Err(unreadable) => return Verdict::Undecided(Answer::Fault(unreadable.to_string())),
             }
         }
         if i16::try_from(count).is_err() {
             let text = "a command may cause at most 32767 events";
-            return Verdict::Dropped(Answer::Misuse(Misuse::new("TOO_MANY_EVENTS", "", text)));
+            return Verdict::Undecided(Answer::Misuse(Misuse::new("TOO_MANY_EVENTS", "", text)));
         }
-        Verdict::Accepted(checked)
+        Verdict::Accepted(encoded)
     }
 
-    /// Takes the events into the states and the batch.
-    fn write_events(
-        &mut self,
-        ticket: Ticket,
-        lane: LaneId,
-        context: &Context,
-        drafts: Vec<(StreamRef, Draft, Vec<Named>)>,
-    ) -> Settled {
-        let many = drafts.iter().map(|(.., events)| events.len()).sum::<usize>() > 1;
-        let Some((mut first, later, occurred_at)) = self.describe(ticket, context, many) else {
+    /// Applies the events to the states and adds them to the batch.
+    fn write_events(&mut self, ticket: Ticket, lane: LaneId, context: &Context, drafts: Vec<EncodedDraft>) -> Settled {
+        let has_later = drafts.iter().map(|(_, events)| events.len()).sum::<usize>() > 1;
+        let Some((mut next_meta, later_meta, occurred_at)) = self.event_meta(ticket, context, has_later) else {
             return Settled::Accepted(self.accepted(lane, context, ChangedStreams::new()));
         };
         if drafts.is_empty() {
@@ -126,15 +127,16 @@ impl Scribe {
         }
         let mut changed = ChangedStreams::new();
         let mut index = 0_i16;
-        for (stream, draft, events) in drafts {
+        for (draft, events) in drafts {
+            let stream = draft.stream;
             let key = StreamKey { tenant: context.tenant, stream };
-            let sequence = self.take_in(lane, key, &draft, &events);
-            let version = self.kinds.get(stream.stream_type).map_or(1, |kind| kind.event_version);
+            let sequence = self.apply(lane, key, &draft, &events);
+            let version = self.registry.get(stream.stream_type).map_or(1, |descriptor| descriptor.event_version);
             for (event, sequence) in events.into_iter().zip(sequence..) {
                 let (position, tenant_position) = self.next_positions(lane, context);
-                let meta = std::mem::replace(&mut first, later.clone());
-                self.drafted.bytes = self.drafted.bytes.saturating_add(event.body.len()).saturating_add(meta.len());
-                self.drafted.part(lane).rows.events.push(EventRow {
+                let meta = std::mem::replace(&mut next_meta, later_meta.clone());
+                self.current.bytes = self.current.bytes.saturating_add(event.body.len()).saturating_add(meta.len());
+                self.current.part(lane).rows.events.push(EventRow {
                     position,
                     tenant: context.tenant,
                     tenant_position,
@@ -152,16 +154,16 @@ impl Scribe {
                     recorded_at: context.now,
                 });
                 index = index.saturating_add(1);
-                note(&mut changed, stream, sequence);
+                set_changed(&mut changed, stream, sequence);
             }
         }
         Settled::Accepted(self.accepted(lane, context, changed))
     }
 
-    /// The meta of a command's first event and of its later ones, if there are any, and when it all happened.
-    fn describe(&self, ticket: Ticket, context: &Context, many: bool) -> Option<(String, String, Timestamp)> {
-        let envelope = &self.works.get(&ticket)?.queue.front()?.envelope;
-        let meta = Meta {
+    /// Meta of the command's first event and of its later ones (empty if there are none), and the time of occurrence.
+    fn event_meta(&self, ticket: Ticket, context: &Context, has_later: bool) -> Option<(String, String, Timestamp)> {
+        let envelope = &self.submissions.get(&ticket)?.queue.front()?.envelope;
+        let meta = EventMeta {
             actor: &context.actor,
             command: envelope.command.name(),
             correlation: envelope.correlation,
@@ -169,28 +171,31 @@ impl Scribe {
             fingerprint: Some(&envelope.fingerprint),
         };
         let first = meta.to_json();
-        let later = if many { Meta { fingerprint: None, ..meta }.to_json() } else { String::new() };
+        let later = if has_later { EventMeta { fingerprint: None, ..meta }.to_json() } else { String::new() };
         Some((first, later, envelope.command.occurred_at().unwrap_or(context.now)))
     }
 
-    /// Applies a draft to its state and returns the number of its first event; writes a snapshot when one is due.
-    fn take_in(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Named]) -> i64 {
-        let batch = self.drafted.id;
+    /// Applies a draft to its state, and writes a snapshot if one is due. Returns the sequence number of the draft's
+    /// first event.
+    fn apply(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Named]) -> i64 {
+        let batch = self.current.id;
         let Some(entry) = self.states.get_mut(&key) else { return 0 };
         let first = entry.sequence.saturating_add(1);
         draft.apply(&mut *entry.state);
         let bytes = events.iter().fold(0_usize, |sum, event| sum.saturating_add(event.body.len()));
-        let due = entry.took(i64::try_from(events.len()).unwrap_or(0), bytes, batch);
-        if due && let (Ok(state), Some(kind)) = (entry.state.snapshot(), self.kinds.get(key.stream.stream_type)) {
-            entry.snapshotted(state.len());
+        let snapshot_due = entry.count_events(i64::try_from(events.len()).unwrap_or(0), bytes, batch);
+        if snapshot_due
+            && let (Ok(state), Some(descriptor)) = (entry.state.snapshot(), self.registry.get(key.stream.stream_type))
+        {
+            entry.count_snapshot(state.len());
             let (tenant, StreamRef { stream_type, id }) = (key.tenant, key.stream);
-            let (sequence, state_version) = (entry.sequence, kind.state_version);
-            let snapshots = &mut self.drafted.part(lane).rows.snapshots;
-            // One statement writes a row once; the later snapshot of a stream replaces the earlier.
+            let (sequence, state_version) = (entry.sequence, descriptor.state_version);
+            let snapshots = &mut self.current.part(lane).rows.snapshots;
+            // A statement can write a row only once, so a later snapshot of a stream replaces the earlier.
             snapshots.retain(|row| !(row.tenant == tenant && row.stream == id && row.stream_type == stream_type));
             snapshots.push(SnapshotRow { tenant, stream_type, stream: id, state_version, sequence, state });
         }
-        self.states.grew(bytes);
+        self.states.add_bytes(bytes);
         first
     }
 
@@ -213,7 +218,9 @@ impl Scribe {
         context: &Context,
         rejected: Option<(String, &'static str, String)>,
     ) {
-        let Some(pending) = self.works.get(&ticket).and_then(|work| work.queue.front()) else { return };
+        let Some(pending) = self.submissions.get(&ticket).and_then(|submission| submission.queue.front()) else {
+            return;
+        };
         let row = ReceiptRow {
             tenant: context.tenant,
             principal: context.principal,
@@ -224,13 +231,13 @@ impl Scribe {
             tenant_position: self.heads.get(&context.tenant).map_or(0, |head| head.tenant_position),
             recorded_at: context.now,
         };
-        self.drafted.part(lane).rows.receipts.push(row);
+        self.current.part(lane).rows.receipts.push(row);
     }
 
     fn accepted(&self, lane: LaneId, context: &Context, changed: ChangedStreams) -> Accepted {
         Accepted {
             tenant_position: self.heads.get(&context.tenant).map_or(0, |head| head.tenant_position),
-            epoch: self.tenure(lane).map_or(0, |tenure| tenure.epoch),
+            epoch: self.ownership(lane).map_or(0, |ownership| ownership.epoch),
             recorded_at: context.now,
             changed,
         }
@@ -241,128 +248,128 @@ impl Scribe {
             head.tenant_position = head.tenant_position.saturating_add(1);
             head.tenant_position
         });
-        let position = match self.lanes.get_mut(&lane).map(|lane| &mut lane.hold) {
-            Some(Hold::Ours(tenure)) => {
-                tenure.position = tenure.position.saturating_add(1);
-                tenure.position
+        let position = match self.lanes.get_mut(&lane).map(|lane| &mut lane.status) {
+            Some(LaneStatus::Owned(ownership)) => {
+                ownership.position = ownership.position.saturating_add(1);
+                ownership.position
             }
             _ => 0,
         };
         (position, tenant_position)
     }
 
-    /// Puts the decided command into the batch; it is answered when the batch is durable.
+    /// Moves the decided command to the batch; it is answered when the batch is durable.
     fn settle(&mut self, ticket: Ticket, lane: LaneId, settled: Settled) {
-        let Some((work, mut pending)) = self.pop(ticket) else { return };
+        let Some((tenant, from_engine, mut pending)) = self.pop(ticket) else { return };
         let recorded_at = match &settled {
             Settled::Accepted(accepted) => accepted.recorded_at,
             Settled::Rejected { recorded_at, .. } => *recorded_at,
         };
-        let epoch = self.tenure(lane).map_or(0, |tenure| tenure.epoch);
-        if let Some(Hold::Ours(tenure)) = self.lanes.get_mut(&lane).map(|lane| &mut lane.hold) {
-            tenure.recorded_at = recorded_at;
+        let epoch = self.ownership(lane).map_or(0, |ownership| ownership.epoch);
+        if let Some(LaneStatus::Owned(ownership)) = self.lanes.get_mut(&lane).map(|lane| &mut lane.status) {
+            ownership.recorded_at = recorded_at;
         }
-        let remembered = Remembered {
+        let receipt = CachedReceipt {
             fingerprint: pending.envelope.fingerprint.clone(),
             settled: settled.clone(),
-            batch: self.drafted.id,
+            batch: self.current.id,
         };
-        self.receipts.insert(pending.receipt_key(work.0), remembered);
-        self.drafted.commands = self.drafted.commands.saturating_add(1);
-        let part = self.drafted.part(lane);
+        self.receipts.insert(pending.receipt_key(tenant), receipt);
+        self.current.commands = self.current.commands.saturating_add(1);
+        let part = self.current.part(lane);
         part.rows.epoch = epoch;
         part.rows.recorded_at = recorded_at;
         part.rows.person_keys.extend(pending.envelope.person_keys.iter().cloned());
-        // Should the batch fail, nothing that was known about the id before may be believed.
-        (pending.looked_up, pending.envelope.id_is_new) = (None, false);
+        // If the commit fails, its receipt may be stored all the same: it must be looked up before a new decision.
+        (pending.receipt_absent_in, pending.envelope.id_is_new) = (None, false);
         let answer = Answer::Settled { settled, replayed: false };
-        part.decided.push(Decided { ticket, tenant: work.0, from_engine: work.1, pending, answer });
-        self.go_on(ticket);
+        part.decided.push(DecidedCommand { ticket, tenant, from_engine, pending, answer });
+        self.continue_submission(ticket);
     }
 
-    /// A repeat gets the answer of the first: at once if that is durable, else together with it.
-    fn answer_with(&mut self, ticket: Ticket, lane: LaneId, batch: BatchId, answer: Answer) {
-        let Some((work, pending)) = self.pop(ticket) else { return };
-        let flying = self.flying.as_mut().filter(|flight| flight.id == batch);
-        let drafted = Some(&mut self.drafted).filter(|flight| flight.id == batch);
-        if let Some(flight) = flying.or(drafted) {
-            let decided = Decided { ticket, tenant: work.0, from_engine: work.1, pending, answer };
-            flight.part(lane).decided.push(decided);
+    /// Answers a repeat: at once if the first decision is durable, else together with it.
+    fn answer_repeat(&mut self, ticket: Ticket, lane: LaneId, batch: BatchId, answer: Answer) {
+        let Some((tenant, from_engine, pending)) = self.pop(ticket) else { return };
+        let in_flight = self.in_flight.as_mut().filter(|open| open.id == batch);
+        let current = Some(&mut self.current).filter(|open| open.id == batch);
+        if let Some(open) = in_flight.or(current) {
+            open.part(lane).decided.push(DecidedCommand { ticket, tenant, from_engine, pending, answer });
         } else {
             self.answer(ticket, pending.index, answer);
         }
-        self.go_on(ticket);
+        self.continue_submission(ticket);
     }
 
     /// Answers the next command without storing anything.
-    fn drop_next(&mut self, ticket: Ticket, answer: Answer) {
-        let Some((_, pending)) = self.pop(ticket) else { return };
+    fn answer_next(&mut self, ticket: Ticket, answer: Answer) {
+        let Some((.., pending)) = self.pop(ticket) else { return };
         self.answer(ticket, pending.index, answer);
-        self.go_on(ticket);
+        self.continue_submission(ticket);
     }
 
-    fn ask_again(&mut self, ticket: Ticket, missing: &[StreamRef], now: Timestamp) {
-        let Some(work) = self.works.get_mut(&ticket) else { return };
-        work.rounds = work.rounds.saturating_add(1);
-        if work.rounds > self.limits.rounds_most {
-            let text = format!("the streams it needs were not found in {} rounds", self.limits.rounds_most);
-            return self.drop_next(ticket, Answer::Misuse(Misuse::new("TOO_MANY_ROUNDS", "", text)));
+    fn load_missing(&mut self, ticket: Ticket, missing: &[StreamRef], now: Timestamp) {
+        let Some(submission) = self.submissions.get_mut(&ticket) else { return };
+        submission.rounds = submission.rounds.saturating_add(1);
+        if submission.rounds > self.limits.rounds_most {
+            let text =
+                format!("the command has read streams beyond its hint more than {} times", self.limits.rounds_most);
+            return self.answer_next(ticket, Answer::Misuse(Misuse::new("TOO_MANY_ROUNDS", "", text)));
         }
         self.prepare(ticket, missing, now);
     }
 
-    /// Takes the first command off a submission; with it, whose it is.
-    fn pop(&mut self, ticket: Ticket) -> Option<((TenantId, bool), Pending)> {
-        let work = self.works.get_mut(&ticket)?;
-        let pending = work.queue.pop_front()?;
-        work.rounds = 0;
+    /// Takes the next command off a submission, with its tenant and the submission's `from_engine`.
+    fn pop(&mut self, ticket: Ticket) -> Option<(TenantId, bool, PendingCommand)> {
+        let submission = self.submissions.get_mut(&ticket)?;
+        let pending = submission.queue.pop_front()?;
+        submission.rounds = 0;
         self.queued = self.queued.saturating_sub(1);
-        Some(((work.tenant, work.from_engine), pending))
+        Some((submission.tenant, submission.from_engine, pending))
     }
 
-    /// The submission goes on with its next command, or is over.
-    fn go_on(&mut self, ticket: Ticket) {
-        if self.works.get(&ticket).is_some_and(|work| work.queue.is_empty()) {
-            self.works.remove(&ticket);
+    /// Removes an empty submission; puts another back into the ready queue for its next command.
+    fn continue_submission(&mut self, ticket: Ticket) {
+        if self.submissions.get(&ticket).is_some_and(|submission| submission.queue.is_empty()) {
+            self.submissions.remove(&ticket);
         } else {
-            self.ready.put_back(ticket, &self.works);
+            self.ready.put_back(ticket, &self.submissions);
         }
     }
 }
 
-/// The stored answer for the same body, a refusal for another. The engine's own ids are derived from their cause, so
-/// that there the first body wins.
-fn replay(remembered: &Remembered, pending: &Pending) -> Answer {
-    let engine = pending.envelope.principal == Principal::ENGINE;
-    if engine || remembered.fingerprint == pending.envelope.fingerprint {
-        return Answer::Settled { settled: remembered.settled.clone(), replayed: true };
+/// The stored answer for a repeat with the same body, a misuse for another body. The engine derives its ids from the
+/// cause of the command, so there the first body counts.
+fn repeated_answer(receipt: &CachedReceipt, pending: &PendingCommand) -> Answer {
+    let from_engine = pending.envelope.principal == Principal::ENGINE;
+    if from_engine || receipt.fingerprint == pending.envelope.fingerprint {
+        return Answer::Settled { settled: receipt.settled.clone(), replayed: true };
     }
     let text = "this command id was used before with another body";
     Answer::Misuse(Misuse::new("COMMAND_ID_REUSED", "", text))
 }
 
-fn note(changed: &mut ChangedStreams, stream: StreamRef, sequence: i64) {
-    match changed.iter_mut().find(|known| known.stream == stream.id && known.stream_type == stream.stream_type) {
-        Some(known) => known.sequence = sequence,
-        None => changed.push(Changed { stream_type: stream.stream_type, stream: stream.id, sequence }),
+fn set_changed(changed: &mut ChangedStreams, stream: StreamRef, sequence: i64) {
+    match changed.iter_mut().find(|entry| entry.stream == stream.id && entry.stream_type == stream.stream_type) {
+        Some(entry) => entry.sequence = sequence,
+        None => changed.push(ChangedStream { stream_type: stream.stream_type, stream: stream.id, sequence }),
     }
 }
 
-/// What auditors read about an event beside its payload.
+/// Metadata of an event for audits; stored beside its payload.
 #[derive(Clone, Serialize)]
-struct Meta<'a> {
+struct EventMeta<'a> {
     actor: &'a Actor,
     command: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     causation: Option<Uuid>,
-    /// On the first event of a command: what makes a retry recognisable.
+    /// Fingerprint of the command; on its first event only.
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<&'a str>,
 }
 
-impl Meta<'_> {
+impl EventMeta<'_> {
     fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| String::from("{}"))
     }

@@ -1,46 +1,46 @@
-//! What a scribe knows of one lane.
+//! Lanes of the log, as one scribe sees them.
 
 use domain::shared::Timestamp;
 
-use super::message::Ticket;
+use super::ids::Ticket;
 
 pub(super) struct Lane {
-    pub(super) hold: Hold,
-    /// Submissions that wait until the lane is ours.
+    pub(super) status: LaneStatus,
+    /// Submissions that wait for the lane to be taken over.
     pub(super) waiting: Vec<Ticket>,
-    /// After a batch failed for its data, the lane goes alone and in ever smaller batches, until the culprit is found.
-    pub(super) suspect: Option<usize>,
+    /// Limit on commands per batch while a command that the store refuses is searched for by halving. Such a lane has
+    /// its batches to itself, so that it does not fail the others.
+    pub(super) isolated_commands_most: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Hold {
-    /// Somebody must be asked for it first.
-    Absent,
-    /// We asked.
+pub(super) enum LaneStatus {
+    NotOwned,
     TakingOver,
-    Ours(Tenure),
+    Owned(Ownership),
 }
 
-/// One uninterrupted time of writing a lane.
+/// An uninterrupted period in which this scribe is the only writer of a lane.
 #[derive(Clone, Copy)]
-pub(super) struct Tenure {
+pub(super) struct Ownership {
     pub(super) epoch: i64,
+    /// Position of the last decided event.
     pub(super) position: i64,
-    /// Time never goes backwards within a lane.
+    /// Time of the last decision; time never goes backwards within a lane.
     pub(super) recorded_at: Timestamp,
-    /// Ids that were made later than this cannot be in the log from before; milliseconds since 1970.
-    pub(super) known_since_ms: i64,
+    /// Ids created later than this were not in the log at the take-over; milliseconds since 1970.
+    pub(super) log_ids_until_ms: i64,
 }
 
 impl Lane {
     pub(super) fn new() -> Self {
-        Self { hold: Hold::Absent, waiting: Vec::new(), suspect: None }
+        Self { status: LaneStatus::NotOwned, waiting: Vec::new(), isolated_commands_most: None }
     }
 
-    pub(super) fn tenure(&self) -> Option<Tenure> {
-        match self.hold {
-            Hold::Ours(tenure) => Some(tenure),
-            Hold::Absent | Hold::TakingOver => None,
+    pub(super) fn ownership(&self) -> Option<Ownership> {
+        match self.status {
+            LaneStatus::Owned(ownership) => Some(ownership),
+            LaneStatus::NotOwned | LaneStatus::TakingOver => None,
         }
     }
 }

@@ -1,21 +1,21 @@
-//! Every bound of the scribe, by name.
+//! Limits of the scribe.
 
-/// How much of everything a scribe takes. All of it can be configured; the defaults fit a laptop.
+/// Limits of one scribe. All of them can be configured; the defaults fit a laptop.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Commands that may wait; beyond it callers are told to come back later.
+    /// Undecided commands; further ones of clients are answered `OVERLOADED`.
     pub queue_commands_most: usize,
-    /// Commands decided into one batch. Larger batches gain nothing more and delay everybody in them.
+    /// Commands decided into one batch. Larger batches add latency and no throughput.
     pub batch_commands_most: usize,
     /// Bytes of events in one batch.
     pub batch_bytes_most: usize,
-    /// How often a command may ask for streams it had not named before.
+    /// Times a command may read streams that its hint had not named.
     pub rounds_most: u8,
     /// Estimated bytes of states kept in memory.
     pub state_bytes_most: usize,
     /// Receipts kept in memory.
     pub receipts_most: usize,
-    /// How far ahead of our clock a client's clock may be; ids that claim to be made later are refused.
+    /// Seconds by which a client's clock may be ahead of ours; ids created later are refused.
     pub clock_ahead_s_most: i64,
 }
 

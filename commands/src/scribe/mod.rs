@@ -1,27 +1,30 @@
-//! The scribe: one sequential loop that decides the commands of its lanes and writes them down in batches.
+//! The scribe: a single writer. One sequential loop decides the commands of its lanes and writes them in batches.
 //!
-//! A state machine without a runtime. Inputs: submissions, loaded streams and receipts, outcomes of commits and
-//! take-overs, and the time. Outputs: what to load, what to commit, which lane to take over, and answers.
-//! It never waits, so that the same code runs on a database and in a simulator (design 4.1, 4.7).
+//! A state machine without a runtime. Inputs: submissions, results of loads, outcomes of commits and take-overs, and
+//! the time. Outputs: loads, commits, take-overs and answers, which a driver carries out. It never waits, so the same
+//! code runs on a database and in a simulator.
 //!
 //! Invariants:
-//! - A command is answered only after the batch it was decided in is durable; so is every refusal that is stored.
-//! - While a batch is being committed, the next one is decided on the states it leaves behind. Should it fail, its
-//!   lanes are taken over again, everything decided since is forgotten, and its commands are decided anew after
-//!   their receipts were read.
+//! - A command is answered only after the batch with its decision is durable; so is every rejection that is stored.
+//! - While a batch is being committed, the next one is decided on the states the first leaves behind. If the commit
+//!   fails, its lanes are taken over again, everything decided since is discarded, and the commands are decided again
+//!   after their receipts were read.
 //! - No id is decided twice: its receipt is in memory, or was looked up, or the id is provably new.
 
 mod admission;
+mod answer;
 mod batch;
 mod decision;
-mod generations;
+mod ids;
 mod lane;
 mod limits;
 mod message;
-mod ready;
-mod receipts;
+mod ready_queue;
+mod receipt_cache;
 mod recovery;
-mod shelf;
+mod state_cache;
+mod submission;
+mod two_generation_cache;
 
 #[cfg(test)]
 mod tests;
@@ -32,45 +35,48 @@ use domain::shared::{TenantId, Timestamp};
 use foldhash::HashMap;
 
 use crate::kernel::Kinds;
-use batch::Flight;
+use batch::OpenBatch;
 use lane::Lane;
-use message::Work;
-use ready::Ready;
-use receipts::Receipts;
-use shelf::States;
+use ready_queue::ReadyQueue;
+use receipt_cache::ReceiptCache;
+use state_cache::StateCache;
+use submission::OpenSubmission;
 
-pub use batch::{Batch, BatchId, EventRow, Part, ReceiptRow, SnapshotRow};
+pub use answer::{Accepted, Answer, ChangedStream, ChangedStreams, Settled};
+pub use batch::{Batch, EventRow, Part, ReceiptRow, SnapshotRow};
+pub use ids::{BatchId, LaneId, ReceiptKey, StreamKey, Ticket};
 pub use limits::Limits;
-pub use message::{
-    Accepted, Answer, Answered, Changed, ChangedStreams, CommitOutcome, Envelope, Found, LaneId, Load, Loaded, Need,
-    Output, PersonKey, Recalled, ReceiptKey, Settled, StreamKey, Submission, TakeOverOutcome, Ticket,
-};
-pub use shelf::LoadedState;
+pub use message::{CommandAnswer, CommitOutcome, Load, LoadOutcome, LoadResult, Need, Output, TakeOverOutcome};
+pub use receipt_cache::StoredReceipt;
+pub use state_cache::LoadedState;
+pub use submission::{Envelope, PersonKey, Submission};
+pub use two_generation_cache::{CacheKey, TwoGenerationCache};
 
 /// Decides the commands of many lanes, one after the other.
 pub struct Scribe {
     limits: Limits,
-    kinds: Kinds,
+    registry: Kinds,
     lanes: BTreeMap<LaneId, Lane>,
-    /// The last tenant position of every tenant that was active, once it is known.
+    /// Last tenant positions of the active tenants.
     heads: HashMap<TenantId, TenantHead>,
-    states: States,
-    receipts: Receipts,
-    works: HashMap<Ticket, Work>,
-    /// Commands in `works`, decided ones excluded.
+    states: StateCache,
+    receipts: ReceiptCache,
+    submissions: HashMap<Ticket, OpenSubmission>,
+    /// Number of undecided commands in `submissions`.
     queued: usize,
-    ready: Ready,
-    /// Who waits for what; a need is loaded once, however many wait for it.
-    wanted: HashMap<Need, Vec<Ticket>>,
+    ready: ReadyQueue,
+    /// Running loads and the submissions that wait for each. A need is loaded once, however many wait for it.
+    loading: HashMap<Need, Vec<Ticket>>,
     /// The batch that is being committed.
-    flying: Option<Flight>,
-    /// The batch that is being decided.
-    drafted: Flight,
+    in_flight: Option<OpenBatch>,
+    /// The batch that is being filled.
+    current: OpenBatch,
     /// Every batch up to this one has an outcome.
-    settled: BatchId,
+    last_finished: BatchId,
     outputs: VecDeque<Output>,
 }
 
+/// The last tenant position of a tenant, decided commands included.
 #[derive(Clone, Copy)]
 struct TenantHead {
     lane: LaneId,
@@ -79,73 +85,72 @@ struct TenantHead {
 
 impl Scribe {
     /// A scribe that owns no lane yet.
-    pub fn new(limits: Limits, kinds: Kinds) -> Self {
+    pub fn new(limits: Limits, registry: Kinds) -> Self {
         Self {
-            states: States::new(limits.state_bytes_most),
-            receipts: Receipts::new(limits.receipts_most),
+            states: StateCache::new(limits.state_bytes_most),
+            receipts: ReceiptCache::new(limits.receipts_most),
             limits,
-            kinds,
+            registry,
             lanes: BTreeMap::new(),
             heads: HashMap::default(),
-            works: HashMap::default(),
+            submissions: HashMap::default(),
             queued: 0,
-            ready: Ready::default(),
-            wanted: HashMap::default(),
-            flying: None,
-            drafted: Flight::first(),
-            settled: BatchId(0),
+            ready: ReadyQueue::default(),
+            loading: HashMap::default(),
+            in_flight: None,
+            current: OpenBatch::first(),
+            last_finished: BatchId::BEFORE_FIRST,
             outputs: VecDeque::new(),
         }
     }
 
-    /// Decides what is ready and hands out the next batch as soon as none is being committed.
+    /// Decides ready commands into the current batch, and hands the batch out if no other is being committed.
     pub fn step(&mut self, now: Timestamp) {
-        self.draft(now);
-        if self.flying.is_none() && !self.drafted.is_empty() {
-            let next = self.drafted.next();
-            let mut flight = std::mem::replace(&mut self.drafted, next);
-            self.outputs.push_back(Output::Commit(flight.take_batch()));
-            self.flying = Some(flight);
-            self.draft(now);
+        self.fill_batch(now);
+        if self.in_flight.is_none() && !self.current.is_empty() {
+            let next = self.current.next();
+            let mut batch = std::mem::replace(&mut self.current, next);
+            self.outputs.push_back(Output::Commit(batch.take_rows()));
+            self.in_flight = Some(batch);
+            self.fill_batch(now);
         }
-        self.forget();
+        self.rotate_caches();
     }
 
-    /// What the driver must do next, in order.
+    /// The next task for the driver. Tasks are carried out in this order.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Commands that wait to be decided.
+    /// Number of undecided commands.
     pub fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Whether nothing is waiting, being decided or being committed.
+    /// True if no command is waiting, being decided or being committed.
     pub fn is_idle(&self) -> bool {
-        self.works.is_empty() && self.flying.is_none() && self.drafted.is_empty()
+        self.submissions.is_empty() && self.in_flight.is_none() && self.current.is_empty()
     }
 
-    fn draft(&mut self, now: Timestamp) {
-        while self.drafted.commands < self.limits.batch_commands_most
-            && self.drafted.bytes < self.limits.batch_bytes_most
+    fn fill_batch(&mut self, now: Timestamp) {
+        while self.current.commands < self.limits.batch_commands_most
+            && self.current.bytes < self.limits.batch_bytes_most
         {
-            let Some(ticket) = self.ready.next() else { break };
+            let Some(ticket) = self.ready.pop() else { break };
             if !self.may_join(ticket) {
-                self.ready.put_back(ticket, &self.works);
+                self.ready.put_back(ticket, &self.submissions);
                 break;
             }
             self.decide_next(ticket, now);
         }
     }
 
-    /// Lets go of what was not used for long.
-    fn forget(&mut self) {
-        self.states.turn(self.settled);
-        self.receipts.turn(self.settled);
+    fn rotate_caches(&mut self) {
+        self.states.rotate(self.last_finished);
+        self.receipts.rotate(self.last_finished);
     }
 
-    /// Ids made up to this moment may have been forgotten; milliseconds since 1970.
+    /// Streams and receipts of ids created up to this moment may have been forgotten; milliseconds since 1970.
     fn forgotten_until_ms(&self) -> i64 {
         self.states.forgotten_until_ms().max(self.receipts.forgotten_until_ms())
     }

@@ -1,4 +1,4 @@
-//! A log in memory, and the world around a scribe.
+//! A simulated driver and store around one scribe.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,19 +11,19 @@ use uuid::Uuid;
 use super::super::*;
 use crate::kernel::{Command, Context, Desk, Hint, Kinds, Refusal, Subject, rejected};
 
-/// What becomes of a batch.
+/// The simulated result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum Commit {
     Written,
-    /// It is durable, but nobody says so.
-    WrittenUnheard,
-    /// It never reached the store.
+    /// The batch is durable, but its outcome does not reach the scribe.
+    WrittenOutcomeLost,
+    /// The batch does not reach the store.
     Lost,
-    /// The store refuses its rows.
+    /// The store refuses the data of the batch.
     Refused,
 }
 
-pub(super) struct World {
+pub(super) struct Simulation {
     scribe: Scribe,
     limits: Limits,
     pub(super) events: Vec<(LaneId, EventRow)>,
@@ -31,7 +31,7 @@ pub(super) struct World {
     epochs: BTreeMap<LaneId, i64>,
     pub(super) answers: HashMap<Ticket, Vec<Answer>>,
     answered_in: HashMap<Ticket, u64>,
-    commit: Option<Batch>,
+    in_flight: Option<Batch>,
     batches: u64,
     last_ticket: u64,
     clock: i64,
@@ -39,12 +39,12 @@ pub(super) struct World {
 }
 
 impl Batch {
-    pub(super) fn holds(&self, word: &str) -> bool {
-        self.parts.values().flat_map(|part| &part.receipts).any(|row| row.name.to_lowercase().contains(word))
+    pub(super) fn has_receipt_of(&self, command: &str) -> bool {
+        self.parts.values().flat_map(|part| &part.receipts).any(|row| row.name.to_lowercase().contains(command))
     }
 }
 
-impl World {
+impl Simulation {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             scribe: Scribe::new(limits.clone(), Kinds::all()),
@@ -54,7 +54,7 @@ impl World {
             epochs: BTreeMap::new(),
             answers: HashMap::new(),
             answered_in: HashMap::new(),
-            commit: None,
+            in_flight: None,
             batches: 0,
             last_ticket: 0,
             clock: 1_000_000_000,
@@ -78,9 +78,9 @@ impl World {
         ticket
     }
 
-    /// A new process on the same store: whatever was not answered is lost to the caller.
+    /// Starts a new process on the same store. Commands without an answer never get one.
     pub(super) fn restart(&mut self) {
-        if let Some(batch) = self.commit.take() {
+        if let Some(batch) = self.in_flight.take() {
             self.write(batch);
         }
         self.restarts += 1;
@@ -95,38 +95,38 @@ impl World {
         self.answered_in[&ticket]
     }
 
-    /// Runs until everything is answered.
-    pub(super) fn run(&mut self, mut fate: impl FnMut(&Batch) -> Fate) {
+    /// Runs until every command is answered.
+    pub(super) fn run(&mut self, mut result_of: impl FnMut(&Batch) -> Commit) {
         for _ in 0..10_000 {
-            self.work_off();
-            let Some(batch) = &self.commit else { break };
-            let fate = fate(batch);
-            self.turn(fate);
+            self.do_outputs();
+            let Some(batch) = &self.in_flight else { break };
+            let result = result_of(batch);
+            self.commit(result);
         }
-        assert!(self.scribe.is_idle(), "the scribe came to no end");
+        assert!(self.scribe.is_idle(), "some commands were never answered");
     }
 
-    /// Does what the scribe asks for, and lets the current batch, if there is one, have its fate.
-    pub(super) fn turn(&mut self, fate: Fate) {
-        self.work_off();
-        let Some(batch) = self.commit.take() else { return };
+    /// Carries out the outputs of the scribe, and gives the batch in flight, if any, this result.
+    pub(super) fn commit(&mut self, result: Commit) {
+        self.do_outputs();
+        let Some(batch) = self.in_flight.take() else { return };
         let id = batch.id;
         self.batches += 1;
         let lanes: Vec<_> = batch.parts.keys().copied().collect();
-        let written = match fate {
-            Fate::Written => self.write(batch),
-            Fate::WrittenUnheard => {
+        let written = match result {
+            Commit::Written => self.write(batch),
+            Commit::WrittenOutcomeLost => {
                 self.write(batch);
                 vec![]
             }
-            Fate::Lost | Fate::Refused => vec![],
+            Commit::Lost | Commit::Refused => vec![],
         };
-        assert!(fate != Fate::Written || written == lanes, "a lane was fenced off");
-        self.scribe.committed(&CommitOutcome { batch: id, written, refused_data: fate == Fate::Refused });
-        self.work_off();
+        assert!(result != Commit::Written || written == lanes, "an epoch changed during the commit");
+        self.scribe.committed(&CommitOutcome { batch: id, written, refused_data: result == Commit::Refused });
+        self.do_outputs();
     }
 
-    fn work_off(&mut self) {
+    fn do_outputs(&mut self) {
         loop {
             let now = self.now();
             self.scribe.step(now);
@@ -136,23 +136,24 @@ impl World {
             }
             for output in outputs {
                 match output {
-                    Output::Commit(batch) => self.commit = Some(batch),
-                    Output::Answer(answered) => {
-                        assert_eq!(self.answers.entry(answered.ticket).or_default().len(), answered.index);
-                        self.answers.entry(answered.ticket).or_default().push(answered.answer);
-                        self.answered_in.insert(answered.ticket, self.batches);
+                    Output::Commit(batch) => self.in_flight = Some(batch),
+                    Output::Answer(CommandAnswer { ticket, index, answer }) => {
+                        let answers = self.answers.entry(ticket).or_default();
+                        assert_eq!(answers.len(), index, "the commands of a submission are answered in their order");
+                        answers.push(answer);
+                        self.answered_in.insert(ticket, self.batches);
                     }
                     Output::TakeOver(lane) => {
                         let epoch = self.epochs.entry(lane).or_insert(0);
                         *epoch += 1;
                         let last = self.events.iter().rfind(|(at, _)| *at == lane);
                         let (position, recorded_at) = last.map_or((0, now), |(_, row)| (row.position, row.recorded_at));
-                        let outcome = TakeOverOutcome::Ours { epoch: *epoch, position, recorded_at };
+                        let outcome = TakeOverOutcome::Owned { epoch: *epoch, position, recorded_at };
                         self.scribe.taken_over(lane, &outcome, now);
                     }
                     Output::Load(load) => {
-                        let found = self.find(load.need);
-                        self.scribe.loaded(Loaded { load, found }, now);
+                        let result = self.read(load.need);
+                        self.scribe.loaded(LoadOutcome { load, result }, now);
                     }
                 }
             }
@@ -171,36 +172,36 @@ impl World {
         written
     }
 
-    fn find(&self, need: Need) -> Found {
+    fn read(&self, need: Need) -> LoadResult {
         match need {
             Need::Tenant(tenant) => {
                 let of_tenant = self.events.iter().filter(|(_, row)| row.tenant == tenant);
-                Found::Tenant(of_tenant.map(|(_, row)| row.tenant_position).max().unwrap_or(0))
+                LoadResult::Tenant(of_tenant.map(|(_, row)| row.tenant_position).max().unwrap_or(0))
             }
-            Need::Receipt(key) => Found::Receipt(self.recall(key)),
+            Need::Receipt(key) => LoadResult::Receipt(self.stored_receipt(key)),
             Need::Stream(key) => {
-                let mut state = Kinds::all().get(key.stream.stream_type).expect("a kind").fresh();
+                let mut state = Kinds::all().get(key.stream.stream_type).expect("a registered stream type").fresh();
                 let mut sequence = 0;
                 for (_, row) in
                     self.events.iter().filter(|(_, row)| row.tenant == key.tenant && row.stream == key.stream.id)
                 {
-                    state.replay(&row.name, row.version, &row.payload).expect("a stored event");
+                    state.replay(&row.name, row.version, &row.payload).expect("a readable event");
                     sequence = row.sequence;
                 }
-                Found::Stream(LoadedState { state, sequence, snapshot_bytes: 0, tail_bytes: 0 })
+                LoadResult::Stream(LoadedState { state, sequence, snapshot_bytes: 0, tail_bytes: 0 })
             }
         }
     }
 
-    fn recall(&self, key: ReceiptKey) -> Option<Recalled> {
-        let fits = |tenant, principal, command| key == ReceiptKey { tenant, principal, command };
-        if let Some(row) = self.receipts.iter().find(|row| fits(row.tenant, row.principal, row.command)) {
+    fn stored_receipt(&self, key: ReceiptKey) -> Option<StoredReceipt> {
+        let matches = |tenant, principal, command| key == ReceiptKey { tenant, principal, command };
+        if let Some(row) = self.receipts.iter().find(|row| matches(row.tenant, row.principal, row.command)) {
             let (tenant_position, epoch, recorded_at) = (row.tenant_position, 0, row.recorded_at);
             let settled = match &row.rejected {
                 Some((code, ..)) => {
                     let Refusal::Rejected(mut rejected) = rejected(domain::inventory::StockRejection::NotStocked {})
                     else {
-                        unreachable!("a rejection is one");
+                        unreachable!("`rejected` returns a rejection");
                     };
                     rejected.code.clone_from(code);
                     Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
@@ -209,29 +210,31 @@ impl World {
                     Settled::Accepted(Accepted { tenant_position, epoch, recorded_at, changed: Default::default() })
                 }
             };
-            return Some(Recalled { fingerprint: row.fingerprint.clone(), settled });
+            return Some(StoredReceipt { fingerprint: row.fingerprint.clone(), settled });
         }
-        let rows: Vec<_> = self.events.iter().filter(|(_, row)| fits(row.tenant, row.principal, row.command)).collect();
+        let rows: Vec<_> =
+            self.events.iter().filter(|(_, row)| matches(row.tenant, row.principal, row.command)).collect();
         let (lane, last) = rows.last()?;
         let first: serde_json::Value = serde_json::from_str(&rows.first()?.1.meta).expect("meta is JSON");
-        let changed = [Changed { stream_type: last.stream_type, stream: last.stream, sequence: last.sequence }].into();
+        let changed =
+            [ChangedStream { stream_type: last.stream_type, stream: last.stream, sequence: last.sequence }].into();
         let settled = Settled::Accepted(Accepted {
             tenant_position: last.tenant_position,
             epoch: self.epochs[lane],
             recorded_at: last.recorded_at,
             changed,
         });
-        Some(Recalled { fingerprint: first["fingerprint"].as_str().expect("a fingerprint").into(), settled })
+        Some(StoredReceipt { fingerprint: first["fingerprint"].as_str().expect("a fingerprint").into(), settled })
     }
 
-    /// The laws of the log.
+    /// Checks the invariants of the log.
     pub(super) fn check(&self) {
         let mut ids = BTreeSet::new();
         let mut sequences: HashMap<(TenantId, Uuid), i64> = HashMap::new();
         let mut heads: HashMap<TenantId, i64> = HashMap::new();
         for (number, (_, row)) in (1..).zip(&self.events) {
             assert_eq!(row.position, number, "positions are dense");
-            assert!(ids.insert((row.tenant, row.principal, row.command, row.command_index)), "an id has one effect");
+            assert!(ids.insert((row.tenant, row.principal, row.command, row.command_index)), "command ids are unique");
             let sequence = sequences.entry((row.tenant, row.stream)).or_insert(0);
             *sequence += 1;
             assert_eq!(row.sequence, *sequence, "sequences are dense");
@@ -247,17 +250,17 @@ impl World {
     }
 }
 
-/// A small generator of chances; the same seed always gives the same ones.
-pub(super) struct Chance(pub(super) u64);
+/// A pseudo-random number generator: the same seed gives the same numbers.
+pub(super) struct Random(pub(super) u64);
 
-impl Chance {
+impl Random {
     pub(super) fn below(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).expect("31 bits") % most
     }
 
-    pub(super) fn fate(&mut self) -> Fate {
-        [Fate::Written, Fate::Written, Fate::WrittenUnheard, Fate::Lost][self.below(4)]
+    pub(super) fn commit(&mut self) -> Commit {
+        [Commit::Written, Commit::Written, Commit::WrittenOutcomeLost, Commit::Lost][self.below(4)]
     }
 }
 
@@ -288,14 +291,14 @@ pub(super) fn accepted(answer: &Answer) -> &Accepted {
     accepted
 }
 
-/// A command that harms whoever touches it.
+/// A command whose decision panics, or whose data the store refuses.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub(super) struct Poison {
-    way: String,
+    failure: String,
 }
 
-pub(super) fn poison(way: &str) -> Poison {
-    Poison { way: way.into() }
+pub(super) fn poison(failure: &str) -> Poison {
+    Poison { failure: failure.into() }
 }
 
 impl Command for Poison {
@@ -308,7 +311,7 @@ impl Command for Poison {
     fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, _: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        assert_ne!(self.way, "panic", "a planted panic");
+        assert_ne!(self.failure, "panic", "a deliberate panic");
         Ok(())
     }
 }
