@@ -1,6 +1,6 @@
 //! From what a caller sent to what the scribe decides: read, permitted, sealed. What fails here never reaches it.
 
-use commands::kernel::{CommandKind, Commands, Misuse, Subject};
+use commands::kernel::{CommandDescriptor, Commands, Misuse, Subject};
 use commands::scribe::Envelope;
 use domain::shared::{CommandId, Seconds, TenantId, Timestamp};
 use uuid::Uuid;
@@ -98,7 +98,7 @@ fn require_object(body: &str) -> Result<(), Misuse> {
     Err(Misuse::new("INVALID_FIELD", "", "expected a JSON object"))
 }
 
-fn permit(caller: &Caller, kind: &CommandKind) -> Result<(), Problem> {
+fn permit(caller: &Caller, kind: &CommandDescriptor) -> Result<(), Problem> {
     if caller.may(kind.needs) {
         return Ok(());
     }

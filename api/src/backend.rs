@@ -1,7 +1,7 @@
 //! What the front door asks of the floor above. The API itself does no I/O, reads no clock and draws no lots.
 
 use commands::kernel::AnyCommand;
-use commands::scribe::{Answer, Envelope, PersonKey, Recalled};
+use commands::scribe::{Answer, Envelope, PersonKey, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::future::BoxFuture;
 use futures::future::ready;
@@ -49,7 +49,7 @@ pub trait Backend: Send + Sync + 'static {
         tenant: TenantId,
         principal: Principal,
         command: CommandId,
-    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>>;
+    ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>>;
 
     /// The rows of a read model that fit a question.
     fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>>;

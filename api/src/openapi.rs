@@ -2,7 +2,7 @@
 
 mod webhooks;
 
-use commands::kernel::{CommandKind, Commands};
+use commands::kernel::{CommandDescriptor, Commands};
 use serde_json::{Map, Value, json};
 
 /// The whole document. The same catalogue always gives the same bytes.
@@ -33,7 +33,7 @@ pub fn document(commands: &Commands) -> Value {
     })
 }
 
-fn command(kind: &CommandKind, schemas: &mut Map<String, Value>) -> Value {
+fn command(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value {
     let schema = hoisted(kind, schemas);
     let told = schema["description"].as_str().unwrap_or_default().to_owned();
     schemas.insert(kind.name.clone(), schema);
@@ -262,7 +262,7 @@ fn problem_schema() -> Value {
 }
 
 /// A command's schema with its definitions moved to the components, where OpenAPI looks for them.
-fn hoisted(kind: &CommandKind, schemas: &mut Map<String, Value>) -> Value {
+fn hoisted(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value {
     let mut schema = kind.schema.as_value().clone();
     let definitions = schema.as_object_mut().and_then(|schema| {
         schema.remove("$schema");

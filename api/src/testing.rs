@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use commands::kernel::{AnyCommand, Misuse, NotNow, Rejected};
-use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Recalled, Settled};
+use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
 use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, SealError, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
 use futures::future::{BoxFuture, ready};
@@ -124,7 +124,7 @@ impl Backend for Engine {
                 0xfd => return Answer::Fault("relation \"log\" is gone".into()),
                 _ => {
                     let changed =
-                        [Changed { stream_type: "StockItem", stream: Uuid::from_u128(9), sequence: 4 }].into();
+                        [ChangedStream { stream_type: "StockItem", stream: Uuid::from_u128(9), sequence: 4 }].into();
                     Settled::Accepted(Accepted { tenant_position: 8, epoch: 3, recorded_at, changed })
                 }
             };
@@ -133,10 +133,15 @@ impl Backend for Engine {
         ready(commands.into_iter().map(answer).collect()).boxed()
     }
 
-    fn receipt(&self, _: TenantId, _: Principal, command: CommandId) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+    fn receipt(
+        &self,
+        _: TenantId,
+        _: Principal,
+        command: CommandId,
+    ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>> {
         let known = self.submitted.lock().expect("whole").iter().any(|(_, id)| *id == command);
         let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Default::default() };
-        let recalled = Recalled { fingerprint: Default::default(), settled: Settled::Accepted(accepted) };
+        let recalled = StoredReceipt { fingerprint: Default::default(), settled: Settled::Accepted(accepted) };
         ready(Ok(known.then_some(recalled))).boxed()
     }
 

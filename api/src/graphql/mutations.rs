@@ -6,7 +6,7 @@ use async_graphql::Value;
 use async_graphql::dynamic::{
     Enum, EnumItem, Field, FieldFuture, FieldValue, InputValue, Object, SchemaBuilder, TypeRef,
 };
-use commands::kernel::CommandKind;
+use commands::kernel::CommandDescriptor;
 use serde_json::{Value as Json, json};
 
 use super::names::{camel, path};
@@ -22,7 +22,7 @@ use crate::receipt::Answered;
 /// `reserveStock(input: ReserveStockInput!, commandId: ID): ReserveStockPayload`.
 ///
 /// The payload may be null, so that one command that could not be decided now does not hide the answers of others.
-pub(super) fn mutation(kind: &CommandKind, types: &mut Types) -> (Field, Object) {
+pub(super) fn mutation(kind: &CommandDescriptor, types: &mut Types) -> (Field, Object) {
     let root = kind.schema.as_value();
     let input = types.of(root, root, &kind.name, Way::In);
     let (name, shape) = (kind.name.clone(), Arc::new(input.shape.clone()));

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use domain::shared::{TenantId, Timestamp};
 use foldhash::HashMap;
 
-use crate::kernel::Kinds;
+use crate::kernel::AggregateRegistry;
 use batch::OpenBatch;
 use lane::Lane;
 use ready_queue::ReadyQueue;
@@ -55,7 +55,7 @@ pub use two_generation_cache::{CacheKey, TwoGenerationCache};
 /// Decides the commands of many lanes, one after the other.
 pub struct Scribe {
     limits: Limits,
-    registry: Kinds,
+    registry: AggregateRegistry,
     lanes: BTreeMap<LaneId, Lane>,
     /// Last tenant positions of the active tenants.
     heads: HashMap<TenantId, TenantHead>,
@@ -85,7 +85,7 @@ struct TenantHead {
 
 impl Scribe {
     /// A scribe that owns no lane yet.
-    pub fn new(limits: Limits, registry: Kinds) -> Self {
+    pub fn new(limits: Limits, registry: AggregateRegistry) -> Self {
         Self {
             states: StateCache::new(limits.state_bytes_most),
             receipts: ReceiptCache::new(limits.receipts_most),

@@ -4,7 +4,7 @@ use domain::shared::TenantId;
 
 use super::ids::{BatchId, StreamKey};
 use super::two_generation_cache::TwoGenerationCache;
-use crate::kernel::{Shelf, State, StreamRef};
+use crate::kernel::{State, StateLookup, StreamRef};
 
 /// Estimated memory of an entry beside its state.
 const ENTRY_BYTES: usize = 256;
@@ -119,7 +119,7 @@ pub(super) struct TenantStates<'a> {
     tenant: TenantId,
 }
 
-impl Shelf for TenantStates<'_> {
+impl StateLookup for TenantStates<'_> {
     fn state(&self, stream: StreamRef) -> Option<&dyn State> {
         self.states.get(&StreamKey { tenant: self.tenant, stream }).map(|entry| &*entry.state)
     }

@@ -10,8 +10,8 @@ use api::freshness::Freshness;
 use api::integrations::Webhooks;
 use api::limits::Allowance;
 use api::live::Watching;
-use commands::kernel::{AnyCommand, Kinds};
-use commands::scribe::{Answer, Envelope, PersonKey, Recalled, ReceiptKey};
+use commands::kernel::{AggregateRegistry, AnyCommand};
+use commands::scribe::{Answer, Envelope, PersonKey, ReceiptKey, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -42,7 +42,7 @@ pub struct Engine {
     pub scribe: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookDesk,
-    pub kinds: Kinds,
+    pub kinds: AggregateRegistry,
     /// Changes whenever rows have changed.
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,
@@ -60,7 +60,7 @@ impl Engine {
         &self,
         tenant: TenantId,
         keys: Vec<ReceiptKey>,
-    ) -> Result<HashMap<ReceiptKey, Recalled>, sqlx::Error> {
+    ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
         let lane = self.scribe.routes().lane(tenant).await?;
         let keys: Vec<_> = keys.into_iter().map(|key| (lane, key)).collect();
         scribe::recall(&self.pool, &self.kinds, &keys).await
@@ -163,7 +163,7 @@ impl Backend for Engine {
         tenant: TenantId,
         principal: Principal,
         command: CommandId,
-    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+    ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>> {
         let key = ReceiptKey { tenant, principal, command };
         let read = async move {
             let recalled = self.recall(tenant, vec![key]).await;

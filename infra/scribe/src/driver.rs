@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{Kinds, NotNow};
-use commands::scribe::{Answer, Answered, LaneId, Load, Output, Scribe, Submission, TakeOverOutcome, Ticket};
+use commands::kernel::{AggregateRegistry, NotNow};
+use commands::scribe::{Answer, CommandAnswer, LaneId, Load, Output, Scribe, Submission, TakeOverOutcome, Ticket};
 use domain::shared::Timestamp;
 use foldhash::HashMap;
 use sqlx::PgPool;
@@ -82,7 +82,7 @@ impl Driver {
     ) -> Self {
         let (loads, wanted) = mpsc::unbounded_channel();
         let deliver = inbox.clone();
-        tokio::spawn(run_loader(pool.clone(), Arc::new(Kinds::all()), wanted, move |loaded| {
+        tokio::spawn(run_loader(pool.clone(), Arc::new(AggregateRegistry::all()), wanted, move |loaded| {
             let inbox = deliver.upgrade();
             async move {
                 if let Some(inbox) = inbox {
@@ -91,7 +91,7 @@ impl Driver {
             }
         }));
         Self {
-            scribe: Scribe::new(settings.limits.clone(), Kinds::all()),
+            scribe: Scribe::new(settings.limits.clone(), AggregateRegistry::all()),
             settings,
             pool,
             inbox,
@@ -150,7 +150,7 @@ impl Driver {
 
     /// Others may take the lanes at once.
     async fn let_go(&mut self) {
-        let held: Vec<_> = self.scribe.held().collect();
+        let held: Vec<_> = self.scribe.owned_lanes().collect();
         if let Some(committer) = &mut self.committer {
             committer.renew(&held, 0).await.ok();
         }
@@ -213,8 +213,8 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, answered: Answered) {
-        let Answered { ticket, index, answer } = answered;
+    fn answer(&mut self, answered: CommandAnswer) {
+        let CommandAnswer { ticket, index, answer } = answered;
         self.answers.count(&answer);
         let Some(waiting) = self.replies.get_mut(&ticket) else { return };
         if let Some(slot) = waiting.answers.get_mut(index) {
@@ -247,7 +247,7 @@ impl Driver {
     /// The connection is gone, and the next one may lead to a server that took over and lacks the last commits: nothing
     /// that is in memory counts any more until the lanes were taken over again.
     fn doubt(&mut self) {
-        let held: Vec<_> = self.scribe.held().map(|(lane, _)| lane).collect();
+        let held: Vec<_> = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
         for lane in held {
             self.station.tail.forget(lane);
             self.scribe.lost(lane);
@@ -258,7 +258,7 @@ impl Driver {
         let (pool, owner, inbox) = (self.pool.clone(), self.settings.owner.clone(), self.inbox.clone());
         tokio::spawn(async move {
             let outcome = take_over(&pool, &owner, lane).await;
-            if !matches!(outcome, TakeOverOutcome::Ours { .. }) {
+            if !matches!(outcome, TakeOverOutcome::Owned { .. }) {
                 tokio::time::sleep(TAKE_OVER_PAUSE).await;
             }
             if let Some(inbox) = inbox.upgrade() {
@@ -286,7 +286,7 @@ impl Driver {
     async fn renew(&mut self, committer: &mut Committer) -> Result<(), sqlx::Error> {
         let (ours, others): (Vec<_>, Vec<_>) = {
             let share = self.settings.share.borrow();
-            self.scribe.held().partition(|(lane, _)| share.contains(lane))
+            self.scribe.owned_lanes().partition(|(lane, _)| share.contains(lane))
         };
         let mut ours_still = committer.renew(&others, 0).await?;
         ours_still.extend(committer.renew(&ours, self.settings.owner.lease_ms).await?);
@@ -333,7 +333,7 @@ impl Driver {
 
     /// Tells others how this loop fares.
     fn report(&self) {
-        let ours: BTreeSet<_> = self.scribe.held().map(|(lane, _)| lane).collect();
+        let ours: BTreeSet<_> = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
         let lanes = {
             let share = self.settings.share.borrow();
             self.station.lanes.iter().filter(|lane| share.contains(lane)).count()

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use commands::kernel::NotNow;
-use commands::scribe::{Answer, Envelope, LaneId, Limits, Loaded, TakeOverOutcome};
+use commands::scribe::{Answer, Envelope, LaneId, Limits, LoadOutcome, TakeOverOutcome};
 use domain::shared::TenantId;
 use futures::future::join_all;
 use sqlx::PgPool;
@@ -57,7 +57,7 @@ pub(super) type Held = Arc<Mutex<BTreeSet<LaneId>>>;
 /// What a loop takes in.
 pub(super) enum Input {
     Submit { tenant: TenantId, lane: LaneId, from_engine: bool, commands: Vec<Envelope>, reply: Reply },
-    Loaded(Vec<Loaded>),
+    Loaded(Vec<LoadOutcome>),
     TakenOver(LaneId, TakeOverOutcome),
     Stop(oneshot::Sender<()>),
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{Kinds, Rejected, StreamRef};
+use commands::kernel::{AggregateRegistry, Rejected, StreamRef};
 use commands::scribe::{
-    Accepted, Changed, Found, LaneId, Load, Loaded, LoadedState, Need, Recalled, ReceiptKey, Settled, StreamKey,
+    Accepted, ChangedStream, LaneId, Load, LoadOutcome, LoadResult, LoadedState, Need, ReceiptKey, Settled,
+    StoredReceipt, StreamKey,
 };
 use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, TenantId};
@@ -22,7 +23,7 @@ use platform::clock::Timestamptz;
 const LOADED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Loads everything that was asked for. What cannot be read now is answered as away.
-pub(super) async fn load(pool: &PgPool, kinds: &Kinds, loads: Vec<Load>) -> Vec<Loaded> {
+pub(super) async fn load(pool: &PgPool, kinds: &AggregateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
     let (mut tenants, mut receipts, mut streams) = (vec![], vec![], vec![]);
     for load in loads {
         match load.need {
@@ -39,7 +40,7 @@ pub(super) async fn load(pool: &PgPool, kinds: &Kinds, loads: Vec<Load>) -> Vec<
     [tenants, receipts, streams].into_iter().flatten().collect()
 }
 
-async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<Loaded> {
+async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
@@ -52,13 +53,13 @@ async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<Loaded>
     let heads: Result<Vec<i64>, _> = sqlx::query_scalar(text).bind(lanes).bind(tenants).fetch_all(pool).await;
     let heads = heads.inspect_err(|error| tracing::warn!(%error, "tenant positions cannot be read"));
     let found = |number: usize| match &heads {
-        Ok(heads) => heads.get(number).map_or(Found::Away, |head| Found::Tenant(*head)),
-        Err(_) => Found::Away,
+        Ok(heads) => heads.get(number).map_or(LoadResult::Unavailable, |head| LoadResult::Tenant(*head)),
+        Err(_) => LoadResult::Unavailable,
     };
-    wanted.iter().enumerate().map(|(number, (load, _))| Loaded { load: *load, found: found(number) }).collect()
+    wanted.iter().enumerate().map(|(number, (load, _))| LoadOutcome { load: *load, result: found(number) }).collect()
 }
 
-async fn load_receipts(pool: &PgPool, kinds: &Kinds, wanted: &[(Load, ReceiptKey)]) -> Vec<Loaded> {
+async fn load_receipts(pool: &PgPool, kinds: &AggregateRegistry, wanted: &[(Load, ReceiptKey)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
@@ -66,18 +67,18 @@ async fn load_receipts(pool: &PgPool, kinds: &Kinds, wanted: &[(Load, ReceiptKey
     let recalled = recall(pool, kinds, &keys).await;
     let recalled = recalled.inspect_err(|error| tracing::warn!(%error, "receipts cannot be read"));
     let found = |key: &ReceiptKey| match &recalled {
-        Ok(recalled) => Found::Receipt(recalled.get(key).cloned()),
-        Err(_) => Found::Away,
+        Ok(recalled) => LoadResult::Receipt(recalled.get(key).cloned()),
+        Err(_) => LoadResult::Unavailable,
     };
-    wanted.iter().map(|(load, key)| Loaded { load: *load, found: found(key) }).collect()
+    wanted.iter().map(|(load, key)| LoadOutcome { load: *load, result: found(key) }).collect()
 }
 
 /// The stored receipts of these commands: their events, or the row of a rejection or of a command without effect.
 pub async fn recall(
     pool: &PgPool,
-    kinds: &Kinds,
+    kinds: &AggregateRegistry,
     keys: &[(LaneId, ReceiptKey)],
-) -> Result<HashMap<ReceiptKey, Recalled>, sqlx::Error> {
+) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
     let lanes: Vec<_> = keys.iter().map(|(lane, _)| lane.0).collect();
     let tenants: Vec<_> = keys.iter().map(|(_, key)| key.tenant.uuid()).collect();
     let principals: Vec<_> = keys.iter().map(|(_, key)| key.principal.uuid()).collect();
@@ -131,9 +132,13 @@ fn accepted(row: &PgRow) -> Result<Accepted, sqlx::Error> {
 }
 
 /// Adds one event of a command to its receipt; the first one brings the fingerprint.
-fn take_event(recalled: &mut HashMap<ReceiptKey, Recalled>, kinds: &Kinds, row: &PgRow) -> Result<(), sqlx::Error> {
+fn take_event(
+    recalled: &mut HashMap<ReceiptKey, StoredReceipt>,
+    kinds: &AggregateRegistry,
+    row: &PgRow,
+) -> Result<(), sqlx::Error> {
     let fingerprint: Option<&str> = row.try_get("fingerprint")?;
-    let fresh = Recalled { fingerprint: Default::default(), settled: Settled::Accepted(accepted(row)?) };
+    let fresh = StoredReceipt { fingerprint: Default::default(), settled: Settled::Accepted(accepted(row)?) };
     let known = recalled.entry(read_key(row)?).or_insert(fresh);
     if let Some(fingerprint) = fingerprint {
         known.fingerprint = fingerprint.into();
@@ -142,15 +147,15 @@ fn take_event(recalled: &mut HashMap<ReceiptKey, Recalled>, kinds: &Kinds, row: 
     receipt.tenant_position = row.try_get("tenant_position")?;
     let name: String = row.try_get("stream_type")?;
     let (stream, sequence): (Uuid, i64) = (row.try_get("stream_id")?, row.try_get("sequence")?);
-    let Some(stream_type) = kinds.spelled(&name) else { return Ok(()) };
+    let Some(stream_type) = kinds.stream_type(&name) else { return Ok(()) };
     match receipt.changed.iter_mut().find(|known| known.stream == stream && known.stream_type == stream_type) {
         Some(known) => known.sequence = sequence,
-        None => receipt.changed.push(Changed { stream_type, stream, sequence }),
+        None => receipt.changed.push(ChangedStream { stream_type, stream, sequence }),
     }
     Ok(())
 }
 
-fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, Recalled), sqlx::Error> {
+fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error> {
     let fingerprint = row.try_get::<&str, _>("fingerprint")?.into();
     let Accepted { tenant_position, epoch, recorded_at, .. } = accepted(row)?;
     let settled = match row.try_get::<Option<String>, _>("code")? {
@@ -170,23 +175,29 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, Recalled), sqlx::Error> {
             Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
         }
     };
-    Ok((read_key(row)?, Recalled { fingerprint, settled }))
+    Ok((read_key(row)?, StoredReceipt { fingerprint, settled }))
 }
 
-async fn load_streams(pool: &PgPool, kinds: &Kinds, wanted: &[(Load, StreamKey)]) -> Vec<Loaded> {
+async fn load_streams(pool: &PgPool, kinds: &AggregateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
     match fold_streams(pool, kinds, wanted).await {
-        Ok(found) => wanted.iter().zip(found).map(|((load, _), found)| Loaded { load: *load, found }).collect(),
+        Ok(found) => {
+            wanted.iter().zip(found).map(|((load, _), found)| LoadOutcome { load: *load, result: found }).collect()
+        }
         Err(error) => {
             tracing::warn!(%error, "streams cannot be read");
-            wanted.iter().map(|(load, _)| Loaded { load: *load, found: Found::Away }).collect()
+            wanted.iter().map(|(load, _)| LoadOutcome { load: *load, result: LoadResult::Unavailable }).collect()
         }
     }
 }
 
-async fn fold_streams(pool: &PgPool, kinds: &Kinds, wanted: &[(Load, StreamKey)]) -> Result<Vec<Found>, sqlx::Error> {
+async fn fold_streams(
+    pool: &PgPool,
+    kinds: &AggregateRegistry,
+    wanted: &[(Load, StreamKey)],
+) -> Result<Vec<LoadResult>, sqlx::Error> {
     let mut states = start_from_snapshots(pool, kinds, wanted).await?;
     let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
     let tenants: Vec<_> = wanted.iter().map(|(_, key)| key.tenant.uuid()).collect();
@@ -220,9 +231,9 @@ async fn fold_streams(pool: &PgPool, kinds: &Kinds, wanted: &[(Load, StreamKey)]
         broken.entry(place).or_insert(reason);
     }
     let found = states.into_iter().enumerate().map(|(place, state)| match (state, broken.remove(&place)) {
-        (_, Some(reason)) => Found::Unreadable(reason),
-        (Some(state), None) => Found::Stream(state),
-        (None, None) => Found::Unreadable("no such kind of stream".into()),
+        (_, Some(reason)) => LoadResult::Unreadable(reason),
+        (Some(state), None) => LoadResult::Stream(state),
+        (None, None) => LoadResult::Unreadable("no such kind of stream".into()),
     });
     Ok(found.collect())
 }
@@ -230,7 +241,7 @@ async fn fold_streams(pool: &PgPool, kinds: &Kinds, wanted: &[(Load, StreamKey)]
 /// Every stream from its snapshot, or from the beginning where it has none that this code understands.
 async fn start_from_snapshots(
     pool: &PgPool,
-    kinds: &Kinds,
+    kinds: &AggregateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<Option<LoadedState>>, sqlx::Error> {
     let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
@@ -267,16 +278,16 @@ async fn start_from_snapshots(
 /// Loads in the background, as much at once as was asked for in the meantime.
 pub(super) async fn run_loader(
     pool: PgPool,
-    kinds: Arc<Kinds>,
+    kinds: Arc<AggregateRegistry>,
     mut wanted: tokio::sync::mpsc::UnboundedReceiver<Load>,
-    deliver: impl AsyncFn(Vec<Loaded>),
+    deliver: impl AsyncFn(Vec<LoadOutcome>),
 ) {
     const MOST: usize = 1_000;
     let mut loads = Vec::new();
     while wanted.recv_many(&mut loads, MOST).await > 0 {
         let asked = loads.clone();
         let loaded = timeout(LOADED_WITHIN, load(&pool, &kinds, std::mem::take(&mut loads))).await;
-        let away = |load| Loaded { load, found: Found::Away };
+        let away = |load| LoadOutcome { load, result: LoadResult::Unavailable };
         deliver(loaded.unwrap_or_else(|_| asked.into_iter().map(away).collect())).await;
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn take_over(pool: &PgPool, owner: &Owner, lane: LaneId) -> Tak
         Ok(outcome) => outcome,
         Err(error) => {
             tracing::warn!(lane = lane.0, %error, "the lane cannot be taken over now");
-            TakeOverOutcome::Away
+            TakeOverOutcome::Unavailable
         }
     }
 }
@@ -78,5 +78,5 @@ async fn claim(
         .bind(position.saturating_add(1))
         .execute(&mut **transaction)
         .await?;
-    Ok(TakeOverOutcome::Ours { epoch, position, recorded_at })
+    Ok(TakeOverOutcome::Owned { epoch, position, recorded_at })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use commands::integrations::KeepCursorsOfWebhooks;
-use commands::kernel::{Policy, PolicyKind, Start};
+use commands::kernel::{Policy, PolicyDescriptor, Start};
 use commands::scribe::LaneId;
 use projections::ports::{Epochs, RawEvent};
 use sqlx::{PgConnection, PgPool};
@@ -40,7 +40,7 @@ impl Positions {
     /// crash before its first event would introduce it again, later.
     pub(super) async fn read(
         pool: &PgPool,
-        policies: &[PolicyKind],
+        policies: &[PolicyDescriptor],
         held: BTreeSet<LaneId>,
     ) -> Result<Self, sqlx::Error> {
         // Epochs first: who takes a lane over after this is noticed by them.
@@ -183,7 +183,7 @@ async fn find_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-async fn introduce(connection: &mut PgConnection, policies: &[PolicyKind]) -> Result<(), sqlx::Error> {
+async fn introduce(connection: &mut PgConnection, policies: &[PolicyDescriptor]) -> Result<(), sqlx::Error> {
     let text = "
         INSERT INTO work.policies
         SELECT p.policy, l.lane, CASE WHEN p.from_beginning THEN 0 ELSE coalesce(

@@ -1,6 +1,6 @@
 //! Writes down how far policies have come, together with what must wait and what must be done outside.
 
-use commands::kernel::EffectWish;
+use commands::kernel::EffectRequest;
 use domain::shared::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ pub(super) struct Progress {
 pub(super) struct Asked {
     pub(super) policy: &'static str,
     pub(super) causation: Uuid,
-    pub(super) wish: EffectWish,
+    pub(super) wish: EffectRequest,
     pub(super) request: String,
 }
 

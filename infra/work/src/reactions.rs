@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::ensure;
-use commands::kernel::{PolicyKind, When};
+use commands::kernel::{PolicyDescriptor, When};
 use commands::scribe::LaneId;
 use domain::shared::Timestamp;
 use projections::ports::RawEvent;
@@ -159,7 +159,7 @@ impl Wishes {
         self.progress.effects.extend(more.progress.effects);
     }
 
-    fn add(&mut self, policy: &PolicyKind, event: &RawEvent) -> anyhow::Result<()> {
+    fn add(&mut self, policy: &PolicyDescriptor, event: &RawEvent) -> anyhow::Result<()> {
         let recorded = stored(event);
         let (causation, reactions) = (recorded.id(), policy.react(&recorded)?);
         let (commands, effects) = reactions.into_parts();

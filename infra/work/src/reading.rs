@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use commands::kernel::Stored;
+use commands::kernel::StoredEvent;
 use commands::scribe::{EventRow, LaneId};
 use domain::kernel::Recorded;
 use projections::ports::RawEvent;
@@ -45,8 +45,8 @@ pub(super) struct News {
 }
 
 /// The event as the log stores it.
-pub(super) fn stored(event: &RawEvent) -> Recorded<Stored<'_>> {
-    event.recorded(Stored { name: &event.kind, version: event.version, payload: &event.payload })
+pub(super) fn stored(event: &RawEvent) -> Recorded<StoredEvent<'_>> {
+    event.recorded(StoredEvent { name: &event.kind, version: event.version, payload: &event.payload })
 }
 
 /// What is new in these lanes after these positions, with the events of these names. Nothing at all where a lane is

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use cartulary::cli::Bearer;
-use commands::kernel::{CommandKind, Commands};
+use commands::kernel::{CommandDescriptor, Commands};
 use domain::shared::{Permission, Role, TenantId};
 use platform::clock::new_id;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl Strangers {
     }
 
     /// Somebody who may send it; nobody outside may do what only the engine does.
-    fn token(&self, kind: &CommandKind) -> Option<&str> {
+    fn token(&self, kind: &CommandDescriptor) -> Option<&str> {
         match kind.needs {
             Permission::RunEngine => None,
             needs if Role::Owner.permits(needs) => Some(&self.owner),

@@ -14,8 +14,8 @@ use std::iter::repeat_n;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use commands::kernel::{NotNow, Scarce, StreamRef, Taking};
-use commands::scribe::{Answer, Envelope, Recalled, ReceiptKey, Settled};
+use commands::kernel::{Demand, Demands, NotNow, StreamRef};
+use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt};
 use domain::shared::TenantId;
 use projections::kernel::Models;
 use projections::projector::Changed;
@@ -40,7 +40,7 @@ pub struct SoldOut {
 
 /// What a command wants, and under which name it may have been decided before.
 struct Want {
-    takings: Vec<Taking>,
+    takings: Vec<Demand>,
     key: ReceiptKey,
     id_is_new: bool,
 }
@@ -63,7 +63,7 @@ impl SoldOut {
         recall: impl FnOnce(Vec<ReceiptKey>) -> F,
     ) -> Vec<Answer>
     where
-        F: Future<Output = Result<HashMap<ReceiptKey, Recalled>, sqlx::Error>>,
+        F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
     {
         let wants: Vec<Want> = commands.iter().map(|command| Want::of(tenant, command)).collect();
         if wants.iter().all(|want| want.takings.is_empty()) {
@@ -96,7 +96,7 @@ impl SoldOut {
         recall: impl FnOnce(Vec<ReceiptKey>) -> F,
     ) -> Option<(usize, Duration)>
     where
-        F: Future<Output = Result<HashMap<ReceiptKey, Recalled>, sqlx::Error>>,
+        F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
     {
         let streams: HashSet<StreamRef> = wants.iter().flat_map(Want::streams).collect();
         let marked = self.marks.find(tenant, streams.into_iter().collect()).await;
@@ -130,10 +130,10 @@ impl SoldOut {
 
 impl Want {
     fn of(tenant: TenantId, command: &Envelope) -> Self {
-        let mut scarce = Scarce::default();
-        command.command.takes(&mut scarce);
+        let mut demands = Demands::default();
+        command.command.demands(&mut demands);
         let key = ReceiptKey { tenant, principal: command.principal, command: command.id };
-        Self { takings: scarce.into_takings(), key, id_is_new: command.id_is_new }
+        Self { takings: demands.into_demands(), key, id_is_new: command.id_is_new }
     }
 
     fn streams(&self) -> impl Iterator<Item = StreamRef> {
@@ -147,7 +147,7 @@ fn later(wait: Duration) -> Answer {
 }
 
 /// The stream of which nothing is left, where an answer that was decided just now says so.
-fn gone(answer: &Answer, takings: &[Taking]) -> Option<StreamRef> {
+fn gone(answer: &Answer, takings: &[Demand]) -> Option<StreamRef> {
     let Answer::Settled { settled: Settled::Rejected { rejected, .. }, replayed: false } = answer else { return None };
-    takings.iter().find(|taking| taking.is_gone(rejected)).map(|taking| taking.stream)
+    takings.iter().find(|taking| taking.is_sold_out(rejected)).map(|taking| taking.stream)
 }

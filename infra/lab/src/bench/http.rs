@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use api::front::Front;
 use bytes::Bytes;
-use commands::kernel::Kinds;
+use commands::kernel::AggregateRegistry;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::Full;
@@ -158,7 +158,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
         pool,
         scribe: shops.running.dispatch.clone(),
-        kinds: Kinds::all(),
+        kinds: AggregateRegistry::all(),
         progress: watch::channel(0).1,
         redis: None,
         edge: EdgeProtection::none(),

@@ -5,7 +5,7 @@ use api::freshness::Freshness;
 use api::integrations::Webhooks;
 use api::live::Watching;
 use commands::kernel::{AnyCommand, Hint};
-use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Recalled, Settled};
+use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,7 +25,7 @@ impl WithoutScribe {
     fn accept(&self, envelope: &Envelope) -> Answer {
         let mut hint = Hint::default();
         envelope.command.streams(&mut hint);
-        let changed = |stream: commands::kernel::StreamRef| Changed {
+        let changed = |stream: commands::kernel::StreamRef| ChangedStream {
             stream_type: stream.stream_type,
             stream: stream.id,
             sequence: 1,
@@ -71,7 +71,7 @@ impl Backend for WithoutScribe {
         tenant: TenantId,
         principal: Principal,
         command: CommandId,
-    ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>> {
+    ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>> {
         self.engine.receipt(tenant, principal, command)
     }
 

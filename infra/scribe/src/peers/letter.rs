@@ -1,7 +1,7 @@
 //! What processes write to each other: commands as their receivers can parse them, and answers.
 
-use commands::kernel::{AnyCommand, Commands, Kinds, Misuse, NotNow, Rejected};
-use commands::scribe::{Accepted, Answer, Changed, Envelope, PersonKey, Settled};
+use commands::kernel::{AggregateRegistry, AnyCommand, Commands, Misuse, NotNow, Rejected};
+use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,8 @@ impl From<Answer> for Told {
         match answer {
             Answer::Settled { settled: Settled::Accepted(accepted), replayed } => {
                 let Accepted { tenant_position, epoch, recorded_at, changed } = accepted;
-                let change = |changed: Changed| (changed.stream_type.to_owned(), changed.stream, changed.sequence);
+                let change =
+                    |changed: ChangedStream| (changed.stream_type.to_owned(), changed.stream, changed.sequence);
                 let changed = changed.into_iter().map(change).collect();
                 Self::Accepted { accepted: ToldAccepted { tenant_position, epoch, recorded_at, changed }, replayed }
             }
@@ -108,13 +109,13 @@ impl From<Answer> for Told {
 }
 
 impl Told {
-    pub(super) fn read(self, kinds: &Kinds) -> Answer {
+    pub(super) fn read(self, kinds: &AggregateRegistry) -> Answer {
         match self {
             Self::Accepted { accepted, replayed } => {
                 let ToldAccepted { tenant_position, epoch, recorded_at, changed } = accepted;
                 // A stream of a kind that this process does not know is left out: it could not name it either.
                 let change = |(stream_type, stream, sequence): (String, Uuid, i64)| {
-                    Some(Changed { stream_type: kinds.spelled(&stream_type)?, stream, sequence })
+                    Some(ChangedStream { stream_type: kinds.stream_type(&stream_type)?, stream, sequence })
                 };
                 let changed = changed.into_iter().filter_map(change).collect();
                 let accepted = Accepted { tenant_position, epoch, recorded_at, changed };

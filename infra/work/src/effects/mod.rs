@@ -73,7 +73,7 @@ impl Targets {
 impl PolicyRunner {
     /// Lets partners take turns: each has a few effects under way at a time, so that none waits for another.
     pub(super) async fn run_effects(self, stop: CancellationToken) {
-        let kinds = self.commands.effect_kinds();
+        let kinds = self.commands.effect_descriptors();
         let names: Vec<&str> =
             kinds.filter(|kind| self.targets.by_name.contains_key(kind.target)).map(|kind| kind.name).collect();
         if names.is_empty() {

@@ -16,7 +16,7 @@ impl PolicyRunner {
         effect: &Due,
         outcome: &Outcome,
     ) -> Result<(), sqlx::Error> {
-        let kind = self.commands.effect_kind(&effect.name).map(|kind| kind.follow_up(&effect.request, outcome));
+        let kind = self.commands.effect_descriptor(&effect.name).map(|kind| kind.follow_up(&effect.request, outcome));
         match kind.transpose() {
             Ok(note) => match note.flatten() {
                 Some(command) => return self.send_note(partner, effect, &*command).await,
