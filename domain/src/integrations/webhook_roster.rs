@@ -56,6 +56,8 @@ impl WebhookRoster {
 
 impl Aggregate for WebhookRoster {
     const TYPE: &'static str = "WebhookRoster";
+    // The events name addresses of receivers, and many an address contains a secret.
+    const PUBLISHED: bool = false;
     type Id = TenantId;
     type Event = WebhookRosterEvent;
     type Rejection = WebhookRosterRejection;

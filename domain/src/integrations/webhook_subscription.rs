@@ -198,6 +198,8 @@ impl WebhookSubscription {
 
 impl Aggregate for WebhookSubscription {
     const TYPE: &'static str = "WebhookSubscription";
+    // The events name addresses of receivers, and many an address contains a secret.
+    const PUBLISHED: bool = false;
     type Id = WebhookSubscriptionId;
     type Event = WebhookSubscriptionEvent;
     type Rejection = WebhookSubscriptionRejection;

@@ -1,7 +1,7 @@
 //! What an aggregate is. Written once; no context needs to change it.
 
+mod catalogue;
 mod named;
-mod names;
 mod recorded;
 
 use std::fmt::Debug;
@@ -10,8 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+pub use catalogue::{
+    AggregateDescriptor, aggregate_by_event_name, aggregate_by_stream_type, aggregates, unpublished_stream_types,
+};
 pub use named::{Named, Unreadable, decode, encode};
-pub use names::event_names;
 pub use recorded::{Actor, Recorded, event_id};
 
 /// One consistency boundary: a state that is folded from its own events, and verbs that decide on it.
@@ -23,6 +25,8 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Se
     const TYPE: &'static str;
     /// Raised whenever the state means something else than before; older snapshots are then ignored.
     const STATE_VERSION: i32 = 1;
+    /// Whether events of this aggregate are sent to webhooks and other subscribers outside.
+    const PUBLISHED: bool = true;
     /// The typed id of one stream.
     type Id: StreamId;
     type Event: Event;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use compact_str::CompactString;
 
 use super::{Invalid, string_value};
-use crate::kernel::event_names;
+use crate::kernel::aggregate_by_event_name;
 
 /// A dotted name such as `order.placed`. What is stored keeps its names whatever program reads it, so a name may be one of
 /// another version; whoever takes one from outside asks [`EventType::is_known`].
@@ -18,9 +18,14 @@ impl EventType {
         &self.0
     }
 
-    /// Whether there is an event of this name.
+    /// True if an aggregate of this version writes events of this name.
     pub fn is_known(&self) -> bool {
-        event_names().contains(self.as_str())
+        aggregate_by_event_name(&self.0).is_some()
+    }
+
+    /// True if events of this name are sent to subscribers outside; false for an unknown name.
+    pub fn is_published(&self) -> bool {
+        aggregate_by_event_name(&self.0).is_some_and(|aggregate| aggregate.published)
     }
 }
 
@@ -52,13 +57,14 @@ string_value!(EventType, "EventType", { "type": "string", "pattern": "^[a-z_]+\\
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::aggregates;
 
     #[test]
     fn every_name_that_is_one_reads_and_it_is_known_which_are_ours() {
         let known = |name: &str| name.parse().map(|name: EventType| name.is_known());
         // What a later program stored does not keep this one from reading it.
         assert_eq!([known("order.placed"), known("order.misplaced")], [Ok(true), Ok(false)]);
-        assert!(event_names().iter().all(|name| known(name) == Ok(true)));
+        assert!(aggregates().iter().flat_map(|aggregate| &aggregate.event_names).all(|name| known(name) == Ok(true)));
         for odd in ["", ".", "order", "order.", ".placed", "order.*", "Order.placed", "a.b.c", " order.placed"] {
             assert!(odd.parse::<EventType>().is_err(), "{odd:?}");
         }
