@@ -1,5 +1,8 @@
 //! Given, when, then: how every rule of an aggregate is tested, with the laws that hold for all of them.
 
+#[cfg(test)]
+pub(crate) mod values;
+
 use crate::kernel::{Aggregate, Decision, decode, encode};
 
 /// Starts a test from history.

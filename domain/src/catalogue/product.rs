@@ -206,25 +206,21 @@ impl Aggregate for Product {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::Money;
+    use crate::testing::values::{eur, parsed, price, usd};
     use crate::testing::{Given, given};
 
     fn name() -> Title {
-        "Mug".parse().expect("a name")
+        parsed("Mug")
     }
 
     fn sku() -> Sku {
-        "MUG-1".parse().expect("a SKU")
-    }
-
-    fn price(minor: i64, currency: &str) -> Price {
-        Price::try_from(Money { minor, currency: currency.parse().expect("a currency") }).expect("a price")
+        parsed("MUG-1")
     }
 
     fn mug() -> Given<Product> {
-        given([]).when(|product: &Product| product.create(name(), sku(), price(900, "USD"), None)).then_once([
-            ProductEvent::Created { name: name(), sku: sku(), price: price(900, "USD"), description: None },
-        ])
+        given([])
+            .when(|product: &Product| product.create(name(), sku(), price(900), None))
+            .then_once([ProductEvent::Created { name: name(), sku: sku(), price: price(900), description: None }])
     }
 
     fn published() -> Given<Product> {
@@ -244,13 +240,13 @@ mod tests {
     #[test]
     fn a_product_is_created_once() {
         mug()
-            .when(|product| product.create(name(), sku(), price(901, "USD"), None))
+            .when(|product| product.create(name(), sku(), price(901), None))
             .then_rejected(ProductRejection::ProductExists {});
     }
 
     #[test]
     fn a_revision_is_written_only_if_something_differs() {
-        let description: Option<Text<5000>> = Some("Holds 0.3 l".parse().expect("a text"));
+        let description: Option<Text<5000>> = Some(parsed("Holds 0.3 l"));
         mug().when(|product| product.revise(name(), None)).then_nothing();
         mug()
             .when(|product| product.revise(name(), description.clone()))
@@ -261,12 +257,12 @@ mod tests {
     #[test]
     fn a_price_changes_within_its_currency() {
         published()
-            .when(|product| product.change_price(price(950, "USD")))
-            .then_once([ProductEvent::PriceChanged { from: price(900, "USD"), to: price(950, "USD") }])
-            .holds(|product| product.sale_price() == Ok(price(950, "USD")));
+            .when(|product| product.change_price(price(950)))
+            .then_once([ProductEvent::PriceChanged { from: price(900), to: price(950) }])
+            .holds(|product| product.sale_price() == Ok(price(950)));
         mug()
-            .when(|product| product.change_price(price(900, "EUR")))
-            .then_rejected(ProductRejection::CurrencyFixed { currency: price(0, "USD").currency() });
+            .when(|product| product.change_price(Price::zero(eur())))
+            .then_rejected(ProductRejection::CurrencyFixed { currency: usd() });
     }
 
     #[test]
@@ -274,7 +270,7 @@ mod tests {
         let not_for_sale = Err(ProductRejection::NotForSale {});
         given([]).holds(|product: &Product| product.sale_price() == not_for_sale);
         mug().holds(|product| product.sale_price() == not_for_sale);
-        published().holds(|product| product.sale_price() == Ok(price(900, "USD")));
+        published().holds(|product| product.sale_price() == Ok(price(900)));
         published()
             .when(Product::unpublish)
             .then_once([ProductEvent::Unpublished {}])
@@ -285,9 +281,7 @@ mod tests {
     #[test]
     fn what_is_archived_stays_as_it_is() {
         archived().when(Product::publish).then_rejected(ProductRejection::ProductArchived {});
-        archived()
-            .when(|product| product.change_price(price(1, "USD")))
-            .then_rejected(ProductRejection::ProductArchived {});
+        archived().when(|product| product.change_price(price(1))).then_rejected(ProductRejection::ProductArchived {});
         archived().when(Product::unpublish).then_nothing();
     }
 

@@ -163,6 +163,7 @@ impl Aggregate for Customer {
 mod tests {
     use super::*;
     use crate::shared::Sealed;
+    use crate::testing::values::parsed;
     use crate::testing::{Given, given};
 
     fn name(word: &str) -> Personal<PersonName> {
@@ -179,7 +180,7 @@ mod tests {
     }
 
     fn source() -> Text<100> {
-        "till".parse().expect("a source")
+        parsed("till")
     }
 
     fn registered() -> Given<Customer> {

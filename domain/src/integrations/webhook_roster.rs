@@ -72,13 +72,12 @@ impl Aggregate for WebhookRoster {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::testing::given;
+    use crate::testing::values::id;
 
     fn subscription(number: usize) -> WebhookSubscriptionId {
-        WebhookSubscriptionId::new(Uuid::from_u128((number as u128).saturating_add(1)))
+        WebhookSubscriptionId::new(id((number as u128).saturating_add(1)))
     }
 
     fn added(number: usize) -> WebhookRosterEvent {

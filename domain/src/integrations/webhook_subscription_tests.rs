@@ -1,11 +1,12 @@
 //! The rules of a subscription as sentences.
 
 use super::*;
+use crate::testing::values::{at, parsed};
 use crate::testing::{Given, given};
 
 fn terms(url: &str, events: &[&str]) -> WebhookTerms {
-    let events = events.iter().map(|name| name.parse().expect("an event")).collect();
-    WebhookTerms { url: url.parse().expect("an address"), events, description: None }
+    let events = events.iter().map(|name| parsed(name)).collect();
+    WebhookTerms { url: parsed(url), events, description: None }
 }
 
 fn ours() -> WebhookTerms {
@@ -13,11 +14,7 @@ fn ours() -> WebhookTerms {
 }
 
 fn why() -> Reason {
-    "it answers nothing".parse().expect("a reason")
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_micros(second.saturating_mul(1_000_000))
+    parsed("it answers nothing")
 }
 
 fn subscribed() -> Given<WebhookSubscription> {

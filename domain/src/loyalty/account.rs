@@ -180,31 +180,20 @@ impl Aggregate for LoyaltyAccount {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::values::{ADA, id, parsed, points, today};
     use crate::testing::{Given, given};
 
-    const ADA: CustomerId = CustomerId::new(Uuid::from_u128(1));
-
-    fn points(number: i64) -> PositivePoints {
-        PositivePoints::try_from(number).expect("points")
-    }
-
-    fn today() -> Date {
-        "2026-11-20".parse().expect("a day")
-    }
-
     fn source() -> Text<100> {
-        "order 1".parse().expect("a source")
+        parsed("order 1")
     }
 
     fn redemption(number: u128) -> RedemptionId {
-        RedemptionId::new(Uuid::from_u128(number))
+        RedemptionId::new(id(number))
     }
 
     fn reward() -> RewardId {
-        RewardId::new(Uuid::from_u128(9))
+        RewardId::new(id(9))
     }
 
     fn redeemed(number: u128, cost: i64) -> LoyaltyAccountEvent {
@@ -267,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_correction_cannot_take_more_than_there_is() {
-        let reason: Reason = "typed wrong".parse().expect("a reason");
+        let reason: Reason = parsed("typed wrong");
         let change = |number| Points::try_from(number).expect("points");
         let adjusted = |number| LoyaltyAccountEvent::Adjusted {
             customer: ADA,
@@ -290,7 +279,7 @@ mod tests {
     fn the_sums_always_make_the_balance() {
         let mut account = after_take_back(redeeming(), 50).into_state();
         let mut balance = account.balance();
-        let reason: Reason = "gift".parse().expect("a reason");
+        let reason: Reason = parsed("gift");
         for number in 2..2_000_u128 {
             let size = i64::try_from(number % 7).expect("small") * 100;
             let change = Points::try_from(size).expect("points");

@@ -100,19 +100,9 @@ impl Aggregate for Earning {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::shared::Money;
+    use crate::testing::values::{ADA, BEN, points, price};
     use crate::testing::{Given, given};
-
-    fn points(number: i64) -> PositivePoints {
-        PositivePoints::try_from(number).expect("points")
-    }
-
-    fn usd(minor: i64) -> Price {
-        Price::try_from(Money { minor, currency: "USD".parse().expect("a currency") }).expect("a price")
-    }
 
     fn earned(number: i64) -> Given<Earning> {
         given([])
@@ -128,40 +118,39 @@ mod tests {
     #[test]
     fn no_more_is_taken_back_than_was_given() {
         earned(57)
-            .when(|earning| earning.reverse_for(usd(1000), usd(1000)))
+            .when(|earning| earning.reverse_for(price(1000), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(57) }])
             .holds(|earning| earning.left() == 0);
         earned(57)
-            .when(|earning| earning.reverse_for(usd(1001), usd(1000)))
-            .then_rejected(EarningRejection::MoreBackThanPaid { refunded: usd(1001), paid: usd(1000) });
-        given([]).when(|earning: &Earning| earning.reverse_for(usd(1000), usd(1000))).then_nothing();
+            .when(|earning| earning.reverse_for(price(1001), price(1000)))
+            .then_rejected(EarningRejection::MoreBackThanPaid { refunded: price(1001), paid: price(1000) });
+        given([]).when(|earning: &Earning| earning.reverse_for(price(1000), price(1000))).then_nothing();
     }
 
     #[test]
     fn a_partial_refund_takes_its_share_back_and_the_last_one_takes_the_rest() {
-        earned(10).holds(|earning| earning.reversal_due(usd(1), usd(1000)).is_none());
-        earned(10).holds(|earning| earning.reversal_due(usd(350), usd(1000)) == Some(points(3)));
+        earned(10).holds(|earning| earning.reversal_due(price(1), price(1000)).is_none());
+        earned(10).holds(|earning| earning.reversal_due(price(350), price(1000)) == Some(points(3)));
         earned(10)
-            .when(|earning| earning.reverse_for(usd(350), usd(1000)))
+            .when(|earning| earning.reverse_for(price(350), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(3) }])
-            .when(|earning| earning.reverse_for(usd(1000), usd(1000)))
+            .when(|earning| earning.reverse_for(price(1000), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(7) }]);
     }
 
     #[test]
     fn what_was_taken_back_stays_taken_when_less_is_said_to_have_gone_back() {
         earned(10)
-            .when(|earning| earning.reverse_for(usd(500), usd(1000)))
+            .when(|earning| earning.reverse_for(price(500), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(5) }])
-            .when(|earning| earning.reverse_for(usd(200), usd(1000)))
+            .when(|earning| earning.reverse_for(price(200), price(1000)))
             .then_nothing();
     }
 
     #[test]
     fn reasons_of_different_kind_or_customer_are_different_streams() {
-        let [ada, ben] = [1, 2].map(|number| CustomerId::new(Uuid::from_u128(number)));
-        assert_eq!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ada, EntryKind::Purchase, "1"));
-        assert_ne!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ada, EntryKind::Review, "1"));
-        assert_ne!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ben, EntryKind::Purchase, "1"));
+        assert_eq!(Earning::id(ADA, EntryKind::Purchase, "1"), Earning::id(ADA, EntryKind::Purchase, "1"));
+        assert_ne!(Earning::id(ADA, EntryKind::Purchase, "1"), Earning::id(ADA, EntryKind::Review, "1"));
+        assert_ne!(Earning::id(ADA, EntryKind::Purchase, "1"), Earning::id(BEN, EntryKind::Purchase, "1"));
     }
 }

@@ -215,18 +215,9 @@ impl Aggregate for LoyaltyProgram {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::values::{id, money, parsed, points, price};
     use crate::testing::{Given, given};
-
-    fn points(number: i64) -> PositivePoints {
-        PositivePoints::try_from(number).expect("points")
-    }
-
-    fn usd(minor: i64) -> Money {
-        Money { minor, currency: "USD".parse().expect("a currency") }
-    }
 
     fn rules(per_dollar: i64) -> EarningRules {
         let per_minor = NonZeroU32::new(100).expect("a number");
@@ -242,8 +233,7 @@ mod tests {
     }
 
     fn mug_reward() -> (RewardId, Title, PositivePoints, Price) {
-        let value = Price::try_from(usd(500)).expect("a price");
-        (RewardId::new(Uuid::from_u128(1)), "5 off".parse().expect("a name"), points(500), value)
+        (RewardId::new(id(1)), parsed("5 off"), points(500), price(500))
     }
 
     fn with_reward() -> Given<LoyaltyProgram> {
@@ -259,26 +249,26 @@ mod tests {
     #[test]
     fn purchases_earn_points_rounded_down() {
         enabled().holds(|program| {
-            program.points_for(usd(5700)) == Some((points(57), 1))
-                && program.points_for(usd(199)) == Some((points(1), 1))
-                && program.points_for(usd(99)).is_none()
-                && program.points_for(usd(-5700)).is_none()
+            program.points_for(money(5700)) == Some((points(57), 1))
+                && program.points_for(money(199)) == Some((points(1), 1))
+                && program.points_for(money(99)).is_none()
+                && program.points_for(money(-5700)).is_none()
         });
     }
 
     #[test]
     fn what_no_field_can_hold_earns_the_most_a_field_can_hold() {
         let rate = Rate { points: PositivePoints::MOST, per_minor: NonZeroU32::MIN };
-        assert_eq!(rate.points_for(usd(1_000_000_000_000_000)), Some(PositivePoints::MOST));
+        assert_eq!(rate.points_for(money(1_000_000_000_000_000)), Some(PositivePoints::MOST));
     }
 
     #[test]
     fn nothing_is_earned_while_the_programme_is_off() {
         given([LoyaltyProgramEvent::EarningRulesSet { version: 1, rules: rules(1) }])
-            .holds(|program: &LoyaltyProgram| program.points_for(usd(5700)).is_none());
+            .holds(|program: &LoyaltyProgram| program.points_for(money(5700)).is_none());
         given([LoyaltyProgramEvent::Enabled {}]).holds(|program: &LoyaltyProgram| program.signup_points().is_none());
         enabled().when(LoyaltyProgram::disable).then_once([LoyaltyProgramEvent::Disabled {}]).holds(|program| {
-            program.points_for(usd(5700)).is_none()
+            program.points_for(money(5700)).is_none()
                 && program.signup_points().is_none()
                 && program.require_enabled() == Err(LoyaltyProgramRejection::ProgramOff {})
         });
@@ -289,12 +279,12 @@ mod tests {
         enabled()
             .when(|program| program.set_earning_rules(rules(2)))
             .then_once([LoyaltyProgramEvent::EarningRulesSet { version: 2, rules: rules(2) }])
-            .holds(|program| program.points_for(usd(100)) == Some((points(2), 2)));
+            .holds(|program| program.points_for(money(100)) == Some((points(2), 2)));
     }
 
     #[test]
     fn points_may_bear_a_name() {
-        let name = |text: &str| -> Text<50> { text.parse().expect("a name") };
+        let name = parsed::<Text<50>>;
         enabled()
             .when(|program| program.name_currency(name("Star"), name("Stars")))
             .then_once([LoyaltyProgramEvent::CurrencyNamed { singular: name("Star"), plural: name("Stars") }]);
@@ -323,11 +313,11 @@ mod tests {
         let (_, name, cost, value) = mug_reward();
         let mut program = LoyaltyProgram::default();
         for number in 1..=200 {
-            let reward = RewardId::new(Uuid::from_u128(number));
+            let reward = RewardId::new(id(number));
             program.apply(&LoyaltyProgramEvent::RewardAdded { reward, name: name.clone(), cost, value });
         }
         assert_eq!(
-            program.add_reward(RewardId::new(Uuid::from_u128(201)), name, cost, value),
+            program.add_reward(RewardId::new(id(201)), name, cost, value),
             Err(LoyaltyProgramRejection::TooManyRewards { most: REWARDS_MOST })
         );
         assert!(serde_json::to_string(&program).expect("JSON").len() < 64 * 1024);

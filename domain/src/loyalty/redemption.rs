@@ -161,30 +161,20 @@ impl fmt::Display for RedemptionStatus {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::shared::Money;
+    use crate::testing::values::{ADA, BEN, id, parsed, points, price, today};
     use crate::testing::{Given, given};
 
-    const ADA: CustomerId = CustomerId::new(Uuid::from_u128(1));
-    const BEN: CustomerId = CustomerId::new(Uuid::from_u128(2));
-    const REWARD: RewardId = RewardId::new(Uuid::from_u128(9));
+    const REWARD: RewardId = RewardId::new(id(9));
 
     type Verb = fn(&Redemption, CustomerId, Date) -> Decision<Redemption>;
 
     fn cost() -> PositivePoints {
-        PositivePoints::try_from(500).expect("points")
-    }
-
-    fn today() -> Date {
-        "2026-11-20".parse().expect("a day")
+        points(500)
     }
 
     fn five_off() -> Reward {
-        let value = Money { minor: 500, currency: "USD".parse().expect("a currency") };
-        let value = Price::try_from(value).expect("a price");
-        Reward { name: "5 off".parse().expect("a name"), cost: cost(), value }
+        Reward { name: parsed("5 off"), cost: cost(), value: price(500) }
     }
 
     fn open() -> Given<Redemption> {
@@ -214,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_redemption_is_made_once_for_one_customer_and_one_reward() {
-        let other = RewardId::new(Uuid::from_u128(8));
+        let other = RewardId::new(id(8));
         let dearer = Reward { cost: PositivePoints::MOST, ..five_off() };
         open().when(|redemption| redemption.open(ADA, REWARD, &dearer, today())).then_nothing();
         for (customer, reward) in [(BEN, REWARD), (ADA, other)] {

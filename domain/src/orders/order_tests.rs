@@ -1,58 +1,41 @@
 //! The rules of an order, one test each.
 
-use uuid::Uuid;
-
 use super::*;
 use crate::kernel::{Aggregate, Decision};
-use crate::shared::{Currency, CustomerId, Date, Money, Price, ProductId, Quantity, Reason, StoreId, Units};
+use crate::shared::{Date, Price, ProductId, Reason};
+use crate::testing::values::{ADA, STORE, eur, id, parsed, price, quantity, today, units, usd};
 use crate::testing::{Given, given};
 
-const CUSTOMER: CustomerId = CustomerId::new(Uuid::from_u128(1));
-const STORE: StoreId = StoreId::new(Uuid::from_u128(2));
-
-fn today() -> Date {
-    "2026-11-20".parse().expect("a day")
-}
-
-fn currency(code: &str) -> Currency {
-    code.parse().expect("a currency")
-}
-
-fn price(minor: i64) -> Price {
-    Price::try_from(Money { minor, currency: currency("USD") }).expect("a price")
-}
-
 fn reference(text: &str) -> Reference {
-    text.parse().expect("a reference")
+    parsed(text)
 }
 
 fn reason() -> Reason {
-    "no longer wanted".parse().expect("a reason")
+    parsed("no longer wanted")
 }
 
 fn line(product: u128, pieces: i64, unit_price: Price) -> OrderLine {
-    let quantity = Quantity::try_from(pieces).expect("a quantity");
-    let (sku, name) = ("MUG".parse().expect("a SKU"), "Mug".parse().expect("a name"));
-    OrderLine::new(ProductId::new(Uuid::from_u128(product)), sku, name, quantity, unit_price).expect("a line")
+    let (sku, name) = (parsed("MUG"), parsed("Mug"));
+    OrderLine::new(ProductId::new(id(product)), sku, name, quantity(pieces), unit_price).expect("a line")
 }
 
 fn placement(lines: Vec<OrderLine>) -> Placement {
-    Placement { customer: CUSTOMER, store: STORE, lines, currency: currency("USD"), placed_on: today() }
+    Placement { customer: ADA, store: STORE, lines, currency: usd(), placed_on: today() }
 }
 
 fn placed_event() -> OrderEvent {
     let lines = vec![line(1, 2, price(400)), line(2, 1, price(200))];
-    OrderEvent::Placed { customer: CUSTOMER, store: STORE, lines, total: price(1000), placed_on: today() }
+    OrderEvent::Placed { customer: ADA, store: STORE, lines, total: price(1000), placed_on: today() }
 }
 
 fn paid_event() -> OrderEvent {
     let (amount, reference) = (price(1000), reference("pay-1"));
-    OrderEvent::Paid { customer: CUSTOMER, store: STORE, amount, reference, on: today() }
+    OrderEvent::Paid { customer: ADA, store: STORE, amount, reference, on: today() }
 }
 
 fn refunded_event(amount: i64, refunded: i64, name: &str) -> OrderEvent {
     OrderEvent::Refunded {
-        customer: CUSTOMER,
+        customer: ADA,
         store: STORE,
         amount: price(amount),
         refunded: price(refunded),
@@ -63,18 +46,18 @@ fn refunded_event(amount: i64, refunded: i64, name: &str) -> OrderEvent {
 }
 
 fn cancelled_event(by: CancelledBy, refund_due: Option<Price>) -> OrderEvent {
-    let (customer, store, total, on) = (CUSTOMER, STORE, price(1000), today());
+    let (customer, store, total, on) = (ADA, STORE, price(1000), today());
     OrderEvent::Cancelled { by, reason: reason(), customer, store, total, refund_due, on }
 }
 
 fn import() -> Import {
     Import {
-        customer: CUSTOMER,
+        customer: ADA,
         store: STORE,
         total: price(1000),
-        units: Units::try_from(3).expect("units"),
+        units: units(3),
         ordered_on: today(),
-        source: "shopify 4711".parse().expect("a source"),
+        source: parsed("shopify 4711"),
     }
 }
 
@@ -101,7 +84,7 @@ fn imported() -> Given<Order> {
 
 /// A paid order that has come so far.
 fn paid_and(status: OrderStatus) -> Order {
-    let (customer, store) = (CUSTOMER, STORE);
+    let (customer, store) = (ADA, STORE);
     let steps = [
         OrderEvent::Accepted { customer, store },
         OrderEvent::Ready { customer, store },
@@ -138,10 +121,9 @@ fn an_order_needs_a_line_and_has_at_most_one_hundred() {
 
 #[test]
 fn an_order_has_one_currency_and_a_total_that_can_be_counted() {
-    let (usd, eur) = (currency("USD"), currency("EUR"));
     given([])
-        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)), line(2, 1, Price::zero(eur))])))
-        .then_rejected(OrderRejection::MixedCurrency { expected: usd, found: eur });
+        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)), line(2, 1, Price::zero(eur()))])))
+        .then_rejected(OrderRejection::MixedCurrency { expected: usd(), found: eur() });
     given([])
         .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1_000_000_000_000_000)); 2])))
         .then_rejected(OrderRejection::TotalTooLarge {});
@@ -164,14 +146,14 @@ fn an_order_placed_again_at_other_prices_is_another_order_also_for_the_same_tota
 #[test]
 fn an_order_placed_again_on_the_next_day_is_the_same_order() {
     let lines = || vec![line(1, 2, price(400)), line(2, 1, price(200))];
-    let placed_on: Date = "2026-11-21".parse().expect("a day");
+    let placed_on: Date = parsed("2026-11-21");
     placed().when(|order| order.place(Placement { placed_on, ..placement(lines()) })).then_nothing();
 }
 
 #[test]
 fn an_order_imported_again_from_elsewhere_or_with_other_units_is_another_order() {
-    let source = "shopify 4712".parse().expect("a source");
-    let units = Units::try_from(4).expect("units");
+    let source = parsed("shopify 4712");
+    let units = units(4);
     for other in [Import { source, ..import() }, Import { units, ..import() }] {
         imported().when(|order| order.import(other.clone())).then_rejected(OrderRejection::OrderExists {});
     }
@@ -228,7 +210,7 @@ fn nothing_happens_to_an_order_that_does_not_exist() {
 fn an_unpaid_order_can_be_accepted_but_not_made_ready() {
     placed()
         .when(Order::accept)
-        .then_once([OrderEvent::Accepted { customer: CUSTOMER, store: STORE }])
+        .then_once([OrderEvent::Accepted { customer: ADA, store: STORE }])
         .when(Order::mark_ready)
         .then_rejected(OrderRejection::NotPaid {});
 }
@@ -316,14 +298,14 @@ fn refunds_are_limited_in_number_and_the_state_stays_small_with_the_longest_refe
     let longest = |number: i64| format!("{number:03}{}", "🧾".repeat(197));
     let mut order = placed().into_state();
     order.apply(&OrderEvent::Placed {
-        customer: CUSTOMER,
+        customer: ADA,
         store: STORE,
         lines: vec![line(1, 1, price(5)); 100],
         total: price(1000),
         placed_on: today(),
     });
     let (amount, paid_as) = (price(1000), reference(&longest(0)));
-    order.apply(&OrderEvent::Paid { customer: CUSTOMER, store: STORE, amount, reference: paid_as, on: today() });
+    order.apply(&OrderEvent::Paid { customer: ADA, store: STORE, amount, reference: paid_as, on: today() });
     for number in 1..=100 {
         order.apply(&refunded_event(1, number, &longest(number)));
     }

@@ -113,13 +113,14 @@ impl<Id> From<Holds<Id>> for BTreeMap<Id, Hold> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::values::at;
 
     #[test]
     fn the_sum_follows_every_change() {
-        let soon = Timestamp::from_micros(10);
+        let soon = at(10);
         let mut holds = Holds::<u8>::default();
         holds.set_aside(1, 5, Some(soon));
-        holds.set_aside(2, 3, Some(Timestamp::from_micros(20)));
+        holds.set_aside(2, 3, Some(at(20)));
         holds.set_aside(1, 4, Some(soon));
         assert_eq!((holds.total(), holds.len()), (7, 2));
         assert_eq!(holds.passed(soon).collect::<Vec<_>>(), [(1, 4)]);
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn a_stored_state_reads_back_whole() {
         let mut holds = Holds::<u8>::default();
-        holds.set_aside(1, 5, Some(Timestamp::from_micros(10)));
+        holds.set_aside(1, 5, Some(at(10)));
         holds.set_aside(2, 1, None);
         let text = serde_json::to_string(&holds).expect("JSON");
         assert_eq!(serde_json::from_str::<Holds<u8>>(&text).expect("JSON"), holds);

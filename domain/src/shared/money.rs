@@ -185,33 +185,29 @@ impl fmt::Display for Price {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn usd(minor: i64) -> Money {
-        Money { minor, currency: "USD".parse().expect("a currency") }
-    }
+    use crate::testing::values::{eur, money, parsed, price, quantity};
 
     #[test]
     fn amounts_add_within_one_currency_and_within_bounds() {
-        assert_eq!(usd(1177).plus(usd(23)), Some(usd(1200)));
-        assert_eq!(usd(1).minus(usd(2)), Some(usd(-1)));
-        assert_eq!(usd(1).plus(Money::zero("EUR".parse().expect("a currency"))), None);
-        assert_eq!(usd(MOST).plus(usd(1)), None);
-        assert_eq!(usd(1_000_000_000).times(1_000_000_000), None);
+        assert_eq!(money(1177).plus(money(23)), Some(money(1200)));
+        assert_eq!(money(1).minus(money(2)), Some(money(-1)));
+        assert_eq!(money(1).plus(Money::zero(eur())), None);
+        assert_eq!(money(MOST).plus(money(1)), None);
+        assert_eq!(money(1_000_000_000).times(1_000_000_000), None);
     }
 
     #[test]
     fn a_price_never_falls_below_zero() {
-        let price = |minor| Price::try_from(usd(minor)).expect("a price");
         assert_eq!(price(3).minus(price(3)), Some(Price::zero(price(3).currency())));
         assert_eq!(price(3).minus(price(4)), None);
-        assert_eq!(price(3).times(Quantity::try_from(2).expect("a quantity")), Some(price(6)));
+        assert_eq!(price(3).times(quantity(2)), Some(price(6)));
     }
 
     #[test]
     fn amounts_are_shown_with_the_digits_of_their_currency() {
-        assert_eq!(usd(-1177).to_string(), "-11.77 USD");
-        assert_eq!(Money { minor: 500, currency: "JPY".parse().expect("a currency") }.to_string(), "500 JPY");
-        assert_eq!(Money { minor: 5, currency: "KWD".parse().expect("a currency") }.to_string(), "0.005 KWD");
+        assert_eq!(money(-1177).to_string(), "-11.77 USD");
+        assert_eq!(Money { minor: 500, currency: parsed("JPY") }.to_string(), "500 JPY");
+        assert_eq!(Money { minor: 5, currency: parsed("KWD") }.to_string(), "0.005 KWD");
     }
 
     #[test]

@@ -88,10 +88,11 @@ impl Aggregate for NameClaim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::values::id;
     use crate::testing::{Given, given};
 
-    const ADA: Uuid = Uuid::from_u128(1);
-    const BEN: Uuid = Uuid::from_u128(2);
+    const ADA: Uuid = id(1);
+    const BEN: Uuid = id(2);
 
     fn of_ada() -> Given<NameClaim> {
         given([]).when(|name: &NameClaim| name.claim("sku", ADA)).then_once([NameClaimEvent::Claimed { by: ADA }])

@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::shared::Sealed;
     use crate::testing::given;
+    use crate::testing::values::parsed;
 
     fn address(ciphertext: &str) -> Personal<Email> {
         Personal::Sealed(Sealed::new(ciphertext, Some("ada")))
@@ -132,11 +133,11 @@ mod tests {
         contact_email: Personal<Email>,
     ) -> Decision<Registration> {
         registration.register(
-            "Ada's Mugs".parse().expect("a name"),
+            parsed("Ada's Mugs"),
             subdomain.parse().expect("a subdomain"),
             contact_email,
-            "USD".parse().expect("a currency"),
-            "Europe/Berlin".parse().expect("a zone"),
+            parsed("USD"),
+            parsed("Europe/Berlin"),
         )
     }
 
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_registered_tenant_is_suspended_and_reinstated_in_turn() {
-        let reason: Reason = "fraud".parse().expect("a reason");
+        let reason: Reason = parsed("fraud");
         given([registered()]).when(Registration::reinstate).then_nothing();
         given([registered()])
             .when(|registration: &Registration| registration.suspend(reason.clone()))
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn nobody_suspends_a_tenant_that_is_not_registered() {
-        let reason: Reason = "fraud".parse().expect("a reason");
+        let reason: Reason = parsed("fraud");
         let unknown = RegistrationRejection::TenantUnknown {};
         given([])
             .when(|registration: &Registration| registration.suspend(reason.clone()))

@@ -178,41 +178,32 @@ impl Aggregate for Tenant {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::values::{eur, id, parsed, usd};
     use crate::testing::{Given, given};
 
     fn name() -> Title {
-        "Ada's Mugs".parse().expect("a name")
-    }
-
-    fn zone(text: &str) -> Zone {
-        text.parse().expect("a zone")
-    }
-
-    fn usd() -> Currency {
-        "USD".parse().expect("a currency")
+        parsed("Ada's Mugs")
     }
 
     fn store(number: u128) -> StoreId {
-        StoreId::new(Uuid::from_u128(number))
+        StoreId::new(id(number))
     }
 
     fn reason() -> Reason {
-        "fraud".parse().expect("a reason")
+        parsed("fraud")
     }
 
     fn open() -> Given<Tenant> {
-        let subdomain: Slug = "adas-mugs".parse().expect("a subdomain");
+        let subdomain: Slug = parsed("adas-mugs");
         let again = subdomain.clone();
         given([])
-            .when(move |tenant: &Tenant| tenant.open(name(), again.clone(), usd(), zone("Europe/Berlin"), store(1)))
+            .when(move |tenant: &Tenant| tenant.open(name(), again.clone(), usd(), parsed("Europe/Berlin"), store(1)))
             .then_once([TenantEvent::Opened {
                 name: name(),
                 subdomain,
                 currency: usd(),
-                zone: zone("Europe/Berlin"),
+                zone: parsed("Europe/Berlin"),
                 store: store(1),
             }])
     }
@@ -221,7 +212,7 @@ mod tests {
     fn a_tenant_that_is_not_open_does_nothing() {
         let not_open = TenantRejection::TenantNotOpen {};
         given([])
-            .when(|tenant: &Tenant| tenant.open_store(store(2), name(), zone("UTC")))
+            .when(|tenant: &Tenant| tenant.open_store(store(2), name(), parsed("UTC")))
             .then_rejected(not_open.clone());
         given([]).holds(|tenant: &Tenant| tenant.taking_orders() == Err(not_open.clone()));
     }
@@ -229,42 +220,42 @@ mod tests {
     #[test]
     fn a_tenant_is_opened_once() {
         let open_as = |tenant: &Tenant, subdomain: &str, currency: Currency, zone: Zone, store: StoreId| {
-            tenant.open(name(), subdomain.parse().expect("a subdomain"), currency, zone, store)
+            tenant.open(name(), parsed(subdomain), currency, zone, store)
         };
-        let (berlin, eur) = (|| zone("Europe/Berlin"), "EUR".parse().expect("a currency"));
+        let berlin = || parsed("Europe/Berlin");
         open().when(|tenant| open_as(tenant, "adas-mugs", usd(), berlin(), store(1))).then_nothing();
         open()
             .when(|tenant| open_as(tenant, "bens-mugs", usd(), berlin(), store(1)))
             .then_rejected(TenantRejection::TenantExists {});
         open()
-            .when(|tenant| open_as(tenant, "adas-mugs", eur, berlin(), store(1)))
+            .when(|tenant| open_as(tenant, "adas-mugs", eur(), berlin(), store(1)))
             .then_rejected(TenantRejection::TenantExists {});
         open()
-            .when(|tenant| open_as(tenant, "adas-mugs", usd(), zone("UTC"), store(1)))
+            .when(|tenant| open_as(tenant, "adas-mugs", usd(), parsed("UTC"), store(1)))
             .then_rejected(TenantRejection::TenantExists {});
     }
 
     #[test]
     fn every_store_has_its_own_zone() {
         open()
-            .when(|tenant| tenant.open_store(store(2), name(), zone("Asia/Tokyo")))
-            .then_once([TenantEvent::StoreOpened { store: store(2), name: name(), zone: zone("Asia/Tokyo") }])
+            .when(|tenant| tenant.open_store(store(2), name(), parsed("Asia/Tokyo")))
+            .then_once([TenantEvent::StoreOpened { store: store(2), name: name(), zone: parsed("Asia/Tokyo") }])
             .holds(|tenant| {
-                tenant.zone_of(store(1)) == Ok(&zone("Europe/Berlin"))
-                    && tenant.zone_of(store(2)) == Ok(&zone("Asia/Tokyo"))
+                tenant.zone_of(store(1)) == Ok(&parsed::<Zone>("Europe/Berlin"))
+                    && tenant.zone_of(store(2)) == Ok(&parsed::<Zone>("Asia/Tokyo"))
                     && tenant.zone_of(store(3)) == Err(TenantRejection::StoreUnknown { store: store(3) })
             });
     }
 
     #[test]
     fn a_business_day_follows_the_zone_of_its_store() {
-        let late = "2026-11-20T23:30:00Z".parse().expect("an instant");
+        let late = parsed("2026-11-20T23:30:00Z");
         open().holds(|tenant| tenant.day_at(store(1), late).map(|day| day.to_string()) == Ok("2026-11-21".into()));
     }
 
     #[test]
     fn all_prices_are_in_one_currency() {
-        let (expected, found) = (usd(), "EUR".parse().expect("a currency"));
+        let (expected, found) = (usd(), eur());
         open().holds(|tenant| {
             tenant.require_currency(usd()) == Ok(())
                 && tenant.require_currency(found) == Err(TenantRejection::OtherCurrency { expected, found })
@@ -274,7 +265,7 @@ mod tests {
     #[test]
     fn a_store_is_opened_once() {
         open()
-            .when(|tenant| tenant.open_store(store(1), name(), zone("Asia/Tokyo")))
+            .when(|tenant| tenant.open_store(store(1), name(), parsed("Asia/Tokyo")))
             .then_rejected(TenantRejection::StoreExists { store: store(1) });
     }
 
@@ -283,11 +274,11 @@ mod tests {
         let mut tenant = open().into_state();
         let longest: Title = "🏬".repeat(200).parse().expect("a name");
         for number in 2..=100 {
-            let zone = zone("America/Argentina/Buenos_Aires");
+            let zone = parsed("America/Argentina/Buenos_Aires");
             tenant.apply(&TenantEvent::StoreOpened { store: store(number), name: longest.clone(), zone });
         }
         assert_eq!(
-            tenant.open_store(store(101), name(), zone("UTC")),
+            tenant.open_store(store(101), name(), parsed("UTC")),
             Err(TenantRejection::TooManyStores { most: STORES_MOST })
         );
         assert!(serde_json::to_string(&tenant).expect("JSON").len() < 64 * 1024);
@@ -323,14 +314,12 @@ mod tests {
             .when(|tenant| tenant.reinstate(3))
             .then_nothing();
         given([suspended])
-            .when(|tenant: &Tenant| {
-                tenant.open(name(), "adas-mugs".parse().expect("a subdomain"), usd(), zone("UTC"), store(1))
-            })
+            .when(|tenant: &Tenant| tenant.open(name(), parsed("adas-mugs"), usd(), parsed("UTC"), store(1)))
             .then_once([TenantEvent::Opened {
                 name: name(),
-                subdomain: "adas-mugs".parse().expect("a subdomain"),
+                subdomain: parsed("adas-mugs"),
                 currency: usd(),
-                zone: zone("UTC"),
+                zone: parsed("UTC"),
                 store: store(1),
             }])
             .holds(|tenant| tenant.taking_orders() == Err(TenantRejection::TenantSuspended {}));
