@@ -1,4 +1,4 @@
-//! The rules of a stock item, one test each.
+//! Tests of stock items.
 
 use super::*;
 use crate::testing::values::{at, id, parsed, quantity, units};
@@ -12,7 +12,7 @@ fn reserved(number: u128, pieces: i64, until: i64) -> StockEvent {
     StockEvent::Reserved { reservation: hold(number), units: quantity(pieces), until: at(until) }
 }
 
-/// An item with so many units on hand, alert at 5.
+/// An item with this many units on hand and an alert threshold of 5.
 fn stocked(on_hand: i64) -> Given<StockItem> {
     let (product, store) = (ProductId::new(id(7)), StoreId::new(id(8)));
     given([])
@@ -25,12 +25,12 @@ fn stocked(on_hand: i64) -> Given<StockItem> {
 }
 
 #[test]
-fn nothing_happens_to_a_product_that_is_not_stocked() {
+fn product_that_is_not_stocked_rejects_changes() {
     given([]).when(|item: &StockItem| item.receive(quantity(1))).then_rejected(StockRejection::NotStocked {});
 }
 
 #[test]
-fn a_reservation_sets_units_aside_once() {
+fn reservation_holds_units_once() {
     stocked(10)
         .when(|item| item.reserve(hold(1), quantity(3), at(900), at(0)))
         .then_once([reserved(1, 3, 900)])
@@ -39,7 +39,7 @@ fn a_reservation_sets_units_aside_once() {
 }
 
 #[test]
-fn more_than_is_free_is_refused_and_everything_that_is_free_can_be_had() {
+fn all_free_units_can_be_reserved_and_not_one_more() {
     stocked(10)
         .when(|item| item.reserve(hold(1), quantity(10), at(900), at(0)))
         .then_once([reserved(1, 10, 900), StockEvent::Depleted {}]);
@@ -49,7 +49,7 @@ fn more_than_is_free_is_refused_and_everything_that_is_free_can_be_had() {
 }
 
 #[test]
-fn a_passed_hold_is_free_at_once_and_is_written_down_by_whoever_needs_it() {
+fn units_of_an_expired_hold_are_free_at_once_and_the_next_reservation_records_the_expiry() {
     let full = || {
         stocked(10)
             .when(|item| item.reserve(hold(1), quantity(10), at(900), at(0)))
@@ -68,7 +68,7 @@ fn a_passed_hold_is_free_at_once_and_is_written_down_by_whoever_needs_it() {
 }
 
 #[test]
-fn a_confirmed_hold_never_passes_and_leaves_the_house_once() {
+fn confirmed_hold_never_expires_and_is_committed_once() {
     stocked(10)
         .when(|item| item.reserve(hold(1), quantity(3), at(900), at(0)))
         .then([reserved(1, 3, 900)])
@@ -83,7 +83,7 @@ fn a_confirmed_hold_never_passes_and_leaves_the_house_once() {
 }
 
 #[test]
-fn a_hold_that_passed_cannot_be_confirmed() {
+fn expired_hold_cannot_be_confirmed() {
     stocked(10)
         .when(|item| item.reserve(hold(1), quantity(3), at(900), at(0)))
         .then([reserved(1, 3, 900)])
@@ -92,7 +92,7 @@ fn a_hold_that_passed_cannot_be_confirmed() {
 }
 
 #[test]
-fn a_release_gives_back_exactly_what_was_held_once() {
+fn release_frees_the_held_units_once() {
     stocked(10)
         .when(|item| item.reserve(hold(1), quantity(10), at(900), at(0)))
         .then([reserved(1, 10, 900), StockEvent::Depleted {}])
@@ -105,7 +105,7 @@ fn a_release_gives_back_exactly_what_was_held_once() {
 }
 
 #[test]
-fn an_alert_is_raised_on_crossing_only() {
+fn alert_is_raised_only_when_the_level_changes() {
     stocked(10)
         .when(|item| item.reserve(hold(1), quantity(5), at(900), at(0)))
         .then([reserved(1, 5, 900), StockEvent::LowReached { available: 5, low_at: units(5) }])
@@ -116,7 +116,7 @@ fn an_alert_is_raised_on_crossing_only() {
 }
 
 #[test]
-fn a_correction_below_what_is_held_must_be_forced() {
+fn adjustment_below_the_held_units_requires_force() {
     let reason: Reason = parsed("broken");
     let held =
         || stocked(10).when(|item| item.reserve(hold(1), quantity(4), at(900), at(0))).then([reserved(1, 4, 900)]);
@@ -131,13 +131,13 @@ fn a_correction_below_what_is_held_must_be_forced() {
 }
 
 #[test]
-fn a_count_is_the_truth() {
+fn count_sets_the_number_on_hand() {
     let seven = units(7);
     stocked(10).when(|item| item.count(seven)).then_once([StockEvent::Counted { on_hand: seven, change: -3 }]);
 }
 
 #[test]
-fn finished_reservations_leave_nothing_behind() {
+fn ended_reservations_do_not_grow_the_state() {
     let mut item = stocked(100_000).into_state();
     for number in 1..=100_000_u128 {
         item.apply(&reserved(number, 1, 900));

@@ -1,4 +1,4 @@
-//! The rules of an order, one test each.
+//! Tests of orders.
 
 use super::*;
 use crate::kernel::{Aggregate, Decision};
@@ -82,7 +82,7 @@ fn imported() -> Given<Order> {
     }])
 }
 
-/// A paid order that has come so far.
+/// A paid order with this status.
 fn paid_and(status: OrderStatus) -> Order {
     let (customer, store) = (ADA, STORE);
     let steps = [
@@ -107,12 +107,12 @@ fn paid_and(status: OrderStatus) -> Order {
 }
 
 #[test]
-fn the_total_is_the_sum_of_the_lines() {
+fn total_is_the_sum_of_the_lines() {
     placed().holds(|order| order.total() == Ok(price(1000)) && order.lines().count() == 2);
 }
 
 #[test]
-fn an_order_needs_a_line_and_has_at_most_one_hundred() {
+fn order_has_one_to_one_hundred_lines() {
     given([]).when(|order: &Order| order.place(placement(vec![]))).then_rejected(OrderRejection::EmptyOrder {});
     given([])
         .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)); 101])))
@@ -120,7 +120,7 @@ fn an_order_needs_a_line_and_has_at_most_one_hundred() {
 }
 
 #[test]
-fn an_order_has_one_currency_and_a_total_that_can_be_counted() {
+fn order_has_one_currency_and_a_bounded_total() {
     given([])
         .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)), line(2, 1, Price::zero(eur()))])))
         .then_rejected(OrderRejection::MixedCurrency { expected: usd(), found: eur() });
@@ -130,7 +130,7 @@ fn an_order_has_one_currency_and_a_total_that_can_be_counted() {
 }
 
 #[test]
-fn an_order_is_placed_once() {
+fn order_is_placed_once() {
     placed()
         .when(|order| order.place(placement(vec![line(1, 1, price(400))])))
         .then_rejected(OrderRejection::OrderExists {});
@@ -138,20 +138,20 @@ fn an_order_is_placed_once() {
 }
 
 #[test]
-fn an_order_placed_again_at_other_prices_is_another_order_also_for_the_same_total() {
+fn placing_again_at_other_prices_is_rejected_even_with_the_same_total() {
     let shifted = || vec![line(1, 2, price(450)), line(2, 1, price(100))];
     placed().when(|order| order.place(placement(shifted()))).then_rejected(OrderRejection::OrderExists {});
 }
 
 #[test]
-fn an_order_placed_again_on_the_next_day_is_the_same_order() {
+fn placing_again_on_the_next_day_changes_nothing() {
     let lines = || vec![line(1, 2, price(400)), line(2, 1, price(200))];
     let placed_on: Date = parsed("2026-11-21");
     placed().when(|order| order.place(Placement { placed_on, ..placement(lines()) })).then_nothing();
 }
 
 #[test]
-fn an_order_imported_again_from_elsewhere_or_with_other_units_is_another_order() {
+fn importing_again_with_another_source_or_other_units_is_rejected() {
     let source = parsed("shopify 4712");
     let units = units(4);
     for other in [Import { source, ..import() }, Import { units, ..import() }] {
@@ -160,7 +160,7 @@ fn an_order_imported_again_from_elsewhere_or_with_other_units_is_another_order()
 }
 
 #[test]
-fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
+fn status_changes_are_allowed_as_listed() {
     use OrderStatus::*;
     type Verb = fn(&Order) -> Decision<Order>;
     let verbs: [(OrderStatus, Verb); 5] = [
@@ -170,7 +170,7 @@ fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
         (Delivered, Order::mark_delivered),
         (Cancelled, |order| order.cancel(CancelledBy::Customer, reason(), today())),
     ];
-    // o: goes there; =: is there already; x: refused. In the order of the verbs.
+    // o: allowed; =: has this status already; x: rejected. In the order of the verbs.
     let table = [
         (Pending, "oxxxo"),
         (Processing, "=oxxo"),
@@ -182,7 +182,7 @@ fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
     for (from, row) in table {
         for ((to, verb), mark) in verbs.into_iter().zip(row.chars()) {
             let mut order = paid_and(from);
-            let found = match verb(&order) {
+            let outcome = match verb(&order) {
                 Ok(events) if events.is_empty() => '=',
                 Ok(events) => {
                     events.iter().for_each(|event| order.apply(event));
@@ -195,19 +195,19 @@ fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
                     'x'
                 }
             };
-            assert_eq!(found, mark, "from {from} to {to}");
+            assert_eq!(outcome, mark, "from {from} to {to}");
         }
     }
 }
 
 #[test]
-fn nothing_happens_to_an_order_that_does_not_exist() {
+fn unknown_order_rejects_every_change() {
     given([]).when(Order::accept).then_rejected(OrderRejection::OrderUnknown {});
     given([]).holds(|order: &Order| order.status() == Err(OrderRejection::OrderUnknown {}));
 }
 
 #[test]
-fn an_unpaid_order_can_be_accepted_but_not_made_ready() {
+fn unpaid_order_can_be_accepted_but_not_made_ready() {
     placed()
         .when(Order::accept)
         .then_once([OrderEvent::Accepted { customer: ADA, store: STORE }])
@@ -216,7 +216,7 @@ fn an_unpaid_order_can_be_accepted_but_not_made_ready() {
 }
 
 #[test]
-fn exactly_the_total_is_paid_once() {
+fn payment_is_the_exact_total_and_is_recorded_once() {
     placed()
         .when(|order| order.record_payment(price(999), reference("pay-1"), today()))
         .then_rejected(OrderRejection::PaymentDiffers { due: price(1000), paid: price(999) });
@@ -226,7 +226,7 @@ fn exactly_the_total_is_paid_once() {
 }
 
 #[test]
-fn a_cancelled_order_cannot_be_paid() {
+fn cancelled_order_cannot_be_paid() {
     placed()
         .when(|order| order.cancel(CancelledBy::Engine, reason(), today()))
         .then_once([cancelled_event(CancelledBy::Engine, None)])
@@ -235,7 +235,7 @@ fn a_cancelled_order_cannot_be_paid() {
 }
 
 #[test]
-fn a_rejected_order_that_was_paid_gives_everything_back_that_is_left() {
+fn rejected_paid_order_is_due_for_refund_of_the_rest() {
     paid()
         .when(|order| order.record_refund(price(300), reference("back-1"), today()))
         .then_once([refunded_event(300, 300, "back-1")])
@@ -244,7 +244,7 @@ fn a_rejected_order_that_was_paid_gives_everything_back_that_is_left() {
 }
 
 #[test]
-fn refunds_never_exceed_what_was_paid() {
+fn refunds_never_exceed_the_payment() {
     placed()
         .when(|order| order.record_refund(price(1), reference("back-1"), today()))
         .then_rejected(OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) });
@@ -255,7 +255,7 @@ fn refunds_never_exceed_what_was_paid() {
 }
 
 #[test]
-fn the_payment_axis_follows_the_refunds() {
+fn payment_status_follows_payment_and_refunds() {
     placed().holds(|order| order.payment_status() == Ok(PaymentStatus::Unpaid));
     paid().holds(|order| order.payment_status() == Ok(PaymentStatus::Paid));
     let part = || {
@@ -271,21 +271,21 @@ fn the_payment_axis_follows_the_refunds() {
 }
 
 #[test]
-fn an_order_whose_money_all_went_back_does_not_leave_the_house() {
+fn fully_refunded_order_cannot_be_shipped() {
     for (status, step) in [
         (OrderStatus::Processing, Order::mark_ready as fn(&Order) -> Decision<Order>),
         (OrderStatus::Ready, Order::mark_in_transit),
     ] {
         let mut order = paid_and(status);
         order.apply(&refunded_event(400, 400, "back-1"));
-        assert_eq!(step(&order).map(|events| events.len()), Ok(1), "part of it is kept");
+        assert_eq!(step(&order).map(|events| events.len()), Ok(1), "a partly refunded order can be shipped");
         order.apply(&refunded_event(600, 1000, "back-2"));
         assert_eq!(step(&order), Err(OrderRejection::NotPaid {}));
     }
 }
 
 #[test]
-fn one_reference_is_one_refund() {
+fn refund_with_a_known_reference_and_another_amount_is_rejected() {
     paid()
         .when(|order| order.record_refund(price(400), reference("back-1"), today()))
         .then_once([refunded_event(400, 400, "back-1")])
@@ -294,7 +294,7 @@ fn one_reference_is_one_refund() {
 }
 
 #[test]
-fn refunds_are_limited_in_number_and_the_state_stays_small_with_the_longest_references() {
+fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_references() {
     let longest = |number: i64| format!("{number:03}{}", "🧾".repeat(197));
     let mut order = placed().into_state();
     order.apply(&OrderEvent::Placed {
@@ -318,7 +318,7 @@ fn refunds_are_limited_in_number_and_the_state_stays_small_with_the_longest_refe
 }
 
 #[test]
-fn an_imported_order_is_paid_and_moves_elsewhere() {
+fn imported_order_is_paid_and_cannot_change_status_here() {
     imported().holds(|order| order.is_paid() && order.lines().count() == 0);
     imported().when(Order::mark_ready).then_rejected(OrderRejection::OrderImported {});
     imported()
@@ -330,7 +330,7 @@ fn an_imported_order_is_paid_and_moves_elsewhere() {
 }
 
 #[test]
-fn an_imported_order_is_cancelled_after_its_own_system() {
+fn cancelled_import_refunds_the_rest() {
     imported()
         .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
         .then_once([refunded_event(1000, 1000, "shopify"), cancelled_event(CancelledBy::Source, None)]);
@@ -350,7 +350,7 @@ fn an_imported_order_is_cancelled_after_its_own_system() {
 }
 
 #[test]
-fn an_outside_cancellation_is_recorded_whatever_its_reference_was_used_for() {
+fn cancelled_import_is_recorded_even_if_its_reference_was_used_before() {
     imported()
         .when(|order| order.record_refund(price(400), reference("back-1"), today()))
         .then_once([refunded_event(400, 400, "back-1")])
@@ -361,7 +361,7 @@ fn an_outside_cancellation_is_recorded_whatever_its_reference_was_used_for() {
 }
 
 #[test]
-fn an_outside_cancellation_is_recorded_however_many_refunds_there_were() {
+fn cancelled_import_is_recorded_even_at_the_limit_of_refunds() {
     let mut order = imported().into_state();
     (1..=100).for_each(|number| order.apply(&refunded_event(1, number, &format!("back-{number}"))));
     assert_eq!(
