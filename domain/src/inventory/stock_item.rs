@@ -37,7 +37,7 @@ pub enum StockEvent {
     /// A product is now stocked at a store.
     #[serde(rename = "stock.opened")]
     Opened { product: ProductId, store: StoreId },
-    /// Units were received from a supplier.
+    /// Units were received.
     #[serde(rename = "stock.received")]
     Received { units: Quantity },
     /// Units were returned by a customer.
@@ -89,11 +89,11 @@ pub enum StockRejection {
     NotStocked {},
     #[error("only {free} of {wanted} units are free")]
     OutOfStock { free: i64, wanted: i64 },
-    #[error("{held} units are set aside; {on_hand} on hand would not cover them")]
+    #[error("{held} units are reserved, more than the {on_hand} that would be on hand")]
     BelowReserved { on_hand: i64, held: i64 },
-    #[error("no stock can be below zero")]
+    #[error("stock cannot be below zero")]
     BelowZero {},
-    #[error("the reservation has passed or was never made")]
+    #[error("the reservation has expired or does not exist")]
     ReservationGone { reservation: ReservationId },
     #[error("the reservation is for {held} units, not for {wanted}")]
     ReservationDiffers { held: i64, wanted: i64 },

@@ -31,7 +31,7 @@ pub enum EarningEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EarningRejection {
-    #[error("of {paid} that were paid, {refunded} cannot have gone back")]
+    #[error("refunds of {refunded} exceed the payment of {paid}")]
     MoreBackThanPaid { refunded: Price, paid: Price },
 }
 

@@ -20,7 +20,7 @@ pub const LINES_MOST: usize = 100;
 /// Largest number of refunds. They are part of the state of the order, so the limit bounds its size.
 pub const REFUNDS_MOST: usize = 100;
 
-/// Reference of a payment or a refund at the payment provider.
+/// Reference of a payment or a refund in the system that moved the money.
 pub type Reference = Text<200>;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -149,13 +149,13 @@ pub enum OrderRejection {
     NotPaid {},
     #[error("this order was paid already, under another reference")]
     AlreadyPaid {},
-    #[error("{due} are due, not {paid}")]
+    #[error("{due} is due, not {paid}")]
     PaymentDiffers { due: Price, paid: Price },
     #[error("this order was cancelled")]
     OrderCancelled {},
-    #[error("{left} are left to refund, not {wanted}")]
+    #[error("only {left} can be refunded, not {wanted}")]
     RefundAbovePaid { left: Price, wanted: Price },
-    #[error("under this reference {recorded} were refunded, not {wanted}")]
+    #[error("this reference was used for a refund of {recorded}, not of {wanted}")]
     RefundDiffers { recorded: Price, wanted: Price },
     #[error("an order has at most {most} refunds")]
     TooManyRefunds { most: usize },

@@ -67,6 +67,11 @@ mod tests {
         // A name that a later version stored must be readable.
         assert_eq!([known("order.placed"), known("order.misplaced")], [Ok(true), Ok(false)]);
         assert!(aggregates().iter().flat_map(|aggregate| &aggregate.event_names).all(|name| known(name) == Ok(true)));
+        let published = |name: &str| name.parse().map(|name: EventType| name.is_published());
+        assert_eq!(
+            [published("order.placed"), published("webhook.paused"), published("order.misplaced")],
+            [Ok(true), Ok(false), Ok(false)]
+        );
         for odd in ["", ".", "order", "order.", ".placed", "order.*", "Order.placed", "a.b.c", " order.placed"] {
             assert!(odd.parse::<EventType>().is_err(), "{odd:?}");
         }
