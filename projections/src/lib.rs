@@ -19,14 +19,21 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Shows every read model of the house to `each`, context by context.
+/// Walks all read models, context by context.
 pub fn visit(each: &mut impl Visitor) {
+    each.context("catalogue");
     catalogue::visit(each);
+    each.context("customers");
     customers::visit(each);
+    each.context("integrations");
     integrations::visit(each);
+    each.context("inventory");
     inventory::visit(each);
+    each.context("loyalty");
     loyalty::visit(each);
+    each.context("orders");
     orders::visit(each);
+    each.context("tenancy");
     tenancy::visit(each);
 }
 

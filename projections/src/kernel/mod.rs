@@ -49,7 +49,10 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     fn sources(from: &mut Sources<Self>);
 }
 
-/// Sees every read model of the house, one call each.
+/// Visits all read models, context by context; see [`visit`](crate::visit).
 pub trait Visitor {
+    /// Begins a bounded context: the read models visited from here on belong to it.
+    fn context(&mut self, name: &'static str);
+
     fn read_model<M: ReadModel>(&mut self);
 }

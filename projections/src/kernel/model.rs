@@ -15,7 +15,7 @@ use super::{Column, Fold, Key, ReadModel, Sources, Visitor, naming, shape};
 pub struct Model {
     /// What one row is (`StockLevel`).
     pub name: String,
-    /// The bounded context it belongs to (`inventory`).
+    /// The bounded context it belongs to (`inventory`); empty in a description that [`Models`] did not make.
     pub context: &'static str,
     /// What a reader must be allowed to do.
     pub needs: Permission,
@@ -52,7 +52,7 @@ impl Model {
         streams.dedup();
         Self {
             name: M::schema_name().into(),
-            context: context_of(std::any::type_name::<M>()),
+            context: "",
             needs: M::NEEDS,
             shape: shape::shape(schema.as_value(), M::KEY, M::INDEXED, M::REVISION),
             columns: shape::columns(schema.as_value()),
@@ -119,6 +119,8 @@ impl Model {
 #[derive(Debug, Default)]
 pub struct Models {
     models: BTreeMap<String, Model>,
+    /// The context being visited.
+    context: &'static str,
 }
 
 impl Models {
@@ -141,15 +143,14 @@ impl Models {
 }
 
 impl Visitor for Models {
+    fn context(&mut self, name: &'static str) {
+        self.context = name;
+    }
+
     fn read_model<M: ReadModel>(&mut self) {
-        let model = Model::of::<M>();
+        let model = Model { context: self.context, ..Model::of::<M>() };
         self.models.insert(model.name.clone(), model);
     }
-}
-
-/// `projections::inventory::stock_level::StockLevel` belongs to `inventory`.
-fn context_of(path: &'static str) -> &'static str {
-    path.split("::").nth(1).unwrap_or(path)
 }
 
 fn canonical<M: ReadModel>(row: &str) -> Result<String, Unreadable> {
