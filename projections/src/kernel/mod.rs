@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 pub use fold::{Change, Fold, Parked};
 pub use key::{Key, Place};
 pub use model::{Model, Models};
+pub use naming::plural;
 pub use shape::{Column, Kind};
 pub use sources::{Folded, Sources, Unfoldable};
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use domain::kernel::Unreadable;
 use domain::shared::Permission;
+use heck::{ToLowerCamelCase as _, ToSnakeCase as _};
 use schemars::Schema;
 use serde_json::Value;
 
 use super::fold::Table;
-use super::{Column, Fold, Key, ReadModel, Sources, Visitor, naming, shape};
+use super::{Column, Fold, Key, ReadModel, Sources, Visitor, plural, shape};
 
 /// One read model, its row type forgotten.
 #[derive(Clone, Debug)]
@@ -91,22 +92,22 @@ impl Model {
 
     /// `stock_level`, as in the names of its tables.
     pub fn stem(&self) -> String {
-        naming::snake(&self.name)
+        self.name.to_snake_case()
     }
 
     /// `stock_levels`, the plain name for people.
     pub fn stems(&self) -> String {
-        naming::plural(&self.stem())
+        plural(&self.stem())
     }
 
     /// `stockLevel`, the question for one row.
     pub fn field(&self) -> String {
-        naming::camel(&self.name)
+        self.name.to_lower_camel_case()
     }
 
     /// `stockLevels`, the question for many rows.
     pub fn fields(&self) -> String {
-        naming::plural(&self.field())
+        plural(&self.field())
     }
 
     /// `stock_level_0123456789abcdef`, the table of this shape.
