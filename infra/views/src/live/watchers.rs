@@ -254,7 +254,7 @@ impl Drop for Seat {
 mod tests {
     use projections::inventory::StockLevel;
     use projections::kernel::Model;
-    use projections::question::{Conditions, Question};
+    use projections::query::{Conditions, RowQuery};
     use uuid::Uuid;
 
     use super::*;
@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn news_go_on_from_what_was_told_in_the_same_history() {
         let at = |position, epoch| Checkpoint { lane: 0, position, epoch };
-        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 1);
+        let question = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 1);
         let conditions = Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense");
         let (watchers, course) = (Watchers::new(), (String::from("StockLevel"), 0));
         let fit = |from, to| watchers.fit(&course, from, to);
