@@ -14,19 +14,17 @@ use serde_json::{Value as Json, json};
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
-use super::budget::Standing;
 use super::cost::{COST_MOST, actual};
+use super::service::{READ_WITHIN, Service};
 use super::session::Session;
-use crate::auth::Caller;
+use crate::admission::query_budget::BudgetStatus;
 use crate::error::Problem;
-use crate::front::Front;
 use crate::guard;
+use crate::port::Caller;
 
 /// More errors than this help nobody and make answers long.
 const ERRORS_MOST: usize = 10;
 
-/// Readers have gone by then, and what they asked for is given up with all its statements.
-pub(super) const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Commands are decided within ten seconds or never; several may come one after the other.
 const DECIDED_WITHIN: Duration = Duration::from_secs(25);
 
@@ -57,7 +55,7 @@ pub(crate) enum Told {
 }
 
 /// Looks at a question before anything is done for it.
-pub(crate) fn check(front: &Front, asked: Asked) -> Result<Checked, Refusal> {
+pub(crate) fn check(service: &Service, asked: Asked) -> Result<Checked, Refusal> {
     guard::check(&asked.query).map_err(|refused| refuse(StatusCode::BAD_REQUEST, refused.code, &refused.message))?;
     let variables = Variables::from_json(asked.variables);
     let mut request = Request::new(asked.query).variables(variables);
@@ -67,7 +65,7 @@ pub(crate) fn check(front: &Front, asked: Asked) -> Result<Checked, Refusal> {
     let (operation, variables) = (request.operation_name.clone(), request.variables.clone());
     let document = request
         .parsed_query()
-        .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [told(front, error, "SYNTAX")] })))?;
+        .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [told(service, error, "SYNTAX")] })))?;
     let named = |name: Option<&Name>| operation.is_none() || name.map(|name| name.as_str()) == operation.as_deref();
     let mut meant = document.operations.iter().filter(|(name, _)| named(*name));
     let meant = meant.next().filter(|_| meant.next().is_none()).map(|(_, operation)| &operation.node);
@@ -76,7 +74,7 @@ pub(crate) fn check(front: &Front, asked: Asked) -> Result<Checked, Refusal> {
         return Err(refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY", text));
     }
     let kind = meant.map(|operation| operation.ty);
-    let cost = front.graph.costs.of(document, operation.as_deref(), &variables);
+    let cost = service.graph.costs.of(document, operation.as_deref(), &variables);
     if cost > COST_MOST {
         let text = format!(
             "the question costs {cost}; at most {COST_MOST} are answered at once: ask for fewer rows (`first`) or for \
@@ -93,15 +91,15 @@ impl Checked {
     }
 
     /// Takes what it costs from what the caller has saved up.
-    fn pay(&self, front: &Front, caller: &Caller) -> Result<(), Refusal> {
-        let taken = front.budgets.take((caller.tenant, caller.principal), self.cost, front.backend.now());
+    fn pay(&self, service: &Service, caller: &Caller) -> Result<(), Refusal> {
+        let taken = service.budgets.take((caller.tenant, caller.principal), self.cost, service.backend.now());
         taken.map(|_| ()).map_err(|seconds| refused_by(&Problem::throttled(seconds)))
     }
 }
 
 /// Answers a question. `Err` where it was not executed at all: the status is then not 200.
 pub(crate) async fn answer(
-    front: &Arc<Front>,
+    service: &Arc<Service>,
     caller: Caller,
     correlation: Option<Uuid>,
     checked: Checked,
@@ -110,22 +108,22 @@ pub(crate) async fn answer(
         let text = "a subscription is answered over a WebSocket (graphql-transport-ws) or as `text/event-stream`";
         return Err(refuse(StatusCode::BAD_REQUEST, "SUBSCRIPTION", text));
     }
-    checked.pay(front, &caller)?;
+    checked.pay(service, &caller)?;
     let within = if checked.kind == Some(OperationType::Query) { READ_WITHIN } else { DECIDED_WITHIN };
     let (who, cost) = ((caller.tenant, caller.principal), checked.cost);
-    let session = Session::new(Arc::clone(front), caller, correlation);
-    let execution = front.graph.schema.execute(checked.request.data(session));
+    let session = Session::new(Arc::clone(service), caller, correlation);
+    let execution = service.graph.schema.execute(checked.request.data(session));
     let Ok(response) = tokio::time::timeout(within, execution).await else {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "TIMED_OUT", "the question took too long to answer"));
     };
     let spent = actual(&response.data).min(cost);
-    let standing = front.budgets.give_back(who, cost - spent);
-    shape(front, response, &costs(cost, spent, standing))
+    let standing = service.budgets.give_back(who, cost - spent);
+    shape(service, response, &costs(cost, spent, standing))
 }
 
 /// Answers a subscription for as long as it is read. What it costs is for its beginning; changes come as they come.
 pub(crate) fn subscribe(
-    front: &Arc<Front>,
+    service: &Arc<Service>,
     caller: Caller,
     correlation: Option<Uuid>,
     checked: Checked,
@@ -134,11 +132,11 @@ pub(crate) fn subscribe(
         let text = "this operation is no subscription; send it as `POST /graphql`";
         return Err(refuse(StatusCode::BAD_REQUEST, "NOT_A_SUBSCRIPTION", text));
     }
-    let place = front.subscriptions.take(&caller).map_err(|problem| refused_by(&problem))?;
-    checked.pay(front, &caller)?;
-    let session = Session::new(Arc::clone(front), caller, correlation);
-    let responses = begun(front.graph.schema.execute_stream(checked.request.data(session)));
-    let front = Arc::clone(front);
+    let place = service.subscriptions.take(&caller).map_err(|problem| refused_by(&problem))?;
+    checked.pay(service, &caller)?;
+    let session = Session::new(Arc::clone(service), caller, correlation);
+    let responses = begun(service.graph.schema.execute_stream(checked.request.data(session)));
+    let service = Arc::clone(service);
     let tell = move |response: Response| {
         // The place is free again when nobody reads any more.
         let _place = &place;
@@ -147,7 +145,7 @@ pub(crate) fn subscribe(
         }
         let code =
             if response.errors.iter().any(|error| !error.path.is_empty()) { "INTERNAL" } else { "INVALID_QUERY" };
-        let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| told(&front, error, code));
+        let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| told(&service, error, code));
         Told::Error(errors.collect())
     };
     Ok(responses.map(tell).boxed())
@@ -173,11 +171,11 @@ fn is_one_field(selections: &SelectionSet) -> bool {
     matches!(selections.items.as_slice(), [only] if matches!(only.node, Selection::Field(_)))
 }
 
-fn shape(front: &Front, response: Response, cost: &Json) -> Result<Json, (StatusCode, Json)> {
+fn shape(service: &Service, response: Response, cost: &Json) -> Result<Json, (StatusCode, Json)> {
     // What was executed is answered with 200, whatever became of it; an error without a path means that nothing ran.
     let ran = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
     let code = if ran { "INTERNAL" } else { "INVALID_QUERY" };
-    let errors = response.errors.iter().take(ERRORS_MOST).map(|error| told(front, error.clone(), code));
+    let errors = response.errors.iter().take(ERRORS_MOST).map(|error| told(service, error.clone(), code));
     let errors: Vec<_> = errors.collect();
     let mut body = json!({ "extensions": { "cost": cost } });
     if !errors.is_empty() {
@@ -191,11 +189,11 @@ fn shape(front: &Front, response: Response, cost: &Json) -> Result<Json, (Status
 }
 
 /// An error with a code, and without anything from inside.
-fn told(front: &Front, error: ServerError, otherwise: &str) -> Json {
+fn told(service: &Service, error: ServerError, otherwise: &str) -> Json {
     let mut told = serde_json::to_value(&error).unwrap_or_default();
     if told["extensions"]["code"].is_null() {
         if otherwise == "INTERNAL" && !is_about_input(&error.message) {
-            let problem = Problem::fault(front.backend.new_id(), &error.message);
+            let problem = Problem::fault(service.backend.new_id(), &error.message);
             told["message"] = problem.detail.into();
             told["extensions"] = json!({ "code": problem.code });
         } else {
@@ -224,7 +222,7 @@ fn refuse(status: StatusCode, code: &str, message: &str) -> Refusal {
     (status, json!({ "errors": [{ "message": message, "extensions": { "code": code } }] }))
 }
 
-fn costs(requested: u64, actual: u64, standing: Standing) -> Json {
+fn costs(requested: u64, actual: u64, standing: BudgetStatus) -> Json {
     json!({
         "requestedQueryCost": requested,
         "actualQueryCost": actual,

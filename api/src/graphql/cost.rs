@@ -9,7 +9,7 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Value, Variables};
 
-use super::queries::{FIRST, FIRST_MOST};
+use super::page_size::{FIRST, FIRST_MOST};
 
 /// What one question of a signed-in caller may cost.
 pub(crate) const COST_MOST: u64 = 5_000;

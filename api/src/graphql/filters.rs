@@ -179,7 +179,7 @@ fn found_by(session: &Session, model: &Model, (index, kind): (&str, &str), tests
         _ => None,
     };
     let odd = || session.invalid(&format!("filter.{kind}.eq"), format!("this is no {kind}"));
-    let word = session.front.backend.blind_index(session.caller.tenant, kind, &folded.ok_or_else(odd)?);
+    let word = session.service.backend.blind_index(session.caller.tenant, kind, &folded.ok_or_else(odd)?);
     Ok(Filter { field: index.into(), test: Test::Equals(word.into()) })
 }
 

@@ -2,15 +2,16 @@
 
 mod answer;
 mod batcher;
-mod budget;
 mod cost;
 mod filters;
 mod mutations;
 mod names;
+mod page_size;
 mod queries;
-mod relations;
+mod relation_fields;
 mod rows;
 mod scalars;
+mod service;
 mod session;
 mod subscriptions;
 #[cfg(test)]
@@ -26,26 +27,23 @@ use commands::kernel::Commands;
 use projections::kernel::Models;
 
 pub(crate) use answer::{Asked, Checked, Refusal, Told, answer, check, refused_by, subscribe};
-pub(crate) use budget::Budgets;
-pub use relations::Relations;
-pub(crate) use value::from_json;
+pub(crate) use service::{Graph, Service};
 
 use cost::Costs;
 use filters::Askable;
 use types::Types;
 
 use crate::guard::INTROSPECTION_DEPTH_MOST;
-
-/// The schema and what it costs to ask it.
-pub(crate) struct Graph {
-    schema: Schema,
-    costs: Costs,
-}
+use crate::relation::Relations;
 
 impl Graph {
     /// Fails where the catalogues do not fit together.
-    pub(crate) fn new(commands: &Commands, models: &Models, introspection: bool) -> Result<Self, SchemaError> {
-        let relations = crate::relations();
+    pub(crate) fn new(
+        commands: &Commands,
+        models: &Models,
+        relations: Relations,
+        introspection: bool,
+    ) -> Result<Self, SchemaError> {
         if let Some(flaw) = relations.flaws(models).into_iter().next() {
             return Err(SchemaError(flaw));
         }
@@ -67,7 +65,7 @@ impl Graph {
 
 /// The schema as text, for clients and for the eye.
 pub fn sdl() -> Result<String, SchemaError> {
-    Ok(Graph::new(&Commands::all(), &Models::all(), true)?.sdl())
+    Ok(Graph::new(&Commands::all(), &Models::all(), crate::relations(), true)?.sdl())
 }
 
 fn schema(

@@ -14,10 +14,10 @@ use super::scalars::{JSON, LONG, TIMESTAMP, UUID};
 use super::session::Session;
 use super::types::{Types, Way};
 use super::value::{Shape, from_json, member};
-use crate::admission::{Wish, admit};
+use crate::admission::rate_limit;
+use crate::command_answer::CommandAnswer;
+use crate::command_intake::CommandRequest;
 use crate::error::Problem;
-use crate::limits;
-use crate::receipt::Answered;
 
 /// `reserveStock(input: ReserveStockInput!, commandId: ID): ReserveStockPayload`.
 ///
@@ -63,23 +63,20 @@ async fn decide(
     shape: &Shape,
     input: &Value,
     key: Option<&str>,
-) -> Result<Answered, Problem> {
+) -> Result<CommandAnswer, Problem> {
     let body = match input {
         Value::Null => String::from("{}"),
         input => shape.to_json(input).to_string(),
     };
-    let front = &session.front;
-    limits::one(front, &session.caller).await.map_err(|allowance| allowance.problem())?;
-    let wish = Wish { name, body: body.as_bytes(), key, correlation: session.correlation };
-    let envelope = admit(&*front.backend, &front.commands, &session.caller, &wish).await?;
-    let id = envelope.id;
-    let answer = front.backend.submit(session.caller.tenant, vec![envelope]).await.pop();
-    let answer = answer.ok_or_else(|| Problem::fault(front.backend.new_id(), &"a command was not answered"))?;
-    Answered::from_answer(&*front.backend, id, answer)
+    let service = &session.service;
+    let counted = rate_limit::take_one(&*service.backend, &session.caller).await;
+    counted.map_err(|allowance| rate_limit::problem(&allowance))?;
+    let request = CommandRequest { name, body: body.as_bytes(), key, correlation: session.correlation };
+    service.intake.execute(&session.caller, &request).await
 }
 
 /// What is wrong with the input is part of the payload; what is wrong with the request or the machine is an error.
-fn told(answer: Result<Answered, Problem>) -> Result<Json, Problem> {
+fn told(answer: Result<CommandAnswer, Problem>) -> Result<Json, Problem> {
     match answer {
         Ok(answered) => {
             let mut payload = serde_json::to_value(answered).unwrap_or_default();

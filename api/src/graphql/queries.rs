@@ -12,15 +12,11 @@ use serde_json::json;
 
 use super::filters::{self, Askable};
 use super::names::camel;
-use super::relations::Relations;
+use super::page_size::{FIRST, FIRST_MOST};
 use super::session::Session;
 use super::value::{from_json, to_json};
 use crate::error::Problem;
-
-/// How many rows come without being asked for a number.
-pub(super) const FIRST: i32 = 20;
-/// A page that is longer is not read by anybody.
-pub(super) const FIRST_MOST: i64 = 100;
+use crate::relation::Relations;
 
 /// `thing(key…, minPosition)`.
 pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> Field {
@@ -171,7 +167,7 @@ impl Connection {
         let mut edges = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
             let node: serde_json::Value = serde_json::from_str(&row.json)
-                .map_err(|error| Problem::fault(session.front.backend.new_id(), &error))?;
+                .map_err(|error| Problem::fault(session.service.backend.new_id(), &error))?;
             edges.push(json!({ "cursor": seal(model, &question, &row.cursor), "node": node }));
         }
         let cursor = |edge: Option<&serde_json::Value>| edge.map(|edge| edge["cursor"].clone());

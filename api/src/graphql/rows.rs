@@ -8,11 +8,12 @@ use projections::kernel::{Model, Models};
 use serde_json::Value as Json;
 
 use super::names::{camel, pascal};
-use super::relations::Relations;
+use super::relation_fields::relation_field;
 use super::session::Session;
 use super::types::{Types, Way, description, indexes, personal, requires};
 use super::value::{field, member};
-use crate::backend::SealedField;
+use crate::port::SealedField;
+use crate::relation::Relations;
 
 /// The row's columns, then its ways to other models.
 pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations, types: &mut Types) -> Object {
@@ -36,7 +37,7 @@ pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations,
         };
         object = object.field(told(made, root, schema));
     }
-    for way in ways.into_iter().filter_map(|way| way.field(models)) {
+    for way in ways.into_iter().filter_map(|relation| relation_field(relation, models)) {
         object = object.field(way);
     }
     object
@@ -49,7 +50,7 @@ fn opened(model: &Arc<Model>, name: String, column: &str, kind: &str) -> Field {
         let Some(Value::String(word)) = field(context.parent_value, &column) else {
             return FieldFuture::from_value(None);
         };
-        let sealed = SealedField { field: kind.clone(), word: word.clone() };
+        let sealed = SealedField { field: kind.clone(), ciphertext: word.clone() };
         let model = Arc::clone(&model);
         FieldFuture::new(async move {
             let session = Session::of(&context)?;

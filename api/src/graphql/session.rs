@@ -13,20 +13,16 @@ use projections::question::{Filter, NoAnswer, Page, Question, Test};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::answer::READ_WITHIN;
 use super::batcher::Batcher;
-use super::relations::Relations;
+use super::service::{READ_WITHIN, Service};
 use super::value::from_json;
-use crate::auth::Caller;
-use crate::backend::SealedField;
 use crate::error::Problem;
-use crate::freshness::Freshness;
-use crate::front::Front;
-use crate::live::Watching;
+use crate::port::{Caller, Freshness, LiveUpdates, SealedField};
+use crate::relation::Relations;
 
 /// Lives as long as one request, so that nothing read for one caller can reach another.
 pub(crate) struct Session {
-    pub(super) front: Arc<Front>,
+    pub(super) service: Arc<Service>,
     pub(super) caller: Caller,
     pub(super) correlation: Option<Uuid>,
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
@@ -40,12 +36,12 @@ pub(crate) struct Session {
 const KEYS_MOST: usize = 100;
 
 impl Session {
-    pub(crate) fn new(front: Arc<Front>, caller: Caller, correlation: Option<Uuid>) -> Self {
-        let names = || front.models.iter().map(|model| model.name.clone());
+    pub(crate) fn new(service: Arc<Service>, caller: Caller, correlation: Option<Uuid>) -> Self {
+        let names = || service.models.iter().map(|model| model.name.clone());
         let rows = names().map(|name| (name, Batcher::default())).collect();
         let pages = names().map(|name| (name, Batcher::default())).collect();
         let (words, demanded) = (Batcher::default(), AtomicBool::new(false));
-        Self { rows, pages, words, demanded, front, caller, correlation }
+        Self { rows, pages, words, demanded, service, caller, correlation }
     }
 
     /// The session of a request. Every request has one; without it the field fails and nothing is shown.
@@ -83,7 +79,7 @@ impl Session {
         model: &Model,
         key: &Key,
         since: Option<Freshness>,
-    ) -> Result<Watching, Problem> {
+    ) -> Result<LiveUpdates, Problem> {
         let owner = self.owner(model)?;
         let filters = filters(model, &[key]);
         let question = Question { owner, filters, ..Question::all(self.caller.tenant, 1) };
@@ -96,9 +92,9 @@ impl Session {
         model: &Model,
         mut question: Question,
         since: Option<Freshness>,
-    ) -> Result<Watching, Problem> {
+    ) -> Result<LiveUpdates, Problem> {
         question.filters.extend(self.shown(model));
-        let watching = self.front.backend.watch(model, question, since);
+        let watching = self.service.backend.watch(model, question, since);
         match tokio::time::timeout(READ_WITHIN, watching).await {
             Ok(watching) => watching.map_err(|no| self.problem(no)),
             Err(_) => Err(NotNow::StoreAway.into()),
@@ -109,9 +105,9 @@ impl Session {
     pub(super) async fn open(&self, field: SealedField) -> Result<Option<String>, Problem> {
         let load = async |fields: Vec<SealedField>| {
             let count = fields.len();
-            match self.front.backend.open(self.caller.tenant, fields).await {
+            match self.service.backend.open(self.caller.tenant, fields).await {
                 Ok(words) => words.into_iter().map(Ok).collect(),
-                Err(fault) => vec![Err(Problem::from_fault(&fault, self.front.backend.new_id())); count],
+                Err(fault) => vec![Err(Problem::from_fault(&fault, self.service.backend.new_id())); count],
             }
         };
         self.words.get(field, load).await.ok_or_else(|| self.lost())?
@@ -128,9 +124,9 @@ impl Session {
         let at_least = self.position(token)?;
         let mut touched = HashSet::from([model.name.as_str()]);
         collect(&context.ctx.field(), relations, &mut touched);
-        let models = touched.into_iter().filter_map(|name| self.front.models.get(name)).collect();
+        let models = touched.into_iter().filter_map(|name| self.service.models.get(name)).collect();
         self.demanded.store(true, Ordering::Relaxed);
-        self.front.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
+        self.service.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
     }
 
     pub(super) fn position(&self, token: &str) -> Result<Freshness, Problem> {
@@ -144,12 +140,12 @@ impl Session {
     pub(super) fn problem(&self, no_answer: NoAnswer) -> Problem {
         match no_answer {
             NoAnswer::Misuse { field, text } => self.invalid(&super::names::camel(&field), text),
-            NoAnswer::Fault(fault) => Problem::from_fault(&fault, self.front.backend.new_id()),
+            NoAnswer::Fault(fault) => Problem::from_fault(&fault, self.service.backend.new_id()),
         }
     }
 
     fn lost(&self) -> Problem {
-        Problem::fault(self.front.backend.new_id(), &"a batch of reads was given up")
+        Problem::fault(self.service.backend.new_id(), &"a batch of reads was given up")
     }
 
     /// Asks the store. Customers are shown only what is for them.
@@ -157,7 +153,7 @@ impl Session {
         questions.iter_mut().for_each(|question| question.filters.extend(self.shown(model)));
         let newest = self.demanded.load(Ordering::Relaxed);
         questions.iter_mut().for_each(|question| question.newest |= newest);
-        self.front.backend.pages(model, questions).await
+        self.service.backend.pages(model, questions).await
     }
 
     /// What a row must be for this caller to be shown it.

@@ -15,13 +15,13 @@ use projections::kernel::{Key, Model};
 
 use super::filters::Askable;
 use super::names::camel;
-use super::queries::{FIRST, key, key_arguments, key_scalar, paging, told};
-use super::relations::Relations;
+use super::page_size::FIRST;
+use super::queries::{key, key_arguments, key_scalar, paging, told};
 use super::session::Session;
 use super::value::{from_json, member};
-use crate::error::{Problem, retry_word};
-use crate::freshness::Freshness;
-use crate::live::{Ended, LiveRow, Update, Watching};
+use crate::error::{Problem, retry_code};
+use crate::port::{Ended, Freshness, LiveRow, LiveUpdates, Update};
+use crate::relation::Relations;
 
 /// `thing(key…, minPosition)`.
 pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> SubscriptionField {
@@ -74,7 +74,7 @@ pub(super) fn objects(model: &Model) -> [Object; 3] {
                 "Hand it over as `minPosition` when you subscribe again: nothing is missed, nothing goes back.",
             )
     };
-    let shown = |row: &Arc<LiveRow>| FieldValue::value(row.shown().clone());
+    let shown = |row: &Arc<LiveRow>| FieldValue::value(row.graphql(from_json).clone());
     let told = format!("One of {}, as it is now.", model.fields());
     let live = Object::new(live(model)).description(told).field(position()).field(
         field("row", TypeRef::named(&model.name), move |update| update.rows.first().map(shown))
@@ -132,15 +132,15 @@ async fn begin(
     }
 }
 
-fn tellings<'a>(watching: Watching) -> impl Stream<Item = async_graphql::Result<FieldValue<'a>>> {
+fn tellings<'a>(watching: LiveUpdates) -> impl Stream<Item = async_graphql::Result<FieldValue<'a>>> {
     watching.map(|update| update.map(FieldValue::owned_any).map_err(ended))
 }
 
 fn ended(why: Ended) -> async_graphql::Error {
-    let mut error = async_graphql::Error::new(why.told());
+    let mut error = async_graphql::Error::new(why.message());
     let mut extensions = async_graphql::ErrorExtensionValues::default();
     extensions.set("code", why.code());
-    extensions.set("retry", retry_word(domain::kernel::Retry::SameId));
+    extensions.set("retry", retry_code(domain::kernel::Retry::SameId));
     error.extensions = Some(extensions);
     error
 }

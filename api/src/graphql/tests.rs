@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::auth::AuthConfig;
 use crate::testing::Engine;
 
 const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
@@ -46,14 +48,15 @@ fn engine() -> Arc<Engine> {
 }
 
 async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Json) -> Json {
-    let front = engine.front();
+    let state = engine.state();
+    let (service, auth) = (Arc::<Service>::from_ref(&state), Arc::<AuthConfig>::from_ref(&state));
     let mut headers = axum::http::HeaderMap::new();
     let token = format!("Bearer {}", Engine::token(claims));
     headers.insert("authorization", token.parse().expect("a header"));
-    let caller = front.auth.caller(&headers, front.backend.now()).expect("a caller");
+    let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
     let asked = Asked { query: query.into(), operation: None, variables };
-    let answered = match check(&front, asked) {
-        Ok(checked) => answer(&front, caller, None, checked).await,
+    let answered = match check(&service, asked) {
+        Ok(checked) => answer(&service, caller, None, checked).await,
         Err(refusal) => Err(refusal),
     };
     answered.unwrap_or_else(|(_, body)| body)
@@ -181,7 +184,7 @@ async fn a_relation_is_read_once_for_all_rows() {
         assert_eq!(node["product"]["name"], name);
         assert_eq!(node["product"]["stockLevels"]["edges"].as_array().map(Vec::len), Some(1));
     }
-    let asked = engine.asked.lock().expect("whole").clone();
+    let asked = engine.reads.lock().expect("whole").clone();
     assert_eq!(asked, [("StockLevel".into(), 1), ("Product".into(), 1), ("StockLevel".into(), 5)]);
 }
 
@@ -232,7 +235,7 @@ async fn a_customer_sees_what_is_sold_and_no_row_without_an_owner() {
 #[tokio::test]
 async fn a_query_may_demand_to_be_fresh() {
     let engine = engine();
-    let token = |tenant_position, epoch| crate::freshness::Freshness { tenant_position, epoch }.to_token();
+    let token = |tenant_position, epoch| crate::port::Freshness { tenant_position, epoch }.to_token();
     let ask_at = async |token: &str| {
         let query = "query($at: String) { stockLevels(minPosition: $at) { edges { node { product { name } } } } }";
         ask_as(&engine, &json!({}), query, json!({ "at": token })).await
@@ -259,10 +262,10 @@ async fn a_question_has_a_price_and_too_dear_a_one_is_not_answered() {
     let dear = "query($n: Int = 100) { products(first: $n) { edges { node { stockLevels(first: 100) { edges { cursor } } } } } }";
     assert_eq!(code(&ask_as(&engine, &json!({}), dear, json!({ "n": 100 })).await), "TOO_COSTLY");
 
-    let front = engine.front();
+    let service = Arc::<Service>::from_ref(&engine.state());
     let who = (domain::shared::TenantId::new(Uuid::from_u128(1)), domain::shared::Principal::new(Uuid::from_u128(1)));
-    assert!((0..4).all(|_| front.budgets.take(who, 5_000, front.backend.now()).is_ok()));
-    assert_eq!(front.budgets.take(who, 5_000, front.backend.now()), Err(5));
+    assert!((0..4).all(|_| service.budgets.take(who, 5_000, service.backend.now()).is_ok()));
+    assert_eq!(service.budgets.take(who, 5_000, service.backend.now()), Err(5));
 }
 
 #[tokio::test]
@@ -273,7 +276,7 @@ async fn a_command_without_fields_has_no_input() {
 
 #[tokio::test]
 async fn the_schema_is_hidden_unless_it_is_shown_on_purpose() {
-    let graph = Graph::new(&Commands::all(), &Models::all(), false).expect("a schema");
+    let graph = Graph::new(&Commands::all(), &Models::all(), crate::relations(), false).expect("a schema");
     for query in [
         "{ __schema { types { name } } }",
         "{ __type(name: \"Order\") { name } }",
