@@ -1,4 +1,4 @@
-//! Ways from one read model to another.
+//! Relations between read models.
 
 use std::sync::Arc;
 
@@ -10,38 +10,38 @@ use super::queries::{Connection, FIRST, paging};
 use super::session::Session;
 use super::value::{field, to_json};
 
-/// Every way there is, in the order of the contexts.
+/// All relations, in the order of the contexts.
 #[derive(Clone, Debug, Default)]
 pub struct Relations(Vec<Relation>);
 
-/// One way.
+/// A field that leads from a row to one row or a page of rows of another read model.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Relation {
     pub(super) from: &'static str,
-    /// The GraphQL field. Where a column has the same name, the column is called `…Id`.
+    /// The GraphQL field. A column with the same name is shown as `…Id`.
     pub(super) name: &'static str,
     pub(super) to: &'static str,
-    how: How,
+    join: Join,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum How {
-    /// These columns of the row are the key of the other.
+enum Join {
+    /// These columns of the row hold the key of the other row.
     One(&'static [&'static str]),
-    /// This column of the others is the key of the row.
+    /// This column of the other rows holds the key of the row.
     Many(&'static str),
 }
 
 impl Relations {
-    /// From a row to the one whose key these columns hold. A column of the same name is called `…Id` from then on, which
-    /// clients notice.
+    /// Adds a relation to the row whose key these columns hold. It renames a column of the same name to `…Id`, which
+    /// is a breaking change for clients.
     pub fn one(&mut self, from: &'static str, name: &'static str, to: &'static str, by: &'static [&'static str]) {
-        self.0.push(Relation { from, name, to, how: How::One(by) });
+        self.0.push(Relation { from, name, to, join: Join::One(by) });
     }
 
-    /// From a row to those whose column, a key field or an indexed one, holds the row's key.
+    /// Adds a relation to the rows whose column `by`, a key field or an indexed one, holds the row's key.
     pub fn many(&mut self, from: &'static str, name: &'static str, to: &'static str, by: &'static str) {
-        self.0.push(Relation { from, name, to, how: How::Many(by) });
+        self.0.push(Relation { from, name, to, join: Join::Many(by) });
     }
 
     pub(super) fn of<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Relation> {
@@ -52,36 +52,41 @@ impl Relations {
         self.0.iter().filter(move |relation| relation.name == name)
     }
 
-    /// The fields that ask for many rows.
+    /// Names of the relations that return pages.
     pub(super) fn connections(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|relation| matches!(relation.how, How::Many(_))).map(|relation| relation.name)
+        self.0.iter().filter(|relation| relation.is_page()).map(|relation| relation.name)
     }
 
-    /// What does not fit the read models there are, one sentence each.
-    pub(super) fn flaws(&self, models: &Models) -> Vec<String> {
-        let flaw = |relation: &Relation| {
-            let Relation { from, name, to, how } = relation;
+    /// Relations that do not fit the read models, one error text each.
+    pub(super) fn errors(&self, models: &Models) -> Vec<String> {
+        let error = |relation: &Relation| {
+            let Relation { from, name, to, join } = relation;
             let (Some(row), Some(other)) = (models.get(from), models.get(to)) else {
-                return Some(format!("{from}.{name}: there is no {from} or no {to}"));
+                return Some(format!("{from}.{name}: read model {from} or {to} does not exist"));
             };
-            let fits = match how {
-                How::One(by) => by.len() == other.key.len() && by.iter().all(|column| row.column(column).is_some()),
-                How::Many(by) => row.key.len() == 1 && (other.key.contains(by) || other.indexed.contains(by)),
+            let fits = match join {
+                Join::One(by) => by.len() == other.key.len() && by.iter().all(|column| row.column(column).is_some()),
+                Join::Many(by) => row.key.len() == 1 && (other.key.contains(by) || other.indexed.contains(by)),
             };
-            (!fits).then(|| format!("{from}.{name}: {how:?} does not fit the key of {to}, {:?}", other.key))
+            (!fits).then(|| format!("{from}.{name}: {join:?} does not match the key of {to}, {:?}", other.key))
         };
-        self.0.iter().filter_map(flaw).collect()
+        self.0.iter().filter_map(error).collect()
     }
 }
 
 impl Relation {
-    /// As a field of the row's type; nothing where the other model does not exist.
+    /// True if the field returns a page of rows, false if it returns one row.
+    pub(super) fn is_page(&self) -> bool {
+        matches!(self.join, Join::Many(_))
+    }
+
+    /// The field of the row's type; `None` if the other model does not exist.
     pub(super) fn field(&self, models: &Models) -> Option<Field> {
         let other = Arc::new(models.get(self.to)?.clone());
-        let told = other.schema.as_value()["description"].as_str().unwrap_or_default().to_owned();
-        Some(match self.how {
-            How::One(by) => self.one(other, by).description(told),
-            How::Many(by) => self.many(models.get(self.from)?.key.first()?, other, by).description(told),
+        let text = other.schema.as_value()["description"].as_str().unwrap_or_default().to_owned();
+        Some(match self.join {
+            Join::One(by) => self.one(other, by).description(text),
+            Join::Many(by) => self.many(models.get(self.from)?.key.first()?, other, by).description(text),
         })
     }
 
@@ -107,9 +112,9 @@ impl Relation {
                 let Some(value) = field(context.parent_value, own_key).map(to_json) else { return Ok(None) };
                 let session = Session::of(&context)?;
                 let page = async {
-                    let mut question = paging(session, &other, &context)?;
-                    question.filters.push(Filter { field: by.into(), test: Test::Equals(value) });
-                    Connection::load(session, &other, question).await
+                    let mut query = paging(session, &other, &context)?;
+                    query.filters.push(Filter { field: by.into(), test: Test::Equals(value) });
+                    Connection::load(session, &other, query).await
                 };
                 Ok(Some(page.await.map_err(|problem| problem.into_graphql())?.into_field()))
             })
