@@ -3,6 +3,7 @@
 mod answer;
 mod batcher;
 mod cost_limiter;
+mod example;
 mod filters;
 mod mutations;
 mod names;
@@ -38,10 +39,11 @@ use types::Types;
 
 use crate::guard::INTROSPECTION_DEPTH_MOST;
 
-/// The executable schema, with the cost estimator that belongs to it.
+/// The executable schema, with the cost estimator and the example query that belong to it.
 pub(crate) struct Graph {
     schema: Schema,
     cost_estimator: CostEstimator,
+    example_query: String,
 }
 
 impl Graph {
@@ -54,8 +56,14 @@ impl Graph {
         let connections = models.iter().map(projections::kernel::Model::fields);
         let connections = connections.chain(relations.connections().map(Into::into)).collect();
         let cost_estimator = CostEstimator { connections };
+        let example_query = example::query(models, &relations);
         let schema = schema(commands, models, Arc::new(relations), introspection)?;
-        Ok(Self { schema, cost_estimator })
+        Ok(Self { schema, cost_estimator, example_query })
+    }
+
+    /// A valid query with which the console starts.
+    pub(crate) fn example_query(&self) -> &str {
+        &self.example_query
     }
 
     /// The schema in GraphQL's schema definition language.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::*;
@@ -292,6 +293,33 @@ async fn introspection_and_suggestions_are_off_by_default() {
     let response = graph.schema.execute("{ stockLevell { x } }").await;
     let text = serde_json::to_string(&response.errors).expect("JSON");
     assert!(!text.contains("Did you mean"), "{text}");
+}
+
+#[tokio::test]
+async fn example_query_of_the_console_page_is_answered_without_errors() {
+    let engine = engine();
+    let request = axum::http::Request::get("/graphql").body(axum::body::Body::empty()).expect("a request");
+    let response = crate::http::router(engine.front()).oneshot(request).await.expect("a response");
+    let page = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    let page = String::from_utf8(page.into()).expect("UTF-8");
+    let (_, textarea) = page.split_once("<textarea id=\"query\"").expect("a text area");
+    let (_, textarea) = textarea.split_once('>').expect("the end of the tag");
+    let (query, _) = textarea.split_once("</textarea>").expect("the end of the text area");
+    let answer = ask(&engine, query).await;
+    assert_eq!(answer["errors"], Json::Null, "{query}\n{answer}");
+    let field = answer["data"].as_object().and_then(|data| data.values().next()).expect("a field");
+    assert!(field["edges"].as_array().is_some_and(|edges| !edges.is_empty()), "{query}\n{answer}");
+}
+
+#[tokio::test]
+async fn example_query_of_every_read_model_is_valid() {
+    let (engine, models) = (Arc::new(Engine::default()), Models::all());
+    for model in models.iter() {
+        let query = example::query_of(model, &models, &crate::relations());
+        let answer = ask(&engine, &query).await;
+        // An invalid query is not executed and has no data.
+        assert!(answer["data"].is_object(), "{query}\n{answer}");
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(super) async fn open(
         Err(odd) if live::wants_socket(&headers) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "NO_WEBSOCKET", odd.body_text()))
         }
-        Err(_) => Ok(console::page().await),
+        Err(_) => Ok(console::page(&front)),
     }
 }
 
