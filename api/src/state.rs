@@ -9,7 +9,7 @@ use commands::kernel::Commands;
 use projections::kernel::Models;
 
 use crate::admission::connections::ConnectionLimits;
-use crate::admission::query_budget::QueryBudgets;
+use crate::admission::cost_limiter::CostLimiter;
 use crate::auth::AuthConfig;
 use crate::command_intake::CommandIntake;
 use crate::graphql::Service;
@@ -20,9 +20,9 @@ use crate::port::Backend;
 pub struct Settings {
     /// Allows introspection and shows the schema; on for laptops, off in production.
     pub introspection: bool,
-    /// Query budget of a caller, in points.
+    /// Capacity of a caller's cost budget, in points.
     pub cost_most: u32,
-    /// Points of the query budget that come back each second.
+    /// Points of the cost budget that are restored each second.
     pub cost_restored_per_s: u32,
 }
 
@@ -48,6 +48,8 @@ pub(crate) struct Documents {
     pub(crate) openapi: String,
     /// The GraphQL schema; `None` where introspection is off.
     pub(crate) graphql: Option<String>,
+    /// A valid query with which the GraphQL console starts.
+    pub(crate) example_query: String,
 }
 
 impl AppState {
@@ -55,17 +57,21 @@ impl AppState {
     pub fn new(backend: Arc<dyn Backend>, auth: AuthConfig, settings: Settings) -> Result<Self, SchemaError> {
         let (commands, models) = (Commands::all(), Models::all());
         let openapi = crate::openapi::document(&commands).to_string();
-        let budgets = QueryBudgets::new(settings.cost_most, settings.cost_restored_per_s);
+        let cost_limiter = CostLimiter::new(settings.cost_most, settings.cost_restored_per_s);
         let connections = Arc::new(ConnectionLimits::new());
         let graph = crate::graphql::Graph::new(&commands, &models, crate::relations(), settings.introspection)?;
-        let graphql_document = settings.introspection.then(|| graph.sdl());
+        let documents = Documents {
+            openapi,
+            graphql: settings.introspection.then(|| graph.sdl()),
+            example_query: graph.example_query().to_owned(),
+        };
         let intake = Arc::new(CommandIntake::new(Arc::clone(&backend), commands));
         let graphql = Service {
             backend: Arc::clone(&backend),
             intake: Arc::clone(&intake),
             models,
             graph,
-            budgets,
+            cost_limiter,
             subscriptions: Arc::clone(&connections.subscriptions),
         };
         Ok(Self {
@@ -74,7 +80,7 @@ impl AppState {
             intake,
             graphql: Arc::new(graphql),
             connections,
-            documents: Arc::new(Documents { openapi, graphql: graphql_document }),
+            documents: Arc::new(documents),
         })
     }
 

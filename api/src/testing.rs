@@ -30,7 +30,7 @@ pub(crate) struct Engine {
     pub(crate) rows: HashMap<&'static str, Vec<Value>>,
     /// Names and ids of submitted commands.
     pub(crate) submitted: Mutex<Vec<(String, CommandId)>>,
-    /// Model and number of questions of each read.
+    /// Model and number of queries of each read.
     pub(crate) reads: Mutex<Vec<(String, usize)>>,
     pub(crate) not_ready: bool,
     /// Updates for the next subscriber after its first page; the subscription ends when the sender is dropped.
@@ -38,12 +38,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    fn answer(&self, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
-        let columns = question.order_columns(model)?;
+    fn answer(&self, model: &Model, query: &Question) -> Result<Page, NoAnswer> {
+        let columns = query.order_columns(model)?;
         let fits = |row: &&Value| {
-            let owner = question.owner.zip(model.owner);
+            let owner = query.owner.zip(model.owner);
             owner.is_none_or(|(owner, column)| row[column] == json!(owner))
-                && question.filters.iter().all(|filter| match &filter.test {
+                && query.filters.iter().all(|filter| match &filter.test {
                     Test::Equals(value) => row[&filter.field] == *value,
                     Test::In(values) => values.contains(&row[&filter.field]),
                     Test::From(value) => row[&filter.field].as_i64() >= value.as_i64(),
@@ -53,9 +53,9 @@ impl Engine {
         let cursor = |row: &Value| Cursor::of(row, &columns);
         let mut rows: Vec<_> = self.rows.get(&*model.name).into_iter().flatten().filter(fits).collect();
         rows.sort_by_key(|row| cursor(row).0);
-        let count = question.count.then(|| i64::try_from(rows.len()).expect("a small number"));
-        rows.retain(|row| question.after.as_ref().is_none_or(|after| cursor(row).0 > after.0));
-        let first = usize::try_from(question.first).expect("a small number");
+        let count = query.count.then(|| i64::try_from(rows.len()).expect("a small number"));
+        rows.retain(|row| query.after.as_ref().is_none_or(|after| cursor(row).0 > after.0));
+        let first = usize::try_from(query.first).expect("a small number");
         let more = rows.len() > first;
         let row = |row: &Value| Row { json: row.to_string(), cursor: cursor(row) };
         Ok(Page { rows: rows.into_iter().take(first).map(row).collect(), more, at: Checkpoint::start(0), count })
@@ -140,13 +140,13 @@ impl Backend for Engine {
         ready(Ok(known.then_some(recalled))).boxed()
     }
 
-    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
-        ready(self.answer(model, &question)).boxed()
+    fn page<'a>(&'a self, model: &'a Model, query: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+        ready(self.answer(model, &query)).boxed()
     }
 
-    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
-        self.reads.lock().expect("not poisoned").push((model.name.clone(), questions.len()));
-        ready(questions.iter().map(|question| self.answer(model, question)).collect()).boxed()
+    fn pages<'a>(&'a self, model: &'a Model, queries: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+        self.reads.lock().expect("not poisoned").push((model.name.clone(), queries.len()));
+        ready(queries.iter().map(|query| self.answer(model, query)).collect()).boxed()
     }
 
     /// Position 8 is reached, later ones are not; epoch 3 is the only one that exists.
@@ -169,10 +169,10 @@ impl Backend for Engine {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: Question,
+        query: Question,
         _: Option<Freshness>,
     ) -> BoxFuture<'a, Result<LiveUpdates, NoAnswer>> {
-        let first = self.answer(model, &question).map(|page| Update {
+        let first = self.answer(model, &query).map(|page| Update {
             rows: page.rows.iter().map(|row| live_row(model, &row.json)).collect(),
             gone: Vec::new(),
             more: page.more,

@@ -3,7 +3,7 @@
 //! | limit | scope | value | refusal |
 //! |---|---|---|---|
 //! | [commands per minute](rate_limit) | customer, member, tenant | set in the backend | 429 `THROTTLED` |
-//! | [query budget](query_budget) | caller | 20,000 points, 1,000 more per second | 429 `THROTTLED` |
+//! | [query cost](cost_limiter) | caller | 20,000 points, 1,000 more per second | 429 `THROTTLED` |
 //! | [open WebSockets](connections) | caller / tenant / process | 20 or 2,000 / 3,000 / 4,096 | 429 `TOO_MANY_SOCKETS` |
 //! | [unauthenticated WebSockets](connections) | process | 512, three seconds each | 503 `OVERLOADED` |
 //! | [open event streams](connections) | as WebSockets | 20 or 2,000 / 3,000 / 4,096 | 429 `TOO_MANY_STREAMS` |
@@ -22,5 +22,5 @@
 pub(crate) mod body;
 pub(crate) mod concurrency;
 pub(crate) mod connections;
-pub(crate) mod query_budget;
+pub(crate) mod cost_limiter;
 pub(crate) mod rate_limit;

@@ -1,6 +1,6 @@
 //! Bounds of the argument `first`.
 
-/// How many rows come without being asked for a number.
+/// Page size without `first`.
 pub(super) const FIRST: i32 = 20;
-/// A page that is longer is not read by anybody.
+/// Highest page size.
 pub(super) const FIRST_MOST: i64 = 100;

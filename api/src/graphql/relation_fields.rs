@@ -10,15 +10,15 @@ use super::page_size::FIRST;
 use super::queries::{Connection, paging};
 use super::session::Session;
 use super::value::{field, to_json};
-use crate::relation::{Cardinality, Relation};
+use crate::relation::{Join, Relation};
 
 /// The field of a relation in its row's type; `None` if the other read model does not exist.
 pub(super) fn relation_field(relation: &Relation, models: &Models) -> Option<Field> {
     let other = Arc::new(models.get(relation.to)?.clone());
     let description = other.schema.as_value()["description"].as_str().unwrap_or_default().to_owned();
-    let field = match relation.cardinality {
-        Cardinality::One(by) => one(relation.name, other, by),
-        Cardinality::Many(by) => many(relation.name, models.get(relation.from)?.key.first()?, other, by),
+    let field = match relation.join {
+        Join::One(by) => one(relation.name, other, by),
+        Join::Many(by) => many(relation.name, models.get(relation.from)?.key.first()?, other, by),
     };
     Some(field.description(description))
 }
@@ -45,9 +45,9 @@ fn many(name: &'static str, own_key: &'static str, other: Arc<Model>, by: &'stat
             let Some(value) = field(context.parent_value, own_key).map(to_json) else { return Ok(None) };
             let session = Session::of(&context)?;
             let page = async {
-                let mut question = paging(session, &other, &context)?;
-                question.filters.push(Filter { field: by.into(), test: Test::Equals(value) });
-                Connection::load(session, &other, question).await
+                let mut query = paging(session, &other, &context)?;
+                query.filters.push(Filter { field: by.into(), test: Test::Equals(value) });
+                Connection::load(session, &other, query).await
             };
             Ok(Some(page.await.map_err(|problem| problem.into_graphql())?.into_field()))
         })

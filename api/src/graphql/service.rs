@@ -6,19 +6,20 @@ use std::time::Duration;
 use async_graphql::dynamic::Schema;
 use projections::kernel::Models;
 
-use super::cost::Costs;
+use super::query_cost::CostEstimator;
 use crate::admission::concurrency::ConcurrencyLimiter;
-use crate::admission::query_budget::QueryBudgets;
+use crate::admission::cost_limiter::CostLimiter;
 use crate::command_intake::CommandIntake;
 use crate::port::Backend;
 
-/// Time limit of a query, and of the first page of a subscription; its statements are cancelled after that.
-pub(super) const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Time limit of a query, after which its database statements are cancelled.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The GraphQL schema and the cost of its fields.
+/// The executable schema, with the cost estimator and the example query that belong to it.
 pub(crate) struct Graph {
     pub(super) schema: Schema,
-    pub(super) costs: Costs,
+    pub(super) cost_estimator: CostEstimator,
+    pub(super) example_query: String,
 }
 
 /// GraphQL over one engine.
@@ -27,6 +28,6 @@ pub(crate) struct Service {
     pub(crate) intake: Arc<CommandIntake>,
     pub(crate) models: Models,
     pub(crate) graph: Graph,
-    pub(crate) budgets: QueryBudgets,
+    pub(crate) cost_limiter: CostLimiter,
     pub(crate) subscriptions: Arc<ConcurrencyLimiter>,
 }

@@ -15,9 +15,12 @@ use crate::state::Documents;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-pub(super) async fn page() -> Response<Body> {
+/// The page, prefilled with the example query of the schema. The query holds names and brackets only, so it needs no
+/// escaping.
+pub(super) fn page(documents: &Documents) -> Response<Body> {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, include_str!("../console/console.html")).into_response()
+    let page = include_str!("../console/console.html").replace("{{ example_query }}", &documents.example_query);
+    (headers, page).into_response()
 }
 
 pub(super) async fn script() -> Response<Body> {

@@ -20,9 +20,10 @@ use crate::admission::body;
 use crate::admission::connections::ConnectionLimits;
 use crate::auth::AuthConfig;
 use crate::error::Problem;
-use crate::graphql::{Asked, Service, answer, check};
+use crate::graphql::{GraphqlRequest, Service, answer, check};
 use crate::json;
 use crate::port::Caller;
+use crate::state::Documents;
 
 const RESPONSE: &str = "application/graphql-response+json";
 
@@ -70,6 +71,7 @@ pub(super) async fn open(
     State(auth): State<Arc<AuthConfig>>,
     State(graphql): State<Arc<Service>>,
     State(connections): State<Arc<ConnectionLimits>>,
+    State(documents): State<Arc<Documents>>,
     headers: HeaderMap,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response<Body>, Problem> {
@@ -78,11 +80,11 @@ pub(super) async fn open(
         Err(rejection) if live::wants_socket(&headers) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "NO_WEBSOCKET", rejection.body_text()))
         }
-        Err(_) => Ok(console::page().await),
+        Err(_) => Ok(console::page(&documents)),
     }
 }
 
-fn read(body: &[u8]) -> Result<Asked, Problem> {
+fn read(body: &[u8]) -> Result<GraphqlRequest, Problem> {
     let text = json::strict(body)?;
     let invalid = |text: String| Misuse::new("INVALID_REQUEST", "", json::without_place(&text));
     if text.trim_start().starts_with('[') {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::graphql::Asked;
+use crate::graphql::GraphqlRequest;
 
 /// JSON body of a GraphQL request.
 #[derive(Deserialize)]
@@ -17,7 +17,7 @@ pub(super) struct RequestBody {
     _extensions: Option<Map<String, Value>>,
 }
 
-impl From<RequestBody> for Asked {
+impl From<RequestBody> for GraphqlRequest {
     fn from(request: RequestBody) -> Self {
         let variables = Value::Object(request.variables.unwrap_or_default());
         Self { query: request.query, operation: request.operation_name, variables }

@@ -51,13 +51,13 @@ pub trait Backend: Send + Sync + 'static {
         command: CommandId,
     ) -> BoxFuture<'_, Result<Option<Recalled>, Fault>>;
 
-    /// The rows of a read model that match a question.
-    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>>;
+    /// The rows of a read model that match a query.
+    fn page<'a>(&'a self, model: &'a Model, query: Question) -> BoxFuture<'a, Result<Page, NoAnswer>>;
 
-    /// The pages of questions that differ only in the value of one field, in their order: one relation of many rows.
+    /// The pages of queries that differ only in the value of one field, in their order: one relation of many rows.
     /// Override it where one statement can answer all of them.
-    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
-        let answers = stream::iter(questions).map(|question| self.page(model, question));
+    fn pages<'a>(&'a self, model: &'a Model, queries: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+        let answers = stream::iter(queries).map(|query| self.page(model, query));
         answers.buffered(CONCURRENT_PAGES_MOST).collect().boxed()
     }
 
@@ -69,12 +69,12 @@ pub trait Backend: Send + Sync + 'static {
         models: Vec<&'a Model>,
     ) -> BoxFuture<'a, Result<(), Behind>>;
 
-    /// Subscribes to the rows that match a question: first the page it asks for, then every change of a matching row.
+    /// Subscribes to the rows that match a query: first the page it asks for, then every change of a matching row.
     /// With `since`, the first update also contains the rows outside the page that changed after that position.
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: Question,
+        query: Question,
         since: Option<Freshness>,
     ) -> BoxFuture<'a, Result<LiveUpdates, NoAnswer>>;
 
@@ -102,7 +102,7 @@ pub trait Backend: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Questions of one relation that are open at the store at once, so that one request cannot use every connection.
+/// Queries of one relation that are open at the store at once, so that one request cannot use every connection.
 const CONCURRENT_PAGES_MOST: usize = 4;
 
 /// An encrypted personal value and the name of its field, which is needed to decrypt it.

@@ -1,4 +1,4 @@
-//! Live rows: the current rows of a question, followed by every change. Changes of one row between two updates are
+//! Live rows: the current rows of a query, followed by every change. Changes of one row between two updates are
 //! merged into its last value.
 
 use std::sync::{Arc, OnceLock};

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::admission::concurrency::Permit;
 use crate::admission::connections::ConnectionLimits;
-use crate::graphql::{Checked, Refusal, Service, Told, refused_by, subscribe};
+use crate::graphql::{CheckedRequest, RequestError, Service, SubscriptionMessage, request_error, subscribe};
 use crate::port::{Caller, Ended};
 
 const EVENTS: &str = "text/event-stream";
@@ -28,7 +28,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 
 /// An open event stream.
 struct EventStream {
-    payloads: BoxStream<'static, Told>,
+    payloads: BoxStream<'static, SubscriptionMessage>,
     /// End of the token's validity.
     until: Pin<Box<Sleep>>,
     stopping: BoxFuture<'static, ()>,
@@ -49,10 +49,10 @@ pub(in crate::http) fn event_stream(
     connections: &ConnectionLimits,
     caller: Caller,
     correlation: Option<Uuid>,
-    checked: Checked,
-) -> Result<Response<Body>, Refusal> {
+    checked: CheckedRequest,
+) -> Result<Response<Body>, RequestError> {
     let until = Box::pin(sleep(caller.valid_for(graphql.backend.now())));
-    let permit = connections.streams.take(&caller).map_err(|problem| refused_by(&problem))?;
+    let permit = connections.streams.take(&caller).map_err(|problem| request_error(&problem))?;
     let payloads = subscribe(graphql, caller, correlation, checked)?;
     let stopping = graphql.backend.stopping();
     let events = EventStream { payloads, until, stopping, ended: false, _permit: permit };
@@ -72,8 +72,8 @@ impl EventStream {
         }
         let (text, ended) = tokio::select! {
             payload = self.payloads.next() => match payload {
-                Some(Told::Next(payload)) => (next(&payload), false),
-                Some(Told::Error(errors)) => (next(&json!({ "errors": errors })), true),
+                Some(SubscriptionMessage::Next(payload)) => (next(&payload), false),
+                Some(SubscriptionMessage::Error(errors)) => (next(&json!({ "errors": errors })), true),
                 None => (String::new(), true),
             },
             () = &mut self.until => (error("UNAUTHENTICATED", "the token has expired"), true),

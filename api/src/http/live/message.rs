@@ -6,7 +6,7 @@ use axum::extract::ws::{CloseFrame, Message};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::graphql::{Asked, Told};
+use crate::graphql::{GraphqlRequest, SubscriptionMessage};
 use crate::http::graphql_request::RequestBody;
 use crate::json;
 
@@ -32,7 +32,7 @@ pub(super) enum ClientMessage {
     Init(Option<String>),
     Ping,
     Pong,
-    Subscribe(String, Asked),
+    Subscribe(String, GraphqlRequest),
     Complete(String),
 }
 
@@ -108,10 +108,10 @@ pub(super) fn pong() -> Message {
 }
 
 /// A `next` or `error` message.
-pub(super) fn payload(id: &str, payload: Told) -> Message {
+pub(super) fn payload(id: &str, payload: SubscriptionMessage) -> Message {
     let (kind, payload) = match payload {
-        Told::Next(payload) => ("next", payload),
-        Told::Error(errors) => ("error", errors),
+        SubscriptionMessage::Next(payload) => ("next", payload),
+        SubscriptionMessage::Error(errors) => ("error", errors),
     };
     Message::text(json!({ "id": id, "type": kind, "payload": payload }).to_string())
 }

@@ -18,7 +18,7 @@ use super::message::{self, ClientMessage, Close};
 use crate::admission::concurrency::{ConcurrencyLimiter, Permit};
 use crate::admission::connections::SOCKET_SUBSCRIPTIONS_MOST;
 use crate::auth::AuthConfig;
-use crate::graphql::{Asked, Service, Told, check, subscribe};
+use crate::graphql::{GraphqlRequest, Service, SubscriptionMessage, check, subscribe};
 use crate::port::Caller;
 
 /// Time from the upgrade to `connection_init`; an idle socket would hold a permit that others need.
@@ -31,7 +31,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Payload of a subscription with its id; `None` marks its end.
-type Event = (Arc<str>, Option<Told>);
+type Event = (Arc<str>, Option<SubscriptionMessage>);
 
 pub(super) struct Socket {
     socket: WebSocket,
@@ -151,7 +151,7 @@ impl Socket {
         }
     }
 
-    async fn subscribe(&mut self, id: Arc<str>, request: Asked) -> Result<(), Close> {
+    async fn subscribe(&mut self, id: Arc<str>, request: GraphqlRequest) -> Result<(), Close> {
         let Some(caller) = self.caller.clone().filter(|_| self.acknowledged) else { return Err(Close::UNAUTHORIZED) };
         if self.ids.contains_key(&id) {
             return Err(Close::used(&id));
@@ -159,7 +159,7 @@ impl Socket {
         if self.ids.len() >= SOCKET_SUBSCRIPTIONS_MOST {
             let message = format!("a socket has at most {SOCKET_SUBSCRIPTIONS_MOST} subscriptions");
             let error = json!([{ "message": message, "extensions": { "code": "TOO_MANY_SUBSCRIPTIONS" } }]);
-            return self.send(message::payload(&id, Told::Error(error))).await;
+            return self.send(message::payload(&id, SubscriptionMessage::Error(error))).await;
         }
         let started = check(&self.graphql, request)
             .and_then(|checked| subscribe(&self.graphql, caller, self.correlation, checked));
@@ -172,14 +172,16 @@ impl Socket {
                 self.running.push(events.boxed());
                 Ok(())
             }
-            Err((_, body)) => self.send(message::payload(&id, Told::Error(body["errors"].clone()))).await,
+            Err((_, body)) => {
+                self.send(message::payload(&id, SubscriptionMessage::Error(body["errors"].clone()))).await
+            }
         }
     }
 
     /// Sends a payload or the end of a subscription. An error ends its own subscription only.
-    async fn publish(&mut self, id: &str, payload: Option<Told>) -> Result<(), Close> {
+    async fn publish(&mut self, id: &str, payload: Option<SubscriptionMessage>) -> Result<(), Close> {
         let Some(handle) = self.ids.get(id) else { return Ok(()) };
-        if !matches!(payload, Some(Told::Next(_))) {
+        if !matches!(payload, Some(SubscriptionMessage::Next(_))) {
             handle.abort();
             self.ids.remove(id);
         }
