@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::freshness::Freshness;
-use api::live::{Ended, LiveRow};
+use api::port::Freshness;
+use api::port::{Ended, LiveRow};
 use domain::shared::TenantId;
 use projections::kernel::{Change, Key, Place};
 use projections::ports::Checkpoint;
@@ -220,7 +220,7 @@ impl Watchers {
 
 impl Seat {
     /// The next update, as soon as there is one.
-    pub(super) async fn next(&self) -> Result<api::live::Update, Ended> {
+    pub(super) async fn next(&self) -> Result<api::port::Update, Ended> {
         loop {
             if let Some(update) = self.mailbox.take() {
                 return update;

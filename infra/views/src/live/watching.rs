@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::freshness::Freshness;
-use api::live::{LiveRow, Update, Watching};
+use api::port::Freshness;
+use api::port::{LiveRow, LiveUpdates, Update};
 use domain::shared::{CustomerId, TenantId};
 use futures::{StreamExt, stream};
 use projections::kernel::{Key, Model};
@@ -22,7 +22,12 @@ use crate::store::PgReader;
 impl Live {
     /// The page that a question asks for, and then every change of a row that fits it. Where not all rows that fit
     /// are on the page, those that have changed since a position of the lane, where the tenant wrote, are added to it.
-    pub async fn watch(&self, model: &Model, question: &RowQuery, since: Option<i64>) -> Result<Watching, QueryError> {
+    pub async fn watch(
+        &self,
+        model: &Model,
+        question: &RowQuery,
+        since: Option<i64>,
+    ) -> Result<LiveUpdates, QueryError> {
         let lane = self.routes.lane(question.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
         let conditions = Conditions::of(model, question)?;
         let group = Group { model: model.name.clone(), tenant: question.tenant, key: conditions.key(model) };
