@@ -66,8 +66,8 @@ pub fn build_and_become(binary: Binary, subcommand: &str, arguments: &[String]) 
         println!("building Cartulary; the first build takes about ten minutes on two cores");
     }
     let mut build = cargo(&["build", "--release", "--package", "cartulary", "--package", "lab", "--bins"]);
-    with_progress(|| Ok(build.status().with_context(|| format!("{build:?} cannot be run"))?.success()))
-        .and_then(|built| Ok(ensure!(built, "the build has failed; the reason is above")))?;
+    let status = with_progress(|| build.status()).with_context(|| format!("{build:?} cannot be run"))?;
+    ensure!(status.success(), "the build has failed; the reason is above");
     let mut command = Command::new(program);
     command.arg(subcommand).args(arguments);
     Err(command.exec()).with_context(|| format!("{command:?} cannot be run"))
