@@ -1,4 +1,4 @@
-//! What is written down about the servers: enough to find them again, and to leave everybody else's alone.
+//! Record of the started servers, by which they are found again and distinguished from other processes.
 
 use std::{
     fs::{self, Permissions},
@@ -14,74 +14,74 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Program;
-use crate::programs::quietly;
+use crate::programs::run_quietly;
 
-/// One server that was started here.
+/// A server that was started from this folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     pub program: Program,
     pub pid: u32,
-    /// Where it listens.
+    /// Address on which it listens.
     #[serde(default = "loopback")]
     pub host: Ipv4Addr,
     pub port: u16,
-    /// The variable that tells the engine where it listens.
+    /// Environment variable through which the engine gets the address.
     pub variable: String,
     pub address: String,
     pub log: String,
-    /// A word of its command line that no other process has: the path of its own data or settings.
+    /// Argument of its command line that no other process has: the path of its data or settings.
     pub known_by: String,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct Record {
     pub(super) servers: Vec<Server>,
 }
 
 impl Server {
-    /// Whether the process with its pid is still this server, and not one that got the number later.
+    /// The process with its pid is this server, and not one that got the pid later.
     pub fn runs(&self) -> bool {
         command_line(self.pid).is_some_and(|words| words.contains(&self.known_by))
     }
 
-    /// Whether it accepts connections.
+    /// It accepts connections.
     pub fn answers(&self) -> bool {
         let address = SocketAddr::from((self.host, self.port));
         TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
     }
 
-    /// Sends a signal, unless the pid belongs to somebody else by now.
+    /// Sends a signal, unless the pid now belongs to another process.
     pub fn signal(&self, name: &str) -> Result<()> {
         if self.runs() {
-            // The shell's own `kill`: a small Debian has no program of that name.
+            // The shell's builtin `kill`: a minimal Debian has no program of that name.
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("kill -s {name} {}", self.pid)]);
-            quietly(shell)?;
+            run_quietly(shell)?;
         }
         Ok(())
     }
 }
 
-impl Kept {
+impl Record {
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let file = record(folder);
+        let file = path(folder);
         match fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| {
-                format!("{} is damaged; end the servers that it names by hand and remove it", file.display())
+                format!("{} is damaged; stop the servers that it names by hand and remove it", file.display())
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("{} cannot be read", file.display())),
         }
     }
 
-    /// Written aside and renamed, so that whoever is interrupted leaves a whole record behind.
+    /// Writes a draft and renames it, so that an interruption leaves a complete record.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let lines = self.servers.iter().map(|server| format!("{}={}\n", server.variable, server.address));
         for (file, text) in
-            [(record(folder), serde_json::to_string_pretty(self)?), (environment(folder), lines.collect())]
+            [(path(folder), serde_json::to_string_pretty(self)?), (environment(folder), lines.collect())]
         {
             let draft = file.with_extension("draft");
-            write_for_us_alone(&draft, &text).with_context(|| format!("{} cannot be written", draft.display()))?;
+            write_private(&draft, &text).with_context(|| format!("{} cannot be written", draft.display()))?;
             fs::rename(&draft, &file)?;
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Kept {
     }
 }
 
-/// Where servers listened before it was written down.
+/// Address of servers in records that have none yet.
 const fn loopback() -> Ipv4Addr {
     Ipv4Addr::LOCALHOST
 }
@@ -107,18 +107,18 @@ pub(super) fn environment(folder: &Path) -> PathBuf {
     folder.join("environment")
 }
 
-fn record(folder: &Path) -> PathBuf {
+fn path(folder: &Path) -> PathBuf {
     folder.join("servers.json")
 }
 
-/// An address may hold a password, so nobody else may read it, not even for a moment.
-fn write_for_us_alone(file: &Path, text: &str) -> io::Result<()> {
+/// Writes a file that only its owner can read, from the first moment: an address may contain a password.
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let mut open = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(file)?;
     open.set_permissions(Permissions::from_mode(0o600))?;
     open.write_all(text.as_bytes())
 }
 
-/// The words a process was started with; nothing for one that has ended, buried or not.
+/// Arguments of a process; `None` if it has ended, also while it is a zombie.
 fn command_line(pid: u32) -> Option<Vec<String>> {
     let words = |text: &str, between: char| text.split(between).map(str::to_owned).collect();
     if Path::new("/proc/self/cmdline").exists() {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_that_belongs_to_another_program_by_now_is_left_alone() {
+    fn a_pid_that_belongs_to_another_program_gets_no_signal() {
         let ours = std::process::id();
         let own_name = std::env::args().next().unwrap_or_default();
         assert!(server(ours, &own_name).runs());
@@ -156,15 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_down_is_for_us_alone_and_read_again_with_one_entry_per_program() -> Result<()> {
-        let folder = std::env::temp_dir().join(format!("cartulary-kept-{}", std::process::id()));
+    fn the_record_is_private_and_has_one_entry_per_program() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("cartulary-record-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let mut kept = Kept::default();
-        kept.put(server(1, "a"));
-        kept.put(server(2, "a"));
-        kept.write(&folder)?;
-        assert_eq!(Kept::read(&folder)?.servers, [server(2, "a")]);
-        for file in [record(&folder), environment(&folder)] {
+        let mut record = Record::default();
+        record.put(server(1, "a"));
+        record.put(server(2, "a"));
+        record.write(&folder)?;
+        assert_eq!(Record::read(&folder)?.servers, [server(2, "a")]);
+        for file in [path(&folder), environment(&folder)] {
             assert_eq!(fs::metadata(file)?.permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(fs::read_to_string(environment(&folder))?, "CARTULARY_KAFKA_BROKERS=127.0.0.1:1\n");

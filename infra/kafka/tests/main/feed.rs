@@ -1,4 +1,4 @@
-//! What the tests do with relays, feeds and topics.
+//! Operations on relays, feeds and topics that the tests share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Running {
     task: JoinHandle<()>,
 }
 
-/// Starts a relay of its own.
+/// Starts a relay.
 pub(crate) fn relay(place: &Place, log: &Log) -> Running {
     let stop = CancellationToken::new();
     let relay = Relay::new(place.settings.clone(), log.clone(), Leases::new(place.pool.clone(), "test"));
@@ -36,19 +36,19 @@ impl Running {
         self.task.await
     }
 
-    /// Leaves everything as it is, leases and all.
+    /// Aborts the relay; its leases stay until they expire.
     pub(crate) async fn kill(self) {
         self.task.abort();
         self.task.await.ok();
     }
 }
 
-/// Opens a feed as soon as Kafka answers.
+/// Opens a feed.
 pub(crate) async fn feed(place: &Place, log: &Log, group: &str) -> Feed<Log> {
     Feed::open(&place.settings, group, log.clone(), Outage::of("Kafka")).await.expect("Kafka answers")
 }
 
-/// What a worker has taken, lane by lane, as a projector would: repeats skipped, holes seen.
+/// Events that a worker received, by lane, processed as a projector does: repeats are skipped, gaps are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) events: BTreeMap<i16, Vec<RawEvent>>,
@@ -75,7 +75,7 @@ impl Taken {
         self.events.values().map(Vec::len).sum()
     }
 
-    /// Takes until it has so many events.
+    /// Receives until it has `count` events.
     pub(crate) async fn until(&mut self, feed: &mut Feed<Log>, count: usize) {
         let since = Instant::now();
         while self.count() < count {
@@ -107,7 +107,7 @@ pub(crate) async fn delete_topic(place: &Place) {
     gone.expect("Kafka answers").into_iter().for_each(|gone| drop(gone.expect("deleted")));
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds; returns the time it took.
 pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) -> Duration {
     let since = Instant::now();
     while !so().await {
@@ -117,7 +117,7 @@ pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) ->
     since.elapsed()
 }
 
-/// How many records all partitions have taken so far.
+/// Number of records written to all partitions so far.
 pub(crate) async fn records(place: &Place) -> i64 {
     let (config, topic) = (client(place), place.settings.topic.clone());
     let count = move || {

@@ -1,4 +1,4 @@
-//! How brokers are believed, and how they believe us.
+//! TLS and SASL: authentication of brokers, and of this client.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 
 use rdkafka::ClientConfig;
 
-/// Brokers that are spoken to over TLS. Their certificates are always checked, the names of their hosts included.
+/// TLS settings. Broker certificates are always verified, host names included.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// The file of the certificates that must have signed those of brokers; without it, those that the system trusts.
+    /// File of the certificate authorities that brokers' certificates must chain to. Default: those of the system.
     pub authorities: Option<PathBuf>,
-    /// The file with our own certificate and its key, where brokers ask for one.
+    /// File with the client certificate and its key, for brokers that require one.
     pub identity: Option<PathBuf>,
 }
 
-/// Who we are for brokers that ask (SASL).
+/// SASL credentials.
 #[derive(Clone, Debug)]
 pub struct Login {
     pub mechanism: Mechanism,
@@ -23,11 +23,11 @@ pub struct Login {
     pub password: Password,
 }
 
-/// A password, which nobody is shown.
+/// A password that `Debug` does not print.
 #[derive(Clone)]
 pub struct Password(String);
 
-/// How a password is proven (RFC 4616, RFC 7677).
+/// SASL mechanism (RFC 4616, RFC 7677).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     Plain,
@@ -35,7 +35,7 @@ pub enum Mechanism {
     ScramSha512,
 }
 
-/// There is no such mechanism here.
+/// The name of a mechanism that is not supported.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512")]
 pub struct UnknownMechanism(String);
@@ -55,7 +55,7 @@ impl fmt::Debug for Password {
 impl Mechanism {
     const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
 
-    /// As brokers call it.
+    /// Name in the configuration of brokers.
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -74,7 +74,7 @@ impl FromStr for Mechanism {
     }
 }
 
-/// Tells a client how to reach brokers.
+/// Sets the security protocol, TLS and SASL of a client.
 pub(crate) fn apply(config: &mut ClientConfig, tls: Option<&Tls>, login: Option<&Login>) {
     let protocol = match (tls, login) {
         (None, None) => "plaintext",
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_in_no_words_about_it_and_goes_with_a_login_alone() {
+    fn a_password_is_never_printed_and_is_set_with_a_login_only() {
         let login =
             Login { mechanism: Mechanism::Plain, user: "cartulary".into(), password: Password::new("correct horse") };
         assert!(!format!("{login:?}").contains("correct"), "{login:?}");
@@ -128,11 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mechanism_goes_by_the_name_that_brokers_give_it() {
+    fn a_mechanism_is_parsed_from_the_name_that_brokers_use() {
         for known in Mechanism::ALL {
             assert_eq!(known.name().parse::<Mechanism>().expect("known"), known);
         }
-        let told = "GSSAPI".parse::<Mechanism>().expect_err("unknown").to_string();
-        assert_eq!(told, "`GSSAPI` is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512");
+        let error = "GSSAPI".parse::<Mechanism>().expect_err("unknown").to_string();
+        assert_eq!(error, "`GSSAPI` is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512");
     }
 }
