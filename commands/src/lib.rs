@@ -17,17 +17,9 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Visits contexts, each announced by the name of its module, so that the two names cannot differ.
-macro_rules! each_context {
-    ($($context:ident::visit($each:ident);)*) => {$(
-        $each.context(stringify!($context));
-        $context::visit($each);
-    )*};
-}
-
 /// Visits every command, policy and effect, context by context.
 pub fn visit(each: &mut impl Visitor) {
-    each_context! {
+    domain::visit_contexts! {
         catalogue::visit(each);
         customers::visit(each);
         integrations::visit(each);

@@ -18,13 +18,25 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Visits every aggregate of the workspace, context by context.
+/// Announces each context to a visitor by the name of its module and visits it, so that the two names cannot differ. Every
+/// layer lists its contexts with it.
+#[macro_export]
+macro_rules! visit_contexts {
+    ($($context:ident::visit($each:ident);)*) => {$(
+        $each.context(stringify!($context));
+        $context::visit($each);
+    )*};
+}
+
+/// Visits every aggregate, context by context.
 pub fn visit(each: &mut impl Visitor) {
-    catalogue::visit(each);
-    customers::visit(each);
-    integrations::visit(each);
-    inventory::visit(each);
-    loyalty::visit(each);
-    orders::visit(each);
-    tenancy::visit(each);
+    visit_contexts! {
+        catalogue::visit(each);
+        customers::visit(each);
+        integrations::visit(each);
+        inventory::visit(each);
+        loyalty::visit(each);
+        orders::visit(each);
+        tenancy::visit(each);
+    }
 }

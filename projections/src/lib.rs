@@ -20,22 +20,17 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Walks all read models, context by context.
+/// Visits every read model, context by context.
 pub fn visit(each: &mut impl Visitor) {
-    each.context("catalogue");
-    catalogue::visit(each);
-    each.context("customers");
-    customers::visit(each);
-    each.context("integrations");
-    integrations::visit(each);
-    each.context("inventory");
-    inventory::visit(each);
-    each.context("loyalty");
-    loyalty::visit(each);
-    each.context("orders");
-    orders::visit(each);
-    each.context("tenancy");
-    tenancy::visit(each);
+    domain::visit_contexts! {
+        catalogue::visit(each);
+        customers::visit(each);
+        integrations::visit(each);
+        inventory::visit(each);
+        loyalty::visit(each);
+        orders::visit(each);
+        tenancy::visit(each);
+    }
 }
 
 #[cfg(test)]

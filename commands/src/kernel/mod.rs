@@ -18,7 +18,7 @@ pub use effect::{Effect, EffectDescriptor, EffectRequest, Outcome};
 pub use policy::{Policy, Reaction, Reactions, Start, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
 pub use registry::{CommandDescriptor, Commands, PolicyDescriptor, StoredEvent};
-pub use state::{AggregateRegistry, State};
+pub use state::{State, StateRegistry};
 
 /// Visits every command, policy and effect, one call each.
 pub trait Visitor {

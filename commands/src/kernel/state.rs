@@ -35,20 +35,20 @@ impl<A: Aggregate> State for A {
 }
 
 /// Registry of the aggregate types, by stream type.
-pub struct AggregateRegistry {
-    aggregates: BTreeMap<&'static str, AggregateDescriptor>,
+pub struct StateRegistry {
+    aggregates: BTreeMap<&'static str, StateDescriptor>,
 }
 
 /// Descriptor of an aggregate type: its versions, its empty state, and its restore from a snapshot.
 #[derive(Clone, Copy)]
-pub struct AggregateDescriptor {
+pub struct StateDescriptor {
     pub state_version: i32,
     pub event_version: i16,
     fresh: fn() -> Box<dyn State>,
     restore: fn(&str) -> Option<Box<dyn State>>,
 }
 
-impl AggregateRegistry {
+impl StateRegistry {
     /// The registry of all aggregates of the domain.
     pub fn all() -> Self {
         let mut registry = Self { aggregates: BTreeMap::new() };
@@ -56,7 +56,7 @@ impl AggregateRegistry {
         registry
     }
 
-    pub fn get(&self, stream_type: &str) -> Option<AggregateDescriptor> {
+    pub fn get(&self, stream_type: &str) -> Option<StateDescriptor> {
         self.aggregates.get(stream_type).copied()
     }
 
@@ -66,7 +66,7 @@ impl AggregateRegistry {
     }
 }
 
-impl AggregateDescriptor {
+impl StateDescriptor {
     /// The state of a stream without events.
     pub fn fresh(&self) -> Box<dyn State> {
         (self.fresh)()
@@ -78,11 +78,11 @@ impl AggregateDescriptor {
     }
 }
 
-impl Visitor for AggregateRegistry {
+impl Visitor for StateRegistry {
     fn aggregate<A: Aggregate>(&mut self) {
         self.aggregates.insert(
             A::TYPE,
-            AggregateDescriptor {
+            StateDescriptor {
                 state_version: A::STATE_VERSION,
                 event_version: A::EVENT_VERSION,
                 fresh: || Box::new(A::default()),

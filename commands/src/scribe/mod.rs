@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use domain::shared::{TenantId, Timestamp};
 use foldhash::HashMap;
 
-use crate::kernel::AggregateRegistry;
+use crate::kernel::StateRegistry;
 use batch::OpenBatch;
 use lane::Lane;
 use ready_queue::ReadyQueue;
@@ -55,7 +55,7 @@ pub use two_generation_cache::{CacheKey, TwoGenerationCache};
 /// Decides the commands of many lanes, one after the other.
 pub struct Scribe {
     limits: Limits,
-    registry: AggregateRegistry,
+    registry: StateRegistry,
     lanes: BTreeMap<LaneId, Lane>,
     /// Last tenant positions of the active tenants.
     heads: HashMap<TenantId, TenantHead>,
@@ -85,7 +85,7 @@ struct TenantHead {
 
 impl Scribe {
     /// A scribe that owns no lane yet.
-    pub fn new(limits: Limits, registry: AggregateRegistry) -> Self {
+    pub fn new(limits: Limits, registry: StateRegistry) -> Self {
         Self {
             states: StateCache::new(limits.state_bytes_most),
             receipts: ReceiptCache::new(limits.receipts_most),

@@ -6,8 +6,8 @@ mod values;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use commands::kernel::{
-    AggregateRegistry, AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal,
-    Rejected, State, StateLookup, StreamRef, Visitor, When,
+    AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal, Rejected, State,
+    StateLookup, StateRegistry, StreamRef, Visitor, When,
 };
 use domain::kernel::{Actor, Aggregate, Encoded, Recorded};
 use domain::shared::{CommandId, Principal, SealError, Sealed, Sealer, Seconds, TenantId, Timestamp};
@@ -20,7 +20,7 @@ pub(crate) use values::*;
 const ROUNDS_MOST: usize = 4;
 
 pub(crate) struct Shop {
-    aggregates: AggregateRegistry,
+    aggregates: StateRegistry,
     commands: Commands,
     policies: Vec<PolicyOf>,
     states: HashMap<TenantId, BTreeMap<StreamRef, Box<dyn State>>>,
@@ -56,7 +56,7 @@ impl Shop {
         let mut policies = Policies(vec![]);
         commands::visit(&mut policies);
         Self {
-            aggregates: AggregateRegistry::all(),
+            aggregates: StateRegistry::all(),
             commands: Commands::all(),
             policies: policies.0,
             states: HashMap::new(),

@@ -83,5 +83,7 @@ pub enum Retry {
 
 /// Visitor of the aggregate types: one call for each.
 pub trait Visitor {
+    /// Announces the bounded context of the aggregates that follow.
+    fn context(&mut self, _name: &'static str) {}
     fn aggregate<A: Aggregate>(&mut self);
 }

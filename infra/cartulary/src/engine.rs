@@ -10,7 +10,7 @@ use api::port::Freshness;
 use api::port::LiveUpdates;
 use api::port::Webhooks;
 use api::port::{Backend, Behind, SealedField};
-use commands::kernel::{AggregateRegistry, AnyCommand};
+use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, PersonKey, ReceiptKey, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
@@ -42,7 +42,7 @@ pub struct Engine {
     pub scribe: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookDesk,
-    pub kinds: AggregateRegistry,
+    pub kinds: StateRegistry,
     /// Changes whenever rows have changed.
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,

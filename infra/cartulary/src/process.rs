@@ -10,7 +10,7 @@ use api::error::Problem;
 use api::state::AppState;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use commands::kernel::{AggregateRegistry, NotNow};
+use commands::kernel::{NotNow, StateRegistry};
 use futures::future::select_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use outside::webhooks::{Guard, WebhookDesk};
@@ -111,7 +111,7 @@ impl Running {
             scribe: dispatch.clone(),
             vault: vault.clone(),
             webhooks: webhooks.clone(),
-            kinds: AggregateRegistry::all(),
+            kinds: StateRegistry::all(),
             progress: reads.progress(),
             redis: redis.clone(),
             edge,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{AggregateRegistry, NotNow};
+use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::{Answer, CommandAnswer, LaneId, Load, Output, Scribe, Submission, TakeOverOutcome, Ticket};
 use domain::shared::Timestamp;
 use foldhash::HashMap;
@@ -82,7 +82,7 @@ impl Driver {
     ) -> Self {
         let (loads, wanted) = mpsc::unbounded_channel();
         let deliver = inbox.clone();
-        tokio::spawn(run_loader(pool.clone(), Arc::new(AggregateRegistry::all()), wanted, move |loaded| {
+        tokio::spawn(run_loader(pool.clone(), Arc::new(StateRegistry::all()), wanted, move |loaded| {
             let inbox = deliver.upgrade();
             async move {
                 if let Some(inbox) = inbox {
@@ -91,7 +91,7 @@ impl Driver {
             }
         }));
         Self {
-            scribe: Scribe::new(settings.limits.clone(), AggregateRegistry::all()),
+            scribe: Scribe::new(settings.limits.clone(), StateRegistry::all()),
             settings,
             pool,
             inbox,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{AggregateRegistry, Rejected, StreamRef};
+use commands::kernel::{Rejected, StateRegistry, StreamRef};
 use commands::scribe::{
     Accepted, ChangedStream, LaneId, Load, LoadOutcome, LoadResult, LoadedState, Need, ReceiptKey, Settled,
     StoredReceipt, StreamKey,
@@ -23,7 +23,7 @@ use platform::clock::Timestamptz;
 const LOADED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Loads everything that was asked for. What cannot be read now is answered as away.
-pub(super) async fn load(pool: &PgPool, kinds: &AggregateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
+pub(super) async fn load(pool: &PgPool, kinds: &StateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
     let (mut tenants, mut receipts, mut streams) = (vec![], vec![], vec![]);
     for load in loads {
         match load.need {
@@ -59,7 +59,7 @@ async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<LoadOut
     wanted.iter().enumerate().map(|(number, (load, _))| LoadOutcome { load: *load, result: found(number) }).collect()
 }
 
-async fn load_receipts(pool: &PgPool, kinds: &AggregateRegistry, wanted: &[(Load, ReceiptKey)]) -> Vec<LoadOutcome> {
+async fn load_receipts(pool: &PgPool, kinds: &StateRegistry, wanted: &[(Load, ReceiptKey)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
@@ -76,7 +76,7 @@ async fn load_receipts(pool: &PgPool, kinds: &AggregateRegistry, wanted: &[(Load
 /// The stored receipts of these commands: their events, or the row of a rejection or of a command without effect.
 pub async fn recall(
     pool: &PgPool,
-    kinds: &AggregateRegistry,
+    kinds: &StateRegistry,
     keys: &[(LaneId, ReceiptKey)],
 ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
     let lanes: Vec<_> = keys.iter().map(|(lane, _)| lane.0).collect();
@@ -134,7 +134,7 @@ fn accepted(row: &PgRow) -> Result<Accepted, sqlx::Error> {
 /// Adds one event of a command to its receipt; the first one brings the fingerprint.
 fn take_event(
     recalled: &mut HashMap<ReceiptKey, StoredReceipt>,
-    kinds: &AggregateRegistry,
+    kinds: &StateRegistry,
     row: &PgRow,
 ) -> Result<(), sqlx::Error> {
     let fingerprint: Option<&str> = row.try_get("fingerprint")?;
@@ -178,7 +178,7 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error>
     Ok((read_key(row)?, StoredReceipt { fingerprint, settled }))
 }
 
-async fn load_streams(pool: &PgPool, kinds: &AggregateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
+async fn load_streams(pool: &PgPool, kinds: &StateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
@@ -195,7 +195,7 @@ async fn load_streams(pool: &PgPool, kinds: &AggregateRegistry, wanted: &[(Load,
 
 async fn fold_streams(
     pool: &PgPool,
-    kinds: &AggregateRegistry,
+    kinds: &StateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<LoadResult>, sqlx::Error> {
     let mut states = start_from_snapshots(pool, kinds, wanted).await?;
@@ -241,7 +241,7 @@ async fn fold_streams(
 /// Every stream from its snapshot, or from the beginning where it has none that this code understands.
 async fn start_from_snapshots(
     pool: &PgPool,
-    kinds: &AggregateRegistry,
+    kinds: &StateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<Option<LoadedState>>, sqlx::Error> {
     let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
@@ -278,7 +278,7 @@ async fn start_from_snapshots(
 /// Loads in the background, as much at once as was asked for in the meantime.
 pub(super) async fn run_loader(
     pool: PgPool,
-    kinds: Arc<AggregateRegistry>,
+    kinds: Arc<StateRegistry>,
     mut wanted: tokio::sync::mpsc::UnboundedReceiver<Load>,
     deliver: impl AsyncFn(Vec<LoadOutcome>),
 ) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::*;
-use crate::kernel::{AggregateRegistry, Command, Context, Desk, Hint, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StateRegistry, Subject, rejected};
 
 /// The simulated result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,7 @@ impl Batch {
 impl Simulation {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            scribe: Scribe::new(limits.clone(), AggregateRegistry::all()),
+            scribe: Scribe::new(limits.clone(), StateRegistry::all()),
             limits,
             events: vec![],
             receipts: vec![],
@@ -84,7 +84,7 @@ impl Simulation {
             self.write(batch);
         }
         self.restarts += 1;
-        self.scribe = Scribe::new(self.limits.clone(), AggregateRegistry::all());
+        self.scribe = Scribe::new(self.limits.clone(), StateRegistry::all());
     }
 
     pub(super) fn never_restarted(&self) -> bool {
@@ -181,7 +181,7 @@ impl Simulation {
             Need::Receipt(key) => LoadResult::Receipt(self.stored_receipt(key)),
             Need::Stream(key) => {
                 let mut state =
-                    AggregateRegistry::all().get(key.stream.stream_type).expect("a registered stream type").fresh();
+                    StateRegistry::all().get(key.stream.stream_type).expect("a registered stream type").fresh();
                 let mut sequence = 0;
                 for (_, row) in
                     self.events.iter().filter(|(_, row)| row.tenant == key.tenant && row.stream == key.stream.id)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use api::state::AppState;
 use bytes::Bytes;
-use commands::kernel::AggregateRegistry;
+use commands::kernel::StateRegistry;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::Full;
@@ -158,7 +158,7 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
         pool,
         scribe: shops.running.dispatch.clone(),
-        kinds: AggregateRegistry::all(),
+        kinds: StateRegistry::all(),
         progress: watch::channel(0).1,
         redis: None,
         edge: EdgeProtection::none(),

@@ -1,6 +1,6 @@
 //! What processes write to each other: commands as their receivers can parse them, and answers.
 
-use commands::kernel::{AggregateRegistry, AnyCommand, Commands, Misuse, NotNow, Rejected};
+use commands::kernel::{AnyCommand, Commands, Misuse, NotNow, Rejected, StateRegistry};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
@@ -109,7 +109,7 @@ impl From<Answer> for Told {
 }
 
 impl Told {
-    pub(super) fn read(self, kinds: &AggregateRegistry) -> Answer {
+    pub(super) fn read(self, kinds: &StateRegistry) -> Answer {
         match self {
             Self::Accepted { accepted, replayed } => {
                 let ToldAccepted { tenant_position, epoch, recorded_at, changed } = accepted;

@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use commands::kernel::{AggregateRegistry, NotNow};
+use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::{Answer, Envelope, LaneId};
 use domain::shared::TenantId;
 use foldhash::HashMap;
@@ -52,7 +52,7 @@ pub struct Dispatch {
     routes: Routes,
     pool: PgPool,
     seal: PeerSeal,
-    kinds: Arc<AggregateRegistry>,
+    kinds: Arc<StateRegistry>,
     http: Client<HttpConnector, Full<Bytes>>,
     known: Arc<RwLock<Addresses>>,
     unanswered: Arc<Unanswered>,
@@ -76,7 +76,7 @@ impl Dispatch {
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
         let routes = here.as_ref().map_or_else(|| Routes::new(pool.clone()), |here| here.routes().clone());
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        let (kinds, silence) = (Arc::new(AggregateRegistry::all()), Arc::new(watch::Sender::new(0)));
+        let (kinds, silence) = (Arc::new(StateRegistry::all()), Arc::new(watch::Sender::new(0)));
         let (known, unanswered) = (Arc::default(), Arc::default());
         let dispatch = Self { here, routes, pool, seal, kinds, http, known, unanswered, writers, silence };
         let watched = dispatch.here.is_none().then_some(watched);
