@@ -1,4 +1,4 @@
-//! The migrations are part of the binary: one that is added must lead to another binary.
+//! Rebuilds the crate when a migration is added or changed: `sqlx::migrate!` embeds the files at compile time.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

@@ -1,15 +1,15 @@
-//! The store feed: the tail of what this process has just written, then the log itself (design 5).
+//! Store feed: history read from the tail in memory first, then from the log in PostgreSQL.
 
 use std::sync::Arc;
 
 use commands::scribe::{EventRow, LaneId};
-use projections::ports::{Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
+use projections::ports::{Checkpoint, Epochs, Fault, History, RawEvent, Seen};
 use sqlx::PgPool;
 
 use crate::Tail;
-use crate::history::{PgHistory, actor};
+use crate::history::{PgHistory, parse_actor};
 
-/// The log as history, without asking the store for what is still in memory.
+/// History of the log. Events that this process has just written come from memory, without a query.
 #[derive(Clone)]
 pub struct StoreFeed {
     tail: Option<Arc<Tail>>,
@@ -17,7 +17,7 @@ pub struct StoreFeed {
 }
 
 impl StoreFeed {
-    /// With the tail of the scribe of this process, if it has one.
+    /// A feed with the tail of this process's scribe; without one, all events come from the store.
     pub fn new(pool: PgPool, tail: Option<Arc<Tail>>) -> Self {
         Self { tail, log: PgHistory::new(pool) }
     }
@@ -26,8 +26,9 @@ impl StoreFeed {
 impl History for StoreFeed {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let tail = self.tail.as_ref();
-        let events = tail.and_then(|tail| tail.after(LaneId(lane), after, most, |row, epoch| raw(lane, epoch, row)));
-        // One that does not read here is told by the log, with its place.
+        let events =
+            tail.and_then(|tail| tail.after(LaneId(lane), after, most, |row, epoch| raw_event(lane, epoch, row)));
+        // An event that cannot be read here is read from the log, whose error contains its position.
         match events.and_then(|events| events.into_iter().collect::<Option<Vec<_>>>()) {
             Some(events) => Ok(events),
             None => self.log.events(lane, after, most).await,
@@ -43,8 +44,8 @@ impl History for StoreFeed {
     }
 }
 
-/// A row as it was written, as the log would give it back.
-pub fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
+/// Converts a written row to the event that the log returns for it; `None` if its meta cannot be parsed.
+pub fn raw_event(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
     Some(RawEvent {
         lane,
         position: row.position,
@@ -60,9 +61,9 @@ pub fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
         kind: row.name.as_str().into(),
         version: row.version,
         payload: row.payload.as_str().into(),
-        actor: actor(&row.meta).ok()?,
+        actor: parse_actor(&row.meta).ok()?,
         occurred_at: row.occurred_at,
         recorded_at: row.recorded_at,
-        decoded: DecodedEvent::default(),
+        seen: Seen::default(),
     })
 }

@@ -1,11 +1,13 @@
-//! The log as history.
+//! History on PostgreSQL: reads events, lane heads and epochs from the tables of the log.
 
 use std::time::Duration;
 
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use futures::TryStreamExt;
-use projections::ports::{Cause, Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
+use platform::clock::POSTGRES_EPOCH;
+use platform::connectivity::answered;
+use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Seen};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgExecutor, PgPool, Row};
@@ -13,13 +15,11 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::fault;
-use platform::clock::POSTGRES_EPOCH;
-use platform::connectivity::answered;
 
-/// Nobody waits longer for a page: its connection may be dead without a word.
-const PAGE_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit of one page. A longer wait means that the connection is silently dead.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the log's tables.
+/// Implementation of [`History`] on the tables of the log.
 #[derive(Clone, Debug)]
 pub struct PgHistory {
     pool: PgPool,
@@ -34,8 +34,9 @@ impl PgHistory {
 impl History for PgHistory {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let pool = self.pool.clone();
-        // Decoding is the larger half of reading; a task of its own does it while the page before is folded.
-        let page = tokio::spawn(async move { timeout(PAGE_WITHIN, page(&pool, lane, after, most)).await });
+        // Decoding takes more than half of the time of a read. In a task of its own it overlaps with the fold of the
+        // previous page.
+        let page = tokio::spawn(async move { timeout(PAGE_TIMEOUT, page(&pool, lane, after, most)).await });
         let doing = "waiting for a page of the log";
         match page.await {
             Ok(page) => page.unwrap_or_else(|late| Err(Fault::caused(Cause::Unavailable, doing, late))),
@@ -46,7 +47,7 @@ impl History for PgHistory {
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
         let rows: Vec<(i16, Option<i64>, Option<i64>)> = answered(sqlx::query_as(HEADS).fetch_all(&self.pool))
             .await
-            .map_err(fault("reading the ends of all lanes"))?;
+            .map_err(fault("reading the heads of all lanes"))?;
         let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
             lane,
             position: position.unwrap_or(0),
@@ -60,13 +61,13 @@ impl History for PgHistory {
     }
 }
 
-/// Positions are dense, so a span of them is a page. A limit instead would have the server, which cannot know how many
-/// events follow, sort all of them for every page.
+/// Statement of one page. Positions are dense, so a range of positions is a page. With a `LIMIT` the planner, which
+/// does not know how many events follow, may sort all of them for every page.
 const EVENTS: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, \
     principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 ORDER BY position";
 
-/// The same of one tenant, whose positions are just as dense, in some streams.
+/// Statement of the events of one tenant in streams of some types. Tenant positions are dense too.
 const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
     sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4 \
@@ -76,26 +77,26 @@ const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JO
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
     ORDER BY l.lane";
 
-/// The histories of a lane.
+/// Epochs of a lane with their first positions, oldest first.
 pub async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fault> {
     let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
     let epochs = answered(epochs.bind(lane).fetch_all(store)).await;
     Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
 }
 
-/// The events of a lane after a position, at most so many.
+/// Events of a lane after a position, at most `most`.
 pub async fn page(store: impl PgExecutor<'_>, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
     let doing = || format!("reading lane {lane} after position {after}");
     let upto = after.saturating_add(i64::try_from(most).unwrap_or(i64::MAX));
     let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(store);
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(fault(doing()))? {
-        events.push(event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);
+        events.push(decode_event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);
     }
     Ok(events)
 }
 
-/// The events of a tenant in its lane, between two of its own positions, in streams of these types.
+/// Events of a tenant with `after < tenant position <= upto`, in streams of these types.
 pub async fn events_of_tenant(
     store: impl PgExecutor<'_>,
     (lane, tenant): (i16, TenantId),
@@ -105,13 +106,14 @@ pub async fn events_of_tenant(
     let doing = || format!("reading the events of a tenant in lane {lane}");
     let events = sqlx::query(EVENTS_OF_TENANT).bind(lane).bind(tenant.uuid()).bind(after).bind(upto).bind(streams);
     let rows = events.fetch_all(store).await.map_err(fault(doing()))?;
-    rows.iter().map(|row| event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
+    rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
-/// One row with the columns of a `RawEvent` in their order, read from the wire without a detour: replay is as fast as this function.
-pub fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
+/// Decodes one row that has the columns of [`RawEvent`] in their order, straight from the binary protocol: this
+/// function bounds the speed of a replay.
+pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
-    let actor = actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let actor = parse_actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
     Ok(RawEvent {
         lane: i16::from_be_bytes(bytes(&value(0)?)?),
         position: i64::from_be_bytes(bytes(&value(1)?)?),
@@ -128,14 +130,14 @@ pub fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
         version: i16::from_be_bytes(bytes(&value(12)?)?),
         payload: text(&value(13)?)?.into(),
         actor,
-        occurred_at: instant(bytes(&value(15)?)?),
-        recorded_at: instant(bytes(&value(16)?)?),
-        decoded: DecodedEvent::default(),
+        occurred_at: timestamp(bytes(&value(15)?)?),
+        recorded_at: timestamp(bytes(&value(16)?)?),
+        seen: Seen::default(),
     })
 }
 
-/// Who acted, by an event's meta: all that read models use of it.
-pub fn actor(meta: &str) -> serde_json::Result<Actor> {
+/// Actor in the meta of an event. Read models use no other field of the meta.
+pub(crate) fn parse_actor(meta: &str) -> serde_json::Result<Actor> {
     #[derive(Deserialize)]
     struct Meta {
         actor: Actor,
@@ -152,6 +154,6 @@ fn bytes<const N: usize>(value: &PgValueRef<'_>) -> Result<[u8; N], sqlx::Error>
     bytes.try_into().map_err(|_| sqlx::Error::Decode(format!("{N} bytes expected, not {}", bytes.len()).into()))
 }
 
-fn instant(micros: [u8; 8]) -> Timestamp {
+fn timestamp(micros: [u8; 8]) -> Timestamp {
     Timestamp::from_micros(i64::from_be_bytes(micros).saturating_add(POSTGRES_EPOCH))
 }

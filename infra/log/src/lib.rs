@@ -1,6 +1,6 @@
-//! The event log on PostgreSQL: its tables, history, epochs and routes, and the feeds that readers follow.
+//! Event log on PostgreSQL: migrations, history, epochs, tenant routes, and the feeds that consumers read.
 //!
-//! **Never here:** a decision; the scribe alone writes the log.
+//! **Never here:** business decisions, and appends to the log: only the scribe writes it.
 
 mod feed;
 pub mod history;
@@ -9,7 +9,7 @@ mod migrations;
 mod routes;
 mod tail;
 
-pub use feed::{StoreFeed, raw};
+pub use feed::{StoreFeed, raw_event};
 pub use history::PgHistory;
 pub use migrations::{migrate, require_migrated};
 pub use routes::Routes;
@@ -17,11 +17,11 @@ pub use tail::Tail;
 
 use projections::ports::{Cause, Fault};
 
-/// Maps an error of the database to a fault of the read side.
+/// Maps a database error to a fault of the read side.
 pub fn fault(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> Fault {
     move |error| {
         let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
-        // SQLSTATE classes: 22 and 23 are about values; 40 is about two transactions in each other's way.
+        // SQLSTATE classes: 22 data exception, 23 constraint violation, 40 transaction rollback.
         let cause = match code.get(..2) {
             Some("22" | "23") => Cause::Corrupt,
             Some("40") => Cause::Conflict,

@@ -1,4 +1,4 @@
-//! The schema of the database: migrations that are part of the binary.
+//! Schema migrations of the database, embedded in the binary.
 
 use anyhow::{Context, Result, bail};
 use sqlx::PgPool;
@@ -6,17 +6,19 @@ use sqlx::migrate::{Migrate, Migrator};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Brings the database's schema up to date.
+/// Applies all missing migrations.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
     MIGRATIONS.run(pool).await.context("the database cannot be migrated")
 }
 
-/// Refuses a database that was not migrated.
+/// Fails if a migration of this binary is missing in the database.
 pub async fn require_migrated(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let applied = connection.list_applied_migrations().await.unwrap_or_default();
-    let missing =
-        MIGRATIONS.iter().filter(|wanted| applied.iter().all(|known| known.version != wanted.version)).count();
+    let missing = MIGRATIONS
+        .iter()
+        .filter(|migration| applied.iter().all(|applied| applied.version != migration.version))
+        .count();
     if missing > 0 {
         bail!("{missing} migrations are missing in the database; run `cartulary migrate`");
     }

@@ -1,27 +1,27 @@
-//! The end of every lane, as this process has just written it: readers of the same process need not ask the store.
+//! Tail cache: the last events of each lane that this process wrote, so that readers in the same process need no query.
 //!
-//! Only what is durable gets in here. A lane that changes hands is forgotten: what follows may be another history.
+//! Only durable events are added. A lane is cleared when its ownership changes: the next owner may continue another
+//! history.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use commands::scribe::{EventRow, LaneId};
-
 use kafka::LANES;
 
-/// Bytes of one lane that are kept; readers that are further behind read the store.
+/// Memory limit of one lane in bytes. Readers that are further behind read from the store.
 const BYTES_MOST: usize = 2 * 1024 * 1024;
-/// What an event takes beside its texts.
+/// Overhead of one event in bytes, in addition to its payload and meta.
 const EVENT_BYTES: usize = 256;
 
-/// What was written lately, lane by lane.
+/// Recently written events of all lanes.
 pub struct Tail {
     lanes: Vec<Mutex<LaneTail>>,
 }
 
 #[derive(Default)]
 struct LaneTail {
-    /// Batch by batch as they were written, with what each weighs; without gaps, all of one epoch.
+    /// Batches in the order written, each with its size in bytes. Positions have no gaps, and all are of one epoch.
     batches: VecDeque<(Vec<EventRow>, usize)>,
     epoch: i64,
     bytes: usize,
@@ -34,23 +34,23 @@ impl Default for Tail {
 }
 
 impl Tail {
-    /// Takes in what was written into a lane.
+    /// Adds the durable events of a batch to a lane.
     pub fn append(&self, lane: LaneId, epoch: i64, mut events: Vec<EventRow>) {
-        // A batch may hold rejections alone.
+        // A batch may contain only rejections.
         if events.is_empty() {
             return;
         }
-        // A batch is expected to become as large as the one before; what it did not need is not kept.
+        // A batch reserves the capacity of the previous one; unused capacity is released.
         if events.capacity() / 2 > events.len() {
             events.shrink_to_fit();
         }
-        self.with(lane, |tail| {
+        self.with_lane(lane, |tail| {
             let last = tail.batches.back().and_then(|(events, _)| events.last());
             let expected = last.map(|last| last.position.saturating_add(1));
             if tail.epoch != epoch || expected != events.first().map(|first| first.position) {
                 *tail = LaneTail { epoch, ..LaneTail::default() };
             }
-            let bytes = events.iter().map(weight).sum();
+            let bytes = events.iter().map(bytes_of).sum();
             tail.bytes = tail.bytes.saturating_add(bytes);
             tail.batches.push_back((events, bytes));
             while tail.bytes > BYTES_MOST
@@ -61,38 +61,39 @@ impl Tail {
         });
     }
 
-    /// Forgets a lane.
-    pub fn forget(&self, lane: LaneId) {
-        self.with(lane, |tail| *tail = LaneTail::default());
+    /// Clears a lane.
+    pub fn clear(&self, lane: LaneId) {
+        self.with_lane(lane, |tail| *tail = LaneTail::default());
     }
 
-    /// The events after a position, at most so many, with their epoch; nothing where the store has to be asked.
+    /// Maps the events after a position, at most `most`, with their epoch. `None` if the tail does not contain the next
+    /// event: read from the store then.
     pub fn after<T>(
         &self,
         lane: LaneId,
         position: i64,
         most: usize,
-        read: impl Fn(&EventRow, i64) -> T,
+        map: impl Fn(&EventRow, i64) -> T,
     ) -> Option<Vec<T>> {
-        self.with(lane, |tail| {
-            let wanted = position.saturating_add(1);
+        self.with_lane(lane, |tail| {
+            let next = position.saturating_add(1);
             let ends_before =
-                |(events, _): &(Vec<EventRow>, usize)| events.last().is_none_or(|last| last.position < wanted);
+                |(events, _): &(Vec<EventRow>, usize)| events.last().is_none_or(|last| last.position < next);
             let from = tail.batches.partition_point(ends_before);
             let (events, _) = tail.batches.get(from)?;
-            let skip = usize::try_from(wanted.checked_sub(events.first()?.position)?).ok()?;
+            let skip = usize::try_from(next.checked_sub(events.first()?.position)?).ok()?;
             let events = tail.batches.range(from..).flat_map(|(events, _)| events).skip(skip);
-            Some(events.take(most).map(|event| read(event, tail.epoch)).collect())
+            Some(events.take(most).map(|event| map(event, tail.epoch)).collect())
         })?
     }
 
-    fn with<T>(&self, lane: LaneId, act: impl FnOnce(&mut LaneTail) -> T) -> Option<T> {
+    fn with_lane<T>(&self, lane: LaneId, action: impl FnOnce(&mut LaneTail) -> T) -> Option<T> {
         let mut tail = self.lanes.get(usize::from(lane.0.unsigned_abs()))?.lock().ok()?;
-        Some(act(&mut tail))
+        Some(action(&mut tail))
     }
 }
 
-fn weight(event: &EventRow) -> usize {
+fn bytes_of(event: &EventRow) -> usize {
     EVENT_BYTES.saturating_add(event.payload.len()).saturating_add(event.meta.len())
 }
 
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_known_and_what_came_before_is_not() {
+    fn events_after_a_cached_position_are_returned_and_older_or_future_ones_are_not() {
         let tail = Tail::default();
         tail.append(LANE, 7, vec![event(4), event(5)]);
         tail.append(LANE, 7, vec![event(6)]);
@@ -142,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_forgotten_from_its_beginning() {
+    fn oldest_batches_are_dropped_above_the_memory_limit() {
         let tail = Tail::default();
-        let most = i64::try_from(BYTES_MOST / weight(&event(1))).expect("a number");
+        let most = i64::try_from(BYTES_MOST / bytes_of(&event(1))).expect("the count fits an i64");
         (1..=most + 2).for_each(|position| tail.append(LANE, 7, vec![event(position)]));
         assert_eq!(after(&tail, 1), None);
         assert_eq!(after(&tail, 2).map(|events| events[0]), Some((3, 7)));
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn rejections_alone_change_nothing() {
+    fn batch_without_events_changes_nothing() {
         let tail = Tail::default();
         tail.append(LANE, 7, vec![event(4)]);
         tail.append(LANE, 7, vec![]);
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn another_history_or_a_gap_begins_anew() {
+    fn new_epoch_or_gap_clears_the_lane() {
         let tail = Tail::default();
         tail.append(LANE, 7, vec![event(4)]);
         tail.append(LANE, 8, vec![event(5)]);

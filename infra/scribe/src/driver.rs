@@ -1,74 +1,65 @@
-//! The loop that feeds one scribe and does what it asks for.
+//! Driver: the loop that passes inputs to one scribe state machine and carries out its outputs.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{NotNow, StateRegistry};
-use commands::scribe::{Answer, CommandAnswer, LaneId, Load, Output, Scribe, Submission, TakeOverOutcome, Ticket};
-use domain::shared::Timestamp;
-use foldhash::HashMap;
+use commands::kernel::{AggregateRegistry, NotNow};
+use commands::scribe::{
+    Answer, Batch, Envelope, LaneId, Load, LoadOutcome, Output, Scribe, Submission, TakeOverOutcome,
+};
+use domain::shared::{TenantId, Timestamp};
+use platform::clock::now;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::commit::{Committed, Committer};
-use super::figures;
-use super::guard::{self, Condition};
-use super::handle::{Held, Input, Reply, ScribeSettings, Troubles};
+use super::commit::{Committed, Committer, commit_batch};
+use super::durability::{self, StoreCondition};
 use super::load::run_loader;
-use super::take_over::take_over;
-use event_log::Tail;
-use platform::clock::now;
-use platform::connectivity::silence;
+use super::metrics;
+use super::replies::{PendingReplies, Reply};
+use super::settings::ScribeSettings;
+use super::status::LoopStatus;
+use super::takeover::take_over;
 
-/// How often the lease is renewed and the store's condition is read.
-const TICK: Duration = Duration::from_secs(1);
-/// A store that has not answered for so long is away, whatever it may answer later.
-const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// After so long the answer to a batch is not waited for any more: its connection may be dead without a word. What became of
-/// the batch is read from its receipts.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
-/// How long a lane that could not be taken over is left alone.
-const TAKE_OVER_PAUSE: Duration = Duration::from_millis(200);
+/// Interval at which leases are renewed and the condition of the store is checked.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time without an answer after which the store counts as unavailable, even if it answers later.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed take-over of a lane.
+const TAKE_OVER_RETRY: Duration = Duration::from_millis(200);
 
-/// One loop: inputs go into the state machine, and what comes out of it is done.
+/// Input of a loop.
+pub(super) enum Input {
+    Submit { tenant: TenantId, lane: LaneId, from_engine: bool, commands: Vec<Envelope>, reply: Reply },
+    Loaded(Vec<LoadOutcome>),
+    TakenOver(LaneId, TakeOverOutcome),
+    Stop(oneshot::Sender<()>),
+}
+
+type Commit = Pin<Box<dyn Future<Output = Committed> + Send>>;
+
+/// One scribe, with its connection and its callers.
 pub(super) struct Driver {
     settings: ScribeSettings,
     pool: PgPool,
     scribe: Scribe,
     inbox: mpsc::WeakSender<Input>,
     loads: mpsc::UnboundedSender<Load>,
-    replies: HashMap<Ticket, Waiting>,
-    last_ticket: u64,
-    answers: figures::Answers,
+    replies: PendingReplies,
+    /// `None` while a batch is being committed, and after its connection was lost.
     committer: Option<Committer>,
-    committing: Option<Pin<Box<dyn Future<Output = Committed> + Send>>>,
-    committing_since: Instant,
+    commit: Option<Commit>,
+    commit_started_at: Instant,
+    /// Counts commits, to wake readers.
     announce: Arc<watch::Sender<u64>>,
-    condition: Condition,
-    /// It is time to look after the store, as soon as no batch is being committed.
-    due: bool,
-    station: Station,
+    condition: StoreCondition,
+    /// Maintenance is due as soon as no batch is being committed.
+    maintenance_due: bool,
+    status: LoopStatus,
     stopping: Vec<oneshot::Sender<()>>,
-}
-
-/// Which loop this is, and where it tells others how it fares.
-pub(super) struct Station {
-    pub(super) number: usize,
-    pub(super) lanes: Vec<LaneId>,
-    pub(super) troubles: Troubles,
-    pub(super) held: Held,
-    pub(super) tail: Arc<Tail>,
-}
-
-/// A submission and the answers it has so far.
-struct Waiting {
-    reply: Reply,
-    answers: Vec<Option<Answer>>,
-    open: usize,
 }
 
 impl Driver {
@@ -78,11 +69,11 @@ impl Driver {
         inbox: mpsc::WeakSender<Input>,
         committer: Committer,
         announce: Arc<watch::Sender<u64>>,
-        station: Station,
+        status: LoopStatus,
     ) -> Self {
-        let (loads, wanted) = mpsc::unbounded_channel();
+        let (loads, requested) = mpsc::unbounded_channel();
         let deliver = inbox.clone();
-        tokio::spawn(run_loader(pool.clone(), Arc::new(StateRegistry::all()), wanted, move |loaded| {
+        tokio::spawn(run_loader(pool.clone(), Arc::new(AggregateRegistry::all()), requested, move |loaded| {
             let inbox = deliver.upgrade();
             async move {
                 if let Some(inbox) = inbox {
@@ -91,175 +82,143 @@ impl Driver {
             }
         }));
         Self {
-            scribe: Scribe::new(settings.limits.clone(), StateRegistry::all()),
+            scribe: Scribe::new(settings.limits.clone(), AggregateRegistry::all()),
             settings,
             pool,
             inbox,
             loads,
-            replies: HashMap::default(),
-            last_ticket: 0,
-            answers: figures::Answers::new(),
+            replies: PendingReplies::new(),
             committer: Some(committer),
-            committing: None,
-            committing_since: Instant::now(),
+            commit: None,
+            commit_started_at: Instant::now(),
             announce,
-            condition: Condition::Fine,
-            due: false,
-            station,
+            condition: StoreCondition::Safe,
+            maintenance_due: false,
+            status,
             stopping: Vec::new(),
         }
     }
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.claim();
-        self.report();
+        self.claim_lanes();
+        self.publish_status();
         let mut ready = Vec::new();
         loop {
             tokio::select! {
                 biased;
-                committed = wait_for(&mut self.committing) => {
-                    self.take_outcome(committed);
-                    if self.due {
-                        self.look_after().await;
+                committed = commit_outcome(&mut self.commit) => {
+                    self.finish_commit(committed);
+                    if self.maintenance_due {
+                        self.maintain().await;
                     }
                 }
                 count = inputs.recv_many(&mut ready, 256) => match count {
                     0 => break,
                     _ => {
                         let now = now();
-                        ready.drain(..).for_each(|input| self.take(input, now));
+                        ready.drain(..).for_each(|input| self.accept(input, now));
                     }
                 },
-                _ = tick.tick() => match self.committing {
-                    None => self.look_after().await,
-                    Some(_) => self.wait_to_look_after(),
+                _ = tick.tick() => match self.commit {
+                    None => self.maintain().await,
+                    Some(_) => self.postpone_maintenance(),
                 },
-                Ok(()) = self.settings.share.changed() => self.due = true,
+                Ok(()) = self.settings.share.changed() => self.maintenance_due = true,
             }
             self.scribe.step(now());
-            self.do_outputs();
+            self.carry_out_outputs();
             if !self.stopping.is_empty() && self.scribe.is_idle() {
                 break;
             }
         }
-        self.let_go().await;
+        self.release_lanes().await;
         self.stopping.drain(..).for_each(|done| _ = done.send(()));
     }
 
-    /// Others may take the lanes at once.
-    async fn let_go(&mut self) {
-        let held: Vec<_> = self.scribe.owned_lanes().collect();
+    /// Ends the leases, so that other processes can take the lanes over at once.
+    async fn release_lanes(&mut self) {
+        let owned: Vec<_> = self.scribe.owned_lanes().collect();
         if let Some(committer) = &mut self.committer {
-            committer.renew(&held, 0).await.ok();
+            committer.renew(&owned, 0).await.ok();
         }
     }
 
-    fn take(&mut self, input: Input, now: Timestamp) {
+    fn accept(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Submit { tenant, lane, from_engine, commands, reply } => {
                 let refused = match &self.condition {
                     _ if !self.stopping.is_empty() => Some(NotNow::ShuttingDown),
-                    Condition::Fine => None,
-                    Condition::Unsafe(reason) => Some(NotNow::StoreUnsafe(reason.clone())),
-                    Condition::Away => Some(NotNow::StoreAway),
+                    StoreCondition::Safe => None,
+                    StoreCondition::Unsafe(reason) => Some(NotNow::StoreUnsafe(reason.clone())),
+                    StoreCondition::Unavailable => Some(NotNow::StoreAway),
                 };
                 if let Some(reason) = refused {
                     reply.send(vec![Answer::NotNow(reason); commands.len()]).ok();
                     return;
                 }
-                self.last_ticket = self.last_ticket.saturating_add(1);
-                let ticket = Ticket(self.last_ticket);
-                let waiting = Waiting { reply, answers: commands.iter().map(|_| None).collect(), open: commands.len() };
-                self.replies.insert(ticket, waiting);
+                let ticket = self.replies.register(reply, commands.len());
                 self.scribe.submit(Submission { ticket, tenant, lane, from_engine, commands }, now);
             }
             Input::Loaded(loaded) => loaded.into_iter().for_each(|loaded| self.scribe.loaded(loaded, now)),
             Input::TakenOver(lane, outcome) => {
-                self.station.tail.forget(lane);
+                self.status.tail.clear(lane);
                 self.scribe.taken_over(lane, &outcome, now);
-                self.report();
+                self.publish_status();
             }
             Input::Stop(done) => self.stopping.push(done),
         }
     }
 
-    fn do_outputs(&mut self) {
+    fn carry_out_outputs(&mut self) {
         while let Some(output) = self.scribe.next_output() {
             match output {
                 Output::Load(load) => drop(self.loads.send(load)),
-                Output::Answer(answered) => self.answer(answered),
-                Output::TakeOver(lane) => self.take_over(lane),
-                Output::Commit(batch) => {
-                    self.committing_since = Instant::now();
-                    let committer = self.committer.take();
-                    let url = self.settings.url.clone();
-                    self.committing = Some(Box::pin(async move {
-                        let committer = match committer {
-                            Some(committer) => Ok(committer),
-                            None => Committer::connect(&url).await,
-                        };
-                        let id = batch.id;
-                        match committer {
-                            Ok(committer) => timeout(GIVEN_UP_AFTER, committer.commit(batch))
-                                .await
-                                .unwrap_or_else(|_| Committed::not_written(id, &silence())),
-                            Err(error) => Committed::not_written(id, &error),
-                        }
-                    }));
-                }
+                Output::Answer(answered) => self.replies.add(answered),
+                Output::TakeOver(lane) => self.start_take_over(lane),
+                Output::Commit(batch) => self.start_commit(batch),
             }
         }
     }
 
-    fn answer(&mut self, answered: CommandAnswer) {
-        let CommandAnswer { ticket, index, answer } = answered;
-        self.answers.count(&answer);
-        let Some(waiting) = self.replies.get_mut(&ticket) else { return };
-        if let Some(slot) = waiting.answers.get_mut(index) {
-            waiting.open = waiting.open.saturating_sub(usize::from(slot.is_none()));
-            *slot = Some(answer);
-        }
-        if waiting.open == 0
-            && let Some(waiting) = self.replies.remove(&ticket)
-        {
-            let answers = waiting.answers.into_iter().flatten().collect();
-            waiting.reply.send(answers).ok();
-        }
+    fn start_commit(&mut self, batch: Batch) {
+        self.commit_started_at = Instant::now();
+        let (committer, url) = (self.committer.take(), self.settings.url.clone());
+        self.commit = Some(Box::pin(commit_batch(committer, url, batch)));
     }
 
-    fn take_outcome(&mut self, committed: Committed) {
-        self.committing = None;
+    fn finish_commit(&mut self, committed: Committed) {
+        self.commit = None;
         self.committer = committed.committer;
         for (lane, part) in committed.parts {
             if committed.outcome.written.contains(&lane) {
-                self.station.tail.append(lane, part.epoch, part.events);
+                self.status.tail.append(lane, part.epoch, part.events);
             }
         }
         self.scribe.committed(&committed.outcome);
         if self.committer.is_none() {
-            self.doubt();
+            self.distrust_lanes();
         }
         self.announce.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The connection is gone, and the next one may lead to a server that took over and lacks the last commits: nothing
-    /// that is in memory counts any more until the lanes were taken over again.
-    fn doubt(&mut self) {
-        let held: Vec<_> = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
-        for lane in held {
-            self.station.tail.forget(lane);
+    /// Gives up all lanes in memory. The connection is lost, and the next one may lead to a promoted standby that lacks
+    /// the last commits: cached states are valid again only after the lanes were taken over again.
+    fn distrust_lanes(&mut self) {
+        let owned: Vec<_> = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
+        for lane in owned {
+            self.status.tail.clear(lane);
             self.scribe.lost(lane);
         }
     }
 
-    fn take_over(&self, lane: LaneId) {
+    fn start_take_over(&self, lane: LaneId) {
         let (pool, owner, inbox) = (self.pool.clone(), self.settings.owner.clone(), self.inbox.clone());
         tokio::spawn(async move {
             let outcome = take_over(&pool, &owner, lane).await;
             if !matches!(outcome, TakeOverOutcome::Owned { .. }) {
-                tokio::time::sleep(TAKE_OVER_PAUSE).await;
+                tokio::time::sleep(TAKE_OVER_RETRY).await;
             }
             if let Some(inbox) = inbox.upgrade() {
                 inbox.send(Input::TakenOver(lane, outcome)).await.ok();
@@ -267,100 +226,79 @@ impl Driver {
         });
     }
 
-    /// A batch is being committed; perhaps for too long.
-    fn wait_to_look_after(&mut self) {
-        self.due = true;
-        if self.committing_since.elapsed() > STUCK_AFTER {
-            self.condition = Condition::Away;
-            self.report();
+    /// Postpones maintenance until the commit has finished. A commit that takes too long makes the store unavailable.
+    fn postpone_maintenance(&mut self) {
+        self.maintenance_due = true;
+        if self.commit_started_at.elapsed() > STORE_TIMEOUT {
+            self.condition = StoreCondition::Unavailable;
+            self.publish_status();
         }
     }
 
-    /// Asks for the lanes that fall to this loop; also for those that nobody needs now, as soon as their owner is gone.
-    fn claim(&mut self) {
+    /// Claims this loop's share of the lanes, with or without commands; each when its owner's lease has expired.
+    fn claim_lanes(&mut self) {
         let share = self.settings.share.borrow_and_update().clone();
-        self.station.lanes.iter().filter(|lane| share.contains(lane)).for_each(|lane| self.scribe.claim(*lane));
+        self.status.lanes.iter().filter(|lane| share.contains(lane)).for_each(|lane| self.scribe.claim(*lane));
     }
 
-    /// Says that we still write our lanes, and gives up those that fall to others now.
-    async fn renew(&mut self, committer: &mut Committer) -> Result<(), sqlx::Error> {
+    /// Renews the leases of this process's share, and ends the leases of lanes that now belong to other processes.
+    async fn renew_leases(&mut self, committer: &mut Committer) -> Result<(), sqlx::Error> {
         let (ours, others): (Vec<_>, Vec<_>) = {
             let share = self.settings.share.borrow();
             self.scribe.owned_lanes().partition(|(lane, _)| share.contains(lane))
         };
-        let mut ours_still = committer.renew(&others, 0).await?;
-        ours_still.extend(committer.renew(&ours, self.settings.owner.lease_ms).await?);
-        for (lane, _) in ours.iter().chain(&others).filter(|(lane, _)| !ours_still.contains(lane)) {
+        let mut renewed = committer.renew(&others, 0).await?;
+        renewed.extend(committer.renew(&ours, self.settings.owner.lease_ms).await?);
+        for (lane, _) in ours.iter().chain(&others).filter(|(lane, _)| !renewed.contains(lane)) {
             self.scribe.lost(*lane);
         }
         Ok(())
     }
 
-    /// Between batches: renews the lease, and finds out whether it is still safe to acknowledge commands.
-    async fn look_after(&mut self) {
-        self.due = false;
+    /// Maintenance between batches: renews leases, and checks that acknowledged commands are durable.
+    async fn maintain(&mut self) {
+        self.maintenance_due = false;
         if self.committer.is_none() {
             self.committer = Committer::connect(&self.settings.url).await.ok();
         }
         let Some(mut committer) = self.committer.take() else {
-            self.condition = Condition::Away;
-            self.report();
+            self.condition = StoreCondition::Unavailable;
+            self.publish_status();
             return;
         };
-        let looked = async {
-            self.renew(&mut committer).await?;
-            guard::condition(committer.connection(), self.settings.data.as_deref()).await
+        let check = async {
+            self.renew_leases(&mut committer).await?;
+            durability::check_store(committer.connection(), self.settings.data.as_deref()).await
         };
-        let condition = timeout(STUCK_AFTER, looked).await;
-        let condition = condition.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        let condition = condition.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the store cannot be looked after");
-            Condition::Away
+        let checked = timeout(STORE_TIMEOUT, check).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let condition = checked.unwrap_or_else(|error| {
+            tracing::warn!(%error, "leases cannot be renewed, or the store cannot be checked");
+            StoreCondition::Unavailable
         });
-        // A session keeps the settings it began with: only a new one can tell that unsafe ones were mended.
-        self.committer = Some(committer).filter(|_| matches!(condition, Condition::Fine));
+        // A session keeps the settings it began with: only a new session sees that unsafe ones were corrected.
+        self.committer = Some(committer).filter(|_| matches!(condition, StoreCondition::Safe));
         if self.committer.is_none() {
-            self.doubt();
+            self.distrust_lanes();
         }
         if condition != self.condition {
             tracing::warn!(?condition, "the condition of the store has changed");
         }
         self.condition = condition;
-        figures::queued(self.station.number, self.scribe.queued());
-        self.claim();
-        self.report();
+        metrics::record_queue(self.status.number, self.scribe.queued());
+        self.claim_lanes();
+        self.publish_status();
     }
 
-    /// Tells others how this loop fares.
-    fn report(&self) {
-        let ours: BTreeSet<_> = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
-        let lanes = {
-            let share = self.settings.share.borrow();
-            self.station.lanes.iter().filter(|lane| share.contains(lane)).count()
-        };
-        let held = ours.len();
-        if let Ok(mut held) = self.station.held.lock() {
-            held.retain(|lane| !self.station.lanes.contains(lane));
-            held.extend(ours);
-        }
-        let trouble = match &self.condition {
-            Condition::Unsafe(reason) => Some(format!("the store is not safe to write to: {reason}")),
-            Condition::Away => Some("the store cannot be reached".to_owned()),
-            Condition::Fine if held < lanes => Some(format!("{held} of {lanes} lanes are taken over")),
-            Condition::Fine => None,
-        };
-        if let Ok(mut troubles) = self.station.troubles.lock() {
-            match trouble {
-                Some(trouble) => _ = troubles.insert(self.station.number, trouble),
-                None => _ = troubles.remove(&self.station.number),
-            }
-        }
+    fn publish_status(&self) {
+        let owned = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
+        self.status.publish(owned, &self.settings.share.borrow(), &self.condition);
     }
 }
 
-async fn wait_for(committing: &mut Option<Pin<Box<dyn Future<Output = Committed> + Send>>>) -> Committed {
-    match committing {
-        Some(committing) => committing.await,
+/// Outcome of the running commit; never ready while none is running.
+async fn commit_outcome(commit: &mut Option<Commit>) -> Committed {
+    match commit {
+        Some(commit) => commit.await,
         None => std::future::pending().await,
     }
 }

@@ -1,15 +1,21 @@
-//! The scribe on PostgreSQL: drives the state machine of `commands::scribe` with tokio and one connection.
+//! Scribe on PostgreSQL: drives the single writer of `commands::scribe` with tokio and one connection per loop.
+//!
+//! **Here:** the commit statement, lane ownership, the durability guard, presence of processes, and forwarding of
+//! commands to the process that owns their lane. **Never here:** decisions, which the state machine makes.
 
 mod commit;
 mod driver;
-mod figures;
-mod guard;
+mod durability;
+pub mod forwarding;
 mod handle;
 mod load;
-pub mod peers;
+mod metrics;
 pub mod presence;
-mod take_over;
+mod replies;
+mod settings;
+mod status;
+mod takeover;
 
-pub use handle::{ScribeHandle, ScribeSettings, start};
-pub use load::recall;
-pub use take_over::Owner;
+pub use handle::{ScribeHandle, start};
+pub use load::load_receipts;
+pub use settings::{Owner, ScribeSettings};

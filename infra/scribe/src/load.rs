@@ -1,29 +1,28 @@
-//! Loads what a scribe lacks: tenant positions, receipts, and streams folded from snapshot and tail. Outside the
-//! scribe's loop, many at a time.
+//! Loader: reads tenant positions, receipts and streams (snapshot and later events) that a scribe needs. Runs outside
+//! the scribe's loop and reads many with one query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{Rejected, StateRegistry, StreamRef};
+use commands::kernel::{AggregateRegistry, Rejected, StreamRef};
 use commands::scribe::{
     Accepted, ChangedStream, LaneId, Load, LoadOutcome, LoadResult, LoadedState, Need, ReceiptKey, Settled,
     StoredReceipt, StreamKey,
 };
 use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, TenantId};
+use platform::clock::Timestamptz;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use platform::clock::Timestamptz;
+/// Time limit of a round of loads. By then the callers may have given up.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What takes longer is given up: nobody may be there any more to answer.
-const LOADED_WITHIN: Duration = Duration::from_secs(20);
-
-/// Loads everything that was asked for. What cannot be read now is answered as away.
-pub(super) async fn load(pool: &PgPool, kinds: &StateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
+/// Carries out loads. Those that cannot be read now are answered as unavailable.
+pub(super) async fn load(pool: &PgPool, registry: &AggregateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
     let (mut tenants, mut receipts, mut streams) = (vec![], vec![], vec![]);
     for load in loads {
         match load.need {
@@ -34,8 +33,8 @@ pub(super) async fn load(pool: &PgPool, kinds: &StateRegistry, loads: Vec<Load>)
     }
     let (tenants, receipts, streams) = futures::join!(
         load_tenants(pool, &tenants),
-        load_receipts(pool, kinds, &receipts),
-        load_streams(pool, kinds, &streams),
+        load_wanted_receipts(pool, registry, &receipts),
+        load_streams(pool, registry, &streams),
     );
     [tenants, receipts, streams].into_iter().flatten().collect()
 }
@@ -52,31 +51,36 @@ async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<LoadOut
                 FROM unnest($1::smallint[], $2::uuid[]) WITH ORDINALITY AS k(lane, tenant, number) ORDER BY k.number";
     let heads: Result<Vec<i64>, _> = sqlx::query_scalar(text).bind(lanes).bind(tenants).fetch_all(pool).await;
     let heads = heads.inspect_err(|error| tracing::warn!(%error, "tenant positions cannot be read"));
-    let found = |number: usize| match &heads {
+    let result = |number: usize| match &heads {
         Ok(heads) => heads.get(number).map_or(LoadResult::Unavailable, |head| LoadResult::Tenant(*head)),
         Err(_) => LoadResult::Unavailable,
     };
-    wanted.iter().enumerate().map(|(number, (load, _))| LoadOutcome { load: *load, result: found(number) }).collect()
+    wanted.iter().enumerate().map(|(number, (load, _))| LoadOutcome { load: *load, result: result(number) }).collect()
 }
 
-async fn load_receipts(pool: &PgPool, kinds: &StateRegistry, wanted: &[(Load, ReceiptKey)]) -> Vec<LoadOutcome> {
+async fn load_wanted_receipts(
+    pool: &PgPool,
+    registry: &AggregateRegistry,
+    wanted: &[(Load, ReceiptKey)],
+) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
     let keys: Vec<_> = wanted.iter().map(|(load, key)| (load.lane, *key)).collect();
-    let recalled = recall(pool, kinds, &keys).await;
-    let recalled = recalled.inspect_err(|error| tracing::warn!(%error, "receipts cannot be read"));
-    let found = |key: &ReceiptKey| match &recalled {
-        Ok(recalled) => LoadResult::Receipt(recalled.get(key).cloned()),
+    let receipts = load_receipts(pool, registry, &keys).await;
+    let receipts = receipts.inspect_err(|error| tracing::warn!(%error, "receipts cannot be read"));
+    let result = |key: &ReceiptKey| match &receipts {
+        Ok(receipts) => LoadResult::Receipt(receipts.get(key).cloned()),
         Err(_) => LoadResult::Unavailable,
     };
-    wanted.iter().map(|(load, key)| LoadOutcome { load: *load, result: found(key) }).collect()
+    wanted.iter().map(|(load, key)| LoadOutcome { load: *load, result: result(key) }).collect()
 }
 
-/// The stored receipts of these commands: their events, or the row of a rejection or of a command without effect.
-pub async fn recall(
+/// Stored receipts of commands: rebuilt from their events, or read from the row of a rejection or of a command without
+/// effect.
+pub async fn load_receipts(
     pool: &PgPool,
-    kinds: &StateRegistry,
+    registry: &AggregateRegistry,
     keys: &[(LaneId, ReceiptKey)],
 ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
     let lanes: Vec<_> = keys.iter().map(|(lane, _)| lane.0).collect();
@@ -84,34 +88,34 @@ pub async fn recall(
     let principals: Vec<_> = keys.iter().map(|(_, key)| key.principal.uuid()).collect();
     let commands: Vec<_> = keys.iter().map(|(_, key)| key.command.uuid()).collect();
     let wanted = "FROM unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[]) AS k(lane, tenant, principal, id)";
-    // The limit and the order inside keep each look-up a walk down one index, whatever the planner believes of a
-    // table that was empty a minute ago.
-    let fits = "lane = k.lane AND tenant = k.tenant AND principal = k.principal AND command_id = k.id";
+    // `LIMIT` and `ORDER BY` inside the lateral queries force one index scan per key, even if the statistics of the
+    // table are stale.
+    let matches = "lane = k.lane AND tenant = k.tenant AND principal = k.principal AND command_id = k.id";
     let events = format!(
         "SELECT e.* {wanted} CROSS JOIN LATERAL (
              SELECT tenant, principal, command_id, tenant_position, epoch, recorded_at, stream_type, stream_id, sequence,
                     meta->>'fingerprint' AS fingerprint
-             FROM log.events WHERE {fits} ORDER BY command_index
+             FROM log.events WHERE {matches} ORDER BY command_index
          ) e"
     );
     let rows = format!(
         "SELECT r.* {wanted} CROSS JOIN LATERAL (
              SELECT tenant, principal, command_id, tenant_position, epoch, recorded_at, fingerprint, code, retry,
                     detail::text AS detail
-             FROM log.receipts WHERE {fits} LIMIT 1
+             FROM log.receipts WHERE {matches} LIMIT 1
          ) r"
     );
-    let mut recalled = HashMap::new();
+    let mut receipts = HashMap::new();
     let query = sqlx::query(&events).bind(&lanes).bind(&tenants).bind(&principals).bind(&commands);
     for row in query.fetch_all(pool).await? {
-        take_event(&mut recalled, kinds, &row)?;
+        add_event(&mut receipts, registry, &row)?;
     }
     let query = sqlx::query(&rows).bind(&lanes).bind(&tenants).bind(&principals).bind(&commands);
     for row in query.fetch_all(pool).await? {
         let (key, receipt) = read_receipt(&row)?;
-        recalled.insert(key, receipt);
+        receipts.insert(key, receipt);
     }
-    Ok(recalled)
+    Ok(receipts)
 }
 
 fn read_key(row: &PgRow) -> Result<ReceiptKey, sqlx::Error> {
@@ -131,15 +135,15 @@ fn accepted(row: &PgRow) -> Result<Accepted, sqlx::Error> {
     })
 }
 
-/// Adds one event of a command to its receipt; the first one brings the fingerprint.
-fn take_event(
-    recalled: &mut HashMap<ReceiptKey, StoredReceipt>,
-    kinds: &StateRegistry,
+/// Adds one event of a command to its receipt. The first event of a command has the fingerprint.
+fn add_event(
+    receipts: &mut HashMap<ReceiptKey, StoredReceipt>,
+    registry: &AggregateRegistry,
     row: &PgRow,
 ) -> Result<(), sqlx::Error> {
     let fingerprint: Option<&str> = row.try_get("fingerprint")?;
     let fresh = StoredReceipt { fingerprint: Default::default(), settled: Settled::Accepted(accepted(row)?) };
-    let known = recalled.entry(read_key(row)?).or_insert(fresh);
+    let known = receipts.entry(read_key(row)?).or_insert(fresh);
     if let Some(fingerprint) = fingerprint {
         known.fingerprint = fingerprint.into();
     }
@@ -147,7 +151,7 @@ fn take_event(
     receipt.tenant_position = row.try_get("tenant_position")?;
     let name: String = row.try_get("stream_type")?;
     let (stream, sequence): (Uuid, i64) = (row.try_get("stream_id")?, row.try_get("sequence")?);
-    let Some(stream_type) = kinds.stream_type(&name) else { return Ok(()) };
+    let Some(stream_type) = registry.stream_type(&name) else { return Ok(()) };
     match receipt.changed.iter_mut().find(|known| known.stream == stream && known.stream_type == stream_type) {
         Some(known) => known.sequence = sequence,
         None => receipt.changed.push(ChangedStream { stream_type, stream, sequence }),
@@ -161,7 +165,7 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error>
     let settled = match row.try_get::<Option<String>, _>("code")? {
         None => Settled::Accepted(accepted(row)?),
         Some(code) => {
-            // After 90 days only code and retry are left.
+            // After 90 days only the columns `code` and `retry` are kept.
             let detail: Option<String> = row.try_get("detail")?;
             let detail: serde_json::Value =
                 detail.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
@@ -178,13 +182,13 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error>
     Ok((read_key(row)?, StoredReceipt { fingerprint, settled }))
 }
 
-async fn load_streams(pool: &PgPool, kinds: &StateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
+async fn load_streams(pool: &PgPool, registry: &AggregateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
-    match fold_streams(pool, kinds, wanted).await {
-        Ok(found) => {
-            wanted.iter().zip(found).map(|((load, _), found)| LoadOutcome { load: *load, result: found }).collect()
+    match fold_streams(pool, registry, wanted).await {
+        Ok(results) => {
+            wanted.iter().zip(results).map(|((load, _), result)| LoadOutcome { load: *load, result }).collect()
         }
         Err(error) => {
             tracing::warn!(%error, "streams cannot be read");
@@ -195,10 +199,10 @@ async fn load_streams(pool: &PgPool, kinds: &StateRegistry, wanted: &[(Load, Str
 
 async fn fold_streams(
     pool: &PgPool,
-    kinds: &StateRegistry,
+    registry: &AggregateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<LoadResult>, sqlx::Error> {
-    let mut states = start_from_snapshots(pool, kinds, wanted).await?;
+    let mut states = start_from_snapshots(pool, registry, wanted).await?;
     let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
     let tenants: Vec<_> = wanted.iter().map(|(_, key)| key.tenant.uuid()).collect();
     let types: Vec<_> = wanted.iter().map(|(_, key)| key.stream.stream_type).collect();
@@ -230,18 +234,18 @@ async fn fold_streams(
         };
         broken.entry(place).or_insert(reason);
     }
-    let found = states.into_iter().enumerate().map(|(place, state)| match (state, broken.remove(&place)) {
+    let results = states.into_iter().enumerate().map(|(place, state)| match (state, broken.remove(&place)) {
         (_, Some(reason)) => LoadResult::Unreadable(reason),
         (Some(state), None) => LoadResult::Stream(state),
-        (None, None) => LoadResult::Unreadable("no such kind of stream".into()),
+        (None, None) => LoadResult::Unreadable("the stream type is unknown".into()),
     });
-    Ok(found.collect())
+    Ok(results.collect())
 }
 
-/// Every stream from its snapshot, or from the beginning where it has none that this code understands.
+/// State of each stream from its snapshot, or the initial state if it has no snapshot that this version can read.
 async fn start_from_snapshots(
     pool: &PgPool,
-    kinds: &StateRegistry,
+    registry: &AggregateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<Option<LoadedState>>, sqlx::Error> {
     let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
@@ -259,15 +263,15 @@ async fn start_from_snapshots(
                 ) s";
     let query = sqlx::query_as::<_, (i64, i32, i64, String)>(text).bind(lanes).bind(tenants).bind(types).bind(ids);
     let fresh = |stream: StreamRef| {
-        let state = kinds.get(stream.stream_type)?.fresh();
+        let state = registry.get(stream.stream_type)?.fresh();
         Some(LoadedState { state, sequence: 0, snapshot_bytes: 0, tail_bytes: 0 })
     };
     let mut states: Vec<_> = wanted.iter().map(|(_, key)| fresh(key.stream)).collect();
     for (number, state_version, sequence, text) in query.fetch_all(pool).await? {
         let place = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let kind = wanted.get(place).and_then(|(_, key)| kinds.get(key.stream.stream_type));
+        let descriptor = wanted.get(place).and_then(|(_, key)| registry.get(key.stream.stream_type));
         if let (Some(state), Some(slot)) =
-            (kind.and_then(|kind| kind.restore(state_version, &text)), states.get_mut(place))
+            (descriptor.and_then(|descriptor| descriptor.restore(state_version, &text)), states.get_mut(place))
         {
             *slot = Some(LoadedState { state, sequence, snapshot_bytes: text.len(), tail_bytes: 0 });
         }
@@ -275,19 +279,19 @@ async fn start_from_snapshots(
     Ok(states)
 }
 
-/// Loads in the background, as much at once as was asked for in the meantime.
+/// Carries out loads in the background. Each round takes all requests that have come in meanwhile.
 pub(super) async fn run_loader(
     pool: PgPool,
-    kinds: Arc<StateRegistry>,
-    mut wanted: tokio::sync::mpsc::UnboundedReceiver<Load>,
+    registry: Arc<AggregateRegistry>,
+    mut requests: tokio::sync::mpsc::UnboundedReceiver<Load>,
     deliver: impl AsyncFn(Vec<LoadOutcome>),
 ) {
-    const MOST: usize = 1_000;
+    const ROUND_LOADS_MOST: usize = 1_000;
     let mut loads = Vec::new();
-    while wanted.recv_many(&mut loads, MOST).await > 0 {
-        let asked = loads.clone();
-        let loaded = timeout(LOADED_WITHIN, load(&pool, &kinds, std::mem::take(&mut loads))).await;
-        let away = |load| LoadOutcome { load, result: LoadResult::Unavailable };
-        deliver(loaded.unwrap_or_else(|_| asked.into_iter().map(away).collect())).await;
+    while requests.recv_many(&mut loads, ROUND_LOADS_MOST).await > 0 {
+        let requested = loads.clone();
+        let loaded = timeout(LOAD_TIMEOUT, load(&pool, &registry, std::mem::take(&mut loads))).await;
+        let unavailable = |load| LoadOutcome { load, result: LoadResult::Unavailable };
+        deliver(loaded.unwrap_or_else(|_| requested.into_iter().map(unavailable).collect())).await;
     }
 }

@@ -1,7 +1,7 @@
--- Begins the statement that writes one batch. One statement, one round trip, one flush.
+-- Beginning of the statement that writes one batch. One statement, one round trip, one flush.
 --
--- The fence: the rows of the batch's lanes are locked at their epoch, in lane order; a lane that is no longer ours, or
--- that somebody is taking over right now, is passed over, and with it all its rows.
+-- The fence: locks the lanes of the batch at their epochs, in lane order. A lane that another process owns or is taking
+-- over is skipped with all its rows.
 WITH durable AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'on', true)
 ), batch AS (

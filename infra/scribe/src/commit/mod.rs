@@ -1,38 +1,57 @@
-//! Writes batches: turns their rows into columns and runs the one statement.
+//! Commit of batches: one SQL statement per batch, with the rows as one array per column.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
+use platform::clock::Timestamptz;
+use platform::connectivity::{answered, notice, silence};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
 use sqlx::{Arguments, Connection, Encode, PgConnection, Postgres, Row, Type};
+use tokio::time::{Instant, timeout};
 
-use tokio::time::Instant;
+use super::metrics;
 
-use super::figures;
-use platform::clock::Timestamptz;
-use platform::connectivity::{answered, notice};
+/// Time limit of a commit: after it, the connection counts as silently dead. The batch may still have been written; its
+/// receipts show that.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The connection that writes one scribe's lanes.
+/// Connection that writes the batches of one scribe.
 pub(super) struct Committer {
     connection: PgConnection,
 }
 
-/// What became of a batch, and whether the connection can be used again.
+/// Outcome of a batch, with the connection if it can be used again.
 pub(super) struct Committed {
     pub(super) outcome: CommitOutcome,
     pub(super) committer: Option<Committer>,
-    /// What was to be written, lane by lane.
+    /// Rows of the batch by lane, written or not.
     pub(super) parts: Vec<(LaneId, Part)>,
 }
 
 impl Committed {
-    /// The batch did not even reach the store.
-    pub(super) fn not_written(batch: BatchId, error: &sqlx::Error) -> Self {
+    /// Outcome of a batch that did not reach the store, or was not answered.
+    fn not_written(batch: BatchId, error: &sqlx::Error) -> Self {
         tracing::warn!(batch = batch.0, %error, "the store cannot be reached");
         let outcome = CommitOutcome { batch, written: vec![], refused_data: false };
         Self { outcome, committer: None, parts: vec![] }
+    }
+}
+
+/// Commits a batch on this connection, or on a new one if there is none.
+pub(super) async fn commit_batch(committer: Option<Committer>, url: String, batch: Batch) -> Committed {
+    let committer = match committer {
+        Some(committer) => Ok(committer),
+        None => Committer::connect(&url).await,
+    };
+    let id = batch.id;
+    match committer {
+        Ok(committer) => timeout(COMMIT_TIMEOUT, committer.commit(batch))
+            .await
+            .unwrap_or_else(|_| Committed::not_written(id, &silence())),
+        Err(error) => Committed::not_written(id, &error),
     }
 }
 
@@ -45,14 +64,14 @@ impl Committer {
         let mut connection = PgConnection::connect(url).await?;
         notice(&mut connection).await?;
         sqlx::query("SET statement_timeout = '30s'").execute(&mut connection).await?;
-        // The batch is planned once: its arrays differ in length, not in kind.
+        // Each statement is planned once: batches differ only in the lengths of their arrays.
         sqlx::query("SET plan_cache_mode = 'force_generic_plan'").execute(&mut connection).await?;
         Ok(Self { connection })
     }
 
-    /// Writes a batch. Never fails: whatever goes wrong is an outcome.
-    pub(super) async fn commit(mut self, batch: Batch) -> Committed {
-        let (id, events, begun) = (batch.id, figures::events(&batch), Instant::now());
+    /// Writes a batch. Errors are part of the outcome.
+    async fn commit(mut self, batch: Batch) -> Committed {
+        let (id, events, begun) = (batch.id, metrics::event_count(&batch), Instant::now());
         let parts: Vec<(LaneId, Part)> = batch.parts.into_iter().collect();
         let written = match statement(&parts) {
             Ok((text, arguments)) => {
@@ -61,7 +80,7 @@ impl Committer {
             }
             Err(error) => Err(error),
         };
-        figures::committed(events, begun.elapsed(), written.is_ok());
+        metrics::record_commit(events, begun.elapsed(), written.is_ok());
         match written {
             Ok(written) => {
                 let outcome = CommitOutcome { batch: id, written, refused_data: false };
@@ -69,15 +88,15 @@ impl Committer {
             }
             Err(error) => {
                 let refused_data = refuses_data(&error);
-                tracing::warn!(batch = id.0, refused_data, %error, "a batch was not written; its lanes are taken over again");
+                tracing::warn!(batch = id.0, refused_data, %error, "a batch was not written; retaking its lanes");
                 let outcome = CommitOutcome { batch: id, written: vec![], refused_data };
                 Committed { outcome, committer: refused_data.then_some(self), parts }
             }
         }
     }
 
-    /// Says that we still write these lanes, and names those of which that was true. Only between batches: it changes
-    /// the rows that a batch locks.
+    /// Renews the leases of lanes, and returns the lanes that are still owned with their epochs. Only for use between
+    /// batches: it updates the rows that a batch locks.
     pub(super) async fn renew(&mut self, lanes: &[(LaneId, i64)], lease_ms: i64) -> Result<Vec<LaneId>, sqlx::Error> {
         let (ids, epochs): (Vec<i16>, Vec<i64>) = lanes.iter().map(|(lane, epoch)| (lane.0, *epoch)).unzip();
         let text = "UPDATE log.lanes l SET lease = clock_timestamp() + $3 * interval '1 millisecond'
@@ -92,7 +111,8 @@ impl Committer {
     }
 }
 
-/// Whether the store refused the rows themselves: bad data (22), a broken constraint (23) or a limit (54).
+/// True if the store refused the rows themselves. SQLSTATE classes: 22 data exception, 23 constraint violation, 54
+/// program limit exceeded.
 fn refuses_data(error: &sqlx::Error) -> bool {
     let code = match error {
         sqlx::Error::Database(database) => database.code(),
@@ -102,26 +122,27 @@ fn refuses_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }
 
-/// The fence takes the parameters before these.
+/// Beginning of every statement.
 const FENCE: &str = include_str!("fence.sql");
-/// What may follow it, and how many parameters that takes. A section without rows is left out: the server takes its
-/// time to prepare an insert of nothing.
+/// Sections that may follow the fence, each with its number of parameters. A section without rows is left out, because
+/// even an insert of no rows costs time on the server.
 const SECTIONS: [(&str, usize); 4] = [
     (include_str!("events.sql"), 16),
     (include_str!("receipts.sql"), 11),
     (include_str!("snapshots.sql"), 7),
     (include_str!("person_keys.sql"), 4),
 ];
+/// Number of parameters of the fence.
 const FENCE_PARAMETERS: usize = 3;
-/// About what one event takes in the message to the server; so the buffer need not grow.
+/// Typical size of one event in the message to the server, in bytes; reserves the buffer.
 const EVENT_BYTES: usize = 768;
 
-/// The statement for every choice of sections, bit by bit.
+/// Statements for all subsets of the sections; bit *i* of the index selects section *i*.
 static STATEMENTS: LazyLock<[String; 1 << SECTIONS.len()]> = LazyLock::new(|| {
-    std::array::from_fn(|choice| {
+    std::array::from_fn(|subset| {
         let (mut text, mut parameters) = (FENCE.to_owned(), FENCE_PARAMETERS);
         for (place, (section, count)) in SECTIONS.iter().enumerate() {
-            if choice & (1 << place) != 0 {
+            if subset & (1 << place) != 0 {
                 text += &renumbered(section, parameters, *count);
                 parameters = parameters.saturating_add(*count);
             }
@@ -130,19 +151,19 @@ static STATEMENTS: LazyLock<[String; 1 << SECTIONS.len()]> = LazyLock::new(|| {
     })
 });
 
-/// Every section counts its parameters from 1; in the statement they come after those of the sections before it.
+/// Renumbers the parameters of a section, which begin at 1, to begin after those of the previous sections.
 fn renumbered(section: &str, after: usize, count: usize) -> String {
     (1..=count).rev().fold(section.to_owned(), |text, number| {
         text.replace(&format!("${number}::"), &format!("${}::", after.saturating_add(number)))
     })
 }
 
-/// The statement that writes a batch, with its rows as one array per column.
+/// Statement of a batch and its arguments: one array per column.
 fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sqlx::Error> {
     let mut arguments = PgArguments::default();
     let events = lanes.iter().map(|(_, part)| part.events.len()).sum::<usize>();
     arguments.reserve(FENCE_PARAMETERS, events.saturating_mul(EVENT_BYTES));
-    let mut choice = 0;
+    let mut subset = 0;
     macro_rules! add {
         ($values:expr) => {
             arguments.add($values.collect::<Vec<_>>()).map_err(sqlx::Error::Encode)?
@@ -151,7 +172,7 @@ fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sq
     macro_rules! section {
         ($place:literal, $rows:ident: $($column:expr),+ $(,)?) => {
             if lanes.iter().any(|(_, part)| !part.$rows.is_empty()) {
-                choice |= 1 << $place;
+                subset |= 1 << $place;
                 add!(lanes.iter().flat_map(|(lane, part)| part.$rows.iter().map(|_| lane.0)));
                 $(add!(lanes.iter().flat_map(|(_, part)| part.$rows.iter().map($column)));)+
             }
@@ -176,10 +197,10 @@ fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sq
         |s| s.tenant.uuid(), |s| s.stream_type, |s| s.stream, |s| s.state_version, |s| s.sequence, |s| s.state.as_str(),
     );
     section!(3, person_keys: |k| k.tenant.uuid(), |k| k.person, |k| k.wrapped.as_slice());
-    Ok((&STATEMENTS[choice], arguments))
+    Ok((&STATEMENTS[subset], arguments))
 }
 
-/// A text that goes to a `json` column as it is. As `text` it would be converted there, row by row.
+/// Text sent with the type `json`. Sent as `text`, the server would convert it row by row.
 struct JsonText<'a>(&'a str);
 
 impl Type<Postgres> for JsonText<'_> {

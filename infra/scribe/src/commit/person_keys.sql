@@ -1,5 +1,5 @@
--- A key that is there already is passed over; another key for the same person is refused, for what was sealed with it
--- could never be read again.
+-- A key that exists already is skipped. Another key for the same person violates the primary key: fields sealed with
+-- the key it would replace could never be read again.
 , person_keys AS (
     INSERT INTO log.person_keys
     SELECT DISTINCT k.tenant, k.person, k.wrapped, transaction_timestamp()

@@ -1,25 +1,30 @@
-//! What processes write to each other: commands as their receivers can parse them, and answers.
+//! Messages between processes: forwarded commands and their answers, as JSON.
 
-use commands::kernel::{AnyCommand, Commands, Misuse, NotNow, Rejected, StateRegistry};
+use commands::kernel::{AggregateRegistry, AnyCommand, Commands, Misuse, NotNow, Rejected};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The commands of one request, for the process that writes their lane.
+/// Path of the forwarding endpoint.
+pub(super) const PATH: &str = "/peers/commands";
+/// Header with the signature of the request body.
+pub(super) const SIGNATURE_HEADER: &str = "x-cartulary-seal";
+
+/// Body of a request: the commands of one submission, for the owner of their lane.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Letter {
+pub(super) struct ForwardedCommands {
     pub(super) tenant: TenantId,
     pub(super) from_engine: bool,
-    pub(super) commands: Vec<Written>,
+    pub(super) commands: Vec<ForwardedCommand>,
 }
 
-/// An envelope as text. Personal fields were sealed before.
+/// An [`Envelope`] as text. Personal fields are sealed already.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct ForwardedCommand {
     id: CommandId,
     name: String,
     body: String,
@@ -32,8 +37,8 @@ pub(super) struct Written {
     person_keys: Vec<(Uuid, Vec<u8>)>,
 }
 
-impl Written {
-    pub(super) fn of(envelope: &Envelope) -> Result<Self, serde_json::Error> {
+impl ForwardedCommand {
+    pub(super) fn from_envelope(envelope: &Envelope) -> Result<Self, serde_json::Error> {
         let key = |key: &PersonKey| (key.person, key.wrapped.clone());
         Ok(Self {
             id: envelope.id,
@@ -49,10 +54,10 @@ impl Written {
         })
     }
 
-    /// A letter may arrive twice, so its ids are never new.
-    pub(super) fn read(self, tenant: TenantId, known: &Commands) -> Result<Envelope, Misuse> {
-        let unknown = || Misuse::new("UNKNOWN_COMMAND", "", format!("this process knows no command {}", self.name));
-        let command: Box<dyn AnyCommand> = known.get(&self.name).ok_or_else(unknown)?.parse(&self.body)?;
+    /// Parses the command. Its id is not new, because the request may arrive twice.
+    pub(super) fn into_envelope(self, tenant: TenantId, catalogue: &Commands) -> Result<Envelope, Misuse> {
+        let unknown = || Misuse::new("UNKNOWN_COMMAND", "", format!("this process has no command {}", self.name));
+        let command: Box<dyn AnyCommand> = catalogue.get(&self.name).ok_or_else(unknown)?.parse(&self.body)?;
         let key = |(person, wrapped)| PersonKey { tenant, person, wrapped };
         Ok(Envelope {
             id: self.id,
@@ -69,10 +74,10 @@ impl Written {
     }
 }
 
-/// An [`Answer`] as text.
+/// An [`Answer`] as JSON.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Told {
-    Accepted { accepted: ToldAccepted, replayed: bool },
+pub(super) enum ForwardedAnswer {
+    Accepted { accepted: ForwardedReceipt, replayed: bool },
     Rejected { rejected: Box<Rejected>, tenant_position: i64, epoch: i64, recorded_at: Timestamp, replayed: bool },
     NotNow(NotNow),
     Misuse(Misuse),
@@ -80,14 +85,14 @@ pub(super) enum Told {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct ToldAccepted {
+pub(super) struct ForwardedReceipt {
     tenant_position: i64,
     epoch: i64,
     recorded_at: Timestamp,
     changed: Vec<(String, Uuid, i64)>,
 }
 
-impl From<Answer> for Told {
+impl From<Answer> for ForwardedAnswer {
     fn from(answer: Answer) -> Self {
         match answer {
             Answer::Settled { settled: Settled::Accepted(accepted), replayed } => {
@@ -95,7 +100,7 @@ impl From<Answer> for Told {
                 let change =
                     |changed: ChangedStream| (changed.stream_type.to_owned(), changed.stream, changed.sequence);
                 let changed = changed.into_iter().map(change).collect();
-                Self::Accepted { accepted: ToldAccepted { tenant_position, epoch, recorded_at, changed }, replayed }
+                Self::Accepted { accepted: ForwardedReceipt { tenant_position, epoch, recorded_at, changed }, replayed }
             }
             Answer::Settled {
                 settled: Settled::Rejected { rejected, tenant_position, epoch, recorded_at },
@@ -108,14 +113,14 @@ impl From<Answer> for Told {
     }
 }
 
-impl Told {
-    pub(super) fn read(self, kinds: &StateRegistry) -> Answer {
+impl ForwardedAnswer {
+    pub(super) fn into_answer(self, registry: &AggregateRegistry) -> Answer {
         match self {
             Self::Accepted { accepted, replayed } => {
-                let ToldAccepted { tenant_position, epoch, recorded_at, changed } = accepted;
-                // A stream of a kind that this process does not know is left out: it could not name it either.
+                let ForwardedReceipt { tenant_position, epoch, recorded_at, changed } = accepted;
+                // A stream type that this process does not have is left out: no client of this version can query it.
                 let change = |(stream_type, stream, sequence): (String, Uuid, i64)| {
-                    Some(ChangedStream { stream_type: kinds.stream_type(&stream_type)?, stream, sequence })
+                    Some(ChangedStream { stream_type: registry.stream_type(&stream_type)?, stream, sequence })
                 };
                 let changed = changed.into_iter().filter_map(change).collect();
                 let accepted = Accepted { tenant_position, epoch, recorded_at, changed };

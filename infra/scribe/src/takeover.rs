@@ -1,41 +1,32 @@
-//! Taking lanes over. Whoever writes a fresh epoch owns the lane; the old owner's batches no longer pass the fence.
+//! Take-over of lanes. The process that writes a new epoch owns the lane; from then on the fence refuses the batches of
+//! the previous owner.
 
 use std::time::Duration;
 
 use commands::scribe::{LaneId, TakeOverOutcome};
+use platform::clock::Timestamptz;
+use platform::connectivity::silence;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
-use platform::clock::Timestamptz;
-use platform::connectivity::silence;
+use super::settings::Owner;
 
-/// How long a lane may take to be taken over before that is tried anew.
-const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit of one attempt. It may wait for the lock of a batch that is being committed, which the server cancels
+/// after 30 seconds.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who writes lanes.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    /// The same after every restart of this process, so that it need not wait for its own lease.
-    pub name: String,
-    /// How long others leave a lane alone after its owner was last heard of. Speed depends on it, safety does not.
-    pub lease_ms: i64,
-    /// Where it takes commands from other processes, as `host:port`; empty where it takes none.
-    pub address: String,
-}
-
-/// Takes a lane over, unless somebody else writes it and is alive. Waits for a batch that is being committed.
+/// Takes a lane over, unless another process holds an unexpired lease. Waits for a batch that is being committed.
 pub(super) async fn take_over(pool: &PgPool, owner: &Owner, lane: LaneId) -> TakeOverOutcome {
-    let tried = async {
+    let attempt = async {
         let mut transaction = pool.begin().await?;
         let outcome = claim(&mut transaction, owner, lane).await?;
         transaction.commit().await?;
         Ok::<_, anyhow::Error>(outcome)
     };
-    // Its place may be behind a batch that is being committed, which the server gives up after half a minute.
-    match timeout(TAKEN_WITHIN, tried).await.unwrap_or_else(|_| Err(silence().into())) {
+    match timeout(TAKE_OVER_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(silence().into())) {
         Ok(outcome) => outcome,
         Err(error) => {
-            tracing::warn!(lane = lane.0, %error, "the lane cannot be taken over now");
+            tracing::warn!(lane = lane.0, %error, "the lane cannot be taken over now; trying again");
             TakeOverOutcome::Unavailable
         }
     }
@@ -65,7 +56,7 @@ async fn claim(
     if claimed.rows_affected() == 0 {
         return Ok(TakeOverOutcome::Elsewhere);
     }
-    // Read only now: the row is ours, so no older batch can come after this.
+    // Read after the update: the row lock keeps batches of older epochs from committing after this.
     let last: Option<(i64, Timestamptz)> =
         sqlx::query_as("SELECT position, recorded_at FROM log.events WHERE lane = $1 ORDER BY position DESC LIMIT 1")
             .bind(lane.0)

@@ -1,12 +1,12 @@
-//! What operators watch of the write side. Labels have few values: no tenant, no id.
+//! Metrics of the write side. Labels have few values: no tenant and no id.
 
 use std::time::Duration;
 
 use commands::scribe::{Answer, Batch, Settled};
 use metrics::{Counter, counter, gauge, histogram};
 
-/// How commands were answered. Found once: this is counted more often than anything else.
-pub(super) struct Answers {
+/// Counters of answered commands by outcome. Looked up once, because every command increments one.
+pub(super) struct AnswerCounters {
     accepted: Counter,
     rejected: Counter,
     replayed: Counter,
@@ -15,7 +15,7 @@ pub(super) struct Answers {
     fault: Counter,
 }
 
-impl Answers {
+impl AnswerCounters {
     pub(super) fn new() -> Self {
         let of = |outcome: &'static str| counter!("cartulary_commands_total", "outcome" => outcome);
         Self {
@@ -41,21 +41,21 @@ impl Answers {
     }
 }
 
-/// How many events a batch holds.
-pub(super) fn events(batch: &Batch) -> usize {
+/// Number of events in a batch.
+pub(super) fn event_count(batch: &Batch) -> usize {
     batch.parts.values().map(|part| part.events.len()).sum()
 }
 
-/// A batch had its outcome.
-pub(super) fn committed(events: usize, took: Duration, written: bool) {
+/// Records the outcome of a commit.
+pub(super) fn record_commit(events: usize, took: Duration, written: bool) {
     let outcome = if written { "written" } else { "failed" };
     counter!("cartulary_batches_total", "outcome" => outcome).increment(1);
     histogram!("cartulary_batch_events").record(f64::from(u32::try_from(events).unwrap_or(u32::MAX)));
     histogram!("cartulary_commit_seconds").record(took.as_secs_f64());
 }
 
-/// Commands that wait in one loop.
-pub(super) fn queued(number: usize, commands: usize) {
+/// Records the number of undecided commands of one loop.
+pub(super) fn record_queue(number: usize, commands: usize) {
     let commands = f64::from(u32::try_from(commands).unwrap_or(u32::MAX));
     gauge!("cartulary_commands_queued", "loop" => number.to_string()).set(commands);
 }
