@@ -1,4 +1,4 @@
-//! The clock of the engine, fresh ids, and instants on their way to and from PostgreSQL.
+//! Clock, new ids, and timestamps as PostgreSQL sends them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 
-/// The time of this machine. Only this function reads the clock; everything else gets the time as a value.
+/// Current time of this machine. Only this function reads the clock; all other code receives the time as a value.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -29,20 +29,20 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// A fresh UUIDv7 (RFC 9562): the time in milliseconds, then random bits.
+/// A new UUIDv7 (RFC 9562): the time in milliseconds, then random bits.
 pub fn new_id() -> uuid::Uuid {
     let mut random = [0; 10];
-    // Without random bits the id would still be unique to its millisecond; the receipt index refuses duplicates.
+    // If no random bits are available, ids of the same millisecond are equal; the receipt index refuses duplicates.
     getrandom::fill(&mut random).ok();
     let millis = u64::try_from(now().micros().div_euclid(1000)).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// A `timestamptz`: microseconds, counted from 2000 by PostgreSQL and from 1970 by us.
+/// A `timestamptz` of PostgreSQL, in binary form: microseconds since 2000. A [`Timestamp`] counts from 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamptz(pub Timestamp);
 
-/// 2000-01-01T00:00:00Z in microseconds since 1970: the instant from which PostgreSQL counts.
+/// 2000-01-01T00:00:00Z, the epoch of PostgreSQL, in microseconds since 1970.
 pub const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 impl Type<Postgres> for Timestamptz {
@@ -66,7 +66,7 @@ impl Encode<'_, Postgres> for Timestamptz {
 impl Decode<'_, Postgres> for Timestamptz {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
-            return Err("timestamps are read in binary form only".into());
+            return Err("timestamps can be decoded in binary form only".into());
         }
         let micros: i64 = Decode::<Postgres>::decode(value)?;
         Ok(Self(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH))))
