@@ -168,7 +168,7 @@ impl From<SealError> for Problem {
     fn from(error: SealError) -> Self {
         match error {
             SealError::AlreadySealed(field) => Misuse::new("INVALID_FIELD", field, error.to_string()).into(),
-            SealError::KeyStoreAway => NotNow::KeyStoreAway.into(),
+            SealError::KeyStoreUnavailable => NotNow::KeyStoreAway.into(),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Ground floor: what the shop decides, and nothing about how it is stored or asked.
+//! Domain layer: aggregates that decide on commands. It knows nothing of storage or of the API.
 //!
 //! **Never here:** async, clocks, random numbers, I/O, floats. Time, ids and random values come in as arguments.
-//! **To add an aggregate** (ARCHITECTURE.md, *To add something*): one file in its context, one line in that context's `visit`.
+//! **To add an aggregate** (ARCHITECTURE.md, *To add something*): one file in its context, and one line in the `visit`
+//! of that context.
 
 pub mod kernel;
 pub mod shared;
@@ -17,7 +18,7 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Shows every aggregate of the house to `each`, context by context.
+/// Visits every aggregate of the workspace, context by context.
 pub fn visit(each: &mut impl Visitor) {
     catalogue::visit(each);
     customers::visit(each);

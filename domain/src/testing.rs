@@ -1,46 +1,49 @@
-//! Given, when, then: how every rule of an aggregate is tested, with the laws that hold for all of them.
+//! Given-when-then tests of an aggregate. Every step also checks the rules that hold for all aggregates.
+
+#[cfg(test)]
+pub(crate) mod values;
 
 use crate::kernel::{Aggregate, Decision, decode, encode};
 
-/// Starts a test from history.
+/// Starts a test from past events.
 pub fn given<A: Aggregate>(history: impl IntoIterator<Item = A::Event>) -> Given<A> {
     let mut state = A::default();
     for event in history {
-        take(&mut state, &event);
+        apply_checked(&mut state, &event);
     }
     Given { state }
 }
 
-/// A state to decide on.
+/// State on which the next verb decides.
 pub struct Given<A> {
     state: A,
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Asks the state for a decision.
+    /// Calls a verb, and calls it once more on the state after its own events (see [`When::then_once`]).
     pub fn when(self, verb: impl Fn(&A) -> Decision<A>) -> When<A> {
         let decision = verb(&self.state);
         let again = decision.as_ref().ok().map(|events| {
             let mut after = self.state.clone();
-            events.iter().for_each(|event| take(&mut after, event));
+            events.iter().for_each(|event| apply_checked(&mut after, event));
             verb(&after)
         });
         When { state: self.state, decision, again }
     }
 
-    /// The state itself, to go on with by hand.
+    /// Returns the state.
     pub fn into_state(self) -> A {
         self.state
     }
 
-    /// Looks at the state itself.
+    /// Asserts a condition on the state.
     #[track_caller]
-    pub fn holds(self, question: impl Fn(&A) -> bool) {
-        assert!(question(&self.state), "does not hold: {:?}", self.state);
+    pub fn holds(self, condition: impl Fn(&A) -> bool) {
+        assert!(condition(&self.state), "the condition is false for {:?}", self.state);
     }
 }
 
-/// A decision to look at.
+/// Decision of a verb, to be asserted.
 pub struct When<A: Aggregate> {
     state: A,
     decision: Decision<A>,
@@ -48,49 +51,53 @@ pub struct When<A: Aggregate> {
 }
 
 impl<A: Aggregate> When<A> {
-    /// Exactly these events were decided.
+    /// Asserts that exactly these events were decided.
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = A::Event>) -> Given<A> {
         let expected: Vec<_> = events.into_iter().collect();
-        assert_eq!(self.decision.as_ref().ok(), Some(&expected), "instead: {:?}", self.decision);
+        assert_eq!(self.decision.as_ref().ok(), Some(&expected), "the decision was {:?}", self.decision);
         let mut state = self.state;
-        expected.iter().for_each(|event| take(&mut state, event));
+        expected.iter().for_each(|event| apply_checked(&mut state, event));
         Given { state }
     }
 
-    /// Exactly these events were decided, and asking again decides nothing more.
+    /// Asserts that exactly these events were decided, and that repeating the verb decides no further event.
     #[track_caller]
     pub fn then_once(self, events: impl IntoIterator<Item = A::Event>) -> Given<A> {
-        assert_eq!(self.again, Some(Ok(vec![])), "asking again changed something");
+        assert_eq!(self.again, Some(Ok(vec![])), "the repeated verb decided something else than no events");
         self.then(events)
     }
 
-    /// Nothing changes: it holds already.
+    /// Asserts that no events were decided.
     #[track_caller]
     pub fn then_nothing(self) {
         self.then([]);
     }
 
-    /// The business says no, for this reason.
+    /// Asserts a rejection, and that its name is a stable code in capitals.
     #[track_caller]
     pub fn then_rejected(self, reason: A::Rejection) {
-        assert_eq!(self.decision.as_ref().err(), Some(&reason), "instead: {:?}", self.decision);
-        let named = encode(&reason).expect("a rejection is an enum");
-        let capitals = named.name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-        assert!(capitals, "`{}` is no stable code", named.name);
+        assert_eq!(self.decision.as_ref().err(), Some(&reason), "the decision was {:?}", self.decision);
+        let encoded = encode(&reason).expect("a rejection is an enum");
+        let capitals = encoded.name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        assert!(capitals, "`{}` is not a code in capitals", encoded.name);
     }
 }
 
-/// Applies an event as the log would give it back, and checks the laws of every aggregate on the way.
+/// Applies an event, and checks that the event survives the log and the state survives a snapshot.
 #[track_caller]
-fn take<A: Aggregate>(state: &mut A, event: &A::Event) {
-    let named = encode(event).expect("an event is an enum");
-    assert!(named.name.contains('.') && !named.name.contains(char::is_uppercase), "`{}` is no event name", named.name);
-    assert!(named.body.starts_with('{'), "`{}` has no named fields", named.name);
-    let read: A::Event = decode(&named.name, &named.body).expect("a written event reads");
-    assert_eq!(&read, event, "an event changed on its way through the log");
+fn apply_checked<A: Aggregate>(state: &mut A, event: &A::Event) {
+    let encoded = encode(event).expect("an event is an enum");
+    assert!(
+        encoded.name.contains('.') && !encoded.name.contains(char::is_uppercase),
+        "`{}` is not a dotted lower-case event name",
+        encoded.name
+    );
+    assert!(encoded.body.starts_with('{'), "`{}` has no named fields", encoded.name);
+    let decoded: A::Event = decode(&encoded.name, &encoded.body).expect("an encoded event decodes");
+    assert_eq!(&decoded, event, "the event changed by encoding and decoding");
     state.apply(event);
     let stored = serde_json::to_string(state).expect("a state is JSON");
-    let restored: A = serde_json::from_str(&stored).expect("a snapshot reads");
-    assert_eq!(format!("{restored:?}"), format!("{state:?}"), "a state changed on its way through a snapshot");
+    let restored: A = serde_json::from_str(&stored).expect("a snapshot decodes");
+    assert_eq!(format!("{restored:?}"), format!("{state:?}"), "the state changed by storing it as a snapshot");
 }

@@ -1,7 +1,7 @@
-//! Laws that hold for every aggregate of the house, and fossils: one sample of every stored event of every version.
+//! Rules that hold for every aggregate, and fossils: one sample of every version of every stored event.
 //!
 //! A fossil is `fossils/<aggregate>/<event name>.v<version>.json`. It is never changed or deleted, because such events
-//! are in somebody's log; a new version of an event gets a new file.
+//! may be in the log of an installation; a new version of an event gets a new file.
 //!
 //! proves: ES-10
 
@@ -15,53 +15,58 @@ use serde_json::Value;
 #[test]
 fn every_aggregate_type_has_one_name() {
     let mut names = BTreeSet::new();
-    for kind in kinds() {
-        assert!(names.insert(kind.name), "two aggregates are called {}", kind.name);
+    for aggregate in descriptors() {
+        assert!(names.insert(aggregate.name), "two aggregates have the name {}", aggregate.name);
     }
 }
 
 #[test]
 fn every_event_name_is_dotted_and_belongs_to_one_aggregate() {
     let mut owners = BTreeMap::new();
-    for kind in kinds() {
-        for event in kind.events.keys() {
+    for aggregate in descriptors() {
+        for event in aggregate.events.keys() {
             let words: Vec<_> = event.split('.').collect();
-            let plain = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-            assert!(words.len() == 2 && words.iter().all(plain), "`{event}` is no event name");
-            if let Some(other) = owners.insert(event.clone(), kind.name) {
-                panic!("`{event}` belongs to {other} and to {}", kind.name);
+            let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(words.len() == 2 && words.iter().all(is_word), "`{event}` is not a dotted lower-case event name");
+            if let Some(other) = owners.insert(event.clone(), aggregate.name) {
+                panic!("`{event}` belongs to {other} and to {}", aggregate.name);
             }
         }
     }
 }
 
 #[test]
-fn every_event_says_what_it_means() {
-    for kind in kinds() {
-        for (event, schema) in &kind.events {
+fn every_event_has_a_doc_comment() {
+    for aggregate in descriptors() {
+        for (event, schema) in &aggregate.events {
             assert!(schema["description"].is_string(), "`{event}` has no doc comment");
         }
     }
 }
 
 #[test]
-fn a_new_stream_survives_its_snapshot() {
-    for kind in kinds() {
-        (kind.snapshot)();
+fn empty_state_survives_its_snapshot() {
+    for aggregate in descriptors() {
+        (aggregate.snapshot)();
     }
 }
 
 #[test]
-fn every_event_ever_stored_still_reads() {
-    for kind in kinds() {
-        for Fossil { name, version, path } in kind.fossils() {
+fn every_fossil_decodes() {
+    for aggregate in descriptors() {
+        for Fossil { name, version, path } in aggregate.fossils() {
             let payload = fs::read_to_string(&path).expect("a fossil is a file");
-            let read = (kind.read)(&name, version, &payload);
+            let read = (aggregate.read)(&name, version, &payload);
             let again = read.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            // What today's code would not write so was never written so, or belongs to an earlier version.
-            let exact = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-            if version == kind.version {
-                assert_eq!(exact(&again), exact(&payload), "{}: this is not what is stored", path.display());
+            // A fossil of the current version must be exactly what the current code writes.
+            let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+            if version == aggregate.version {
+                assert_eq!(
+                    json(&again),
+                    json(&payload),
+                    "{}: the current code writes this event differently",
+                    path.display()
+                );
             }
         }
     }
@@ -69,26 +74,27 @@ fn every_event_ever_stored_still_reads() {
 
 #[test]
 fn every_event_has_a_fossil() {
-    for kind in kinds() {
-        let kept: BTreeSet<_> = kind.fossils().into_iter().map(|fossil| (fossil.name, fossil.version)).collect();
-        for event in kind.events.keys() {
-            let version = kind.version;
+    for aggregate in descriptors() {
+        let fossils: BTreeSet<_> =
+            aggregate.fossils().into_iter().map(|fossil| (fossil.name, fossil.version)).collect();
+        for event in aggregate.events.keys() {
+            let version = aggregate.version;
             assert!(
-                kept.contains(&(event.clone(), version)),
-                "no fossil {event}.v{version}.json in {:?}",
-                kind.folder()
+                fossils.contains(&(event.clone(), version)),
+                "add the fossil {event}.v{version}.json in {:?}",
+                aggregate.folder()
             );
         }
     }
 }
 
-/// What the laws need to know about one aggregate.
-struct Kind {
+/// Functions of one aggregate type that the rules need.
+struct Descriptor {
     name: &'static str,
     version: i16,
-    /// The schema of every event, by its name.
+    /// JSON Schema of every event, by name.
     events: BTreeMap<String, Value>,
-    /// A stored event, read and written again.
+    /// Decodes a stored event and encodes it again.
     read: fn(&str, i16, &str) -> Result<String, String>,
     snapshot: fn(),
 }
@@ -99,25 +105,25 @@ struct Fossil {
     path: PathBuf,
 }
 
-fn kinds() -> Vec<Kind> {
-    struct Kinds(Vec<Kind>);
-    impl Visitor for Kinds {
+fn descriptors() -> Vec<Descriptor> {
+    struct Descriptors(Vec<Descriptor>);
+    impl Visitor for Descriptors {
         fn aggregate<A: Aggregate>(&mut self) {
-            self.0.push(Kind {
+            self.0.push(Descriptor {
                 name: A::TYPE,
                 version: A::EVENT_VERSION,
                 events: event_schemas::<A>(),
                 read: |name, version, payload| {
                     let event = A::read(name, version, payload).map_err(|error| error.to_string())?;
-                    encode(&event).map(|named| named.body).map_err(|error| error.to_string())
+                    encode(&event).map(|encoded| encoded.body).map_err(|error| error.to_string())
                 },
                 snapshot: survives_its_snapshot::<A>,
             });
         }
     }
-    let mut kinds = Kinds(vec![]);
-    domain::visit(&mut kinds);
-    kinds.0
+    let mut descriptors = Descriptors(vec![]);
+    domain::visit(&mut descriptors);
+    descriptors.0
 }
 
 /// Serde tags externally: every variant is an object with one property, the event's name.
@@ -131,12 +137,12 @@ fn event_schemas<A: Aggregate>() -> BTreeMap<String, Value> {
 fn survives_its_snapshot<A: Aggregate>() {
     let state = A::default();
     let stored = serde_json::to_string(&state).expect("a state is JSON");
-    let restored: A = serde_json::from_str(&stored).expect("a snapshot reads");
+    let restored: A = serde_json::from_str(&stored).expect("a snapshot decodes");
     assert_eq!(format!("{restored:?}"), format!("{state:?}"));
 }
 
-impl Kind {
-    /// `StockItem` keeps its fossils in `stock_item`.
+impl Descriptor {
+    /// Folder of the fossils: `stock_item` for `StockItem`.
     fn folder(&self) -> PathBuf {
         let mut folder = String::new();
         for letter in self.name.chars() {
@@ -158,8 +164,8 @@ impl Fossil {
     fn at(path: PathBuf) -> Self {
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let parts = file.strip_suffix(".json").and_then(|stem| stem.rsplit_once(".v"));
-        let (name, version) = parts.unwrap_or_else(|| panic!("{file} is not called <event name>.v<version>.json"));
-        let version = version.parse().unwrap_or_else(|_| panic!("{file} has no version"));
+        let (name, version) = parts.unwrap_or_else(|| panic!("{file} must be named <event name>.v<version>.json"));
+        let version = version.parse().unwrap_or_else(|_| panic!("{file} must have a version number"));
         Self { name: name.into(), version, path }
     }
 }

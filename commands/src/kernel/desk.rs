@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 
-use domain::kernel::{Aggregate, Decision, Named, StreamId, Unreadable, encode};
+use domain::kernel::{Aggregate, Decision, Encoded, StreamId, Unreadable, encode};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -140,14 +140,14 @@ impl Draft {
     }
 
     /// The events as the log stores them.
-    pub fn encode(&self) -> Result<Vec<Named>, Unreadable> {
+    pub fn encode(&self) -> Result<Vec<Encoded>, Unreadable> {
         self.events.encode()
     }
 }
 
 trait Events: Send {
     fn apply(&self, state: &mut dyn Any);
-    fn encode(&self) -> Result<Vec<Named>, Unreadable>;
+    fn encode(&self) -> Result<Vec<Encoded>, Unreadable>;
 }
 
 struct EventsOf<A: Aggregate>(Vec<A::Event>);
@@ -159,7 +159,7 @@ impl<A: Aggregate> Events for EventsOf<A> {
         }
     }
 
-    fn encode(&self) -> Result<Vec<Named>, Unreadable> {
+    fn encode(&self) -> Result<Vec<Encoded>, Unreadable> {
         self.0.iter().map(encode).collect()
     }
 }

@@ -36,7 +36,7 @@ impl Command for RedeemReward {
             self.streams(hint);
         })?;
         // A repeat succeeds even if the reward was withdrawn since.
-        if desk.read::<Redemption>(self.redemption)?.is_made(self.customer, self.reward).map_err(rejected)? {
+        if desk.read::<Redemption>(self.redemption)?.is_opened(self.customer, self.reward).map_err(rejected)? {
             return Ok(());
         }
         let on = today(desk, context)?;

@@ -62,7 +62,7 @@ impl Command for PlaceOrder {
             return self.repeat(&existing);
         }
         let tenant = desk.read::<Tenant>(context.tenant)?;
-        tenant.taking_orders().map_err(rejected)?;
+        tenant.require_accepting_orders().map_err(rejected)?;
         let placed_on = tenant.day_at(self.store, context.now).map_err(rejected)?;
         let currency = tenant.currency().map_err(rejected)?;
         let lines = self.priced(desk)?;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use domain::kernel::{Actor, Named, Retry};
+use domain::kernel::{Actor, Encoded, Retry};
 use domain::shared::{Principal, TenantId, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::submission::{OpenSubmission, PendingCommand};
 use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef};
 
 /// A draft and its events as the log stores them.
-type EncodedDraft = (Draft, Vec<Named>);
+type EncodedDraft = (Draft, Vec<Encoded>);
 
 /// The result of running a command.
 enum Verdict {
@@ -177,7 +177,7 @@ impl Scribe {
 
     /// Applies a draft to its state, and writes a snapshot if one is due. Returns the sequence number of the draft's
     /// first event.
-    fn apply(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Named]) -> i64 {
+    fn apply(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Encoded]) -> i64 {
         let batch = self.current.id;
         let Some(entry) = self.states.get_mut(&key) else { return 0 };
         let first = entry.sequence.saturating_add(1);

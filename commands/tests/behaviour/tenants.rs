@@ -92,7 +92,7 @@ fn a_suspension_at_the_platform_is_applied_in_the_lane_of_the_tenant() {
     assert_eq!((applied[0].tenant, applied[0].stream), (TENANT, TENANT.uuid()));
     let reinstate = || ReinstateTenant { tenant: TENANT };
     shop.send_as(operator(), TenantId::PLATFORM, reinstate()).expect("a reinstatement");
-    assert_eq!(shop.state::<Tenant>(TENANT).taking_orders(), Ok(()));
+    assert_eq!(shop.state::<Tenant>(TENANT).require_accepting_orders(), Ok(()));
     assert_eq!(shop.engine_refusals, []);
 }
 
@@ -104,7 +104,7 @@ fn a_suspension_that_arrives_after_its_reinstatement_is_ignored() {
     shop.send_as(operator(), TenantId::PLATFORM, ReinstateTenant { tenant: TENANT }).expect("a reinstatement");
     let late = FollowSuspension { reason: it("fraud"), decision: 2 };
     assert_eq!(shop.send_as_engine(late).expect("nothing"), []);
-    assert_eq!(shop.state::<Tenant>(TENANT).taking_orders(), Ok(()));
+    assert_eq!(shop.state::<Tenant>(TENANT).require_accepting_orders(), Ok(()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use commands::loyalty::{EnableProgram, SetEarningRules};
 use commands::orders::{PlaceOrder, RecordPayment, WantedLine};
 use commands::tenancy::RegisterTenant;
 use domain::inventory::StockItem;
-use domain::kernel::{Actor, Named, Recorded};
+use domain::kernel::{Actor, Encoded, Recorded};
 use domain::loyalty::{LoyaltyAccount, Rate};
 use domain::orders::{Order, OrderStatus};
 use domain::shared::{CustomerId, Principal, ProductId, StoreId, TenantId};
@@ -78,7 +78,7 @@ impl Shop {
         &mut self,
         number: u128,
         lines: impl IntoIterator<Item = (u128, i64)>,
-    ) -> Result<Vec<Recorded<Named>>, Refusal> {
+    ) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         self.send_as(Actor::Customer(ADA), TENANT, Self::purchase(number, lines))
     }
 

@@ -9,7 +9,7 @@ use commands::kernel::{
     AggregateRegistry, AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal,
     Rejected, State, StateLookup, StreamRef, Visitor, When,
 };
-use domain::kernel::{Actor, Aggregate, Named, Recorded};
+use domain::kernel::{Actor, Aggregate, Encoded, Recorded};
 use domain::shared::{CommandId, Principal, SealError, Sealed, Sealer, Seconds, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub(crate) struct Shop {
     policies: Vec<PolicyOf>,
     states: HashMap<TenantId, BTreeMap<StreamRef, Box<dyn State>>>,
     pub(crate) now: Timestamp,
-    pub(crate) log: Vec<Recorded<Named>>,
+    pub(crate) log: Vec<Recorded<Encoded>>,
     receipts: HashSet<(TenantId, CommandId)>,
     sent: u128,
     queue: VecDeque<Reaction>,
@@ -39,7 +39,7 @@ pub(crate) struct Shop {
 struct PolicyOf {
     source: &'static str,
     events: &'static [&'static str],
-    react: fn(&Recorded<Named>) -> Vec<Reaction>,
+    react: fn(&Recorded<Encoded>) -> Vec<Reaction>,
 }
 
 /// The states of one tenant.
@@ -72,7 +72,7 @@ impl Shop {
     }
 
     /// Sends a command as a member of the team and runs the policies.
-    pub(crate) fn send(&mut self, command: impl Command) -> Result<Vec<Recorded<Named>>, Refusal> {
+    pub(crate) fn send(&mut self, command: impl Command) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         let member = Principal::new(Uuid::from_u128(77));
         self.send_as(Actor::Member(member), TENANT, command)
     }
@@ -82,7 +82,7 @@ impl Shop {
         actor: Actor,
         tenant: TenantId,
         mut command: impl Command,
-    ) -> Result<Vec<Recorded<Named>>, Refusal> {
+    ) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         self.sent += 1;
         let id = CommandId::new(Uuid::from_u128(self.sent));
         command.seal(&mut Seal).expect("a command is sealed once");
@@ -93,7 +93,7 @@ impl Shop {
     }
 
     /// Sends a command as the engine and runs the policies.
-    pub(crate) fn send_as_engine(&mut self, command: impl Command) -> Result<Vec<Recorded<Named>>, Refusal> {
+    pub(crate) fn send_as_engine(&mut self, command: impl Command) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         self.send_as(Actor::Engine("a test".into()), TENANT, command)
     }
 
@@ -152,7 +152,7 @@ impl Shop {
         }
     }
 
-    fn decide(&mut self, command: &dyn AnyCommand, context: Context) -> Result<Vec<Recorded<Named>>, Refusal> {
+    fn decide(&mut self, command: &dyn AnyCommand, context: Context) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         let mut hint = commands::kernel::Hint::default();
         command.streams(&mut hint);
         self.load(context.tenant, hint.into_streams());
@@ -190,8 +190,8 @@ impl Shop {
         &mut self,
         command: &dyn AnyCommand,
         context: &Context,
-        decided: Vec<(StreamRef, Named)>,
-    ) -> Vec<Recorded<Named>> {
+        decided: Vec<(StreamRef, Encoded)>,
+    ) -> Vec<Recorded<Encoded>> {
         let mut written = vec![];
         for (index, (stream, event)) in decided.into_iter().enumerate() {
             let states = self.states.get_mut(&context.tenant).expect("streams were loaded");
@@ -219,7 +219,7 @@ impl Shop {
     }
 
     /// Delivers an event twice, because delivery is at least once; its reactions must take effect once.
-    fn deliver_twice(&mut self, stream_type: &str, event: &Recorded<Named>) {
+    fn deliver_twice(&mut self, stream_type: &str, event: &Recorded<Encoded>) {
         let name = event.event.name.as_str();
         let listens = |policy: &&PolicyOf| policy.source == stream_type && policy.events.contains(&name);
         let policies = self.policies.iter().filter(|policy| self.runs_policies && listens(policy));
@@ -244,7 +244,7 @@ impl Visitor for Policies {
     }
 }
 
-fn react<P: Policy>(event: &Recorded<Named>) -> Vec<Reaction> {
+fn react<P: Policy>(event: &Recorded<Encoded>) -> Vec<Reaction> {
     let read = P::Source::read(&event.event.name, 1, &event.event.body).expect("a written event reads");
     let event = event.clone().map(read);
     let mut reactions = Reactions::new(P::ID, &event);
@@ -254,7 +254,7 @@ fn react<P: Policy>(event: &Recorded<Named>) -> Vec<Reaction> {
 
 /// The rejection in an answer; panics on any other answer.
 #[track_caller]
-pub(crate) fn rejected(answer: Result<Vec<Recorded<Named>>, Refusal>) -> Rejected {
+pub(crate) fn rejected(answer: Result<Vec<Recorded<Encoded>>, Refusal>) -> Rejected {
     match answer {
         Err(Refusal::Rejected(rejected)) => rejected,
         other => panic!("expected another refusal, got {other:?}"),
@@ -263,7 +263,7 @@ pub(crate) fn rejected(answer: Result<Vec<Recorded<Named>>, Refusal>) -> Rejecte
 
 /// The code of the misuse in an answer; panics on any other answer.
 #[track_caller]
-pub(crate) fn misuse(answer: Result<Vec<Recorded<Named>>, Refusal>) -> String {
+pub(crate) fn misuse(answer: Result<Vec<Recorded<Encoded>>, Refusal>) -> String {
     match answer {
         Err(Refusal::Misuse(misuse)) => misuse.code.into_owned(),
         other => panic!("expected another refusal, got {other:?}"),
@@ -271,7 +271,7 @@ pub(crate) fn misuse(answer: Result<Vec<Recorded<Named>>, Refusal>) -> String {
 }
 
 /// True if the answer is [`NotNow::NotDue`].
-pub(crate) fn is_not_due(answer: &Result<Vec<Recorded<Named>>, Refusal>) -> bool {
+pub(crate) fn is_not_due(answer: &Result<Vec<Recorded<Encoded>>, Refusal>) -> bool {
     matches!(answer, Err(Refusal::NotNow(NotNow::NotDue)))
 }
 

@@ -1,4 +1,4 @@
-//! What is sold, and at which price.
+//! Catalogue: products and their prices.
 
 mod product;
 

@@ -1,7 +1,7 @@
-//! A thing that is sold (CAT-01, CAT-02, CAT-03, CAT-15).
+//! Product (CAT-01, CAT-02, CAT-03, CAT-15).
 //!
-//! Invariants: a price keeps its currency; only what is published and not archived has a price to sell at; what is
-//! archived stays as it is until it is restored. That no other product has the same SKU is a claim of its own (ES-15).
+//! Invariants: the currency of a price never changes; only a published product has a sale price; an archived product
+//! does not change until it is restored. A name claim makes the SKU unique (ES-15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,16 +31,16 @@ enum Status {
     Archived,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum ProductEvent {
-    /// A product is in the catalogue from now on; nobody can buy it yet.
+    /// A product was added to the catalogue as a draft; it cannot be bought yet.
     #[serde(rename = "product.created")]
     Created { name: Title, sku: Sku, price: Price, description: Option<Text<5000>> },
-    /// What is said about the product has changed.
+    /// Name or description changed.
     #[serde(rename = "product.revised")]
     Revised { name: Title, description: Option<Text<5000>> },
-    /// The product costs something else from now on. Orders that were placed keep their prices.
+    /// The price changed. Placed orders keep their prices.
     #[serde(rename = "product.price_changed")]
     PriceChanged { from: Price, to: Price },
     /// The product can be bought.
@@ -49,15 +49,15 @@ pub enum ProductEvent {
     /// The product cannot be bought for now.
     #[serde(rename = "product.unpublished")]
     Unpublished {},
-    /// The product has left the catalogue; old orders still show it.
+    /// The product was removed from the catalogue; old orders still show it.
     #[serde(rename = "product.archived")]
     Archived {},
-    /// The product is back in the catalogue, not yet published.
+    /// The product is in the catalogue again, as a draft.
     #[serde(rename = "product.restored")]
     Restored {},
 }
 
-/// Why a product could not be changed or sold.
+/// Rejections of a product.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ProductRejection {
@@ -83,7 +83,7 @@ impl Rejection for ProductRejection {
 }
 
 impl Product {
-    /// Puts a product into the catalogue, as a draft.
+    /// Adds a product to the catalogue, as a draft.
     pub fn create(&self, name: Title, sku: Sku, price: Price, description: Option<Text<5000>>) -> Decision<Self> {
         let details = Details { name, sku, price, description };
         match &self.details {
@@ -96,9 +96,9 @@ impl Product {
         }
     }
 
-    /// Says something else about the product.
+    /// Changes name and description.
     pub fn revise(&self, name: Title, description: Option<Text<5000>>) -> Decision<Self> {
-        let known = self.changeable()?;
+        let known = self.editable()?;
         if known.name == name && known.description == description {
             return Ok(vec![]);
         }
@@ -107,7 +107,7 @@ impl Product {
 
     /// Changes the price, within its currency.
     pub fn change_price(&self, to: Price) -> Decision<Self> {
-        let from = self.changeable()?.price;
+        let from = self.editable()?.price;
         if from == to {
             return Ok(vec![]);
         }
@@ -118,14 +118,14 @@ impl Product {
     }
 
     pub fn publish(&self) -> Decision<Self> {
-        self.changeable()?;
+        self.editable()?;
         match self.status {
             Status::Published => Ok(vec![]),
             _ => Ok(vec![ProductEvent::Published {}]),
         }
     }
 
-    /// Takes the product off sale. What is archived is off sale already.
+    /// Takes the product off sale. Does nothing to a draft or an archived product.
     pub fn unpublish(&self) -> Decision<Self> {
         self.known()?;
         match self.status {
@@ -142,7 +142,7 @@ impl Product {
         }
     }
 
-    /// Brings an archived product back as a draft, so that nothing goes on sale by surprise.
+    /// Restores an archived product as a draft, so that it is not for sale until it is published again.
     pub fn restore(&self) -> Decision<Self> {
         self.known()?;
         match self.status {
@@ -151,7 +151,7 @@ impl Product {
         }
     }
 
-    /// What it costs to buy the product now.
+    /// Price at which the product can be bought now.
     pub fn sale_price(&self) -> Result<Price, ProductRejection> {
         match self.status {
             Status::Published => Ok(self.known()?.price),
@@ -171,7 +171,7 @@ impl Product {
         self.details.as_ref().ok_or(ProductRejection::ProductUnknown {})
     }
 
-    fn changeable(&self) -> Result<&Details, ProductRejection> {
+    fn editable(&self) -> Result<&Details, ProductRejection> {
         match self.status {
             Status::Archived => Err(ProductRejection::ProductArchived {}),
             _ => self.known(),
@@ -206,25 +206,21 @@ impl Aggregate for Product {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::Money;
+    use crate::testing::values::{eur, parsed, price, usd};
     use crate::testing::{Given, given};
 
     fn name() -> Title {
-        "Mug".parse().expect("a name")
+        parsed("Mug")
     }
 
     fn sku() -> Sku {
-        "MUG-1".parse().expect("a SKU")
-    }
-
-    fn price(minor: i64, currency: &str) -> Price {
-        Price::try_from(Money { minor, currency: currency.parse().expect("a currency") }).expect("a price")
+        parsed("MUG-1")
     }
 
     fn mug() -> Given<Product> {
-        given([]).when(|product: &Product| product.create(name(), sku(), price(900, "USD"), None)).then_once([
-            ProductEvent::Created { name: name(), sku: sku(), price: price(900, "USD"), description: None },
-        ])
+        given([])
+            .when(|product: &Product| product.create(name(), sku(), price(900), None))
+            .then_once([ProductEvent::Created { name: name(), sku: sku(), price: price(900), description: None }])
     }
 
     fn published() -> Given<Product> {
@@ -236,21 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_happens_to_a_product_that_does_not_exist() {
+    fn unknown_product_rejects_every_change() {
         given([]).when(Product::publish).then_rejected(ProductRejection::ProductUnknown {});
         given([]).when(Product::archive).then_rejected(ProductRejection::ProductUnknown {});
     }
 
     #[test]
-    fn a_product_is_created_once() {
+    fn product_is_created_once() {
         mug()
-            .when(|product| product.create(name(), sku(), price(901, "USD"), None))
+            .when(|product| product.create(name(), sku(), price(901), None))
             .then_rejected(ProductRejection::ProductExists {});
     }
 
     #[test]
-    fn a_revision_is_written_only_if_something_differs() {
-        let description: Option<Text<5000>> = Some("Holds 0.3 l".parse().expect("a text"));
+    fn revision_without_a_change_is_not_recorded() {
+        let description: Option<Text<5000>> = Some(parsed("Holds 0.3 l"));
         mug().when(|product| product.revise(name(), None)).then_nothing();
         mug()
             .when(|product| product.revise(name(), description.clone()))
@@ -259,22 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn a_price_changes_within_its_currency() {
+    fn price_changes_within_its_currency() {
         published()
-            .when(|product| product.change_price(price(950, "USD")))
-            .then_once([ProductEvent::PriceChanged { from: price(900, "USD"), to: price(950, "USD") }])
-            .holds(|product| product.sale_price() == Ok(price(950, "USD")));
+            .when(|product| product.change_price(price(950)))
+            .then_once([ProductEvent::PriceChanged { from: price(900), to: price(950) }])
+            .holds(|product| product.sale_price() == Ok(price(950)));
         mug()
-            .when(|product| product.change_price(price(900, "EUR")))
-            .then_rejected(ProductRejection::CurrencyFixed { currency: price(0, "USD").currency() });
+            .when(|product| product.change_price(Price::zero(eur())))
+            .then_rejected(ProductRejection::CurrencyFixed { currency: usd() });
     }
 
     #[test]
-    fn only_what_is_published_is_for_sale() {
+    fn only_a_published_product_is_for_sale() {
         let not_for_sale = Err(ProductRejection::NotForSale {});
         given([]).holds(|product: &Product| product.sale_price() == not_for_sale);
         mug().holds(|product| product.sale_price() == not_for_sale);
-        published().holds(|product| product.sale_price() == Ok(price(900, "USD")));
+        published().holds(|product| product.sale_price() == Ok(price(900)));
         published()
             .when(Product::unpublish)
             .then_once([ProductEvent::Unpublished {}])
@@ -283,16 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_archived_stays_as_it_is() {
+    fn archived_product_cannot_be_changed() {
         archived().when(Product::publish).then_rejected(ProductRejection::ProductArchived {});
-        archived()
-            .when(|product| product.change_price(price(1, "USD")))
-            .then_rejected(ProductRejection::ProductArchived {});
+        archived().when(|product| product.change_price(price(1))).then_rejected(ProductRejection::ProductArchived {});
         archived().when(Product::unpublish).then_nothing();
     }
 
     #[test]
-    fn a_restored_product_comes_back_as_a_draft() {
+    fn restored_product_is_a_draft() {
         mug().when(Product::restore).then_nothing();
         archived()
             .when(Product::restore)

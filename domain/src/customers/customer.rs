@@ -1,7 +1,7 @@
-//! A person in one tenant (BUY-01, BUY-14).
+//! Customer of one tenant (BUY-01, BUY-14).
 //!
-//! Invariants: a customer registers once, also after having been imported; what is personal is seen here only sealed.
-//! That nobody else has the address is a claim of its own (ES-15).
+//! Invariants: a customer registers at most once, also after an import; personal fields are sealed here. A name claim
+//! makes the e-mail address unique (ES-15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,12 @@ use crate::shared::{CustomerId, Email, PersonName, Personal, Phone, Text};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Customer {
-    standing: Standing,
+    #[serde(rename = "standing")]
+    status: Status,
     profile: Profile,
 }
 
-/// The sealed words last told, by which a repeat is recognised.
+/// Current sealed fields, to recognise a repeat.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Profile {
     name: Option<Personal<PersonName>>,
@@ -23,30 +24,30 @@ struct Profile {
     phone: Option<Personal<Phone>>,
 }
 
-/// How the customer came to be known here.
+/// Origin of the customer record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-enum Standing {
+enum Status {
     #[default]
     Unknown,
     Imported,
     Registered,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum CustomerEvent {
-    /// A person signed up.
+    /// A customer registered.
     #[serde(rename = "customer.registered")]
     Registered { name: Personal<PersonName>, email: Option<Personal<Email>>, phone: Option<Personal<Phone>> },
-    /// Another system knows this person. What it does not say stays as it was.
+    /// A customer was imported from another system. Fields that are absent keep their values.
     #[serde(rename = "customer.imported")]
     Imported { name: Option<Personal<PersonName>>, email: Option<Personal<Email>>, source: Text<100> },
-    /// The profile reads like this from now on.
+    /// The profile was replaced by these fields.
     #[serde(rename = "customer.profile_updated")]
     ProfileUpdated { name: Personal<PersonName>, email: Option<Personal<Email>>, phone: Option<Personal<Phone>> },
 }
 
-/// Why a customer could not be changed.
+/// Rejections of a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CustomerRejection {
@@ -66,21 +67,21 @@ impl Rejection for CustomerRejection {
 }
 
 impl Customer {
-    /// Signs a person up.
+    /// Registers the customer. A repeat with the same data changes nothing.
     pub fn register(
         &self,
         name: Personal<PersonName>,
         email: Option<Personal<Email>>,
         phone: Option<Personal<Phone>>,
     ) -> Decision<Self> {
-        match self.standing {
-            Standing::Registered if self.profile.reads(&name, &email, &phone) => Ok(vec![]),
-            Standing::Registered => Err(CustomerRejection::CustomerExists {}),
+        match self.status {
+            Status::Registered if self.profile.equals(&name, &email, &phone) => Ok(vec![]),
+            Status::Registered => Err(CustomerRejection::CustomerExists {}),
             _ => Ok(vec![CustomerEvent::Registered { name, email, phone }]),
         }
     }
 
-    /// Takes over what another system knows. What it does not say, and what is known already, changes nothing.
+    /// Imports the fields that another system has. Absent fields and fields with the same value change nothing.
     pub fn import(
         &self,
         name: Option<Personal<PersonName>>,
@@ -88,14 +89,14 @@ impl Customer {
         source: Text<100>,
     ) -> Decision<Self> {
         let Profile { name: known_name, email: known_email, .. } = &self.profile;
-        let nothing_new = (name.is_none() || name == *known_name) && (email.is_none() || email == *known_email);
-        match self.standing {
-            Standing::Imported | Standing::Registered if nothing_new => Ok(vec![]),
+        let unchanged = (name.is_none() || name == *known_name) && (email.is_none() || email == *known_email);
+        match self.status {
+            Status::Imported | Status::Registered if unchanged => Ok(vec![]),
             _ => Ok(vec![CustomerEvent::Imported { name, email, source }]),
         }
     }
 
-    /// Replaces the whole profile; what is left out is removed from it.
+    /// Replaces the whole profile; absent fields are removed.
     pub fn update_profile(
         &self,
         name: Personal<PersonName>,
@@ -103,28 +104,28 @@ impl Customer {
         phone: Option<Personal<Phone>>,
     ) -> Decision<Self> {
         self.require_known()?;
-        if self.profile.reads(&name, &email, &phone) {
+        if self.profile.equals(&name, &email, &phone) {
             return Ok(vec![]);
         }
         Ok(vec![CustomerEvent::ProfileUpdated { name, email, phone }])
     }
 
-    /// Says no unless the customer is known here.
+    /// Rejects unless the customer is registered or imported.
     pub fn require_known(&self) -> Result<(), CustomerRejection> {
-        match self.standing {
-            Standing::Unknown => Err(CustomerRejection::CustomerUnknown {}),
+        match self.status {
+            Status::Unknown => Err(CustomerRejection::CustomerUnknown {}),
             _ => Ok(()),
         }
     }
 
-    /// The blind index of the address, by which it is claimed.
+    /// Blind index of the e-mail address, as used by its name claim.
     pub fn email_index(&self) -> Option<&str> {
         self.profile.email.as_ref().and_then(Personal::blind_index)
     }
 }
 
 impl Profile {
-    fn reads(
+    fn equals(
         &self,
         name: &Personal<PersonName>,
         email: &Option<Personal<Email>>,
@@ -143,14 +144,14 @@ impl Aggregate for Customer {
     fn apply(&mut self, event: &CustomerEvent) {
         match event.clone() {
             CustomerEvent::Registered { name, email, phone } => {
-                *self = Self { standing: Standing::Registered, profile: Profile { name: Some(name), email, phone } };
+                *self = Self { status: Status::Registered, profile: Profile { name: Some(name), email, phone } };
             }
             CustomerEvent::ProfileUpdated { name, email, phone } => {
                 self.profile = Profile { name: Some(name), email, phone };
             }
             CustomerEvent::Imported { name, email, .. } => {
-                if self.standing == Standing::Unknown {
-                    self.standing = Standing::Imported;
+                if self.status == Status::Unknown {
+                    self.status = Status::Imported;
                 }
                 self.profile.name = name.or(self.profile.name.take());
                 self.profile.email = email.or(self.profile.email.take());
@@ -163,13 +164,14 @@ impl Aggregate for Customer {
 mod tests {
     use super::*;
     use crate::shared::Sealed;
+    use crate::testing::values::parsed;
     use crate::testing::{Given, given};
 
     fn name(word: &str) -> Personal<PersonName> {
         Personal::Sealed(Sealed::new(word, None))
     }
 
-    /// Written in another case, an address has another ciphertext and the same index.
+    /// An address in another case has another ciphertext and the same index.
     fn email(ciphertext: &str, index: &str) -> Option<Personal<Email>> {
         Some(Personal::Sealed(Sealed::new(ciphertext, Some(index))))
     }
@@ -179,7 +181,7 @@ mod tests {
     }
 
     fn source() -> Text<100> {
-        "till".parse().expect("a source")
+        parsed("till")
     }
 
     fn registered() -> Given<Customer> {
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_registers_once() {
+    fn customer_registers_once() {
         registered().when(|customer| customer.register(name("ada"), email("one", "ada"), None)).then_nothing();
         for (other_name, other_email, other_phone) in [
             (name("eve"), email("one", "ada"), None),
@@ -209,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_customer_may_still_register() {
+    fn imported_customer_can_register() {
         imported()
             .when(|customer| customer.register(name("ada"), email("two", "ada"), None))
             .then_once([CustomerEvent::Registered { name: name("ada"), email: email("two", "ada"), phone: None }]);
     }
 
     #[test]
-    fn a_second_import_writes_only_what_is_new() {
+    fn second_import_records_only_changed_fields() {
         imported().when(|customer| customer.import(None, email("one", "ada"), source())).then_nothing();
         imported().when(|customer| customer.import(None, None, source())).then_nothing();
         registered().when(|customer| customer.import(Some(name("ada")), email("one", "ada"), source())).then_nothing();
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_with_nothing_but_an_id_makes_the_customer_known() {
+    fn import_without_fields_makes_the_customer_known() {
         given([])
             .when(|customer: &Customer| customer.import(None, None, source()))
             .then_once([CustomerEvent::Imported { name: None, email: None, source: source() }])
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_replaced_as_a_whole() {
+    fn profile_is_replaced_as_a_whole() {
         registered().when(|customer| customer.update_profile(name("ada"), email("one", "ada"), None)).then_nothing();
         registered()
             .when(|customer| customer.update_profile(name("ada"), None, None))
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_another_case_is_another_profile_under_the_same_index() {
+    fn address_in_another_case_changes_the_profile_and_keeps_the_index() {
         let two = || email("two", "ada");
         registered()
             .when(|customer| customer.update_profile(name("ada"), two(), phone()))
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_unknown_has_a_profile() {
+    fn profile_of_an_unknown_customer_cannot_be_updated() {
         given([])
             .when(|customer: &Customer| customer.update_profile(name("ada"), None, None))
             .then_rejected(CustomerRejection::CustomerUnknown {});

@@ -1,4 +1,4 @@
-//! Who buys.
+//! Customers.
 
 mod customer;
 

@@ -1,4 +1,4 @@
-//! A tenant's subscriptions that have not ended (INT-10). Invariant: there are at most [`SUBSCRIPTIONS_MOST`].
+//! Webhook roster: a tenant's subscriptions that have not ended (INT-10). Invariant: at most [`SUBSCRIPTIONS_MOST`].
 
 use std::collections::BTreeSet;
 
@@ -8,26 +8,27 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Aggregate, Decision, Rejection};
 use crate::shared::{TenantId, WebhookSubscriptionId};
 
-/// Every subscription is a reader of the log, so their number is bounded.
+/// Largest number of subscriptions per tenant. Each one reads the log, so the limit bounds the load.
 pub const SUBSCRIPTIONS_MOST: usize = 50;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WebhookRoster {
-    standing: BTreeSet<WebhookSubscriptionId>,
+    #[serde(rename = "standing")]
+    open: BTreeSet<WebhookSubscriptionId>,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum WebhookRosterEvent {
-    /// The tenant has one more subscription.
+    /// A subscription of the tenant began.
     #[serde(rename = "webhooks.added")]
     Added { subscription: WebhookSubscriptionId },
-    /// One of the tenant's subscriptions is over.
+    /// A subscription of the tenant ended.
     #[serde(rename = "webhooks.removed")]
     Removed { subscription: WebhookSubscriptionId },
 }
 
-/// Why there cannot be one more subscription.
+/// Rejections of a webhook roster.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WebhookRosterRejection {
@@ -39,15 +40,15 @@ impl Rejection for WebhookRosterRejection {}
 
 impl WebhookRoster {
     pub fn add(&self, subscription: WebhookSubscriptionId) -> Decision<Self> {
-        match self.standing.len() {
-            _ if self.standing.contains(&subscription) => Ok(vec![]),
+        match self.open.len() {
+            _ if self.open.contains(&subscription) => Ok(vec![]),
             SUBSCRIPTIONS_MOST.. => Err(WebhookRosterRejection::TooManySubscriptions { most: SUBSCRIPTIONS_MOST }),
             _ => Ok(vec![WebhookRosterEvent::Added { subscription }]),
         }
     }
 
     pub fn remove(&self, subscription: WebhookSubscriptionId) -> Decision<Self> {
-        match self.standing.contains(&subscription) {
+        match self.open.contains(&subscription) {
             true => Ok(vec![WebhookRosterEvent::Removed { subscription }]),
             false => Ok(vec![]),
         }
@@ -56,27 +57,28 @@ impl WebhookRoster {
 
 impl Aggregate for WebhookRoster {
     const TYPE: &'static str = "WebhookRoster";
+    // The events name addresses of receivers, and many an address contains a secret.
+    const PUBLISHED: bool = false;
     type Id = TenantId;
     type Event = WebhookRosterEvent;
     type Rejection = WebhookRosterRejection;
 
     fn apply(&mut self, event: &WebhookRosterEvent) {
         match event {
-            WebhookRosterEvent::Added { subscription } => _ = self.standing.insert(*subscription),
-            WebhookRosterEvent::Removed { subscription } => _ = self.standing.remove(subscription),
+            WebhookRosterEvent::Added { subscription } => _ = self.open.insert(*subscription),
+            WebhookRosterEvent::Removed { subscription } => _ = self.open.remove(subscription),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::testing::given;
+    use crate::testing::values::id;
 
     fn subscription(number: usize) -> WebhookSubscriptionId {
-        WebhookSubscriptionId::new(Uuid::from_u128((number as u128).saturating_add(1)))
+        WebhookSubscriptionId::new(id((number as u128).saturating_add(1)))
     }
 
     fn added(number: usize) -> WebhookRosterEvent {
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_last_subscription_and_one_that_ends_makes_room() {
+    fn number_of_subscriptions_is_limited_and_an_ended_one_frees_its_place() {
         let full = || (0..SUBSCRIPTIONS_MOST).map(added);
         let one_more = subscription(SUBSCRIPTIONS_MOST);
         given(full())
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_is_counted_once_and_what_is_not_there_does_not_go() {
+    fn subscription_is_counted_once_and_removing_an_unknown_one_changes_nothing() {
         given([added(1)]).when(|roster: &WebhookRoster| roster.add(subscription(1))).then_nothing();
         given([added(1)]).when(|roster: &WebhookRoster| roster.remove(subscription(2))).then_nothing();
     }

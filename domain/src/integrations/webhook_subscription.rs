@@ -1,7 +1,7 @@
-//! A wish to be told of events at an address outside (INT-10, PM-24).
+//! Webhook subscription: delivery of events to a URL outside (INT-10, PM-24).
 //!
-//! Invariants: what is paused is sent nothing; what has ended stays ended; no secret is ever here, only the number of its
-//! generation, from which the keeper of the outer key derives it.
+//! Invariants: a paused subscription is sent nothing; an ended one stays ended; the state contains no secret, only its
+//! generation number, from which the secret is derived with the outer key.
 
 use std::collections::BTreeSet;
 
@@ -14,61 +14,63 @@ use crate::shared::{EventType, Reason, Seconds, TargetUrl, Text, Timestamp, Webh
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WebhookSubscription {
     terms: Option<WebhookTerms>,
-    standing: Standing,
+    #[serde(rename = "standing")]
+    status: Status,
+    /// Number of the current secret.
     generation: u32,
-    /// Until when the secret before this one still signs.
+    /// End of the time in which the previous secret signs as well.
     old_valid_until: Option<Timestamp>,
-    /// The range that was last asked for again.
+    /// First and last tenant position of the last ordered replay.
     replay: Option<(i64, i64)>,
 }
 
-/// Who is told of what.
+/// Terms of a subscription: target and filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WebhookTerms {
     pub url: TargetUrl,
-    /// Every event where there is none.
+    /// Event names to deliver; all events if empty.
     pub events: BTreeSet<EventType>,
     pub description: Option<Text<500>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-enum Standing {
+enum Status {
     #[default]
     Active,
     Paused,
     Ended,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum WebhookSubscriptionEvent {
-    /// From the next event on, an address outside is told of these kinds of events, or of all where none is named.
+    /// A URL was subscribed to these events, or to all events if the list is empty, from the next event on.
     #[serde(rename = "webhook.subscribed")]
     Subscribed { url: TargetUrl, events: BTreeSet<EventType>, description: Option<Text<500>> },
-    /// Another address, or other kinds of events.
+    /// The URL, the events or the description changed.
     #[serde(rename = "webhook.changed")]
     Changed { url: TargetUrl, events: BTreeSet<EventType>, description: Option<Text<500>> },
-    /// Nothing is sent for now; what happens meanwhile waits.
+    /// Delivery is paused; events that occur meanwhile are delivered after it is resumed.
     #[serde(rename = "webhook.paused")]
     Paused { reason: Reason },
-    /// It goes on where it stood.
+    /// Delivery continues with the first event that was not delivered.
     #[serde(rename = "webhook.resumed")]
     Resumed {},
-    /// Another secret signs from now on, and beside it the old one until the given time.
+    /// A new secret signs deliveries; the previous one signs them as well until the given time.
     #[serde(rename = "webhook.secret_rotated")]
     SecretRotated { generation: u32, old_valid_until: Timestamp },
-    /// Somebody was shown the secrets. Who, is the actor of the event.
+    /// The secrets were shown to the actor of the event.
     #[serde(rename = "webhook.secret_shown")]
     SecretShown { generation: u32 },
-    /// The events between these positions of the tenant are sent once more, both of them included.
+    /// The events from the first to the last of these tenant positions, both included, are delivered again.
     #[serde(rename = "webhook.replay_ordered")]
     ReplayOrdered { from: i64, to: i64 },
-    /// Nothing is sent any more, for ever.
+    /// The subscription ended for ever.
     #[serde(rename = "webhook.unsubscribed")]
     Unsubscribed {},
 }
 
-/// Why a subscription could not be made or changed.
+/// Rejections of a webhook subscription.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WebhookSubscriptionRejection {
@@ -92,20 +94,20 @@ impl Rejection for WebhookSubscriptionRejection {
 }
 
 impl WebhookSubscription {
-    /// Begins to tell. Doing so again on the same terms changes nothing.
+    /// Creates the subscription. A repeat with the same terms changes nothing.
     pub fn subscribe(&self, terms: WebhookTerms) -> Decision<Self> {
         match &self.terms {
             None => {
                 let WebhookTerms { url, events, description } = terms;
                 Ok(vec![WebhookSubscriptionEvent::Subscribed { url, events, description }])
             }
-            Some(_) if self.standing == Standing::Ended => Err(WebhookSubscriptionRejection::SubscriptionEnded {}),
+            Some(_) if self.status == Status::Ended => Err(WebhookSubscriptionRejection::SubscriptionEnded {}),
             Some(known) if *known == terms => Ok(vec![]),
             Some(_) => Err(WebhookSubscriptionRejection::SubscriptionExists {}),
         }
     }
 
-    /// Goes on under other terms, from the next event that is sent on.
+    /// Changes the terms, from the next delivered event on.
     pub fn change(&self, terms: WebhookTerms) -> Decision<Self> {
         if *self.known()? == terms {
             return Ok(vec![]);
@@ -114,83 +116,85 @@ impl WebhookSubscription {
         Ok(vec![WebhookSubscriptionEvent::Changed { url, events, description }])
     }
 
-    /// Sends nothing for now. Once paused, the first reason stays.
+    /// Pauses delivery. If it is paused already, the first reason is kept.
     pub fn pause(&self, reason: Reason) -> Decision<Self> {
         self.known()?;
-        match self.standing {
-            Standing::Paused => Ok(vec![]),
+        match self.status {
+            Status::Paused => Ok(vec![]),
             _ => Ok(vec![WebhookSubscriptionEvent::Paused { reason }]),
         }
     }
 
+    /// Resumes paused delivery.
     pub fn resume(&self) -> Decision<Self> {
         self.known()?;
-        match self.standing {
-            Standing::Paused => Ok(vec![WebhookSubscriptionEvent::Resumed {}]),
+        match self.status {
+            Status::Paused => Ok(vec![WebhookSubscriptionEvent::Resumed {}]),
             _ => Ok(vec![]),
         }
     }
 
-    /// Signs with another secret from now on. The old one goes on for so long; one that is older still ends at once.
+    /// Rotates the signing secret. The previous secret signs as well for `old_valid`; the one before it ends at once.
     pub fn rotate_secret(&self, now: Timestamp, old_valid: Seconds) -> Decision<Self> {
         self.known()?;
         let generation = self.generation.saturating_add(1);
         Ok(vec![WebhookSubscriptionEvent::SecretRotated { generation, old_valid_until: now.after(old_valid) }])
     }
 
-    /// Writes down that somebody is shown the secrets.
+    /// Records that the secrets are shown.
     pub fn show_secret(&self) -> Decision<Self> {
         self.known()?;
         Ok(vec![WebhookSubscriptionEvent::SecretShown { generation: self.generation }])
     }
 
-    /// Sends a range once more, beside what is new. A range that is still being sent is given up for it.
+    /// Delivers a range of tenant positions again, beside new events. It replaces a replay that is in progress.
     pub fn replay(&self, from: i64, to: i64) -> Decision<Self> {
         self.known()?;
-        match self.standing {
-            Standing::Paused => Err(WebhookSubscriptionRejection::SubscriptionPaused {}),
+        match self.status {
+            Status::Paused => Err(WebhookSubscriptionRejection::SubscriptionPaused {}),
             _ => Ok(vec![WebhookSubscriptionEvent::ReplayOrdered { from, to }]),
         }
     }
 
-    /// Ends it for ever.
+    /// Ends the subscription for ever.
     pub fn unsubscribe(&self) -> Decision<Self> {
-        match self.standing {
-            Standing::Ended => Ok(vec![]),
+        match self.status {
+            Status::Ended => Ok(vec![]),
             _ => self.known().map(|_| vec![WebhookSubscriptionEvent::Unsubscribed {}]),
         }
     }
 
-    /// What is to be sent where; nothing while it is paused, and when it has ended.
-    pub fn in_force(&self) -> Option<&WebhookTerms> {
-        self.terms.as_ref().filter(|_| self.standing == Standing::Active)
+    /// Terms by which events are delivered now; `None` if the subscription is paused or has ended.
+    pub fn active_terms(&self) -> Option<&WebhookTerms> {
+        self.terms.as_ref().filter(|_| self.status == Status::Active)
     }
 
-    /// Whether it was ever made.
-    pub const fn was_made(&self) -> bool {
+    /// True once the subscription was created, also after it has ended.
+    pub const fn is_created(&self) -> bool {
         self.terms.is_some()
     }
 
-    /// Whether it was made and has not ended.
-    pub fn stands(&self) -> bool {
+    /// True if the subscription was created and has not ended.
+    pub fn is_open(&self) -> bool {
         self.known().is_ok()
     }
 
-    /// The generations of the secrets that sign at this time, the newest first, and until when, where that is known.
+    /// Generations of the secrets that sign at this time, newest first, each with its end if it has one.
     pub fn generations(&self, now: Timestamp) -> Vec<(u32, Option<Timestamp>)> {
         let until = self.old_valid_until.filter(|until| *until > now);
         let old = until.and_then(|until| Some((self.generation.checked_sub(1)?, Some(until))));
         [(self.generation, None)].into_iter().chain(old).collect()
     }
 
-    /// The range that was last asked for again, its ends included.
-    pub const fn replayed(&self) -> Option<(i64, i64)> {
+    /// First and last tenant position of the last ordered replay, both included.
+    pub const fn replay_range(&self) -> Option<(i64, i64)> {
         self.replay
     }
 
+    /// Terms of a subscription that has not ended.
     fn known(&self) -> Result<&WebhookTerms, WebhookSubscriptionRejection> {
-        match self.standing {
-            Standing::Ended => Err(WebhookSubscriptionRejection::SubscriptionEnded {}),
+        match self.status {
+            Status::Ended => Err(WebhookSubscriptionRejection::SubscriptionEnded {}),
             _ => self.terms.as_ref().ok_or(WebhookSubscriptionRejection::SubscriptionUnknown {}),
         }
     }
@@ -198,6 +202,8 @@ impl WebhookSubscription {
 
 impl Aggregate for WebhookSubscription {
     const TYPE: &'static str = "WebhookSubscription";
+    // The events name addresses of receivers, and many an address contains a secret.
+    const PUBLISHED: bool = false;
     type Id = WebhookSubscriptionId;
     type Event = WebhookSubscriptionEvent;
     type Rejection = WebhookSubscriptionRejection;
@@ -208,15 +214,15 @@ impl Aggregate for WebhookSubscription {
             | WebhookSubscriptionEvent::Changed { url, events, description } => {
                 self.terms = Some(WebhookTerms { url, events, description });
             }
-            WebhookSubscriptionEvent::Paused { .. } => self.standing = Standing::Paused,
-            WebhookSubscriptionEvent::Resumed {} => self.standing = Standing::Active,
+            WebhookSubscriptionEvent::Paused { .. } => self.status = Status::Paused,
+            WebhookSubscriptionEvent::Resumed {} => self.status = Status::Active,
             WebhookSubscriptionEvent::SecretRotated { generation, old_valid_until } => {
                 self.generation = generation;
                 self.old_valid_until = Some(old_valid_until);
             }
             WebhookSubscriptionEvent::SecretShown { .. } => {}
             WebhookSubscriptionEvent::ReplayOrdered { from, to } => self.replay = Some((from, to)),
-            WebhookSubscriptionEvent::Unsubscribed {} => self.standing = Standing::Ended,
+            WebhookSubscriptionEvent::Unsubscribed {} => self.status = Status::Ended,
         }
     }
 }

@@ -1,41 +1,38 @@
-//! The rules of a subscription as sentences.
+//! Tests of webhook subscriptions.
 
 use super::*;
+use crate::testing::values::{at, parsed};
 use crate::testing::{Given, given};
 
 fn terms(url: &str, events: &[&str]) -> WebhookTerms {
-    let events = events.iter().map(|name| name.parse().expect("an event")).collect();
-    WebhookTerms { url: url.parse().expect("an address"), events, description: None }
+    let events = events.iter().map(|name| parsed(name)).collect();
+    WebhookTerms { url: parsed(url), events, description: None }
 }
 
-fn ours() -> WebhookTerms {
+fn order_terms() -> WebhookTerms {
     terms("https://hooks.example.org/shop", &["order.placed"])
 }
 
-fn why() -> Reason {
-    "it answers nothing".parse().expect("a reason")
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_micros(second.saturating_mul(1_000_000))
+fn reason() -> Reason {
+    parsed("no response")
 }
 
 fn subscribed() -> Given<WebhookSubscription> {
-    let WebhookTerms { url, events, description } = ours();
+    let WebhookTerms { url, events, description } = order_terms();
     given([])
-        .when(|subscription: &WebhookSubscription| subscription.subscribe(ours()))
+        .when(|subscription: &WebhookSubscription| subscription.subscribe(order_terms()))
         .then_once([WebhookSubscriptionEvent::Subscribed { url, events, description }])
 }
 
 fn paused() -> Given<WebhookSubscription> {
     subscribed()
-        .when(|subscription| subscription.pause(why()))
-        .then_once([WebhookSubscriptionEvent::Paused { reason: why() }])
+        .when(|subscription| subscription.pause(reason()))
+        .then_once([WebhookSubscriptionEvent::Paused { reason: reason() }])
 }
 
 #[test]
-fn a_subscription_is_made_once() {
-    subscribed().when(|subscription| subscription.subscribe(ours())).then_nothing();
+fn subscription_is_created_once() {
+    subscribed().when(|subscription| subscription.subscribe(order_terms())).then_nothing();
     subscribed()
         .when(|subscription| subscription.subscribe(terms("https://other.example.org", &[])))
         .then_rejected(WebhookSubscriptionRejection::SubscriptionExists {});
@@ -43,31 +40,31 @@ fn a_subscription_is_made_once() {
 }
 
 #[test]
-fn what_is_paused_is_sent_nothing_and_goes_on_when_it_is_resumed() {
-    subscribed().holds(|subscription| subscription.in_force() == Some(&ours()));
-    paused().holds(|subscription| subscription.in_force().is_none() && subscription.stands());
+fn paused_subscription_has_no_active_terms_until_it_is_resumed() {
+    subscribed().holds(|subscription| subscription.active_terms() == Some(&order_terms()));
+    paused().holds(|subscription| subscription.active_terms().is_none() && subscription.is_open());
     paused()
         .when(WebhookSubscription::resume)
         .then_once([WebhookSubscriptionEvent::Resumed {}])
-        .holds(|subscription| subscription.in_force() == Some(&ours()));
+        .holds(|subscription| subscription.active_terms() == Some(&order_terms()));
     paused()
         .when(|subscription| subscription.replay(1, 2))
         .then_rejected(WebhookSubscriptionRejection::SubscriptionPaused {});
 }
 
 #[test]
-fn terms_change_only_where_something_differs() {
+fn change_to_the_same_terms_is_not_recorded() {
     let all = terms("https://hooks.example.org/shop", &[]);
     let WebhookTerms { url, events, description } = all.clone();
-    subscribed().when(|subscription| subscription.change(ours())).then_nothing();
+    subscribed().when(|subscription| subscription.change(order_terms())).then_nothing();
     subscribed()
         .when(|subscription| subscription.change(all.clone()))
         .then_once([WebhookSubscriptionEvent::Changed { url, events, description }])
-        .holds(|subscription| subscription.in_force() == Some(&all));
+        .holds(|subscription| subscription.active_terms() == Some(&all));
 }
 
 #[test]
-fn for_a_while_two_secrets_sign_and_never_three() {
+fn at_most_two_secrets_sign_after_a_rotation() {
     let rotated =
         |generation, until| WebhookSubscriptionEvent::SecretRotated { generation, old_valid_until: at(until) };
     subscribed().holds(|subscription| subscription.generations(at(0)) == [(0, None)]);
@@ -86,18 +83,18 @@ fn for_a_while_two_secrets_sign_and_never_three() {
 }
 
 #[test]
-fn what_has_ended_stays_ended() {
+fn ended_subscription_stays_ended() {
     let ended =
         || subscribed().when(WebhookSubscription::unsubscribe).then_once([WebhookSubscriptionEvent::Unsubscribed {}]);
-    ended().holds(|subscription| subscription.in_force().is_none() && !subscription.stands());
+    ended().holds(|subscription| subscription.active_terms().is_none() && !subscription.is_open());
     let over = WebhookSubscriptionRejection::SubscriptionEnded {};
     ended().when(WebhookSubscription::resume).then_rejected(over.clone());
-    ended().when(|subscription| subscription.subscribe(ours())).then_rejected(over.clone());
+    ended().when(|subscription| subscription.subscribe(order_terms())).then_rejected(over.clone());
     ended().when(|subscription| subscription.rotate_secret(at(1), Seconds(1))).then_rejected(over);
 }
 
 #[test]
-fn showing_the_secret_and_asking_again_are_written_down_every_time() {
+fn secret_shown_and_replay_are_recorded_every_time() {
     subscribed()
         .when(WebhookSubscription::show_secret)
         .then([WebhookSubscriptionEvent::SecretShown { generation: 0 }])
@@ -106,5 +103,5 @@ fn showing_the_secret_and_asking_again_are_written_down_every_time() {
     subscribed()
         .when(|subscription| subscription.replay(3, 9))
         .then([WebhookSubscriptionEvent::ReplayOrdered { from: 3, to: 9 }])
-        .holds(|subscription| subscription.replayed() == Some((3, 9)));
+        .holds(|subscription| subscription.replay_range() == Some((3, 9)));
 }

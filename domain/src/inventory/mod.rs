@@ -1,4 +1,4 @@
-//! What there is, where, and for whom it is set aside.
+//! Inventory: stock and reservations.
 
 mod stock_item;
 
@@ -7,7 +7,7 @@ pub use stock_item::{OPEN_RESERVATIONS_MOST, StockEvent, StockItem, StockRejecti
 use crate::kernel::Visitor;
 use crate::shared::Seconds;
 
-/// How long stock is held for somebody who has not paid yet (INV-09).
+/// Time for which stock is held for an unpaid order (INV-09).
 pub const HOLD_TIME: Seconds = Seconds(15 * 60);
 
 pub fn visit(each: &mut impl Visitor) {

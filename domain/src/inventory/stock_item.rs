@@ -1,7 +1,7 @@
-//! One product's stock at one place (INV-01 to INV-10).
+//! Stock of one product at one store (INV-01 to INV-10).
 //!
-//! Invariants: on hand ≥ 0; what is set aside never exceeds what is on hand, unless a forced correction said so;
-//! a hold ends once. *Available* is on hand minus set aside; that is what alerts speak of (contradiction C-22).
+//! Invariants: on hand ≥ 0; held units never exceed units on hand, unless a forced adjustment or a count lowered the
+//! latter; a hold ends once. *Available* is on hand minus held; alerts refer to it (contradiction C-22).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,19 +9,20 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Holds, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
 
-/// So many holds may be open on one item at a time; beyond that a sale is not one of this engine's sizes.
+/// Largest number of open holds on one item. They are part of the state, so the limit bounds its size.
 pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StockItem {
     product: Option<ProductId>,
     on_hand: i64,
+    /// Threshold of the low-stock alert.
     low_at: i64,
     level: Level,
     reservations: Holds<ReservationId>,
 }
 
-/// Where the available quantity stands. Out wins over low (contradiction C-23).
+/// Alert level of the available quantity. `Out` takes precedence over `Low` (contradiction C-23).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Level {
     #[default]
@@ -30,43 +31,43 @@ enum Level {
     Fine,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum StockEvent {
-    /// A product is stocked at a place from now on.
+    /// A product is now stocked at a store.
     #[serde(rename = "stock.opened")]
     Opened { product: ProductId, store: StoreId },
-    /// Units came in.
+    /// Units were received.
     #[serde(rename = "stock.received")]
     Received { units: Quantity },
-    /// Units came back from a customer.
+    /// Units were returned by a customer.
     #[serde(rename = "stock.returned")]
     Returned { units: Quantity },
-    /// The number on hand was corrected by hand.
+    /// The number on hand was adjusted by hand.
     #[serde(rename = "stock.adjusted")]
     Adjusted { change: i64, reason: Reason },
-    /// Somebody counted; `change` is what the count differed by.
+    /// Stock was counted; `change` is the difference to the recorded number.
     #[serde(rename = "stock.counted")]
     Counted { on_hand: Units, change: i64 },
-    /// Units are set aside until the given time.
+    /// Units are held until the given time.
     #[serde(rename = "stock.reserved")]
     Reserved { reservation: ReservationId, units: Quantity, until: Timestamp },
-    /// Units stay set aside until they leave or are released: they are paid for.
+    /// A hold was paid for: it no longer expires, and stays until it is committed or released.
     #[serde(rename = "stock.reservation_confirmed")]
     ReservationConfirmed { reservation: ReservationId },
-    /// A hold was given up.
+    /// A hold was released.
     #[serde(rename = "stock.reservation_released")]
     ReservationReleased { reservation: ReservationId, units: i64 },
-    /// A hold passed because nobody paid in time.
+    /// A hold expired because it was not paid in time.
     #[serde(rename = "stock.reservation_expired")]
     ReservationExpired { reservation: ReservationId, units: i64 },
-    /// Held units left the house.
+    /// Held units were shipped.
     #[serde(rename = "stock.reservation_committed")]
     ReservationCommitted { reservation: ReservationId, units: i64 },
-    /// From how many available units on an alert is wanted.
+    /// The threshold of the low-stock alert was set.
     #[serde(rename = "stock.threshold_set")]
     ThresholdSet { low_at: Units },
-    /// The available quantity fell to the threshold.
+    /// The available quantity fell to the threshold or below.
     #[serde(rename = "stock.low_reached")]
     LowReached { available: i64, low_at: Units },
     /// The available quantity rose above the threshold again.
@@ -80,7 +81,7 @@ pub enum StockEvent {
     Restored { available: i64 },
 }
 
-/// Why stock could not be changed.
+/// Rejections of a stock item.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StockRejection {
@@ -88,11 +89,11 @@ pub enum StockRejection {
     NotStocked {},
     #[error("only {free} of {wanted} units are free")]
     OutOfStock { free: i64, wanted: i64 },
-    #[error("{held} units are set aside; {on_hand} on hand would not cover them")]
+    #[error("{held} units are reserved, more than the {on_hand} that would be on hand")]
     BelowReserved { on_hand: i64, held: i64 },
-    #[error("no stock can be below zero")]
+    #[error("stock cannot be below zero")]
     BelowZero {},
-    #[error("the reservation has passed or was never made")]
+    #[error("the reservation has expired or does not exist")]
     ReservationGone { reservation: ReservationId },
     #[error("the reservation is for {held} units, not for {wanted}")]
     ReservationDiffers { held: i64, wanted: i64 },
@@ -110,12 +111,12 @@ impl Rejection for StockRejection {
 }
 
 impl StockItem {
-    /// The stream of a product at a place: one per pair, found without a look-up.
+    /// Stream id of a product at a store, derived from both.
     pub fn id(product: ProductId, store: StoreId) -> StockItemId {
         StockItemId::derived(product.uuid(), &store.to_string())
     }
 
-    /// Starts stocking a product here. Doing so again changes nothing.
+    /// Starts stocking the product at the store. A repeat changes nothing.
     pub fn open(&self, product: ProductId, store: StoreId) -> Decision<Self> {
         match self.product {
             Some(_) => Ok(vec![]),
@@ -125,16 +126,16 @@ impl StockItem {
 
     pub fn receive(&self, units: Quantity) -> Decision<Self> {
         self.require_stocked()?;
-        Ok(self.announced(vec![StockEvent::Received { units }]))
+        Ok(self.with_alerts(vec![StockEvent::Received { units }]))
     }
 
-    /// Takes units back that had left the house.
+    /// Records units that a customer returned.
     pub fn take_back(&self, units: Quantity) -> Decision<Self> {
         self.require_stocked()?;
-        Ok(self.announced(vec![StockEvent::Returned { units }]))
+        Ok(self.with_alerts(vec![StockEvent::Returned { units }]))
     }
 
-    /// Corrects the number on hand. Going below what is set aside must be forced.
+    /// Adjusts the number on hand. An adjustment below the held units requires `force`.
     pub fn adjust(&self, change: i64, reason: Reason, force: bool) -> Decision<Self> {
         self.require_stocked()?;
         let on_hand = self.on_hand.saturating_add(change);
@@ -146,22 +147,22 @@ impl StockItem {
         }
         match change {
             0 => Ok(vec![]),
-            _ => Ok(self.announced(vec![StockEvent::Adjusted { change, reason }])),
+            _ => Ok(self.with_alerts(vec![StockEvent::Adjusted { change, reason }])),
         }
     }
 
-    /// Takes a count as the truth, even where it does not cover what is set aside.
+    /// Sets the number on hand to a count, even if it is below the held units.
     pub fn count(&self, on_hand: Units) -> Decision<Self> {
         self.require_stocked()?;
         match on_hand.get().saturating_sub(self.on_hand) {
             0 => Ok(vec![]),
-            change => Ok(self.announced(vec![StockEvent::Counted { on_hand, change }])),
+            change => Ok(self.with_alerts(vec![StockEvent::Counted { on_hand, change }])),
         }
     }
 
-    /// Sets units aside. Asking again for the same reservation changes nothing.
+    /// Holds units. A repeat of the same reservation changes nothing.
     ///
-    /// Holds whose time has passed count as free at once; as many as are needed are written down as expired.
+    /// Units of expired holds are free at once; as many of these holds as are needed are recorded as expired.
     pub fn reserve(
         &self,
         reservation: ReservationId,
@@ -171,7 +172,7 @@ impl StockItem {
     ) -> Decision<Self> {
         self.require_stocked()?;
         let wanted = units.get();
-        if self.reservations.counts(reservation, now) {
+        if self.reservations.is_active(reservation, now) {
             let held = self.reservations.get(reservation).map_or(0, |hold| hold.units);
             return if held == wanted { Ok(vec![]) } else { Err(StockRejection::ReservationDiffers { held, wanted }) };
         }
@@ -184,57 +185,57 @@ impl StockItem {
         }
         let mut events = self.expiries(wanted, reservation, now);
         events.push(StockEvent::Reserved { reservation, units, until });
-        Ok(self.announced(events))
+        Ok(self.with_alerts(events))
     }
 
-    /// Makes a hold firm: it is paid for. Asking again changes nothing.
+    /// Confirms a hold that is paid for, so that it no longer expires. A repeat changes nothing.
     pub fn confirm(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
         match self.reservations.get(reservation) {
             Some(hold) if hold.until.is_none() => Ok(vec![]),
-            Some(_) if self.reservations.counts(reservation, now) => {
+            Some(_) if self.reservations.is_active(reservation, now) => {
                 Ok(vec![StockEvent::ReservationConfirmed { reservation }])
             }
             _ => Err(StockRejection::ReservationGone { reservation }),
         }
     }
 
-    /// Gives a hold up. What is not held is released already.
+    /// Releases a hold. Does nothing if it is not open.
     pub fn release(&self, reservation: ReservationId) -> Decision<Self> {
         let Some(hold) = self.reservations.get(reservation) else { return Ok(vec![]) };
-        Ok(self.announced(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
+        Ok(self.with_alerts(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
     }
 
-    /// Writes down that a hold has passed. Confirmed, ended or later holds stay as they are.
+    /// Records that a hold has expired. Does nothing if it is confirmed, has ended or expires later.
     pub fn expire(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
         match self.reservations.get(reservation) {
             Some(hold) if hold.until.is_some_and(|until| until <= now) => {
-                Ok(self.announced(vec![StockEvent::ReservationExpired { reservation, units: hold.units }]))
+                Ok(self.with_alerts(vec![StockEvent::ReservationExpired { reservation, units: hold.units }]))
             }
             _ => Ok(vec![]),
         }
     }
 
-    /// Held units leave the house.
+    /// Takes the held units out of stock: they are shipped.
     pub fn commit(&self, reservation: ReservationId) -> Decision<Self> {
         let Some(hold) = self.reservations.get(reservation) else {
             return Err(StockRejection::ReservationGone { reservation });
         };
-        Ok(self.announced(vec![StockEvent::ReservationCommitted { reservation, units: hold.units }]))
+        Ok(self.with_alerts(vec![StockEvent::ReservationCommitted { reservation, units: hold.units }]))
     }
 
-    /// Sets from how many available units on an alert is wanted.
+    /// Sets the threshold of the low-stock alert.
     pub fn set_threshold(&self, low_at: Units) -> Decision<Self> {
         self.require_stocked()?;
         if low_at.get() == self.low_at {
             return Ok(vec![]);
         }
-        Ok(self.announced(vec![StockEvent::ThresholdSet { low_at }]))
+        Ok(self.with_alerts(vec![StockEvent::ThresholdSet { low_at }]))
     }
 
-    /// What can be set aside at this time.
+    /// Units that can be held at this time: available units and those of expired holds.
     pub fn free(&self, now: Timestamp) -> i64 {
-        let passed = self.reservations.passed(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
-        self.available().saturating_add(passed)
+        let expired = self.reservations.expired(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
+        self.available().saturating_add(expired)
     }
 
     fn available(&self) -> i64 {
@@ -245,11 +246,11 @@ impl StockItem {
         self.product.map(|_| ()).ok_or(StockRejection::NotStocked {})
     }
 
-    /// The passed holds that must be written down so that `wanted` fits; a passed hold of the same id always.
+    /// Expiry events of as many expired holds as `wanted` needs, and of an expired hold of the same id in any case.
     fn expiries(&self, wanted: i64, own: ReservationId, now: Timestamp) -> Vec<StockEvent> {
         let mut available = self.available();
         let mut events = vec![];
-        for (reservation, units) in self.reservations.passed(now) {
+        for (reservation, units) in self.reservations.expired(now) {
             if available < wanted || reservation == own {
                 available = available.saturating_add(units);
                 events.push(StockEvent::ReservationExpired { reservation, units });
@@ -258,8 +259,8 @@ impl StockItem {
         events
     }
 
-    /// Adds the alerts that these events cause. An alert speaks of a crossing, never of a state that goes on.
-    fn announced(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
+    /// Adds the alert events that these events cause. An alert is raised when a level is crossed, not while it lasts.
+    fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
         let available = events.iter().fold(self.available(), |sum, event| sum.saturating_add(available_change(event)));
         let low_at = events.iter().fold(self.low_at, |before, event| match event {
             StockEvent::ThresholdSet { low_at } => low_at.get(),
@@ -288,7 +289,7 @@ impl StockItem {
     }
 }
 
-/// By how much a fact changes what is available.
+/// Change of the available quantity by an event.
 fn available_change(event: &StockEvent) -> i64 {
     match event {
         StockEvent::Received { units } | StockEvent::Returned { units } => units.get(),
@@ -321,15 +322,15 @@ impl Aggregate for StockItem {
             StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),
             StockEvent::Counted { on_hand, .. } => self.on_hand = on_hand.get(),
             StockEvent::Reserved { reservation, units, until } => {
-                self.reservations.set_aside(reservation, units.get(), Some(until));
+                self.reservations.open(reservation, units.get(), Some(until));
             }
             StockEvent::ReservationConfirmed { reservation } => self.reservations.confirm(reservation),
             StockEvent::ReservationReleased { reservation, .. }
             | StockEvent::ReservationExpired { reservation, .. } => {
-                self.reservations.end(reservation);
+                self.reservations.close(reservation);
             }
             StockEvent::ReservationCommitted { reservation, units } => {
-                self.reservations.end(reservation);
+                self.reservations.close(reservation);
                 self.on_hand = self.on_hand.saturating_sub(units);
             }
             StockEvent::ThresholdSet { low_at } => self.low_at = low_at.get(),

@@ -1,7 +1,7 @@
-//! What an aggregate is. Written once; no context needs to change it.
+//! Kernel of the domain layer: the aggregate trait, the event codec and the catalogue. Independent of any context.
 
-mod named;
-mod names;
+mod catalogue;
+mod encoded;
 mod recorded;
 
 use std::fmt::Debug;
@@ -10,74 +10,78 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use named::{Named, Unreadable, decode, encode};
-pub use names::event_names;
+pub use catalogue::{
+    AggregateDescriptor, aggregate_by_event_name, aggregate_by_stream_type, aggregates, unpublished_stream_types,
+};
+pub use encoded::{Encoded, Unreadable, decode, encode};
 pub use recorded::{Actor, Recorded, event_id};
 
-/// One consistency boundary: a state that is folded from its own events, and verbs that decide on it.
+/// Consistency boundary: a state that is folded from its own events, and verbs that decide on it.
 ///
-/// Verbs are plain methods that take values and return a [`Decision`]; a repeat of what already holds returns no
-/// events. `apply` cannot fail: what was decided is history.
+/// Verbs are plain methods that take values and return a [`Decision`]. A verb whose result already holds returns no
+/// events. `apply` cannot fail, because a decided event is history.
 pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The stream type, as the inventory names it (`StockItem`). Part of the stored format.
+    /// Stream type (`StockItem`), named as in `inventory.md`. Part of the stored format.
     const TYPE: &'static str;
-    /// Raised whenever the state means something else than before; older snapshots are then ignored.
+    /// Version of the state. Raise it when the meaning of the state changes: snapshots of other versions are ignored.
     const STATE_VERSION: i32 = 1;
-    /// The typed id of one stream.
+    /// True if events of this aggregate are sent to webhooks and other subscribers outside.
+    const PUBLISHED: bool = true;
+    /// Typed id of one stream.
     type Id: StreamId;
     type Event: Event;
     type Rejection: Rejection;
 
-    /// Takes one fact into the state.
+    /// Folds one event into the state.
     fn apply(&mut self, event: &Self::Event);
 
-    /// Reads a stored event of any version ever written. Overridden when a version needs more than serde's defaults.
+    /// Decodes a stored event of any version ever written. Override it when a version needs more than serde's defaults.
     fn read(name: &str, _version: i16, payload: &str) -> Result<Self::Event, Unreadable> {
         decode(name, payload)
     }
 
-    /// The version that new events are written with.
+    /// Version of newly written events.
     const EVENT_VERSION: i16 = 1;
 }
 
-/// What a verb answers: the facts that now hold, or why the business says no.
+/// Result of a verb: the new events, or the business rejection.
 pub type Decision<A> = Result<Vec<<A as Aggregate>::Event>, <A as Aggregate>::Rejection>;
 
-/// The typed id of a stream.
+/// Typed id of a stream.
 pub trait StreamId: Copy + Debug + Eq + Send + Sync + 'static {
     fn uuid(self) -> Uuid;
 }
 
-/// A fact. Always an enum whose variants have named fields and carry `#[serde(rename = "dotted.name")]`;
-/// names and fields are the stored format.
+/// Event of an aggregate. Always an enum whose variants have named fields and carry
+/// `#[serde(rename = "dotted.name")]`; names and fields are the stored format.
 pub trait Event: Clone + Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {}
 impl<T> Event for T where
     T: Clone + Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
 {
 }
 
-/// The business says no. Always an enum that carries the facts, with `#[serde(rename_all = "SCREAMING_SNAKE_CASE")]`:
-/// the variant is the stable code, the fields are the details, the `thiserror` text is the message.
+/// Business rejection of a command. Always an enum with `#[serde(rename_all = "SCREAMING_SNAKE_CASE")]`: the variant is
+/// the stable code, the fields are the details, the `thiserror` text is the message.
 pub trait Rejection: std::error::Error + Clone + PartialEq + Serialize + JsonSchema + Send + Sync + 'static {
-    /// Whether another attempt can make sense. The same id always gets the stored answer.
+    /// Advice to the caller about another attempt. The same command id always gets the stored answer.
     fn retry(&self) -> Retry {
         Retry::NewId
     }
 }
 
-/// What a caller may do after a command was not accepted.
+/// Advice to a caller whose command was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Retry {
-    /// Nothing was decided; send the same command with the same id again.
+    /// Nothing was decided: send the same command with the same id again.
     SameId,
-    /// It was decided and refused; circumstances may change, so a new attempt needs a new id.
+    /// The command was decided and rejected. The state may change, so a new attempt needs a new id.
     NewId,
-    /// It will be refused however often it is sent.
+    /// The command will be rejected at every attempt.
     Never,
 }
 
-/// Sees every aggregate of the house, one call each.
+/// Visitor of the aggregate types: one call for each.
 pub trait Visitor {
     fn aggregate<A: Aggregate>(&mut self);
 }

@@ -1,4 +1,4 @@
-//! A fact together with where, when and by whom it was recorded.
+//! Recorded event: an event with its place in the log, its time and its actor.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,37 +6,37 @@ use uuid::Uuid;
 
 use crate::shared::{CommandId, CustomerId, Principal, TenantId, Timestamp};
 
-/// One event as the log keeps it.
+/// One event with its metadata, as stored in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded<E> {
     pub tenant: TenantId,
-    /// The id of the stream it belongs to.
+    /// Id of the stream that contains the event.
     pub stream: Uuid,
-    /// Its number within the stream, from 1, without gaps.
+    /// Number within the stream, from 1, without gaps.
     pub sequence: i64,
-    /// Its number within the tenant, from 1, without gaps.
+    /// Tenant position: number within the tenant, from 1, without gaps.
     pub tenant_position: i64,
-    /// Who sent the command, and the command's id; together with `index` they identify the event for ever.
+    /// Sender of the command. With `command` and `index`, it identifies the event for ever.
     pub principal: Principal,
     pub command: CommandId,
-    /// Its number within the command, from 0.
+    /// Number within the events of the command, from 0.
     pub index: i16,
-    /// On whose behalf, in words that auditors read.
+    /// Actor on whose behalf the command was sent, for audits.
     pub actor: Actor,
-    /// When it happened outside; differs from `recorded_at` for imports and offline tills.
+    /// Time at which it happened in the business; differs from `recorded_at` for imports and offline tills.
     pub occurred_at: Timestamp,
-    /// When the log took it; never goes backwards within a tenant.
+    /// Time at which the log stored it; never decreases within a tenant.
     pub recorded_at: Timestamp,
     pub event: E,
 }
 
 impl<E> Recorded<E> {
-    /// The id that survives export, import and restore.
+    /// Event id; stays the same through export, import and restore.
     pub fn id(&self) -> Uuid {
         event_id(self.tenant, self.principal, self.command, self.index)
     }
 
-    /// The same place in the log with the event in another form.
+    /// Replaces the event and keeps the metadata.
     pub fn map<T>(self, event: T) -> Recorded<T> {
         Recorded {
             tenant: self.tenant,
@@ -54,7 +54,7 @@ impl<E> Recorded<E> {
     }
 }
 
-/// UUIDv5 of (tenant, principal, command, index): the same command always yields the same event ids (design 4.4).
+/// Event id: UUIDv5 of (tenant, principal, command, index). A repeated command yields the same ids (design 4.4).
 pub fn event_id(tenant: TenantId, principal: Principal, command: CommandId, index: i16) -> Uuid {
     let mut name = [0; 34];
     name[..16].copy_from_slice(principal.uuid().as_bytes());
@@ -63,16 +63,16 @@ pub fn event_id(tenant: TenantId, principal: Principal, command: CommandId, inde
     Uuid::new_v5(&tenant.uuid(), &name)
 }
 
-/// Who acted, as auditors read it.
+/// Actor of an event, for audits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Actor {
-    /// A customer, for herself.
+    /// A customer on their own behalf.
     Customer(CustomerId),
-    /// A person of the tenant's team.
+    /// A member of the tenant's team.
     Member(Principal),
-    /// A person of the platform.
+    /// An operator of the platform.
     Operator(Principal),
-    /// The engine itself; names the policy or timer.
+    /// The engine itself, with the name of the policy or timer.
     Engine(String),
 }

@@ -1,9 +1,9 @@
-//! A customer's points (LOY-01, LOY-06, LOY-10, LOY-11, LOY-13, LOY-17, LOY-18, LOY-23).
+//! Loyalty account: the points of a customer (LOY-01, LOY-06, LOY-10, LOY-11, LOY-13, LOY-17, LOY-18, LOY-23).
 //!
-//! Invariants: earned − redeemed + returned − reversed + adjusted = balance; nobody redeems or loses to a correction
-//! more than there is. Only taking back what was not deserved may leave a debt, which blocks redeeming.
-//! That a reason counts once is kept by [`Earning`](super::Earning), that a reward is bought and given up once by
-//! [`Redemption`](super::Redemption); they are decided together with the account.
+//! Invariants: earned − redeemed + returned − reversed + adjusted = balance; a redemption or an adjustment never makes
+//! the balance negative. Only a reversal may leave a debt, which blocks redemptions.
+//! [`Earning`](super::Earning) ensures that a reason gives points once, [`Redemption`](super::Redemption) that a reward
+//! is bought and returned once; both are decided together with the account.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct LoyaltyAccount {
     totals: Totals,
 }
 
-/// All that ever happened to the points, in five sums.
+/// Sums of all entries, by type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     pub earned: i64,
@@ -28,10 +28,10 @@ pub struct Totals {
     pub adjusted: i64,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum LoyaltyAccountEvent {
-    /// The customer has more points; `source` is what the reason is called where it comes from.
+    /// Points were earned; `source` identifies the reason in its system of origin.
     #[serde(rename = "points.earned")]
     Earned {
         customer: CustomerId,
@@ -41,21 +41,21 @@ pub enum LoyaltyAccountEvent {
         rule_version: u32,
         on: Date,
     },
-    /// Points were taken back, because their reason fell away.
+    /// Points were taken back because their reason no longer applies.
     #[serde(rename = "points.reversed")]
     Reversed { customer: CustomerId, points: PositivePoints, kind: EntryKind, source: Text<100>, on: Date },
-    /// Points bought a reward; the redemption says which.
+    /// Points were spent on a reward.
     #[serde(rename = "points.redeemed")]
     Redeemed { customer: CustomerId, redemption: RedemptionId, reward: RewardId, cost: PositivePoints, on: Date },
-    /// A bought reward was given up; its points are back.
+    /// A reward was given back, and its points were returned.
     #[serde(rename = "points.returned")]
     Returned { customer: CustomerId, redemption: RedemptionId, points: PositivePoints, on: Date },
-    /// The balance was corrected by hand.
+    /// The balance was adjusted by hand.
     #[serde(rename = "points.adjusted")]
     Adjusted { customer: CustomerId, change: Points, reason: Reason, on: Date },
 }
 
-/// Why points could not be spent or changed.
+/// Rejections of a loyalty account.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LoyaltyAccountRejection {
@@ -66,12 +66,12 @@ pub enum LoyaltyAccountRejection {
 impl Rejection for LoyaltyAccountRejection {}
 
 impl LoyaltyAccount {
-    /// The stream of a customer's points: one per customer, found without a look-up.
+    /// Stream id of a customer's points, derived from the customer.
     pub fn id(customer: CustomerId) -> LoyaltyAccountId {
         LoyaltyAccountId::derived(customer.uuid(), "points")
     }
 
-    /// Gives points for a reason that has not counted before.
+    /// Credits points. The caller ensures with [`Earning`](super::Earning) that the reason is new.
     pub fn credit(
         &self,
         customer: CustomerId,
@@ -84,7 +84,7 @@ impl LoyaltyAccount {
         Ok(vec![LoyaltyAccountEvent::Earned { customer, points, kind, source, rule_version, on }])
     }
 
-    /// Takes points back whose reason fell away, even if they are spent already.
+    /// Takes points back whose reason no longer applies, even if they are spent.
     pub fn take_back(
         &self,
         customer: CustomerId,
@@ -96,25 +96,25 @@ impl LoyaltyAccount {
         Ok(vec![LoyaltyAccountEvent::Reversed { customer, points, kind, source, on }])
     }
 
-    /// Corrects the balance, not below zero.
+    /// Adjusts the balance, not below zero.
     pub fn adjust(&self, customer: CustomerId, change: Points, reason: Reason, on: Date) -> Decision<Self> {
         match change.get() {
             0 => return Ok(vec![]),
             1.. => {}
             taken => {
-                self.spender(taken.saturating_neg())?;
+                self.customer_with_balance(taken.saturating_neg())?;
             }
         }
         Ok(vec![LoyaltyAccountEvent::Adjusted { customer, change, reason, on }])
     }
 
-    /// Spends points on a redemption that is new.
+    /// Spends points on a new redemption.
     pub fn redeem(&self, redemption: RedemptionId, reward: RewardId, cost: PositivePoints, on: Date) -> Decision<Self> {
-        let customer = self.spender(cost.get())?;
+        let customer = self.customer_with_balance(cost.get())?;
         Ok(vec![LoyaltyAccountEvent::Redeemed { customer, redemption, reward, cost, on }])
     }
 
-    /// Gives the points of a redemption back that is given up now.
+    /// Returns the points of a redemption that is cancelled.
     pub fn give_back(
         &self,
         customer: CustomerId,
@@ -133,15 +133,15 @@ impl LoyaltyAccount {
         self.totals
     }
 
-    /// The customer, if there is enough to spend.
-    fn spender(&self, cost: i64) -> Result<CustomerId, LoyaltyAccountRejection> {
+    /// The customer, if the balance covers the cost.
+    fn customer_with_balance(&self, cost: i64) -> Result<CustomerId, LoyaltyAccountRejection> {
         let balance = self.balance();
         self.customer.filter(|_| cost <= balance).ok_or(LoyaltyAccountRejection::InsufficientPoints { balance, cost })
     }
 }
 
 impl Totals {
-    /// What there is to spend; a debt, where it is negative.
+    /// Points to spend; negative for a debt.
     pub fn balance(&self) -> i64 {
         self.earned
             .saturating_sub(self.redeemed)
@@ -180,31 +180,20 @@ impl Aggregate for LoyaltyAccount {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::values::{ADA, id, parsed, points, today};
     use crate::testing::{Given, given};
 
-    const ADA: CustomerId = CustomerId::new(Uuid::from_u128(1));
-
-    fn points(number: i64) -> PositivePoints {
-        PositivePoints::try_from(number).expect("points")
-    }
-
-    fn today() -> Date {
-        "2026-11-20".parse().expect("a day")
-    }
-
     fn source() -> Text<100> {
-        "order 1".parse().expect("a source")
+        parsed("order 1")
     }
 
     fn redemption(number: u128) -> RedemptionId {
-        RedemptionId::new(Uuid::from_u128(number))
+        RedemptionId::new(id(number))
     }
 
     fn reward() -> RewardId {
-        RewardId::new(Uuid::from_u128(9))
+        RewardId::new(id(9))
     }
 
     fn redeemed(number: u128, cost: i64) -> LoyaltyAccountEvent {
@@ -237,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn points_add_up() {
+    fn credited_points_are_the_balance() {
         credited(57).holds(|account| account.balance() == 57 && account.totals().earned == 57);
     }
 
@@ -250,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_points_of_a_reward_that_is_given_up_can_be_spent_again() {
+    fn returned_points_can_be_spent_again() {
         let (customer, redemption, points, on) = (ADA, redemption(1), points(500), today());
         redeeming()
             .when(|account| account.give_back(customer, redemption, points, on))
@@ -259,15 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn points_that_are_spent_can_be_taken_back_and_the_debt_blocks_redeeming() {
+    fn spent_points_can_be_taken_back_and_the_debt_blocks_redemptions() {
         after_take_back(redeeming(), 600)
             .when(|account| account.redeem(redemption(2), reward(), points(1), today()))
             .then_rejected(LoyaltyAccountRejection::InsufficientPoints { balance: -500, cost: 1 });
     }
 
     #[test]
-    fn a_correction_cannot_take_more_than_there_is() {
-        let reason: Reason = "typed wrong".parse().expect("a reason");
+    fn adjustment_cannot_make_the_balance_negative() {
+        let reason: Reason = parsed("typed wrong");
         let change = |number| Points::try_from(number).expect("points");
         let adjusted = |number| LoyaltyAccountEvent::Adjusted {
             customer: ADA,
@@ -287,10 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn the_sums_always_make_the_balance() {
+    fn sums_always_equal_the_balance() {
         let mut account = after_take_back(redeeming(), 50).into_state();
         let mut balance = account.balance();
-        let reason: Reason = "gift".parse().expect("a reason");
+        let reason: Reason = parsed("gift");
         for number in 2..2_000_u128 {
             let size = i64::try_from(number % 7).expect("small") * 100;
             let change = Points::try_from(size).expect("points");
@@ -318,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn redemptions_leave_nothing_behind_in_the_account() {
+    fn redemptions_do_not_grow_the_state_of_the_account() {
         let mut account = credited(1_000_000_000).into_state();
         let (customer, points, on) = (ADA, points(500), today());
         for number in 1..=100_000 {

@@ -1,7 +1,7 @@
-//! One reason for points of one customer: an order, a sign-up, a review (LOY-01, LOY-18).
+//! Earning: one reason for points of one customer, such as an order, a sign-up or a review (LOY-01, LOY-18).
 //!
-//! Invariants: a reason counts once; no more is taken back than it gave. Every reason is a stream of its own, so that
-//! the account need not remember its past.
+//! Invariants: a reason gives points once; no more points are taken back than it gave. Every reason is a stream of its
+//! own, so that the state of the account does not grow with its history.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,22 +16,22 @@ pub struct Earning {
     reversed: i64,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum EarningEvent {
-    /// The reason counted.
+    /// Points were given for this reason.
     #[serde(rename = "earning.recorded")]
     Recorded { points: PositivePoints },
-    /// The reason fell away, in part or whole.
+    /// The reason no longer applies, in part or as a whole; these points were taken back.
     #[serde(rename = "earning.reversed")]
     Reversed { points: PositivePoints },
 }
 
-/// Why points could not be taken back.
+/// Rejections of an earning.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EarningRejection {
-    #[error("of {paid} that were paid, {refunded} cannot have gone back")]
+    #[error("refunds of {refunded} exceed the payment of {paid}")]
     MoreBackThanPaid { refunded: Price, paid: Price },
 }
 
@@ -42,12 +42,12 @@ impl Rejection for EarningRejection {
 }
 
 impl Earning {
-    /// The stream of a reason: found without a look-up. `source` is what the reason is called where it comes from.
+    /// Stream id of a reason. `source` identifies the reason in its system of origin.
     pub fn id(customer: CustomerId, kind: EntryKind, source: &str) -> EarningId {
         EarningId::derived(customer.uuid(), &format!("{kind}:{source}"))
     }
 
-    /// Lets the reason count. Once it did, it never does again, whatever the points.
+    /// Records the points of the reason. A repeat changes nothing, even with another number of points.
     pub fn record(&self, points: PositivePoints) -> Decision<Self> {
         match self.earned {
             0 => Ok(vec![EarningEvent::Recorded { points }]),
@@ -55,15 +55,15 @@ impl Earning {
         }
     }
 
-    /// Takes back what is no longer deserved once `refunded` of `paid` went back, all refunds together: the part of it
-    /// that was not taken back before.
+    /// Takes back the points of the refunded part of a payment, less those taken back before. `refunded` is the sum of
+    /// all refunds of `paid`.
     pub fn reverse_for(&self, refunded: Price, paid: Price) -> Decision<Self> {
         paid.minus(refunded).ok_or(EarningRejection::MoreBackThanPaid { refunded, paid })?;
         Ok(self.reversal_due(refunded, paid).map(|points| EarningEvent::Reversed { points }).into_iter().collect())
     }
 
-    /// How many points [`reverse_for`](Self::reverse_for) takes back now: the share of what was earned that went back
-    /// of what was paid, rounded in the customer's favour, less what was taken back before.
+    /// Points that [`reverse_for`](Self::reverse_for) takes back now: earned × refunded ÷ paid, rounded down in the
+    /// customer's favour, less the points taken back before.
     pub fn reversal_due(&self, refunded: Price, paid: Price) -> Option<PositivePoints> {
         let share = i128::from(self.earned)
             .checked_mul(refunded.minor().into())
@@ -73,12 +73,12 @@ impl Earning {
         PositivePoints::try_from(due).ok()
     }
 
-    /// Whether the reason has counted.
+    /// True if points were given for the reason.
     pub fn is_recorded(&self) -> bool {
         self.earned > 0
     }
 
-    /// What it gave and was not taken back.
+    /// Points that were given and not taken back.
     pub fn left(&self) -> i64 {
         self.earned.saturating_sub(self.reversed)
     }
@@ -100,19 +100,9 @@ impl Aggregate for Earning {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::shared::Money;
+    use crate::testing::values::{ADA, BEN, points, price};
     use crate::testing::{Given, given};
-
-    fn points(number: i64) -> PositivePoints {
-        PositivePoints::try_from(number).expect("points")
-    }
-
-    fn usd(minor: i64) -> Price {
-        Price::try_from(Money { minor, currency: "USD".parse().expect("a currency") }).expect("a price")
-    }
 
     fn earned(number: i64) -> Given<Earning> {
         given([])
@@ -121,47 +111,46 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_counts_once_whatever_the_points() {
+    fn reason_gives_points_once() {
         earned(57).when(|earning| earning.record(points(99))).then_nothing();
     }
 
     #[test]
-    fn no_more_is_taken_back_than_was_given() {
+    fn no_more_points_are_taken_back_than_were_given() {
         earned(57)
-            .when(|earning| earning.reverse_for(usd(1000), usd(1000)))
+            .when(|earning| earning.reverse_for(price(1000), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(57) }])
             .holds(|earning| earning.left() == 0);
         earned(57)
-            .when(|earning| earning.reverse_for(usd(1001), usd(1000)))
-            .then_rejected(EarningRejection::MoreBackThanPaid { refunded: usd(1001), paid: usd(1000) });
-        given([]).when(|earning: &Earning| earning.reverse_for(usd(1000), usd(1000))).then_nothing();
+            .when(|earning| earning.reverse_for(price(1001), price(1000)))
+            .then_rejected(EarningRejection::MoreBackThanPaid { refunded: price(1001), paid: price(1000) });
+        given([]).when(|earning: &Earning| earning.reverse_for(price(1000), price(1000))).then_nothing();
     }
 
     #[test]
-    fn a_partial_refund_takes_its_share_back_and_the_last_one_takes_the_rest() {
-        earned(10).holds(|earning| earning.reversal_due(usd(1), usd(1000)).is_none());
-        earned(10).holds(|earning| earning.reversal_due(usd(350), usd(1000)) == Some(points(3)));
+    fn partial_refund_takes_back_its_share_and_the_last_one_takes_back_the_rest() {
+        earned(10).holds(|earning| earning.reversal_due(price(1), price(1000)).is_none());
+        earned(10).holds(|earning| earning.reversal_due(price(350), price(1000)) == Some(points(3)));
         earned(10)
-            .when(|earning| earning.reverse_for(usd(350), usd(1000)))
+            .when(|earning| earning.reverse_for(price(350), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(3) }])
-            .when(|earning| earning.reverse_for(usd(1000), usd(1000)))
+            .when(|earning| earning.reverse_for(price(1000), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(7) }]);
     }
 
     #[test]
-    fn what_was_taken_back_stays_taken_when_less_is_said_to_have_gone_back() {
+    fn lower_refund_total_takes_back_nothing_more() {
         earned(10)
-            .when(|earning| earning.reverse_for(usd(500), usd(1000)))
+            .when(|earning| earning.reverse_for(price(500), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(5) }])
-            .when(|earning| earning.reverse_for(usd(200), usd(1000)))
+            .when(|earning| earning.reverse_for(price(200), price(1000)))
             .then_nothing();
     }
 
     #[test]
-    fn reasons_of_different_kind_or_customer_are_different_streams() {
-        let [ada, ben] = [1, 2].map(|number| CustomerId::new(Uuid::from_u128(number)));
-        assert_eq!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ada, EntryKind::Purchase, "1"));
-        assert_ne!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ada, EntryKind::Review, "1"));
-        assert_ne!(Earning::id(ada, EntryKind::Purchase, "1"), Earning::id(ben, EntryKind::Purchase, "1"));
+    fn id_depends_on_kind_and_customer() {
+        assert_eq!(Earning::id(ADA, EntryKind::Purchase, "1"), Earning::id(ADA, EntryKind::Purchase, "1"));
+        assert_ne!(Earning::id(ADA, EntryKind::Purchase, "1"), Earning::id(ADA, EntryKind::Review, "1"));
+        assert_ne!(Earning::id(ADA, EntryKind::Purchase, "1"), Earning::id(BEN, EntryKind::Purchase, "1"));
     }
 }

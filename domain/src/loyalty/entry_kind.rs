@@ -1,11 +1,11 @@
-//! The ways to points (LOY-23).
+//! Kind of a points entry (LOY-23).
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// For what points are given.
+/// Reason for which points are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
@@ -18,7 +18,7 @@ pub enum EntryKind {
     AdminAdjust,
 }
 
-/// Shown as it is stored.
+/// Same text as in JSON.
 impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)

@@ -1,4 +1,4 @@
-//! Points: what earns them, who has how many, and what they buy.
+//! Loyalty: points, the rules for earning them, and rewards.
 
 mod account;
 mod earning;

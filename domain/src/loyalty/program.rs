@@ -1,7 +1,7 @@
-//! A tenant's points programme: what earns points, and what they buy (LOY-09, LOY-14, LOY-15, LOY-16).
+//! Loyalty programme of a tenant: earning rules and rewards (LOY-09, LOY-14, LOY-15, LOY-16).
 //!
-//! Invariants: nothing is earned while the programme is off, as it is at first; every change of the rules is a new
-//! version; a reward costs at least one point.
+//! Invariants: no points are earned while the programme is off, which it is at first; every change of the rules is a
+//! new version; a reward costs at least one point.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,29 +12,31 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Money, PositivePoints, Price, RewardId, TenantId, Text, Title};
 
-/// Rewards on offer live in the state of the programme; so many of them keep it small.
+/// Largest number of rewards on offer. They are part of the state of the programme, so the limit bounds its size.
 pub const REWARDS_MOST: usize = 50;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoyaltyProgram {
     enabled: bool,
+    /// Number of the current rules.
     version: u32,
     rules: Option<EarningRules>,
+    /// Singular and plural name of a point.
     currency: Option<(Text<50>, Text<50>)>,
     rewards: BTreeMap<RewardId, Reward>,
 }
 
-/// What earns points.
+/// Rules by which points are earned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarningRules {
-    /// What a purchase earns.
+    /// Rate at which a purchase earns points.
     pub purchase: Rate,
-    /// What signing up earns, if anything.
+    /// Points for signing up, if any.
     pub signup: Option<PositivePoints>,
 }
 
-/// So many points for so many minor units: 1 per 100 is a point for every whole dollar.
+/// Points per number of minor units: 1 per 100 is one point for every whole dollar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
@@ -42,41 +44,41 @@ pub struct Rate {
     pub per_minor: NonZeroU32,
 }
 
-/// Something that points buy.
+/// A reward that points buy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reward {
     pub name: Title,
-    /// How many points it costs.
+    /// Cost in points.
     pub cost: PositivePoints,
-    /// What it takes off the price of an order.
+    /// Discount on the price of an order.
     pub value: Price,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum LoyaltyProgramEvent {
-    /// From now on points are earned by these rules.
+    /// The rules for earning points were set.
     #[serde(rename = "program.earning_rules_set")]
     EarningRulesSet { version: u32, rules: EarningRules },
-    /// Points are earned from now on.
+    /// The programme was turned on.
     #[serde(rename = "program.enabled")]
     Enabled {},
-    /// No points are earned for now; balances stay.
+    /// The programme was turned off; balances are kept.
     #[serde(rename = "program.disabled")]
     Disabled {},
-    /// Points are called something else.
+    /// The name of a point was set.
     #[serde(rename = "program.currency_named")]
     CurrencyNamed { singular: Text<50>, plural: Text<50> },
-    /// Points buy one more thing.
+    /// A reward was put on offer.
     #[serde(rename = "program.reward_added")]
     RewardAdded { reward: RewardId, name: Title, cost: PositivePoints, value: Price },
-    /// Points do not buy this any more; what was bought stays good.
+    /// A reward was taken off offer; redemptions that were bought stay valid.
     #[serde(rename = "program.reward_retired")]
     RewardRetired { reward: RewardId },
 }
 
-/// Why the programme could not be changed or used.
+/// Rejections of a loyalty programme.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LoyaltyProgramRejection {
@@ -100,20 +102,20 @@ impl Rejection for LoyaltyProgramRejection {
 }
 
 impl Rate {
-    /// What an amount earns, rounded down; nothing for less than a point's worth.
+    /// Points for an amount, rounded down; `None` if it is less than one point.
     pub fn points_for(self, amount: Money) -> Option<PositivePoints> {
         let points = i128::from(amount.minor)
             .checked_mul(self.points.get().into())
             .and_then(|product| product.checked_div(self.per_minor.get().into()))
             .filter(|points| *points > 0)?;
-        // What no field can hold is more than any shop gives away.
+        // A larger number is capped: no shop gives that many points.
         let points = i64::try_from(points).ok().and_then(|points| PositivePoints::try_from(points).ok());
         Some(points.unwrap_or(PositivePoints::MOST))
     }
 }
 
 impl LoyaltyProgram {
-    /// Sets what earns points. What was earned before stays as it was.
+    /// Sets the rules for earning points. Points earned before are kept.
     pub fn set_earning_rules(&self, rules: EarningRules) -> Decision<Self> {
         if self.rules == Some(rules) {
             return Ok(vec![]);
@@ -135,7 +137,7 @@ impl LoyaltyProgram {
         }
     }
 
-    /// Gives points a name of their own, such as Star and Stars.
+    /// Sets the name of a point, such as Star and Stars.
     pub fn name_currency(&self, singular: Text<50>, plural: Text<50>) -> Decision<Self> {
         match &self.currency {
             Some((one, many)) if *one == singular && *many == plural => Ok(vec![]),
@@ -143,7 +145,7 @@ impl LoyaltyProgram {
         }
     }
 
-    /// Offers one more reward.
+    /// Puts a reward on offer. A repeat with the same terms changes nothing.
     pub fn add_reward(&self, reward: RewardId, name: Title, cost: PositivePoints, value: Price) -> Decision<Self> {
         match self.rewards.get(&reward) {
             Some(known) if (&known.name, known.cost, known.value) == (&name, cost, value) => Ok(vec![]),
@@ -155,7 +157,7 @@ impl LoyaltyProgram {
         }
     }
 
-    /// Takes a reward off the list. What is not on it is retired already.
+    /// Takes a reward off offer. Does nothing if it is not on offer.
     pub fn retire_reward(&self, reward: RewardId) -> Decision<Self> {
         match self.rewards.contains_key(&reward) {
             true => Ok(vec![LoyaltyProgramEvent::RewardRetired { reward }]),
@@ -163,22 +165,22 @@ impl LoyaltyProgram {
         }
     }
 
-    /// By which version of the rules points are earned now; a no while nothing is.
+    /// Version of the rules in force; a rejection while the programme is off.
     pub fn require_enabled(&self) -> Result<u32, LoyaltyProgramRejection> {
         if self.enabled { Ok(self.version) } else { Err(LoyaltyProgramRejection::ProgramOff {}) }
     }
 
-    /// What a purchase earns now, and by which version of the rules.
+    /// Points for a purchase now, and the version of the rules.
     pub fn points_for(&self, amount: Money) -> Option<(PositivePoints, u32)> {
         Some((self.active_rules()?.purchase.points_for(amount)?, self.version))
     }
 
-    /// What signing up earns now, and by which version of the rules.
+    /// Points for signing up now, and the version of the rules.
     pub fn signup_points(&self) -> Option<(PositivePoints, u32)> {
         Some((self.active_rules()?.signup?, self.version))
     }
 
-    /// The terms of a reward on offer.
+    /// Terms of a reward on offer.
     pub fn reward(&self, reward: RewardId) -> Result<&Reward, LoyaltyProgramRejection> {
         self.rewards.get(&reward).ok_or(LoyaltyProgramRejection::RewardUnavailable { reward })
     }
@@ -215,18 +217,9 @@ impl Aggregate for LoyaltyProgram {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::values::{id, money, parsed, points, price};
     use crate::testing::{Given, given};
-
-    fn points(number: i64) -> PositivePoints {
-        PositivePoints::try_from(number).expect("points")
-    }
-
-    fn usd(minor: i64) -> Money {
-        Money { minor, currency: "USD".parse().expect("a currency") }
-    }
 
     fn rules(per_dollar: i64) -> EarningRules {
         let per_minor = NonZeroU32::new(100).expect("a number");
@@ -242,8 +235,7 @@ mod tests {
     }
 
     fn mug_reward() -> (RewardId, Title, PositivePoints, Price) {
-        let value = Price::try_from(usd(500)).expect("a price");
-        (RewardId::new(Uuid::from_u128(1)), "5 off".parse().expect("a name"), points(500), value)
+        (RewardId::new(id(1)), parsed("5 off"), points(500), price(500))
     }
 
     fn with_reward() -> Given<LoyaltyProgram> {
@@ -259,26 +251,26 @@ mod tests {
     #[test]
     fn purchases_earn_points_rounded_down() {
         enabled().holds(|program| {
-            program.points_for(usd(5700)) == Some((points(57), 1))
-                && program.points_for(usd(199)) == Some((points(1), 1))
-                && program.points_for(usd(99)).is_none()
-                && program.points_for(usd(-5700)).is_none()
+            program.points_for(money(5700)) == Some((points(57), 1))
+                && program.points_for(money(199)) == Some((points(1), 1))
+                && program.points_for(money(99)).is_none()
+                && program.points_for(money(-5700)).is_none()
         });
     }
 
     #[test]
-    fn what_no_field_can_hold_earns_the_most_a_field_can_hold() {
+    fn points_above_the_largest_number_are_capped() {
         let rate = Rate { points: PositivePoints::MOST, per_minor: NonZeroU32::MIN };
-        assert_eq!(rate.points_for(usd(1_000_000_000_000_000)), Some(PositivePoints::MOST));
+        assert_eq!(rate.points_for(money(1_000_000_000_000_000)), Some(PositivePoints::MOST));
     }
 
     #[test]
-    fn nothing_is_earned_while_the_programme_is_off() {
+    fn no_points_are_earned_while_the_programme_is_off() {
         given([LoyaltyProgramEvent::EarningRulesSet { version: 1, rules: rules(1) }])
-            .holds(|program: &LoyaltyProgram| program.points_for(usd(5700)).is_none());
+            .holds(|program: &LoyaltyProgram| program.points_for(money(5700)).is_none());
         given([LoyaltyProgramEvent::Enabled {}]).holds(|program: &LoyaltyProgram| program.signup_points().is_none());
         enabled().when(LoyaltyProgram::disable).then_once([LoyaltyProgramEvent::Disabled {}]).holds(|program| {
-            program.points_for(usd(5700)).is_none()
+            program.points_for(money(5700)).is_none()
                 && program.signup_points().is_none()
                 && program.require_enabled() == Err(LoyaltyProgramRejection::ProgramOff {})
         });
@@ -289,19 +281,19 @@ mod tests {
         enabled()
             .when(|program| program.set_earning_rules(rules(2)))
             .then_once([LoyaltyProgramEvent::EarningRulesSet { version: 2, rules: rules(2) }])
-            .holds(|program| program.points_for(usd(100)) == Some((points(2), 2)));
+            .holds(|program| program.points_for(money(100)) == Some((points(2), 2)));
     }
 
     #[test]
-    fn points_may_bear_a_name() {
-        let name = |text: &str| -> Text<50> { text.parse().expect("a name") };
+    fn points_can_be_named() {
+        let name = parsed::<Text<50>>;
         enabled()
             .when(|program| program.name_currency(name("Star"), name("Stars")))
             .then_once([LoyaltyProgramEvent::CurrencyNamed { singular: name("Star"), plural: name("Stars") }]);
     }
 
     #[test]
-    fn a_reward_on_offer_keeps_its_terms() {
+    fn reward_on_offer_cannot_be_added_with_other_terms() {
         let (reward, name, _, value) = mug_reward();
         with_reward()
             .when(|program| program.add_reward(reward, name.clone(), points(400), value))
@@ -309,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_reward_cannot_be_had() {
+    fn retired_reward_is_unavailable() {
         let (reward, ..) = mug_reward();
         with_reward().holds(|program| program.reward(reward).map(|reward| reward.cost) == Ok(points(500)));
         with_reward()
@@ -319,15 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_rewards_on_offer_is_limited() {
+    fn number_of_rewards_on_offer_is_limited() {
         let (_, name, cost, value) = mug_reward();
         let mut program = LoyaltyProgram::default();
         for number in 1..=200 {
-            let reward = RewardId::new(Uuid::from_u128(number));
+            let reward = RewardId::new(id(number));
             program.apply(&LoyaltyProgramEvent::RewardAdded { reward, name: name.clone(), cost, value });
         }
         assert_eq!(
-            program.add_reward(RewardId::new(Uuid::from_u128(201)), name, cost, value),
+            program.add_reward(RewardId::new(id(201)), name, cost, value),
             Err(LoyaltyProgramRejection::TooManyRewards { most: REWARDS_MOST })
         );
         assert!(serde_json::to_string(&program).expect("JSON").len() < 64 * 1024);

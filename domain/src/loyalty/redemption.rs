@@ -1,7 +1,7 @@
-//! One purchase of a reward with points (LOY-10, LOY-13).
+//! Redemption: the purchase of a reward with points (LOY-10, LOY-13).
 //!
-//! Invariants: a redemption is made once, for one customer and one reward, and ends once. Every redemption is a stream
-//! of its own, so that what has ended stays ended and the account need not remember it.
+//! Invariants: a redemption is opened once, for one customer and one reward, and ends once. Every redemption is a
+//! stream of its own, so that the state of the account does not grow with ended redemptions.
 
 use std::fmt;
 
@@ -14,22 +14,23 @@ use crate::shared::{CustomerId, Date, PositivePoints, Price, RedemptionId, Rewar
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Redemption {
-    made: Option<Made>,
+    #[serde(rename = "made")]
+    terms: Option<Terms>,
     status: RedemptionStatus,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Made {
+struct Terms {
     customer: CustomerId,
     reward: RewardId,
     cost: PositivePoints,
 }
 
-/// What has become of a redemption.
+/// Status of a redemption.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RedemptionStatus {
-    /// It waits to be used.
+    /// Bought and not used yet.
     #[default]
     Open,
     Applied,
@@ -37,24 +38,24 @@ pub enum RedemptionStatus {
     Expired,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum RedemptionEvent {
-    /// Points bought a reward; it waits to be used.
+    /// A reward was bought with points and can be used.
     #[serde(rename = "redemption.opened")]
     Opened { customer: CustomerId, reward: RewardId, name: Title, cost: PositivePoints, value: Price, on: Date },
     /// The reward was used.
     #[serde(rename = "redemption.applied")]
     Applied { customer: CustomerId, reward: RewardId, cost: PositivePoints, on: Date },
-    /// The reward was given up; its points go back.
+    /// The reward was given back; its points are returned.
     #[serde(rename = "redemption.cancelled")]
     Cancelled { customer: CustomerId, reward: RewardId, cost: PositivePoints, on: Date },
-    /// The reward was not used in time; its points stay spent.
+    /// The reward was not used in time; its points are not returned.
     #[serde(rename = "redemption.expired")]
     Expired { customer: CustomerId, reward: RewardId, cost: PositivePoints, on: Date },
 }
 
-/// Why a redemption could not be made or ended.
+/// Rejections of a redemption.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RedemptionRejection {
@@ -76,33 +77,33 @@ impl Rejection for RedemptionRejection {
 }
 
 impl Redemption {
-    /// Buys a reward. Asking again changes nothing, whatever has become of it and of the reward since.
+    /// Buys a reward. A repeat changes nothing, even if the redemption has ended or the terms of the reward changed.
     pub fn open(&self, customer: CustomerId, reward: RewardId, terms: &Reward, on: Date) -> Decision<Self> {
-        if self.is_made(customer, reward)? {
+        if self.is_opened(customer, reward)? {
             return Ok(vec![]);
         }
         let Reward { name, cost, value } = terms.clone();
         Ok(vec![RedemptionEvent::Opened { customer, reward, name, cost, value, on }])
     }
 
-    /// Uses the reward up.
+    /// Records that the reward was used.
     pub fn mark_applied(&self, customer: CustomerId, on: Date) -> Decision<Self> {
         let ending = self.ending(customer, RedemptionStatus::Applied)?;
-        let event = |Made { customer, reward, cost }| RedemptionEvent::Applied { customer, reward, cost, on };
+        let event = |Terms { customer, reward, cost }| RedemptionEvent::Applied { customer, reward, cost, on };
         Ok(ending.map(event).into_iter().collect())
     }
 
-    /// Gives the reward up for its points.
+    /// Gives the reward back for its points.
     pub fn cancel(&self, customer: CustomerId, on: Date) -> Decision<Self> {
         let ending = self.ending(customer, RedemptionStatus::Cancelled)?;
-        let event = |Made { customer, reward, cost }| RedemptionEvent::Cancelled { customer, reward, cost, on };
+        let event = |Terms { customer, reward, cost }| RedemptionEvent::Cancelled { customer, reward, cost, on };
         Ok(ending.map(event).into_iter().collect())
     }
 
-    /// Writes down that the reward was not used in time. What has ended otherwise stays as it is.
+    /// Records that the reward was not used in time. Does nothing if the redemption has ended otherwise.
     pub fn expire(&self, customer: CustomerId, on: Date) -> Decision<Self> {
         match self.ending(customer, RedemptionStatus::Expired) {
-            Ok(Some(Made { customer, reward, cost })) => {
+            Ok(Some(Terms { customer, reward, cost })) => {
                 Ok(vec![RedemptionEvent::Expired { customer, reward, cost, on }])
             }
             Ok(None) | Err(RedemptionRejection::RedemptionGone { .. }) => Ok(vec![]),
@@ -110,26 +111,26 @@ impl Redemption {
         }
     }
 
-    /// Whether it was made, open or not; a no where it is another's or of another reward.
-    pub fn is_made(&self, customer: CustomerId, reward: RewardId) -> Result<bool, RedemptionRejection> {
-        match self.made {
+    /// True if the redemption was opened, even if it has ended. Rejects another customer or reward.
+    pub fn is_opened(&self, customer: CustomerId, reward: RewardId) -> Result<bool, RedemptionRejection> {
+        match self.terms {
             None => Ok(false),
-            Some(made) if (made.customer, made.reward) == (customer, reward) => Ok(true),
+            Some(terms) if (terms.customer, terms.reward) == (customer, reward) => Ok(true),
             Some(_) => Err(RedemptionRejection::RedemptionDiffers {}),
         }
     }
 
-    /// What goes back when it is given up; nothing once it has ended.
+    /// Points that a cancellation returns; `None` if the redemption is not open.
     pub fn returnable(&self) -> Option<PositivePoints> {
-        self.made.filter(|_| self.status == RedemptionStatus::Open).map(|made| made.cost)
+        self.terms.filter(|_| self.status == RedemptionStatus::Open).map(|terms| terms.cost)
     }
 
-    /// What ends like this; nothing, if it has ended like this already.
-    fn ending(&self, customer: CustomerId, end: RedemptionStatus) -> Result<Option<Made>, RedemptionRejection> {
-        let made = self.made.filter(|made| made.customer == customer);
-        let made = made.ok_or(RedemptionRejection::RedemptionUnknown {})?;
+    /// Terms of an open redemption; `None` if it has ended with this status already.
+    fn ending(&self, customer: CustomerId, end: RedemptionStatus) -> Result<Option<Terms>, RedemptionRejection> {
+        let terms = self.terms.filter(|terms| terms.customer == customer);
+        let terms = terms.ok_or(RedemptionRejection::RedemptionUnknown {})?;
         match self.status {
-            RedemptionStatus::Open => Ok(Some(made)),
+            RedemptionStatus::Open => Ok(Some(terms)),
             status if status == end => Ok(None),
             status => Err(RedemptionRejection::RedemptionGone { status }),
         }
@@ -144,7 +145,9 @@ impl Aggregate for Redemption {
 
     fn apply(&mut self, event: &RedemptionEvent) {
         match *event {
-            RedemptionEvent::Opened { customer, reward, cost, .. } => self.made = Some(Made { customer, reward, cost }),
+            RedemptionEvent::Opened { customer, reward, cost, .. } => {
+                self.terms = Some(Terms { customer, reward, cost })
+            }
             RedemptionEvent::Applied { .. } => self.status = RedemptionStatus::Applied,
             RedemptionEvent::Cancelled { .. } => self.status = RedemptionStatus::Cancelled,
             RedemptionEvent::Expired { .. } => self.status = RedemptionStatus::Expired,
@@ -152,7 +155,7 @@ impl Aggregate for Redemption {
     }
 }
 
-/// Shown as it is stored.
+/// Same text as in JSON.
 impl fmt::Display for RedemptionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
@@ -161,30 +164,20 @@ impl fmt::Display for RedemptionStatus {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::shared::Money;
+    use crate::testing::values::{ADA, BEN, id, parsed, points, price, today};
     use crate::testing::{Given, given};
 
-    const ADA: CustomerId = CustomerId::new(Uuid::from_u128(1));
-    const BEN: CustomerId = CustomerId::new(Uuid::from_u128(2));
-    const REWARD: RewardId = RewardId::new(Uuid::from_u128(9));
+    const REWARD: RewardId = RewardId::new(id(9));
 
     type Verb = fn(&Redemption, CustomerId, Date) -> Decision<Redemption>;
 
     fn cost() -> PositivePoints {
-        PositivePoints::try_from(500).expect("points")
-    }
-
-    fn today() -> Date {
-        "2026-11-20".parse().expect("a day")
+        points(500)
     }
 
     fn five_off() -> Reward {
-        let value = Money { minor: 500, currency: "USD".parse().expect("a currency") };
-        let value = Price::try_from(value).expect("a price");
-        Reward { name: "5 off".parse().expect("a name"), cost: cost(), value }
+        Reward { name: parsed("5 off"), cost: cost(), value: price(500) }
     }
 
     fn open() -> Given<Redemption> {
@@ -194,7 +187,7 @@ mod tests {
             .then_once([RedemptionEvent::Opened { customer: ADA, reward: REWARD, name, cost, value, on: today() }])
     }
 
-    /// Every way to end, with the event it ends by.
+    /// Every final status, with its verb and its event.
     fn endings() -> [(RedemptionStatus, Verb, RedemptionEvent); 3] {
         let (customer, reward, cost, on) = (ADA, REWARD, cost(), today());
         [
@@ -213,8 +206,8 @@ mod tests {
     }
 
     #[test]
-    fn a_redemption_is_made_once_for_one_customer_and_one_reward() {
-        let other = RewardId::new(Uuid::from_u128(8));
+    fn redemption_is_opened_once_for_one_customer_and_one_reward() {
+        let other = RewardId::new(id(8));
         let dearer = Reward { cost: PositivePoints::MOST, ..five_off() };
         open().when(|redemption| redemption.open(ADA, REWARD, &dearer, today())).then_nothing();
         for (customer, reward) in [(BEN, REWARD), (ADA, other)] {
@@ -225,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redemption_ends_once_and_ending_it_alike_again_changes_nothing() {
+    fn redemption_ends_once_and_repeating_the_verb_changes_nothing() {
         for (status, end, event) in endings() {
             let ended = || open().when(|redemption| end(redemption, ADA, today())).then_once([event.clone()]);
             ended().holds(|redemption| redemption.returnable().is_none());
@@ -240,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_redemption_is_not_made_again() {
+    fn ended_redemption_is_not_opened_again() {
         for (_, end, event) in endings() {
             open()
                 .when(|redemption| end(redemption, ADA, today()))
@@ -251,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_ends_the_redemption_of_another_or_one_that_was_never_made() {
+    fn redemption_of_another_customer_or_an_unknown_one_cannot_be_ended() {
         for (_, end, _) in endings() {
             open()
                 .when(|redemption| end(redemption, BEN, today()))
@@ -263,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_open_redemption_has_points_to_return() {
+    fn only_an_open_redemption_has_returnable_points() {
         given([]).holds(|redemption: &Redemption| redemption.returnable().is_none());
         open().holds(|redemption| redemption.returnable() == Some(cost()));
     }

@@ -1,4 +1,4 @@
-//! What was bought, and how far it has come.
+//! Orders, their payment and their fulfilment.
 
 mod order;
 mod order_line;

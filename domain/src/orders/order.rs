@@ -1,8 +1,8 @@
-//! A purchase from one tenant (ORD-01, ORD-03 to ORD-08, ORD-10, ORD-13, ORD-14, ORD-17, ORD-18).
+//! Order: a purchase from one tenant (ORD-01, ORD-03 to ORD-08, ORD-10, ORD-13, ORD-14, ORD-17, ORD-18).
 //!
-//! Invariants: an order takes only the steps that [`OrderStatus::next`] lists; its prices stay what they were when it
-//! was placed; it is paid once and in full, and nothing leaves unpaid; refunds never exceed what was paid. An imported
-//! order is paid and moves in the system it came from; here it can only be cancelled and refunded after that system.
+//! Invariants: the status changes only as [`OrderStatus::next`] lists; prices never change after placement; an order is
+//! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment. An imported order is paid
+//! and fulfilled in its source system; here it can only be cancelled and refunded after that system did so.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use crate::shared::{
     Currency, CustomerId, Date, Fingerprint, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units,
 };
 
-/// An order is placed in one decision on two streams per line; so many lines fit on one desk.
+/// Largest number of lines. One decision reads two streams per line, so the limit bounds the desk.
 pub const LINES_MOST: usize = 100;
-/// Refunds live in the state of their order; so many of them keep it small.
+/// Largest number of refunds. They are part of the state of the order, so the limit bounds its size.
 pub const REFUNDS_MOST: usize = 100;
 
-/// What a payment or a refund is called at whoever moved the money.
+/// Reference of a payment or a refund in the system that moved the money.
 pub type Reference = Text<200>;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -28,13 +28,13 @@ pub struct Order {
     terms: Option<Terms>,
     status: OrderStatus,
     payment: Option<Fingerprint>,
-    /// All that went back so far.
+    /// Sum of all refunds.
     refunded: Option<Price>,
-    /// What went back under which reference, by which a repeat is recognised.
+    /// Refunded amount by digest of its reference, to recognise a repeat.
     refunds: BTreeMap<Fingerprint, Price>,
 }
 
-/// What never changes about an order.
+/// Terms of an order; they never change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Terms {
     customer: CustomerId,
@@ -44,64 +44,66 @@ struct Terms {
     origin: Origin,
 }
 
-/// Where an order began, and what else tells whether it is the same that is sent again.
+/// Origin of an order, with the data that identifies a repeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Origin {
-    /// All that was agreed, prices and names included.
-    Here(Fingerprint),
-    /// In another shop system.
-    Elsewhere { units: Units, ordered_on: Date, source: Text<100> },
+    /// Placed here; digest of all terms, prices and names included.
+    #[serde(rename = "Here")]
+    Own(Fingerprint),
+    /// Placed in another shop system.
+    #[serde(rename = "Elsewhere")]
+    Imported { units: Units, ordered_on: Date, source: Text<100> },
 }
 
-/// An order as it is placed here.
+/// Data of an order that is placed here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
     pub customer: CustomerId,
     pub store: StoreId,
     pub lines: Vec<OrderLine>,
     pub currency: Currency,
-    /// The business day in the store's zone.
+    /// Business day in the store's zone.
     pub placed_on: Date,
 }
 
-/// An order as another shop system reports it.
+/// Data of an order that is imported from another shop system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Import {
     pub customer: CustomerId,
     pub store: StoreId,
     pub total: Price,
     pub units: Units,
-    /// The business day in the store's zone.
+    /// Business day in the store's zone.
     pub ordered_on: Date,
-    /// The system, and what the order is called there.
+    /// The other system and its order number.
     pub source: Text<100>,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum OrderEvent {
-    /// A customer ordered, at these prices.
+    /// A customer placed an order at these prices.
     #[serde(rename = "order.placed")]
     Placed { customer: CustomerId, store: StoreId, lines: Vec<OrderLine>, total: Price, placed_on: Date },
-    /// Another shop system took an order and its payment.
+    /// A paid order was imported from another shop system.
     #[serde(rename = "order.imported")]
     Imported { customer: CustomerId, store: StoreId, total: Price, units: Units, ordered_on: Date, source: Text<100> },
     /// The order was paid in full.
     #[serde(rename = "order.paid")]
     Paid { customer: CustomerId, store: StoreId, amount: Price, reference: Reference, on: Date },
-    /// The seller took the order on.
+    /// The seller accepted the order.
     #[serde(rename = "order.accepted")]
     Accepted { customer: CustomerId, store: StoreId },
-    /// The order is packed.
+    /// The order is packed and ready to be shipped.
     #[serde(rename = "order.ready")]
     Ready { customer: CustomerId, store: StoreId },
     /// The order is on its way.
     #[serde(rename = "order.in_transit")]
     InTransit { customer: CustomerId, store: StoreId },
-    /// The order has arrived.
+    /// The order was delivered.
     #[serde(rename = "order.delivered")]
     Delivered { customer: CustomerId, store: StoreId },
-    /// The order was ended; `refund_due` is what has to go back to the customer.
+    /// The order was cancelled; `refund_due` is the amount to be refunded to the customer.
     #[serde(rename = "order.cancelled")]
     Cancelled {
         by: CancelledBy,
@@ -112,7 +114,7 @@ pub enum OrderEvent {
         refund_due: Option<Price>,
         on: Date,
     },
-    /// Money went back; `refunded` is all that went back so far, this amount included.
+    /// Money was refunded; `refunded` is the sum of all refunds, including this amount.
     #[serde(rename = "order.refunded")]
     Refunded {
         customer: CustomerId,
@@ -125,7 +127,7 @@ pub enum OrderEvent {
     },
 }
 
-/// Why an order could not be placed or changed.
+/// Rejections of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderRejection {
@@ -147,13 +149,13 @@ pub enum OrderRejection {
     NotPaid {},
     #[error("this order was paid already, under another reference")]
     AlreadyPaid {},
-    #[error("{due} are due, not {paid}")]
+    #[error("{due} is due, not {paid}")]
     PaymentDiffers { due: Price, paid: Price },
     #[error("this order was cancelled")]
     OrderCancelled {},
-    #[error("{left} are left to refund, not {wanted}")]
+    #[error("only {left} can be refunded, not {wanted}")]
     RefundAbovePaid { left: Price, wanted: Price },
-    #[error("under this reference {recorded} were refunded, not {wanted}")]
+    #[error("this reference was used for a refund of {recorded}, not of {wanted}")]
     RefundDiffers { recorded: Price, wanted: Price },
     #[error("an order has at most {most} refunds")]
     TooManyRefunds { most: usize },
@@ -177,7 +179,7 @@ impl Rejection for OrderRejection {
 }
 
 impl Order {
-    /// Says no to an order of so many lines, before anything is looked up for them.
+    /// Rejects an order without lines or with too many. Called before anything is loaded for the lines.
     pub fn require_lines(lines: usize) -> Result<(), OrderRejection> {
         match lines {
             0 => Err(OrderRejection::EmptyOrder {}),
@@ -190,16 +192,16 @@ impl Order {
     pub fn place(&self, placement: Placement) -> Decision<Self> {
         let Placement { customer, store, lines, currency, placed_on } = placement;
         let total = total(&lines, currency)?;
-        self.begin(OrderEvent::Placed { customer, store, lines, total, placed_on })
+        self.create(OrderEvent::Placed { customer, store, lines, total, placed_on })
     }
 
-    /// Takes over a paid order of another shop system.
+    /// Imports a paid order of another shop system.
     pub fn import(&self, import: Import) -> Decision<Self> {
         let Import { customer, store, total, units, ordered_on, source } = import;
-        self.begin(OrderEvent::Imported { customer, store, total, units, ordered_on, source })
+        self.create(OrderEvent::Imported { customer, store, total, units, ordered_on, source })
     }
 
-    /// Records the payment: the whole total, once.
+    /// Records the payment of the whole total. A repeat with the same reference changes nothing.
     pub fn record_payment(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let terms = self.terms()?;
         let &Terms { customer, store, total, .. } = terms;
@@ -214,44 +216,44 @@ impl Order {
         }
     }
 
-    /// The seller takes the order on.
+    /// Accepts the order on behalf of the seller.
     pub fn accept(&self) -> Decision<Self> {
         self.advance(OrderStatus::Processing, |customer, store| OrderEvent::Accepted { customer, store })
     }
 
-    /// The seller does not want the order.
+    /// Cancels the order on behalf of the seller.
     pub fn reject(&self, reason: Reason, on: Date) -> Decision<Self> {
         self.cancel(CancelledBy::Seller, reason, on)
     }
 
-    /// The order is packed. Only a paid order leaves the house.
+    /// Marks the order as packed. It must be paid and not fully refunded.
     pub fn mark_ready(&self) -> Decision<Self> {
         let events = self.advance(OrderStatus::Ready, |customer, store| OrderEvent::Ready { customer, store })?;
-        if self.is_kept() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        if self.is_paid_and_not_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
     }
 
-    /// The order leaves the house, unless all of its money went back meanwhile.
+    /// Marks the order as shipped. It must be paid and not fully refunded.
     pub fn mark_in_transit(&self) -> Decision<Self> {
         let events =
             self.advance(OrderStatus::InTransit, |customer, store| OrderEvent::InTransit { customer, store })?;
-        if events.is_empty() || self.is_kept() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        if events.is_empty() || self.is_paid_and_not_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
     }
 
     pub fn mark_delivered(&self) -> Decision<Self> {
         self.advance(OrderStatus::Delivered, |customer, store| OrderEvent::Delivered { customer, store })
     }
 
-    /// Ends the order before it is on its way. What was paid has to go back.
+    /// Cancels the order before it is shipped. The rest of the payment becomes due for refund.
     pub fn cancel(&self, by: CancelledBy, reason: Reason, on: Date) -> Decision<Self> {
-        let Some(&Terms { customer, store, total, .. }) = self.leaving_for(OrderStatus::Cancelled)? else {
+        let Some(&Terms { customer, store, total, .. }) = self.transition_to(OrderStatus::Cancelled)? else {
             return Ok(vec![]);
         };
         let refund_due = Some(self.refundable(total)).filter(|due| due.minor() > 0);
         Ok(vec![OrderEvent::Cancelled { by, reason, customer, store, total, refund_due, on }])
     }
 
-    /// Ends an imported order after its own system did, which has also given the money back. That has happened, so it
-    /// is recorded whatever the reference was used for and however many refunds there were.
+    /// Cancels an imported order after its source system cancelled and refunded it. This is a fact, so it is recorded
+    /// even if the reference was used before or the number of refunds is at its limit.
     pub fn cancel_imported(&self, reason: Reason, reference: Reference, on: Date) -> Decision<Self> {
         let terms = self.terms()?;
         let &Terms { customer, store, total, .. } = terms;
@@ -270,7 +272,7 @@ impl Order {
         Ok(events)
     }
 
-    /// Records that money went back. The same reference counts once.
+    /// Records a refund. A repeat with the same reference changes nothing.
     pub fn record_refund(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let &Terms { customer, store, total, .. } = self.terms()?;
         if let Some(&recorded) = self.refunds.get(&Fingerprint::of(&reference)) {
@@ -301,12 +303,12 @@ impl Order {
         self.terms().map(|terms| terms.total)
     }
 
-    /// The products with their pieces, line by line; none for an imported order.
+    /// Product and quantity of each line; empty for an imported order.
     pub fn lines(&self) -> impl Iterator<Item = (ProductId, Quantity)> {
         self.terms.iter().flat_map(|terms| terms.lines.iter().copied())
     }
 
-    /// All that went back so far.
+    /// Sum of all refunds.
     pub fn refunded(&self) -> Result<Price, OrderRejection> {
         let currency = self.terms()?.total.currency();
         Ok(self.refunded.unwrap_or(Price::zero(currency)))
@@ -326,13 +328,13 @@ impl Order {
         })
     }
 
-    /// Whether the total was ever paid, wherever it is now.
+    /// True if the total was paid, even if it was refunded since.
     pub fn is_paid(&self) -> bool {
         self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::imported)
     }
 
-    /// Whether it is paid and not all of that went back.
-    fn is_kept(&self) -> bool {
+    /// True if the order is paid and not fully refunded.
+    fn is_paid_and_not_refunded(&self) -> bool {
         let all = self.terms.as_ref().map(|terms| terms.total).filter(|total| total.minor() > 0);
         self.is_paid() && (all.is_none() || self.refunded != all)
     }
@@ -341,8 +343,8 @@ impl Order {
         self.terms.as_ref().ok_or(OrderRejection::OrderUnknown {})
     }
 
-    /// An order begins once; beginning again with the same terms changes nothing.
-    fn begin(&self, event: OrderEvent) -> Decision<Self> {
+    /// Creates the order. A repeat with the same terms changes nothing.
+    fn create(&self, event: OrderEvent) -> Decision<Self> {
         match &self.terms {
             None => Ok(vec![event]),
             known if *known == Terms::of(&event) => Ok(vec![]),
@@ -350,8 +352,8 @@ impl Order {
         }
     }
 
-    /// The terms, if the order may take this step; nothing, if it has taken it already.
-    fn leaving_for(&self, to: OrderStatus) -> Result<Option<&Terms>, OrderRejection> {
+    /// The terms, if the order may change to this status; `None` if it has this status already.
+    fn transition_to(&self, to: OrderStatus) -> Result<Option<&Terms>, OrderRejection> {
         let terms = self.terms()?;
         let from = self.status;
         match from.next().contains(&to) {
@@ -363,10 +365,10 @@ impl Order {
     }
 
     fn advance(&self, to: OrderStatus, event: fn(CustomerId, StoreId) -> OrderEvent) -> Decision<Self> {
-        Ok(self.leaving_for(to)?.map(|terms| event(terms.customer, terms.store)).into_iter().collect())
+        Ok(self.transition_to(to)?.map(|terms| event(terms.customer, terms.store)).into_iter().collect())
     }
 
-    /// What was paid and has not gone back.
+    /// The paid amount that is not refunded.
     fn refundable(&self, total: Price) -> Price {
         let none = Price::zero(total.currency());
         match self.is_paid() {
@@ -377,17 +379,17 @@ impl Order {
 }
 
 impl Terms {
-    /// What the first event of an order settles. On which day it was placed is no part of it, so that it can be sent
-    /// again on the next.
+    /// Terms that the first event sets. The day of placement is not one of them, so that a repeat on the next day is
+    /// recognised.
     fn of(event: &OrderEvent) -> Option<Self> {
         match *event {
             OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
-                let origin = Origin::Here(Fingerprint::of(&(customer, store, lines, total)));
+                let origin = Origin::Own(Fingerprint::of(&(customer, store, lines, total)));
                 let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
                 Some(Self { customer, store, total, lines, origin })
             }
             OrderEvent::Imported { customer, store, total, units, ordered_on, ref source } => {
-                let origin = Origin::Elsewhere { units, ordered_on, source: source.clone() };
+                let origin = Origin::Imported { units, ordered_on, source: source.clone() };
                 Some(Self { customer, store, total, lines: vec![], origin })
             }
             _ => None,
@@ -395,7 +397,7 @@ impl Terms {
     }
 
     fn imported(&self) -> bool {
-        matches!(self.origin, Origin::Elsewhere { .. })
+        matches!(self.origin, Origin::Imported { .. })
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::OrderRejection;
 use crate::shared::{Price, ProductId, Quantity, Sku, Title};
 
-/// So many pieces of one product, with what they were called and what they cost then.
+/// A quantity of one product, with its name and price at the time of the order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderLine {
     pub product: ProductId,
@@ -15,7 +15,7 @@ pub struct OrderLine {
     pub quantity: Quantity,
     pub unit_price: Price,
     /// Unit price times quantity.
-    // Private, so that no line can be made with another total.
+    // Private, so that no line can have another total.
     total: Price,
 }
 

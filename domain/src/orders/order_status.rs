@@ -1,11 +1,11 @@
-//! How far an order has come, and who may end it.
+//! Status of an order.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where an order stands on its way to the customer.
+/// Fulfilment status of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
@@ -18,7 +18,7 @@ pub enum OrderStatus {
     Cancelled,
 }
 
-/// Whether an order is paid; a second axis, independent of its way.
+/// Payment status of an order, independent of its fulfilment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
@@ -28,7 +28,7 @@ pub enum PaymentStatus {
     Refunded,
 }
 
-/// Who ended an order before it was delivered.
+/// Party that cancelled an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelledBy {
@@ -36,12 +36,12 @@ pub enum CancelledBy {
     Seller,
     /// A rule of the shop, such as a time limit.
     Engine,
-    /// The shop system the order was imported from.
+    /// The shop system from which the order was imported.
     Source,
 }
 
 impl OrderStatus {
-    /// Where an order can go from here.
+    /// Statuses to which an order can change.
     pub const fn next(self) -> &'static [Self] {
         match self {
             Self::Pending => &[Self::Processing, Self::Cancelled],
@@ -53,7 +53,7 @@ impl OrderStatus {
     }
 }
 
-/// Shown as it is stored.
+/// Same text as in JSON.
 impl fmt::Display for OrderStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)

@@ -1,58 +1,41 @@
-//! The rules of an order, one test each.
-
-use uuid::Uuid;
+//! Tests of orders.
 
 use super::*;
 use crate::kernel::{Aggregate, Decision};
-use crate::shared::{Currency, CustomerId, Date, Money, Price, ProductId, Quantity, Reason, StoreId, Units};
+use crate::shared::{Date, Price, ProductId, Reason};
+use crate::testing::values::{ADA, STORE, eur, id, parsed, price, quantity, today, units, usd};
 use crate::testing::{Given, given};
 
-const CUSTOMER: CustomerId = CustomerId::new(Uuid::from_u128(1));
-const STORE: StoreId = StoreId::new(Uuid::from_u128(2));
-
-fn today() -> Date {
-    "2026-11-20".parse().expect("a day")
-}
-
-fn currency(code: &str) -> Currency {
-    code.parse().expect("a currency")
-}
-
-fn price(minor: i64) -> Price {
-    Price::try_from(Money { minor, currency: currency("USD") }).expect("a price")
-}
-
 fn reference(text: &str) -> Reference {
-    text.parse().expect("a reference")
+    parsed(text)
 }
 
 fn reason() -> Reason {
-    "no longer wanted".parse().expect("a reason")
+    parsed("no longer wanted")
 }
 
 fn line(product: u128, pieces: i64, unit_price: Price) -> OrderLine {
-    let quantity = Quantity::try_from(pieces).expect("a quantity");
-    let (sku, name) = ("MUG".parse().expect("a SKU"), "Mug".parse().expect("a name"));
-    OrderLine::new(ProductId::new(Uuid::from_u128(product)), sku, name, quantity, unit_price).expect("a line")
+    let (sku, name) = (parsed("MUG"), parsed("Mug"));
+    OrderLine::new(ProductId::new(id(product)), sku, name, quantity(pieces), unit_price).expect("a line")
 }
 
 fn placement(lines: Vec<OrderLine>) -> Placement {
-    Placement { customer: CUSTOMER, store: STORE, lines, currency: currency("USD"), placed_on: today() }
+    Placement { customer: ADA, store: STORE, lines, currency: usd(), placed_on: today() }
 }
 
 fn placed_event() -> OrderEvent {
     let lines = vec![line(1, 2, price(400)), line(2, 1, price(200))];
-    OrderEvent::Placed { customer: CUSTOMER, store: STORE, lines, total: price(1000), placed_on: today() }
+    OrderEvent::Placed { customer: ADA, store: STORE, lines, total: price(1000), placed_on: today() }
 }
 
 fn paid_event() -> OrderEvent {
     let (amount, reference) = (price(1000), reference("pay-1"));
-    OrderEvent::Paid { customer: CUSTOMER, store: STORE, amount, reference, on: today() }
+    OrderEvent::Paid { customer: ADA, store: STORE, amount, reference, on: today() }
 }
 
 fn refunded_event(amount: i64, refunded: i64, name: &str) -> OrderEvent {
     OrderEvent::Refunded {
-        customer: CUSTOMER,
+        customer: ADA,
         store: STORE,
         amount: price(amount),
         refunded: price(refunded),
@@ -63,18 +46,18 @@ fn refunded_event(amount: i64, refunded: i64, name: &str) -> OrderEvent {
 }
 
 fn cancelled_event(by: CancelledBy, refund_due: Option<Price>) -> OrderEvent {
-    let (customer, store, total, on) = (CUSTOMER, STORE, price(1000), today());
+    let (customer, store, total, on) = (ADA, STORE, price(1000), today());
     OrderEvent::Cancelled { by, reason: reason(), customer, store, total, refund_due, on }
 }
 
 fn import() -> Import {
     Import {
-        customer: CUSTOMER,
+        customer: ADA,
         store: STORE,
         total: price(1000),
-        units: Units::try_from(3).expect("units"),
+        units: units(3),
         ordered_on: today(),
-        source: "shopify 4711".parse().expect("a source"),
+        source: parsed("shopify 4711"),
     }
 }
 
@@ -99,9 +82,9 @@ fn imported() -> Given<Order> {
     }])
 }
 
-/// A paid order that has come so far.
+/// A paid order with this status.
 fn paid_and(status: OrderStatus) -> Order {
-    let (customer, store) = (CUSTOMER, STORE);
+    let (customer, store) = (ADA, STORE);
     let steps = [
         OrderEvent::Accepted { customer, store },
         OrderEvent::Ready { customer, store },
@@ -124,12 +107,12 @@ fn paid_and(status: OrderStatus) -> Order {
 }
 
 #[test]
-fn the_total_is_the_sum_of_the_lines() {
+fn total_is_the_sum_of_the_lines() {
     placed().holds(|order| order.total() == Ok(price(1000)) && order.lines().count() == 2);
 }
 
 #[test]
-fn an_order_needs_a_line_and_has_at_most_one_hundred() {
+fn order_has_one_to_one_hundred_lines() {
     given([]).when(|order: &Order| order.place(placement(vec![]))).then_rejected(OrderRejection::EmptyOrder {});
     given([])
         .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)); 101])))
@@ -137,18 +120,17 @@ fn an_order_needs_a_line_and_has_at_most_one_hundred() {
 }
 
 #[test]
-fn an_order_has_one_currency_and_a_total_that_can_be_counted() {
-    let (usd, eur) = (currency("USD"), currency("EUR"));
+fn order_has_one_currency_and_a_bounded_total() {
     given([])
-        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)), line(2, 1, Price::zero(eur))])))
-        .then_rejected(OrderRejection::MixedCurrency { expected: usd, found: eur });
+        .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1)), line(2, 1, Price::zero(eur()))])))
+        .then_rejected(OrderRejection::MixedCurrency { expected: usd(), found: eur() });
     given([])
         .when(|order: &Order| order.place(placement(vec![line(1, 1, price(1_000_000_000_000_000)); 2])))
         .then_rejected(OrderRejection::TotalTooLarge {});
 }
 
 #[test]
-fn an_order_is_placed_once() {
+fn order_is_placed_once() {
     placed()
         .when(|order| order.place(placement(vec![line(1, 1, price(400))])))
         .then_rejected(OrderRejection::OrderExists {});
@@ -156,29 +138,29 @@ fn an_order_is_placed_once() {
 }
 
 #[test]
-fn an_order_placed_again_at_other_prices_is_another_order_also_for_the_same_total() {
+fn placing_again_at_other_prices_is_rejected_even_with_the_same_total() {
     let shifted = || vec![line(1, 2, price(450)), line(2, 1, price(100))];
     placed().when(|order| order.place(placement(shifted()))).then_rejected(OrderRejection::OrderExists {});
 }
 
 #[test]
-fn an_order_placed_again_on_the_next_day_is_the_same_order() {
+fn placing_again_on_the_next_day_changes_nothing() {
     let lines = || vec![line(1, 2, price(400)), line(2, 1, price(200))];
-    let placed_on: Date = "2026-11-21".parse().expect("a day");
+    let placed_on: Date = parsed("2026-11-21");
     placed().when(|order| order.place(Placement { placed_on, ..placement(lines()) })).then_nothing();
 }
 
 #[test]
-fn an_order_imported_again_from_elsewhere_or_with_other_units_is_another_order() {
-    let source = "shopify 4712".parse().expect("a source");
-    let units = Units::try_from(4).expect("units");
+fn importing_again_with_another_source_or_other_units_is_rejected() {
+    let source = parsed("shopify 4712");
+    let units = units(4);
     for other in [Import { source, ..import() }, Import { units, ..import() }] {
         imported().when(|order| order.import(other.clone())).then_rejected(OrderRejection::OrderExists {});
     }
 }
 
 #[test]
-fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
+fn status_changes_are_allowed_as_listed() {
     use OrderStatus::*;
     type Verb = fn(&Order) -> Decision<Order>;
     let verbs: [(OrderStatus, Verb); 5] = [
@@ -188,7 +170,7 @@ fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
         (Delivered, Order::mark_delivered),
         (Cancelled, |order| order.cancel(CancelledBy::Customer, reason(), today())),
     ];
-    // o: goes there; =: is there already; x: refused. In the order of the verbs.
+    // o: allowed; =: has this status already; x: rejected. In the order of the verbs.
     let table = [
         (Pending, "oxxxo"),
         (Processing, "=oxxo"),
@@ -200,7 +182,7 @@ fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
     for (from, row) in table {
         for ((to, verb), mark) in verbs.into_iter().zip(row.chars()) {
             let mut order = paid_and(from);
-            let found = match verb(&order) {
+            let outcome = match verb(&order) {
                 Ok(events) if events.is_empty() => '=',
                 Ok(events) => {
                     events.iter().for_each(|event| order.apply(event));
@@ -213,28 +195,28 @@ fn every_step_from_every_status_is_allowed_or_refused_as_listed() {
                     'x'
                 }
             };
-            assert_eq!(found, mark, "from {from} to {to}");
+            assert_eq!(outcome, mark, "from {from} to {to}");
         }
     }
 }
 
 #[test]
-fn nothing_happens_to_an_order_that_does_not_exist() {
+fn unknown_order_rejects_every_change() {
     given([]).when(Order::accept).then_rejected(OrderRejection::OrderUnknown {});
     given([]).holds(|order: &Order| order.status() == Err(OrderRejection::OrderUnknown {}));
 }
 
 #[test]
-fn an_unpaid_order_can_be_accepted_but_not_made_ready() {
+fn unpaid_order_can_be_accepted_but_not_made_ready() {
     placed()
         .when(Order::accept)
-        .then_once([OrderEvent::Accepted { customer: CUSTOMER, store: STORE }])
+        .then_once([OrderEvent::Accepted { customer: ADA, store: STORE }])
         .when(Order::mark_ready)
         .then_rejected(OrderRejection::NotPaid {});
 }
 
 #[test]
-fn exactly_the_total_is_paid_once() {
+fn payment_is_the_exact_total_and_is_recorded_once() {
     placed()
         .when(|order| order.record_payment(price(999), reference("pay-1"), today()))
         .then_rejected(OrderRejection::PaymentDiffers { due: price(1000), paid: price(999) });
@@ -244,7 +226,7 @@ fn exactly_the_total_is_paid_once() {
 }
 
 #[test]
-fn a_cancelled_order_cannot_be_paid() {
+fn cancelled_order_cannot_be_paid() {
     placed()
         .when(|order| order.cancel(CancelledBy::Engine, reason(), today()))
         .then_once([cancelled_event(CancelledBy::Engine, None)])
@@ -253,7 +235,7 @@ fn a_cancelled_order_cannot_be_paid() {
 }
 
 #[test]
-fn a_rejected_order_that_was_paid_gives_everything_back_that_is_left() {
+fn rejected_paid_order_is_due_for_refund_of_the_rest() {
     paid()
         .when(|order| order.record_refund(price(300), reference("back-1"), today()))
         .then_once([refunded_event(300, 300, "back-1")])
@@ -262,7 +244,7 @@ fn a_rejected_order_that_was_paid_gives_everything_back_that_is_left() {
 }
 
 #[test]
-fn refunds_never_exceed_what_was_paid() {
+fn refunds_never_exceed_the_payment() {
     placed()
         .when(|order| order.record_refund(price(1), reference("back-1"), today()))
         .then_rejected(OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) });
@@ -273,7 +255,7 @@ fn refunds_never_exceed_what_was_paid() {
 }
 
 #[test]
-fn the_payment_axis_follows_the_refunds() {
+fn payment_status_follows_payment_and_refunds() {
     placed().holds(|order| order.payment_status() == Ok(PaymentStatus::Unpaid));
     paid().holds(|order| order.payment_status() == Ok(PaymentStatus::Paid));
     let part = || {
@@ -289,21 +271,21 @@ fn the_payment_axis_follows_the_refunds() {
 }
 
 #[test]
-fn an_order_whose_money_all_went_back_does_not_leave_the_house() {
+fn fully_refunded_order_cannot_be_shipped() {
     for (status, step) in [
         (OrderStatus::Processing, Order::mark_ready as fn(&Order) -> Decision<Order>),
         (OrderStatus::Ready, Order::mark_in_transit),
     ] {
         let mut order = paid_and(status);
         order.apply(&refunded_event(400, 400, "back-1"));
-        assert_eq!(step(&order).map(|events| events.len()), Ok(1), "part of it is kept");
+        assert_eq!(step(&order).map(|events| events.len()), Ok(1), "a partly refunded order can be shipped");
         order.apply(&refunded_event(600, 1000, "back-2"));
         assert_eq!(step(&order), Err(OrderRejection::NotPaid {}));
     }
 }
 
 #[test]
-fn one_reference_is_one_refund() {
+fn refund_with_a_known_reference_and_another_amount_is_rejected() {
     paid()
         .when(|order| order.record_refund(price(400), reference("back-1"), today()))
         .then_once([refunded_event(400, 400, "back-1")])
@@ -312,18 +294,18 @@ fn one_reference_is_one_refund() {
 }
 
 #[test]
-fn refunds_are_limited_in_number_and_the_state_stays_small_with_the_longest_references() {
+fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_references() {
     let longest = |number: i64| format!("{number:03}{}", "🧾".repeat(197));
     let mut order = placed().into_state();
     order.apply(&OrderEvent::Placed {
-        customer: CUSTOMER,
+        customer: ADA,
         store: STORE,
         lines: vec![line(1, 1, price(5)); 100],
         total: price(1000),
         placed_on: today(),
     });
     let (amount, paid_as) = (price(1000), reference(&longest(0)));
-    order.apply(&OrderEvent::Paid { customer: CUSTOMER, store: STORE, amount, reference: paid_as, on: today() });
+    order.apply(&OrderEvent::Paid { customer: ADA, store: STORE, amount, reference: paid_as, on: today() });
     for number in 1..=100 {
         order.apply(&refunded_event(1, number, &longest(number)));
     }
@@ -336,7 +318,7 @@ fn refunds_are_limited_in_number_and_the_state_stays_small_with_the_longest_refe
 }
 
 #[test]
-fn an_imported_order_is_paid_and_moves_elsewhere() {
+fn imported_order_is_paid_and_cannot_change_status_here() {
     imported().holds(|order| order.is_paid() && order.lines().count() == 0);
     imported().when(Order::mark_ready).then_rejected(OrderRejection::OrderImported {});
     imported()
@@ -348,7 +330,7 @@ fn an_imported_order_is_paid_and_moves_elsewhere() {
 }
 
 #[test]
-fn an_imported_order_is_cancelled_after_its_own_system() {
+fn cancelled_import_refunds_the_rest() {
     imported()
         .when(|order| order.cancel_imported(reason(), reference("shopify"), today()))
         .then_once([refunded_event(1000, 1000, "shopify"), cancelled_event(CancelledBy::Source, None)]);
@@ -368,7 +350,7 @@ fn an_imported_order_is_cancelled_after_its_own_system() {
 }
 
 #[test]
-fn an_outside_cancellation_is_recorded_whatever_its_reference_was_used_for() {
+fn cancelled_import_is_recorded_even_if_its_reference_was_used_before() {
     imported()
         .when(|order| order.record_refund(price(400), reference("back-1"), today()))
         .then_once([refunded_event(400, 400, "back-1")])
@@ -379,7 +361,7 @@ fn an_outside_cancellation_is_recorded_whatever_its_reference_was_used_for() {
 }
 
 #[test]
-fn an_outside_cancellation_is_recorded_however_many_refunds_there_were() {
+fn cancelled_import_is_recorded_even_at_the_limit_of_refunds() {
     let mut order = imported().into_state();
     (1..=100).for_each(|number| order.apply(&refunded_event(1, number, &format!("back-{number}"))));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Whole numbers with a meaning and a bound.
+//! Bounded whole numbers: units and points.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 
-/// The largest number of units or points one field may hold; sums stay far inside 64 bits and inside what
-/// JavaScript counts exactly.
+/// Largest number of units or points in one field. Sums then fit into 64 bits, and into the integers that JavaScript
+/// represents exactly (2^53).
 const MOST: i64 = 1_000_000_000;
 
 macro_rules! counts {
@@ -19,7 +19,7 @@ macro_rules! counts {
         pub struct $name(i64);
 
         impl $name {
-            /// The largest that fits.
+            /// Largest value.
             pub const MOST: Self = Self(MOST);
 
             pub const fn get(self) -> i64 {
@@ -60,13 +60,13 @@ macro_rules! counts {
 }
 
 counts! {
-    /// A number of pieces, zero included.
+    /// A number of units, zero included.
     Units: 0, "expected a whole number from 0 to 1000000000";
-    /// A number of pieces that somebody wants or brings: at least one.
+    /// A number of units that are ordered or delivered: at least one.
     Quantity: 1, "expected a whole number from 1 to 1000000000";
-    /// By how many pieces something changed; negative where there are fewer.
+    /// Change of a number of units; negative for a decrease.
     UnitChange: -MOST, "expected a whole number from -1000000000 to 1000000000";
-    /// A number of loyalty points; negative only where something is taken.
+    /// A number of loyalty points; negative for points that are taken away.
     Points: -MOST, "expected a whole number from -1000000000 to 1000000000";
     /// A number of loyalty points that are earned or spent: at least one.
     PositivePoints: 1, "expected a whole number from 1 to 1000000000";
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_outside_their_bounds_are_refused() {
+    fn number_outside_its_bounds_is_refused() {
         assert!(Units::try_from(-1).is_err());
         assert!(Units::try_from(0).is_ok());
         assert!(Quantity::try_from(0).is_err());

@@ -1,4 +1,4 @@
-//! The public names of events, as those write them who want to be told.
+//! Public name of a kind of event, as in the filter of a webhook subscription.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,12 @@ use std::str::FromStr;
 use compact_str::CompactString;
 
 use super::{Invalid, string_value};
-use crate::kernel::event_names;
+use crate::kernel::aggregate_by_event_name;
 
-/// A dotted name such as `order.placed`. What is stored keeps its names whatever program reads it, so a name may be one of
-/// another version; whoever takes one from outside asks [`EventType::is_known`].
+/// A dotted event name such as `order.placed`.
+///
+/// The name may belong to another version of the program: a stored value must be readable by all of them. Code that
+/// takes a name from a caller checks [`EventType::is_known`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(CompactString);
 
@@ -18,13 +20,18 @@ impl EventType {
         &self.0
     }
 
-    /// Whether there is an event of this name.
+    /// True if an aggregate of this version writes events of this name.
     pub fn is_known(&self) -> bool {
-        event_names().contains(self.as_str())
+        aggregate_by_event_name(&self.0).is_some()
+    }
+
+    /// True if events of this name are sent to subscribers outside; false for an unknown name.
+    pub fn is_published(&self) -> bool {
+        aggregate_by_event_name(&self.0).is_some_and(|aggregate| aggregate.published)
     }
 }
 
-/// The longest name, in bytes.
+/// Longest name, in bytes.
 const BYTES_MOST: usize = 100;
 
 impl FromStr for EventType {
@@ -52,13 +59,19 @@ string_value!(EventType, "EventType", { "type": "string", "pattern": "^[a-z_]+\\
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::aggregates;
 
     #[test]
-    fn every_name_that_is_one_reads_and_it_is_known_which_are_ours() {
+    fn well_formed_name_is_accepted_and_only_existing_events_are_known() {
         let known = |name: &str| name.parse().map(|name: EventType| name.is_known());
-        // What a later program stored does not keep this one from reading it.
+        // A name that a later version stored must be readable.
         assert_eq!([known("order.placed"), known("order.misplaced")], [Ok(true), Ok(false)]);
-        assert!(event_names().iter().all(|name| known(name) == Ok(true)));
+        assert!(aggregates().iter().flat_map(|aggregate| &aggregate.event_names).all(|name| known(name) == Ok(true)));
+        let published = |name: &str| name.parse().map(|name: EventType| name.is_published());
+        assert_eq!(
+            [published("order.placed"), published("webhook.paused"), published("order.misplaced")],
+            [Ok(true), Ok(false), Ok(false)]
+        );
         for odd in ["", ".", "order", "order.", ".placed", "order.*", "Order.placed", "a.b.c", " order.placed"] {
             assert!(odd.parse::<EventType>().is_err(), "{odd:?}");
         }

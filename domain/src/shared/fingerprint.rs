@@ -1,18 +1,18 @@
-//! What is left of something that need only be recognised.
+//! Fingerprint: a short digest that is compared and never reversed.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A short digest by which a state recognises what it has seen, however long that was.
+/// Digest of a value. A state stores it in place of the value to recognise a repeat, so that its size is bounded.
 ///
-/// It is as good as the thing itself: 122 bits of SHA-1 do not meet by accident.
+/// It has 122 bits of SHA-1, so that accidental collisions are not expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(Uuid);
 
 impl Fingerprint {
-    /// Of a value that can be stored; equal for equal values.
+    /// Computes the digest of the JSON form of a value; equal for equal values.
     pub fn of(value: &impl Serialize) -> Self {
-        let text = serde_json::to_vec(value).expect("what can be stored is JSON");
+        let text = serde_json::to_vec(value).expect("the value is representable as JSON");
         Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, &text))
     }
 }
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_short_and_tells_values_apart() {
+    fn fingerprint_is_short_and_differs_for_different_values() {
         let long = "🦀".repeat(200);
         assert_eq!(Fingerprint::of(&long), Fingerprint::of(&long.clone()));
         assert_ne!(Fingerprint::of(&long), Fingerprint::of(&long.replacen("🦀", "🐚", 1)));

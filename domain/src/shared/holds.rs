@@ -1,7 +1,7 @@
-//! Holds: parts set aside for somebody until they are confirmed, released, committed or their time has passed.
+//! Holds: units set aside until they are confirmed, released or committed, or until they expire.
 //!
-//! One mechanism for everything that can run out: stock, coupons, gift cards, points (design 4.2).
-//! Invariant: the sum of all open holds is known without counting them.
+//! One mechanism for all limited resources: stock, coupons, gift cards, points (design 4.2).
+//! Invariant: `total` is the sum of all open holds, so that no decision has to add them up.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// The open holds of one stream, by the id of whoever holds.
+/// Open holds of one stream, by the id of the holder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     from = "BTreeMap<Id, Hold>",
@@ -18,16 +18,16 @@ use super::Timestamp;
 )]
 pub struct Holds<Id> {
     open: BTreeMap<Id, Hold>,
-    /// The holds that can pass, soonest first, so that a decision looks only at those that have.
+    /// Holds that can expire, soonest first, so that a decision reads only the expired ones.
     by_time: BTreeMap<(Timestamp, Id), i64>,
     total: i64,
 }
 
-/// One part set aside.
+/// One open hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     pub units: i64,
-    /// When it passes by itself; never, once it is confirmed.
+    /// Time of expiry; none once the hold is confirmed.
     pub until: Option<Timestamp>,
 }
 
@@ -38,7 +38,7 @@ impl<Id> Default for Holds<Id> {
 }
 
 impl<Id: Ord + Copy> Holds<Id> {
-    /// Everything that is set aside, passed holds included.
+    /// Sum of all open holds, including expired ones that are not closed yet.
     pub fn total(&self) -> i64 {
         self.total
     }
@@ -55,18 +55,19 @@ impl<Id: Ord + Copy> Holds<Id> {
         self.open.get(&id).copied()
     }
 
-    /// The holds whose time has passed, soonest first.
-    pub fn passed(&self, now: Timestamp) -> impl Iterator<Item = (Id, i64)> {
+    /// Open holds that have expired, soonest first.
+    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = (Id, i64)> {
         self.by_time.iter().take_while(move |((until, _), _)| *until <= now).map(|((_, id), units)| (*id, *units))
     }
 
-    /// Whether this hold still counts at this time.
-    pub fn counts(&self, id: Id, now: Timestamp) -> bool {
+    /// True if the hold is open and has not expired.
+    pub fn is_active(&self, id: Id, now: Timestamp) -> bool {
         self.get(id).is_some_and(|hold| hold.until.is_none_or(|until| until > now))
     }
 
-    pub fn set_aside(&mut self, id: Id, units: i64, until: Option<Timestamp>) {
-        self.end(id);
+    /// Opens a hold, or replaces the open hold of the same id.
+    pub fn open(&mut self, id: Id, units: i64, until: Option<Timestamp>) {
+        self.close(id);
         self.open.insert(id, Hold { units, until });
         self.total = self.total.saturating_add(units);
         if let Some(until) = until {
@@ -74,7 +75,7 @@ impl<Id: Ord + Copy> Holds<Id> {
         }
     }
 
-    /// From now on it does not pass by itself.
+    /// Removes the expiry of a hold.
     pub fn confirm(&mut self, id: Id) {
         if let Some(hold) = self.open.get_mut(&id)
             && let Some(until) = hold.until.take()
@@ -83,8 +84,8 @@ impl<Id: Ord + Copy> Holds<Id> {
         }
     }
 
-    /// It is over, whichever way.
-    pub fn end(&mut self, id: Id) {
+    /// Removes a hold: it was released or committed, or it expired.
+    pub fn close(&mut self, id: Id) {
         if let Some(hold) = self.open.remove(&id) {
             self.total = self.total.saturating_sub(hold.units);
             if let Some(until) = hold.until {
@@ -98,7 +99,7 @@ impl<Id: Ord + Copy> From<BTreeMap<Id, Hold>> for Holds<Id> {
     fn from(open: BTreeMap<Id, Hold>) -> Self {
         let mut holds = Self::default();
         for (id, hold) in open {
-            holds.set_aside(id, hold.units, hold.until);
+            holds.open(id, hold.units, hold.until);
         }
         holds
     }
@@ -113,30 +114,31 @@ impl<Id> From<Holds<Id>> for BTreeMap<Id, Hold> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::values::at;
 
     #[test]
-    fn the_sum_follows_every_change() {
-        let soon = Timestamp::from_micros(10);
+    fn total_follows_every_change() {
+        let soon = at(10);
         let mut holds = Holds::<u8>::default();
-        holds.set_aside(1, 5, Some(soon));
-        holds.set_aside(2, 3, Some(Timestamp::from_micros(20)));
-        holds.set_aside(1, 4, Some(soon));
+        holds.open(1, 5, Some(soon));
+        holds.open(2, 3, Some(at(20)));
+        holds.open(1, 4, Some(soon));
         assert_eq!((holds.total(), holds.len()), (7, 2));
-        assert_eq!(holds.passed(soon).collect::<Vec<_>>(), [(1, 4)]);
-        assert!(!holds.counts(1, soon) && holds.counts(2, soon));
+        assert_eq!(holds.expired(soon).collect::<Vec<_>>(), [(1, 4)]);
+        assert!(!holds.is_active(1, soon) && holds.is_active(2, soon));
         holds.confirm(1);
-        assert_eq!(holds.passed(soon).count(), 0);
-        assert!(holds.counts(1, soon));
-        holds.end(1);
-        holds.end(1);
+        assert_eq!(holds.expired(soon).count(), 0);
+        assert!(holds.is_active(1, soon));
+        holds.close(1);
+        holds.close(1);
         assert_eq!(holds.total(), 3);
     }
 
     #[test]
-    fn a_stored_state_reads_back_whole() {
+    fn stored_holds_are_restored_completely() {
         let mut holds = Holds::<u8>::default();
-        holds.set_aside(1, 5, Some(Timestamp::from_micros(10)));
-        holds.set_aside(2, 1, None);
+        holds.open(1, 5, Some(at(10)));
+        holds.open(2, 1, None);
         let text = serde_json::to_string(&holds).expect("JSON");
         assert_eq!(serde_json::from_str::<Holds<u8>>(&text).expect("JSON"), holds);
     }

@@ -1,4 +1,4 @@
-//! Typed ids. Ids are UUIDs: made at random as UUIDv7, or derived from a natural key as UUIDv5.
+//! Typed ids. An id is a UUIDv7 made by the caller, or a UUIDv5 derived from a natural key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ macro_rules! ids {
                 self.0
             }
 
-            /// The id that belongs to a natural key within a tenant or another scope (UUIDv5).
+            /// Derives the id of a natural key within a tenant or another scope (UUIDv5).
             pub fn derived(scope: Uuid, key: &str) -> Self {
                 Self(Uuid::new_v5(&scope, format!(concat!(stringify!($name), ":{}"), key).as_bytes()))
             }
@@ -54,17 +54,17 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An organisation that subscribes; the unit of isolation.
+    /// An organisation that runs shops on the platform; the unit of isolation.
     TenantId
     /// A storefront or sales channel of a tenant.
     StoreId
     /// A person in one tenant.
     CustomerId
-    /// A thing that is sold.
+    /// A product.
     ProductId
-    /// One product's stock at one place; derived from both.
+    /// Stock of one product at one store; derived from both.
     StockItemId
-    /// A hold on stock, made by whoever asked for it.
+    /// A hold on stock; the id is made by the caller that reserves.
     ReservationId
     /// A purchase from one tenant.
     OrderId
@@ -72,31 +72,31 @@ ids! {
     LoyaltyAccountId
     /// One reason for points, such as an order; derived from the customer and the reason.
     EarningId
-    /// A purchase of a reward with points.
+    /// A redemption: the purchase of a reward with points.
     RedemptionId
-    /// A thing that points buy.
+    /// A reward that points buy.
     RewardId
-    /// A wish to be told of events; made by whoever subscribes.
+    /// A webhook subscription; the id is made by the caller that subscribes.
     WebhookSubscriptionId
-    /// The id of one command, made by whoever sends it.
+    /// A command; the id is made by its sender.
     CommandId
-    /// Whoever may send commands: a person, a device, or the engine itself.
+    /// A sender of commands: a person, a device, or the engine itself.
     Principal
     /// A claim on a name that must be unique.
     ClaimId
 }
 
 impl TenantId {
-    /// The tenant in which everything lives that spans tenants (design 4.1).
+    /// Tenant of the platform itself: contains the streams that span tenants (design 4.1).
     pub const PLATFORM: Self = Self(Uuid::from_u128(0x0ca2_7001_0000_7000_8000_0000_0000_0001));
 }
 
 impl Principal {
-    /// Reserved for commands that the engine itself sends: policies and timers.
+    /// Reserved for commands sent by the engine itself: policies and timers.
     pub const ENGINE: Self = Self(Uuid::from_u128(0x0ca2_7001_0000_7000_8000_0000_0000_0002));
 }
 
-/// Accepts the hyphenated form of RFC 9562 in either case. Braces, URNs, nil and max are refused.
+/// Accepts the hyphenated form of RFC 9562 in either case. Refuses braces, URNs, nil and max.
 fn parse(text: &str) -> Result<Uuid, Invalid> {
     let id = (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten();
     match id {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_hyphenated_form_of_a_real_id_is_accepted() {
+    fn only_the_hyphenated_form_of_a_usable_uuid_is_accepted() {
         let id = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
         assert_eq!(id.parse::<OrderId>().map(|id| id.to_string()).as_deref(), Ok(id));
         assert_eq!(id.to_uppercase().parse::<OrderId>().map(|id| id.to_string()).as_deref(), Ok(id));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_natural_key_always_yields_the_same_id_and_another_kind_another() {
+    fn natural_key_yields_the_same_id_for_one_type_and_different_ids_for_two() {
         let scope = TenantId::PLATFORM.uuid();
         assert_eq!(ClaimId::derived(scope, "a"), ClaimId::derived(scope, "a"));
         assert_ne!(ClaimId::derived(scope, "a").uuid(), StockItemId::derived(scope, "a").uuid());

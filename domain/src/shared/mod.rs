@@ -1,4 +1,4 @@
-//! Values that every context may use. Each one parses or refuses; none can hold what it must not hold.
+//! Value types shared by all contexts. Each one validates on parsing, so that an invalid value cannot exist.
 
 mod count;
 mod event_type;
@@ -24,7 +24,7 @@ pub use target::{TargetHost, TargetUrl};
 pub use text::{Reason, Sku, Slug, Text, Title};
 pub use time::{Date, Seconds, Timestamp, Zone};
 
-/// Why a value was refused. The text is written for the caller.
+/// Error of an invalid value. The text is shown to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -35,7 +35,7 @@ impl Invalid {
     }
 }
 
-/// Serde and schema for a value that travels as a string and parses itself.
+/// Implements serde and JSON Schema for a value that is a string in JSON, through `Display` and `FromStr`.
 macro_rules! string_value {
     ($name:ty, $title:expr, $schema:tt) => {
         impl serde::Serialize for $name {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Quantity, string_value};
 
-/// 10^15 minor units: sums of a busy shop stay inside 64 bits and inside what JavaScript counts exactly.
+/// Largest amount, 10^15 minor units: sums of a large shop fit into 64 bits, and one amount into the integers that
+/// JavaScript represents exactly (2^53).
 const MOST: i64 = 1_000_000_000_000_000;
 
 /// An ISO 4217 code that is in use.
@@ -16,7 +17,7 @@ const MOST: i64 = 1_000_000_000_000_000;
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
-    /// How many decimal digits its minor unit has: 2 for USD, 0 for JPY, 3 for KWD.
+    /// Number of decimal digits of the minor unit: 2 for USD, 0 for JPY, 3 for KWD.
     pub fn digits(self) -> u32 {
         self.0.exponent().map_or(2, u32::from)
     }
@@ -61,18 +62,18 @@ impl Money {
         Self { minor: 0, currency }
     }
 
-    /// The sum; nothing where the currencies differ or the bound is passed.
+    /// Sum; `None` if the currencies differ or the bound is exceeded.
     pub fn plus(self, other: Self) -> Option<Self> {
         let minor = self.minor.checked_add(other.minor).filter(|sum| sum.unsigned_abs() <= MOST.unsigned_abs())?;
         (self.currency == other.currency).then_some(Self { minor, ..self })
     }
 
-    /// The difference; nothing where the currencies differ or the bound is passed.
+    /// Difference; `None` if the currencies differ or the bound is exceeded.
     pub fn minus(self, other: Self) -> Option<Self> {
         self.plus(Self { minor: other.minor.checked_neg()?, ..other })
     }
 
-    /// This many times the amount; nothing where the bound is passed.
+    /// Product; `None` if the bound is exceeded.
     pub fn times(self, factor: i64) -> Option<Self> {
         let minor = self.minor.checked_mul(factor).filter(|product| product.unsigned_abs() <= MOST.unsigned_abs())?;
         Some(Self { minor, ..self })
@@ -121,7 +122,7 @@ impl TryFrom<RawMoney> for Money {
     }
 }
 
-/// An amount that is never negative: what something costs, what was paid.
+/// An amount that is never negative, such as a price or a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Money", into = "Money")]
 pub struct Price(Money);
@@ -131,17 +132,17 @@ impl Price {
         Self(Money::zero(currency))
     }
 
-    /// The sum; nothing where the currencies differ or the bound is passed.
+    /// Sum; `None` if the currencies differ or the bound is exceeded.
     pub fn plus(self, other: Self) -> Option<Self> {
         self.0.plus(other.0).map(Self)
     }
 
-    /// What is left; nothing where the currencies differ or `other` is more.
+    /// Difference; `None` if the currencies differ or `other` is larger.
     pub fn minus(self, other: Self) -> Option<Self> {
         self.0.minus(other.0).and_then(|left| Self::try_from(left).ok())
     }
 
-    /// What so many pieces cost; nothing where the bound is passed.
+    /// Price of a number of units; `None` if the bound is exceeded.
     pub fn times(self, quantity: Quantity) -> Option<Self> {
         self.0.times(quantity.get()).map(Self)
     }
@@ -185,37 +186,33 @@ impl fmt::Display for Price {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn usd(minor: i64) -> Money {
-        Money { minor, currency: "USD".parse().expect("a currency") }
-    }
+    use crate::testing::values::{eur, money, parsed, price, quantity};
 
     #[test]
     fn amounts_add_within_one_currency_and_within_bounds() {
-        assert_eq!(usd(1177).plus(usd(23)), Some(usd(1200)));
-        assert_eq!(usd(1).minus(usd(2)), Some(usd(-1)));
-        assert_eq!(usd(1).plus(Money::zero("EUR".parse().expect("a currency"))), None);
-        assert_eq!(usd(MOST).plus(usd(1)), None);
-        assert_eq!(usd(1_000_000_000).times(1_000_000_000), None);
+        assert_eq!(money(1177).plus(money(23)), Some(money(1200)));
+        assert_eq!(money(1).minus(money(2)), Some(money(-1)));
+        assert_eq!(money(1).plus(Money::zero(eur())), None);
+        assert_eq!(money(MOST).plus(money(1)), None);
+        assert_eq!(money(1_000_000_000).times(1_000_000_000), None);
     }
 
     #[test]
-    fn a_price_never_falls_below_zero() {
-        let price = |minor| Price::try_from(usd(minor)).expect("a price");
+    fn price_is_never_negative() {
         assert_eq!(price(3).minus(price(3)), Some(Price::zero(price(3).currency())));
         assert_eq!(price(3).minus(price(4)), None);
-        assert_eq!(price(3).times(Quantity::try_from(2).expect("a quantity")), Some(price(6)));
+        assert_eq!(price(3).times(quantity(2)), Some(price(6)));
     }
 
     #[test]
     fn amounts_are_shown_with_the_digits_of_their_currency() {
-        assert_eq!(usd(-1177).to_string(), "-11.77 USD");
-        assert_eq!(Money { minor: 500, currency: "JPY".parse().expect("a currency") }.to_string(), "500 JPY");
-        assert_eq!(Money { minor: 5, currency: "KWD".parse().expect("a currency") }.to_string(), "0.005 KWD");
+        assert_eq!(money(-1177).to_string(), "-11.77 USD");
+        assert_eq!(Money { minor: 500, currency: parsed("JPY") }.to_string(), "500 JPY");
+        assert_eq!(Money { minor: 5, currency: parsed("KWD") }.to_string(), "0.005 KWD");
     }
 
     #[test]
-    fn what_is_no_amount_is_refused() {
+    fn malformed_amount_is_refused() {
         for bad in [
             r#"{"minor":1.5,"currency":"USD"}"#,
             r#"{"minor":"1","currency":"USD"}"#,

@@ -1,12 +1,12 @@
-//! Who may do what: one table, read by the write side, the read side and the documents.
+//! Roles and permissions: one table for the write side, the read side and the documents.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// As whom somebody acts within one tenant (IAM-11, S-21).
+/// Role of a caller within one tenant (IAM-11, S-21).
 ///
-/// What a customer is permitted reaches no further than herself: the subject of a command and the owner of a row
-/// are compared with her token.
+/// A permission of a customer is limited to their own data: the subject of a command and the owner of a row are
+/// compared with the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -18,9 +18,9 @@ pub enum Role {
     Manager,
     /// Runs the tenant, its loyalty programme included.
     Admin,
-    /// Holds the contract.
+    /// Owns the contract with the platform.
     Owner,
-    /// Works for the platform: sees what helps, changes only tenants.
+    /// Works for the platform: reads data for support, changes only tenants.
     Operator,
     /// The engine itself: policies and timers.
     Engine,
@@ -37,7 +37,7 @@ macro_rules! mark {
 
 macro_rules! permissions {
     ($($(#[doc = $doc:literal])* $name:ident: $customer:tt $staff:tt $manager:tt $admin:tt $owner:tt $operator:tt;)*) => {
-        /// Something one must be allowed to do.
+        /// Permission that a command or a read model requires.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum Permission {
@@ -45,12 +45,12 @@ macro_rules! permissions {
         }
 
         impl Permission {
-            /// All of them, in the order of the table.
+            /// All permissions, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
         }
 
         impl Role {
-            /// Whether somebody in this role may do this.
+            /// True if the role has the permission.
             pub const fn permits(self, permission: Permission) -> bool {
                 let [customer, staff, manager, admin, owner, operator] = match permission {
                     $(Permission::$name => {
@@ -65,7 +65,7 @@ macro_rules! permissions {
                     Self::Admin => admin,
                     Self::Owner => owner,
                     Self::Operator => operator,
-                    // Policies act on what was permitted before.
+                    // A policy follows up on a command that was permitted.
                     Self::Engine => true,
                 }
             }
@@ -75,53 +75,53 @@ macro_rules! permissions {
 
 permissions! {
     //                 Customer Staff Manager Admin Owner Operator
-    /// Buy, and open the order that says so.
+    /// Place orders.
     PlaceOrders:       x x x x x -;
     /// Record that an order is paid.
     PayOrders:         - x x x x -;
-    /// Take an order through its life: confirm, pack, send, refund.
+    /// Process orders: accept, pack, ship, refund.
     HandleOrders:      - x x x x -;
-    /// Bring orders in from another system.
+    /// Import orders from another system.
     ImportOrders:      - - - x x -;
-    /// Call an order off.
+    /// Cancel orders.
     CancelOrders:      x x x x x -;
-    /// See orders and what happened to them.
+    /// Read orders and their history.
     SeeOrders:         x x x x x x;
-    /// Change what is in stock or set aside.
+    /// Change stock and reservations.
     ManageStock:       - - x x x -;
-    /// See what is in stock and how it got there.
+    /// Read stock levels and movements.
     SeeStock:          - - x x x x;
-    /// Change what is sold and at which price.
+    /// Change products and prices.
     ManageProducts:    - - x x x -;
-    /// See what is sold.
+    /// Read products.
     SeeProducts:       x x x x x x;
-    /// Register as a customer and keep the own data up to date.
+    /// Register as a customer and update one's own data.
     KeepProfile:       x x x x x -;
     /// Change any customer's data, merge and erase customers.
     ManageCustomers:   - - - x x -;
-    /// See customers; a customer sees herself.
+    /// Read customers; a customer reads only their own data.
     SeeCustomers:      x - x x x x;
     /// Give and take points by hand.
     ManagePoints:      - - - x x -;
-    /// Turn points into rewards.
+    /// Redeem points for rewards.
     RedeemPoints:      x - - x x -;
-    /// See balances of points and how they came about.
+    /// Read point balances and their entries.
     SeePoints:         x - x x x x;
     /// Change the rules of the loyalty programme.
     ManageProgram:     - - - x x -;
-    /// See figures of the business.
+    /// Read sales figures.
     SeeSales:          - - x x x x;
-    /// Open stores of the own tenant.
+    /// Open stores of one's own tenant.
     ManageStores:      - - - x x -;
-    /// Have events sent to addresses outside, and see the secrets that they are signed with.
+    /// Manage webhook subscriptions and read their signing secrets.
     ManageWebhooks:    - - - x x -;
-    /// See who is sent events, and what became of it.
+    /// Read webhook subscriptions and their deliveries.
     SeeWebhooks:       - - - x x x;
     /// Register, suspend and reinstate tenants.
     ManageTenants:     - - - - - x;
-    /// See tenants; a tenant's own team sees that one.
+    /// Read tenants; the team of a tenant reads only its own tenant.
     SeeTenants:        - - - x x x;
-    /// What only the engine itself does: let holds pass, follow up on what happened.
+    /// Reserved for the engine: expire holds, run policies.
     RunEngine:         - - - - - -;
 }
 
@@ -132,7 +132,7 @@ mod tests {
     const PEOPLE: [Role; 6] = [Role::Customer, Role::Staff, Role::Manager, Role::Admin, Role::Owner, Role::Operator];
 
     #[test]
-    fn each_permission_is_held_by_somebody_and_only_the_engine_runs_the_engine() {
+    fn every_permission_has_a_role_and_only_the_engine_has_run_engine() {
         for &permission in Permission::ALL {
             assert!(Role::Engine.permits(permission));
             let held = PEOPLE.iter().any(|role| role.permits(permission));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stands_higher_in_a_team_may_do_what_those_below_may() {
+    fn higher_team_role_has_all_permissions_of_the_lower_one() {
         for &permission in Permission::ALL {
             for pair in [Role::Staff, Role::Manager, Role::Admin, Role::Owner].windows(2) {
                 if let [lower, higher] = *pair {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn staff_handles_orders_and_sees_products_and_nothing_more() {
+    fn staff_may_handle_orders_and_read_products_only() {
         use Permission::*;
         let held: Vec<_> = Permission::ALL.iter().filter(|one| Role::Staff.permits(**one)).collect();
         assert_eq!(
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn customers_and_operators_change_no_store() {
+    fn customers_and_operators_have_no_permission_of_the_team() {
         use Permission::*;
         let of_the_team =
             [HandleOrders, PayOrders, ManageStock, ManageProducts, ManagePoints, ManageProgram, ManageStores];

@@ -1,4 +1,4 @@
-//! Personal data. Sealed when a command is admitted, opened only when an answer is written (design 7).
+//! Personal data: sealed (encrypted) when a command is admitted, opened only when a response is written (design 7).
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,59 +9,60 @@ use uuid::Uuid;
 use super::Invalid;
 use super::text::{is_forbidden, is_invisible};
 
-/// A personal field: readable only between parsing a command and sealing it; ciphertext from there on.
+/// A personal field: plaintext only between parsing and sealing a command, ciphertext afterwards.
 ///
-/// The same text of the same person and field is sealed to the same word, so that sending it again is recognised.
-/// `Debug` never shows it, and what was not sealed cannot be serialized, so plaintext cannot reach the log.
+/// The same text of the same person and field yields the same ciphertext, so that a repeated command is recognised.
+/// `Debug` shows neither, and plaintext cannot be serialized, so that it cannot reach the log.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Personal<T> {
-    /// As the caller sent it.
+    /// Plaintext, as the caller sent it.
     Open(T),
-    /// As everything below the edge sees it.
+    /// Ciphertext, for all code below the edge.
     Sealed(Sealed),
 }
 
-/// Ciphertext with its key's owner inside, as one opaque word, followed by a keyed blind index where the field has one.
+/// Ciphertext that contains the id of the key's owner, as one opaque string, followed by the keyed blind index if the
+/// field has one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Sealed(String);
 
 /// A kind of personal field.
 pub trait PersonalField: FromStr<Err = Invalid> + Clone + PartialEq {
-    /// Its name in the associated data; moving a ciphertext to another field makes it unreadable.
+    /// Field name in the associated data: a ciphertext that is moved to another field cannot be decrypted.
     const FIELD: &'static str;
 
     fn as_str(&self) -> &str;
 
-    /// What equal values have in common, if they must be found or kept unique.
+    /// Normal form from which the blind index is computed; `None` if the field is neither searched nor unique.
     fn folded(&self) -> Option<String> {
         None
     }
 }
 
-/// Turns plaintext into ciphertext under the key of one person.
+/// Encrypts plaintext with the key of one person.
 pub trait Sealer {
     fn seal(&mut self, person: Uuid, field: &str, text: &str, folded: Option<&str>) -> Result<Sealed, SealError>;
 
-    /// Whether it was this sealer that sealed this, so that sealing can be tried again when a key was missing.
-    fn made(&self, _sealed: &Sealed) -> bool {
+    /// True if this sealer made the ciphertext, so that sealing can be retried after a key was missing.
+    fn has_sealed(&self, _sealed: &Sealed) -> bool {
         false
     }
 }
 
-/// Why a field could not be sealed.
+/// Error of sealing a field.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error("`{0}` was sent sealed; send it as plain text")]
     AlreadySealed(&'static str),
     #[error("the key store cannot be reached")]
-    KeyStoreAway,
+    KeyStoreUnavailable,
 }
 
 impl<T: PersonalField> Personal<T> {
     /// Seals the field in place for one person.
     pub fn seal(&mut self, person: Uuid, sealer: &mut dyn Sealer) -> Result<(), SealError> {
         match self {
-            Self::Sealed(sealed) if sealer.made(sealed) => Ok(()),
+            Self::Sealed(sealed) if sealer.has_sealed(sealed) => Ok(()),
             Self::Sealed(_) => Err(SealError::AlreadySealed(T::FIELD)),
             Self::Open(value) => {
                 *self = Self::Sealed(sealer.seal(person, T::FIELD, value.as_str(), value.folded().as_deref())?);
@@ -70,7 +71,7 @@ impl<T: PersonalField> Personal<T> {
         }
     }
 
-    /// The keyed index of the folded value: equal for equal values of one tenant, meaningless without the key.
+    /// Keyed index of the folded value: equal for equal values of one tenant, meaningless without the key.
     pub fn blind_index(&self) -> Option<&str> {
         match self {
             Self::Open(_) => None,
@@ -87,11 +88,11 @@ impl Sealed {
         Self(format!("{}{ciphertext}.{}", Self::PREFIX, blind_index.unwrap_or("")))
     }
 
-    /// Recognises a sealed word, wherever it stands.
-    pub fn recognise(text: &str) -> Option<Self> {
+    /// Parses a sealed string; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
         let (ciphertext, index) = text.strip_prefix(Self::PREFIX)?.split_once('.')?;
-        let word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        (!ciphertext.is_empty() && word(ciphertext) && word(index)).then(|| Self(text.into()))
+        let is_base64 = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        (!ciphertext.is_empty() && is_base64(ciphertext) && is_base64(index)).then(|| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -135,7 +136,7 @@ impl<T> Serialize for Personal<T> {
 impl<'de, T: PersonalField> Deserialize<'de> for Personal<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        match Sealed::recognise(&text) {
+        match Sealed::parse(&text) {
             Some(sealed) => Ok(Self::Sealed(sealed)),
             None => text.parse().map(Self::Open).map_err(serde::de::Error::custom),
         }
@@ -172,7 +173,7 @@ macro_rules! personal_fields {
 personal_fields! {
     /// An e-mail address, as its owner writes it.
     Email, is_email, "expected an e-mail address such as ada@example.org";
-    /// What a person is called: 1 to 200 characters in any script.
+    /// The name of a person: 1 to 200 characters in any script.
     PersonName, |text| text.parse::<super::Title>().is_ok(), "expected 1 to 200 visible characters";
     /// A telephone number in international form.
     Phone, is_phone, "expected an international number such as +4930123456";
@@ -185,7 +186,7 @@ impl PersonalField for Email {
         &self.0
     }
 
-    /// Case does not make another mailbox anywhere that matters; Unicode is compared as it is written.
+    /// Lower case: no large mail provider distinguishes case. Unicode is not normalised.
     fn folded(&self) -> Option<String> {
         Some(self.0.to_lowercase())
     }
@@ -208,9 +209,9 @@ impl PersonalField for Phone {
 }
 
 fn is_email(text: &str) -> bool {
-    // What cannot be seen makes two addresses that look like one.
-    let unseen = |c: char| c.is_whitespace() || c.is_control() || is_forbidden(c) || is_invisible(c);
-    let odd = |c: char| unseen(c) || matches!(c, '"' | '<' | '>' | ',' | ';' | '(' | ')' | '\\');
+    // Invisible characters make two different addresses look the same.
+    let invisible = |c: char| c.is_whitespace() || c.is_control() || is_forbidden(c) || is_invisible(c);
+    let odd = |c: char| invisible(c) || matches!(c, '"' | '<' | '>' | ',' | ';' | '(' | ')' | '\\');
     let Some((mailbox, host)) = text.split_once('@') else { return false };
     text.len() <= 254
         && !text.chars().any(odd)
@@ -230,30 +231,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plaintext_is_neither_shown_nor_stored() {
+    fn plaintext_is_neither_shown_nor_serialized() {
         let open: Personal<Email> = serde_json::from_str("\"Ada@Example.org\"").expect("an address");
         assert_eq!(format!("{open:?}"), "Personal(…)");
         assert!(serde_json::to_string(&open).is_err());
     }
 
     #[test]
-    fn what_was_sealed_stays_sealed_and_keeps_its_index() {
-        struct Rot;
-        impl Sealer for Rot {
+    fn sealed_field_cannot_be_sealed_again_and_keeps_its_index() {
+        struct FakeSealer;
+        impl Sealer for FakeSealer {
             fn seal(&mut self, _: Uuid, _: &str, _: &str, folded: Option<&str>) -> Result<Sealed, SealError> {
                 Ok(Sealed::new("cipher", folded.map(|_| "index")))
             }
         }
         let mut email: Personal<Email> = serde_json::from_str("\"ada@example.org\"").expect("an address");
-        email.seal(Uuid::from_u128(1), &mut Rot).expect("sealed");
+        email.seal(Uuid::from_u128(1), &mut FakeSealer).expect("sealed");
         assert_eq!(email.blind_index(), Some("index"));
-        assert!(matches!(email.seal(Uuid::from_u128(1), &mut Rot), Err(SealError::AlreadySealed("email"))));
+        assert!(matches!(email.seal(Uuid::from_u128(1), &mut FakeSealer), Err(SealError::AlreadySealed("email"))));
         let text = serde_json::to_string(&email).expect("sealed");
         assert_eq!(serde_json::from_str::<Personal<Email>>(&text).expect("sealed"), email);
     }
 
     #[test]
-    fn what_is_no_address_or_number_is_refused() {
+    fn malformed_email_address_or_phone_number_is_refused() {
         for bad in
             ["", "ada", "ada@", "@x.org", "a@b", "a b@x.org", "a@x..org", "a@x.org\r\nBcc: b@x.org", "a\u{200b}@x.org"]
         {

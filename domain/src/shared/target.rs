@@ -1,65 +1,61 @@
-//! Addresses that the engine is asked to send something to.
+//! Validated URL of an endpoint that the engine calls.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+
+use url::{Host, Url};
 
 use super::{Invalid, string_value};
 
-/// The longest address; what is longer is no address of a person's making.
+/// Longest accepted URL, in bytes.
 const BYTES_MOST: usize = 2_000;
 
-/// An `http` or `https` address in the one form that every parser of addresses understands alike.
+/// An `http` or `https` URL, kept as it was written, whose host and port every URL parser reads alike.
 ///
-/// Much that browsers would mend is refused: names and passwords, fragments, other alphabets, upper case in names,
-/// shortened or octal numbers as hosts, blanks and backslashes. Two parsers that disagree about a host are how a check is
-/// passed by (`reliability.md`, B-SSRF). Whether the address may be called is another question, and not one for the domain.
+/// It is refused if the WHATWG parser reads another host or port than is written: upper case and other alphabets in
+/// names, short, octal or hexadecimal IPv4 addresses, backslashes, tabs, user names and passwords. Two parsers that
+/// disagree about the host let a request past the SSRF guard (`reliability.md`, B-SSRF). The guard that decides whether
+/// the host may be called is not part of the domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetUrl {
     text: String,
-    encrypted: bool,
     host: TargetHost,
     port: u16,
-    /// Where the path begins.
-    path_at: usize,
 }
 
-/// Whom an address names.
+/// Host of a [`TargetUrl`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetHost {
-    /// Lower-case labels with dots between.
+    /// Lower-case DNS name.
     Name(String),
     Address(IpAddr),
 }
 
 impl TargetUrl {
-    /// Whether it begins with `https`.
-    pub const fn is_encrypted(&self) -> bool {
-        self.encrypted
+    /// True for `https`.
+    pub fn is_encrypted(&self) -> bool {
+        split(&self.text).0 == "https"
     }
 
     pub const fn host(&self) -> &TargetHost {
         &self.host
     }
 
-    /// The port, also where it goes without saying.
+    /// Port as written, or the default port of the scheme.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as they were written.
+    /// Host and port as written.
     pub fn authority(&self) -> &str {
-        let from = if self.encrypted { "https://".len() } else { "http://".len() };
-        self.text.get(from..self.path_at).unwrap_or_default()
+        split(&self.text).1
     }
 
-    /// Everything behind the authority; a lone slash where there is nothing.
+    /// Path and query as written, with the `/` that an empty path stands for.
     pub fn path_and_query(&self) -> String {
-        match self.text.get(self.path_at..).unwrap_or_default() {
-            "" => "/".into(),
-            query if query.starts_with('?') => format!("/{query}"),
-            path => path.into(),
-        }
+        let path = split(&self.text).2;
+        if path.starts_with('/') { path.into() } else { format!("/{path}") }
     }
 }
 
@@ -70,24 +66,28 @@ impl FromStr for TargetUrl {
         if text.len() > BYTES_MOST {
             return Invalid::because(format!("expected at most {BYTES_MOST} characters"));
         }
-        let (encrypted, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-            (Some(rest), _) => (true, rest),
-            (None, Some(rest)) => (false, rest),
-            (None, None) => return Invalid::because("expected an address that begins with https://"),
-        };
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let path = rest.get(authority.len()..).unwrap_or_default();
+        let (scheme, authority, path) = split(text);
+        if !["http", "https"].contains(&scheme) {
+            return Invalid::because("expected an address that begins with https://");
+        }
+        if authority.contains('@') {
+            return Invalid::because("names and passwords have no place in an address");
+        }
         if !is_path(path) {
             return Invalid::because("behind the host, expected letters, digits and -._~!$&'()*+,;=:@/?%XX only");
         }
-        let (host, port) = split(authority)?;
-        let port = match port {
-            None if encrypted => 443,
-            None => 80,
-            Some(digits) => port_of(digits)?,
+        let url = Url::parse(text).map_err(|error| Invalid(format!("expected an address: {error}")))?;
+        let Some(port) = url.port_or_known_default().filter(|port| *port != 0) else {
+            return Invalid::because("expected a port from 1 to 65535");
         };
-        let path_at = text.len().saturating_sub(path.len());
-        Ok(Self { text: text.into(), encrypted, host: host_of(host)?, port, path_at })
+        let written = authority.strip_suffix(&format!(":{port}")).unwrap_or(authority);
+        match url.host().and_then(|host| host_as_written(host, written)) {
+            Some(host) => Ok(Self { text: text.into(), host, port }),
+            None => Invalid::because(
+                "expected a host of lower-case letters, digits, hyphens and dots (other alphabets as xn--…), four \
+                 decimal numbers, or an IPv6 address in brackets, and a port without leading zeros",
+            ),
+        }
     }
 }
 
@@ -99,60 +99,36 @@ impl fmt::Display for TargetUrl {
 
 string_value!(TargetUrl, "TargetUrl", { "type": "string", "format": "uri", "maxLength": BYTES_MOST });
 
-/// Host and port of an authority.
-fn split(authority: &str) -> Result<(&str, Option<&str>), Invalid> {
-    if authority.contains('@') {
-        return Invalid::because("names and passwords have no place in an address");
-    }
-    let after_host = authority.find(']').map_or_else(|| authority.find(':'), |bracket| bracket.checked_add(1));
-    let (host, port) = authority.split_at_checked(after_host.unwrap_or(authority.len())).unwrap_or((authority, ""));
-    match port.strip_prefix(':') {
-        Some(digits) => Ok((host, Some(digits))),
-        None if port.is_empty() => Ok((host, None)),
-        None => Invalid::because("expected a host, or a host and a port"),
+/// Scheme, authority, and path with query, as written.
+fn split(text: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    (scheme, authority, path)
+}
+
+/// The parsed host, if it is the host that was written. The WHATWG parser accepts names that RFC 1123 does not.
+fn host_as_written(host: Host<&str>, written: &str) -> Option<TargetHost> {
+    let bracketed = || written.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    match host {
+        Host::Domain(name) if name == written && is_dns_name(name) => Some(TargetHost::Name(name.into())),
+        Host::Ipv4(address) if address.to_string() == written => Some(TargetHost::Address(address.into())),
+        Host::Ipv6(address) if bracketed() == Some(address) => Some(TargetHost::Address(address.into())),
+        _ => None,
     }
 }
 
-fn port_of(digits: &str) -> Result<u16, Invalid> {
-    let plain = !digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    match digits.parse() {
-        Ok(port) if plain => Ok(port),
-        _ => Invalid::because("expected a port from 1 to 65535"),
-    }
+/// True for at most 253 bytes of labels that follow RFC 1123.
+fn is_dns_name(name: &str) -> bool {
+    let plain = |label: &str| label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let inner = |label: &str| !label.starts_with('-') && !label.ends_with('-') && (1..=63).contains(&label.len());
+    name.len() <= 253 && name.split('.').all(|label| plain(label) && inner(label))
 }
 
-fn host_of(host: &str) -> Result<TargetHost, Invalid> {
-    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let address = inner.parse::<Ipv6Addr>().map_err(|_| Invalid("expected an IPv6 address in brackets".into()))?;
-        return Ok(TargetHost::Address(IpAddr::V6(address)));
-    }
-    let last = host.rsplit('.').next().unwrap_or_default();
-    // Such a host is a number to some parsers, whatever stands before it; only the plain form is one to all of them.
-    if last.starts_with(|c: char| c.is_ascii_digit()) {
-        let address = host.parse::<Ipv4Addr>().map_err(|_| Invalid("expected four numbers, or a name".into()))?;
-        return Ok(TargetHost::Address(IpAddr::V4(address)));
-    }
-    let labelled = host.len() <= 253 && host.split('.').all(is_label);
-    if labelled {
-        return Ok(TargetHost::Name(host.into()));
-    }
-    Invalid::because("expected a host of lower-case letters, digits, hyphens and dots; other alphabets as xn--…")
-}
-
-/// A label of a name (RFC 1123).
-fn is_label(label: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&label.len()) && label.bytes().all(plain) && !label.starts_with('-') && !label.ends_with('-')
-}
-
-/// What may stand behind the authority (RFC 3986), without a fragment.
+/// True for RFC 3986 characters with complete percent escapes and without a fragment.
 fn is_path(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
-    let escapes = path
-        .split('%')
-        .skip(1)
-        .all(|rest| rest.as_bytes().first_chunk::<2>().is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit)));
-    path.bytes().all(plain) && escapes
+    let escape = |rest: &[u8]| matches!(rest, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    path.bytes().all(plain) && path.split('%').skip(1).all(|rest| escape(rest.as_bytes()))
 }
 
 #[cfg(test)]
@@ -160,9 +136,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_taken_apart_and_kept_unaltered() {
+    fn url_is_split_into_its_parts_and_kept_as_written() {
         let text = "https://hooks.example.org:8443/shop/7?key=a%20b&x=1";
-        let url: TargetUrl = text.parse().expect("an address");
+        let url: TargetUrl = text.parse().expect("a URL");
         assert_eq!((url.to_string().as_str(), url.port(), url.is_encrypted()), (text, 8443, true));
         assert_eq!(url.host(), &TargetHost::Name("hooks.example.org".into()));
         assert_eq!(
@@ -170,15 +146,15 @@ mod tests {
             ("hooks.example.org:8443", "/shop/7?key=a%20b&x=1")
         );
 
-        let bare: TargetUrl = "http://receiver?a".parse().expect("an address");
+        let bare: TargetUrl = "http://receiver?a".parse().expect("a URL");
         assert_eq!((bare.port(), bare.authority(), bare.path_and_query().as_str()), (80, "receiver", "/?a"));
-        let six: TargetUrl = "https://[2606:4700::1111]".parse().expect("an address");
+        let six: TargetUrl = "https://[2606:4700::1111]".parse().expect("a URL");
         assert_eq!((six.port(), six.path_and_query().as_str()), (443, "/"));
         assert!(matches!(six.host(), TargetHost::Address(IpAddr::V6(_))));
     }
 
     #[test]
-    fn what_parsers_could_read_in_two_ways_is_refused() {
+    fn url_that_two_parsers_could_read_differently_is_refused() {
         for odd in [
             "",
             "hooks.example.org",
@@ -229,9 +205,26 @@ mod tests {
             "https://%6c%6fcalhost/",
             "https://example.org/\r\nx: y",
             "https://example.org/ä",
+            "https://exa\tmple.org/",
+            "https://example.org\t/",
+            "https://0x7f.1/",
+            "https://@example.org/",
+            "https://xn--a/",
+            "https://127.0.0.1:00443/",
         ] {
             assert!(odd.parse::<TargetUrl>().is_err(), "{odd:?}");
         }
         assert!(format!("https://example.org/{}", "x".repeat(8_192)).parse::<TargetUrl>().is_err());
+    }
+
+    #[test]
+    fn default_port_and_every_form_of_an_ipv6_address_may_be_written_out() {
+        for (text, authority) in [
+            ("https://example.org:443/", "example.org:443"),
+            ("https://[0:0:0:0:0:ffff:169.254.169.254]/", "[0:0:0:0:0:ffff:169.254.169.254]"),
+        ] {
+            let url: TargetUrl = text.parse().expect("a URL");
+            assert_eq!((url.port(), url.authority(), url.to_string().as_str()), (443, authority, text));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Bounded texts. What is accepted is stored unaltered.
+//! Bounded texts. An accepted text is stored unaltered.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use compact_str::CompactString;
 
 use super::{Invalid, string_value};
 
-/// A text of 1 to `MOST` characters with something visible in it. Emoji, Arabic, quotes and line breaks are welcome;
-/// NUL and other control characters, a byte order mark and overriding text direction are not, because they break
-/// or forge logs, mails and tables further down.
+/// A text of 1 to `MOST` characters with at least one visible one. Emoji, Arabic, quotes and line breaks are accepted.
+/// NUL and other control characters, a byte order mark and overrides of the text direction are refused, because they
+/// break or forge logs, mails and tables.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<const MOST: usize>(CompactString);
 
-/// A name or title that people read: up to 200 characters.
+/// A display name or title: up to 200 characters.
 pub type Title = Text<200>;
-/// Why somebody did something: up to 500 characters.
+/// A stated reason: up to 500 characters.
 pub type Reason = Text<500>;
 
 impl<const MOST: usize> Text<MOST> {
@@ -83,7 +83,7 @@ pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202c}' | '\u{ad}')
 }
 
-/// What the shop calls a product internally: 1 to 64 printable characters without blanks.
+/// Stock keeping unit, the shop's own product code: 1 to 64 printable characters without blanks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sku(CompactString);
 
@@ -107,7 +107,7 @@ impl fmt::Display for Sku {
 
 string_value!(Sku, "Sku", { "type": "string", "minLength": 1, "maxLength": 64 });
 
-/// A name that can stand in an address: 3 to 63 lower-case letters, digits and inner hyphens (a DNS label, RFC 1035).
+/// A name usable as a subdomain: 3 to 63 lower-case letters, digits and inner hyphens (a DNS label, RFC 1035).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slug(CompactString);
 
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write_is_kept_unaltered() {
+    fn accepted_text_is_kept_unaltered() {
         for text in
             ["a", " Zoë's \"Best\" ", "قميص", "👩‍👩‍👧‍👦", "line\nbreak", "{{7*7}}", "=cmd", "../etc", "null", "e\u{301}"]
         {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_harm_readers_further_down_is_refused() {
+    fn control_characters_blank_and_overlong_texts_are_refused() {
         for text in ["", "   ", "\u{200b}", "a\0b", "\u{feff}a", "\u{202e}gpj.exe", "a\rb", "\u{1b}[2J"] {
             assert!(text.parse::<Title>().is_err(), "{text:?}");
         }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn skus_and_slugs_have_their_own_rules() {
+    fn skus_and_slugs_accept_fewer_characters_than_texts() {
         assert!("CD-4711/XL".parse::<Sku>().is_ok());
         for bad in ["", "a b", &"x".repeat(65)] {
             assert!(bad.parse::<Sku>().is_err(), "{bad:?}");

@@ -1,4 +1,4 @@
-//! Instants, days and zones. Nothing here reads a clock.
+//! Instants, calendar days and time zones. This module reads no clock.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ const EARLIEST: i64 = -2_208_988_800_000_000;
 const LATEST: i64 = 7_258_118_400_000_000;
 
 impl Timestamp {
-    /// From microseconds since 1970-01-01T00:00:00Z, brought into the range.
+    /// Converts microseconds since 1970-01-01T00:00:00Z, clamped to the range.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(EARLIEST, LATEST))
     }
@@ -24,12 +24,12 @@ impl Timestamp {
         self.0
     }
 
-    /// So many seconds later.
+    /// The instant this many seconds later.
     pub fn after(self, seconds: Seconds) -> Self {
         Self::from_micros(self.0.saturating_add(seconds.0.saturating_mul(1_000_000)))
     }
 
-    /// The calendar day of this instant in a zone.
+    /// Calendar day of this instant in a zone.
     pub fn date_in(self, zone: &Zone) -> Date {
         Date(self.instant().to_zoned(zone.0.clone()).date())
     }
@@ -65,7 +65,7 @@ impl fmt::Debug for Timestamp {
 
 string_value!(Timestamp, "Timestamp", { "type": "string", "format": "date-time" });
 
-/// A length of time in whole seconds.
+/// A duration in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub i64);
 
@@ -98,8 +98,8 @@ impl fmt::Debug for Date {
 
 string_value!(Date, "Date", { "type": "string", "format": "date" });
 
-/// A time zone of the IANA database, such as `Europe/Berlin`. The database is built in, so that every machine
-/// answers alike.
+/// A time zone of the IANA database, such as `Europe/Berlin`. The database is built into the program, so that all
+/// machines use the same version.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone(jiff::tz::TimeZone);
 
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instant_keeps_its_microseconds_and_refuses_what_is_none() {
+    fn instant_keeps_its_microseconds_and_malformed_ones_are_refused() {
         let text = "2026-11-20T12:00:00.123456Z";
         assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()).as_deref(), Ok(text));
         for bad in
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_follows_the_zone_across_daylight_saving() {
+    fn day_follows_the_zone_across_daylight_saving() {
         let zone: Zone = "Europe/Berlin".parse().expect("a zone");
         let late: Timestamp = "2026-03-29T22:30:00Z".parse().expect("an instant");
         assert_eq!(late.date_in(&zone).to_string(), "2026-03-30");

@@ -1,4 +1,4 @@
-//! Who runs shops here, which shops they run, and what their names are.
+//! Tenancy: tenants, their registration and stores, and unique names.
 
 mod name_claim;
 mod registration;

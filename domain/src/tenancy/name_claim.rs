@@ -1,6 +1,7 @@
-//! A name that only one may have (ES-15): an e-mail address, a SKU, a subdomain.
+//! Name claim: makes a name unique within its scope (ES-15), such as an e-mail address, a SKU or a subdomain.
 //!
-//! Invariant: one owner at a time. Every name is a stream of its own, so that no list of names grows anywhere.
+//! Invariant: a name has at most one owner at a time. Every name is a stream of its own, so that no state contains a
+//! growing list of names.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,16 +15,16 @@ pub struct NameClaim {
     owner: Option<Uuid>,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum NameClaimEvent {
-    /// A name belongs to somebody from now on.
+    /// The name now belongs to `by`.
     #[serde(rename = "name.claimed")]
     Claimed {
         #[schemars(with = "String", extend("format" = "uuid"))]
         by: Uuid,
     },
-    /// A name is free again.
+    /// The name is free again.
     #[serde(rename = "name.released")]
     Released {
         #[schemars(with = "String", extend("format" = "uuid"))]
@@ -31,7 +32,7 @@ pub enum NameClaimEvent {
     },
 }
 
-/// Why a name could not be had.
+/// Rejections of a name claim.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NameClaimRejection {
@@ -42,14 +43,14 @@ pub enum NameClaimRejection {
 impl Rejection for NameClaimRejection {}
 
 impl NameClaim {
-    /// The stream of a name within a scope, whatever its case. `kind` is a plain word such as `sku`.
+    /// Stream id of a name within a scope; case is ignored. `kind` is a word such as `sku`.
     ///
-    /// For something personal, `value` must be its blind index: an id is no place for what may have to be forgotten.
+    /// For personal data, `value` must be the blind index: an id cannot be erased.
     pub fn id(kind: &str, scope: Uuid, value: &str) -> ClaimId {
         ClaimId::derived(scope, &format!("{kind}:{}", value.to_lowercase()))
     }
 
-    /// Takes the name for an owner. Taking one's own name again changes nothing. `kind` only says what is refused.
+    /// Claims the name for an owner. A repeat by the owner changes nothing. `kind` is used in the rejection only.
     pub fn claim(&self, kind: &'static str, by: Uuid) -> Decision<Self> {
         match self.owner {
             Some(owner) if owner == by => Ok(vec![]),
@@ -58,7 +59,7 @@ impl NameClaim {
         }
     }
 
-    /// Gives the name up. A name that belongs to nobody or to another stays as it is.
+    /// Releases the name. Does nothing if the name is free or belongs to another owner.
     pub fn release(&self, by: Uuid) -> Decision<Self> {
         match self.owner {
             Some(owner) if owner == by => Ok(vec![NameClaimEvent::Released { by }]),
@@ -88,23 +89,26 @@ impl Aggregate for NameClaim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::values::id;
     use crate::testing::{Given, given};
 
-    const ADA: Uuid = Uuid::from_u128(1);
-    const BEN: Uuid = Uuid::from_u128(2);
+    const ADA: Uuid = id(1);
+    const BEN: Uuid = id(2);
 
-    fn of_ada() -> Given<NameClaim> {
+    fn claimed_by_ada() -> Given<NameClaim> {
         given([]).when(|name: &NameClaim| name.claim("sku", ADA)).then_once([NameClaimEvent::Claimed { by: ADA }])
     }
 
     #[test]
-    fn a_name_has_one_owner_at_a_time() {
-        of_ada().when(|name| name.claim("sku", BEN)).then_rejected(NameClaimRejection::NameTaken { kind: "sku" });
+    fn claimed_name_is_rejected_for_another_owner() {
+        claimed_by_ada()
+            .when(|name| name.claim("sku", BEN))
+            .then_rejected(NameClaimRejection::NameTaken { kind: "sku" });
     }
 
     #[test]
-    fn a_released_name_can_be_taken_by_another() {
-        of_ada()
+    fn released_name_can_be_claimed_by_another_owner() {
+        claimed_by_ada()
             .when(|name| name.release(ADA))
             .then_once([NameClaimEvent::Released { by: ADA }])
             .when(|name| name.claim("sku", BEN))
@@ -112,12 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gives_up_the_name_of_another() {
-        of_ada().when(|name| name.release(BEN)).then_nothing();
+    fn only_the_owner_can_release_a_name() {
+        claimed_by_ada().when(|name| name.release(BEN)).then_nothing();
     }
 
     #[test]
-    fn names_that_differ_only_in_case_are_one_name_within_kind_and_scope() {
+    fn id_ignores_case_and_depends_on_kind_and_scope() {
         assert_eq!(NameClaim::id("sku", ADA, "Mug-1"), NameClaim::id("sku", ADA, "MUG-1"));
         assert_ne!(NameClaim::id("sku", ADA, "mug"), NameClaim::id("slug", ADA, "mug"));
         assert_ne!(NameClaim::id("sku", ADA, "mug"), NameClaim::id("sku", BEN, "mug"));

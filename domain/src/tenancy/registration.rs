@@ -1,7 +1,8 @@
-//! A merchant's sign-up and standing, in the platform's own tenant (TEN-01, TEN-22). Policies let the tenant follow in
-//! its own lane.
+//! Registration of a tenant, and its suspension by the platform, as a stream of the platform tenant (TEN-01, TEN-22).
+//! Policies forward the decisions to [`Tenant`](super::Tenant), which is in the tenant's own lane.
 //!
-//! Invariants: a tenant is registered once; it is suspended and reinstated in turn. That nobody else has the subdomain or the address is a claim (ES-15).
+//! Invariants: a tenant is registered once; suspension and reinstatement alternate. Name claims make the subdomain and
+//! the e-mail address unique (ES-15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,21 +25,21 @@ struct Registered {
     zone: Zone,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum RegistrationEvent {
-    /// An organisation wants to run shops here. The id of the stream is the id of the tenant.
+    /// An organisation registered as a tenant. The stream id is the tenant id.
     #[serde(rename = "tenant.registered")]
     Registered { name: Title, subdomain: Slug, contact_email: Personal<Email>, currency: Currency, zone: Zone },
-    /// The platform wants the tenant to take no orders for now.
+    /// The platform ordered that the tenant accepts no new orders.
     #[serde(rename = "tenant.suspension_ordered")]
     SuspensionOrdered { reason: Reason },
-    /// The platform wants the tenant to take orders again.
+    /// The platform ordered that the tenant accepts orders again.
     #[serde(rename = "tenant.reinstatement_ordered")]
     ReinstatementOrdered {},
 }
 
-/// Why an organisation could not register, or be suspended.
+/// Rejections of a registration.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RegistrationRejection {
@@ -58,7 +59,7 @@ impl Rejection for RegistrationRejection {
 }
 
 impl Registration {
-    /// Registers an organisation. Sending the same again changes nothing.
+    /// Registers an organisation. A repeat with the same data changes nothing.
     pub fn register(
         &self,
         name: Title,
@@ -67,18 +68,18 @@ impl Registration {
         currency: Currency,
         zone: Zone,
     ) -> Decision<Self> {
-        let wanted = Registered { name, subdomain, contact_email, currency, zone };
+        let requested = Registered { name, subdomain, contact_email, currency, zone };
         match &self.registered {
-            Some(known) if *known == wanted => Ok(vec![]),
+            Some(known) if *known == requested => Ok(vec![]),
             Some(_) => Err(RegistrationRejection::AlreadyRegistered {}),
             None => {
-                let Registered { name, subdomain, contact_email, currency, zone } = wanted;
+                let Registered { name, subdomain, contact_email, currency, zone } = requested;
                 Ok(vec![RegistrationEvent::Registered { name, subdomain, contact_email, currency, zone }])
             }
         }
     }
 
-    /// Orders the tenant to take no new orders. Once ordered, the first reason stays.
+    /// Orders the suspension of the tenant. If it is suspended already, the first reason is kept.
     pub fn suspend(&self, reason: Reason) -> Decision<Self> {
         match self.is_suspended()? {
             true => Ok(vec![]),
@@ -86,7 +87,7 @@ impl Registration {
         }
     }
 
-    /// Orders a suspended tenant to take orders again.
+    /// Orders the end of a suspension.
     pub fn reinstate(&self) -> Decision<Self> {
         match self.is_suspended()? {
             true => Ok(vec![RegistrationEvent::ReinstatementOrdered {}]),
@@ -121,6 +122,7 @@ mod tests {
     use super::*;
     use crate::shared::Sealed;
     use crate::testing::given;
+    use crate::testing::values::parsed;
 
     fn address(ciphertext: &str) -> Personal<Email> {
         Personal::Sealed(Sealed::new(ciphertext, Some("ada")))
@@ -132,11 +134,11 @@ mod tests {
         contact_email: Personal<Email>,
     ) -> Decision<Registration> {
         registration.register(
-            "Ada's Mugs".parse().expect("a name"),
+            parsed("Ada's Mugs"),
             subdomain.parse().expect("a subdomain"),
             contact_email,
-            "USD".parse().expect("a currency"),
-            "Europe/Berlin".parse().expect("a zone"),
+            parsed("USD"),
+            parsed("Europe/Berlin"),
         )
     }
 
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_registered_once() {
+    fn tenant_is_registered_once() {
         given([])
             .when(|registration| register(registration, "adas-mugs", address("one")))
             .then_once([registered()])
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_tenant_is_not_registered_with_other_data() {
+    fn registration_with_other_data_is_rejected() {
         given([registered()])
             .when(|registration| register(registration, "adas-cups", address("one")))
             .then_rejected(RegistrationRejection::AlreadyRegistered {});
@@ -164,8 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_tenant_is_suspended_and_reinstated_in_turn() {
-        let reason: Reason = "fraud".parse().expect("a reason");
+    fn suspension_and_reinstatement_alternate() {
+        let reason: Reason = parsed("fraud");
         given([registered()]).when(Registration::reinstate).then_nothing();
         given([registered()])
             .when(|registration: &Registration| registration.suspend(reason.clone()))
@@ -177,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_suspends_a_tenant_that_is_not_registered() {
-        let reason: Reason = "fraud".parse().expect("a reason");
+    fn unregistered_tenant_cannot_be_suspended_or_reinstated() {
+        let reason: Reason = parsed("fraud");
         let unknown = RegistrationRejection::TenantUnknown {};
         given([])
             .when(|registration: &Registration| registration.suspend(reason.clone()))

@@ -1,7 +1,8 @@
-//! An organisation that runs shops here, in its own lane (TEN-01, TEN-22).
+//! Tenant: an organisation that runs shops, in its own lane (TEN-01, TEN-22).
 //!
-//! Invariants: a tenant has one currency for ever and at least one store; a suspended tenant takes no new orders, but
-//! finishes those it has; of the platform's decisions to suspend or reinstate it, the newest counts.
+//! Invariants: a tenant has one currency for ever and at least one store; a suspended tenant accepts no new orders, but
+//! completes the open ones; of the platform's decisions to suspend or reinstate it, the one with the highest number is
+//! in force.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Currency, Date, Fingerprint, Reason, Slug, StoreId, TenantId, Timestamp, Title, Zone};
 
-/// Stores live in the state of their tenant; so many of them keep it small.
+/// Largest number of stores per tenant. Stores are part of the state of the tenant, so the limit bounds its size.
 pub const STORES_MOST: usize = 100;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -19,15 +20,17 @@ pub struct Tenant {
     opened: Option<Opened>,
     stores: BTreeMap<StoreId, Store>,
     suspended: bool,
-    /// The newest decision of the platform that was followed.
-    followed: i64,
+    /// Number of the last decision of the platform that was applied.
+    #[serde(rename = "followed")]
+    last_decision: i64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Opened {
     currency: Currency,
-    /// All that was said when it was opened.
-    as_told: Fingerprint,
+    /// Digest of the opening event, to recognise a repeat.
+    #[serde(rename = "as_told")]
+    opening: Fingerprint,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,24 +39,24 @@ struct Store {
     zone: Zone,
 }
 
-/// Names and fields are the stored format.
+/// Event names and fields are the stored format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum TenantEvent {
-    /// The tenant can work from now on; its first store bears its name.
+    /// The tenant was opened, with a first store of the tenant's name.
     #[serde(rename = "tenant.opened")]
     Opened { name: Title, subdomain: Slug, currency: Currency, zone: Zone, store: StoreId },
-    /// The tenant has one more store.
+    /// The tenant opened another store.
     #[serde(rename = "tenant.store_opened")]
     StoreOpened { store: StoreId, name: Title, zone: Zone },
-    /// The tenant takes no orders for now; `decision` is the number of what the platform decided.
+    /// The tenant accepts no new orders; `decision` is the number of the platform's decision.
     #[serde(rename = "tenant.suspended")]
     Suspended { reason: Reason, decision: i64 },
-    /// The tenant takes orders again.
+    /// The tenant accepts orders again.
     #[serde(rename = "tenant.reinstated")]
     Reinstated { decision: i64 },
 }
 
-/// Why a tenant could not do something.
+/// Rejections of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TenantRejection {
@@ -83,22 +86,22 @@ impl Rejection for TenantRejection {
 }
 
 impl Tenant {
-    /// The store that every tenant has from the beginning.
+    /// Id of the store with which every tenant is opened.
     pub fn first_store(tenant: TenantId) -> StoreId {
         StoreId::derived(tenant.uuid(), "default")
     }
 
-    /// Opens the tenant with its first store. Doing so again with the same data changes nothing.
+    /// Opens the tenant with its first store. A repeat with the same data changes nothing.
     pub fn open(&self, name: Title, subdomain: Slug, currency: Currency, zone: Zone, store: StoreId) -> Decision<Self> {
         let event = TenantEvent::Opened { name, subdomain, currency, zone, store };
         match self.opened {
             None => Ok(vec![event]),
-            Some(known) if known.as_told == Fingerprint::of(&event) => Ok(vec![]),
+            Some(known) if known.opening == Fingerprint::of(&event) => Ok(vec![]),
             Some(_) => Err(TenantRejection::TenantExists {}),
         }
     }
 
-    /// Opens one more store.
+    /// Opens another store.
     pub fn open_store(&self, store: StoreId, name: Title, zone: Zone) -> Decision<Self> {
         self.currency()?;
         match self.stores.get(&store) {
@@ -109,47 +112,47 @@ impl Tenant {
         }
     }
 
-    /// Stops new orders, also before the tenant is open. What the platform decided earlier than what was followed
-    /// last comes too late.
+    /// Stops new orders, even before the tenant is open. A decision with a lower number than the last applied one is
+    /// ignored, because policies may deliver decisions out of order.
     pub fn suspend(&self, reason: Reason, decision: i64) -> Decision<Self> {
-        match decision > self.followed {
+        match decision > self.last_decision {
             true => Ok(vec![TenantEvent::Suspended { reason, decision }]),
             false => Ok(vec![]),
         }
     }
 
-    /// Lets orders in again; see [`suspend`](Self::suspend).
+    /// Accepts new orders again; order of decisions as in [`suspend`](Self::suspend).
     pub fn reinstate(&self, decision: i64) -> Decision<Self> {
-        match decision > self.followed {
+        match decision > self.last_decision {
             true => Ok(vec![TenantEvent::Reinstated { decision }]),
             false => Ok(vec![]),
         }
     }
 
-    /// The currency of all its prices.
+    /// Currency of all the tenant's prices.
     pub fn currency(&self) -> Result<Currency, TenantRejection> {
         self.opened.map(|opened| opened.currency).ok_or(TenantRejection::TenantNotOpen {})
     }
 
-    /// Says no to an amount in another currency.
+    /// Rejects a currency other than that of the tenant.
     pub fn require_currency(&self, found: Currency) -> Result<(), TenantRejection> {
         let expected = self.currency()?;
         if found == expected { Ok(()) } else { Err(TenantRejection::OtherCurrency { expected, found }) }
     }
 
-    /// The business day of an instant at a store.
+    /// Business day of an instant at a store.
     pub fn day_at(&self, store: StoreId, instant: Timestamp) -> Result<Date, TenantRejection> {
         self.zone_of(store).map(|zone| instant.date_in(zone))
     }
 
-    /// The zone in which a store's business days begin and end.
+    /// Time zone of a store's business days.
     pub fn zone_of(&self, store: StoreId) -> Result<&Zone, TenantRejection> {
         self.currency()?;
         self.stores.get(&store).map(|store| &store.zone).ok_or(TenantRejection::StoreUnknown { store })
     }
 
-    /// Says no unless new orders are welcome.
-    pub fn taking_orders(&self) -> Result<(), TenantRejection> {
+    /// Rejects unless the tenant accepts new orders.
+    pub fn require_accepting_orders(&self) -> Result<(), TenantRejection> {
         self.currency()?;
         if self.suspended { Err(TenantRejection::TenantSuspended {}) } else { Ok(()) }
     }
@@ -164,107 +167,98 @@ impl Aggregate for Tenant {
     fn apply(&mut self, event: &TenantEvent) {
         match event {
             TenantEvent::Opened { name, currency, zone, store, .. } => {
-                self.opened = Some(Opened { currency: *currency, as_told: Fingerprint::of(event) });
+                self.opened = Some(Opened { currency: *currency, opening: Fingerprint::of(event) });
                 self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
             TenantEvent::StoreOpened { store, name, zone } => {
                 self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
-            TenantEvent::Suspended { decision, .. } => (self.suspended, self.followed) = (true, *decision),
-            TenantEvent::Reinstated { decision } => (self.suspended, self.followed) = (false, *decision),
+            TenantEvent::Suspended { decision, .. } => (self.suspended, self.last_decision) = (true, *decision),
+            TenantEvent::Reinstated { decision } => (self.suspended, self.last_decision) = (false, *decision),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::testing::values::{eur, id, parsed, usd};
     use crate::testing::{Given, given};
 
     fn name() -> Title {
-        "Ada's Mugs".parse().expect("a name")
-    }
-
-    fn zone(text: &str) -> Zone {
-        text.parse().expect("a zone")
-    }
-
-    fn usd() -> Currency {
-        "USD".parse().expect("a currency")
+        parsed("Ada's Mugs")
     }
 
     fn store(number: u128) -> StoreId {
-        StoreId::new(Uuid::from_u128(number))
+        StoreId::new(id(number))
     }
 
     fn reason() -> Reason {
-        "fraud".parse().expect("a reason")
+        parsed("fraud")
     }
 
     fn open() -> Given<Tenant> {
-        let subdomain: Slug = "adas-mugs".parse().expect("a subdomain");
+        let subdomain: Slug = parsed("adas-mugs");
         let again = subdomain.clone();
         given([])
-            .when(move |tenant: &Tenant| tenant.open(name(), again.clone(), usd(), zone("Europe/Berlin"), store(1)))
+            .when(move |tenant: &Tenant| tenant.open(name(), again.clone(), usd(), parsed("Europe/Berlin"), store(1)))
             .then_once([TenantEvent::Opened {
                 name: name(),
                 subdomain,
                 currency: usd(),
-                zone: zone("Europe/Berlin"),
+                zone: parsed("Europe/Berlin"),
                 store: store(1),
             }])
     }
 
     #[test]
-    fn a_tenant_that_is_not_open_does_nothing() {
+    fn tenant_that_is_not_open_rejects_stores_and_orders() {
         let not_open = TenantRejection::TenantNotOpen {};
         given([])
-            .when(|tenant: &Tenant| tenant.open_store(store(2), name(), zone("UTC")))
+            .when(|tenant: &Tenant| tenant.open_store(store(2), name(), parsed("UTC")))
             .then_rejected(not_open.clone());
-        given([]).holds(|tenant: &Tenant| tenant.taking_orders() == Err(not_open.clone()));
+        given([]).holds(|tenant: &Tenant| tenant.require_accepting_orders() == Err(not_open.clone()));
     }
 
     #[test]
-    fn a_tenant_is_opened_once() {
+    fn tenant_is_opened_once() {
         let open_as = |tenant: &Tenant, subdomain: &str, currency: Currency, zone: Zone, store: StoreId| {
-            tenant.open(name(), subdomain.parse().expect("a subdomain"), currency, zone, store)
+            tenant.open(name(), parsed(subdomain), currency, zone, store)
         };
-        let (berlin, eur) = (|| zone("Europe/Berlin"), "EUR".parse().expect("a currency"));
+        let berlin = || parsed("Europe/Berlin");
         open().when(|tenant| open_as(tenant, "adas-mugs", usd(), berlin(), store(1))).then_nothing();
         open()
             .when(|tenant| open_as(tenant, "bens-mugs", usd(), berlin(), store(1)))
             .then_rejected(TenantRejection::TenantExists {});
         open()
-            .when(|tenant| open_as(tenant, "adas-mugs", eur, berlin(), store(1)))
+            .when(|tenant| open_as(tenant, "adas-mugs", eur(), berlin(), store(1)))
             .then_rejected(TenantRejection::TenantExists {});
         open()
-            .when(|tenant| open_as(tenant, "adas-mugs", usd(), zone("UTC"), store(1)))
+            .when(|tenant| open_as(tenant, "adas-mugs", usd(), parsed("UTC"), store(1)))
             .then_rejected(TenantRejection::TenantExists {});
     }
 
     #[test]
     fn every_store_has_its_own_zone() {
         open()
-            .when(|tenant| tenant.open_store(store(2), name(), zone("Asia/Tokyo")))
-            .then_once([TenantEvent::StoreOpened { store: store(2), name: name(), zone: zone("Asia/Tokyo") }])
+            .when(|tenant| tenant.open_store(store(2), name(), parsed("Asia/Tokyo")))
+            .then_once([TenantEvent::StoreOpened { store: store(2), name: name(), zone: parsed("Asia/Tokyo") }])
             .holds(|tenant| {
-                tenant.zone_of(store(1)) == Ok(&zone("Europe/Berlin"))
-                    && tenant.zone_of(store(2)) == Ok(&zone("Asia/Tokyo"))
+                tenant.zone_of(store(1)) == Ok(&parsed::<Zone>("Europe/Berlin"))
+                    && tenant.zone_of(store(2)) == Ok(&parsed::<Zone>("Asia/Tokyo"))
                     && tenant.zone_of(store(3)) == Err(TenantRejection::StoreUnknown { store: store(3) })
             });
     }
 
     #[test]
-    fn a_business_day_follows_the_zone_of_its_store() {
-        let late = "2026-11-20T23:30:00Z".parse().expect("an instant");
+    fn business_day_follows_the_zone_of_its_store() {
+        let late = parsed("2026-11-20T23:30:00Z");
         open().holds(|tenant| tenant.day_at(store(1), late).map(|day| day.to_string()) == Ok("2026-11-21".into()));
     }
 
     #[test]
     fn all_prices_are_in_one_currency() {
-        let (expected, found) = (usd(), "EUR".parse().expect("a currency"));
+        let (expected, found) = (usd(), eur());
         open().holds(|tenant| {
             tenant.require_currency(usd()) == Ok(())
                 && tenant.require_currency(found) == Err(TenantRejection::OtherCurrency { expected, found })
@@ -272,44 +266,44 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_opened_once() {
+    fn store_is_opened_once() {
         open()
-            .when(|tenant| tenant.open_store(store(1), name(), zone("Asia/Tokyo")))
+            .when(|tenant| tenant.open_store(store(1), name(), parsed("Asia/Tokyo")))
             .then_rejected(TenantRejection::StoreExists { store: store(1) });
     }
 
     #[test]
-    fn the_number_of_stores_is_limited_and_the_state_stays_small_with_the_longest_names() {
+    fn number_of_stores_is_limited_and_the_state_stays_small_with_the_longest_names() {
         let mut tenant = open().into_state();
         let longest: Title = "🏬".repeat(200).parse().expect("a name");
         for number in 2..=100 {
-            let zone = zone("America/Argentina/Buenos_Aires");
+            let zone = parsed("America/Argentina/Buenos_Aires");
             tenant.apply(&TenantEvent::StoreOpened { store: store(number), name: longest.clone(), zone });
         }
         assert_eq!(
-            tenant.open_store(store(101), name(), zone("UTC")),
+            tenant.open_store(store(101), name(), parsed("UTC")),
             Err(TenantRejection::TooManyStores { most: STORES_MOST })
         );
         assert!(serde_json::to_string(&tenant).expect("JSON").len() < 64 * 1024);
     }
 
     #[test]
-    fn a_suspended_tenant_takes_no_orders_until_it_is_reinstated() {
+    fn suspended_tenant_accepts_no_orders_until_it_is_reinstated() {
         open()
             .when(|tenant| tenant.suspend(reason(), 2))
             .then_once([TenantEvent::Suspended { reason: reason(), decision: 2 }])
-            .when(|tenant| tenant.taking_orders().map(|()| vec![]))
+            .when(|tenant| tenant.require_accepting_orders().map(|()| vec![]))
             .then_rejected(TenantRejection::TenantSuspended {});
         open()
             .when(|tenant| tenant.suspend(reason(), 2))
             .then([TenantEvent::Suspended { reason: reason(), decision: 2 }])
             .when(|tenant| tenant.reinstate(3))
             .then_once([TenantEvent::Reinstated { decision: 3 }])
-            .holds(|tenant| tenant.taking_orders() == Ok(()));
+            .holds(|tenant| tenant.require_accepting_orders() == Ok(()));
     }
 
     #[test]
-    fn the_newest_decision_of_the_platform_counts_whichever_comes_first() {
+    fn decision_with_the_highest_number_is_in_force_in_any_order_of_arrival() {
         let (reinstated, suspended) =
             (TenantEvent::Reinstated { decision: 3 }, TenantEvent::Suspended { reason: reason(), decision: 4 });
         open()
@@ -323,16 +317,14 @@ mod tests {
             .when(|tenant| tenant.reinstate(3))
             .then_nothing();
         given([suspended])
-            .when(|tenant: &Tenant| {
-                tenant.open(name(), "adas-mugs".parse().expect("a subdomain"), usd(), zone("UTC"), store(1))
-            })
+            .when(|tenant: &Tenant| tenant.open(name(), parsed("adas-mugs"), usd(), parsed("UTC"), store(1)))
             .then_once([TenantEvent::Opened {
                 name: name(),
-                subdomain: "adas-mugs".parse().expect("a subdomain"),
+                subdomain: parsed("adas-mugs"),
                 currency: usd(),
-                zone: zone("UTC"),
+                zone: parsed("UTC"),
                 store: store(1),
             }])
-            .holds(|tenant| tenant.taking_orders() == Err(TenantRejection::TenantSuspended {}));
+            .holds(|tenant| tenant.require_accepting_orders() == Err(TenantRejection::TenantSuspended {}));
     }
 }

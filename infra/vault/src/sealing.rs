@@ -48,7 +48,7 @@ impl Vault {
                 Ok(()) => return Ok(sealer.keys.into_values().filter_map(|kept| Some(kept.unwritten?.0)).collect()),
                 Err(error) => {
                     let person = sealer.lacks.take().ok_or(error)?;
-                    let key = self.keys.key_or_new(tenant, person).await.map_err(|_| SealError::KeyStoreAway)?;
+                    let key = self.keys.key_or_new(tenant, person).await.map_err(|_| SealError::KeyStoreUnavailable)?;
                     sealer.keys.insert(person, key);
                 }
             }
@@ -57,7 +57,7 @@ impl Vault {
 
     /// Opens a field; nothing where the key was destroyed, or where this is not that tenant's field.
     pub async fn open(&self, tenant: TenantId, field: &str, word: &str) -> Result<Option<String>, sqlx::Error> {
-        let Some(parts) = Sealed::recognise(word).and_then(|sealed| Parts::read(sealed.ciphertext())) else {
+        let Some(parts) = Sealed::parse(word).and_then(|sealed| Parts::read(sealed.ciphertext())) else {
             return Ok(None);
         };
         let Some(kept) = self.keys.key(tenant, parts.person).await? else { return Ok(None) };
@@ -88,7 +88,7 @@ impl Sealer for CommandSealer<'_> {
     fn seal(&mut self, person: Uuid, field: &str, text: &str, folded: Option<&str>) -> Result<Sealed, SealError> {
         let Some(kept) = self.keys.get(&person) else {
             self.lacks = Some(person);
-            return Err(SealError::KeyStoreAway);
+            return Err(SealError::KeyStoreUnavailable);
         };
         let digest = mac_of_parts(&kept.key, &[b"nonce", field.as_bytes(), text.as_bytes()]);
         let mut nonce = [0; 24];
@@ -97,7 +97,7 @@ impl Sealer for CommandSealer<'_> {
         let context = context(self.tenant, person, field);
         let sealed = cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: &context })
-            .map_err(|_| SealError::KeyStoreAway)?;
+            .map_err(|_| SealError::KeyStoreUnavailable)?;
         let ciphertext = Parts { person, nonce, sealed }.write();
         let index = folded.map(|folded| self.vault.blind_index(self.tenant, field, folded));
         let sealed = Sealed::new(&ciphertext, index.as_deref());
@@ -105,7 +105,7 @@ impl Sealer for CommandSealer<'_> {
         Ok(sealed)
     }
 
-    fn made(&self, sealed: &Sealed) -> bool {
+    fn has_sealed(&self, sealed: &Sealed) -> bool {
         self.made.contains(sealed)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context, Result};
-use domain::kernel::{Actor, Named, encode};
+use domain::kernel::{Actor, Encoded, encode};
 use domain::orders::{Import, OrderEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -56,7 +56,7 @@ struct Meta<'a> {
 }
 
 /// Payload and meta of an imported order, made and encoded for this one row as the scribe does for its commands.
-fn texts(facts: &Facts, client: usize) -> Result<(Named, String)> {
+fn texts(facts: &Facts, client: usize) -> Result<(Encoded, String)> {
     let Import { customer, store, total, units, ordered_on, source } = facts.import(client);
     let event = OrderEvent::Imported { customer, store, total, units, ordered_on, source };
     let actor = Actor::Member(facts.principal);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use domain::kernel::{Actor, Named, encode};
+use domain::kernel::{Actor, Encoded, encode};
 use domain::loyalty::{EntryKind, LoyaltyAccount, LoyaltyAccountEvent};
 use domain::shared::{CustomerId, PositivePoints};
 use futures::TryStreamExt;
@@ -95,7 +95,7 @@ async fn fill(pool: &PgPool) -> Result<()> {
     for first in (0..EVENTS).step_by(ROWS) {
         let numbers = first..first + ROWS;
         let events = numbers.clone().map(|number| earned(number, customers[number % KEYS]));
-        let events: Vec<Named> = events.collect::<Result<_>>()?;
+        let events: Vec<Encoded> = events.collect::<Result<_>>()?;
         let mut rows = Vec::with_capacity(ROWS);
         for (number, event) in numbers.zip(&events) {
             let tenant = facts.tenant(number);
@@ -123,7 +123,7 @@ async fn fill(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-fn earned(number: usize, customer: CustomerId) -> Result<Named> {
+fn earned(number: usize, customer: CustomerId) -> Result<Encoded> {
     Ok(encode(&LoyaltyAccountEvent::Earned {
         customer,
         points: PositivePoints::try_from(i64::try_from(number % 97)? + 1)?,

@@ -55,7 +55,7 @@ impl WebhookDesk {
         let mut store = self.pool.acquire().await.map_err(unavailable("reading a subscription"))?;
         let standing = log::standing(&mut store, lane, tenant, id).await;
         let state = standing.map_err(unavailable("reading a subscription"))?.state;
-        let generations = if state.was_made() { state.generations(now()) } else { vec![] };
+        let generations = if state.is_created() { state.generations(now()) } else { vec![] };
         let shown = generations.into_iter().map(|(generation, valid_until)| {
             let secret = self.keys.secret(tenant, id, generation);
             let secret = secret.map_err(|error| Fault::caused(Cause::Corrupt, "making a secret", error))?;

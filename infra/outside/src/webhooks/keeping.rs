@@ -40,7 +40,7 @@ impl CursorKeeper {
             .fetch_one(&mut *transaction)
             .await?;
         let known = log::history(&mut transaction, lane, tenant, id).await?;
-        match known.filter(|known| known.state.stands()) {
+        match known.filter(|known| known.state.is_open()) {
             Some(known) => keep_standing(&mut transaction, tenant, id, &known).await?,
             None => forget(&mut transaction, id).await?,
         }
@@ -65,7 +65,7 @@ async fn keep_standing(
         .bind(Timestamptz(now()))
         .execute(&mut *connection)
         .await?;
-    if let Some((from, to)) = known.state.replayed() {
+    if let Some((from, to)) = known.state.replay_range() {
         // The same order again changes nothing; a later one takes its place, but waits as long as the one before had to.
         let text = "INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, upto, ordered, due_at)
                     VALUES ($1, true, $2, $3, $4, $5, $6)
@@ -92,7 +92,7 @@ async fn keep_standing(
                        position = CASE WHEN replay THEN position ELSE greatest(position, $3) END
                 WHERE subscription = $1 AND (upto IS NULL OR position < upto)
                   AND ($2 IS NULL OR mended < $4 OR NOT isfinite(due_at))";
-    let due_at = known.state.in_force().map(|_| Timestamptz(now()));
+    let due_at = known.state.active_terms().map(|_| Timestamptz(now()));
     let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(known.begun_at).bind(known.mended_at);
     query.execute(connection).await.map(|_| ())
 }

@@ -1,7 +1,7 @@
 //! What the log says: of a subscription, all of it; of a tenant, the events that a subscription wants.
 
-use domain::integrations::{WebhookRoster, WebhookSubscription, WebhookSubscriptionEvent, WebhookTerms};
-use domain::kernel::{Aggregate, event_id};
+use domain::integrations::{WebhookSubscription, WebhookSubscriptionEvent, WebhookTerms};
+use domain::kernel::{Aggregate, event_id, unpublished_stream_types};
 use domain::shared::{CommandId, Principal, TargetUrl, TenantId, WebhookSubscriptionId};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -16,9 +16,6 @@ use platform::clock::Timestamptz;
 const EVENTS_MOST: i64 = 32;
 /// Positions that are looked at before it is written down that nothing in them was wanted.
 pub(super) const SPAN: i64 = 1_000;
-
-/// What is never told: it names the addresses of other receivers, and many an address is a secret.
-const UNTOLD: [&str; 2] = [WebhookSubscription::TYPE, WebhookRoster::TYPE];
 
 /// A subscription as it stands after its last event that was read.
 pub(super) struct Standing {
@@ -176,7 +173,7 @@ pub(super) async fn news(
         .bind(head)
         .bind(wanted)
         .bind(EVENTS_MOST)
-        .bind(UNTOLD)
+        .bind(unpublished_stream_types())
         .try_map(|row| telling(&row))
         .fetch_all(&mut *connection)
         .await?;
@@ -193,7 +190,7 @@ pub(super) async fn event(
     position: i64,
 ) -> Result<Option<Telling>, sqlx::Error> {
     let text = format!("{TELLING} WHERE lane = $1 AND tenant = $2 AND tenant_position = $3 AND stream_type <> ALL($4)");
-    let row = sqlx::query(&text).bind(lane).bind(tenant.uuid()).bind(position).bind(UNTOLD);
+    let row = sqlx::query(&text).bind(lane).bind(tenant.uuid()).bind(position).bind(unpublished_stream_types());
     row.try_map(|row| telling(&row)).fetch_optional(store).await
 }
 

@@ -65,7 +65,7 @@ impl Telling {
 }
 
 fn leave_out_personal(value: &mut Value) {
-    let personal = |value: &Value| value.as_str().and_then(Sealed::recognise).is_some();
+    let personal = |value: &Value| value.as_str().and_then(Sealed::parse).is_some();
     match value {
         Value::Object(fields) => {
             fields.retain(|_, field| !personal(field));

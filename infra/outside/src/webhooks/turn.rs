@@ -54,7 +54,7 @@ impl WebhookRunner {
     async fn look(&self, cursor: &mut Cursor, begun: Instant) -> Result<Flow, sqlx::Error> {
         let mut store = self.pool.acquire().await?;
         let seen = log::standing(&mut store, cursor.lane, cursor.tenant, cursor.subscription).await?;
-        let Some(terms) = seen.state.in_force() else {
+        let Some(terms) = seen.state.active_terms() else {
             // Whoever keeps the cursors was told, or will be.
             drop(store);
             return self.wait_for_a_person(cursor).await;

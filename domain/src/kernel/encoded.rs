@@ -1,4 +1,4 @@
-//! One description, two texts: serde's enum tag is the public name, its content is the stored payload.
+//! Codec of events and rejections: serde's enum tag is the public name, its content is the stored payload.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
 use serde::{Deserializer, Serialize};
 
-/// The public name of an enum value and its content as JSON text.
+/// An enum value, encoded as its public name and its content in JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct Encoded {
     /// Dotted for events (`stock.reserved`), in capitals for rejections (`OUT_OF_STOCK`).
     pub name: CompactString,
     /// A JSON object; `{}` where the variant has no fields.
     pub body: String,
 }
 
-/// A stored text that today's code cannot read.
+/// Error of encoding or decoding: a value that this version of the code cannot represent.
 #[derive(Debug, thiserror::Error)]
 #[error("`{name}` cannot be read: {reason}")]
 pub struct Unreadable {
@@ -24,41 +24,41 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// What most events take as JSON, name included.
+/// Initial buffer size in bytes: most events fit, name included.
 const USUAL_BYTES: usize = 256;
 
-/// Splits an enum value into its name and its content.
+/// Encodes an enum value as its name and its content.
 ///
-/// Fails only for types that are no enums or that JSON cannot carry.
-pub fn encode<T: Serialize>(value: &T) -> Result<Named, Unreadable> {
+/// Fails only for types that are not enums or that JSON cannot represent.
+pub fn encode<T: Serialize>(value: &T) -> Result<Encoded, Unreadable> {
     let unreadable = |reason: String| Unreadable { name: std::any::type_name::<T>().into(), reason };
     let mut text = to_json(value).map_err(|error| unreadable(error.to_string()))?;
     // Serde tags externally: {"name":{…}}, or "name" where a variant has no fields. Names need no escapes.
     if let Some(name) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        return Ok(Named { name: name.into(), body: "{}".into() });
+        return Ok(Encoded { name: name.into(), body: "{}".into() });
     }
     let tag = text.strip_prefix("{\"").filter(|rest| rest.ends_with('}')).and_then(|rest| rest.split_once("\":"));
     let Some((name, body)) = tag else { return Err(unreadable("it is not an enum".into())) };
     let (name, begins) = (CompactString::from(name), text.len().saturating_sub(body.len()));
-    // The content stays where it is written; only what stands around it goes.
+    // Reuses the buffer: only the tag and the outer braces are cut off.
     text.drain(..begins);
     text.pop();
-    Ok(Named { name, body: text })
+    Ok(Encoded { name, body: text })
 }
 
-/// A value as JSON text, with room for what events usually take.
+/// Serializes into a buffer that most events fit in.
 fn to_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     let mut text = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut text, value)?;
     String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
-/// Puts a name and its content together again.
+/// Decodes an enum value from its name and its content.
 pub fn decode<T: DeserializeOwned>(name: &str, body: &str) -> Result<T, Unreadable> {
     T::deserialize(Tagged { name, body }).map_err(|error| Unreadable { name: name.into(), reason: error.to_string() })
 }
 
-/// An externally tagged enum whose two halves are stored apart.
+/// Deserializer of an externally tagged enum whose tag and content are separate texts.
 struct Tagged<'a> {
     name: &'a str,
     body: &'a str,
@@ -124,7 +124,7 @@ impl<'de> VariantAccess<'de> for Body<'de> {
     }
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.body)
     }
@@ -145,19 +145,19 @@ mod tests {
     }
 
     #[test]
-    fn name_and_content_are_stored_apart_and_come_together_again() {
+    fn encoded_value_decodes_to_the_same_value() {
         let moved = Sample::Moved { to: "a \"quoted\": place}".into() };
-        let named = encode(&moved).expect("an enum");
-        assert_eq!(named.name, "sample.moved");
-        assert_eq!(decode::<Sample>(&named.name, &named.body).expect("readable"), moved);
+        let encoded = encode(&moved).expect("an enum");
+        assert_eq!(encoded.name, "sample.moved");
+        assert_eq!(decode::<Sample>(&encoded.name, &encoded.body).expect("readable"), moved);
 
-        let named = encode(&Sample::Closed {}).expect("an enum");
-        assert_eq!((named.name.as_str(), named.body.as_str()), ("sample.closed", "{}"));
+        let encoded = encode(&Sample::Closed {}).expect("an enum");
+        assert_eq!((encoded.name.as_str(), encoded.body.as_str()), ("sample.closed", "{}"));
         assert_eq!(decode::<Sample>("sample.closed", "{}").expect("readable"), Sample::Closed {});
     }
 
     #[test]
-    fn an_unknown_name_or_a_broken_content_is_unreadable() {
+    fn unknown_name_or_broken_content_is_an_error() {
         assert!(decode::<Sample>("sample.lost", "{}").is_err());
         assert!(decode::<Sample>("sample.moved", "{\"to\":1}").is_err());
         assert!(decode::<Sample>("sample.moved", "{\"to\":\"x\"} extra").is_err());
