@@ -131,4 +131,27 @@ mod tests {
         let key = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
         assert_ne!(key.derive(Use::Wrap), key.derive(Use::Blind));
     }
+
+    /// Computed by an independent implementation of RFC 5869 (Python's `hmac`).
+    #[test]
+    fn derived_keys_never_change() {
+        let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
+        for (purpose, expected) in [
+            (Use::Wrap, "h4t4J3mvnwGqXsRdsZT7uKxDiP91V2Q5VMHJ7aM66JI="),
+            (Use::Blind, "rjgYKnpNLyj9cvflY8NtGicSAzlUvk9lAJ3L9c2KVsk="),
+            (Use::Fingerprint, "kHqEaKcCZF2qyNbwyjPML918CLT4hhRfUITUGTvc/fs="),
+            (Use::Peers, "xz2/JVunSNo3cmGgMry338pUbs3j16tr3AoEiGVZx1c="),
+            (Use::Webhooks, "sqOpeVtx8QVRfDJTbWgFpgqHA/VDf0zP5PEXvScpE7g="),
+            (Use::Redis, "9t3KwnybZ3ALGaxpzUkV8+xT47rbMIMMTqQ34rxWoPw="),
+        ] {
+            assert_eq!(STANDARD.encode(outer.derive(purpose).as_slice()), expected, "{purpose:?}");
+        }
+    }
+
+    /// Computed by an independent implementation of RFC 2104 (Python's `hmac`).
+    #[test]
+    fn macs_never_change() {
+        let mac = mac_of_parts(&[7; 32], &[b"a", b"", b"bc"]);
+        assert_eq!(STANDARD.encode(mac.as_slice()), "2w1UGXmT608dGQ06mOjWlD2C9LqeQLjxYcfNtQhmq8c=");
+    }
 }
