@@ -1,108 +1,115 @@
-//! What was seen to be gone, for a short time: in Redis for all processes, or in the memory of this one.
+//! Sold-out cache: streams in which nothing was left a moment ago, in Redis for all processes or in the memory of this
+//! one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use commands::kernel::StreamRef;
+use commands::scribe::{CacheKey, TwoGenerationCache};
 use domain::shared::{TenantId, Timestamp};
+use platform::clock::{now, time_after};
 
 use crate::redis::Redis;
-use platform::clock::now;
-use platform::recent::Recent;
 
-const MARKS_MOST: usize = 10_000;
-/// Commands that are sent to Redis together; others are not kept waiting longer than for these.
-const TOLD_AT_ONCE: usize = 500;
+/// Entries in memory; at least the last 10,000 are kept until they expire.
+const ENTRIES_MOST: usize = 20_000;
+/// Commands that are sent to Redis in one pipeline. Requests of other callers on the same connection wait for at most
+/// one pipeline.
+const PIPELINE_COMMANDS_MOST: usize = 500;
 
-/// Marks and how long they live.
-pub struct Marks {
-    life: Duration,
-    kept: Kept,
+/// Negative cache of streams, with the lifetime of an entry.
+pub(super) struct SoldOutCache {
+    lifetime: Duration,
+    entries: Entries,
 }
 
-/// What was just seen of a stream.
-pub struct Seen {
-    pub tenant: TenantId,
-    pub stream: StreamRef,
-    /// Whether nothing is left of it.
-    pub is_gone: bool,
+/// Observation that nothing, or something, is left in a stream.
+#[derive(Clone, Copy)]
+pub(super) struct Observation {
+    pub(super) tenant: TenantId,
+    pub(super) stream: StreamRef,
+    pub(super) is_sold_out: bool,
 }
 
-/// Until when, by stream.
-enum Kept {
-    InMemory(Mutex<Recent<(TenantId, StreamRef), Timestamp>>),
+/// Expiry of each entry, by stream.
+enum Entries {
+    InMemory(Mutex<TwoGenerationCache<EntryKey, Timestamp>>),
     Shared(Redis),
 }
 
-impl Marks {
-    pub(super) fn new(redis: Option<Redis>, life: Duration) -> Self {
-        let kept = redis.map_or_else(|| Kept::InMemory(Mutex::new(Recent::new(MARKS_MOST))), Kept::Shared);
-        Self { life, kept }
+#[derive(PartialEq, Eq, Hash)]
+struct EntryKey(TenantId, StreamRef);
+
+impl CacheKey for EntryKey {}
+
+impl SoldOutCache {
+    pub(super) fn new(redis: Option<Redis>, lifetime: Duration) -> Self {
+        let in_memory = || Entries::InMemory(Mutex::new(TwoGenerationCache::new(ENTRIES_MOST)));
+        Self { lifetime, entries: redis.map_or_else(in_memory, Entries::Shared) }
     }
 
-    /// How much longer each of these streams is marked; the others are left out.
-    pub async fn find(&self, tenant: TenantId, streams: Vec<StreamRef>) -> HashMap<StreamRef, Duration> {
-        let until: Vec<Option<Timestamp>> = match &self.kept {
-            Kept::InMemory(kept) => {
-                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                streams.iter().map(|stream| kept.get(&(tenant, *stream)).copied()).collect()
+    /// Finds entries and the time until they expire. Streams without an entry are left out.
+    pub(super) async fn find(&self, tenant: TenantId, streams: Vec<StreamRef>) -> HashMap<StreamRef, Duration> {
+        let expiries: Vec<Option<Timestamp>> = match &self.entries {
+            Entries::InMemory(entries) => {
+                let entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                streams.iter().map(|stream| entries.get(&EntryKey(tenant, *stream)).copied()).collect()
             }
-            Kept::Shared(redis) => {
+            Entries::Shared(redis) => {
                 let keys: Vec<String> = streams.iter().map(|stream| key(redis, tenant, *stream)).collect();
                 let mget = redis::cmd("MGET").arg(&keys).to_owned();
-                let found: Option<Vec<Option<Vec<u8>>>> =
-                    redis.ask(|mut redis| async move { mget.query_async(&mut redis).await }).await;
-                let found = found.unwrap_or_default();
-                keys.iter().zip(found).map(|(key, sealed)| moment(redis.open(key, &sealed?)?)).collect()
+                let values: Option<Vec<Option<Vec<u8>>>> =
+                    redis.execute(|mut redis| async move { mget.query_async(&mut redis).await }).await;
+                let values = values.unwrap_or_default();
+                keys.iter().zip(values).map(|(key, sealed)| timestamp(redis.open(key, &sealed?)?)).collect()
             }
         };
         let now = now().micros();
-        let marked = streams.into_iter().zip(until).filter_map(|(stream, until)| {
-            let left = u64::try_from(until?.micros().saturating_sub(now)).ok().filter(|left| *left > 0)?;
-            // An old mark that somebody put back, or one by a clock that is ahead, is no longer than a new one.
-            Some((stream, Duration::from_micros(left).min(self.life)))
+        let entries = streams.into_iter().zip(expiries).filter_map(|(stream, expires_at)| {
+            let left = u64::try_from(expires_at?.micros().saturating_sub(now)).ok().filter(|left| *left > 0)?;
+            // A replayed value, or one written by a clock that is ahead, lives no longer than a new one.
+            Some((stream, Duration::from_micros(left).min(self.lifetime)))
         });
-        marked.collect()
+        entries.collect()
     }
 
-    /// Takes what was seen of streams, in its order.
-    pub async fn tell(&self, seen: Vec<Seen>) {
-        let life = i64::try_from(self.life.as_micros()).unwrap_or(0);
-        let until = Timestamp::from_micros(now().micros().saturating_add(life));
-        match &self.kept {
-            Kept::InMemory(kept) => {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                for Seen { tenant, stream, is_gone } in seen {
-                    if is_gone {
-                        kept.insert((tenant, stream), until);
+    /// Records observations in their order: adds entries of sold-out streams and removes the others.
+    pub(super) async fn record(&self, observations: Vec<Observation>) {
+        let expires_at = time_after(now(), self.lifetime);
+        match &self.entries {
+            Entries::InMemory(entries) => {
+                let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                for Observation { tenant, stream, is_sold_out } in observations {
+                    if is_sold_out {
+                        entries.insert(EntryKey(tenant, stream), expires_at);
                     } else {
-                        kept.remove(&(tenant, stream));
+                        entries.remove(&EntryKey(tenant, stream));
                     }
                 }
             }
-            Kept::Shared(redis) => {
-                for seen in seen.chunks(TOLD_AT_ONCE) {
-                    let told = self.told(redis, seen, until);
-                    redis.ask(|mut redis| async move { told.query_async::<()>(&mut redis).await }).await;
+            Entries::Shared(redis) => {
+                for observations in observations.chunks(PIPELINE_COMMANDS_MOST) {
+                    let pipeline = self.pipeline(redis, observations, expires_at);
+                    redis.execute(|mut redis| async move { pipeline.query_async::<()>(&mut redis).await }).await;
                 }
             }
         }
     }
 
-    /// The same in one go for Redis.
-    fn told(&self, redis: &Redis, seen: &[Seen], until: Timestamp) -> redis::Pipeline {
-        let mut told = redis::pipe();
-        for seen in seen {
-            let key = key(redis, seen.tenant, seen.stream);
-            if seen.is_gone {
-                let sealed = redis.seal(&key, &until.micros().to_be_bytes());
-                told.cmd("SET").arg(key).arg(sealed).arg("PX").arg(self.life.as_millis().to_string()).ignore();
+    /// The Redis commands that record observations.
+    fn pipeline(&self, redis: &Redis, observations: &[Observation], expires_at: Timestamp) -> redis::Pipeline {
+        let mut pipeline = redis::pipe();
+        for observation in observations {
+            let key = key(redis, observation.tenant, observation.stream);
+            if observation.is_sold_out {
+                let sealed = redis.seal(&key, &expires_at.micros().to_be_bytes());
+                pipeline.cmd("SET").arg(key).arg(sealed).arg("PX").arg(self.lifetime.as_millis().to_string()).ignore();
             } else {
-                told.cmd("UNLINK").arg(key).ignore();
+                pipeline.cmd("UNLINK").arg(key).ignore();
             }
         }
-        told
+        pipeline
     }
 }
 
@@ -110,7 +117,7 @@ fn key(redis: &Redis, tenant: TenantId, stream: StreamRef) -> String {
     redis.key(&["gone", &tenant.to_string(), stream.stream_type, &stream.id.to_string()])
 }
 
-fn moment(bytes: &[u8]) -> Option<Timestamp> {
+fn timestamp(bytes: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_micros(i64::from_be_bytes(bytes.try_into().ok()?)))
 }
 
@@ -121,15 +128,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_mark_lives_for_its_time_or_until_there_is_something_again() {
-        let (marks, tenant) = (Marks::new(None, Duration::from_millis(200)), TenantId::new(Uuid::from_u128(1)));
+    async fn an_entry_lives_until_it_expires_or_the_stream_has_something_left() {
+        let (cache, tenant) = (SoldOutCache::new(None, Duration::from_millis(200)), TenantId::new(Uuid::from_u128(1)));
         let stream = |number| StreamRef { stream_type: "StockItem", id: Uuid::from_u128(number) };
-        let seen = |number, is_gone| Seen { tenant, stream: stream(number), is_gone };
-        marks.tell(vec![seen(1, true), seen(2, true), seen(2, false)]).await;
-        let found = marks.find(tenant, vec![stream(1), stream(2), stream(3)]).await;
+        let observation = |number, is_sold_out| Observation { tenant, stream: stream(number), is_sold_out };
+        cache.record(vec![observation(1, true), observation(2, true), observation(2, false)]).await;
+        let found = cache.find(tenant, vec![stream(1), stream(2), stream(3)]).await;
         assert!(found.len() == 1 && found[&stream(1)] <= Duration::from_millis(200));
-        assert!(marks.find(TenantId::new(Uuid::from_u128(2)), vec![stream(1)]).await.is_empty());
+        assert!(cache.find(TenantId::new(Uuid::from_u128(2)), vec![stream(1)]).await.is_empty());
         tokio::time::sleep(Duration::from_millis(210)).await;
-        assert!(marks.find(tenant, vec![stream(1)]).await.is_empty());
+        assert!(cache.find(tenant, vec![stream(1)]).await.is_empty());
     }
 }
