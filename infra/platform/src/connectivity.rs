@@ -108,8 +108,8 @@ impl Connectivity {
         }
     }
 
-    /// Makes a pool close every connection that was opened before the last loss of the database, when it is acquired and
-    /// when it is released.
+    /// Makes a pool close every connection that was opened before the last loss of the database, when it is acquired
+    /// and when it is released.
     pub(crate) fn guard_pool(&self, options: PgPoolOptions) -> PgPoolOptions {
         let (before, after) = (self.clone(), self.clone());
         options
@@ -128,8 +128,8 @@ impl Connectivity {
         self.0.borrow().lost_at.is_some_and(|lost_at| lost_at.elapsed() <= age)
     }
 
-    /// Tests a connection that is released while the database is silent, perhaps in the middle of a statement. The pool's
-    /// own test has no time limit.
+    /// Tests a connection that is released while the database is silent, perhaps in the middle of a statement. The
+    /// pool's own test has no time limit.
     async fn is_alive(&self, connection: &mut PgConnection) -> bool {
         if self.0.borrow().state == State::Reachable {
             return true;

@@ -65,8 +65,8 @@ async fn outage_within(time_limit: Duration, url: &str) -> Option<String> {
     Some(format!("{} cannot be used: {reason}", describe(url)))
 }
 
-/// Probes the database until `stop`, first through the pool. A broken idle connection of the pool says nothing about the
-/// next one, so a new connection decides then.
+/// Probes the database until `stop`, first through the pool. A broken idle connection of the pool says nothing about
+/// the next one, so a new connection decides then.
 pub async fn watch(pool: PgPool, url: String, health: Health, connectivity: Connectivity, stop: CancellationToken) {
     while tokio::time::timeout(PROBE_INTERVAL, stop.cancelled()).await.is_err() {
         if !connectivity.is_lost() && answers(&pool, &connectivity).await {

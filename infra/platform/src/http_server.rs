@@ -1,5 +1,5 @@
-//! HTTP/1.1 server (with upgrades) that has the limits which `axum::serve` lacks: on headers, connections, silent clients
-//! and the time of a shutdown.
+//! HTTP/1.1 server (with upgrades) that has the limits which `axum::serve` lacks: on headers, connections, silent
+//! clients and the time of a shutdown.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -118,8 +118,8 @@ async fn answer(router: Router, at_capacity: AtCapacity, is_reserve: bool, reque
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// Raises the limit of open files to the most that is permitted: every connection is one, and the usual default of 1,024 is
-/// too low.
+/// Raises the limit of open files to the most that is permitted: every connection is one, and the usual default of
+/// 1,024 is too low.
 fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -144,8 +144,8 @@ impl ConnectionLimit {
         Self { regular: Arc::new(Semaphore::new(regular)), reserve: Arc::new(Semaphore::new(reserve)) }
     }
 
-    /// Accepts the next connection. A reserve permit is acquired first, so that there is one if no regular permit is free
-    /// when the connection arrives.
+    /// Accepts the next connection. A reserve permit is acquired first, so that there is one if no regular permit is
+    /// free when the connection arrives.
     async fn accept(&self, listener: &TcpListener) -> Option<Accepted> {
         let reserve = self.reserve.clone().acquire_owned().await.ok()?;
         let stream = match listener.accept().await {

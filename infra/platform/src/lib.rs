@@ -1,4 +1,5 @@
-//! Infrastructure that every process needs: clock and ids, database pool and connectivity, health, HTTP server, retry policy.
+//! Infrastructure that every process needs: clock and ids, database pool and connectivity, health, HTTP server, retry
+//! policy.
 //!
 //! **Never here:** a subject of its own, such as the log, read models or webhooks.
 

@@ -23,8 +23,8 @@ pub fn exponential_delay(first: Duration, most: Duration, failures: i32, random:
     up_to(bound, random)
 }
 
-/// Fixed schedule with ten percent jitter: the delay after the given number of consecutive failures; none after the last
-/// attempt. `retry_after`, the time that the receiver asks for, replaces a shorter delay; the caller limits it.
+/// Fixed schedule with ten percent jitter: the delay after the given number of consecutive failures; none after the
+/// last attempt. `retry_after`, the time that the receiver asks for, replaces a shorter delay; the caller limits it.
 pub fn scheduled_delay(schedule: &[Duration], failures: i32, retry_after: Duration, random: u64) -> Option<Duration> {
     let index = usize::try_from(failures.saturating_sub(1)).ok()?;
     let delay = (*schedule.get(index)?).max(retry_after);
