@@ -1,4 +1,4 @@
-//! Kafka as a feed for workers: one consumer group, batches in order within each lane.
+//! Feed: reads events from Kafka for a worker in a consumer group, in batches ordered within each lane.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,60 +14,60 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::time::{Instant, timeout_at};
 
-use crate::outage::{Outage, words};
+use crate::outage::{Outage, text};
 use crate::record::{Foreign, decode};
 use crate::settings::Settings;
 use crate::topic::{self, TopicError, blocking};
 
-/// How long a seek may take.
-const SEEK: Duration = Duration::from_secs(2);
-/// How long Kafka may take to say that it is back.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+/// Timeout of a seek.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout of the metadata request that shows whether Kafka is back.
+const METADATA_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What came in one go.
+/// Events and reassignments that were received together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// In order within each lane. Positions may repeat and may be missing: the checkpoint of whoever takes them
-    /// decides.
+    /// Events, ordered within each lane. Positions may repeat and may be missing; the worker compares them with its
+    /// checkpoint.
     pub events: Vec<RawEvent>,
-    /// Lanes that are ours from now on. Read the checkpoints of these again before taking the events: somebody else
-    /// has moved them.
+    /// Lanes assigned to this worker. Read their checkpoints again before processing the events: another worker has
+    /// moved them.
     pub assigned: Vec<i16>,
-    /// Lanes that are somebody else's from now on. `events` holds none of theirs.
+    /// Lanes assigned to another worker. `events` has none of theirs.
     pub revoked: Vec<i16>,
-    /// Records that no relay wrote; they are counted and said, and nothing else.
+    /// Number of records that no relay wrote. They are counted, logged and skipped.
     pub foreign: usize,
 }
 
-/// A worker's place in a consumer group.
+/// Membership of a worker in a consumer group.
 ///
-/// Kafka's offsets are only a hint where to begin: what was taken stands in the worker's own checkpoint, which is
-/// written together with what was made of the events. So a worker
-/// 1. asks for the [`next`](Self::next) batch and hands it to its projector, which skips what it has taken before;
-/// 2. reads the log where the projector finds a hole, up to the end of the log;
-/// 3. [`commit`](Self::commit)s, and begins again.
+/// Kafka's offsets are only a hint where to start: progress is recorded in the worker's own checkpoint, in one
+/// transaction with the results of the events. A worker therefore repeats:
+/// 1. Get the [`next`](Self::next) batch and pass it to the projector, which skips events before the checkpoint.
+/// 2. Read the log where the projector finds a gap, up to the end of the log.
+/// 3. [`commit`](Self::commit) the offsets.
 ///
-/// A worker that hears nothing should look at the log once in a while: the last event of a lane may be one that Kafka
+/// A worker that receives nothing should read the log from time to time: the last event of a lane may be one that Kafka
 /// does not hold.
 pub struct Feed<H> {
     consumer: Arc<StreamConsumer<Group>>,
     history: H,
     settings: Settings,
     lanes: BTreeSet<i16>,
-    /// How far each lane of the log reaches, as far as is known.
+    /// Last known position of each lane of the log.
     heads: BTreeMap<i16, i64>,
-    /// Offset and position of the last record of each lane.
-    seen: BTreeMap<i16, (i64, i64)>,
-    /// What is being collected; kept where a call is cancelled or fails.
+    /// Offset and position of the last record received in each lane.
+    last_records: BTreeMap<i16, (i64, i64)>,
+    /// Batch being collected. Kept when a call is cancelled or fails.
     batch: Batch,
-    said_foreign: bool,
-    /// Nobody saw the topic at some time since lanes were dealt out to us last.
-    unseen: bool,
+    foreign_logged: bool,
+    /// The topic was missing at some time since lanes were last assigned to this worker.
+    topic_was_missing: bool,
 }
 
 impl<H: History> Feed<H> {
-    /// Joins a group. The lanes come with the batches. Whether Kafka can be used is told to `outage`, which outlives
-    /// what fails here.
+    /// Joins a group. Lanes are assigned with the batches. The availability of Kafka is reported to `outage`, also when
+    /// this call fails.
     pub async fn open(settings: &Settings, group: &str, history: H, outage: Outage) -> Result<Self, TopicError> {
         let partitions = topic::partitions(settings, &outage).await?;
         if let Some(partitions) = partitions {
@@ -77,59 +77,59 @@ impl<H: History> Feed<H> {
         let consumer: StreamConsumer<Group> = settings.consumer(group).create_with_context(context)?;
         let consumer = Arc::new(consumer);
         consumer.subscribe(&[&settings.topic])?;
-        let (heads, seen) = (BTreeMap::new(), BTreeMap::new());
+        let (heads, last_records) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             consumer,
             history,
             settings: settings.clone(),
             lanes: BTreeSet::new(),
             heads,
-            seen,
+            last_records,
             batch: Batch::default(),
-            said_foreign: false,
-            unseen: partitions.is_none(),
+            foreign_logged: false,
+            topic_was_missing: partitions.is_none(),
         })
     }
 
-    /// Tells whether Kafka answers.
+    /// Availability of Kafka.
     pub fn outage(&self) -> &Outage {
         &self.consumer.context().outage
     }
 
-    /// Finds out whether Kafka, once away, answers again; without records that come, nothing else would tell. Says whether
-    /// the topic was made under way: librdkafka may never notice one that is made just while it joins, and whoever is
-    /// dealt out no lanes of it should open a feed anew.
-    pub async fn look(&mut self) -> bool {
+    /// Requests the topic's metadata, which ends an outage that no record would end. Returns true if the topic was
+    /// created after this feed was opened: librdkafka may never notice a topic that is created while it joins the
+    /// group, so a worker to which no lanes are assigned should open a new feed.
+    pub async fn check_topic(&mut self) -> bool {
         let (consumer, topic) = (self.consumer.clone(), self.settings.topic.clone());
-        let asked = blocking(move || {
-            let metadata = consumer.fetch_metadata(Some(&topic), ANSWERS_WITHIN)?;
+        let answer = blocking(move || {
+            let metadata = consumer.fetch_metadata(Some(&topic), METADATA_TIMEOUT)?;
             Ok::<_, KafkaError>(metadata.topics().first().is_some_and(|found| !found.partitions().is_empty()))
         });
-        let there = match asked.await {
-            Ok(there) => {
+        let exists = match answer.await {
+            Ok(exists) => {
                 self.outage().back();
-                there
+                exists
             }
             Err(error) => {
                 self.outage().away(&self.outage().why(&error));
                 false
             }
         };
-        self.unseen |= !there;
-        there && self.unseen
+        self.topic_was_missing |= !exists;
+        exists && self.topic_was_missing
     }
 
-    /// The lanes that are ours.
+    /// Lanes assigned to this worker.
     pub fn lanes(&self) -> &BTreeSet<i16> {
         &self.lanes
     }
 
-    /// The next events, at most so many; fewer or none where no more come within the time. May be cancelled.
+    /// Receives up to `most` events; fewer, or none, if no more arrive within the time. Cancel-safe.
     pub async fn next(&mut self, most: usize, within: Duration) -> Result<Batch, Fault> {
         let until = Instant::now() + within;
         while self.batch.events.len() < most {
             let consumer = self.consumer.clone();
-            // Waits for the first record alone: what has come with it is there already.
+            // Waits for the first record only; records of the same fetch are buffered already.
             let received = match self.batch.events.is_empty() {
                 true => timeout_at(until, consumer.recv()).await.ok(),
                 false => consumer.recv().now_or_never(),
@@ -143,34 +143,35 @@ impl<H: History> Feed<H> {
                 }
                 None => break,
             }
-            // Foreign records and errors may come without end.
+            // Foreign records and errors add no events, so they must not prolong the call without end.
             if Instant::now() > until {
                 break;
             }
         }
-        self.leave_the_future().await?;
+        self.drop_events_beyond_log().await?;
         Ok(std::mem::take(&mut self.batch))
     }
 
-    /// Goes on after a position, or as near before it as can be told; the beginning where nothing is known of the
-    /// lane. Records repeat where it lands too early, and holes are seen where it lands too late.
+    /// Continues after a position. The offset is estimated from the last record received, or is the partition's first
+    /// if there is none. If it is too low, records repeat; if it is too high, the worker detects a gap.
     pub async fn seek(&self, lane: i16, after: i64) -> Result<(), KafkaError> {
-        let near = self.seen.get(&lane).map(|(offset, position)| offset - (position - after));
-        let offset = near.filter(|offset| *offset >= 0).map_or(Offset::Beginning, |offset| Offset::Offset(offset + 1));
+        let estimate = self.last_records.get(&lane).map(|(offset, position)| offset - (position - after));
+        let offset =
+            estimate.filter(|offset| *offset >= 0).map_or(Offset::Beginning, |offset| Offset::Offset(offset + 1));
         let (consumer, topic) = (self.consumer.clone(), self.settings.topic.clone());
-        blocking(move || consumer.seek(&topic, i32::from(lane), offset, SEEK)).await
+        blocking(move || consumer.seek(&topic, i32::from(lane), offset, SEEK_TIMEOUT)).await
     }
 
-    /// Leaves a hint for whoever has these lanes next: everything that was handed out is taken.
+    /// Commits the offsets of all events returned so far, as a hint for the next worker on these lanes.
     pub fn commit(&self) {
         match self.consumer.commit_consumer_state(CommitMode::Async) {
-            // Nothing new to say.
+            // Nothing to commit.
             Ok(()) | Err(KafkaError::ConsumerCommit(rdkafka::types::RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => tracing::debug!(error = words(&error), "offsets are not committed"),
+            Err(error) => tracing::debug!(error = text(&error), "offsets cannot be committed"),
         }
     }
 
-    /// Leaves the group, so that others have the lanes at once. Without it they wait for six seconds.
+    /// Leaves the group, so that its lanes are reassigned at once instead of after the session timeout of 6 s.
     pub async fn close(self) {
         let consumer = self.consumer;
         tokio::task::spawn_blocking(move || drop(consumer)).await.ok();
@@ -181,7 +182,7 @@ impl<H: History> Feed<H> {
         for change in self.consumer.context().take_changes() {
             match change {
                 Change::Assigned(lanes) => {
-                    self.unseen &= lanes.is_empty();
+                    self.topic_was_missing &= lanes.is_empty();
                     self.lanes.extend(&lanes);
                     batch.assigned.extend(lanes);
                 }
@@ -189,7 +190,7 @@ impl<H: History> Feed<H> {
                     batch.events.retain(|event| !lanes.contains(&event.lane));
                     batch.assigned.retain(|lane| !lanes.contains(lane));
                     self.lanes.retain(|lane| !lanes.contains(lane));
-                    self.seen.retain(|lane, _| !lanes.contains(lane));
+                    self.last_records.retain(|lane, _| !lanes.contains(lane));
                     batch.revoked.extend(lanes);
                 }
             }
@@ -197,23 +198,23 @@ impl<H: History> Feed<H> {
     }
 
     fn take(&mut self, record: &BorrowedMessage<'_>) {
-        // Whatever else came with it was there as well.
+        // Once per batch is enough.
         if self.batch.events.is_empty() {
             self.consumer.context().outage.back();
         }
         match decode(record) {
-            // A record that was already on its way when its lane was revoked.
+            // A buffered record of a lane that was revoked meanwhile.
             Ok(event) if !self.lanes.contains(&event.lane) => {}
             Ok(event) => {
-                self.seen.insert(event.lane, (record.offset(), event.position));
+                self.last_records.insert(event.lane, (record.offset(), event.position));
                 self.batch.events.push(event);
             }
             Err(foreign) => self.count(&foreign),
         }
     }
 
-    /// Leaves out what the log does not have. The log is asked only about what it was not known to have.
-    async fn leave_the_future(&mut self) -> Result<(), Fault> {
+    /// Drops events beyond the end of the log. Reads the heads of the log only if an event is beyond the known ones.
+    async fn drop_events_beyond_log(&mut self) -> Result<(), Fault> {
         let beyond = |heads: &BTreeMap<i16, i64>, event: &RawEvent| {
             heads.get(&event.lane).is_none_or(|head| event.position > *head)
         };
@@ -222,37 +223,37 @@ impl<H: History> Feed<H> {
             self.heads = heads.into_iter().map(|head| (head.lane, head.position)).collect();
         }
         let events = std::mem::take(&mut self.batch.events);
-        let (future, kept): (Vec<_>, _) = events.into_iter().partition(|event| beyond(&self.heads, event));
-        self.batch.events = kept;
-        for RawEvent { lane, position, .. } in future {
+        let (unknown, known): (Vec<_>, _) = events.into_iter().partition(|event| beyond(&self.heads, event));
+        self.batch.events = known;
+        for RawEvent { lane, position, .. } in unknown {
             let head = self.heads.get(&lane).copied().unwrap_or(0);
-            self.count(&Foreign::FromTheFuture { lane, position, head });
+            self.count(&Foreign::BeyondLog { lane, position, head });
         }
         Ok(())
     }
 
     fn count(&mut self, foreign: &Foreign) {
         self.batch.foreign += 1;
-        metrics::counter!("cartulary_foreign_records_total", "why" => foreign.word()).increment(1);
-        if !std::mem::replace(&mut self.said_foreign, true) {
+        metrics::counter!("cartulary_foreign_records_total", "why" => foreign.label()).increment(1);
+        if !std::mem::replace(&mut self.foreign_logged, true) {
             tracing::warn!(
                 topic = self.settings.topic,
                 %foreign,
-                "the topic holds a record that no relay wrote; it is left out, and so will be others, silently: see \
-                 cartulary_foreign_records_total"
+                "the topic holds a record that no relay wrote; it is skipped, and later ones will be without a \
+                 message: see cartulary_foreign_records_total"
             );
         }
     }
 }
 
-/// What the group has decided.
+/// A reassignment of lanes by the group.
 #[derive(Debug)]
 enum Change {
     Assigned(Vec<i16>),
     Revoked(Vec<i16>),
 }
 
-/// Hears of the group's decisions while records are asked for, and at no other time.
+/// Receives reassignments. librdkafka delivers them only while records are requested.
 struct Group {
     outage: Outage,
     changes: Arc<Mutex<Vec<Change>>>,
@@ -283,7 +284,7 @@ impl ConsumerContext for Group {
             Rebalance::Assign(list) => Change::Assigned(lanes(list)),
             Rebalance::Revoke(list) => Change::Revoked(lanes(list)),
             Rebalance::Error(error) => {
-                tracing::warn!(error = words(error), "the group cannot deal out its lanes");
+                tracing::warn!(error = text(error), "the group cannot assign its lanes");
                 return;
             }
         };
@@ -292,7 +293,7 @@ impl ConsumerContext for Group {
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(error = words(&error), "offsets are not committed");
+            tracing::debug!(error = text(&error), "offsets cannot be committed");
         }
     }
 }

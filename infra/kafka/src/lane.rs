@@ -1,12 +1,11 @@
-//! One lane on its way to Kafka: read, send, wait until it is kept there, go on.
+//! Relaying of one lane: reads a batch from the log, sends it, waits until Kafka has acknowledged it, continues.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::future::join;
-use projections::ports::{Checkpoint, Fault, History, RawEvent};
-use rdkafka::error::KafkaError;
+use projections::ports::{Checkpoint, History, RawEvent};
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
@@ -14,76 +13,65 @@ use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::flight::{Flight, Producer, left_out, too_large};
-use crate::outage::{Outage, words};
+use crate::error::{LaneError, too_large};
+use crate::in_flight::{InFlight, Producer, report_left_out};
+use crate::outage::Outage;
 use crate::record::headers;
-use crate::resume::{common, head, held};
+use crate::resume::{head, last_common_checkpoint, read_partition_end};
 use crate::settings::Settings;
-use crate::topic::{self, TopicError, blocking};
+use crate::topic::{self, blocking};
 
-/// Events that are on their way at a time. While they are, the next ones are read.
+/// Events per batch. The next batch is read while one is being sent.
 const BATCH: usize = 2_000;
-/// How long to wait before a full queue is tried again.
-const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+/// Pause before a record is offered again to a full producer queue.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) type Heads = Arc<[Checkpoint]>;
 
-/// Why a lane begins anew.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
-    #[error("{}", words(.0))]
-    Kafka(#[from] KafkaError),
-    #[error("{0}")]
-    Log(#[from] Fault),
-    #[error("{0}")]
-    Topic(#[from] TopicError),
-    #[error("the partition was made anew under way; filling it from the log")]
-    MadeAnew,
-}
-
-/// In which case a lane begins.
+/// Circumstance in which the relaying of a lane starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
+pub(crate) enum Start {
     First,
-    AfterTrouble,
-    /// After the partition was made anew: what it holds by now is not all that was before.
-    FromStart,
+    AfterError,
+    /// The partition was recreated and no longer holds all earlier records, so relaying starts at the lane's first
+    /// event.
+    FromFirstEvent,
 }
 
-/// What a lane needs.
+/// The relaying of one lane.
 pub(crate) struct Lane<H> {
     pub(crate) lane: i16,
     pub(crate) settings: Settings,
     pub(crate) history: Arc<H>,
     pub(crate) producer: Producer,
     pub(crate) outage: Outage,
-    /// How far every lane of the log reaches; changes as it grows.
+    /// Last position of each lane of the log; changes as the log grows.
     pub(crate) heads: watch::Receiver<Heads>,
-    /// The last position that Kafka has acknowledged, for whoever shows the lag.
+    /// Last position that Kafka has acknowledged, read by the lag metric.
     pub(crate) progress: Arc<AtomicI64>,
     pub(crate) stop: CancellationToken,
 }
 
 impl<H: History> Lane<H> {
-    /// Follows the log until it is told to stop, which it does when nothing is on its way.
-    pub(crate) async fn follow(mut self, begin: Begin) -> Result<(), Trouble> {
-        if begin != Begin::First {
-            // The topic itself may be gone.
+    /// Relays events until it is cancelled. It stops between two batches.
+    pub(crate) async fn run(mut self, start: Start) -> Result<(), LaneError> {
+        if start != Start::First {
+            // The topic may have been deleted.
             topic::ensure(&self.settings, &self.outage).await?;
         }
-        let (mut at, mut end) = self.resume(begin == Begin::FromStart).await?;
+        let (mut at, mut end) = self.resume(start == Start::FromFirstEvent).await?;
         let mut batch = Vec::new();
         while !self.stop.is_cancelled() {
             self.progress.store(at.position, Ordering::Relaxed);
             if batch.is_empty() {
-                let Some(head) = self.news(at).await else { break };
+                let Some(head) = self.next_head(at).await else { break };
                 if head.position < at.position || head.epoch != at.epoch {
-                    at = common(self.history.as_ref(), at).await?;
+                    at = last_common_checkpoint(self.history.as_ref(), at).await?;
                 }
                 batch = self.history.events(self.lane, at.position, BATCH).await?;
             }
-            if other_epoch(at, &batch) {
-                let agreed = common(self.history.as_ref(), at).await?;
+            if epoch_changes(at, &batch) {
+                let agreed = last_common_checkpoint(self.history.as_ref(), at).await?;
                 if agreed.position < at.position {
                     (at, batch) = (agreed, Vec::new());
                     continue;
@@ -92,8 +80,8 @@ impl<H: History> Lane<H> {
             let Some(last) = batch.last() else { continue };
             let sent = Checkpoint { lane: self.lane, position: last.position, epoch: last.epoch };
             let next = self.history.events(self.lane, last.position, BATCH);
-            let (kept, next) = join(self.send(&batch, end), next).await;
-            end = kept?;
+            let (acknowledged, next) = join(self.send(&batch, end), next).await;
+            end = acknowledged?;
             self.outage.back();
             metrics::counter!("cartulary_relayed_events_total").increment(batch.len() as u64);
             (at, batch) = (sent, next?);
@@ -101,24 +89,24 @@ impl<H: History> Lane<H> {
         Ok(())
     }
 
-    /// Where to begin, and the offset that the partition gives next.
-    async fn resume(&self, from_start: bool) -> Result<(Checkpoint, i64), Trouble> {
+    /// Checkpoint after which relaying continues, and the next offset of the partition.
+    async fn resume(&self, from_first_event: bool) -> Result<(Checkpoint, i64), LaneError> {
         let (settings, outage, lane) = (self.settings.clone(), self.outage.clone(), self.lane);
         let head = head(self.history.as_ref(), lane).await?;
-        let held = blocking(move || held(&settings, &outage, lane, head)).await?;
+        let partition = blocking(move || read_partition_end(&settings, &outage, lane, head)).await?;
         self.outage.back();
-        let at = match held.last.filter(|_| !from_start) {
-            Some(last) => common(self.history.as_ref(), last).await?,
+        let at = match partition.last.filter(|_| !from_first_event) {
+            Some(last) => last_common_checkpoint(self.history.as_ref(), last).await?,
             None => Checkpoint::start(lane),
         };
         tracing::debug!(lane, position = at.position, "relaying");
-        Ok((at, held.end))
+        Ok((at, partition.end))
     }
 
-    /// Waits until the log has something else than what was sent; nothing once it is time to stop.
-    async fn news(&mut self, at: Checkpoint) -> Option<Checkpoint> {
+    /// Waits until the lane's head differs from the last event sent. `None` when cancelled.
+    async fn next_head(&mut self, at: Checkpoint) -> Option<Checkpoint> {
         loop {
-            // What was known before the last read may lie behind it, so only what comes now counts.
+            // A head that was known before the last read may be older than it, so only changes from now on count.
             tokio::select! {
                 () = self.stop.cancelled() => return None,
                 changed = self.heads.changed() => changed.ok()?,
@@ -131,44 +119,44 @@ impl<H: History> Lane<H> {
         }
     }
 
-    /// Sends a batch and waits until all of it is kept. Gives the offset behind it.
-    async fn send(&self, batch: &[RawEvent], end: i64) -> Result<i64, Trouble> {
-        let flight = Flight::after(end);
+    /// Sends a batch and waits until it is acknowledged. Returns the offset after it.
+    async fn send(&self, batch: &[RawEvent], end: i64) -> Result<i64, LaneError> {
+        let in_flight = InFlight::after(end);
         for event in batch {
-            self.send_one(event, &flight).await?;
-            // Sixteen lanes that never pause would keep the relay from renewing its leases.
+            self.send_one(event, &in_flight).await?;
+            // Sixteen lanes that never yield would prevent the relay from renewing its leases.
             consume_budget().await;
         }
-        flight.landed().await
+        in_flight.acknowledged().await
     }
 
-    /// Puts one event in the queue, and waits where the queue is full.
-    async fn send_one(&self, event: &RawEvent, flight: &Arc<Flight>) -> Result<(), Trouble> {
+    /// Puts one event into the producer's queue; waits while the queue is full.
+    async fn send_one(&self, event: &RawEvent, in_flight: &Arc<InFlight>) -> Result<(), LaneError> {
         let mut key = Uuid::encode_buffer();
         let key: &str = event.stream.hyphenated().encode_lower(&mut key);
-        let mut record = BaseRecord::with_opaque_to(&self.settings.topic, Arc::clone(flight))
+        let mut record = BaseRecord::with_opaque_to(&self.settings.topic, Arc::clone(in_flight))
             .partition(i32::from(self.lane))
             .key(key)
             .payload(&*event.payload)
             .headers(headers(event));
-        flight.board();
+        in_flight.add_record();
         while let Err((error, back)) = self.producer.send(record) {
             if too_large(&error) {
-                left_out(back.partition.unwrap_or_default(), event.position, event.payload.len());
-                flight.leave();
+                report_left_out(back.partition.unwrap_or_default(), event.position, event.payload.len());
+                in_flight.finish_one();
                 return Ok(());
             }
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());
             }
             record = back;
-            tokio::time::sleep(QUEUE_PAUSE).await;
+            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
         }
         Ok(())
     }
 }
 
-/// Whether the log may have been written anew behind what was sent.
-fn other_epoch(at: Checkpoint, next: &[RawEvent]) -> bool {
+/// The next events have another epoch than the last one sent: the log may have been rewritten before that position.
+fn epoch_changes(at: Checkpoint, next: &[RawEvent]) -> bool {
     next.first().is_some_and(|event| event.epoch != at.epoch) && at.position > 0
 }

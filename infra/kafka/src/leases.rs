@@ -1,19 +1,19 @@
-//! Which relay keeps which lane.
+//! Leases on lanes, so that each lane is relayed by one process.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sqlx::PgPool;
 
-/// The lanes of one relay, held for a while at a time in `work.relays`.
+/// Leases of one relay in the table `work.relays`.
 #[derive(Clone, Debug)]
 pub struct Leases {
     pool: PgPool,
     owner: String,
 }
 
-/// Whoever comes first takes all that is free; the others stand by. Lanes are not dealt out, because one relay keeps up
-/// with every scribe and a second one is there for the day the first is gone.
+/// Takes all free lanes; other relays stand by. Lanes are not balanced among relays: one relay keeps up with all
+/// scribes, and a second one exists only to take over.
 const HOLD: &str = "WITH free AS (
         SELECT lane FROM work.relays WHERE owner = $1 OR lease < clock_timestamp() ORDER BY lane
         FOR UPDATE SKIP LOCKED)
@@ -23,20 +23,20 @@ const HOLD: &str = "WITH free AS (
 const RELEASE: &str = "UPDATE work.relays SET owner = '', lease = '-infinity' WHERE owner = $1";
 
 impl Leases {
-    /// Every start is an owner of its own: two processes of one name would both believe they hold a lane.
+    /// Each start gets its own owner name: two processes with the same one would both believe that they hold a lane.
     pub fn new(pool: PgPool, name: &str) -> Self {
-        // The seed of a hash map differs from start to start, also where pids repeat as they do in containers.
+        // A hash map's seed differs at each start, also in containers, where pids repeat.
         let start = RandomState::new().build_hasher().finish();
         Self { owner: format!("{name} {start:016x}"), pool }
     }
 
-    /// Takes what is free and renews what is held. The lanes that are held now.
+    /// Takes free lanes and renews held ones. Returns the lanes held now.
     pub(crate) async fn hold(&self, lease_ms: i64) -> Result<BTreeSet<i16>, sqlx::Error> {
         let held = sqlx::query_scalar(HOLD).bind(&self.owner).bind(lease_ms).fetch_all(&self.pool).await?;
         Ok(held.into_iter().collect())
     }
 
-    /// Lets others have the lanes at once.
+    /// Releases all lanes, so that another relay can take them without waiting for the leases to expire.
     pub(crate) async fn release(&self) -> Result<(), sqlx::Error> {
         sqlx::query(RELEASE).bind(&self.owner).execute(&self.pool).await.map(|_| ())
     }

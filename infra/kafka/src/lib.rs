@@ -1,28 +1,30 @@
-//! Fan-out: the log on Kafka, and Kafka as a feed for workers.
+//! Kafka: the relay copies the log to a topic, and the feed reads the topic for workers.
 //!
-//! **Here:** everything that speaks to Kafka. **Never here:** truth. The log in PostgreSQL decides what happened and a
-//! worker's own checkpoint what it has taken; Kafka carries copies. Positions are dense and records carry their epoch,
-//! so whoever reads sees what is missing, repeated or of a lost history, and a wiped Kafka is filled again.
+//! **Here:** all code that uses Kafka. **Never here:** a source of truth. The log in PostgreSQL decides what happened,
+//! and a worker's checkpoint what it has processed; Kafka holds copies. Positions have no gaps and records carry their
+//! epoch, so a reader detects missing and repeated records and those of a rewritten log. A topic that was deleted is
+//! filled again.
 
-mod access;
+mod connection_error;
+mod error;
 mod feed;
-mod flight;
+mod in_flight;
 mod lane;
 mod leases;
 mod outage;
 mod record;
-mod refusal;
 mod relay;
 mod resume;
+mod security;
 mod settings;
 pub mod speed;
 mod topic;
 
-pub use access::{Login, Mechanism, Password, Tls, UnknownMechanism};
 pub use feed::{Batch, Feed};
 pub use leases::Leases;
 pub use outage::Outage;
 pub use record::{Foreign, decode, headers};
 pub use relay::Relay;
+pub use security::{Login, Mechanism, Password, Tls, UnknownMechanism};
 pub use settings::{LANES, Settings};
-pub use topic::{TopicError, look};
+pub use topic::{TopicError, probe};

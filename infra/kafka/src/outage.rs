@@ -1,4 +1,4 @@
-//! Says once that something cannot be used, and once that it can again.
+//! Availability of a server: logged once when it is lost and once when it is back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,9 +8,9 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::refusal;
+use crate::connection_error;
 
-/// Whether something can be used; shared by everybody who would notice or wants to know.
+/// Availability of one server, shared by the tasks that use it and those that report it.
 #[derive(Clone, Debug)]
 pub struct Outage {
     what: &'static str,
@@ -19,10 +19,10 @@ pub struct Outage {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Why it cannot be used; nothing while it can.
+    /// Reason for the outage; `None` while the server is available.
     reason: Option<String>,
-    /// What the last connection met that came to nothing. It tells more than the calls that got no answer for it.
-    met: Option<String>,
+    /// Last connection error. It is more precise than the timeouts of calls that it causes.
+    connection_error: Option<String>,
 }
 
 impl Outage {
@@ -30,47 +30,48 @@ impl Outage {
         Self { what, state: Arc::default() }
     }
 
-    /// It cannot be used. Said in the log the first time.
+    /// Records a failure. Logged at the start of an outage only.
     pub fn away(&self, reason: &str) {
         metrics::counter!("cartulary_fan_out_errors_total", "of" => self.what).increment(1);
         if self.state().reason.replace(reason.to_owned()).is_none() {
-            tracing::warn!(reason, "{} cannot be used now; waiting for it, nothing is lost", self.what);
+            tracing::warn!(reason, "{} is unavailable; waiting for it, nothing is lost", self.what);
         }
     }
 
-    /// It can be used.
+    /// Records a success, which ends an outage.
     pub fn back(&self) {
         if std::mem::take(&mut *self.state()).reason.is_some() {
             tracing::info!("{} can be used again", self.what);
         }
     }
 
-    /// What this is about.
+    /// Name of the server.
     pub fn what(&self) -> &'static str {
         self.what
     }
 
-    /// Why it cannot be used; nothing while it can.
+    /// Reason for the outage; `None` while the server is available.
     pub fn reason(&self) -> Option<String> {
         self.state().reason.clone()
     }
 
-    /// Why a call failed: what its connections met, where that is known and was the cause, else its own words.
+    /// Cause of a failed call: the connection error behind it where one is known, otherwise the text of the call's
+    /// error.
     pub(crate) fn why(&self, error: &KafkaError) -> String {
         use RDKafkaErrorCode::{
             AllBrokersDown, Authentication, BrokerTransportFailure, OperationTimedOut, Resolve, SSL,
         };
-        let unheard = matches!(
+        let unanswered = matches!(
             error.rdkafka_error_code(),
             Some(AllBrokersDown | Authentication | BrokerTransportFailure | OperationTimedOut | Resolve | SSL)
         );
-        let met = self.state().met.clone().filter(|_| unheard);
-        met.unwrap_or_else(|| words(error))
+        let connection_error = self.state().connection_error.clone().filter(|_| unanswered);
+        connection_error.unwrap_or_else(|| text(error))
     }
 
-    /// A call was answered, so what connections met before is over.
+    /// A call succeeded, so earlier connection errors no longer apply.
     pub(crate) fn answered(&self) {
-        self.state().met = None;
+        self.state().connection_error = None;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,21 +79,21 @@ impl Outage {
     }
 }
 
-/// librdkafka speaks of every connection that breaks; that is for whoever looks closely.
+/// librdkafka reports every broken connection; these go to the log at debug level.
 impl ClientContext for Outage {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
-        // Its word for a connection that came to nothing. Not all of these are told as errors.
+        // The facility of failed connections. librdkafka does not report all of them through `error`.
         if facility == "FAIL" {
-            self.state().met = Some(refusal::told(message));
+            self.state().connection_error = Some(connection_error::explain(message));
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
-                let met = self.state().met.clone();
-                self.away(met.as_deref().unwrap_or(reason));
+                let connection_error = self.state().connection_error.clone();
+                self.away(connection_error.as_deref().unwrap_or(reason));
             }
             _ => tracing::debug!(%error, reason, "librdkafka"),
         }
@@ -101,7 +102,7 @@ impl ClientContext for Outage {
 
 impl ConsumerContext for Outage {}
 
-/// The words of librdkafka for what a call met, without its Rust wrapping.
-pub(crate) fn words(error: &KafkaError) -> String {
+/// librdkafka's description of an error, without the wrapping of the Rust crate.
+pub(crate) fn text(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }

@@ -1,7 +1,7 @@
-//! One event as one record: CloudEvents 1.0, binary mode.
+//! Record format: one event per record, CloudEvents 1.0 in binary mode.
 //!
-//! The value is the payload as it was written, the key is the stream, everything else is a header. Whatever cannot have
-//! been written by a relay is [`Foreign`]: told apart, counted, never folded, and never a reason to stop.
+//! The value is the payload as stored, the key is the stream, all other fields are headers. A record that no relay can
+//! have written is [`Foreign`]: it is counted and skipped, and stops neither relay nor worker.
 
 use std::fmt::{Display, Write};
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 const SPEC: &str = "1.0";
 const CONTENT: &str = "application/json";
 
-/// The names of the headers, in the order in which they are written. CloudEvents allows small letters and digits.
+/// Header names, in the order in which they are written. CloudEvents allows lower-case letters and digits.
 const NAMES: [&str; 20] = [
     "ce_specversion",
     "content-type",
@@ -40,42 +40,42 @@ const NAMES: [&str; 20] = [
     "ce_actor",
 ];
 
-/// Why a record cannot be one of ours.
+/// Reason for which no relay can have written a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
     #[error("it has no header `{0}`")]
     Missing(&'static str),
-    #[error("its header `{0}` does not read")]
+    #[error("its header `{0}` cannot be parsed")]
     Broken(&'static str),
-    #[error("its value is no JSON")]
+    #[error("its value is not JSON")]
     Payload,
     #[error("its key is not its stream, or its id is not that of its command")]
     Mismatch,
-    #[error("it is of lane {lane} and lies in partition {partition}")]
+    #[error("it belongs to lane {lane} and is in partition {partition}")]
     OtherLane { lane: i16, partition: i32 },
     #[error("it has position {position}, and the log of lane {lane} ends at {head}")]
-    FromTheFuture { lane: i16, position: i64, head: i64 },
+    BeyondLog { lane: i16, position: i64, head: i64 },
 }
 
 impl Foreign {
-    /// One word for counters.
-    pub fn word(&self) -> &'static str {
+    /// Value of the metric label `why`.
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",
             Self::Broken(_) => "broken",
             Self::Payload => "payload",
             Self::Mismatch => "mismatch",
             Self::OtherLane { .. } => "other_lane",
-            Self::FromTheFuture { .. } => "from_the_future",
+            Self::BeyondLog { .. } => "from_the_future",
         }
     }
 }
 
-/// The headers of an event's record.
+/// Headers of an event's record.
 pub fn headers(event: &RawEvent) -> OwnedHeaders {
     let id = event_id(event.tenant, event.principal, event.command, event.index);
     let source = format_args!("/tenants/{}", event.tenant);
-    // An actor is an enum of ids and texts, which always has a JSON form.
+    // An actor is an enum of ids and texts, so its serialization cannot fail.
     let actor = serde_json::to_string(&event.actor).unwrap_or_default();
     let values: [&dyn Display; NAMES.len()] = [
         &SPEC,
@@ -110,7 +110,7 @@ pub fn headers(event: &RawEvent) -> OwnedHeaders {
     headers
 }
 
-/// The event of a record.
+/// Event of a record.
 pub fn decode(record: &impl Message) -> Result<RawEvent, Foreign> {
     let fields = Fields::of(record);
     if fields.text("ce_specversion")? != SPEC {
@@ -136,7 +136,7 @@ pub fn decode(record: &impl Message) -> Result<RawEvent, Foreign> {
         actor: serde_json::from_str(fields.text("ce_actor")?).map_err(|_| Foreign::Broken("ce_actor"))?,
         occurred_at: fields.read("ce_time")?,
         recorded_at: fields.read("ce_recordedtime")?,
-        seen: Default::default(),
+        decoded: Default::default(),
     };
     let mut stream = uuid::Uuid::encode_buffer();
     let stream: &str = event.stream.hyphenated().encode_lower(&mut stream);
@@ -151,7 +151,7 @@ pub fn decode(record: &impl Message) -> Result<RawEvent, Foreign> {
     if event.position < 1 { Err(Foreign::Broken("ce_position")) } else { Ok(event) }
 }
 
-/// The headers of a record, each in its place.
+/// Header values of a record, in the order of `NAMES`.
 struct Fields<'r>([Option<&'r str>; NAMES.len()]);
 
 impl<'r> Fields<'r> {

@@ -1,4 +1,4 @@
-//! Where a relay goes on: after what the partition really holds, as far as the log of today agrees.
+//! Resumption of a lane: after the last record in the partition that the current log agrees with.
 
 use projections::ports::{Checkpoint, Fault, History};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -10,37 +10,42 @@ use tokio::time::Instant;
 use crate::outage::Outage;
 use crate::record::decode;
 use crate::settings::Settings;
-use crate::topic::PATIENCE;
+use crate::topic::REQUEST_TIMEOUT;
 
-/// How many times further back the search goes each time it finds only foreign records.
-const FURTHER: i64 = 16;
+/// Factor by which the search range grows each time it holds foreign records only.
+const SEARCH_GROWTH: i64 = 16;
 
-/// What a partition holds.
+/// End of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// Of its last record of ours.
+pub(crate) struct PartitionEnd {
+    /// Checkpoint of the last record that a relay wrote.
     pub(crate) last: Option<Checkpoint>,
-    /// The offset that the next record gets.
+    /// Offset of the next record.
     pub(crate) end: i64,
 }
 
-/// Reads the last record of ours, as far as the log reaches today: what lies beyond was lost or is somebody's joke, and
-/// tells nothing about what Kafka has of the log. Blocks.
-pub(crate) fn held(settings: &Settings, outage: &Outage, lane: i16, head: i64) -> Result<Held, KafkaError> {
+/// Reads the last record that a relay wrote with a position up to `head`. Later positions were lost by the log or are
+/// forged, so they do not show how much of the log Kafka holds. Blocks.
+pub(crate) fn read_partition_end(
+    settings: &Settings,
+    outage: &Outage,
+    lane: i16,
+    head: i64,
+) -> Result<PartitionEnd, KafkaError> {
     let mut config = settings.client();
-    // The group is never joined, but librdkafka asks for a name. The end of the partition is told, because an offset
-    // below it need not belong to a record.
+    // The group is never joined, but librdkafka requires a name. It has to report the end of the partition, because
+    // offsets before the end need not belong to a record.
     config.set("group.id", "cartulary.relay").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Outage> = config.create_with_context(outage.clone())?;
-    let (low, end) = consumer.fetch_watermarks(&settings.topic, i32::from(lane), PATIENCE)?;
+    let (low, end) = consumer.fetch_watermarks(&settings.topic, i32::from(lane), REQUEST_TIMEOUT)?;
     let mut back = 1;
     loop {
         let from = (end - back).max(low);
         let last = if from < end { last_from(&consumer, &settings.topic, (lane, head), from)? } else { None };
         if last.is_some() || from == low {
-            return Ok(Held { last, end });
+            return Ok(PartitionEnd { last, end });
         }
-        back *= FURTHER;
+        back *= SEARCH_GROWTH;
     }
 }
 
@@ -53,19 +58,19 @@ fn last_from(
     let mut place = TopicPartitionList::new();
     place.add_partition_offset(topic, i32::from(lane), Offset::Offset(from))?;
     consumer.assign(&place)?;
-    let (mut last, mut heard) = (None, Instant::now());
+    let (mut last, mut last_answer) = (None, Instant::now());
     loop {
-        // An early `None` says nothing about the partition, so the clock alone tells when Kafka is away.
-        match consumer.poll(PATIENCE) {
+        // `poll` may return `None` early, so the timeout is measured here.
+        match consumer.poll(REQUEST_TIMEOUT) {
             Some(Ok(record)) => {
-                heard = Instant::now();
+                last_answer = Instant::now();
                 if let Some(event) = decode(&record).ok().filter(|event| event.position <= head) {
                     last = Some(Checkpoint { lane, position: event.position, epoch: event.epoch });
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
             Some(Err(error)) => return Err(error),
-            None if heard.elapsed() > PATIENCE => {
+            None if last_answer.elapsed() > REQUEST_TIMEOUT => {
                 return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
             }
             None => {}
@@ -73,13 +78,13 @@ fn last_from(
     }
 }
 
-/// How far the log of a lane reaches.
+/// Last position of a lane in the log.
 pub(crate) async fn head<H: History>(history: &H, lane: i16) -> Result<i64, Fault> {
     Ok(history.heads().await?.iter().find(|head| head.lane == lane).map_or(0, |head| head.position))
 }
 
-/// The last position of the partition that today's log shares, with the epoch it has there.
-pub(crate) async fn common<H: History>(history: &H, seen: Checkpoint) -> Result<Checkpoint, Fault> {
+/// Last position that the partition and the current log have in common, with its epoch in the log.
+pub(crate) async fn last_common_checkpoint<H: History>(history: &H, seen: Checkpoint) -> Result<Checkpoint, Fault> {
     let lane = seen.lane;
     let epochs = history.epochs(lane).await?;
     let head = head(history, lane).await?;
@@ -90,7 +95,7 @@ pub(crate) async fn common<H: History>(history: &H, seen: Checkpoint) -> Result<
             lane,
             held = seen.position,
             common = position,
-            "the log was rewritten behind what Kafka holds; going on from the last common position"
+            "the log was rewritten before the last record in Kafka; continuing after the last common position"
         );
     }
     if position == 0 {

@@ -1,30 +1,30 @@
-//! What can be set about Kafka, and what is never left to librdkafka's defaults: several of them lose data.
+//! Kafka settings, and the librdkafka options that must not keep their defaults, several of which lose data.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::access::{self, Login, Tls};
+use crate::security::{self, Login, Tls};
 
-/// One partition each. Lane *i* is partition *i*.
+/// Number of lanes and of partitions. Lane *i* is partition *i*.
 pub const LANES: i16 = 16;
 
-/// Where Kafka is and how the topic is made.
+/// Connection to Kafka, and properties of the topic.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `host:port`, several of them with commas between.
+    /// Bootstrap servers: `host:port`, separated by commas.
     pub brokers: String,
-    /// How they are reached over TLS; in the clear without it.
+    /// TLS; without it, connections are not encrypted.
     pub tls: Option<Tls>,
-    /// Who we are for them, where they ask.
+    /// SASL credentials, for brokers that require them.
     pub login: Option<Login>,
     pub topic: String,
-    /// On how many brokers every record is kept.
+    /// Replication factor of the topic.
     pub replication: i32,
-    /// How long Kafka keeps a record. Who comes later reads the log.
+    /// Retention of records. A worker that falls further behind reads the log.
     pub retention_ms: i64,
-    /// The largest record. A larger event is left out and read from the log.
+    /// Size limit of a record. Larger events are left out of the topic, and workers read them from the log.
     pub record_bytes_most: usize,
-    /// How long another relay waits before it takes over the lanes of one that was killed.
+    /// Duration of a relay's lease on its lanes: the time until another relay takes over from one that was killed.
     pub lease_ms: i64,
 }
 
@@ -44,28 +44,29 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What every client needs.
+    /// Options of all clients.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", "cartulary");
-        // What connections meet is told in the log alone, and by default in none of ours.
+        // librdkafka reports connection errors at level `info`, and by default not through the callback.
         config.set_log_level(RDKafkaLogLevel::Info).set("log.thread.name", "false");
-        access::apply(&mut config, self.tls.as_ref(), self.login.as_ref());
-        // Kafka may be away for long; knocking twice a second finds it soon and costs nothing.
+        security::apply(&mut config, self.tls.as_ref(), self.login.as_ref());
+        // Two attempts a second find a broker soon after it is back, and cost nothing during a long outage.
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
-        // A broker that is gone without a word is found out in ten seconds, and not in sixty.
+        // Detects a broker that vanished without closing its connections after 10 s instead of 60 s.
         config.set("socket.timeout.ms", "10000").set("socket.connection.setup.timeout.ms", "5000");
         config.set("socket.keepalive.enable", "true");
-        // A topic that was deleted and made anew is noticed through its metadata.
+        // Detects through metadata that the topic was deleted and recreated.
         config.set("topic.metadata.refresh.interval.ms", "5000").set("metadata.max.age.ms", "15000");
         config
     }
 
-    /// A producer that repeats nothing, reorders nothing and gives nothing up. The relay bounds what it holds.
+    /// Producer options: no duplicates, no reordering, no give-up. The relay bounds the number of records in flight.
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         config.set("enable.idempotence", "true").set("acks", "all");
-        // Nothing times out: a record that was given up would be a hole. Whoever stops waiting drops the producer.
+        // No message timeout: a record that is given up would leave a gap. To stop waiting, the relay drops the
+        // producer.
         config.set("message.timeout.ms", "0").set("topic.metadata.propagation.max.ms", "5000");
         config.set("linger.ms", "2").set("compression.type", "lz4");
         config.set("message.max.bytes", self.record_bytes_most.to_string());
@@ -73,19 +74,19 @@ impl Settings {
         config
     }
 
-    /// A consumer of a group whose offsets are written by us alone, and only as a hint.
+    /// Options of a consumer in a group. Offsets are committed explicitly, and only as a hint.
     pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
         let mut config = self.client();
         config.set("group.id", group).set("partition.assignment.strategy", "cooperative-sticky");
         config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("check.crcs", "true");
-        // A worker that was killed gives its lanes up in six seconds, the least that brokers allow; librdkafka would let
-        // them rest for 45. A worker that lost its broker for longer than that waits as long for its own ghost.
+        // The lanes of a killed worker are reassigned after 6 s, the minimum that brokers allow (librdkafka's default:
+        // 45 s). A worker that loses its broker for longer waits equally long until its former membership expires.
         config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "1500");
         config.set("queued.max.messages.kbytes", "16384").set("fetch.wait.max.ms", "100");
         config
     }
 
-    /// How many brokers must have a record before it counts: all but one, so that one may be away.
+    /// `min.insync.replicas`: all replicas but one, so that one broker may be unavailable.
     pub(crate) fn in_sync_least(&self) -> i32 {
         (self.replication - 1).max(1)
     }

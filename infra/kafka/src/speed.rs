@@ -1,4 +1,4 @@
-//! How fast the relay fills Kafka, beside a bare producer with the same records.
+//! Throughput of the relay, compared with a bare producer that sends the same records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::outage::Outage;
 use crate::record::headers;
 use crate::relay::Relay;
 use crate::settings::{LANES, Settings};
-use crate::topic::{self, PATIENCE, TopicError, blocking};
+use crate::topic::{self, REQUEST_TIMEOUT, TopicError, blocking};
 
-/// How often Kafka is asked what it holds. A hundredth of a second is lost in a run of seconds.
-const LOOK: Duration = Duration::from_millis(20);
-const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+/// Interval between two looks at the length of the topic. Negligible in runs that take seconds.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a relay takes from its start until an empty topic holds this many records.
+/// Time from the start of a relay until an empty topic holds this number of records.
 pub async fn relayed(
     settings: &Settings,
     history: impl History + 'static,
@@ -32,22 +32,22 @@ pub async fn relayed(
 ) -> Result<Duration, TopicError> {
     topic::ensure(settings, &Outage::of("Kafka")).await?;
     let consumer: Arc<BaseConsumer> = Arc::new(settings.client().create()?);
-    let since = Instant::now();
+    let started = Instant::now();
     let stop = CancellationToken::new();
     let mut running = tokio::spawn(Relay::new(settings.clone(), history, leases).run(stop.clone()));
-    while held(&consumer, &settings.topic).await? < records {
+    while record_count(&consumer, &settings.topic).await? < records {
         tokio::select! {
             _ = &mut running => return Err(KafkaError::Canceled.into()),
-            () = sleep(LOOK) => {}
+            () = sleep(POLL_INTERVAL) => {}
         }
     }
-    let taken = since.elapsed();
+    let elapsed = started.elapsed();
     stop.cancel();
     running.await.map_err(|_| KafkaError::Canceled)?;
-    Ok(taken)
+    Ok(elapsed)
 }
 
-/// Records as a relay would make them, with everything there that a producer needs.
+/// Records as the relay builds them, ready to be sent.
 pub struct Records(Vec<Record>);
 
 struct Record {
@@ -69,11 +69,11 @@ impl Records {
     }
 }
 
-/// How long a producer with the relay's settings takes for records that are ready before it begins.
+/// Time that a producer with the relay's settings takes for records that are built beforehand.
 pub async fn bare(settings: &Settings, records: Records) -> Result<Duration, TopicError> {
     topic::ensure(settings, &Outage::of("Kafka")).await?;
     let producer: ThreadedProducer<DefaultProducerContext> = settings.producer().create()?;
-    let since = Instant::now();
+    let started = Instant::now();
     for Record { partition, key, payload, headers } in records.0 {
         let mut record =
             BaseRecord::to(&settings.topic).partition(partition).key(&key).payload(&*payload).headers(headers);
@@ -82,19 +82,19 @@ pub async fn bare(settings: &Settings, records: Records) -> Result<Duration, Top
                 return Err(error.into());
             }
             record = back;
-            sleep(QUEUE_PAUSE).await;
+            sleep(QUEUE_FULL_PAUSE).await;
         }
     }
     blocking(move || producer.flush(Duration::from_secs(60))).await?;
-    Ok(since.elapsed())
+    Ok(started.elapsed())
 }
 
-/// How many records the topic was given so far.
-async fn held(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, KafkaError> {
+/// Number of records written to the topic so far.
+async fn record_count(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, KafkaError> {
     let (consumer, topic) = (consumer.clone(), topic.to_owned());
     blocking(move || {
-        // A partition that has no leader yet holds nothing.
-        let end = |lane| consumer.fetch_watermarks(&topic, lane, PATIENCE).map_or(0, |(_, end)| end);
+        // A partition without a leader is new and empty.
+        let end = |lane| consumer.fetch_watermarks(&topic, lane, REQUEST_TIMEOUT).map_or(0, |(_, end)| end);
         Ok((0..i32::from(LANES)).map(end).sum())
     })
     .await

@@ -1,4 +1,4 @@
-//! The topic: made with explicit settings, and refused where it is not one partition per lane.
+//! The topic: created with explicit settings, and rejected unless it has one partition per lane.
 
 use std::time::Duration;
 
@@ -8,60 +8,62 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::sleep;
 
-use crate::outage::{Outage, words};
+use crate::outage::{Outage, text};
 use crate::settings::{LANES, Settings};
 
-/// How long Kafka may take to answer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to listen for what connections met.
-const LISTEN: Duration = Duration::from_millis(20);
-/// How long a new topic is left alone.
-const SETTLE: Duration = Duration::from_millis(300);
+/// Timeout of requests to Kafka.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Poll timeout for errors of connections.
+const POLL_TIMEOUT: Duration = Duration::from_millis(20);
+/// Wait after the topic was created, in which its partitions elect their leaders.
+const LEADER_ELECTION: Duration = Duration::from_millis(300);
 
-/// Why the topic cannot be used.
+/// Reason for which the topic cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     #[error(
         "the topic `{topic}` has {partitions} partitions and must have {LANES}, one per lane: delete it, so that the \
-         relay makes it anew and fills it from the log, or set another topic"
+         relay creates it again and fills it from the log, or set another topic"
     )]
     Partitions { topic: String, partitions: usize },
-    #[error("the topic `{topic}` cannot be made: {reason}; mend that, or make it with {LANES} partitions by hand")]
+    #[error(
+        "the topic `{topic}` cannot be created: {reason}; resolve this, or create it with {LANES} partitions by hand"
+    )]
     Refused { topic: String, reason: String },
     #[error("Kafka does not answer: {0}")]
     NoAnswer(String),
-    #[error("Kafka does not answer: {}", words(.0))]
+    #[error("Kafka does not answer: {}", text(.0))]
     Away(#[from] KafkaError),
 }
 
 impl TopicError {
-    /// Whether it may pass by itself.
-    pub(crate) fn passes(&self) -> bool {
+    /// The error can end without intervention.
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::NoAnswer(_) | Self::Away(_))
     }
 }
 
-/// Makes the topic where it is missing. Blocks for as long as Kafka takes to answer.
+/// Creates the topic if it is missing. Waits for Kafka's answer.
 pub(crate) async fn ensure(settings: &Settings, outage: &Outage) -> Result<(), TopicError> {
     let known = partitions(settings, outage).await?;
     if known.is_none() {
         let admin: AdminClient<Outage> = settings.client().create_with_context(outage.clone())?;
-        make(&admin, settings).await?;
-        // Its partitions need a moment to find their leaders; whoever asks too early is told that there are none.
-        sleep(SETTLE).await;
+        create(&admin, settings).await?;
+        // Before the election, metadata says that the partitions have no leader.
+        sleep(LEADER_ELECTION).await;
     }
     check(settings, known.unwrap_or_else(|| usize::from(LANES.unsigned_abs())))
 }
 
-/// What whoever checks a configuration is told about Kafka; an error where the relay would wait for it.
-pub async fn look(settings: &Settings) -> Result<&'static str, TopicError> {
+/// Result of a configuration check, for `cartulary doctor`. An error where the relay would have to wait.
+pub async fn probe(settings: &Settings) -> Result<&'static str, TopicError> {
     match partitions(settings, &Outage::of("Kafka")).await? {
-        None => Ok("reachable; the relay makes the topic"),
+        None => Ok("reachable; the relay will create the topic"),
         Some(known) => check(settings, known).map(|()| "reachable"),
     }
 }
 
-/// Refuses a topic that was made otherwise.
+/// Rejects a topic with another number of partitions.
 pub(crate) fn check(settings: &Settings, partitions: usize) -> Result<(), TopicError> {
     if partitions == usize::from(LANES.unsigned_abs()) {
         return Ok(());
@@ -69,17 +71,17 @@ pub(crate) fn check(settings: &Settings, partitions: usize) -> Result<(), TopicE
     Err(TopicError::Partitions { topic: settings.topic.clone(), partitions })
 }
 
-/// How many partitions the topic has. Asks for all topics: a broker that makes topics by itself would make the one
-/// that is asked for by name, with the wrong number of partitions.
+/// Number of partitions of the topic. Requests the metadata of all topics: a broker with automatic topic creation would
+/// create a topic that is requested by name, with the wrong number of partitions.
 ///
-/// The one who asks is a consumer, because an `AdminClient` never hears what its connections meet.
+/// Uses a consumer, because an `AdminClient` does not report the errors of its connections.
 pub(crate) async fn partitions(settings: &Settings, outage: &Outage) -> Result<Option<usize>, TopicError> {
     let consumer: BaseConsumer<Outage> = settings.client().create_with_context(outage.clone())?;
     let (topic, outage) = (settings.topic.clone(), outage.clone());
     blocking(move || {
-        let metadata = consumer.fetch_metadata(None, PATIENCE).map_err(|error| {
-            // What was met is heard only while somebody listens. Errors alone come, as nothing is subscribed to.
-            while consumer.poll(LISTEN).is_some() {}
+        let metadata = consumer.fetch_metadata(None, REQUEST_TIMEOUT).map_err(|error| {
+            // Connection errors are delivered by polling. Without a subscription, errors are all that it delivers.
+            while consumer.poll(POLL_TIMEOUT).is_some() {}
             TopicError::NoAnswer(outage.why(&error))
         })?;
         outage.answered();
@@ -89,7 +91,7 @@ pub(crate) async fn partitions(settings: &Settings, outage: &Outage) -> Result<O
     .await
 }
 
-async fn make(admin: &AdminClient<Outage>, settings: &Settings) -> Result<(), TopicError> {
+async fn create(admin: &AdminClient<Outage>, settings: &Settings) -> Result<(), TopicError> {
     let retention = settings.retention_ms.to_string();
     let in_sync = settings.in_sync_least().to_string();
     let most = settings.record_bytes_most.to_string();
@@ -97,25 +99,25 @@ async fn make(admin: &AdminClient<Outage>, settings: &Settings) -> Result<(), To
         .set("cleanup.policy", "delete")
         .set("retention.ms", &retention)
         .set("min.insync.replicas", &in_sync)
-        // As the relay has compressed it.
+        // Keeps the compression that the relay chose.
         .set("compression.type", "producer")
         .set("max.message.bytes", &most)
-        // Retention goes by the day a record came. By the day of the event, an old log would be deleted on arrival.
+        // Retention counts from the arrival of a record. By event time, old events would be deleted on arrival.
         .set("message.timestamp.type", "LogAppendTime");
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-    let made = admin.create_topics([&topic], &options).await?;
-    match made.into_iter().next() {
-        // Another relay was faster.
+    let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT)).request_timeout(Some(REQUEST_TIMEOUT));
+    let created = admin.create_topics([&topic], &options).await?;
+    match created.into_iter().next() {
+        // Another relay has created it meanwhile.
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((topic, error))) => Err(TopicError::Refused { topic, reason: words(&KafkaError::AdminOp(error)) }),
+        Some(Err((topic, error))) => Err(TopicError::Refused { topic, reason: text(&KafkaError::AdminOp(error)) }),
         _ => {
-            tracing::info!(topic = settings.topic, replication = settings.replication, "made the topic");
+            tracing::info!(topic = settings.topic, replication = settings.replication, "created the topic");
             Ok(())
         }
     }
 }
 
-/// Runs what waits for Kafka on a thread that may wait.
+/// Runs a blocking call to Kafka on a thread for blocking work.
 pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,

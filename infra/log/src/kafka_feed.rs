@@ -180,7 +180,7 @@ impl Wire {
             return Ok(true);
         };
         let in_doubt = self.outage.reason().is_some() || feed.lanes().is_empty();
-        let topic_is_new = look && in_doubt && feed.look().await;
+        let topic_is_new = look && in_doubt && feed.check_topic().await;
         let away = self.outage.reason();
         let alone = away.is_some();
         self.health.show(KAFKA, away);

@@ -1,4 +1,4 @@
-//! Apache Kafka itself, from the Maven registry: one process that is broker and controller (KRaft).
+//! Apache Kafka from Maven Central: one process that is broker and controller (KRaft).
 
 use std::{
     fs,
@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::programs::{Install, needed, quietly};
-use crate::{Place, Program, Secured, Server, launch};
+use crate::programs::{Install, required, run_quietly};
+use crate::{Instance, Program, Secured, Server, launch};
 
 const VERSION: &str = "4.3.1";
 
@@ -22,7 +22,7 @@ const POM: &str = "\
 </dependencies></project>
 ";
 
-/// Few partitions for Kafka's own topics: making the usual fifty takes longer than starting.
+/// Few partitions for Kafka's internal topics: creating the default fifty takes longer than starting.
 const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -39,21 +39,21 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 ";
 
-/// The heap is bounded, because this shares a laptop with everything else.
+/// Bounded heap, as Kafka shares a laptop with other servers.
 const JAVA: &[&str] = &["-Xms128m", "-Xmx512m", "-XX:+UseG1GC"];
 
-/// Java, and the folder of Kafka's jars.
+/// Path of Java, and folder of Kafka's jars.
 pub(super) fn programs(jars: &Path, install: Option<Install>) -> Result<(PathBuf, PathBuf)> {
-    Ok((needed("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
+    Ok((required("java", "openjdk-17-jre-headless", install)?, libraries(jars, install)?))
 }
 
-pub(super) fn start(place: &Place<'_>, jars: &Path, install: Option<Install>) -> Result<Server> {
-    let &Place { folder, host, port, secured } = place;
+pub(super) fn start(instance: &Instance<'_>, jars: &Path, install: Option<Install>) -> Result<Server> {
+    let &Instance { folder, host, port, secured } = instance;
     let (java, libraries) = programs(jars, install)?;
     let home = folder.join("kafka");
     fs::create_dir_all(&home)?;
     let settings = home.join("server.properties");
-    fs::write(&settings, settings_for(&home, place)?)?;
+    fs::write(&settings, settings_for(&home, instance)?)?;
     let run = |class: &str| {
         let mut command = Command::new(&java);
         command.args(JAVA).arg("-cp").arg(libraries.join("*")).arg(class);
@@ -67,7 +67,7 @@ pub(super) fn start(place: &Place<'_>, jars: &Path, install: Option<Install>) ->
                 format.args(["--add-scram", &format!("{mechanism}=[name={user},password={password}]")]);
             }
         }
-        quietly(format)?;
+        run_quietly(format)?;
     }
     let log = folder.join("kafka.log");
     let mut command = run("kafka.Kafka");
@@ -84,25 +84,27 @@ pub(super) fn start(place: &Place<'_>, jars: &Path, install: Option<Install>) ->
     })
 }
 
-fn settings_for(home: &Path, &Place { host, port, secured, .. }: &Place<'_>) -> Result<String> {
-    let inside = || launch::free_port(Ipv4Addr::LOCALHOST, None);
-    let (data, controller) = (home.join("data"), inside()?);
-    // Where callers have to show who they are, the broker has a listener for itself.
-    let (listeners, locks) = match secured {
+fn settings_for(home: &Path, &Instance { host, port, secured, .. }: &Instance<'_>) -> Result<String> {
+    let internal_port = || launch::free_port(Ipv4Addr::LOCALHOST, None);
+    let (data, controller) = (home.join("data"), internal_port()?);
+    // If callers have to authenticate, the broker gets an internal listener without authentication.
+    let (listeners, security) = match secured {
         None => (format!("PLAINTEXT://{host}:{port}"), String::new()),
-        Some(secured) => (format!("CALLERS://{host}:{port},PLAINTEXT://127.0.0.1:{}", inside()?), locks(secured)),
+        Some(secured) => {
+            (format!("CALLERS://{host}:{port},PLAINTEXT://127.0.0.1:{}", internal_port()?), security_settings(secured))
+        }
     };
     let callers = if secured.is_some_and(|secured| secured.login.is_some()) { "SASL_SSL" } else { "SSL" };
     Ok(format!(
-        "{SETTINGS}{locks}controller.quorum.voters=1@127.0.0.1:{controller}\n\
+        "{SETTINGS}{security}controller.quorum.voters=1@127.0.0.1:{controller}\n\
          listeners={listeners},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={listeners}\n\
          listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CALLERS:{callers}\nlog.dirs={}\n",
         data.display()
     ))
 }
 
-/// What callers are shown, and have to show.
-fn locks(secured: &Secured) -> String {
+/// TLS and authentication of the listener for callers.
+fn security_settings(secured: &Secured) -> String {
     let Secured { identity, authority, login } = secured;
     let mut settings = vec![
         "ssl.keystore.type=PEM".to_owned(),
@@ -126,17 +128,17 @@ fn locks(secured: &Secured) -> String {
     settings.iter().map(|setting| format!("listener.name.callers.{setting}\n")).collect()
 }
 
-/// The folder of Kafka's jars; fetched once per clone and put in place whole.
-#[expect(clippy::print_stdout, reason = "only a chore fetches, and it talks to the person who started it")]
+/// Folder of Kafka's jars. They are fetched once per clone into a draft folder, which is then renamed.
+#[expect(clippy::print_stdout, reason = "only project tasks fetch, and they print for the person who started them")]
 fn libraries(parent: &Path, install: Option<Install>) -> Result<PathBuf> {
-    let place = parent.join(format!("kafka-{VERSION}"));
-    if place.is_dir() {
-        return Ok(place);
+    let folder = parent.join(format!("kafka-{VERSION}"));
+    if folder.is_dir() {
+        return Ok(folder);
     }
     if install.is_none() {
-        bail!("Apache Kafka {VERSION} is not in {}; `cargo xtask up kafka` fetches it", place.display());
+        bail!("Apache Kafka {VERSION} is not in {}; `cargo xtask up kafka` fetches it", folder.display());
     }
-    let maven = needed("mvn", "maven", install)?;
+    let maven = required("mvn", "maven", install)?;
     println!("servers: fetching Apache Kafka {VERSION} with Maven (44 MB, once)");
     let draft = parent.join(format!("kafka-{VERSION}.{}", std::process::id()));
     fs::create_dir_all(&draft)?;
@@ -149,13 +151,13 @@ fn libraries(parent: &Path, install: Option<Install>) -> Result<PathBuf> {
         "dependency:copy-dependencies",
         "-DoutputDirectory=.",
     ]);
-    quietly(fetch)?;
-    match fs::rename(&draft, &place) {
-        // Somebody else fetched it at the same time.
-        Err(_) if place.is_dir() => fs::remove_dir_all(&draft)?,
+    run_quietly(fetch)?;
+    match fs::rename(&draft, &folder) {
+        // Another process has fetched it meanwhile.
+        Err(_) if folder.is_dir() => fs::remove_dir_all(&draft)?,
         renamed => renamed?,
     }
-    Ok(place)
+    Ok(folder)
 }
 
 #[cfg(test)]
@@ -163,13 +165,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_told_the_address_of_the_network_and_the_controller_stays_at_home() {
-        let place = Place { folder: Path::new("/x"), host: Ipv4Addr::new(10, 0, 0, 2), port: 9092, secured: None };
-        let settings = settings_for(Path::new("/x/kafka"), &place).expect("a free port");
+    fn clients_get_the_address_of_the_network_and_the_controller_listens_on_loopback() {
+        let instance =
+            Instance { folder: Path::new("/x"), host: Ipv4Addr::new(10, 0, 0, 2), port: 9092, secured: None };
+        let settings = settings_for(Path::new("/x/kafka"), &instance).expect("a free port");
         let line = |begin: &str| settings.lines().find_map(|line| line.strip_prefix(begin)).unwrap_or_default();
         assert_eq!(line("advertised.listeners=PLAINTEXT://"), "10.0.0.2:9092", "{settings}");
-        let home = line("controller.quorum.voters=1@");
-        assert!(home.starts_with("127.0.0.1:"), "{settings}");
-        assert_eq!(line("listeners="), format!("PLAINTEXT://10.0.0.2:9092,CONTROLLER://{home}"), "{settings}");
+        let controller = line("controller.quorum.voters=1@");
+        assert!(controller.starts_with("127.0.0.1:"), "{settings}");
+        assert_eq!(line("listeners="), format!("PLAINTEXT://10.0.0.2:9092,CONTROLLER://{controller}"), "{settings}");
     }
 }

@@ -1,4 +1,4 @@
-//! Starting a program that goes on when we end.
+//! Launch of programs that outlive this process.
 
 use std::{
     fs::File,
@@ -13,13 +13,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// The port it had before, if nobody took it meanwhile, or any free one.
+/// The former port if it is still free, or any free one.
 pub(super) fn free_port(host: Ipv4Addr, before: Option<u16>) -> Result<u16> {
     let free = |port: u16| -> io::Result<u16> { Ok(TcpListener::bind((host, port))?.local_addr()?.port()) };
     before.and_then(|port| free(port).ok()).map_or_else(|| Ok(free(0)?), Ok)
 }
 
-/// Starts it away from our terminal and its Ctrl-C, with its words in a log. Returns its pid.
+/// Starts a program in its own process group, so that Ctrl-C does not reach it, with its output in a log. Returns its
+/// pid.
 pub(super) fn detached(mut command: Command, log: &Path) -> Result<u32> {
     let file = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
     command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);

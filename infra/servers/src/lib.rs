@@ -1,16 +1,15 @@
-//! The servers that the engine can be put on for scale, on this machine and without containers: PostgreSQL, Redis and
-//! Apache Kafka as plain processes on free loopback ports, or on an address of a private network. `cargo xtask up` starts
-//! them for a person, tests, benches and the demo for themselves.
+//! PostgreSQL, Redis and Apache Kafka on this machine, without containers: plain processes on free ports of the
+//! loopback interface or of a private network. Used by `cargo xtask up`, tests, benchmarks and the demo.
 //!
-//! Everything lies in one folder: data, logs, `servers.json` with what was started, and `environment` with where it
-//! listens. What is asked to stop is only ever what is written down there and is still that program.
-#![expect(clippy::disallowed_methods, reason = "a chore has no other clock, and nothing else to do while it waits")]
+//! One folder holds their data and logs, `servers.json` with the started processes, and `environment` with their
+//! addresses. Only recorded processes are stopped, and only while they are still the recorded program.
+#![expect(clippy::disallowed_methods, reason = "a development tool has no injected clock, and only waits here")]
 
 mod kafka;
-mod kept;
 mod launch;
 mod postgres;
 pub mod programs;
+mod record;
 mod redis;
 mod secured;
 
@@ -23,12 +22,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use kept::Kept;
-pub use kept::Server;
 use programs::Install;
+use record::Record;
+pub use record::Server;
 pub use secured::{Authority, Secured};
 
-/// One of the programs.
+/// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Program {
@@ -39,63 +38,64 @@ pub enum Program {
 
 pub const ALL: [Program; 3] = [Program::Postgres, Program::Redis, Program::Kafka];
 
-/// A Java machine with a cold disk takes its time.
-const READY_WITHIN: Duration = Duration::from_secs(60);
-/// After how many looks in a row a process that is not seen has ended.
-const MISSED_MOST: u32 = 10;
-const GONE_WITHIN: Duration = Duration::from_secs(30);
+/// Time for a server to accept connections. Long enough for Java with a cold disk cache.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Number of consecutive checks without the process after which it counts as ended.
+const MISSED_MAX: u32 = 10;
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The servers of one folder.
+/// Servers of one folder.
 #[derive(Clone, Debug)]
 pub struct Servers {
     folder: PathBuf,
-    /// The folder of Kafka's jars.
+    /// Folder of Kafka's jars.
     jars: PathBuf,
-    /// Where they listen.
+    /// Address on which they listen.
     host: Ipv4Addr,
     install: Option<Install>,
     secured: Option<Secured>,
 }
 
-/// Where one server keeps its things, and where it listens.
-struct Place<'a> {
+/// Folder and address of one server.
+struct Instance<'a> {
     folder: &'a Path,
     host: Ipv4Addr,
     port: u16,
-    /// How callers have to be secured; not at all without it.
+    /// TLS and authentication of callers; none without it.
     secured: Option<&'a Secured>,
 }
 
 impl Servers {
-    /// Those of a folder, which is made where it is missing. Kafka's jars are those of a clone of the house.
-    pub fn in_folder(folder: &Path, house: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    /// Servers of a folder, which is created if it is missing. Kafka's jars are in the folder `.cartulary` of the
+    /// workspace.
+    pub fn in_folder(folder: &Path, workspace: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be created", folder.display()))?;
         Ok(Self {
             folder: folder.canonicalize()?,
-            jars: house.join(".cartulary"),
+            jars: workspace.join(".cartulary"),
             host: Ipv4Addr::LOCALHOST,
             install: None,
             secured: None,
         })
     }
 
-    /// Listening on another address than that of loopback. Whoever reaches it reaches them: Redis asks for no password, and
-    /// nothing is encrypted, so it must belong to a private network.
+    /// Listens on another address than that of loopback. The address must belong to a private network: Redis requires
+    /// no password, and connections are not encrypted.
     pub fn at(self, host: Ipv4Addr) -> Self {
         Self { host, ..self }
     }
 
-    /// Installs and fetches what is missing, instead of saying so.
+    /// Installs missing programs. Without it, they are reported as errors.
     pub fn installing(self, install: Install) -> Self {
         Self { install: Some(install), ..self }
     }
 
-    /// Starts them so that they are reached over TLS, as those of a provider are.
+    /// Starts the servers with TLS, like those of a cloud provider.
     pub fn secured(self, secured: Secured) -> Self {
         Self { secured: Some(secured), ..self }
     }
 
-    /// Makes sure that everything is on this machine that these need.
+    /// Installs or checks the programs of these servers.
     pub fn prepare(&self, programs: &[Program]) -> Result<()> {
         for program in programs {
             match program {
@@ -107,33 +107,34 @@ impl Servers {
         Ok(())
     }
 
-    /// Starts what does not run yet, each on the port it had before where that is free, and waits until all answer.
+    /// Starts the servers that do not run, each on its former port if that is free, and waits until all accept
+    /// connections.
     pub fn up(&self, programs: &[Program]) -> Result<Vec<Server>> {
-        let mut kept = Kept::read(&self.folder)?;
+        let mut record = Record::read(&self.folder)?;
         for program in programs {
-            let before = kept.of(*program);
+            let before = record.of(*program);
             if before.is_some_and(Server::runs) {
                 continue;
             }
             let port = launch::free_port(self.host, before.map(|server| server.port))?;
-            let place = Place { folder: &self.folder, host: self.host, port, secured: self.secured.as_ref() };
+            let instance = Instance { folder: &self.folder, host: self.host, port, secured: self.secured.as_ref() };
             let server = match program {
-                Program::Postgres => postgres::start(&place, self.install),
-                Program::Redis => redis::start(&place, self.install),
-                Program::Kafka => kafka::start(&place, &self.jars, self.install),
+                Program::Postgres => postgres::start(&instance, self.install),
+                Program::Redis => redis::start(&instance, self.install),
+                Program::Kafka => kafka::start(&instance, &self.jars, self.install),
             };
             let server = server.with_context(|| format!("{program:?} cannot be started"))?;
-            kept.put(server.clone());
-            kept.write(&self.folder)?;
+            record.put(server.clone());
+            record.write(&self.folder)?;
             wait_until_ready(&server)?;
         }
-        Ok(kept.servers)
+        Ok(record.servers)
     }
 
-    /// Ends what was started here, and nothing else. Says what it ended.
+    /// Stops recorded servers and no other process. Returns the stopped ones.
     pub fn down(&self, programs: &[Program]) -> Result<Vec<Server>> {
-        let kept = Kept::read(&self.folder)?;
-        let mut running: Vec<Server> = kept.servers.into_iter().filter(|server| server.runs()).collect();
+        let record = Record::read(&self.folder)?;
+        let mut running: Vec<Server> = record.servers.into_iter().filter(|server| server.runs()).collect();
         running.retain(|server| programs.contains(&server.program));
         for server in &running {
             server.signal(server.program.stop_signal())?;
@@ -141,7 +142,7 @@ impl Servers {
         for server in &running {
             let since = Instant::now();
             while server.runs() {
-                if since.elapsed() > GONE_WITHIN {
+                if since.elapsed() > STOP_TIMEOUT {
                     bail!("{:?} (pid {}) does not stop; its log is {}", server.program, server.pid, server.log);
                 }
                 launch::pause();
@@ -150,19 +151,19 @@ impl Servers {
         Ok(running)
     }
 
-    /// What was ever started here, running or not.
+    /// All recorded servers, running or not.
     pub fn status(&self) -> Result<Vec<Server>> {
-        Ok(Kept::read(&self.folder)?.servers)
+        Ok(Record::read(&self.folder)?.servers)
     }
 
-    /// The file with the addresses, for `set -a; . file`.
+    /// File with the addresses, for `set -a; . file`.
     pub fn environment(&self) -> PathBuf {
-        kept::environment(&self.folder)
+        record::environment(&self.folder)
     }
 }
 
 impl Program {
-    /// PostgreSQL calls "disconnect everybody and stop" SIGINT; to the others SIGTERM is a clean stop.
+    /// Signal for a clean stop. PostgreSQL waits for its clients on SIGTERM and disconnects them on SIGINT.
     fn stop_signal(self) -> &'static str {
         match self {
             Self::Postgres => "INT",
@@ -173,17 +174,17 @@ impl Program {
 
 fn wait_until_ready(server: &Server) -> Result<()> {
     let since = Instant::now();
-    // A program that starts itself once more, as Java does, has no command line for a moment.
+    // A program that executes itself again, like Java, has no command line for a moment.
     let mut missed = 0;
     while !server.answers() {
         let log = || fs::read_to_string(&server.log).unwrap_or_default();
         let tail = || log().lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
         missed = if server.runs() { 0 } else { missed + 1 };
-        if missed > MISSED_MOST {
+        if missed > MISSED_MAX {
             bail!("{:?} ended while it started; its log {} ends with\n{}", server.program, server.log, tail());
         }
-        if since.elapsed() > READY_WITHIN {
-            bail!("{:?} does not answer; its log {} ends with\n{}", server.program, server.log, tail());
+        if since.elapsed() > START_TIMEOUT {
+            bail!("{:?} accepts no connections; its log {} ends with\n{}", server.program, server.log, tail());
         }
         launch::pause();
     }

@@ -1,5 +1,4 @@
-//! PostgreSQL with TCP and a password, as an operator would have it. It never runs as root, so root hands it over to
-//! another user.
+//! PostgreSQL with TCP and a password. It refuses to run as root, so root starts it as another user.
 
 use std::{
     fmt::Write,
@@ -16,40 +15,40 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::programs::{Install, is_root, of_postgres, quietly};
-use crate::{Place, Program, Secured, Server, launch};
+use crate::programs::{Install, is_root, postgres_folder, run_quietly};
+use crate::{Instance, Program, Secured, Server, launch};
 
 /// Name of the role and of the database.
 const NAME: &str = "cartulary";
-/// Where data go when the server's user may not enter the clone.
+/// Folder for data if the server's user has no access to the clone.
 const OUTSIDE: &str = "/var/lib/cartulary";
 
-/// Lets whoever shares a network with the server in who knows the password; by itself it lets in loopback alone.
+/// Line of `pg_hba.conf` that accepts passwords from the server's own network. The default accepts loopback only.
 const NETWORK: &str = "host all all samenet scram-sha-256\n";
 
-/// As whom the server runs: a uid and gid where we are root, ourselves otherwise.
+/// User of the server: a uid and gid if this process is root, otherwise its own user.
 type User = Option<(u32, u32)>;
 
-/// The folder of `initdb` and `postgres`.
+/// Folder of `initdb` and `postgres`.
 pub(super) fn programs(install: Option<Install>) -> Result<PathBuf> {
-    if let (None, Some(install)) = (of_postgres(), install) {
+    if let (None, Some(install)) = (postgres_folder(), install) {
         install("postgresql")?;
     }
-    of_postgres()
+    postgres_folder()
         .context("PostgreSQL's server programs (initdb, postgres) are missing; `cargo xtask setup` installs them")
 }
 
-pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Server> {
-    let &Place { folder, host, port, secured } = place;
+pub(super) fn start(instance: &Instance<'_>, install: Option<Install>) -> Result<Server> {
+    let &Instance { folder, host, port, secured } = instance;
     let programs = programs(install)?;
-    // What is on the path may be a link to one of them alone.
+    // `PATH` may have a link to `initdb` only.
     let initdb = programs.join("initdb").canonicalize()?;
     let programs = initdb.parent().unwrap_or(&programs);
     let user = if is_root() { Some(system_user()?) } else { None };
     let data = home(folder, user)?.join("postgres");
     let password_file = folder.join("postgres.password");
     if !data.exists() {
-        make(programs, &data, &password_file, user, host)?;
+        create(programs, &data, &password_file, user, host)?;
     }
     let password = fs::read_to_string(&password_file)?;
     let log = folder.join("postgres.log");
@@ -62,7 +61,7 @@ pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Serve
     let mut query = String::new();
     if let Some(Secured { identity, authority, .. }) = secured {
         let own = data.with_extension("pem");
-        for_server_alone(&own, &fs::read(identity)?, user)?;
+        write_private(&own, &fs::read(identity)?, user)?;
         for setting in ["ssl_cert_file", "ssl_key_file"] {
             command.args(["-c", "ssl=on", "-c", &format!("{setting}={}", own.display())]);
         }
@@ -80,31 +79,31 @@ pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Serve
     })
 }
 
-/// Makes the data under another name first, so that a killed attempt leaves nothing half made.
-fn make(programs: &Path, data: &Path, password_file: &Path, user: User, host: Ipv4Addr) -> Result<()> {
+/// Creates the database in a draft folder that is renamed when complete, so that an interruption leaves nothing behind.
+fn create(programs: &Path, data: &Path, password_file: &Path, user: User, host: Ipv4Addr) -> Result<()> {
     let draft = data.with_extension("draft");
     if draft.exists() {
         fs::remove_dir_all(&draft)?;
     }
     DirBuilder::new().mode(0o700).create(&draft)?;
     let password = password()?;
-    let told = draft.with_extension("told");
-    for_server_alone(&told, password.as_bytes(), user)?;
+    let password_draft = draft.with_extension("password");
+    write_private(&password_draft, password.as_bytes(), user)?;
     if let Some((uid, gid)) = user {
         chown(&draft, Some(uid), Some(gid))?;
     }
     let mut initdb = as_user(&programs.join("initdb"), user);
     initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--auth=scram-sha-256", "--username", NAME]);
-    initdb.arg("--pwfile").arg(&told).arg("--pgdata").arg(&draft);
-    quietly(initdb)?;
-    fs::remove_file(&told)?;
+    initdb.arg("--pwfile").arg(&password_draft).arg("--pgdata").arg(&draft);
+    run_quietly(initdb)?;
+    fs::remove_file(&password_draft)?;
     if !host.is_loopback() {
         File::options().append(true).open(draft.join("pg_hba.conf"))?.write_all(NETWORK.as_bytes())?;
     }
     // Single-user mode needs neither a socket nor a client program.
     let mut database = as_user(Path::new("/bin/sh"), user);
     database.args(["-c", "echo \"CREATE DATABASE $2\" | \"$0\" --single -D \"$1\" postgres"]);
-    quietly({
+    run_quietly({
         database.arg(programs.join("postgres")).arg(&draft).arg(NAME);
         database
     })?;
@@ -113,8 +112,8 @@ fn make(programs: &Path, data: &Path, password_file: &Path, user: User, host: Ip
     Ok(fs::rename(&draft, data)?)
 }
 
-/// Writes what nobody but the server's user may read.
-fn for_server_alone(file: &Path, bytes: &[u8], user: User) -> Result<()> {
+/// Writes a file that only the server's user can read.
+fn write_private(file: &Path, bytes: &[u8], user: User) -> Result<()> {
     fs::write(file, bytes)?;
     fs::set_permissions(file, Permissions::from_mode(0o600))?;
     if let Some((uid, gid)) = user {
@@ -123,7 +122,7 @@ fn for_server_alone(file: &Path, bytes: &[u8], user: User) -> Result<()> {
     Ok(())
 }
 
-/// The folder for the data: ours, or one outside where the server's user may not enter ours.
+/// Folder for the data: the given one, or one outside of the clone if the server's user has no access to it.
 fn home(folder: &Path, user: User) -> Result<PathBuf> {
     let mut enter = as_user(Path::new("/bin/sh"), user);
     enter.args(["-c", "cd -- \"$1\" 2>/dev/null", "sh"]).arg(folder);
@@ -147,7 +146,7 @@ fn as_user(program: &Path, user: User) -> Command {
     command
 }
 
-/// `postgres` where the system has that user, otherwise `nobody`.
+/// The system's user `postgres`, or else `nobody`.
 fn system_user() -> Result<(u32, u32)> {
     let passwd = fs::read_to_string("/etc/passwd").context("/etc/passwd cannot be read")?;
     for name in ["postgres", "nobody"] {

@@ -1,4 +1,4 @@
-//! Where the programs are that the servers are made of.
+//! Lookup of the servers' programs, and running of helper programs.
 
 use std::{
     env, fs,
@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Installs a package of Debian's.
+/// Installs a Debian package.
 pub type Install = fn(package: &str) -> Result<()>;
 
-/// A program that must be on the path.
-pub(crate) fn needed(program: &str, package: &str, install: Option<Install>) -> Result<PathBuf> {
+/// Path of a program, which is installed if it is missing.
+pub(crate) fn required(program: &str, package: &str, install: Option<Install>) -> Result<PathBuf> {
     if let Some(found) = on_path(program) {
         return Ok(found);
     }
@@ -20,11 +20,11 @@ pub(crate) fn needed(program: &str, package: &str, install: Option<Install>) -> 
         bail!("`{program}` is missing; `cargo xtask up` installs it (the Debian package is called `{package}`)")
     };
     install(package)?;
-    on_path(program).with_context(|| format!("`{package}` was installed, but `{program}` is still not there"))
+    on_path(program).with_context(|| format!("`{package}` was installed, but `{program}` is still missing"))
 }
 
-/// The folder of `initdb` and `postgres`; the same places as in `infra/src/embedded/find.rs`.
-pub fn of_postgres() -> Option<PathBuf> {
+/// Folder of `initdb` and `postgres`. The embedded PostgreSQL of the product searches the same folders.
+pub fn postgres_folder() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
     for parent in ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
@@ -34,25 +34,25 @@ pub fn of_postgres() -> Option<PathBuf> {
     folders.into_iter().find(|folder| is_server(folder))
 }
 
-/// Where a program is, if it is on the path.
+/// Path of a program in the folders of `PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Whether we may do everything here.
+/// This process runs as root.
 pub fn is_root() -> bool {
-    let mut who = Command::new("id");
-    who.arg("-u");
-    who.output().is_ok_and(|answer| answer.stdout == b"0\n")
+    let mut id = Command::new("id");
+    id.arg("-u");
+    id.output().is_ok_and(|answer| answer.stdout == b"0\n")
 }
 
-/// Runs a program to its end, and tells what it complained about.
-pub(crate) fn quietly(mut command: Command) -> Result<()> {
+/// Runs a program to its end. Its output is part of the error if it fails.
+pub(crate) fn run_quietly(mut command: Command) -> Result<()> {
     let answer = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} cannot be run"))?;
-    // Maven complains where others tell.
-    let told = [answer.stderr, answer.stdout].map(|text| String::from_utf8_lossy(&text).trim().to_owned()).join("\n");
-    ensure!(answer.status.success(), "{command:?} failed: {}", told.trim());
+    // Maven writes errors to standard output.
+    let output = [answer.stderr, answer.stdout].map(|text| String::from_utf8_lossy(&text).trim().to_owned()).join("\n");
+    ensure!(answer.status.success(), "{command:?} failed: {}", output.trim());
     Ok(())
 }
 

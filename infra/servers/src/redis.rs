@@ -1,19 +1,19 @@
-//! Redis as a cache: bounded, and nothing on disk.
+//! Redis as a cache: bounded memory, no persistence.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
-use crate::programs::{Install, needed};
-use crate::{Place, Program, Secured, Server, launch};
+use crate::programs::{Install, required};
+use crate::{Instance, Program, Secured, Server, launch};
 
-/// The server.
+/// Path of the server.
 pub(super) fn program(install: Option<Install>) -> Result<PathBuf> {
-    needed("redis-server", "redis-server", install)
+    required("redis-server", "redis-server", install)
 }
 
-pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Server> {
-    let &Place { folder, host, port, secured } = place;
+pub(super) fn start(instance: &Instance<'_>, install: Option<Install>) -> Result<Server> {
+    let &Instance { folder, host, port, secured } = instance;
     let program = program(install)?;
     let (home, log) = (folder.join("redis"), folder.join("redis.log"));
     fs::create_dir_all(&home)?;
@@ -36,7 +36,7 @@ pub(super) fn start(place: &Place<'_>, install: Option<Install>) -> Result<Serve
         command.args(["--protected-mode", "no"]);
     }
     command.args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]);
-    // Its command line is how it is found again, so it must not write its title over it.
+    // Redis is identified by its command line, so it must not overwrite it with a process title.
     command.args(["--set-proc-title", "no", "--dir"]).arg(&home);
     Ok(Server {
         program: Program::Redis,

@@ -1,4 +1,4 @@
-//! Servers as a provider runs them: over TLS, with certificates that openssl makes here.
+//! TLS and authentication of servers, with certificates that are made by openssl.
 
 use std::{
     fs::{self, Permissions},
@@ -9,41 +9,41 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::programs::quietly;
+use crate::programs::run_quietly;
 
-/// What servers show to callers, and ask of them.
+/// Certificate of a server, and authentication of its callers.
 #[derive(Clone, Debug)]
 pub struct Secured {
-    /// The file with their certificate and its key.
+    /// File with the server's certificate and its key.
     pub identity: PathBuf,
-    /// The file of the certificate that callers trust, and Kafka in callers.
+    /// File with the certificate of the authority that callers trust, and that Kafka trusts for client certificates.
     pub authority: PathBuf,
-    /// User and password for Kafka; without them it asks for a certificate that the authority has signed.
+    /// User and password for Kafka; without them it requires a client certificate.
     pub login: Option<(String, String)>,
 }
 
-/// Somebody who signs certificates that are good for three days.
+/// Certificate authority. Its certificates are valid for three days.
 #[derive(Clone, Debug)]
 pub struct Authority {
     folder: PathBuf,
 }
 
 impl Authority {
-    /// Makes one in a folder of its own.
+    /// Creates an authority in a folder of its own.
     pub fn new(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be created", folder.display()))?;
         let authority = Self { folder: folder.canonicalize()? };
         let extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign";
         authority.make("authority", extensions, &[])?;
         Ok(authority)
     }
 
-    /// The file of its own certificate.
+    /// File of its own certificate.
     pub fn certificate(&self) -> PathBuf {
         self.file("authority", "crt")
     }
 
-    /// Signs a certificate for hosts, written `DNS:localhost,IP:127.0.0.1`. Gives the file with it and its key.
+    /// Signs a certificate for hosts, such as `DNS:localhost,IP:127.0.0.1`. Returns the file with it and its key.
     pub fn sign(&self, name: &str, hosts: &str) -> Result<PathBuf> {
         let extensions = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName={hosts}");
         let (certificate, key) = (self.certificate(), self.file("authority", "key"));
@@ -60,11 +60,11 @@ impl Authority {
         fs::write(&settings, format!("[req]\ndistinguished_name=subject\n[subject]\n[certificate]\n{extensions}\n"))?;
         let mut openssl = Command::new("openssl");
         openssl.args(["req", "-x509", "-days", "3", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        // Two authorities of one name would be taken for each other.
+        // Authorities need distinct names, or clients confuse them.
         let of = self.folder.file_name().unwrap_or_default().to_string_lossy();
         openssl.args(["-subj", &format!("/O={of}/CN={name}"), "-extensions", "certificate", "-config"]).arg(settings);
         openssl.arg("-keyout").arg(self.file(name, "key")).arg("-out").arg(self.file(name, "crt")).args(signed_by);
-        quietly(openssl)
+        run_quietly(openssl)
     }
 
     fn file(&self, name: &str, kind: &str) -> PathBuf {

@@ -1,4 +1,5 @@
-//! Which of the promised capabilities a scenario proves, or a test where a scenario cannot: it plays no broken network.
+//! Page of the capabilities that scenarios prove. Tests prove those that a scenario cannot, such as faults of the
+//! network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::house::{self, House};
+use crate::workspace::{self, Workspace};
 
 pub(crate) const PAGE: &str = "docs/capabilities.md";
 const IDS: &str = "docs/capability-ids.txt";
@@ -48,57 +49,57 @@ const AREAS: &[(&str, &str)] = &[
     ("OPS", "operations"),
 ];
 
-/// Proven ids with the scenarios and tests that prove them.
+/// Scenarios and tests by the id that they prove.
 type Proofs<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// Writes the page that `tidy` compares.
-pub fn write(house: &House) -> Result<()> {
-    let path = house::root().join(PAGE);
-    fs::write(&path, page(house))?;
+/// Writes the page. The rule `capabilities-page` compares it.
+pub fn write(workspace: &Workspace) -> Result<()> {
+    let path = workspace::root().join(PAGE);
+    fs::write(&path, page(workspace))?;
     println!("wrote {PAGE}");
     Ok(())
 }
 
-/// Claims of a proof for something that was never promised.
-pub(crate) fn unknown(house: &House) -> Vec<String> {
-    let ids: BTreeSet<&str> = ids(house).collect();
-    let strange = proofs(house).into_iter().filter(|(id, _)| !ids.contains(id));
-    let told = |id: &str, proof: &str| format!("{proof} proves `{id}`, which {IDS} does not have");
-    strange.flat_map(|(id, proofs)| proofs.into_iter().map(move |proof| told(id, proof))).collect()
+/// Proofs of ids that are not in the list of capabilities.
+pub(crate) fn unknown(workspace: &Workspace) -> Vec<String> {
+    let ids: BTreeSet<&str> = ids(workspace).collect();
+    let unknown = proofs(workspace).into_iter().filter(|(id, _)| !ids.contains(id));
+    let message = |id: &str, proof: &str| format!("{proof} proves `{id}`, which {IDS} does not list");
+    unknown.flat_map(|(id, proofs)| proofs.into_iter().map(move |proof| message(id, proof))).collect()
 }
 
-/// What `docs/capabilities.md` should say.
-pub(crate) fn page(house: &House) -> String {
-    let proofs = proofs(house);
-    let known: BTreeSet<&str> = ids(house).collect();
+/// Expected text of `docs/capabilities.md`.
+pub(crate) fn page(workspace: &Workspace) -> String {
+    let proofs = proofs(workspace);
+    let known: BTreeSet<&str> = ids(workspace).collect();
     let proven = proofs.keys().filter(|id| known.contains(*id)).count();
     let mut page = format!(
-        "# Capabilities\n\nWritten by `cargo xtask gen` from the `proves:` lines of `{SCENARIOS}` and of tests; not to be \
-         edited.\n\n\
+        "# Capabilities\n\nWritten by `cargo xtask gen` from the `proves:` lines of `{SCENARIOS}` and of tests; not to \
+         be edited.\n\n\
          **Proven {proven} of {}.**\n\n| context | proven | by |\n|---|---|---|\n",
         known.len()
     );
     for (prefix, title) in AREAS {
-        let ours: Vec<&str> = ids(house).filter(|id| id.split('-').next() == Some(prefix)).collect();
-        let by: Vec<String> = ours.iter().filter_map(|id| Some(told(id, proofs.get(id)?))).collect();
+        let ours: Vec<&str> = ids(workspace).filter(|id| id.split('-').next() == Some(prefix)).collect();
+        let by: Vec<String> = ours.iter().filter_map(|id| Some(with_proofs(id, proofs.get(id)?))).collect();
         let _ = writeln!(page, "| {prefix} {title} | {} of {} | {} |", by.len(), ours.len(), by.join(", "));
     }
     page
 }
 
-fn told(id: &str, proofs: &BTreeSet<&str>) -> String {
+fn with_proofs(id: &str, proofs: &BTreeSet<&str>) -> String {
     let short = |proof: &&str| format!("`{}`", proof.strip_prefix(SCENARIOS).unwrap_or(proof));
     let files: Vec<String> = proofs.iter().map(short).collect();
     format!("{id} ({})", files.join(", "))
 }
 
-fn ids(house: &House) -> impl Iterator<Item = &str> {
-    house.files.get(IDS).into_iter().flat_map(|text| text.split_whitespace())
+fn ids(workspace: &Workspace) -> impl Iterator<Item = &str> {
+    workspace.files.get(IDS).into_iter().flat_map(|text| text.split_whitespace())
 }
 
-fn proofs(house: &House) -> Proofs<'_> {
+fn proofs(workspace: &Workspace) -> Proofs<'_> {
     let mut proofs = Proofs::new();
-    for (path, text) in &house.files {
+    for (path, text) in &workspace.files {
         let scenario = path.starts_with(SCENARIOS) && path.ends_with(".md");
         let marks: &[char] = match path {
             _ if scenario => &['-', '>', '*', ' '],
@@ -117,7 +118,7 @@ fn proofs(house: &House) -> Proofs<'_> {
 mod tests {
     use super::*;
 
-    fn house() -> House {
+    fn workspace() -> Workspace {
         let files = [
             (IDS, "ES-18\nINV-01\nINV-02\nORD-01\n"),
             ("api/tests/scenarios/inventory/holds.md", "# Holds\n\nproves: INV-02, ORD-01\n"),
@@ -125,12 +126,12 @@ mod tests {
             ("infra/tests/main/redis.rs", "/// proves: ES-18\nasync fn reads_go_on() {}\n"),
             ("infra/src/redis.rs", "/// proves: INV-01\n"),
         ];
-        House { files: files.map(|(path, text)| (path.to_owned(), text.to_owned())).into(), ..House::default() }
+        crate::tidy::workspace_of(&files)
     }
 
     #[test]
-    fn the_page_counts_what_is_proven_and_names_the_scenarios() {
-        let page = page(&house());
+    fn the_page_counts_proven_capabilities_and_names_the_scenarios() {
+        let page = page(&workspace());
         assert!(page.contains("**Proven 3 of 4.**"), "{page}");
         assert!(page.contains("| 1 of 1 | ES-18 (`infra/tests/main/redis.rs`) |"), "{page}");
         assert!(page.contains("| INV inventory | 1 of 2 | INV-02 (`inventory/holds.md`) |"), "{page}");
@@ -138,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_for_something_never_promised_is_found() {
+    fn a_proof_of_an_unknown_capability_is_found() {
         let expected =
-            "api/tests/scenarios/orders/place.md proves `ORD-99`, which docs/capability-ids.txt does not have";
-        assert_eq!(unknown(&house()), [expected]);
+            "api/tests/scenarios/orders/place.md proves `ORD-99`, which docs/capability-ids.txt does not list";
+        assert_eq!(unknown(&workspace()), [expected]);
     }
 }

@@ -1,15 +1,15 @@
-//! Chores of the house: getting a machine ready, checking what CI checks, writing what is generated.
+//! Project tasks: preparing a machine, running what CI runs, writing generated files.
 //!
-//! **Never here:** a dependency that takes longer to compile than the chore takes to run.
-//! **To add a chore:** one arm and one line of help in `main.rs`. To add a rule of the house: one entry in
-//! [`tidy::RULES`].
-#![allow(clippy::print_stdout, reason = "a chore talks to the person who started it")]
+//! **Never here:** a dependency that takes longer to compile than the task takes to run.
+//! **To add a task:** one arm and one line of help in `main.rs`. To add a rule: one entry in [`tidy::RULES`].
+#![allow(clippy::print_stdout, reason = "tasks print for the person who started them")]
 
 pub mod capabilities;
 pub mod check;
-pub mod house;
+mod deny;
 pub mod programs;
 mod rust_source;
 pub mod servers;
 pub mod setup;
 pub mod tidy;
+pub mod workspace;

@@ -1,33 +1,40 @@
-//! `cargo xtask`: one word per chore.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who started it")]
+//! `cargo xtask`: one subcommand per project task.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tasks print for the person who started them")]
 
 use std::{env, process::ExitCode};
 
 use ::servers::programs::is_root;
-use anyhow::Result;
-use xtask::{capabilities, check, house::House, programs, servers, setup, tidy};
+use anyhow::{Result, ensure};
+use xtask::{
+    capabilities, check,
+    programs::{self, Binary},
+    servers,
+    setup::{self, BUILD, NETWORK, SERVERS, TESTS},
+    tidy,
+    workspace::Workspace,
+};
 
 const HELP: &str = "\
-Chores of the house.
+Project tasks of Cartulary.
 
-Usage: cargo xtask <chore> [arguments]
+Usage: cargo xtask <task> [arguments]
 
   demo [--once] [--full]
-                  see it: installs what is missing, builds, runs a shop on a private database and shows what happens
+                  see it: installs what is missing, builds, runs a shop on a private database and shows the results
+  dev             use it: runs everything in one process; arguments are those of `cartulary dev`
   test            check it: installs what is missing, then runs exactly what CI runs
 
-  machines        run it on three machines that are network namespaces, cut one off and kill another; needs root
-  dev             run everything in one process, for working on it; arguments go to `cartulary dev`
-  bench           measure it; arguments go to `cartulary bench`
+  bench           measure it; arguments are those of `cartulary-lab bench`
+  machines        run it on three machines (network namespaces), cut one off and kill another; needs root
   setup           only install what is missing
   up              start PostgreSQL, Redis and Kafka as plain processes and print their addresses
-  down            end exactly these
-  status          tell which of them run
-  gen             write what is generated: schemas/ and docs/capabilities.md
-  tidy            only check the rules of the house (part of test)
+  down            stop exactly these
+  status          show which of them run
+  gen             write the generated files: schemas/, docs/capabilities.md and the map of crates in ARCHITECTURE.md
+  tidy            only check the rules of the workspace (part of test)
 
-Arguments after demo, machines, dev and bench are passed on; `cargo xtask demo --help` shows them. `cargo xtask up --help` tells
-more about the servers.
+`demo`, `dev`, `bench` and `machines` share one build; the first takes about ten minutes on two cores. Their arguments
+are passed on; `cargo xtask demo --help` lists them. `cargo xtask up --help` explains the servers.
 ";
 
 fn main() -> ExitCode {
@@ -42,57 +49,64 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<ExitCode> {
-    let Some((chore, rest)) = arguments.split_first() else {
+    let Some((task, rest)) = arguments.split_first() else {
         print!("{HELP}");
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::SUCCESS);
     };
-    match (chore.as_str(), rest) {
-        ("demo", _) => {
-            setup::install_what_is_missing()?;
-            if rest.iter().any(|word| word == "--full") {
-                servers::of_the_house()?.prepare(&servers::ALL)?;
-            }
-            programs::become_cartulary(&["--release"], "demo", rest)?;
-        }
+    let has = |words: &[&str]| rest.iter().any(|word| words.contains(&word.as_str()));
+    match (task.as_str(), rest) {
+        ("demo", _) if has(&["--full"]) => with_servers(&[BUILD, SERVERS], &servers::ALL, "demo", rest)?,
+        ("demo", _) => with_servers(&[BUILD], &[], "demo", rest)?,
         ("machines", _) => {
-            let asks = rest.iter().any(|word| word == "--help" || word == "-h");
-            anyhow::ensure!(
-                asks || is_root(),
-                "`machines` makes network namespaces, which only root can; start it as root"
+            ensure!(
+                is_root() || has(&["--help", "-h"]),
+                "`machines` creates network namespaces, which requires root; run it as root"
             );
-            setup::install_what_is_missing()?;
-            servers::of_the_house()?.prepare(&servers::ALL)?;
-            programs::become_cartulary(&["--release"], "machines", rest)?;
+            with_servers(&[BUILD, SERVERS, NETWORK], &servers::ALL, "machines", rest)?;
         }
+        ("bench", _) if has(&["fanout"]) => {
+            with_servers(&[BUILD, SERVERS], &[servers::Program::Kafka], "bench", rest)?;
+        }
+        ("bench", _) => with_servers(&[BUILD], &[], "bench", rest)?,
         ("dev", _) => {
-            setup::install_what_is_missing()?;
-            programs::become_cartulary(&[], "dev", rest)?;
-        }
-        ("bench", _) => {
-            setup::install_what_is_missing()?;
-            if rest.iter().any(|word| word == "fanout") {
-                servers::of_the_house()?.prepare(&[servers::Program::Kafka])?;
-            }
-            programs::become_cartulary(&["--release"], "bench", rest)?;
+            setup::install_missing(&[BUILD])?;
+            programs::build_and_become(Binary::Cartulary, "dev", rest)?;
         }
         ("test", []) => {
-            setup::install_what_is_missing()?;
-            // Tests would install and fetch these as well, in the middle of their own time.
-            servers::of_the_house()?.prepare(&servers::ALL)?;
-            return check::everything();
+            setup::install_missing(&[BUILD, SERVERS, TESTS])?;
+            // Without this, tests would fetch Kafka within their own time limits.
+            servers::of_workspace()?.prepare(&servers::ALL)?;
+            return check::all();
         }
-        ("setup", []) => setup::install_what_is_missing()?,
+        ("setup", []) => {
+            setup::install_missing(&[BUILD])?;
+            println!("setup: all packages for building and running are present");
+        }
         ("gen", []) => {
-            capabilities::write(&House::read()?)?;
+            let workspace = Workspace::read()?;
+            capabilities::write(&workspace)?;
+            tidy::write_crate_map(&workspace)?;
             programs::succeed(programs::cargo(&["run", "--quiet", "--package", "schemas"]))?;
         }
-        ("up" | "down" | "status", _) => return servers::chore(chore, rest),
-        ("tidy", []) => return tidy::report(&House::read()?),
+        ("up" | "down" | "status", _) => return servers::run(task, rest),
+        ("tidy", []) => return tidy::report(&Workspace::read()?),
         ("help" | "--help" | "-h", _) => print!("{HELP}"),
         ("test" | "setup" | "gen" | "tidy", [surplus, ..]) => {
-            anyhow::bail!("`{chore}` takes no arguments, but there is `{surplus}`")
+            anyhow::bail!("`{task}` takes no arguments, but got `{surplus}`")
         }
-        _ => anyhow::bail!("there is no chore `{chore}`; `cargo xtask --help` lists them"),
+        _ => anyhow::bail!("there is no task `{task}`; `cargo xtask` lists them"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Installs packages, fetches the programs of servers, and becomes the lab.
+fn with_servers(
+    packages: &[&[setup::Package]],
+    servers: &[servers::Program],
+    subcommand: &str,
+    arguments: &[String],
+) -> Result<()> {
+    setup::install_missing(packages)?;
+    servers::of_workspace()?.prepare(servers)?;
+    programs::build_and_become(Binary::Lab, subcommand, arguments)
 }

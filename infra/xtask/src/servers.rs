@@ -1,4 +1,4 @@
-//! `cargo xtask up`, `down` and `status`: the servers of this clone. How they are started is in `infra/servers`.
+//! `cargo xtask up`, `down` and `status`: the servers of this clone. The crate `servers` starts them.
 
 use std::{path::Path, process::ExitCode};
 
@@ -6,58 +6,61 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 pub use servers::{ALL, Authority, Program, Secured, Server, Servers};
 
-use crate::{house, setup};
+use crate::{setup, workspace};
 
 const HELP: &str = "\
 PostgreSQL, Redis and Kafka on this machine, as plain processes.
 
 Usage: cargo xtask up     [postgres] [redis] [kafka]   start them (all, if none is named) and wait until they answer
-       cargo xtask down   [postgres] [redis] [kafka]   end them; their data stay
-       cargo xtask status [--json]                     tell which run; exits 1 if one that was started does not
+       cargo xtask down   [postgres] [redis] [kafka]   stop them; their data stay
+       cargo xtask status [--json]                     show which run; exits 1 if one that was started does not
 
-They listen on free ports of 127.0.0.1 and keep them from one start to the next. What is missing is installed first:
-Debian's postgresql, redis-server, openjdk-17-jre-headless and maven; Apache Kafka 4.3.1 comes from Maven's registry
-(44 MB, once). Kafka's heap is bounded to 512 MB.
+They listen on free ports of 127.0.0.1 and keep them from one start to the next. Missing packages are installed first:
+Debian's postgresql, redis-server, openjdk-17-jre-headless and maven; Apache Kafka 4.3.1 comes from Maven Central
+(44 MB, once). Kafka's heap is limited to 512 MB.
 
 `up` prints the addresses as variables and writes them to .cartulary/servers/environment, so that
 
     set -a; . .cartulary/servers/environment; set +a
 
-makes them known to what is started from the same shell. Data and logs are in .cartulary/servers too (PostgreSQL's
-data in /var/lib/cartulary where its user may not enter this folder, as it never runs as root). To begin anew:
+sets them for programs that are started from the same shell. Data and logs are in .cartulary/servers, too (PostgreSQL
+never runs as root; its data are in /var/lib/cartulary if its user has no access to this folder). To start over:
 `cargo xtask down`, and remove these folders.
 
-`down` ends the recorded processes and no others: a pid that belongs to another program by now is left alone.
+`down` stops the recorded processes and no others: a pid that now belongs to another program is left alone.
 ";
 
-/// Those of this clone.
-pub fn of_the_house() -> Result<Servers> {
-    in_folder(&house::root().join(".cartulary/servers"))
+/// Servers of this clone.
+pub fn of_workspace() -> Result<Servers> {
+    in_folder(&workspace::root().join(".cartulary/servers"))
 }
 
-/// The servers of a folder; what is missing for them is installed.
+/// Servers of a folder. Missing packages are installed.
 pub fn in_folder(folder: &Path) -> Result<Servers> {
-    Ok(Servers::in_folder(folder, &house::root())?.installing(setup::install))
+    Ok(Servers::in_folder(folder, &workspace::root())?.installing(setup::install_one))
 }
 
-/// Does one of the three.
-pub fn chore(chore: &str, arguments: &[String]) -> Result<ExitCode> {
+/// Runs `up`, `down` or `status`.
+pub fn run(task: &str, arguments: &[String]) -> Result<ExitCode> {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         print!("{HELP}");
         return Ok(ExitCode::SUCCESS);
     }
-    let servers = of_the_house()?;
-    match chore {
+    let servers = of_workspace()?;
+    match task {
         "status" => return status(&servers, arguments),
         "up" => {
-            for server in servers.up(&programs(arguments)?)?.iter().filter(|server| server.runs()) {
+            let programs = programs(arguments)?;
+            let packages: Vec<_> = programs.iter().map(|program| setup::packages_of(*program)).collect();
+            setup::install_missing(&packages)?;
+            for server in servers.up(&programs)?.iter().filter(|server| server.runs()) {
                 println!("{}={}", server.variable, server.address);
             }
             println!("# also in {}", servers.environment().display());
         }
         _ => {
             for server in servers.down(&programs(arguments)?)? {
-                println!("ended {:?} (pid {})", server.program, server.pid);
+                println!("stopped {:?} (pid {})", server.program, server.pid);
             }
         }
     }
@@ -73,11 +76,11 @@ fn status(servers: &Servers, arguments: &[String]) -> Result<ExitCode> {
                 println!("{:<10} {state:<22} {}", format!("{:?}", server.program), server.address);
             }
             if known.is_empty() {
-                println!("nothing was started here; `cargo xtask up` does it");
+                println!("no server was started here; `cargo xtask up` does it");
             }
         }
         [json] if json == "--json" => println!("{}", Value::from_iter(known.iter().map(as_json))),
-        _ => bail!("`status` takes nothing but `--json`; `cargo xtask status --help` tells more"),
+        _ => bail!("`status` takes no argument but `--json`; see `cargo xtask status --help`"),
     }
     Ok(if known.iter().all(Server::runs) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

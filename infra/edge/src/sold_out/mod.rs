@@ -20,7 +20,7 @@ use commands::kernel::{Demand, Demands, NotNow, StreamRef};
 use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt, TwoGenerationCache};
 use domain::shared::TenantId;
 use projections::kernel::Models;
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use scribe::peers::Dispatch;
 
 use crate::redis::Redis;
@@ -114,7 +114,7 @@ impl SoldOutFilter {
     }
 
     /// Updates the cache from changed rows of read models.
-    pub async fn observe(&self, models: &Models, changed: &[Changed]) {
+    pub async fn observe(&self, models: &Models, changed: &[ChangedRows]) {
         let observations = changed.iter().flat_map(|changed| row_changes::observations(models, changed)).collect();
         self.cache.record(observations).await;
     }

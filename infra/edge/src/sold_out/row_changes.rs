@@ -2,16 +2,16 @@
 
 use commands::kernel::StreamRef;
 use projections::kernel::{Change, Model, Models};
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::cache::Observation;
 
 /// Reads, from each changed row of a model that has such a field, how much is left in its stream.
-pub(super) fn observations(models: &Models, changed: &Changed) -> Vec<Observation> {
+pub(super) fn observations(models: &Models, changed: &ChangedRows) -> Vec<Observation> {
     let model = models.get(&changed.model);
-    let Some((model, field)) = model.and_then(|model| Some((model, model.left?))) else { return Vec::new() };
+    let Some((model, field)) = model.and_then(|model| Some((model, model.remaining?))) else { return Vec::new() };
     let observation = |change: &Change| {
         let stream = stream(model, change)?;
         let row: Value = change.row.as_deref().and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default();

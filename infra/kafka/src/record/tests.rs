@@ -45,14 +45,14 @@ prop_compose! {
             payload: serde_json::json!({ "text": text }).to_string().into(),
             occurred_at: Timestamp::from_micros(occurred_at),
             recorded_at: Timestamp::from_micros(recorded_at),
-            seen: Default::default(),
+            decoded: Default::default(),
         }
     }
 }
 
 proptest! {
     #[test]
-    fn an_event_comes_back_as_it_went(event in an_event()) {
+    fn an_event_survives_a_round_trip_through_a_record(event in an_event()) {
         let record = record(&event, i32::from(event.lane), Some(headers(&event)));
         prop_assert_eq!(format!("{:?}", decode(&record)), format!("{:?}", Ok::<_, Foreign>(event)));
     }
@@ -63,13 +63,13 @@ proptest! {
         let kept = all.as_borrowed().iter().filter(|header| header.key != NAMES[left_out]);
         let headers = kept.fold(OwnedHeaders::new(), |headers, header| headers.insert(header));
         let decoded = decode(&record(&event, i32::from(event.lane), Some(headers)));
-        // Two of them are for other people's tools.
-        let told = matches!(decoded, Err(Foreign::Missing(name)) if name == NAMES[left_out]);
-        prop_assert_eq!(told, !["content-type", "ce_source"].contains(&NAMES[left_out]));
+        // Two headers are written for other tools and not read.
+        let foreign = matches!(decoded, Err(Foreign::Missing(name)) if name == NAMES[left_out]);
+        prop_assert_eq!(foreign, !["content-type", "ce_source"].contains(&NAMES[left_out]));
     }
 
     #[test]
-    fn a_record_with_a_broken_number_or_id_is_foreign(event in an_event(), broken in 5..NAMES.len()) {
+    fn a_record_with_an_unparsable_number_or_id_is_foreign(event in an_event(), broken in 5..NAMES.len()) {
         prop_assume!(!["ce_streamtype"].contains(&NAMES[broken]));
         let all = headers(&event);
         let headers = all.as_borrowed().iter().fold(OwnedHeaders::new(), |headers, header| {

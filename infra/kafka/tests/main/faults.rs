@@ -1,4 +1,4 @@
-//! What may go wrong between the log and a worker, and does.
+//! Faults between the log and a worker: killed relays, lost brokers, changed topics, a rewritten log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
+use crate::feed::{LONG, Taken, admin, delete_topic, eventually, feed, make_topic, records, relay};
 use crate::log::Log;
 use crate::servers::{Place, kill_broker, start_broker};
-use crate::wire::{Taken, admin, delete_topic, eventually, feed, make_topic, records, relay};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_relay_goes_on_for_one_that_was_killed_and_at_once_for_one_that_stopped() {
+async fn another_relay_takes_over_after_the_lease_of_a_killed_one() {
     let place = Place::shared().await;
     let log = Log::with(5_000);
     let first = relay(&place, &log);
@@ -25,23 +25,29 @@ async fn another_relay_goes_on_for_one_that_was_killed_and_at_once_for_one_that_
     let before = records(&place).await;
     eventually("the second relay goes on", async || records(&place).await > before).await;
     println!("taken over {:?} after a kill", since.elapsed());
-    assert!(since.elapsed() < Duration::from_secs(5));
-
     let mut feed = feed(&place, &log, "worker").await;
     let mut taken = Taken::default();
     taken.until(&mut feed, 80_000).await;
     assert_eq!(taken.holes, 0);
-
-    let third = relay(&place, &log);
-    tokio::time::sleep(Duration::from_millis(300)).await;
     second.stop().await.expect("a clean stop");
-    let since = Instant::now();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_relay_takes_over_from_a_stopped_one_without_waiting_for_its_lease() {
+    let mut place = Place::shared().await;
+    // Longer than any test waits, so that only a released lane can be taken over.
+    place.settings.lease_ms = 10 * i64::try_from(LONG.as_millis()).expect("small");
+    let log = Log::with(100);
+    let first = relay(&place, &log);
+    let mut feed = feed(&place, &log, "worker").await;
+    let mut taken = Taken::default();
+    taken.until(&mut feed, 1_600).await;
+    let second = relay(&place, &log);
+    first.stop().await.expect("a clean stop");
     (0..16).for_each(|lane| log.append(lane, 1));
-    taken.until(&mut feed, 80_016).await;
-    println!("taken over {:?} after a clean stop, {} repeats", since.elapsed(), taken.repeats);
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    taken.until(&mut feed, 1_616).await;
     assert_eq!(taken.holes, 0);
-    third.stop().await.expect("a clean stop");
+    second.stop().await.expect("a clean stop");
 }
 
 async fn owner(place: &Place) -> String {
@@ -50,7 +56,7 @@ async fn owner(place: &Place) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_goes_away_is_waited_for() {
+async fn relay_and_worker_catch_up_after_a_broker_restart() {
     let place = Place::alone().await;
     let log = Log::with(2_000);
     let running = relay(&place, &log);
@@ -59,7 +65,7 @@ async fn a_broker_that_goes_away_is_waited_for() {
     taken.until(&mut feed, 5_000).await;
     kill_broker();
     (0..16).for_each(|lane| log.append(lane, 100));
-    eventually("the relay says what it meets", async || {
+    eventually("the relay reports the error", async || {
         running.outages[0].reason().is_some_and(|reason| reason.contains("Connection refused"))
     })
     .await;
@@ -79,7 +85,7 @@ async fn a_relay_that_starts_before_kafka_waits_and_catches_up() {
     kill_broker();
     let log = Log::with(100);
     let running = relay(&place, &log);
-    eventually("the relay says what it waits for", async || running.outages[0].reason().is_some()).await;
+    eventually("the relay reports the outage", async || running.outages[0].reason().is_some()).await;
     start_broker();
     let since = Instant::now();
     eventually("everything is relayed", async || records(&place).await == 1_600).await;
@@ -89,7 +95,7 @@ async fn a_relay_that_starts_before_kafka_waits_and_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_was_wiped_under_way_is_filled_again() {
+async fn a_topic_that_is_recreated_while_the_relay_runs_is_filled_again() {
     let place = Place::shared().await;
     let log = Log::with(2_000);
     let running = relay(&place, &log);
@@ -104,12 +110,12 @@ async fn a_topic_that_was_wiped_under_way_is_filled_again() {
     let mut taken = Taken::default();
     let mut feed = feed(&place, &log, "worker").await;
     taken.until(&mut feed, 32_160).await;
-    println!("{} records came too early for a new worker", taken.holes);
+    println!("{} records came before a gap was filled", taken.holes);
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_topic_that_was_truncated_a_worker_gets_the_rest_and_sees_what_is_missing() -> Result<(), KafkaError> {
+async fn a_worker_on_a_truncated_topic_gets_the_rest_and_detects_the_gap() -> Result<(), KafkaError> {
     let place = Place::shared().await;
     let log = Log::with(200);
     let running = relay(&place, &log);
@@ -130,13 +136,13 @@ async fn of_a_topic_that_was_truncated_a_worker_gets_the_rest_and_sees_what_is_m
             first.entry(event.lane).or_insert(event.position);
         }
     }
-    assert_eq!(first, (0..16).map(|lane| (lane, 151)).collect(), "the hole begins at the first position");
+    assert_eq!(first, (0..16).map(|lane| (lane, 151)).collect(), "the gap starts at the first position");
     running.stop().await.expect("a clean stop");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_was_deleted_is_made_again_by_the_relay() {
+async fn a_deleted_topic_is_created_again_by_the_relay() {
     let place = Place::shared().await;
     let log = Log::with(200);
     let running = relay(&place, &log);
@@ -146,25 +152,25 @@ async fn a_topic_that_was_deleted_is_made_again_by_the_relay() {
     (0..16).for_each(|lane| log.append(lane, 10));
     let since = Instant::now();
     eventually("the topic is filled again", async || records(&place).await >= 3_360).await;
-    println!("made and filled again {:?} after it was deleted", since.elapsed());
+    println!("created and filled again {:?} after it was deleted", since.elapsed());
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_was_there_before_the_topic_is_told_that_it_was_made_and_who_comes_after_it_is_not() {
+async fn a_feed_older_than_the_topic_reports_its_creation_and_a_newer_one_does_not() {
     let place = Place::shared().await;
     let log = Log::with(0);
     let mut before = feed(&place, &log, "worker").await;
-    assert!(!before.look().await, "there is no topic yet");
+    assert!(!before.check_topic().await, "there is no topic yet");
     make_topic(&place, 16).await;
-    eventually("the topic is seen", async || before.look().await).await;
+    eventually("the topic is seen", async || before.check_topic().await).await;
     let mut after = feed(&place, &log, "another").await;
-    assert!(!after.look().await, "nothing was made since");
+    assert!(!after.check_topic().await, "no topic was created since");
     assert_eq!(after.outage().reason(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_was_lost_is_left_at_the_last_common_position() {
+async fn relaying_continues_after_the_last_common_position_of_a_rewritten_log() {
     let place = Place::shared().await;
     let log = Log::with(100);
     let running = relay(&place, &log);
@@ -173,7 +179,8 @@ async fn a_history_that_was_lost_is_left_at_the_last_common_position() {
     taken.until(&mut feed, 1_600).await;
     running.stop().await.expect("a clean stop");
 
-    // One lane while nobody relays, one under the relay's hands, one that is shorter than what Kafka holds.
+    // Lane 2 is rewritten while no relay runs, lane 9 becomes shorter than its partition, lane 4 is rewritten while
+    // relayed.
     log.take_over(2, 22, 81);
     log.append(2, 50);
     log.take_over(9, 99, 61);

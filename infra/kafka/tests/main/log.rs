@@ -1,4 +1,4 @@
-//! A log in memory: what PostgreSQL would answer, under the hand of the test.
+//! In-memory implementation of the log, which the tests can append to and rewrite.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +18,7 @@ struct LaneLog {
 }
 
 impl Log {
-    /// With so many events in each of the sixteen lanes.
+    /// Log with this number of events in each of the sixteen lanes.
     pub(crate) fn with(events: i64) -> Self {
         let log = Self::default();
         for lane in 0..16 {
@@ -28,7 +28,7 @@ impl Log {
         log
     }
 
-    /// A new epoch begins at a position; what stood from there on is lost.
+    /// Starts a new epoch at a position. Events from there on are lost.
     pub(crate) fn take_over(&self, lane: i16, epoch: i64, first: i64) {
         let mut lanes = self.lanes();
         let lane = lanes.entry(lane).or_default();
@@ -39,7 +39,7 @@ impl Log {
     pub(crate) fn append(&self, lane: i16, events: i64) {
         let mut lanes = self.lanes();
         let log = lanes.entry(lane).or_default();
-        let epoch = log.epochs.last().expect("somebody holds the lane").0;
+        let epoch = log.epochs.last().expect("the lane has an epoch").0;
         let after = log.events.last().map_or(0, |event| event.position);
         log.events.extend((after + 1..=after + events).map(|position| event(lane, position, epoch)));
     }
@@ -51,7 +51,7 @@ impl Log {
     }
 
     fn lanes(&self) -> MutexGuard<'_, BTreeMap<i16, LaneLog>> {
-        self.0.lock().expect("nobody panicked")
+        self.0.lock().expect("no thread panicked")
     }
 }
 
@@ -81,7 +81,7 @@ impl History for Log {
     }
 }
 
-/// An event of about the size that an order's have.
+/// An event of about the size of an order event.
 pub(crate) fn event(lane: i16, position: i64, epoch: i64) -> RawEvent {
     let at = Timestamp::from_micros(1_763_640_000_000_000 + position * 1_000);
     let number = u128::from(position.unsigned_abs()) | u128::from(epoch.unsigned_abs()) << 64;
@@ -103,6 +103,6 @@ pub(crate) fn event(lane: i16, position: i64, epoch: i64) -> RawEvent {
         actor: Actor::Engine("test".into()),
         occurred_at: at,
         recorded_at: at,
-        seen: Default::default(),
+        decoded: Default::default(),
     }
 }

@@ -1,12 +1,12 @@
-//! Relay and feed against the real broker: Apache Kafka and PostgreSQL, started once for all tests.
-#![allow(clippy::print_stdout, reason = "figures are told to whoever asks for them with --nocapture")]
+//! Tests of relay and feed against real servers: Apache Kafka and PostgreSQL, started once for all tests.
+#![allow(clippy::print_stdout, reason = "measurements are printed with --nocapture")]
 
 mod fan_out;
 mod faults;
+mod feed;
 mod foreign;
 mod log;
 mod secured;
 mod servers;
 mod speed;
-mod wire;
 mod workers;

@@ -1,25 +1,25 @@
-//! A broker as a provider runs it: over TLS, for those alone who can show who they are.
+//! A broker as a provider runs it: TLS, with authentication by password or client certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kafka::{Feed, Login, Mechanism, Outage, Password, Tls, look};
+use kafka::{Feed, Login, Mechanism, Outage, Password, Tls, probe};
 use tokio::sync::{Mutex, MutexGuard};
 use xtask::servers::{Authority, Program, Secured, Servers, in_folder};
 
+use crate::feed::{Taken, eventually, feed, relay};
 use crate::log::Log;
 use crate::servers::Place;
-use crate::wire::{Taken, eventually, feed, relay};
 
 const USER: &str = "cartulary";
 const PASSWORD: &str = "correct-horse";
 const OTHER_PASSWORD: &str = "battery-staple";
 
-/// One at a time: each is a Java machine of its own.
+/// Allows one such broker at a time, because each is a Java process.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// A broker that is started again and again, with other certificates and passwords each time.
+/// A broker that the tests restart with other certificates and passwords.
 struct Provider {
     folder: PathBuf,
     servers: Servers,
@@ -36,7 +36,7 @@ impl Provider {
         Self { folder, servers, authority, _turn: turn }
     }
 
-    /// Starts it anew where it was; gives its address.
+    /// Restarts the broker on its port. Returns its address.
     async fn start(&self, identity: &Path, password: Option<&str>) -> String {
         let login = password.map(|password| (USER.to_owned(), password.to_owned()));
         let secured = Secured { identity: identity.to_owned(), authority: self.authority.certificate(), login };
@@ -49,7 +49,7 @@ impl Provider {
         started.first().expect("one server").address.clone()
     }
 
-    /// Throws everything away that it kept, its users included.
+    /// Deletes the broker's data, its users included.
     fn wipe(&self) {
         self.servers.down(&[Program::Kafka]).expect("ended");
         fs::remove_dir_all(self.folder.join("servers/kafka/data")).expect("wiped");
@@ -71,25 +71,28 @@ fn login(mechanism: Mechanism, password: &str) -> Option<Login> {
     Some(Login { mechanism, user: USER.into(), password: Password::new(password) })
 }
 
-/// The broker cannot be used, and each who would use it says why. Asks again where the end of a connection was lost with it.
-async fn refused(place: &Place, why: &str) {
+/// Asserts that the broker rejects both a feed and `probe`, with this reason. Retries, because a closed connection may
+/// lose the broker's message.
+async fn rejected(place: &Place, why: &str) {
     eventually(why, async || {
         let opened = Feed::open(&place.settings, "worker", Log::default(), Outage::of("Kafka"));
-        let (opened, looked) = tokio::join!(opened, look(&place.settings));
-        let refusals = [opened.err().expect("refused").to_string(), looked.expect_err("refused").to_string()];
-        println!("{refusals:?}");
-        assert!(refusals.iter().all(|refusal| !refusal.contains(OTHER_PASSWORD)), "{refusals:?}");
-        refusals.iter().all(|refusal| refusal.contains(why))
+        let (opened, probed) = tokio::join!(opened, probe(&place.settings));
+        let errors = [opened.err().expect("rejected").to_string(), probed.expect_err("rejected").to_string()];
+        println!("{errors:?}");
+        assert!(errors.iter().all(|error| !error.contains(OTHER_PASSWORD)), "{errors:?}");
+        errors.iter().all(|error| error.contains(why))
     })
     .await;
 }
 
-/// Sends events through the broker, from a relay to a worker.
+/// Asserts that events pass through the broker, from a relay to a worker.
 async fn carries_events(place: &Place) {
     let log = Log::with(50);
     let running = relay(place, &log);
-    eventually("the relay gets through", async || look(&place.settings).await.is_ok_and(|said| said == "reachable"))
-        .await;
+    eventually("the relay gets through", async || {
+        probe(&place.settings).await.is_ok_and(|status| status == "reachable")
+    })
+    .await;
     let mut taken = Taken::default();
     taken.until(&mut feed(place, &log, "worker").await, 800).await;
     assert_eq!((taken.holes, taken.foreign), (0, 0));
@@ -97,7 +100,7 @@ async fn carries_events(place: &Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_show_who_we_are_leads_to_a_broker() {
+async fn each_way_of_authentication_is_accepted_with_the_right_secret_and_rejected_with_a_wrong_one() {
     let (provider, mut place) = (Provider::new().await, Place::shared().await);
     let identity = provider.authority.sign("broker", "IP:127.0.0.1").expect("signed");
     let secured = provider.start(&identity, Some(PASSWORD)).await;
@@ -109,14 +112,14 @@ async fn every_way_to_show_who_we_are_leads_to_a_broker() {
         place.settings.login = login(mechanism, PASSWORD);
         carries_events(&place).await;
         place.settings.login = login(mechanism, OTHER_PASSWORD);
-        refused(&place, "uthentication failed").await;
+        rejected(&place, "uthentication failed").await;
     }
 
-    // Whoever has set too little or too much is told what may be the matter.
+    // With missing or superfluous TLS settings, the error names the possible causes.
     let sides = [(&secured, None), (&secured, provider.tls(None)), (&plain, provider.tls(None))];
     for (brokers, tls) in sides {
         (place.settings.brokers, place.settings.tls, place.settings.login) = (brokers.clone(), tls, None);
-        refused(&place, "TLS is set on one side only, or it wants a user").await;
+        rejected(&place, "TLS is set on one side only, or it requires a login").await;
     }
     place.settings.brokers = secured;
 
@@ -125,43 +128,43 @@ async fn every_way_to_show_who_we_are_leads_to_a_broker() {
     place.settings.tls = provider.tls(Some(provider.authority.sign("cartulary", "DNS:cartulary").expect("signed")));
     carries_events(&place).await;
     place.settings.tls = provider.tls(None);
-    refused(&place, "it wants a certificate of ours").await;
+    rejected(&place, "it requires a client certificate").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_nobody_should_trust_or_that_does_not_know_us_is_waited_for_until_it_is_mended() {
+async fn a_broker_with_a_wrong_certificate_or_login_is_reported_and_used_once_it_is_corrected() {
     let (provider, mut place) = (Provider::new().await, Place::shared().await);
-    let stranger = Authority::new(&provider.folder.join("stranger")).expect("an authority");
+    let untrusted = Authority::new(&provider.folder.join("untrusted")).expect("an authority");
     let sign = |by: &Authority, name: &str, host: &str| by.sign(name, host).expect("signed");
     let right = sign(&provider.authority, "broker", "IP:127.0.0.1");
     let elsewhere = sign(&provider.authority, "elsewhere", "DNS:elsewhere.example,IP:127.0.0.2");
-    let strange = sign(&stranger, "broker", "IP:127.0.0.1");
-    place.settings.brokers = provider.start(&strange, Some(OTHER_PASSWORD)).await;
+    let forged = sign(&untrusted, "broker", "IP:127.0.0.1");
+    place.settings.brokers = provider.start(&forged, Some(OTHER_PASSWORD)).await;
     place.settings.tls = provider.tls(None);
     place.settings.login = login(Mechanism::ScramSha512, PASSWORD);
     let log = Log::with(50);
     let running = relay(&place, &log);
-    let says = async |word: &str| {
+    let reports = async |word: &str| {
         eventually(word, async || running.outages[0].reason().is_some_and(|reason| reason.contains(word))).await;
     };
-    for identity in [&strange, &elsewhere] {
+    for identity in [&forged, &elsewhere] {
         provider.start(identity, Some(OTHER_PASSWORD)).await;
-        says("its certificate is not for this host").await;
-        refused(&place, "its certificate is not for this host").await;
+        reports("its certificate is not for this host").await;
+        rejected(&place, "its certificate is not for this host").await;
     }
 
     provider.start(&right, Some(OTHER_PASSWORD)).await;
-    says("uthentication failed").await;
+    reports("uthentication failed").await;
     provider.wipe();
     provider.start(&right, Some(PASSWORD)).await;
     eventually("the relay gets through", async || running.outages[0].reason().is_none()).await;
     let (mut taken, mut feed) = (Taken::default(), feed(&place, &log, "worker").await);
     taken.until(&mut feed, 800).await;
 
-    // The same under the hands of those who use it.
+    // The certificate changes while a relay and a worker use the broker.
     provider.start(&elsewhere, Some(PASSWORD)).await;
-    says("its certificate is not for this host").await;
-    eventually("the worker says so too", async || {
+    reports("its certificate is not for this host").await;
+    eventually("the worker reports it, too", async || {
         taken.take(feed.next(1_000, Duration::from_millis(100)).await.expect("the log answers"));
         feed.outage().reason().is_some_and(|reason| reason.contains("its certificate is not for this host"))
     })
@@ -170,6 +173,6 @@ async fn a_broker_that_nobody_should_trust_or_that_does_not_know_us_is_waited_fo
     provider.start(&right, Some(PASSWORD)).await;
     taken.until(&mut feed, 960).await;
     assert_eq!((taken.holes, taken.foreign), (0, 0));
-    eventually("the relay is content", async || running.outages[0].reason().is_none()).await;
+    eventually("the relay reports no outage", async || running.outages[0].reason().is_none()).await;
     running.stop().await.expect("a clean stop");
 }

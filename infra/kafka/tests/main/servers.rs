@@ -1,4 +1,4 @@
-//! The servers of this test run, one topic and one database per test.
+//! Servers of the test run; each test has its own topic and database.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ const RELAYS: &str = include_str!("../../../log/migrations/0004_relay.sql");
 
 static RUN: OnceLock<Run> = OnceLock::new();
 static TESTS: AtomicU32 = AtomicU32::new(0);
-/// Whoever stops the broker has it alone.
+/// Tests that stop the broker hold the write lock.
 static TURNS: RwLock<()> = RwLock::const_new(());
 
 struct Run {
@@ -26,7 +26,7 @@ struct Run {
     brokers: String,
 }
 
-/// What one test has to itself.
+/// Topic and database of one test.
 pub(crate) struct Place {
     pub(crate) settings: Settings,
     pub(crate) pool: PgPool,
@@ -40,12 +40,12 @@ enum Turn {
 }
 
 impl Place {
-    /// Together with other tests.
+    /// Shares the broker with other tests.
     pub(crate) async fn shared() -> Self {
         Self::with(Turn::Shared(TURNS.read().await)).await
     }
 
-    /// With the broker to itself.
+    /// Uses the broker alone.
     pub(crate) async fn alone() -> Self {
         Self::with(Turn::Alone(TURNS.write().await)).await
     }
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-/// Ends the broker as a power cut would.
+/// Kills the broker without a clean shutdown.
 pub(crate) fn kill_broker() {
     let servers = &RUN.get().expect("servers").servers;
     let kafka = servers.status().expect("a status").into_iter().find(|server| server.program == Program::Kafka);
@@ -77,7 +77,7 @@ pub(crate) fn kill_broker() {
     }
 }
 
-/// Starts it again where it was.
+/// Starts the broker again on its former port.
 pub(crate) fn start_broker() {
     RUN.get().expect("servers").servers.up(&[Program::Kafka]).expect("Kafka starts");
 }
@@ -91,8 +91,8 @@ fn start() -> Run {
     Run { database: address(Program::Postgres), brokers: address(Program::Kafka), servers }
 }
 
-/// Ends the servers after this process, whatever ends it.
-#[expect(clippy::zombie_processes, reason = "the watch outlives the tests on purpose")]
+/// Stops the servers after this process has ended for any reason.
+#[expect(clippy::zombie_processes, reason = "the shell has to outlive the tests")]
 fn watch(folder: &Path) {
     let script = format!(
         "while kill -0 {own} 2>/dev/null; do sleep 0.2; done

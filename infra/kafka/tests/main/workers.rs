@@ -1,14 +1,14 @@
-//! Several workers share the lanes.
+//! Several workers in one consumer group.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::feed::{Taken, eventually, feed, records, relay};
 use crate::log::Log;
 use crate::servers::Place;
-use crate::wire::{Taken, eventually, feed, records, relay};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_is_handed_out_by_one_worker_at_a_time() {
+async fn a_lane_belongs_to_one_worker_at_a_time() {
     let place = Place::shared().await;
     let log = Log::with(100);
     let running = relay(&place, &log);
@@ -44,7 +44,7 @@ async fn a_lane_is_handed_out_by_one_worker_at_a_time() {
     }
     assert_eq!((&from_first, &from_second), (first.lanes(), second.lanes()));
 
-    // A worker that leaves gives its lanes up at once.
+    // The lanes of a worker that leaves are reassigned at once.
     second.close().await;
     let mut assigned = 0;
     eventually("the first worker has all lanes", async || {
@@ -58,7 +58,7 @@ async fn a_lane_is_handed_out_by_one_worker_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_can_go_back_in_one_lane() {
+async fn a_worker_can_seek_back_in_one_lane() {
     let place = Place::shared().await;
     let log = Log::with(100);
     let running = relay(&place, &log);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::freshness::Freshness;
+use api::port::Freshness;
 use domain::shared::TenantId;
 use projections::ports::RawEvent;
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use tokio::sync::broadcast;
 
 /// Batches that a listener may be behind; one that is further behind is told that it missed some, and looks at the
@@ -30,7 +30,7 @@ pub enum News {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Model by model, from where to where and which rows. A model that stopped on the way is left out.
-    pub changed: Vec<Changed>,
+    pub changed: Vec<ChangedRows>,
     /// The last position of each tenant in the batch, as tenants see positions.
     pub tenants: HashMap<TenantId, Freshness>,
 }
@@ -48,7 +48,7 @@ impl Changes {
     }
 
     /// Tells what a batch of these events, in order within each lane, did.
-    pub(crate) fn tell(&self, events: &[RawEvent], changed: Vec<Changed>) {
+    pub(crate) fn tell(&self, events: &[RawEvent], changed: Vec<ChangedRows>) {
         if self.0.receiver_count() > 0 {
             // Whoever listened has gone meanwhile; that is no fault.
             self.0.send(Arc::new(News::Taken(Batch::new(events, changed)))).ok();
@@ -62,7 +62,7 @@ impl Changes {
 }
 
 impl Batch {
-    fn new(events: &[RawEvent], mut changed: Vec<Changed>) -> Self {
+    fn new(events: &[RawEvent], mut changed: Vec<ChangedRows>) -> Self {
         let ends: HashMap<i16, i64> = events.iter().map(|event| (event.lane, event.position)).collect();
         let position = |event: &RawEvent| Freshness { tenant_position: event.tenant_position, epoch: event.epoch };
         let tenants = events.iter().map(|event| (event.tenant, position(event))).collect();
@@ -82,9 +82,9 @@ mod tests {
 
     use super::*;
 
-    fn changed(model: &str, to: i64) -> Changed {
+    fn changed(model: &str, to: i64) -> ChangedRows {
         let at = |position| Checkpoint { lane: 0, position, epoch: EPOCH };
-        Changed { model: model.into(), moves: vec![(at(0), at(to))], rows: Vec::new() }
+        ChangedRows { model: model.into(), moves: vec![(at(0), at(to))], rows: Vec::new() }
     }
 
     #[test]

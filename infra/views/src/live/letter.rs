@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::freshness::Freshness;
+use api::port::Freshness;
 use domain::shared::TenantId;
 use projections::kernel::{Change, Key, Place};
 use projections::ports::{Checkpoint, Move};
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, News};
@@ -49,7 +49,7 @@ pub(super) fn write(news: &News) -> Vec<Vec<u8>> {
         }
         News::Taken(batch) => batch,
     };
-    let letter = |changed: &[Changed]| {
+    let letter = |changed: &[ChangedRows]| {
         let tenants = batch.tenants.iter().map(|(tenant, at)| (*tenant, at.tenant_position, at.epoch)).collect();
         bytes(&Letter::Taken { models: changed.iter().map(Model::of).collect(), tenants })
     };
@@ -79,7 +79,7 @@ fn bytes(letter: &Letter) -> Option<Vec<u8>> {
 }
 
 impl Model {
-    fn of(changed: &Changed) -> Self {
+    fn of(changed: &ChangedRows) -> Self {
         let moved = |(from, to): &Move| (to.lane, (from.position, from.epoch), (to.position, to.epoch));
         let row = |change: &Change| (change.place.tenant, change.place.key.as_str().into(), change.row.clone());
         Self {
@@ -89,13 +89,13 @@ impl Model {
         }
     }
 
-    fn into_changed(self) -> Changed {
+    fn into_changed(self) -> ChangedRows {
         let moved = |(lane, from, to): (i16, At, At)| {
             let at = |(position, epoch)| Checkpoint { lane, position, epoch };
             (at(from), at(to))
         };
         let change = |(tenant, key, row)| Change { place: Place { tenant, key: Key::from_text(key) }, row };
-        Changed {
+        ChangedRows {
             model: self.model,
             moves: self.moves.into_iter().map(moved).collect(),
             rows: self.rows.into_iter().map(change).collect(),
@@ -116,7 +116,7 @@ mod tests {
             place: Place { tenant, key: Key::of(&[number]) },
             row: (number > 0).then(|| "x".repeat(1_000)),
         };
-        let changed = |model: &str| Changed {
+        let changed = |model: &str| ChangedRows {
             model: model.into(),
             moves: vec![(at(4), at(9))],
             rows: (0..rows).map(row).collect(),

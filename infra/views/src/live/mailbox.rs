@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::freshness::Freshness;
-use api::live::{Ended, LiveRow, Update};
+use api::port::Freshness;
+use api::port::{Ended, LiveRow, Update};
 use foldhash::fast::RandomState;
 use projections::kernel::Key;
-use projections::question::Conditions;
+use projections::query::Conditions;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -106,7 +106,7 @@ impl Mailbox {
     /// Takes in what a row has become, if it is the reader's concern, and tells whether nothing of the same news came
     /// before. The reader is woken when they [settle](Self::settle).
     pub(super) fn put(&self, became: &Became) -> bool {
-        let fits = became.row.as_ref().is_some_and(|row| self.conditions.hold(&row.json));
+        let fits = became.row.as_ref().is_some_and(|row| self.conditions.matches(&row.json));
         let mut inside = self.inside();
         if inside.ended.is_some() || inside.floor.is_some_and(|floor| became.position <= floor) {
             return false;
@@ -207,7 +207,7 @@ mod tests {
     use domain::shared::TenantId;
     use projections::inventory::{StockLevel, StockMovement};
     use projections::kernel::Model;
-    use projections::question::{Filter, Question, Test};
+    use projections::query::{Filter, RowQuery, Test};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -215,7 +215,7 @@ mod tests {
 
     /// For whoever watches what is available up to five units.
     fn mailbox() -> Mailbox {
-        let mut question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
+        let mut question = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 10);
         question.filters = vec![Filter { field: "available".into(), test: Test::To(5.into()) }];
         Mailbox::new(0, Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense"), false)
     }
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(broad.take().and_then(Result::err), Some(Ended::TooManyRows));
 
         // Entries of a ledger stay as they are, so that nobody need know who was told of which.
-        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
+        let question = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 10);
         let model = Model::of::<StockMovement>();
         let ledger = Mailbox::new(0, Conditions::of(&model, &question).expect("it makes sense"), model.appends);
         begin(&ledger, vec![], 0);

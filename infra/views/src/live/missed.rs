@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use api::freshness::Freshness;
+use api::port::Freshness;
 use domain::kernel::Unreadable;
 use domain::shared::TenantId;
 use projections::kernel::{Change, Model, Place};
 use projections::ports::{Cause, Checkpoint, Fault, RawEvent};
-use projections::projector::touched;
+use projections::projector::affected;
 use sqlx::PgPool;
 
 use super::watchers::Watchers;
@@ -86,7 +86,7 @@ async fn changes(
     let (at, last) = (now.at, events.iter().map(|event| (event.tenant, position(event))).collect::<HashMap<_, _>>());
     let corrupt =
         |error: Unreadable| Fault::caused(Cause::Corrupt, format!("reading events for {}", model.name), error);
-    let places: Vec<Place> = touched(model, events).map_err(corrupt)?.into_iter().filter(of_interest).collect();
+    let places: Vec<Place> = affected(model, events).map_err(corrupt)?.into_iter().filter(of_interest).collect();
     let rows = if places.is_empty() { Vec::new() } else { now.rows(&places).await? };
     let mut changes = Vec::with_capacity(places.len());
     for (place, row) in places.into_iter().zip(rows) {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::freshness::Freshness;
-use api::live::{Ended, LiveRow};
+use api::port::Freshness;
+use api::port::{Ended, LiveRow};
 use domain::shared::TenantId;
 use projections::kernel::{Change, Key, Place};
 use projections::ports::Checkpoint;
@@ -220,7 +220,7 @@ impl Watchers {
 
 impl Seat {
     /// The next update, as soon as there is one.
-    pub(super) async fn next(&self) -> Result<api::live::Update, Ended> {
+    pub(super) async fn next(&self) -> Result<api::port::Update, Ended> {
         loop {
             if let Some(update) = self.mailbox.take() {
                 return update;
@@ -254,7 +254,7 @@ impl Drop for Seat {
 mod tests {
     use projections::inventory::StockLevel;
     use projections::kernel::Model;
-    use projections::question::{Conditions, Question};
+    use projections::query::{Conditions, RowQuery};
     use uuid::Uuid;
 
     use super::*;
@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn news_go_on_from_what_was_told_in_the_same_history() {
         let at = |position, epoch| Checkpoint { lane: 0, position, epoch };
-        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 1);
+        let question = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 1);
         let conditions = Conditions::of(&Model::of::<StockLevel>(), &question).expect("it makes sense");
         let (watchers, course) = (Watchers::new(), (String::from("StockLevel"), 0));
         let fit = |from, to| watchers.fit(&course, from, to);

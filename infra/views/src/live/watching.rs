@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::freshness::Freshness;
-use api::live::{LiveRow, Update, Watching};
+use api::port::Freshness;
+use api::port::{LiveRow, LiveUpdates, Update};
 use domain::shared::{CustomerId, TenantId};
 use futures::{StreamExt, stream};
 use projections::kernel::{Key, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
-use projections::question::{Conditions, NoAnswer, Page, Question};
+use projections::query::{Conditions, Page, QueryError, RowQuery};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -22,7 +22,12 @@ use crate::store::PgReader;
 impl Live {
     /// The page that a question asks for, and then every change of a row that fits it. Where not all rows that fit
     /// are on the page, those that have changed since a position of the lane, where the tenant wrote, are added to it.
-    pub async fn watch(&self, model: &Model, question: &Question, since: Option<i64>) -> Result<Watching, NoAnswer> {
+    pub async fn watch(
+        &self,
+        model: &Model,
+        question: &RowQuery,
+        since: Option<i64>,
+    ) -> Result<LiveUpdates, QueryError> {
         let lane = self.routes.lane(question.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
         let conditions = Conditions::of(model, question)?;
         let group = Group { model: model.name.clone(), tenant: question.tenant, key: conditions.key(model) };
@@ -52,25 +57,25 @@ impl Live {
     async fn add_changed(
         &self,
         model: &Model,
-        question: &Question,
+        question: &RowQuery,
         conditions: &Conditions,
         since: Checkpoint,
         rows: &mut BTreeMap<Key, Arc<LiveRow>>,
-    ) -> Result<(Checkpoint, Vec<Key>), NoAnswer> {
+    ) -> Result<(Checkpoint, Vec<Key>), QueryError> {
         let _turn = self.resumes.acquire().await.ok();
         let mut gone = Vec::new();
         let at = match missed_by(&self.pool, model, question.tenant, since).await? {
             Missed::Nothing => since,
             Missed::Everything => {
                 let text = "too much has happened since; subscribe without it, and begin anew".into();
-                return Err(NoAnswer::Misuse { field: "min_position".into(), text });
+                return Err(QueryError::Misuse { field: "min_position".into(), text });
             }
             Missed::Changes(at, changes) => {
                 for (change, _) in changes {
                     let key = change.place.key;
                     let json = change.row.and_then(|row| serde_json::from_str::<Value>(&row).ok());
                     match json {
-                        Some(json) if conditions.hold(&json) => {
+                        Some(json) if conditions.matches(&json) => {
                             rows.insert(key.clone(), Arc::new(LiveRow::new(key, json)));
                         }
                         other => {

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use commands::scribe::LaneId;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
-use projections::projector::{Projector, Taken, What};
+use projections::projector::{BatchOutcome, ProjectionErrorKind, Projector};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -246,7 +246,7 @@ impl ReadSide {
         }
     }
 
-    fn look_at(&self, taken: &Taken) -> Took {
+    fn look_at(&self, taken: &BatchOutcome) -> Took {
         for (model, parked) in &taken.parked {
             metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
             tracing::error!(
@@ -258,12 +258,12 @@ impl ReadSide {
             );
         }
         let mut took = Took { moved: !taken.changed.is_empty(), ..Took::default() };
-        for trouble in &taken.troubles {
-            tracing::warn!(model = trouble.model, what = %trouble.what, "a read model did not go on");
-            match trouble.what {
-                What::OtherHistory { .. } => took.lost.extend(self.models.get(&trouble.model).cloned()),
-                What::Hole { lane, .. } => _ = took.holes.insert(LaneId(lane)),
-                What::Unreadable { .. } | What::Fault(_) => {}
+        for trouble in &taken.errors {
+            tracing::warn!(model = trouble.model, what = %trouble.kind, "a read model did not go on");
+            match trouble.kind {
+                ProjectionErrorKind::OtherHistory { .. } => took.lost.extend(self.models.get(&trouble.model).cloned()),
+                ProjectionErrorKind::Gap { lane, .. } => _ = took.holes.insert(LaneId(lane)),
+                ProjectionErrorKind::Unreadable { .. } | ProjectionErrorKind::Fault(_) => {}
             }
         }
         took

@@ -1,7 +1,7 @@
 //! Builds read models anew beside the ones that are served, one after the other, while the rest goes on.
 
 use projections::kernel::Model;
-use replay::rebuild::{Budget, Rebuilt, rebuild};
+use replay::rebuild::{Budget, RebuildSummary, rebuild};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -19,7 +19,7 @@ pub(super) struct Rebuilding {
     changes: Changes,
     health: Health,
     wanted: Vec<Model>,
-    under_way: Option<(Model, JoinHandle<anyhow::Result<Option<Rebuilt>>>)>,
+    under_way: Option<(Model, JoinHandle<anyhow::Result<Option<RebuildSummary>>>)>,
 }
 
 impl Rebuilding {
@@ -71,13 +71,13 @@ impl Drop for Rebuilding {
 }
 
 /// Rebuilds a read model beside the one that is served, and switches.
-pub async fn build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Rebuilt> {
+pub async fn build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<RebuildSummary> {
     let built = try_build_anew(pool, model).await?;
     built.ok_or_else(|| anyhow::anyhow!("another process is rebuilding {}", model.name))
 }
 
 /// Two builds of one table would spoil each other: whoever comes second gets nothing.
-async fn try_build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Option<Rebuilt>> {
+async fn try_build_anew(pool: &PgPool, model: &Model) -> anyhow::Result<Option<RebuildSummary>> {
     let mut turn = pool.begin().await?;
     let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended('rebuild ' || $1, 0))")
         .bind(&model.name)

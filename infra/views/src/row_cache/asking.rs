@@ -1,8 +1,8 @@
 //! Which questions can be answered from copies, and what of a copy an asker may see.
 
 use domain::shared::TenantId;
-use projections::kernel::{Key, Kind, Model};
-use projections::question::{Conditions, Filter, Question, Test};
+use projections::kernel::{ColumnType, Key, Model};
+use projections::query::{Conditions, Filter, RowQuery, Test};
 use serde_json::Value;
 
 /// A question that names whole keys.
@@ -15,7 +15,7 @@ pub(super) struct ByKey {
 
 impl ByKey {
     /// Nothing where the question asks for more than rows by their keys, or makes no sense, which the store tells.
-    pub(super) fn of(model: &Model, question: &Question) -> Option<Self> {
+    pub(super) fn of(model: &Model, question: &RowQuery) -> Option<Self> {
         let plain = question.order.is_none() && question.after.is_none() && !question.count;
         // Rows that come with every event are many and each is asked for once.
         if !plain || model.appends {
@@ -30,7 +30,7 @@ impl ByKey {
     }
 
     /// The same for the store, for these keys, with no word about who asks.
-    pub(super) fn store_question(&self, model: &Model, tenant: TenantId, keys: &[&Key]) -> Question {
+    pub(super) fn store_question(&self, model: &Model, tenant: TenantId, keys: &[&Key]) -> RowQuery {
         let values = |key: &Key| serde_json::from_str::<Vec<Value>>(key.as_str()).unwrap_or_default();
         let filters = match model.key {
             [field] => {
@@ -44,21 +44,21 @@ impl ByKey {
                 fields.iter().zip(values).map(filter).collect()
             }
         };
-        Question { filters, ..Question::all(tenant, u32::try_from(keys.len()).unwrap_or(u32::MAX)) }
+        RowQuery { filters, ..RowQuery::all(tenant, u32::try_from(keys.len()).unwrap_or(u32::MAX)) }
     }
 }
 
 /// The keys in a list of ids, which are in the same order as values and as texts; other keys may not be.
-fn several(model: &Model, question: &Question) -> Option<Vec<Key>> {
+fn several(model: &Model, question: &RowQuery) -> Option<Vec<Key>> {
     let [field] = model.key else { return None };
     let mut lists = question.filters.iter().filter(|filter| filter.field == *field);
     let values = lists.find_map(|filter| if let Test::In(values) = &filter.test { Some(values) } else { None })?;
-    if model.column(field)?.kind != Kind::Uuid {
+    if model.column(field)?.kind != ColumnType::Uuid {
         return None;
     }
     let key = |value: &Value| {
         let filters = vec![Filter { field: (*field).into(), test: Test::Equals(value.clone()) }];
-        let one = Question { filters, ..Question::all(question.tenant, 1) };
+        let one = RowQuery { filters, ..RowQuery::all(question.tenant, 1) };
         Conditions::of(model, &one).ok()?.key(model)
     };
     values.iter().map(key).collect()
@@ -68,15 +68,15 @@ fn several(model: &Model, question: &Question) -> Option<Vec<Key>> {
 mod tests {
     use domain::shared::{CustomerId, ProductId};
     use projections::kernel::Models;
-    use projections::question::Order;
+    use projections::query::Order;
     use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
 
-    fn question(filters: &[(&str, Test)]) -> Question {
+    fn question(filters: &[(&str, Test)]) -> RowQuery {
         let filters = filters.iter().map(|(field, test)| Filter { field: (*field).into(), test: test.clone() });
-        Question { filters: filters.collect(), ..Question::all(TenantId::new(Uuid::from_u128(1)), 5) }
+        RowQuery { filters: filters.collect(), ..RowQuery::all(TenantId::new(Uuid::from_u128(1)), 5) }
     }
 
     fn id(number: u128) -> Value {
@@ -87,7 +87,7 @@ mod tests {
     fn only_rows_by_their_keys_come_from_copies() {
         let models = Models::all();
         let model = models.get("Product").expect("a model");
-        let keys = |question: &Question| ByKey::of(model, question).map(|asked| asked.keys.len());
+        let keys = |question: &RowQuery| ByKey::of(model, question).map(|asked| asked.keys.len());
         let one = question(&[("product", Test::Equals(id(0xabc)))]);
         assert_eq!(keys(&one), Some(1));
         assert_eq!(keys(&question(&[("product", Test::In(vec![id(1), id(2)]))])), Some(2));
@@ -103,8 +103,8 @@ mod tests {
             question(&[("product", Test::Equals(json!("x")))]),
             question(&[("product", Test::From(id(1)))]),
             question(&[("product", Test::Equals(id(1))), ("description", Test::Equals("Mug".into()))]),
-            Question { count: true, ..one.clone() },
-            Question { order: Some(Order { field: "status".into(), descending: false }), ..one },
+            RowQuery { count: true, ..one.clone() },
+            RowQuery { order: Some(Order { field: "status".into(), descending: false }), ..one },
         ] {
             assert_eq!(keys(&question), None, "{question:?}");
         }
@@ -118,7 +118,7 @@ mod tests {
         let (ada, eve) = (CustomerId::new(Uuid::from_u128(1)), CustomerId::new(Uuid::from_u128(2)));
         let mut asked = question(&[(model.key[0], Test::Equals(ada.to_string().into()))]);
         let row = json!({ owner: ada.to_string() });
-        let sees = |asked: &Question| ByKey::of(model, asked).expect("by key").conditions.hold(&row);
+        let sees = |asked: &RowQuery| ByKey::of(model, asked).expect("by key").conditions.matches(&row);
         assert!(sees(&asked));
         asked.owner = Some(ada);
         assert!(sees(&asked));

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use projections::kernel::{Key, Model};
 use projections::ports::Checkpoint;
-use projections::question::{Cursor, NoAnswer, Page, Question, Row};
+use projections::query::{Cursor, Page, QueryError, Row, RowQuery};
 use serde_json::Value;
 
 use crate::store::PgReader;
@@ -54,8 +54,8 @@ impl HotRows {
     }
 
     /// The rows that fit a question, from copies where it names keys and demands no position.
-    pub async fn page(&self, reader: &PgReader, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
-        let asked = if question.newest { None } else { ByKey::of(model, question) };
+    pub async fn page(&self, reader: &PgReader, model: &Model, question: &RowQuery) -> Result<Page, QueryError> {
+        let asked = if question.bypass_cache { None } else { ByKey::of(model, question) };
         match asked {
             Some(asked) => self.page_by_key(reader, model, question, &asked).await,
             None => reader.page(model, question).await,
@@ -66,9 +66,9 @@ impl HotRows {
         &self,
         reader: &PgReader,
         model: &Model,
-        question: &Question,
+        question: &RowQuery,
         asked: &ByKey,
-    ) -> Result<Page, NoAnswer> {
+    ) -> Result<Page, QueryError> {
         let names: Vec<Name> = asked.keys.iter().map(|key| Name::of(model, question.tenant, key)).collect();
         let begun = now();
         let copies = self.copies.find(&names).await;
@@ -118,9 +118,9 @@ impl Found {
     }
 
     /// What of it this reader may see and asked for.
-    fn page(self, model: &Model, question: &Question, asked: &ByKey) -> Result<Page, NoAnswer> {
+    fn page(self, model: &Model, question: &RowQuery, asked: &ByKey) -> Result<Page, QueryError> {
         let columns = question.order_columns(model)?;
-        let rows = self.rows.into_values().filter(|(row, _)| asked.conditions.hold(row));
+        let rows = self.rows.into_values().filter(|(row, _)| asked.conditions.matches(row));
         let rows = rows.map(|(row, json)| Row { cursor: Cursor::of(&row, &columns), json }).collect();
         Ok(Page { rows, more: false, at: self.at.unwrap_or(Checkpoint::start(0)), count: None })
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use domain::shared::{Date, TenantId, Timestamp};
-use projections::kernel::{Change, Column, Kind, Place};
+use projections::kernel::{Change, Column, ColumnType, Place};
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -30,13 +30,13 @@ pub(super) const COPY_ENDS: &[u8] = &(-1_i16).to_be_bytes();
 
 /// One column of many rows, as an array to be bound.
 pub(super) struct Array {
-    kind: Kind,
+    kind: ColumnType,
     count: i32,
     fields: Vec<u8>,
 }
 
 impl Array {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ColumnType) -> Self {
         Self { kind, count: 0, fields: Vec::new() }
     }
 
@@ -53,7 +53,7 @@ impl Array {
 
 /// The columns of the rows that stay, the tenant first; nothing where none stays.
 pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Option<Vec<Array>>, JsonError> {
-    let mut tenants = Array::new(Kind::Uuid);
+    let mut tenants = Array::new(ColumnType::Uuid);
     let mut arrays: Vec<_> = columns.iter().map(|column| Array::new(column.kind)).collect();
     for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
         tenants.push_tenant(place.tenant);
@@ -66,8 +66,8 @@ pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Optio
 }
 
 /// The columns of the places' keys, the tenant first.
-pub(super) fn place_arrays(key: &[Kind], places: &[&Place]) -> Result<Vec<Array>, JsonError> {
-    let mut tenants = Array::new(Kind::Uuid);
+pub(super) fn place_arrays(key: &[ColumnType], places: &[&Place]) -> Result<Vec<Array>, JsonError> {
+    let mut tenants = Array::new(ColumnType::Uuid);
     let mut arrays: Vec<_> = key.iter().map(|kind| Array::new(*kind)).collect();
     for place in places {
         tenants.push_tenant(place.tenant);
@@ -90,23 +90,23 @@ pub(super) fn write_row(out: &mut Vec<u8>, columns: &[Column], place: &Place, ro
 }
 
 /// A value behind its length, as arrays and COPY both want it; -1 says that there is none.
-fn write_field(out: &mut Vec<u8>, kind: Kind, value: Option<&RawValue>) -> Result<(), JsonError> {
+fn write_field(out: &mut Vec<u8>, kind: ColumnType, value: Option<&RawValue>) -> Result<(), JsonError> {
     let Some(json) = value.map(RawValue::get).filter(|json| *json != "null") else {
         out.extend((-1_i32).to_be_bytes());
         return Ok(());
     };
     match kind {
-        Kind::Uuid => write_sized(out, serde_json::from_str::<Uuid>(json)?.as_bytes()),
-        Kind::Integer => write_sized(out, &serde_json::from_str::<i64>(json)?.to_be_bytes()),
-        Kind::Boolean => write_sized(out, &[u8::from(json == "true")]),
-        Kind::Text => write_sized(out, text(json)?.as_bytes()),
-        Kind::Instant => {
+        ColumnType::Uuid => write_sized(out, serde_json::from_str::<Uuid>(json)?.as_bytes()),
+        ColumnType::Integer => write_sized(out, &serde_json::from_str::<i64>(json)?.to_be_bytes()),
+        ColumnType::Boolean => write_sized(out, &[u8::from(json == "true")]),
+        ColumnType::Text => write_sized(out, text(json)?.as_bytes()),
+        ColumnType::Instant => {
             let instant: Timestamp = serde_json::from_str(json)?;
             write_sized(out, &instant.micros().saturating_sub(POSTGRES_EPOCH).to_be_bytes());
         }
-        Kind::Day => write_sized(out, &days(serde_json::from_str(json)?).to_be_bytes()),
+        ColumnType::Day => write_sized(out, &days(serde_json::from_str(json)?).to_be_bytes()),
         // The first byte is the version of the format.
-        Kind::Json => write_sized(out, &[b"\x01", json.as_bytes()].concat()),
+        ColumnType::Json => write_sized(out, &[b"\x01", json.as_bytes()].concat()),
     }
     Ok(())
 }
@@ -158,15 +158,15 @@ impl<'r> Visitor<'r> for Fields<'_> {
 }
 
 /// The numbers by which PostgreSQL knows a type and the arrays of it; they are the same everywhere and for ever.
-fn numbers(kind: Kind) -> (u32, u32) {
+fn numbers(kind: ColumnType) -> (u32, u32) {
     match kind {
-        Kind::Uuid => (2950, 2951),
-        Kind::Integer => (20, 1016),
-        Kind::Boolean => (16, 1000),
-        Kind::Text => (25, 1009),
-        Kind::Instant => (1184, 1185),
-        Kind::Day => (1082, 1182),
-        Kind::Json => (3802, 3807),
+        ColumnType::Uuid => (2950, 2951),
+        ColumnType::Integer => (20, 1016),
+        ColumnType::Boolean => (16, 1000),
+        ColumnType::Text => (25, 1009),
+        ColumnType::Instant => (1184, 1185),
+        ColumnType::Day => (1082, 1182),
+        ColumnType::Json => (3802, 3807),
     }
 }
 
@@ -198,7 +198,7 @@ impl Encode<'_, Postgres> for Array {
 mod tests {
     use super::*;
 
-    fn field(kind: Kind, json: &str) -> Vec<u8> {
+    fn field(kind: ColumnType, json: &str) -> Vec<u8> {
         let mut out = Vec::new();
         write_field(&mut out, kind, Some(serde_json::from_str(json).expect("JSON"))).expect("of this kind");
         out
@@ -206,18 +206,21 @@ mod tests {
 
     #[test]
     fn a_value_stands_behind_its_length_as_postgresql_counts() {
-        assert_eq!(field(Kind::Integer, "-2"), [0, 0, 0, 8, 255, 255, 255, 255, 255, 255, 255, 254]);
-        assert_eq!(field(Kind::Text, r#""a\tb""#), [0, 0, 0, 3, b'a', b'\t', b'b']);
-        assert_eq!(field(Kind::Day, r#""1999-12-31""#), [0, 0, 0, 4, 255, 255, 255, 255]);
-        assert_eq!(field(Kind::Instant, r#""2000-01-01T00:00:00.000002Z""#), [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2]);
-        assert_eq!(field(Kind::Json, "[]"), [0, 0, 0, 3, 1, b'[', b']']);
-        assert_eq!(field(Kind::Boolean, "true"), [0, 0, 0, 1, 1]);
-        assert_eq!(field(Kind::Uuid, "null"), [255, 255, 255, 255]);
+        assert_eq!(field(ColumnType::Integer, "-2"), [0, 0, 0, 8, 255, 255, 255, 255, 255, 255, 255, 254]);
+        assert_eq!(field(ColumnType::Text, r#""a\tb""#), [0, 0, 0, 3, b'a', b'\t', b'b']);
+        assert_eq!(field(ColumnType::Day, r#""1999-12-31""#), [0, 0, 0, 4, 255, 255, 255, 255]);
+        assert_eq!(
+            field(ColumnType::Instant, r#""2000-01-01T00:00:00.000002Z""#),
+            [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2]
+        );
+        assert_eq!(field(ColumnType::Json, "[]"), [0, 0, 0, 3, 1, b'[', b']']);
+        assert_eq!(field(ColumnType::Boolean, "true"), [0, 0, 0, 1, 1]);
+        assert_eq!(field(ColumnType::Uuid, "null"), [255, 255, 255, 255]);
     }
 
     #[test]
     fn fields_come_in_the_order_of_the_columns_whatever_the_row_says_first() {
-        let column = |name: &str| Column { name: name.into(), kind: Kind::Integer, optional: true };
+        let column = |name: &str| Column { name: name.into(), kind: ColumnType::Integer, optional: true };
         let columns = ["a", "b", "c"].map(column);
         let found = fields(&columns, r#"{"c":3,"x":{"a":9},"a":1}"#).expect("a row");
         let found: Vec<_> = found.into_iter().map(|field| field.map(RawValue::get)).collect();

@@ -1,8 +1,8 @@
 //! Builds the table of a read model anew, beside the one that readers see.
 
 use projections::kernel::{Change, Model, Parked, Place};
-use projections::ports::{Checkpoint, Fault, Loaded};
-use replay::rebuild::Builds;
+use projections::ports::{Checkpoint, Fault, LoadedRow};
+use replay::rebuild::TableBuilder;
 use sqlx::{Executor, PgPool, PgTransaction};
 
 use super::binary::{COPY_BEGINS, COPY_ENDS, write_row};
@@ -86,12 +86,12 @@ impl PgBuilds {
     }
 }
 
-impl Builds for PgBuilds {
+impl TableBuilder for PgBuilds {
     async fn begin(&self, model: &Model) -> Result<(), Fault> {
         self.recreate(&Table::building(model)).await.map_err(fault(format!("building {}", model.name)))
     }
 
-    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         load(&self.pool, &Table::building(model), places).await
     }
 

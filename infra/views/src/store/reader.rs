@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use domain::shared::{CustomerId, TenantId};
-use projections::kernel::{Column, Key, Kind, Model};
+use projections::kernel::{Column, ColumnType, Key, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
-use projections::question::{Cursor, NoAnswer, Page, Question, Row, Test, askable, value_text};
+use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test, filterable, value_text};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -30,23 +30,23 @@ impl PgReader {
         tenant: TenantId,
         owner: Option<CustomerId>,
         key: &Key,
-    ) -> Result<Option<Row>, NoAnswer> {
+    ) -> Result<Option<Row>, QueryError> {
         let values: Vec<Value> = serde_json::from_str(key.as_str()).unwrap_or_default();
         let tests = model.key.iter().zip(values).map(|(field, value)| (*field, Test::Equals(value)));
-        let mut question = Question { owner, ..Question::all(tenant, 1) };
+        let mut question = RowQuery { owner, ..RowQuery::all(tenant, 1) };
         question.filters =
-            tests.map(|(field, test)| projections::question::Filter { field: field.into(), test }).collect();
+            tests.map(|(field, test)| projections::query::Filter { field: field.into(), test }).collect();
         if question.filters.len() != model.key.len() {
-            return Err(NoAnswer::Misuse { field: "key".into(), text: "expected a value for each key field".into() });
+            return Err(QueryError::Misuse { field: "key".into(), text: "expected a value for each key field".into() });
         }
         Ok(self.page(model, &question).await?.rows.pop())
     }
 
     /// The rows that fit a question.
-    pub async fn page(&self, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
+    pub async fn page(&self, model: &Model, question: &RowQuery) -> Result<Page, QueryError> {
         let columns = question.order_columns(model)?;
         let statement = Statement::page(model, question, &columns)?;
-        let doing = || format!("reading {}", model.stems());
+        let doing = || format!("reading {}", model.plural_stem());
         let mut query = sqlx::query_as::<_, Found>(&statement.text)
             .bind(&model.name)
             .bind(&model.shape)
@@ -103,14 +103,14 @@ struct Statement {
 }
 
 impl Statement {
-    fn page(model: &Model, question: &Question, columns: &[&Column]) -> Result<Self, NoAnswer> {
+    fn page(model: &Model, question: &RowQuery, columns: &[&Column]) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
         let mut fits = String::from("t.tenant = $3");
         if let (Some(owner), Some(column)) = (question.owner, model.owner.and_then(|owner| model.column(owner))) {
             write!(fits, " AND t.{} = {}", quoted(&column.name), statement.bind(column.kind, owner.to_string())).ok();
         }
         for filter in &question.filters {
-            let column = askable(model, &filter.field)?;
+            let column = filterable(model, &filter.field)?;
             let name = quoted(&column.name);
             match &filter.test {
                 Test::Equals(value) => write!(fits, " AND t.{name} = {}", statement.checked(column, value)?).ok(),
@@ -169,12 +169,12 @@ impl Statement {
         if columns[0].optional && !descending { format!("({behind} OR {} IS NULL)", names[0]) } else { behind }
     }
 
-    fn checked(&mut self, column: &Column, value: &Value) -> Result<String, NoAnswer> {
+    fn checked(&mut self, column: &Column, value: &Value) -> Result<String, QueryError> {
         Ok(self.bind(column.kind, value_text(column, value)?))
     }
 
     /// Binds a text and gives the expression for its value.
-    fn bind(&mut self, kind: Kind, text: String) -> String {
+    fn bind(&mut self, kind: ColumnType, text: String) -> String {
         self.values.push(text);
         format!("${}::text::{}", self.values.len() + 3, sql_cast(kind))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use projections::kernel::{Change, Model, Parked, Place};
-use projections::ports::{Cause, Checkpoint, Fault, Loaded, Move, Rows, Step};
+use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, Rows, Step};
 use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 
 use super::binary::{Array, place_arrays, row_arrays};
@@ -75,7 +75,7 @@ impl Rows for PgRows {
         Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
     }
 
-    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         load(&self.pool, &Table::live(model), places).await
     }
 
@@ -111,7 +111,7 @@ pub(super) async fn load(
     store: impl PgExecutor<'_>,
     table: &Table<'_>,
     places: &[Place],
-) -> Result<Vec<Loaded>, Fault> {
+) -> Result<Vec<LoadedRow>, Fault> {
     let doing = || format!("loading rows of {}", table.model.name);
     let statement = table.load();
     let mut load = sqlx::query_as::<_, (Option<String>, bool)>(&statement)
@@ -123,7 +123,7 @@ pub(super) async fn load(
         load = load.bind(array);
     }
     let rows = load.fetch_all(store).await.map_err(fault(doing()))?;
-    Ok(rows.into_iter().map(|(row, waiting)| Loaded { row, waiting }).collect())
+    Ok(rows.into_iter().map(|(row, waiting)| LoadedRow { row, waiting }).collect())
 }
 
 /// Moves the checkpoints, if all of them are where the step begins; they stay locked until it is done, so that a

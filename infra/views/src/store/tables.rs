@@ -1,6 +1,6 @@
 //! The statements for the table of one read model, made from the description of its rows.
 
-use projections::kernel::{Column, Kind, Model};
+use projections::kernel::{Column, ColumnType, Model};
 
 /// The table of one shape of a read model, or the one being built beside it.
 pub(super) struct Table<'m> {
@@ -49,7 +49,7 @@ impl<'m> Table<'m> {
 
     /// A plain name for people; our own processes read the table of their shape.
     pub(super) fn create_view(&self) -> [String; 2] {
-        let view = format!("reads.{}", self.model.stems());
+        let view = format!("reads.{}", self.model.plural_stem());
         [format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS SELECT * FROM {}", self.name)]
     }
 
@@ -114,13 +114,13 @@ impl<'m> Table<'m> {
 
     /// The arrays of the key's fields, bound from a number on, and what `k` calls them.
     fn places(&self, first: usize) -> (String, String) {
-        let array = |(at, kind): (usize, Kind)| format!(", ${}::{}[]", at + first, sql_cast(kind));
+        let array = |(at, kind): (usize, ColumnType)| format!(", ${}::{}[]", at + first, sql_cast(kind));
         let arrays = self.key_kinds().into_iter().enumerate().map(array).collect();
         (arrays, (0..self.model.key.len()).map(|at| format!(", k{at}")).collect())
     }
 
     /// What the fields of the key hold.
-    pub(super) fn key_kinds(&self) -> Vec<Kind> {
+    pub(super) fn key_kinds(&self) -> Vec<ColumnType> {
         self.model.key.iter().filter_map(|field| self.model.column(field)).map(|column| column.kind).collect()
     }
 
@@ -152,22 +152,22 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Texts compare byte by byte, so that every machine orders alike.
-fn sql_type(kind: Kind) -> &'static str {
+fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
-        Kind::Text => "text COLLATE \"C\"",
+        ColumnType::Text => "text COLLATE \"C\"",
         other => sql_cast(other),
     }
 }
 
-pub(super) fn sql_cast(kind: Kind) -> &'static str {
+pub(super) fn sql_cast(kind: ColumnType) -> &'static str {
     match kind {
-        Kind::Uuid => "uuid",
-        Kind::Integer => "bigint",
-        Kind::Boolean => "boolean",
-        Kind::Text => "text",
-        Kind::Instant => "timestamptz",
-        Kind::Day => "date",
-        Kind::Json => "jsonb",
+        ColumnType::Uuid => "uuid",
+        ColumnType::Integer => "bigint",
+        ColumnType::Boolean => "boolean",
+        ColumnType::Text => "text",
+        ColumnType::Instant => "timestamptz",
+        ColumnType::Day => "date",
+        ColumnType::Json => "jsonb",
     }
 }
 

@@ -1,26 +1,26 @@
-//! Contexts do not know each other.
+//! Isolation of the bounded contexts within a layer.
 
 use super::Rule;
 use crate::{
-    house::House,
     rust_source::{code_only, names_behind},
+    workspace::Workspace,
 };
 
 pub(super) const ISOLATION: Rule = Rule {
     name: "contexts",
-    why: "a context never names another context of its own floor; they meet through ids in `domain::shared`, by \
+    why: "a context never names another context of its own layer; contexts meet through ids in `domain::shared`, by \
           reading each other's aggregates at the desk, and through events in policies and read models",
-    broken: trespasses,
+    violations: foreign_contexts,
 };
 
-const FLOORS: &[&str] = &["domain", "commands", "projections", "api"];
+const LAYERS: &[&str] = &["domain", "commands", "projections", "api"];
 
-fn trespasses(house: &House) -> Vec<String> {
-    let contexts = house.contexts();
+fn foreign_contexts(workspace: &Workspace) -> Vec<String> {
+    let contexts = workspace.contexts();
     let mut broken = vec![];
-    for floor in FLOORS {
+    for layer in LAYERS {
         for context in &contexts {
-            for (path, text) in house.of_context(floor, context) {
+            for (path, text) in workspace.of_context(layer, context) {
                 let code = code_only(text);
                 let up = if path.ends_with("/mod.rs") || path.ends_with(&format!("src/{context}.rs")) {
                     "super::"
@@ -39,11 +39,11 @@ fn trespasses(house: &House) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::house_of;
+    use crate::tidy::workspace_of;
 
     #[test]
-    fn another_context_of_the_same_floor_may_not_be_named_and_one_of_the_domain_may() {
-        let house = house_of(&[
+    fn another_context_of_the_same_layer_may_not_be_named_and_one_of_the_domain_may() {
+        let workspace = workspace_of(&[
             ("domain/src/shared/mod.rs", ""),
             ("domain/src/orders/mod.rs", "use super::shared; use crate::orders::order;"),
             ("domain/src/loyalty/mod.rs", ""),
@@ -51,7 +51,7 @@ mod tests {
             ("commands/src/loyalty/account.rs", "use domain::orders::Order; use super::super::orders::PlaceOrder;"),
         ]);
         assert_eq!(
-            trespasses(&house),
+            foreign_contexts(&workspace),
             [
                 "domain/src/loyalty/account.rs names `crate::orders`",
                 "commands/src/loyalty/account.rs names `crate::orders`",

@@ -1,25 +1,22 @@
-//! Nothing is written and then forgotten in its list.
+//! Completeness of the lists through which aggregates, commands, policies and read models are registered.
 
 use super::Rule;
-use crate::{
-    house::House,
-    rust_source::{code_only, implementors, without_tests},
-};
+use crate::{rust_source::implementors, workspace::Workspace};
 
 pub(super) const COMPLETE: Rule = Rule {
     name: "lists",
-    why: "what is not listed in its context's mod.rs is compiled and never reached: it has no route, no table, no \
-          schema",
-    broken: forgotten,
+    why: "an item that is missing in the list of its context's mod.rs compiles but is unreachable: it has no route, \
+          table or schema",
+    violations: unlisted,
 };
 
 pub(super) const VISITED: Rule = Rule {
     name: "contexts-listed",
-    why: "a context that its floor's lib.rs does not visit is compiled and never reached",
-    broken: not_visited,
+    why: "a context that its layer's lib.rs does not visit compiles but is unreachable",
+    violations: not_visited,
 };
 
-/// Floor, trait, and the visitor's method that lists it.
+/// Layer, trait, and the visitor's method that lists its implementors.
 const LISTED: &[(&str, &str, &str)] = &[
     ("domain", "Aggregate", "aggregate"),
     ("commands", "Command", "command"),
@@ -27,16 +24,15 @@ const LISTED: &[(&str, &str, &str)] = &[
     ("projections", "ReadModel", "read_model"),
 ];
 
-fn forgotten(house: &House) -> Vec<String> {
+fn unlisted(workspace: &Workspace) -> Vec<String> {
     let mut broken = vec![];
-    for (floor, implemented, method) in LISTED {
-        for context in house.contexts() {
-            let list = format!("{floor}/src/{context}/mod.rs");
-            let listed = house.files.get(&list).map(|text| code_only(text)).unwrap_or_default();
-            for (path, text) in house.of_context(floor, context) {
-                let code = without_tests(&code_only(text));
-                for name in implementors(&code, implemented) {
-                    if !is_listed(&listed, method, name) {
+    for (layer, implemented, method) in LISTED {
+        for context in workspace.contexts() {
+            let list = format!("{layer}/src/{context}/mod.rs");
+            let listed = workspace.code.get(&list).map(String::as_str).unwrap_or_default();
+            for (path, _) in workspace.of_context(layer, context) {
+                for name in implementors(&workspace.code[path], implemented) {
+                    if !is_listed(listed, method, name) {
                         broken.push(format!("{path}: `each.{method}::<{name}>();` is missing in {list}"));
                     }
                 }
@@ -52,12 +48,13 @@ fn is_listed(code: &str, method: &str, name: &str) -> bool {
     calls.any(|rest| rest.split('>').next().and_then(|path| path.rsplit("::").next()) == Some(name))
 }
 
-fn not_visited(house: &House) -> Vec<String> {
+fn not_visited(workspace: &Workspace) -> Vec<String> {
     let mut broken = vec![];
-    for floor in ["domain", "commands", "projections"] {
-        let lib = format!("{floor}/src/lib.rs");
-        let code = house.files.get(&lib).map(|text| code_only(text)).unwrap_or_default();
-        let folders = house.contexts().into_iter().filter(|context| house.of_context(floor, context).next().is_some());
+    for layer in ["domain", "commands", "projections"] {
+        let lib = format!("{layer}/src/lib.rs");
+        let code = workspace.code.get(&lib).map(String::as_str).unwrap_or_default();
+        let folders =
+            workspace.contexts().into_iter().filter(|context| workspace.of_context(layer, context).next().is_some());
         let missing = folders.filter(|context| !code.contains(&format!("{context}::visit(each)")));
         broken.extend(missing.map(|context| format!("`{context}::visit(each);` is missing in {lib}")));
     }
@@ -67,11 +64,11 @@ fn not_visited(house: &House) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::house_of;
+    use crate::tidy::workspace_of;
 
     #[test]
-    fn a_command_that_is_not_listed_is_found_and_one_for_tests_is_not_missed() {
-        let house = house_of(&[
+    fn an_unlisted_command_is_found_and_one_in_test_code_is_ignored() {
+        let workspace = workspace_of(&[
             ("domain/src/orders/mod.rs", "each.aggregate::<order::Order>();"),
             ("domain/src/orders/order.rs", "impl Aggregate for Order {}"),
             ("commands/src/orders/mod.rs", "each.command::<PlaceOrder>();"),
@@ -82,19 +79,19 @@ mod tests {
             ),
         ]);
         assert_eq!(
-            forgotten(&house),
+            unlisted(&workspace),
             ["commands/src/orders/order.rs: `each.command::<CancelOrder>();` is missing in commands/src/orders/mod.rs"]
         );
     }
 
     #[test]
-    fn a_context_that_is_not_visited_is_found_on_the_floors_where_it_exists() {
-        let house = house_of(&[
+    fn a_context_that_is_not_visited_is_found_in_the_layers_where_it_exists() {
+        let workspace = workspace_of(&[
             ("domain/src/lib.rs", "orders::visit(each);"),
             ("domain/src/orders/mod.rs", ""),
             ("commands/src/lib.rs", ""),
             ("commands/src/orders/mod.rs", ""),
         ]);
-        assert_eq!(not_visited(&house), ["`orders::visit(each);` is missing in commands/src/lib.rs"]);
+        assert_eq!(not_visited(&workspace), ["`orders::visit(each);` is missing in commands/src/lib.rs"]);
     }
 }
