@@ -1,7 +1,7 @@
-//! Edge protection: keeps load away from the scribe and the store and decides nothing.
+//! Edge protection: reduces the load on the scribe and the database, and decides nothing.
 //!
-//! Rate limits, the sold-out cache and the Redis connection that processes share them through.
+//! Rate limiter, sold-out cache, and the Redis connection through which processes share both.
 
-pub mod limits;
+pub mod rate_limiter;
 pub mod redis;
 pub mod sold_out;

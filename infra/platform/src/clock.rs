@@ -1,4 +1,6 @@
-//! The clock of the engine, fresh ids, and instants on their way to and from PostgreSQL.
+//! Clock, new ids, and timestamps as PostgreSQL sends them.
+
+use std::time::Duration;
 
 use domain::shared::Timestamp;
 use sqlx::encode::IsNull;
@@ -6,27 +8,41 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 
-/// The time of this machine. Only this function reads the clock; everything else gets the time as a value.
+/// Current time of this machine. Only this function reads the clock; all other code receives the time as a value.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// A fresh UUIDv7 (RFC 9562): the time in milliseconds, then random bits.
+/// The time a duration after another, at most the latest that a timestamp holds.
+pub fn time_after(at: Timestamp, duration: Duration) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_add(micros(duration)))
+}
+
+/// The time a duration before another, at least the earliest that a timestamp holds.
+pub fn time_before(at: Timestamp, duration: Duration) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_sub(micros(duration)))
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A new UUIDv7 (RFC 9562): the time in milliseconds, then random bits.
 pub fn new_id() -> uuid::Uuid {
     let mut random = [0; 10];
-    // Without random bits the id would still be unique to its millisecond; the receipt index refuses duplicates.
+    // If no random bits are available, ids of the same millisecond are equal; the receipt index refuses duplicates.
     getrandom::fill(&mut random).ok();
     let millis = u64::try_from(now().micros().div_euclid(1000)).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// A `timestamptz`: microseconds, counted from 2000 by PostgreSQL and from 1970 by us.
+/// A `timestamptz` of PostgreSQL, in binary form: microseconds since 2000. A [`Timestamp`] counts from 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamptz(pub Timestamp);
 
-/// 2000-01-01T00:00:00Z in microseconds since 1970: the instant from which PostgreSQL counts.
+/// 2000-01-01T00:00:00Z, the epoch of PostgreSQL, in microseconds since 1970.
 pub const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 impl Type<Postgres> for Timestamptz {
@@ -50,9 +66,23 @@ impl Encode<'_, Postgres> for Timestamptz {
 impl Decode<'_, Postgres> for Timestamptz {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         if value.format() == PgValueFormat::Text {
-            return Err("timestamps are read in binary form only".into());
+            return Err("timestamps can be decoded in binary form only".into());
         }
         let micros: i64 = Decode::<Postgres>::decode(value)?;
         Ok(Self(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_added_and_subtracted_within_the_range_of_timestamps() {
+        let at = Timestamp::from_micros(5_000_000);
+        assert_eq!(time_after(at, Duration::from_millis(1)).micros(), 5_001_000);
+        assert_eq!(time_before(at, Duration::from_secs(6)).micros(), -1_000_000);
+        assert_eq!(time_after(at, Duration::MAX), Timestamp::from_micros(i64::MAX));
+        assert_eq!(time_before(at, Duration::MAX), Timestamp::from_micros(i64::MIN));
     }
 }

@@ -1,8 +1,9 @@
-//! Whether the database can be reached, as far as this process knows, and what that means for the connections it has.
+//! Database connectivity: detects a lost database and closes the connections that were opened before.
 //!
-//! A network that loses everything says nothing: whoever waits for an answer waits until TCP gives up, after a quarter of an
-//! hour, and for ever where the server got the question and was gone before it answered. So the database is asked all the
-//! time, and when it answers no more, work on old connections is dropped and the connections are not used again.
+//! On a network that drops every packet, a client waits for an answer until TCP gives up after a quarter of an hour, or
+//! for ever if the server received the statement and was gone before it answered. Therefore the database is probed all
+//! the time ([`crate::database::watch`]). When it stops answering, work on old connections is dropped and these
+//! connections are not used again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,91 +14,93 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a short statement may take: longer than it takes to find out that the database is lost, so that its
-/// connection is closed and not kept.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
+/// Time limit of a short statement: longer than the detection of a lost database, so that its connection is closed and
+/// not returned to the pool.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Has the server find out within some ten seconds that a client is gone without a word: until then the locks of its
-/// transaction are held, those on lanes among them. The server's own patience is two hours.
-const NOTICE: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
-                      SET tcp_user_timeout = 10000";
+/// Makes the server detect a silent client within about ten seconds. Until then the locks of its transaction are held,
+/// among them those on lanes. The default of the server is two hours.
+const TCP_TIMEOUTS: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+                            SET tcp_user_timeout = 10000";
 
-/// How long work that waits for the database may take to end in good order, once it is told to.
-const PUT_DOWN_WITHIN: Duration = Duration::from_secs(3);
+/// Time that cancelled work has to end by itself; after that it is dropped.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Clones know the same.
+/// Connectivity to the database as observed by this process. Clones share the state.
 #[derive(Clone, Debug)]
-pub struct Reach(Arc<watch::Sender<Seen>>);
+pub struct Connectivity(Arc<watch::Sender<Observation>>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Observation {
     state: State,
-    /// When it was found lost last.
-    lost: Option<Instant>,
+    /// Time of the last loss.
+    lost_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
-    There,
-    /// It has not answered for a moment.
-    Quiet,
+    Reachable,
+    /// A probe has not been answered yet.
+    Silent,
     Lost,
 }
 
-impl Default for Reach {
+impl Default for Connectivity {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Seen::default())))
+        Self(Arc::new(watch::Sender::new(Observation::default())))
     }
 }
 
-impl Reach {
-    pub(crate) fn quiet(&self) {
-        self.0.send_modify(|seen| {
-            if seen.state == State::There {
-                seen.state = State::Quiet;
+impl Connectivity {
+    pub(crate) fn report_silent(&self) {
+        self.0.send_modify(|observed| {
+            if observed.state == State::Reachable {
+                observed.state = State::Silent;
             }
         });
     }
 
-    pub(crate) fn lost(&self) {
-        self.0.send_modify(|seen| *seen = Seen { state: State::Lost, lost: Some(Instant::now()) });
+    pub(crate) fn report_lost(&self) {
+        let lost = Observation { state: State::Lost, lost_at: Some(Instant::now()) };
+        self.0.send_modify(|observed| *observed = lost);
     }
 
-    pub(crate) fn back(&self) {
-        self.0.send_if_modified(|seen| std::mem::replace(&mut seen.state, State::There) != State::There);
+    pub(crate) fn report_reachable(&self) {
+        let state = State::Reachable;
+        self.0.send_if_modified(|observed| std::mem::replace(&mut observed.state, state) != state);
     }
 
     pub(crate) fn is_lost(&self) -> bool {
         self.0.borrow().state == State::Lost
     }
 
-    /// Until nothing can be expected any more on connections of now.
+    /// Waits until the database is lost. From then on no answer can be expected on connections that are open now.
     pub async fn until_lost(&self) {
         self.until(|state| state == State::Lost).await;
     }
 
-    async fn until(&self, fits: impl Fn(State) -> bool) {
-        if self.0.subscribe().wait_for(|seen| fits(seen.state)).await.is_err() {
+    async fn until(&self, matches: impl Fn(State) -> bool) {
+        if self.0.subscribe().wait_for(|observed| matches(observed.state)).await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Runs something that takes no harm from being dropped at any moment. Ends it when the database is lost under it, and
-    /// begins it anew when that is back.
-    pub async fn begin_anew<F: Future<Output = ()>>(
+    /// Runs work that can safely be dropped at any moment. Ends it when the database is lost, and starts it again when
+    /// the database is reachable.
+    pub async fn restart_after_loss<F: Future<Output = ()>>(
         &self,
         stop: CancellationToken,
-        begin: impl Fn(CancellationToken) -> F,
+        start: impl Fn(CancellationToken) -> F,
     ) {
         loop {
-            let ours = stop.child_token();
-            let mut work = Box::pin(begin(ours.clone()));
+            let run = stop.child_token();
+            let mut work = Box::pin(start(run.clone()));
             tokio::select! {
                 () = &mut work => return,
-                () = self.until_lost() => ours.cancel(),
+                () = self.until_lost() => run.cancel(),
             }
-            timeout(PUT_DOWN_WITHIN, work).await.ok();
+            timeout(CANCEL_TIMEOUT, work).await.ok();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.until(|state| state != State::Lost) => {}
@@ -105,50 +108,51 @@ impl Reach {
         }
     }
 
-    /// A pool whose connections are closed, and not kept or used again, when the database was lost since they were made.
-    pub(crate) fn watch_over(&self, options: PgPoolOptions) -> PgPoolOptions {
+    /// Makes a pool close every connection that was opened before the last loss of the database, when it is acquired
+    /// and when it is released.
+    pub(crate) fn guard_pool(&self, options: PgPoolOptions) -> PgPoolOptions {
         let (before, after) = (self.clone(), self.clone());
         options
-            .after_connect(|connection, _| Box::pin(notice(connection)))
-            .before_acquire(move |_, known| {
-                let old = before.was_lost_within(known.age);
-                Box::pin(async move { Ok(!old) })
+            .after_connect(|connection, _| Box::pin(set_tcp_timeouts(connection)))
+            .before_acquire(move |_, connection| {
+                let is_stale = before.was_lost_within(connection.age);
+                Box::pin(async move { Ok(!is_stale) })
             })
-            .after_release(move |connection, known| {
-                let (reach, old) = (after.clone(), after.was_lost_within(known.age));
-                Box::pin(async move { Ok(!old && reach.is_alive(connection).await) })
+            .after_release(move |connection, metadata| {
+                let (connectivity, is_stale) = (after.clone(), after.was_lost_within(metadata.age));
+                Box::pin(async move { Ok(!is_stale && connectivity.is_alive(connection).await) })
             })
     }
 
     fn was_lost_within(&self, age: Duration) -> bool {
-        self.0.borrow().lost.is_some_and(|lost| lost.elapsed() <= age)
+        self.0.borrow().lost_at.is_some_and(|lost_at| lost_at.elapsed() <= age)
     }
 
-    /// Whether a connection is of use that comes back while nothing is heard, perhaps in the middle of a question. The pool
-    /// itself would ask it for as long as it takes.
+    /// Tests a connection that is released while the database is silent, perhaps in the middle of a statement. The
+    /// pool's own test has no time limit.
     async fn is_alive(&self, connection: &mut PgConnection) -> bool {
-        if self.0.borrow().state == State::There {
+        if self.0.borrow().state == State::Reachable {
             return true;
         }
         tokio::select! {
-            alive = answered(connection.execute("")) => alive.is_ok(),
+            answer = with_timeout(connection.execute("")) => answer.is_ok(),
             () = self.until_lost() => false,
         }
     }
 }
 
-/// Has the server notice when this connection leads nowhere any more.
-pub async fn notice(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.execute(NOTICE).await.map(|_| ())
+/// Makes the server close this connection within about ten seconds after its client went silent.
+pub async fn set_tcp_timeouts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection.execute(TCP_TIMEOUTS).await.map(|_| ())
 }
 
-/// Gives a short statement up that is not answered.
-pub async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(ANSWERED_WITHIN, asked).await.unwrap_or_else(|_| Err(silence()))
+/// Gives up a short statement that is not answered within eight seconds.
+pub async fn with_timeout<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(ANSWER_TIMEOUT, statement).await.unwrap_or_else(|_| Err(timeout_error()))
 }
 
-/// What is said where nobody answers.
-pub fn silence() -> sqlx::Error {
+/// The error of a statement that was not answered in time.
+pub fn timeout_error() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer"))
 }
 
@@ -159,20 +163,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_dropped_when_the_database_is_lost_and_begun_anew_when_it_is_back() {
-        let (reach, stop, begun) = (Reach::default(), CancellationToken::new(), AtomicU32::new(0));
-        let work = reach.begin_anew(stop.clone(), |stop| {
-            begun.fetch_add(1, Ordering::Relaxed);
+    async fn work_ends_when_the_database_is_lost_and_starts_again_when_it_is_reachable() {
+        let (connectivity, stop, starts) = (Connectivity::default(), CancellationToken::new(), AtomicU32::new(0));
+        let work = connectivity.restart_after_loss(stop.clone(), |stop| {
+            starts.fetch_add(1, Ordering::Relaxed);
             stop.cancelled_owned()
         });
         let events = async {
             let pause = || tokio::time::sleep(Duration::from_millis(20));
             let mut counts = Vec::new();
-            for event in [Reach::quiet, Reach::lost, Reach::lost, Reach::quiet, Reach::back, Reach::back] {
+            for event in [
+                Connectivity::report_silent,
+                Connectivity::report_lost,
+                Connectivity::report_lost,
+                Connectivity::report_silent,
+                Connectivity::report_reachable,
+                Connectivity::report_reachable,
+            ] {
                 pause().await;
-                event(&reach);
+                event(&connectivity);
                 pause().await;
-                counts.push(begun.load(Ordering::Relaxed));
+                counts.push(starts.load(Ordering::Relaxed));
             }
             stop.cancel();
             counts
@@ -181,28 +192,29 @@ mod tests {
         assert_eq!(counts, [1, 1, 1, 1, 2, 2]);
     }
 
-    /// Says when it is dropped whether the database was lost then.
-    struct Held(Reach, Arc<AtomicU32>);
+    /// Counts 1 if it is dropped while the database is lost, and 100 otherwise.
+    struct DropProbe(Connectivity, Arc<AtomicU32>);
 
-    impl Drop for Held {
+    impl Drop for DropProbe {
         fn drop(&mut self) {
             self.1.fetch_add(if self.0.is_lost() { 1 } else { 100 }, Ordering::Relaxed);
         }
     }
 
     #[tokio::test]
-    async fn work_that_does_not_end_is_dropped_before_the_database_is_back() {
-        let (reach, stop, dropped) = (Reach::default(), CancellationToken::new(), Arc::new(AtomicU32::new(0)));
-        let work = reach.begin_anew(stop.clone(), |_| {
-            let held = Held(reach.clone(), dropped.clone());
+    async fn work_that_ignores_its_cancellation_is_dropped_while_the_database_is_lost() {
+        let (connectivity, stop) = (Connectivity::default(), CancellationToken::new());
+        let dropped = Arc::new(AtomicU32::new(0));
+        let work = connectivity.restart_after_loss(stop.clone(), |_| {
+            let probe = DropProbe(connectivity.clone(), dropped.clone());
             async move {
                 std::future::pending::<()>().await;
-                drop(held);
+                drop(probe);
             }
         });
         let events = async {
-            reach.lost();
-            tokio::time::sleep(PUT_DOWN_WITHIN + Duration::from_millis(200)).await;
+            connectivity.report_lost();
+            tokio::time::sleep(CANCEL_TIMEOUT + Duration::from_millis(200)).await;
             stop.cancel();
         };
         let ((), ()) = tokio::join!(work, events);

@@ -1,4 +1,4 @@
-//! The database of a process: how it is reached, whether it has today's schema, and whether it is there.
+//! Database pool of a process, its connection errors, and the probe that detects a lost database.
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -9,98 +9,100 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::connectivity::Reach;
+use crate::connectivity::Connectivity;
 use crate::health::Health;
 
-/// Connections of one process beside those of its scribes.
+/// Default size of the pool of a process. Scribes have connections of their own.
 pub const CONNECTIONS_MOST: u32 = 16;
-/// Whoever waits longer for a connection is told that the store is away.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
-/// How often the database is asked whether it is there.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long it may take to answer that, and to take a new connection, until it is away; and from when on it is quiet.
-const LOOKED_WITHIN: Duration = Duration::from_secs(3);
-const QUIET_AFTER: Duration = Duration::from_millis(300);
-/// What is said to be away.
+/// Time limit for opening a connection, or for waiting for a free one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after which an unanswered probe, or an unanswered new connection, means that the database is lost.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time after which an unanswered probe means that the database is silent.
+const SILENT_AFTER: Duration = Duration::from_millis(300);
+/// Name of the database in the health report.
 const DATABASE: &str = "the database";
 
-/// Opens the pool that everything but the scribes' own connections shares.
+/// Opens the pool that all components of a process share, except the scribes.
 pub async fn connect(url: &str) -> Result<PgPool> {
-    connect_with(url, CONNECTIONS_MOST, &Reach::default()).await
+    connect_with(url, CONNECTIONS_MOST, &Connectivity::default()).await
 }
 
-/// The same with so many connections, which are given up when the database was lost.
-pub async fn connect_with(url: &str, connections_most: u32, reach: &Reach) -> Result<PgPool> {
+/// Opens a pool of the given size. Its connections are closed after the database was lost.
+pub async fn connect_with(url: &str, connections_most: u32, connectivity: &Connectivity) -> Result<PgPool> {
     let options = PgPoolOptions::new()
         .max_connections(connections_most)
-        .acquire_timeout(CONNECTED_WITHIN)
+        .acquire_timeout(CONNECT_TIMEOUT)
         .test_before_acquire(false);
-    let options = reach.watch_over(options);
-    let cannot = || format!("cannot connect to {}", place_of(url));
-    // A pool tries again until its time is up and then knows that it was up; one connection tells why.
-    let tried = tokio::time::timeout(CONNECTED_WITHIN, PgConnection::connect(url)).await;
-    let tried = tried.with_context(|| format!("{}: no answer within {CONNECTED_WITHIN:?}", cannot()))?;
-    tried.map_err(|error| anyhow!(words(&error))).with_context(cannot)?.close().await?;
-    options.connect(url).await.with_context(cannot)
+    let options = connectivity.guard_pool(options);
+    let cannot_connect = || format!("cannot connect to {}", describe(url));
+    // A pool retries until its time limit and then reports only the time limit; a single connection reports the cause.
+    let connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect(url)).await;
+    let connection =
+        connection.with_context(|| format!("{}: no answer within {CONNECT_TIMEOUT:?}", cannot_connect()))?;
+    connection.map_err(|error| anyhow!(error_text(&error))).with_context(cannot_connect)?.close().await?;
+    options.connect(url).await.with_context(cannot_connect)
 }
 
-/// Why the database cannot be used; nothing where it can.
-pub async fn trouble(url: &str) -> Option<String> {
-    trouble_within(CONNECTED_WITHIN, url).await
+/// Opens a new connection and reports why the database cannot be used; none if it can.
+pub async fn outage(url: &str) -> Option<String> {
+    outage_within(CONNECT_TIMEOUT, url).await
 }
 
-async fn trouble_within(most: Duration, url: &str) -> Option<String> {
-    let asked = async {
+async fn outage_within(time_limit: Duration, url: &str) -> Option<String> {
+    let probe = async {
         let mut connection = PgConnection::connect(url).await?;
         sqlx::query("SELECT 1").execute(&mut connection).await?;
         connection.close().await
     };
-    let reason = match tokio::time::timeout(most, asked).await {
+    let reason = match tokio::time::timeout(time_limit, probe).await {
         Ok(Ok(())) => return None,
-        Ok(Err(error)) => words(&error),
-        Err(_) => format!("no answer within {most:?}"),
+        Ok(Err(error)) => error_text(&error),
+        Err(_) => format!("no answer within {time_limit:?}"),
     };
-    Some(format!("{} cannot be used: {reason}", place_of(url)))
+    Some(format!("{} cannot be used: {reason}", describe(url)))
 }
 
-/// Looks again and again whether the database answers, first as whoever shares the pool would ask it. A connection that broke
-/// while nobody used it tells nothing about the next one, so then a new one decides.
-pub async fn watch(pool: PgPool, url: String, health: Health, reach: Reach, stop: CancellationToken) {
-    while tokio::time::timeout(LOOK, stop.cancelled()).await.is_err() {
-        if !reach.is_lost() && answers(&pool, &reach).await {
-            health.back(DATABASE);
-            reach.back();
+/// Probes the database until `stop`, first through the pool. A broken idle connection of the pool says nothing about
+/// the next one, so a new connection decides then.
+pub async fn watch(pool: PgPool, url: String, health: Health, connectivity: Connectivity, stop: CancellationToken) {
+    while tokio::time::timeout(PROBE_INTERVAL, stop.cancelled()).await.is_err() {
+        if !connectivity.is_lost() && answers(&pool, &connectivity).await {
+            health.report_recovery(DATABASE);
+            connectivity.report_reachable();
             continue;
         }
-        match trouble_within(LOOKED_WITHIN, &url).await {
+        match outage_within(PROBE_TIMEOUT, &url).await {
             Some(reason) => {
-                reach.lost();
-                health.away(DATABASE, reason);
+                connectivity.report_lost();
+                health.report_outage(DATABASE, reason);
             }
             None => {
-                reach.back();
-                health.back(DATABASE);
+                connectivity.report_reachable();
+                health.report_recovery(DATABASE);
             }
         }
     }
 }
 
-/// Whether the database answers in time; says so where it takes its time.
-async fn answers(pool: &PgPool, reach: &Reach) -> bool {
-    let mut asked = pin!(sqlx::query("SELECT 1").execute(pool));
-    match tokio::time::timeout(QUIET_AFTER, &mut asked).await {
-        Ok(answered) => answered.is_ok(),
+/// Probes the database through the pool; reports it as silent when the answer takes long.
+async fn answers(pool: &PgPool, connectivity: &Connectivity) -> bool {
+    let mut probe = pin!(sqlx::query("SELECT 1").execute(pool));
+    match tokio::time::timeout(SILENT_AFTER, &mut probe).await {
+        Ok(answer) => answer.is_ok(),
         Err(_) => {
-            reach.quiet();
-            tokio::time::timeout(LOOKED_WITHIN, asked).await.is_ok_and(|answered| answered.is_ok())
+            connectivity.report_silent();
+            tokio::time::timeout(PROBE_TIMEOUT, probe).await.is_ok_and(|answer| answer.is_ok())
         }
     }
 }
 
-/// What a connection met.
-fn words(error: &sqlx::Error) -> String {
+/// The text of a connection error.
+fn error_text(error: &sqlx::Error) -> String {
     match error {
-        // Nothing tells which one it was.
+        // The error does not contain the path.
         sqlx::Error::Io(missing) if missing.kind() == ErrorKind::NotFound => {
             "a file that its URL names (sslrootcert, sslcert, sslkey, or a socket) does not exist".to_owned()
         }
@@ -108,9 +110,9 @@ fn words(error: &sqlx::Error) -> String {
     }
 }
 
-/// Where a database is. The rest of its URL stays with whoever set it: a password may stand in several places there.
-fn place_of(url: &str) -> String {
-    let Ok(options) = url.parse::<PgConnectOptions>() else { return "a database whose URL does not read".to_owned() };
+/// Name, host and port of a database. The rest of its URL is not shown: it may contain a password in several places.
+fn describe(url: &str) -> String {
+    let Ok(options) = url.parse::<PgConnectOptions>() else { return "a database with an invalid URL".to_owned() };
     let host = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => options.get_host().to_owned(),
@@ -124,10 +126,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_is_named_without_its_password_wherever_that_stands() {
-        let named = "the database shop on db.example:5433";
-        assert_eq!(place_of("postgres://somebody:se@cret@db.example:5433/shop"), named);
-        assert_eq!(place_of("postgres://db.example:5433/shop?user=somebody&password=secret"), named);
-        assert!(!place_of("postgres//secret").contains("secret"));
+    fn description_never_contains_the_password() {
+        let description = "the database shop on db.example:5433";
+        assert_eq!(describe("postgres://anna:se@cret@db.example:5433/shop"), description);
+        assert_eq!(describe("postgres://db.example:5433/shop?user=anna&password=secret"), description);
+        assert!(!describe("postgres//secret").contains("secret"));
     }
 }

@@ -1,64 +1,68 @@
-//! What keeps a process from its work, part by part: shown at `/reason`, and said in one line of the log when it begins
-//! and in one when it is over.
+//! Health of a process: its current outages, listed at `/reason`. The log has one line when an outage begins and one
+//! when it ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Something that can tell by itself why it does not work; nothing where it does.
+/// A component that lists its outages when asked.
 type Source = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
-/// How the parts of one process are; clones show the same.
+/// Outages of the components of one process. Clones share the list.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Parts>);
+pub struct Health(Arc<Report>);
 
 #[derive(Default)]
-struct Parts {
-    away: Mutex<BTreeMap<&'static str, String>>,
+struct Report {
+    /// Reason of each outage, by component.
+    outages: Mutex<BTreeMap<&'static str, String>>,
     sources: Mutex<Vec<Source>>,
 }
 
 impl Health {
-    /// A part does not work. Said once for each part, however often and in however many words it is told.
-    pub fn away(&self, part: &'static str, reason: impl Into<String>) {
+    /// Reports that a component cannot be used. Logs a warning when the outage begins, not when it is reported again.
+    pub fn report_outage(&self, component: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
-        match self.parts().insert(part, reason.clone()) {
-            None => tracing::warn!(reason, "{part}: not now; going on without it until it is back"),
-            Some(before) if before != reason => tracing::debug!(reason, "{part}: still not"),
+        match self.outages().insert(component, reason.clone()) {
+            None => tracing::warn!(reason, "{component}: outage; continuing without it"),
+            Some(before) if before != reason => tracing::debug!(reason, "{component}: still an outage"),
             Some(_) => {}
         }
     }
 
-    /// How a part is that says so in the log by itself.
-    pub fn show(&self, part: &'static str, reason: Option<String>) {
+    /// Reports that a component can be used.
+    pub fn report_recovery(&self, component: &'static str) {
+        if self.outages().remove(component).is_some() {
+            tracing::info!("{component}: recovered");
+        }
+    }
+
+    /// Sets or clears the outage of a component that writes the log lines itself.
+    pub fn set_outage(&self, component: &'static str, reason: Option<String>) {
         match reason {
-            Some(reason) => _ = self.parts().insert(part, reason),
-            None => _ = self.parts().remove(part),
+            Some(reason) => _ = self.outages().insert(component, reason),
+            None => _ = self.outages().remove(component),
         }
     }
 
-    /// A part works.
-    pub fn back(&self, part: &'static str) {
-        if self.parts().remove(part).is_some() {
-            tracing::info!("{part}: back");
-        }
-    }
-
-    /// Asks somebody else as well, from now on.
-    pub fn ask(&self, source: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+    /// Adds a component that is asked for its outages on every [`Self::reasons`].
+    pub fn add_source(&self, source: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
     }
 
-    /// One sentence for each part that does not work; empty when all is well.
+    /// One sentence for each outage.
     pub fn reasons(&self) -> Vec<String> {
-        let mut reasons: Vec<String> = self.parts().iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
+        let outages = self.outages();
+        let mut reasons: Vec<String> =
+            outages.iter().map(|(component, reason)| format!("{component}: {reason}")).collect();
+        drop(outages);
         for source in self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             reasons.extend(source());
         }
         reasons
     }
 
-    fn parts(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.0.away.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outages(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.0.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,13 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_that_does_not_work_is_told_with_its_latest_reason_until_it_is_back() {
+    fn an_outage_is_listed_with_its_latest_reason_until_the_recovery() {
         let health = Health::default();
-        health.ask(|| vec!["nobody writes lanes".into()]);
-        health.away("Kafka", "connection refused");
-        health.away("Kafka", "timed out");
-        assert_eq!(health.reasons(), ["Kafka: timed out", "nobody writes lanes"]);
-        health.back("Kafka");
-        assert_eq!(health.reasons(), ["nobody writes lanes"]);
+        health.add_source(|| vec!["no process writes lanes".into()]);
+        health.report_outage("Kafka", "connection refused");
+        health.report_outage("Kafka", "timed out");
+        assert_eq!(health.reasons(), ["Kafka: timed out", "no process writes lanes"]);
+        health.report_recovery("Kafka");
+        assert_eq!(health.reasons(), ["no process writes lanes"]);
     }
 }

@@ -1,4 +1,5 @@
-//! Serves the router over HTTP/1.1 and what it upgrades to, with the bounds that `axum::serve` leaves out.
+//! HTTP/1.1 server (with upgrades) that has the limits which `axum::serve` lacks: on headers, connections, silent
+//! clients and the time of a shutdown.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,112 +23,112 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// A client that sends its headers slower than this is not served.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// A client that takes nothing of what it is sent for this long is gone; the kernel then ends its connection.
-const TAKEN_WITHIN_MS: u32 = 30_000;
-/// Open connections of those who come first.
+/// Time limit for the headers of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which the kernel closes the connection of a client that acknowledges none of the data sent to it.
+const SEND_TIMEOUT_MS: u32 = 30_000;
+/// Number of regular connections.
 const CONNECTIONS_MOST: usize = 8_192;
-/// So many more are answered one request each while those are taken: how the process is, and to everything else that
-/// it is full. Further ones wait in the kernel's queue.
-const SPARE: usize = 256;
-/// How long a connection beyond the first ones may take.
-const SPARE_FOR: Duration = Duration::from_secs(2);
-/// What is answered on all of them.
-const HEALTH: [&str; 4] = ["/live", "/ready", "/reason", "/metrics"];
-/// How long requests under way may take after a stop was asked for.
-const FINISH_WITHIN: Duration = Duration::from_secs(10);
-/// How long the last answers may take to leave; connections on which nobody asked anything are not waited for.
-const LEAVE_WITHIN: Duration = Duration::from_millis(500);
+/// Number of reserve connections, which are used while all regular ones are taken. Each serves one request: health is
+/// answered, everything else is refused. Further connections wait in the queue of the kernel.
+const RESERVE_CONNECTIONS_MOST: usize = 256;
+/// Time limit of a reserve connection.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Paths that are served on reserve connections.
+const HEALTH_PATHS: [&str; 4] = ["/live", "/ready", "/reason", "/metrics"];
+/// Time that running requests have to finish after `stop`.
+const REQUEST_GRACE: Duration = Duration::from_secs(10);
+/// Time that the last responses have to be sent. Idle connections are then closed.
+const SEND_GRACE: Duration = Duration::from_millis(500);
 
 /// Answers a request for which the process has no capacity.
 pub type AtCapacity = fn() -> Response<Body>;
 
-/// Serves until `stop`, then finishes what is under way.
+/// Serves until `stop`, then finishes the running requests.
 pub async fn serve(listener: TcpListener, router: Router, at_capacity: AtCapacity, stop: CancellationToken) {
-    raise_limit_of_files();
-    let room = Room { places: Arc::new(Semaphore::new(CONNECTIONS_MOST)), spare: Arc::new(Semaphore::new(SPARE)) };
-    serve_within(&room, listener, router, at_capacity, stop).await;
+    raise_open_file_limit();
+    let limit = ConnectionLimit::new(CONNECTIONS_MOST, RESERVE_CONNECTIONS_MOST);
+    serve_within(&limit, listener, router, at_capacity, stop).await;
 }
 
-/// For how many connections there is room.
-struct Room {
-    places: Arc<Semaphore>,
-    spare: Arc<Semaphore>,
+/// Limit of open connections.
+struct ConnectionLimit {
+    regular: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
 }
 
-/// A connection that was accepted.
+/// A connection that was accepted, with its share of the limit.
 struct Accepted {
     stream: TcpStream,
-    place: OwnedSemaphorePermit,
-    /// Whether it came when all places were taken.
-    is_spare: bool,
+    permit: OwnedSemaphorePermit,
+    is_reserve: bool,
 }
 
 async fn serve_within(
-    room: &Room,
+    limit: &ConnectionLimit,
     listener: TcpListener,
     router: Router,
     at_capacity: AtCapacity,
     stop: CancellationToken,
 ) {
     let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(64 * 1024);
-    let mut once = server.clone();
-    once.keep_alive(false);
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);
+    let mut reserve_server = server.clone();
+    reserve_server.keep_alive(false);
     let (requests, connections) = (TaskTracker::new(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = room.accept(&listener) => accepted,
+            accepted = limit.accept(&listener) => accepted,
         };
-        let Some(Accepted { stream, place, is_spare }) = accepted else { continue };
+        let Some(Accepted { stream, permit, is_reserve }) = accepted else { continue };
         let (router, requests) = (router.clone(), requests.clone());
         let service = tower::service_fn(move |request: Request<Incoming>| {
-            let answer = answer(router.clone(), at_capacity, is_spare, request.map(Body::new));
+            let answer = answer(router.clone(), at_capacity, is_reserve, request.map(Body::new));
             requests.track_future(async move { Ok::<_, Infallible>(answer.await) })
         });
-        let server = if is_spare { &once } else { &server };
+        let server = if is_reserve { &reserve_server } else { &server };
         let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let stop = stop.clone();
         connections.spawn(async move {
             let mut connection = pin!(connection.with_upgrades());
-            // A client that goes away is no fault of ours.
+            // A connection that the client breaks is not an error.
             tokio::select! {
                 _ = &mut connection => {}
-                () = sleep(SPARE_FOR), if is_spare => {}
+                () = sleep(RESERVE_TIMEOUT), if is_reserve => {}
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     connection.await.ok();
                 }
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
     requests.close();
     connections.close();
-    timeout(FINISH_WITHIN, requests.wait()).await.ok();
-    timeout(LEAVE_WITHIN, connections.wait()).await.ok();
+    timeout(REQUEST_GRACE, requests.wait()).await.ok();
+    timeout(SEND_GRACE, connections.wait()).await.ok();
 }
 
-async fn answer(router: Router, at_capacity: AtCapacity, is_spare: bool, request: Request<Body>) -> Response<Body> {
-    if is_spare && !HEALTH.contains(&request.uri().path()) {
+async fn answer(router: Router, at_capacity: AtCapacity, is_reserve: bool, request: Request<Body>) -> Response<Body> {
+    if is_reserve && !HEALTH_PATHS.contains(&request.uri().path()) {
         return at_capacity();
     }
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// Every connection is an open file, and the limit that processes begin with is from a time when they had few.
-fn raise_limit_of_files() {
+/// Raises the limit of open files to the most that is permitted: every connection is one, and the usual default of
+/// 1,024 is too low.
+fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "the limit of open files cannot be raised; connections may be refused");
+        tracing::warn!(%error, "cannot raise the limit of open files; connections may be refused");
     }
 }
 
-/// Tells until `stop` why the process is not ready yet, in the form in which it is told later.
-pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>, stop: CancellationToken) {
+/// Serves health until `stop` while the process is not ready: `/reason` has the same form as later.
+pub async fn serve_not_ready(listener: TcpListener, reasons: watch::Receiver<String>, stop: CancellationToken) {
     let reason = get(move || {
         let reason = reasons.borrow().clone();
         async move { Json(json!({ "ready": false, "reasons": [reason] })) }
@@ -138,24 +139,29 @@ pub async fn waiting(listener: TcpListener, reasons: watch::Receiver<String>, st
     serve(listener, router, || StatusCode::SERVICE_UNAVAILABLE.into_response(), stop).await;
 }
 
-impl Room {
-    /// The next connection. Only when it is there, is it known whether a place is free.
+impl ConnectionLimit {
+    fn new(regular: usize, reserve: usize) -> Self {
+        Self { regular: Arc::new(Semaphore::new(regular)), reserve: Arc::new(Semaphore::new(reserve)) }
+    }
+
+    /// Accepts the next connection. A reserve permit is acquired first, so that there is one if no regular permit is
+    /// free when the connection arrives.
     async fn accept(&self, listener: &TcpListener) -> Option<Accepted> {
-        let spare = self.spare.clone().acquire_owned().await.ok()?;
+        let reserve = self.reserve.clone().acquire_owned().await.ok()?;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, most likely: waiting lets others finish, looping would only burn the core.
-                tracing::warn!(%error, "a connection cannot be accepted");
+                // Most likely there are no file descriptors left: a pause lets other connections end.
+                tracing::warn!(%error, "cannot accept a connection");
                 sleep(Duration::from_millis(100)).await;
                 return None;
             }
         };
         stream.set_nodelay(true).ok();
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, TAKEN_WITHIN_MS).ok();
-        Some(match self.places.clone().try_acquire_owned() {
-            Ok(place) => Accepted { stream, place, is_spare: false },
-            Err(_) => Accepted { stream, place: spare, is_spare: true },
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, SEND_TIMEOUT_MS).ok();
+        Some(match self.regular.clone().try_acquire_owned() {
+            Ok(permit) => Accepted { stream, permit, is_reserve: false },
+            Err(_) => Accepted { stream, permit: reserve, is_reserve: true },
         })
     }
 }
@@ -166,56 +172,56 @@ mod tests {
 
     use super::*;
 
-    fn full() -> Response<Body> {
+    fn at_capacity() -> Response<Body> {
         StatusCode::SERVICE_UNAVAILABLE.into_response()
     }
 
-    /// What is answered to a request on a connection that stays open as long as this holds it.
-    async fn ask(stream: &mut TcpStream, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("sent");
+    /// Sends a request and reads its response. The connection stays open.
+    async fn request(stream: &mut TcpStream, path: &str) -> String {
+        let text = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+        stream.write_all(text.as_bytes()).await.expect("sent");
         let mut answer = vec![0; 1_024];
         let length = timeout(Duration::from_secs(5), stream.read(&mut answer)).await.expect("in time").expect("read");
         String::from_utf8_lossy(&answer[..length]).into_owned()
     }
 
     #[tokio::test]
-    async fn a_full_house_tells_how_it_is_and_everybody_else_that_it_is_full() {
+    async fn at_capacity_health_is_served_and_other_requests_get_503() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (address, stop) = (listener.local_addr().expect("bound"), CancellationToken::new());
         let router = Router::new().route("/live", get(async || "live")).route("/shop", get(async || "open"));
-        let room = Room { places: Arc::new(Semaphore::new(2)), spare: Arc::new(Semaphore::new(1)) };
+        let limit = ConnectionLimit::new(2, 1);
         let stopped = stop.clone();
-        let serving = tokio::spawn(async move { serve_within(&room, listener, router, full, stopped).await });
+        let serving = tokio::spawn(async move { serve_within(&limit, listener, router, at_capacity, stopped).await });
         let connect = async || TcpStream::connect(address).await.expect("accepted");
 
         let (mut first, mut second) = (connect().await, connect().await);
         for stream in [&mut first, &mut second] {
-            assert!(ask(stream, "/shop").await.starts_with("HTTP/1.1 200"));
-            assert!(ask(stream, "/shop").await.starts_with("HTTP/1.1 200"), "it stays open");
+            assert!(request(stream, "/shop").await.starts_with("HTTP/1.1 200"));
+            assert!(request(stream, "/shop").await.starts_with("HTTP/1.1 200"), "the connection stays open");
         }
-        // One after the other, because there is one spare connection; each is closed by the server.
+        // One after the other, because there is one reserve connection; the server closes each.
         for (path, status) in [("/live", "200"), ("/shop", "503"), ("/live", "200")] {
             let mut late = connect().await;
-            let answer = ask(&mut late, path).await;
+            let answer = request(&mut late, path).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
             let mut rest = Vec::new();
             timeout(Duration::from_secs(5), late.read_to_end(&mut rest)).await.expect("closed").expect("read");
         }
-        // Who says nothing keeps the others waiting for a short time only.
+        // A silent client occupies the reserve connection for a short time only.
         let (silent, begun) = (connect().await, tokio::time::Instant::now());
-        assert!(ask(&mut connect().await, "/live").await.starts_with("HTTP/1.1 200"));
-        assert!(begun.elapsed() < SPARE_FOR * 2, "{:?}", begun.elapsed());
+        assert!(request(&mut connect().await, "/live").await.starts_with("HTTP/1.1 200"));
+        assert!(begun.elapsed() < RESERVE_TIMEOUT * 2, "{:?}", begun.elapsed());
         drop((silent, second));
         let mut answer = String::new();
         for _ in 0..100 {
-            answer = ask(&mut connect().await, "/shop").await;
+            answer = request(&mut connect().await, "/shop").await;
             if answer.starts_with("HTTP/1.1 200") {
                 break;
             }
             sleep(Duration::from_millis(20)).await;
         }
-        assert!(answer.starts_with("HTTP/1.1 200"), "a place is free again: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 200"), "a regular connection is free again: {answer}");
         stop.cancel();
         serving.await.expect("it ends");
     }

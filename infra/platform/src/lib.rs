@@ -1,4 +1,5 @@
-//! What every process needs: the clock, the database pool and its connectivity, health, the HTTP server.
+//! Infrastructure that every process needs: clock and ids, database pool and connectivity, health, HTTP server, retry
+//! policy.
 //!
 //! **Never here:** a subject of its own, such as the log, read models or webhooks.
 
@@ -7,4 +8,4 @@ pub mod connectivity;
 pub mod database;
 pub mod health;
 pub mod http_server;
-pub mod recent;
+pub mod retry;

@@ -1,13 +1,14 @@
-//! Personal data: sealed when a command is admitted, opened when an answer is written (design 7).
+//! Encryption of personal data: fields are sealed when a command is admitted, and opened when a response is written.
 //!
-//! Every person has a data key per tenant. It is wrapped by the outer key, which lives outside the database, and
-//! kept in a table outside the log: destroying it makes every copy of the person's data unreadable at once.
+//! Every person has a data key per tenant. It is wrapped (encrypted) under a key derived from the outer key, which is
+//! kept outside the database, and stored in a table outside the log. Deleting it makes every copy of the person's data
+//! unreadable at once (crypto-shredding).
 
+mod field_encryption;
 mod outer_key;
 mod person_keys;
-mod sealing;
+mod secret_file;
 
-pub use outer_key::{OuterKey, Use, secret_file};
-pub use outer_key::{mac_of_parts, secret_text};
-pub use person_keys::PersonKeys;
-pub use sealing::Vault;
+pub use field_encryption::Vault;
+pub use outer_key::{KeyPurpose, OuterKey, mac_of_parts};
+pub use secret_file::{read_or_create_key, read_secret};

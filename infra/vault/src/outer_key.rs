@@ -1,134 +1,112 @@
-//! The outer key: 32 random bytes from configuration or from a file that only its owner can read.
+//! Outer key (master key): 32 random bytes from the configuration, or from a file that only its owner may read.
 
-use std::fs::{OpenOptions, Permissions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use anyhow::Result;
+use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
-/// The key that wraps all others. Nothing is ever encrypted with it directly: every use has a key of its own.
+use crate::secret_file::{parse_key, read_or_create_key};
+
+/// Master key of the installation. It encrypts nothing directly: every purpose has a derived key.
 #[derive(Clone)]
 pub struct OuterKey(Zeroizing<[u8; 32]>);
 
-/// What a derived key is for.
+/// Purpose of a derived key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Wraps the data keys of people.
+pub enum KeyPurpose {
+    /// Wraps the data keys of persons.
     Wrap,
-    /// Makes blind indexes.
+    /// Computes blind indexes.
     Blind,
-    /// Recognises retries.
+    /// Computes the fingerprints that recognise a repeated command.
     Fingerprint,
-    /// Seals what processes write to each other.
+    /// Authenticates messages between processes.
     Peers,
-    /// Makes the secrets of webhooks.
+    /// Derives the secrets of webhook subscriptions.
     Webhooks,
-    /// Seals what is kept in Redis.
+    /// Authenticates values in Redis.
     Redis,
 }
 
 impl OuterKey {
-    /// From configuration: 32 bytes in base64.
+    /// Parses 32 bytes in base64.
     pub fn from_base64(text: &str) -> Result<Self> {
-        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).context("the outer key is not base64")?);
-        let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice()) else {
-            bail!("the outer key has {} bytes instead of 32; `openssl rand -base64 32` makes one", bytes.len());
-        };
-        if key == [0; 32] {
-            bail!("the outer key is all zeros; `openssl rand -base64 32` makes one");
-        }
-        Ok(Self(Zeroizing::new(key)))
+        parse_key(text).map(Self)
     }
 
-    /// From a file of mode 0600; made when it is missing.
+    /// Reads the key from a file of mode 0600; creates the file with a random key if it is missing.
     pub fn from_file(path: &Path) -> Result<Self> {
-        secret_file(path).map(Self)
+        read_or_create_key(path).map(Self)
     }
 
-    /// The key for one use: HMAC-SHA256 of its name, which is HKDF's expansion for one block (RFC 5869).
-    pub fn derive(&self, purpose: Use) -> Zeroizing<[u8; 32]> {
-        let name = match purpose {
-            Use::Wrap => b"cartulary wrap 1\x01".as_slice(),
-            Use::Blind => b"cartulary blind 1\x01",
-            Use::Fingerprint => b"cartulary fingerprint 1\x01",
-            Use::Peers => b"cartulary peers 1\x01",
-            Use::Webhooks => b"cartulary webhooks 1\x01",
-            Use::Redis => b"cartulary redis 1\x01",
+    /// Derives the key of a purpose: HKDF-Expand (RFC 5869) with HMAC-SHA256 and the name of the purpose. The outer key
+    /// is random, so HKDF-Extract is not needed.
+    pub fn derive(&self, purpose: KeyPurpose) -> Zeroizing<[u8; 32]> {
+        let name: &[u8] = match purpose {
+            KeyPurpose::Wrap => b"cartulary wrap 1",
+            KeyPurpose::Blind => b"cartulary blind 1",
+            KeyPurpose::Fingerprint => b"cartulary fingerprint 1",
+            KeyPurpose::Peers => b"cartulary peers 1",
+            KeyPurpose::Webhooks => b"cartulary webhooks 1",
+            KeyPurpose::Redis => b"cartulary redis 1",
         };
-        mac(&self.0, &[name])
+        let mut key = Zeroizing::new([0; 32]);
+        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.0.as_slice());
+        let filled = prk.expand(&[name], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(key.as_mut_slice()));
+        filled.expect("HKDF-SHA256 can derive 32 bytes");
+        key
     }
 }
 
-/// 32 secret bytes in base64, in a file that only its owner may read; made at random when it is missing.
-pub fn secret_file(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
-    if !path.exists() {
-        make_file(path).with_context(|| format!("cannot make the key file {}", path.display()))?;
-    }
-    Ok(OuterKey::from_base64(&secret_text(path)?)?.0)
-}
-
-/// What is written in a file that only its owner may read.
-pub fn secret_text(path: &Path) -> Result<Zeroizing<String>> {
-    let cannot = || format!("cannot read {}", path.display());
-    let mode = path.metadata().with_context(cannot)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        bail!("{} can be read by others; `chmod 600` it", path.display());
-    }
-    std::fs::read_to_string(path).map(Zeroizing::new).with_context(cannot)
-}
-
-fn make_file(path: &Path) -> Result<()> {
-    let mut key = Zeroizing::new([0; 32]);
-    getrandom::fill(key.as_mut_slice())?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    writeln!(file, "{}", STANDARD.encode(key.as_slice()))?;
-    file.sync_all()?;
-    Ok(())
-}
-
-/// HMAC-SHA256 over parts, each preceded by its length, so that no two lists of parts look alike.
+/// HMAC-SHA256 over parts, each preceded by its length, so that different lists of parts are different messages.
 pub fn mac_of_parts(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    let lengths: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_be_bytes()).collect();
-    let framed: Vec<&[u8]> = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part]).collect();
-    mac(key, &framed)
-}
-
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    // HMAC fills a short key up with zeros to the block of its hash (RFC 2104).
-    let mut block = Zeroizing::new([0; 64]);
-    block[..32].copy_from_slice(key);
-    let mut mac = Hmac::<Sha256>::new((&*block).into());
-    parts.iter().for_each(|part| mac.update(part));
-    Zeroizing::new(mac.finalize().into_bytes().into())
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut mac = Zeroizing::new([0; 32]);
+    mac.copy_from_slice(context.sign().as_ref());
+    mac
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]
-    fn a_key_file_is_made_once_and_only_its_owner_may_read_it() {
-        let path = std::env::temp_dir().join(format!("cartulary-key-{}", std::process::id()));
-        let made = OuterKey::from_file(&path).expect("a new key").derive(Use::Blind);
-        assert_eq!(OuterKey::from_file(&path).expect("the same key").derive(Use::Blind), made);
-        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("chmod");
-        assert!(OuterKey::from_file(&path).is_err());
-        std::fs::remove_file(&path).expect("removed");
-    }
-
-    #[test]
-    fn weak_keys_are_refused_and_uses_are_kept_apart() {
+    fn invalid_keys_are_refused_and_purposes_have_different_keys() {
         for bad in ["", "abc", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
             assert!(OuterKey::from_base64(bad).is_err(), "{bad}");
         }
         let key = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
-        assert_ne!(key.derive(Use::Wrap), key.derive(Use::Blind));
+        assert_ne!(key.derive(KeyPurpose::Wrap), key.derive(KeyPurpose::Blind));
+    }
+
+    /// Computed by an independent implementation of RFC 5869 (Python's `hmac`).
+    #[test]
+    fn derived_keys_never_change() {
+        let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
+        for (purpose, expected) in [
+            (KeyPurpose::Wrap, "h4t4J3mvnwGqXsRdsZT7uKxDiP91V2Q5VMHJ7aM66JI="),
+            (KeyPurpose::Blind, "rjgYKnpNLyj9cvflY8NtGicSAzlUvk9lAJ3L9c2KVsk="),
+            (KeyPurpose::Fingerprint, "kHqEaKcCZF2qyNbwyjPML918CLT4hhRfUITUGTvc/fs="),
+            (KeyPurpose::Peers, "xz2/JVunSNo3cmGgMry338pUbs3j16tr3AoEiGVZx1c="),
+            (KeyPurpose::Webhooks, "sqOpeVtx8QVRfDJTbWgFpgqHA/VDf0zP5PEXvScpE7g="),
+            (KeyPurpose::Redis, "9t3KwnybZ3ALGaxpzUkV8+xT47rbMIMMTqQ34rxWoPw="),
+        ] {
+            assert_eq!(STANDARD.encode(outer.derive(purpose).as_slice()), expected, "{purpose:?}");
+        }
+    }
+
+    /// Computed by an independent implementation of RFC 2104 (Python's `hmac`).
+    #[test]
+    fn macs_never_change() {
+        let mac = mac_of_parts(&[7; 32], &[b"a", b"", b"bc"]);
+        assert_eq!(STANDARD.encode(mac.as_slice()), "2w1UGXmT608dGQ06mOjWlD2C9LqeQLjxYcfNtQhmq8c=");
     }
 }

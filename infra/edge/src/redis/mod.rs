@@ -1,12 +1,12 @@
-//! Redis, for what may be lost: copies of rows, counters, hints and news between processes.
+//! Redis connection for data that may be lost: cached rows, counters, hints, and notices between processes.
 //!
-//! Nothing here is ever the truth. Whoever asks gets an answer within a named time or none, and goes on without it;
-//! while Redis is away nobody waits for it at all. What is kept there carries a MAC over its own key, so that a value
-//! that somebody else wrote, or that was copied from another tenant's key, reads as nothing.
+//! Redis is never the source of truth. A request is answered within 100 ms, or the caller continues without an answer;
+//! during an outage requests return at once. Values carry a MAC over their key, so that a value that another program
+//! wrote, or that was copied from the key of another tenant, is ignored.
 
 mod connection;
-mod look;
-mod sealing;
+mod seal;
+mod server_info;
 
-pub use connection::{ANSWERED_WITHIN, Redis, client, namespace_of};
-pub use look::look;
+pub use connection::{ANSWER_TIMEOUT, Redis, client, namespace_of};
+pub use server_info::server_info;

@@ -1,12 +1,14 @@
-//! Keeps a crowd away from the scribe while what it wants is gone.
+//! Sold-out filter: answers commands for a sold-out stream with `SOLD_OUT_FOR_NOW` instead of sending them to the
+//! scribe.
 //!
-//! A mark says that a moment ago nothing was left of a stream: the projector saw it, or a command was just refused
-//! for it. While a mark lives, `sold_out_hint_ms` at most, commands that take from that stream are told to come back.
-//! Nothing is decided by that: the first command after it gets through and is decided truly. What this process has let
-//! through before passes again, and so does what has a receipt, so that whoever repeats a command gets it anywhere.
+//! The cache contains the streams in which nothing was left a moment ago: the projector saw it, or a command was just
+//! rejected for it. While an entry lives (`sold_out_hint_ms` at most), commands that demand units of that stream are
+//! asked to come back. This decides nothing: the first command after it reaches the scribe. A command that passed this
+//! process before passes again, and so does one that has a receipt; so a repeated command gets its receipt on any
+//! process.
 
-mod marks;
-mod rows;
+mod cache;
+mod row_changes;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -15,44 +17,43 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use commands::kernel::{Demand, Demands, NotNow, StreamRef};
-use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt};
+use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt, TwoGenerationCache};
 use domain::shared::TenantId;
 use projections::kernel::Models;
 use projections::projector::ChangedRows;
-
-use crate::redis::Redis;
-use platform::recent::Recent;
 use scribe::peers::Dispatch;
 
-pub use marks::{Marks, Seen};
+use crate::redis::Redis;
+use cache::{Observation, SoldOutCache};
 
-/// How long a mark may live at most, whatever is set.
+/// Longest lifetime of an entry that can be configured.
 pub const LIFE_MS_MOST: u32 = 5_000;
 
-/// Commands that were let through and are remembered.
-const PASSED_MOST: usize = 50_000;
+/// Command ids that passed and are remembered; at least the last 50,000.
+const PASSED_MOST: usize = 100_000;
 
-/// Puts commands off that want what was just gone.
-pub struct SoldOut {
-    pub marks: Marks,
-    passed: Mutex<Recent<ReceiptKey, ()>>,
+/// Sold-out filter of one process.
+pub struct SoldOutFilter {
+    cache: SoldOutCache,
+    passed: Mutex<TwoGenerationCache<ReceiptKey, ()>>,
 }
 
-/// What a command wants, and under which name it may have been decided before.
-struct Want {
-    takings: Vec<Demand>,
+/// Demands of a command, and the key under which it may have been decided before.
+struct CommandDemands {
+    demands: Vec<Demand>,
     key: ReceiptKey,
     id_is_new: bool,
 }
 
-impl SoldOut {
-    /// Marks are in Redis, or in the memory of this process where there is none.
-    pub fn new(redis: Option<Redis>, life: Duration) -> Self {
-        Self { marks: Marks::new(redis, life), passed: Mutex::new(Recent::new(PASSED_MOST)) }
+impl SoldOutFilter {
+    /// The cache is in Redis, or in the memory of this process if there is no Redis.
+    pub fn new(redis: Option<Redis>, lifetime: Duration) -> Self {
+        let passed = Mutex::new(TwoGenerationCache::new(PASSED_MOST));
+        Self { cache: SoldOutCache::new(redis, lifetime), passed }
     }
 
-    /// Has commands decided that want nothing marked, and tells the others to come back. Commands of one request are
-    /// decided in their order, so what follows one that is put off is put off as well.
+    /// Submits commands up to the first one that demands units of a sold-out stream; that one and all after it are
+    /// deferred, because the commands of one request are decided in their order.
     ///
     /// `recall` finds the receipts of commands.
     pub async fn submit<F>(
@@ -65,89 +66,91 @@ impl SoldOut {
     where
         F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
     {
-        let wants: Vec<Want> = commands.iter().map(|command| Want::of(tenant, command)).collect();
-        if wants.iter().all(|want| want.takings.is_empty()) {
+        let demands: Vec<_> = commands.iter().map(|command| CommandDemands::of(tenant, command)).collect();
+        if demands.iter().all(|command| command.demands.is_empty()) {
             return dispatch.submit(tenant, false, commands).await;
         }
-        let put_off = self.put_off(tenant, &wants, recall).await;
-        let (first, wait) = put_off.unwrap_or((commands.len(), Duration::ZERO));
-        let late = commands.split_off(first).len();
-        metrics::counter!("cartulary_sold_out_hints_total").increment(late as u64);
+        let deferral = self.first_deferred(tenant, &demands, recall).await;
+        let (first, wait) = deferral.unwrap_or((commands.len(), Duration::ZERO));
+        let deferred = commands.split_off(first).len();
+        metrics::counter!("cartulary_sold_out_hints_total").increment(deferred as u64);
         if commands.is_empty() {
-            return vec![later(wait); late];
+            return vec![sold_out_for_now(wait); deferred];
         }
-        self.remember(&wants[..first]);
+        self.remember(&demands[..first]);
         let mut answers = dispatch.submit(tenant, false, commands).await;
         answers.resize(first, Answer::Fault("a command was not answered".into()));
-        let seen = |(answer, want): (&Answer, &Want)| {
-            Some(Seen { tenant, stream: gone(answer, &want.takings)?, is_gone: true })
+        let observation = |(answer, command): (&Answer, &CommandDemands)| {
+            Some(Observation { tenant, stream: sold_out_stream(answer, &command.demands)?, is_sold_out: true })
         };
-        self.marks.tell(answers.iter().zip(&wants).filter_map(seen).collect()).await;
-        answers.extend(repeat_n(later(wait), late));
+        self.cache.record(answers.iter().zip(&demands).filter_map(observation).collect()).await;
+        answers.extend(repeat_n(sold_out_for_now(wait), deferred));
         answers
     }
 
-    /// The first command that should wait, and for how long. One that was let through before passes, and one that has
-    /// a receipt.
-    async fn put_off<F>(
+    /// Index of the first command to defer, and the time to wait. A command that passed before or has a receipt is not
+    /// deferred.
+    async fn first_deferred<F>(
         &self,
         tenant: TenantId,
-        wants: &[Want],
+        commands: &[CommandDemands],
         recall: impl FnOnce(Vec<ReceiptKey>) -> F,
     ) -> Option<(usize, Duration)>
     where
         F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
     {
-        let streams: HashSet<StreamRef> = wants.iter().flat_map(Want::streams).collect();
-        let marked = self.marks.find(tenant, streams.into_iter().collect()).await;
-        let wait = |want: &Want| want.streams().filter_map(|stream| marked.get(&stream)).max().copied();
-        let mut waiting: Vec<_> = (0..).zip(wants).filter_map(|(at, want)| Some((at, want, wait(want)?))).collect();
-        waiting.retain(|(_, want, _)| !self.has_passed(want));
-        let keys: Vec<_> = waiting.iter().filter(|(_, want, _)| !want.id_is_new).map(|(_, want, _)| want.key).collect();
-        // Where receipts cannot be read, whoever has one is told to come back as well, with the same id.
-        let settled = if keys.is_empty() { HashMap::new() } else { recall(keys).await.unwrap_or_default() };
-        let first = waiting.into_iter().find(|(_, want, _)| !settled.contains_key(&want.key));
-        first.map(|(at, _, wait)| (at, wait))
+        let streams: HashSet<StreamRef> = commands.iter().flat_map(CommandDemands::streams).collect();
+        let sold_out = self.cache.find(tenant, streams.into_iter().collect()).await;
+        let wait =
+            |command: &CommandDemands| command.streams().filter_map(|stream| sold_out.get(&stream)).max().copied();
+        let candidates = (0..).zip(commands).filter_map(|(index, command)| Some((index, command, wait(command)?)));
+        let candidates: Vec<_> = candidates.filter(|(_, command, _)| !self.has_passed(command)).collect();
+        let may_have_receipt = candidates.iter().filter(|(_, command, _)| !command.id_is_new);
+        let keys: Vec<_> = may_have_receipt.map(|(_, command, _)| command.key).collect();
+        // If receipts cannot be read, a command that has one is deferred as well; it comes back with the same id.
+        let receipts = if keys.is_empty() { HashMap::new() } else { recall(keys).await.unwrap_or_default() };
+        let first = candidates.into_iter().find(|(_, command, _)| !receipts.contains_key(&command.key));
+        first.map(|(index, _, wait)| (index, wait))
     }
 
-    /// Marks what ran out and clears what came back, as changed rows of read models show it.
+    /// Updates the cache from changed rows of read models.
     pub async fn observe(&self, models: &Models, changed: &[ChangedRows]) {
-        let seen = changed.iter().flat_map(|changed| rows::seen(models, changed)).collect();
-        self.marks.tell(seen).await;
+        let observations = changed.iter().flat_map(|changed| row_changes::observations(models, changed)).collect();
+        self.cache.record(observations).await;
     }
 
-    fn has_passed(&self, want: &Want) -> bool {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).get(&want.key).is_some()
+    fn has_passed(&self, command: &CommandDemands) -> bool {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).get(&command.key).is_some()
     }
 
-    fn remember(&self, wants: &[Want]) {
+    fn remember(&self, commands: &[CommandDemands]) {
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        for want in wants.iter().filter(|want| !want.takings.is_empty() && !want.id_is_new) {
-            passed.insert(want.key, ());
+        for command in commands.iter().filter(|command| !command.demands.is_empty() && !command.id_is_new) {
+            passed.insert(command.key, ());
         }
     }
 }
 
-impl Want {
+impl CommandDemands {
     fn of(tenant: TenantId, command: &Envelope) -> Self {
         let mut demands = Demands::default();
         command.command.demands(&mut demands);
         let key = ReceiptKey { tenant, principal: command.principal, command: command.id };
-        Self { takings: demands.into_demands(), key, id_is_new: command.id_is_new }
+        Self { demands: demands.into_demands(), key, id_is_new: command.id_is_new }
     }
 
     fn streams(&self) -> impl Iterator<Item = StreamRef> {
-        self.takings.iter().map(|taking| taking.stream)
+        self.demands.iter().map(|demand| demand.stream)
     }
 }
 
-fn later(wait: Duration) -> Answer {
+fn sold_out_for_now(wait: Duration) -> Answer {
     let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(LIFE_MS_MOST).max(1);
     Answer::NotNow(NotNow::SoldOutForNow { retry_after_ms })
 }
 
-/// The stream of which nothing is left, where an answer that was decided just now says so.
-fn gone(answer: &Answer, takings: &[Demand]) -> Option<StreamRef> {
+/// The stream for which a command was just rejected because nothing is left.
+fn sold_out_stream(answer: &Answer, demands: &[Demand]) -> Option<StreamRef> {
     let Answer::Settled { settled: Settled::Rejected { rejected, .. }, replayed: false } = answer else { return None };
-    takings.iter().find(|taking| taking.is_sold_out(rejected)).map(|taking| taking.stream)
+    demands.iter().find(|demand| demand.is_sold_out(rejected)).map(|demand| demand.stream)
 }

@@ -1,4 +1,4 @@
-//! What changed rows of read models say about what ran out and came back.
+//! Observations of sold-out streams in changed rows of read models.
 
 use commands::kernel::StreamRef;
 use projections::kernel::{Change, Model, Models};
@@ -6,22 +6,22 @@ use projections::projector::ChangedRows;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Seen;
+use super::cache::Observation;
 
-/// What changed rows say about what is left.
-pub(super) fn seen(models: &Models, changed: &ChangedRows) -> Vec<Seen> {
+/// Reads, from each changed row of a model that has such a field, how much is left in its stream.
+pub(super) fn observations(models: &Models, changed: &ChangedRows) -> Vec<Observation> {
     let model = models.get(&changed.model);
     let Some((model, field)) = model.and_then(|model| Some((model, model.remaining?))) else { return Vec::new() };
-    let seen = |change: &Change| {
+    let observation = |change: &Change| {
         let stream = stream(model, change)?;
         let row: Value = change.row.as_deref().and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default();
-        let is_gone = row[field].as_i64().is_some_and(|left| left <= 0);
-        Some(Seen { tenant: change.place.tenant, stream, is_gone })
+        let is_sold_out = row[field].as_i64().is_some_and(|left| left <= 0);
+        Some(Observation { tenant: change.place.tenant, stream, is_sold_out })
     };
-    changed.rows.iter().filter_map(seen).collect()
+    changed.rows.iter().filter_map(observation).collect()
 }
 
-/// The stream that a row is, where a model has one for each.
+/// The stream of a row; none if the model reads several stream types or its key is not the stream's id.
 fn stream(model: &Model, change: &Change) -> Option<StreamRef> {
     let [stream_type] = model.streams.as_slice() else { return None };
     let [id] = serde_json::from_str::<[Uuid; 1]>(change.place.key.as_str()).ok()?;

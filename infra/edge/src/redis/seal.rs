@@ -1,19 +1,19 @@
-//! The MAC on everything that is kept in Redis or sent through it.
+//! MAC on every value that is stored in Redis or sent through it.
 
+use vault::{KeyPurpose, OuterKey, mac_of_parts};
 use zeroize::Zeroizing;
 
 use super::Redis;
-use vault::{OuterKey, Use, mac_of_parts};
 
 const MAC_BYTES: usize = 32;
 
-/// Seals values for one key each and tells whether a seal is ours.
+/// Adds and verifies the MAC of values. The MAC also covers the key of the value.
 #[derive(Clone)]
 pub(super) struct Seal(Zeroizing<[u8; 32]>);
 
 impl Seal {
     pub(super) fn new(outer: &OuterKey) -> Self {
-        Self(outer.derive(Use::Redis))
+        Self(outer.derive(KeyPurpose::Redis))
     }
 
     fn mac(&self, key: &str, body: &[u8]) -> Zeroizing<[u8; MAC_BYTES]> {
@@ -26,19 +26,19 @@ impl Seal {
 
     fn open<'a>(&self, key: &str, sealed: &'a [u8]) -> Option<&'a [u8]> {
         let (mac, body) = sealed.split_at_checked(MAC_BYTES)?;
-        let ours: bool = subtle::ConstantTimeEq::ct_eq(self.mac(key, body).as_slice(), mac).into();
-        ours.then_some(body)
+        let is_valid: bool = subtle::ConstantTimeEq::ct_eq(self.mac(key, body).as_slice(), mac).into();
+        is_valid.then_some(body)
     }
 }
 
 impl Redis {
-    /// A value for one key or channel of ours. It is not hidden, only bound: to the key, and to processes with our
-    /// outer key. That it is not an old one, only what it says about its own age can tell.
+    /// Adds a MAC to a value. The value is not encrypted, but bound to its key or channel and to processes that have
+    /// the outer key. The MAC does not prevent replay of an older value: only a time inside the value can.
     pub fn seal(&self, key: &str, body: &[u8]) -> Vec<u8> {
         self.seal.seal(key, body)
     }
 
-    /// What one of our processes sealed for this key; nothing where somebody else did, or for another key.
+    /// Verifies and removes the MAC of a value; none if it was made with another outer key or for another key.
     pub fn open<'a>(&self, key: &str, sealed: &'a [u8]) -> Option<&'a [u8]> {
         let opened = self.seal.open(key, sealed);
         if opened.is_none() {
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_for_one_key_and_for_those_who_know_the_outer_key() {
+    fn a_sealed_value_opens_only_under_its_key_and_outer_key() {
         let ours = seal("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
         let sealed = ours.seal("a:1", b"row");
         assert_eq!(ours.open("a:1", &sealed), Some(b"row".as_slice()));

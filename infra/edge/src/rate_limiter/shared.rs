@@ -1,7 +1,7 @@
-//! Counts in Redis: the same arithmetic, in one script, by the clock of Redis.
+//! Counts in Redis, for all processes: the arithmetic of [`Bucket`] in one script, by the clock of Redis.
 //!
-//! What lies there is a number that Redis itself must be able to change, so it carries no seal. Whoever could write it
-//! could also remove it; what is no number counts as nothing, and what is too high as full.
+//! The values carry no MAC, because the script changes them. An attacker that could write them could also remove them.
+//! A value that is not a number counts as empty, one that is too high as full.
 
 use std::sync::LazyLock;
 
@@ -11,8 +11,8 @@ use super::bucket::{Bucket, depth, weight};
 use super::{Counted, Rule};
 use crate::redis::Redis;
 
-/// Keys: the buckets. Commands wanted, then what one command adds and what goes in, for each of them, in microseconds.
-/// Answers how many were granted, then in how many microseconds each bucket will be empty.
+/// Keys: the buckets. Arguments: number of commands wanted, then weight and depth of each bucket in microseconds.
+/// Returns the number granted, then the microseconds until each bucket is empty.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"local time = redis.call('TIME')
@@ -38,14 +38,14 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Nothing where Redis does not answer.
+/// Grants and counts as many of the wanted commands as all rules permit; none if Redis does not answer.
 pub(super) async fn take(redis: &Redis, rules: &[Rule], wanted: u32) -> Option<Counted> {
     let mut take = TAKE.prepare_invoke();
     take.arg(wanted);
     for rule in rules {
         take.key(redis.key(&["limit", &rule.name])).arg(weight(rule.quota)).arg(depth(rule.quota));
     }
-    let answer: Vec<i64> = redis.ask(|mut redis| async move { take.invoke_async(&mut redis).await }).await?;
+    let answer: Vec<i64> = redis.execute(|mut redis| async move { take.invoke_async(&mut redis).await }).await?;
     let (granted, full) = answer.split_first()?;
     let buckets = rules.iter().zip(full).map(|(rule, full)| Bucket::emptied_at(*full, 0, rule.quota)).collect();
     Some(Counted { granted: u32::try_from(*granted).ok()?.min(wanted), buckets })

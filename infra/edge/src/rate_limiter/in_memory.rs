@@ -2,53 +2,57 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use commands::scribe::TwoGenerationCache;
+use platform::clock::now;
+
 use super::bucket::Bucket;
 use super::{Counted, Rule};
-use platform::clock::now;
-use platform::recent::Recent;
 
-/// Callers whose counts are remembered; beyond twice as many, who was not there for long begins anew.
-const CALLERS_MOST: usize = 50_000;
+/// Number of callers and tenants that are counted at a time. Above it, a caller that sent nothing for long starts again
+/// with an empty bucket; the last 50,000 never do.
+const COUNTS_MOST: usize = 100_000;
 
-/// When each bucket would be empty, by name.
-pub(super) struct InMemory(Mutex<Recent<String, i64>>);
+/// Time at which each bucket is empty, by the name of its rule. The hasher of the cache is seeded at random, so callers
+/// cannot choose names that collide.
+pub(super) struct InMemory(Mutex<TwoGenerationCache<String, i64>>);
 
 impl Default for InMemory {
     fn default() -> Self {
-        Self(Mutex::new(Recent::new(CALLERS_MOST)))
+        Self(Mutex::new(TwoGenerationCache::new(COUNTS_MOST)))
     }
 }
 
 impl InMemory {
-    /// Counts as many of the wanted commands as every rule lets through.
+    /// Grants and counts as many of the wanted commands as all rules permit.
     pub(super) fn take(&self, rules: &[Rule], wanted: u32, now: i64) -> Counted {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let emptied_at = |rule: &Rule, kept: &Recent<String, i64>| kept.get(&rule.name).copied().unwrap_or(now);
-        let before: Vec<_> =
-            rules.iter().map(|rule| Bucket::emptied_at(emptied_at(rule, &kept), now, rule.quota)).collect();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before: Vec<_> = rules.iter().map(|rule| bucket(&counts, rule, now)).collect();
         let left = rules.iter().zip(&before).map(|(rule, bucket)| bucket.left(rule.quota));
         let granted = left.min().unwrap_or(wanted).min(wanted);
         let mut buckets = Vec::with_capacity(rules.len());
         for (rule, bucket) in rules.iter().zip(before) {
             let bucket = bucket.with(granted.into(), rule.quota);
-            kept.insert(rule.name.clone(), now.saturating_add(bucket.until_empty()));
+            counts.insert(rule.name.clone(), now.saturating_add(bucket.until_empty()));
             buckets.push(bucket);
         }
         Counted { granted, buckets }
     }
 
-    /// Takes back what was counted here and granted by nobody.
+    /// Takes back commands that were counted here and not granted in the end.
     pub(super) fn give_back(&self, rules: &[Rule], commands: u32) {
         if commands == 0 {
             return;
         }
-        let (mut kept, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), now().micros());
+        let (mut counts, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), now().micros());
         for rule in rules {
-            let emptied_at = kept.get(&rule.name).copied().unwrap_or(now);
-            let bucket = Bucket::emptied_at(emptied_at, now, rule.quota).with(-i64::from(commands), rule.quota);
-            kept.insert(rule.name.clone(), now.saturating_add(bucket.until_empty()));
+            let bucket = bucket(&counts, rule, now).with(-i64::from(commands), rule.quota);
+            counts.insert(rule.name.clone(), now.saturating_add(bucket.until_empty()));
         }
     }
+}
+
+fn bucket(counts: &TwoGenerationCache<String, i64>, rule: &Rule, now: i64) -> Bucket {
+    Bucket::emptied_at(counts.get(&rule.name).copied().unwrap_or(now), now, rule.quota)
 }
 
 #[cfg(test)]
@@ -60,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrowest_rule_decides_and_all_of_them_count() {
+    fn the_lowest_limit_decides_and_every_limit_counts() {
         let (counts, both) = (InMemory::default(), [rule("customer", 600), rule("tenant", 50)]);
         let now = now().micros();
         assert_eq!(counts.take(&both, 1_000, now).granted, 10);

@@ -1,37 +1,36 @@
-//! How many commands callers may send: counted in Redis for all processes together, and in memory.
+//! Rate limiter: counts the commands of callers, in memory and in Redis for all processes together.
 //!
-//! Everybody counts in memory first. Whom this process alone has given enough is refused without asking anybody; only
-//! who would pass costs a question to Redis, and while Redis is away the count in memory goes on as it stands. Callers
-//! without a limit are not counted at all.
+//! Commands are counted in memory first. A caller that has used its quota on this process alone is refused without a
+//! request to Redis. The others are also counted in Redis; during an outage of Redis the count in memory decides.
+//! Callers without a limit are not counted.
 
 mod bucket;
 mod in_memory;
 mod shared;
 
-use api::port::Caller;
-use api::port::{Allowance, RateLimitStatus};
+use api::port::{Allowance, Caller, RateLimitStatus};
+use platform::clock::now;
 
 use crate::redis::Redis;
 use bucket::Bucket;
 use in_memory::InMemory;
-use platform::clock::now;
 
-/// Commands a minute; 0 is no limit.
+/// Limits in commands per minute; 0 means no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quotas {
     /// For each customer.
     pub customer: u32,
     /// For each member, service or operator.
     pub member: u32,
-    /// For everybody of a tenant together.
+    /// For all callers of a tenant together.
     pub tenant: u32,
 }
 
-/// The highest limit that can be set.
+/// Highest limit that can be configured.
 pub const QUOTA_MOST: u32 = 10_000_000;
 
-/// Counts commands.
-pub struct Limits {
+/// Rate limiter of one process.
+pub struct RateLimiter {
     quotas: Quotas,
     in_memory: InMemory,
     redis: Option<Redis>,
@@ -41,28 +40,28 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 struct Rule {
     policy: &'static str,
-    /// Who is counted together.
+    /// Name of the bucket: callers with the same name are counted together.
     name: String,
     quota: u32,
 }
 
-/// What came of counting under several rules: how many were granted, and each rule's bucket afterwards.
+/// Result of counting commands under several rules: the number granted, and the bucket of each rule afterwards.
 struct Counted {
     granted: u32,
     buckets: Vec<Bucket>,
 }
 
-impl Limits {
+impl RateLimiter {
     pub fn new(quotas: Quotas, redis: Option<Redis>) -> Self {
         Self { quotas, in_memory: InMemory::default(), redis }
     }
 
-    /// Whether anybody is counted at all.
+    /// Returns whether a caller has a limit.
     pub fn apply_to(&self, caller: &Caller) -> bool {
         self.quotas.tenant > 0 || self.quota_of(caller).1 > 0
     }
 
-    /// Counts commands of a caller, and says how many of them may go on.
+    /// Counts commands of a caller and grants as many of them as its limits permit.
     pub async fn allow(&self, caller: &Caller, wanted: u32) -> Allowance {
         let rules = self.rules(caller);
         if rules.is_empty() {
