@@ -1,36 +1,36 @@
-//! Which questions can be answered from copies, and what of a copy an asker may see.
+//! Key lookup: the queries that the row cache can answer, and the conditions that a cached row must match.
 
 use domain::shared::TenantId;
 use projections::kernel::{Key, Kind, Model};
 use projections::question::{Conditions, Filter, Question, Test};
 use serde_json::Value;
 
-/// A question that names whole keys.
-pub(super) struct ByKey {
-    /// As rows spell them.
+/// A query that names complete row keys.
+pub(super) struct KeyLookup {
+    /// Keys in the spelling of the rows.
     pub(super) keys: Vec<Key>,
-    /// What a row must be for this asker: hers, where an owner asks, and all that was asked for.
+    /// Conditions of the query: its owner, if it has one, and its filters.
     pub(super) conditions: Conditions,
 }
 
-impl ByKey {
-    /// Nothing where the question asks for more than rows by their keys, or makes no sense, which the store tells.
+impl KeyLookup {
+    /// `None` if the query needs more than rows by key, or is invalid; the row store then reports the error.
     pub(super) fn of(model: &Model, question: &Question) -> Option<Self> {
         let plain = question.order.is_none() && question.after.is_none() && !question.count;
-        // Rows that come with every event are many and each is asked for once.
+        // A model that only appends has many rows, and each is read about once.
         if !plain || model.appends {
             return None;
         }
         let conditions = Conditions::of(model, question).ok()?;
         let keys = match conditions.key(model) {
             Some(key) => vec![key],
-            None => several(model, question)?,
+            None => listed_keys(model, question)?,
         };
         (keys.len() <= question.first as usize).then_some(Self { keys, conditions })
     }
 
-    /// The same for the store, for these keys, with no word about who asks.
-    pub(super) fn store_question(&self, model: &Model, tenant: TenantId, keys: &[&Key]) -> Question {
+    /// Query for these keys without owner and filters, for the row store.
+    pub(super) fn store_query(&self, model: &Model, tenant: TenantId, keys: &[&Key]) -> Question {
         let values = |key: &Key| serde_json::from_str::<Vec<Value>>(key.as_str()).unwrap_or_default();
         let filters = match model.key {
             [field] => {
@@ -48,8 +48,8 @@ impl ByKey {
     }
 }
 
-/// The keys in a list of ids, which are in the same order as values and as texts; other keys may not be.
-fn several(model: &Model, question: &Question) -> Option<Vec<Key>> {
+/// Keys of an `In` filter on the only key field. Only UUIDs: their order as values equals their order as text.
+fn listed_keys(model: &Model, question: &Question) -> Option<Vec<Key>> {
     let [field] = model.key else { return None };
     let mut lists = question.filters.iter().filter(|filter| filter.field == *field);
     let values = lists.find_map(|filter| if let Test::In(values) = &filter.test { Some(values) } else { None })?;
@@ -84,18 +84,18 @@ mod tests {
     }
 
     #[test]
-    fn only_rows_by_their_keys_come_from_copies() {
+    fn only_plain_queries_by_key_use_the_cache() {
         let models = Models::all();
         let model = models.get("Product").expect("a model");
-        let keys = |question: &Question| ByKey::of(model, question).map(|asked| asked.keys.len());
+        let keys = |question: &Question| KeyLookup::of(model, question).map(|lookup| lookup.keys.len());
         let one = question(&[("product", Test::Equals(id(0xabc)))]);
         assert_eq!(keys(&one), Some(1));
         assert_eq!(keys(&question(&[("product", Test::In(vec![id(1), id(2)]))])), Some(2));
         let too_many = Test::In((0..6).map(id).collect());
         let odd = Value::from(id(0xabc).as_str().unwrap_or_default().to_uppercase());
         for test in [Test::Equals(odd.clone()), Test::In(vec![odd, id(1)])] {
-            let asked = ByKey::of(model, &question(&[("product", test)])).expect("by key");
-            assert_eq!(asked.keys[0], Key::of(&[id(0xabc)]), "copies are named as rows spell their keys");
+            let lookup = KeyLookup::of(model, &question(&[("product", test)])).expect("by key");
+            assert_eq!(lookup.keys[0], Key::of(&[id(0xabc)]), "cache keys use the spelling of the rows");
         }
         for question in [
             question(&[]),
@@ -111,18 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn whose_row_it_is_is_decided_on_the_row_itself() {
+    fn owner_is_checked_on_the_cached_row() {
         let models = Models::all();
         let model = models.get("PointsBalance").expect("a model");
-        let owner = model.owner.expect("points belong to somebody");
+        let owner = model.owner.expect("a model with an owner");
         let (ada, eve) = (CustomerId::new(Uuid::from_u128(1)), CustomerId::new(Uuid::from_u128(2)));
-        let mut asked = question(&[(model.key[0], Test::Equals(ada.to_string().into()))]);
+        let mut query = question(&[(model.key[0], Test::Equals(ada.to_string().into()))]);
         let row = json!({ owner: ada.to_string() });
-        let sees = |asked: &Question| ByKey::of(model, asked).expect("by key").conditions.hold(&row);
-        assert!(sees(&asked));
-        asked.owner = Some(ada);
-        assert!(sees(&asked));
-        asked.owner = Some(eve);
-        assert!(!sees(&asked));
+        let sees = |query: &Question| KeyLookup::of(model, query).expect("by key").conditions.hold(&row);
+        assert!(sees(&query));
+        query.owner = Some(ada);
+        assert!(sees(&query));
+        query.owner = Some(eve);
+        assert!(!sees(&query));
     }
 }
