@@ -8,7 +8,7 @@ use futures::future::ready;
 use futures::{FutureExt, StreamExt, stream};
 use projections::kernel::Model;
 use projections::ports::Fault;
-use projections::question::{NoAnswer, Page, Question};
+use projections::query::{Page, QueryError, RowQuery};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -52,11 +52,11 @@ pub trait Backend: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>>;
 
     /// The rows of a read model that fit a question.
-    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>>;
+    fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>>;
 
     /// The answers to questions that differ only in what one field must be, in their order: the same relation of many
     /// rows. Override it where one statement can answer them all.
-    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
         let answers = stream::iter(questions).map(|question| self.page(model, question));
         answers.buffered(PAGES_AT_ONCE).collect().boxed()
     }
@@ -74,9 +74,9 @@ pub trait Backend: Send + Sync + 'static {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: Question,
+        question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Watching, QueryError>>;
 
     /// Comes when this process begins to shut down.
     fn stopping(&self) -> BoxFuture<'static, ()>;

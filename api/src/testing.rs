@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, ready};
 use futures::{FutureExt, StreamExt, stream};
 use projections::kernel::{Key, Model};
 use projections::ports::{Checkpoint, Fault};
-use projections::question::{Cursor, NoAnswer, Page, Question, Row, Test};
+use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    fn answer(&self, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
+    fn answer(&self, model: &Model, question: &RowQuery) -> Result<Page, QueryError> {
         let columns = question.order_columns(model)?;
         let fits = |row: &&Value| {
             let owner = question.owner.zip(model.owner);
@@ -145,11 +145,11 @@ impl Backend for Engine {
         ready(Ok(known.then_some(recalled))).boxed()
     }
 
-    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+    fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         ready(self.answer(model, &question)).boxed()
     }
 
-    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<Question>) -> BoxFuture<'a, Vec<Result<Page, NoAnswer>>> {
+    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
         self.asked.lock().expect("whole").push((model.name.clone(), questions.len()));
         ready(questions.iter().map(|question| self.answer(model, question)).collect()).boxed()
     }
@@ -174,9 +174,9 @@ impl Backend for Engine {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: Question,
+        question: RowQuery,
         _: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
         let first = self.answer(model, &question).map(|page| Update {
             rows: page.rows.iter().map(|row| live_row(model, &row.json)).collect(),
             gone: Vec::new(),

@@ -1,4 +1,4 @@
-//! What the read side asks of the floor above: history to fold, and a place for rows.
+//! Ports of the read side, implemented by the infrastructure layer: event history and row storage.
 
 use std::any::Any;
 use std::error::Error;
@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::kernel::{Change, Model, Parked, Place};
 
-/// One event as the log or the wire carries it.
+/// Encoded event, as read from the log or from Kafka.
 #[derive(Clone, Debug)]
 pub struct RawEvent {
     pub lane: i16,
-    /// Its number within the lane, from 1, without gaps.
+    /// Position within the lane, from 1, without gaps.
     pub position: i64,
-    /// The history it belongs to; see [`Epochs`].
+    /// Epoch in which it was written; see [`Epochs`].
     pub epoch: i64,
     pub tenant: TenantId,
     pub tenant_position: i64,
@@ -28,42 +28,42 @@ pub struct RawEvent {
     pub principal: Principal,
     pub command: CommandId,
     pub index: i16,
-    /// The dotted public name (`stock.reserved`).
+    /// Public event name (`stock.reserved`).
     pub kind: Box<str>,
     pub version: i16,
-    /// A JSON object as text, exactly as it was written.
+    /// JSON object as text, exactly as written.
     pub payload: Box<str>,
     pub actor: Actor,
     pub occurred_at: Timestamp,
     pub recorded_at: Timestamp,
-    /// The event, once somebody has read it: several models look at the same one.
-    pub seen: Seen,
+    /// Cache of the decoded event, because several models read the same one.
+    pub decoded: DecodedEvent,
 }
 
-/// An event that was read, its type forgotten.
+/// Cache of a decoded event, independent of its type.
 #[derive(Debug, Default)]
-pub struct Seen(OnceLock<Arc<dyn Any + Send + Sync>>);
+pub struct DecodedEvent(OnceLock<Arc<dyn Any + Send + Sync>>);
 
-impl Clone for Seen {
-    /// A copy may be changed, so it is read anew.
+impl Clone for DecodedEvent {
+    /// A clone starts empty, because its fields may be changed.
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
 impl RawEvent {
-    /// The event as its aggregate reads it; parsed the first time only.
+    /// Decodes the event as the given aggregate; parses it the first time only.
     pub fn read<A: Aggregate>(&self) -> Result<Arc<Recorded<A::Event>>, Unreadable> {
-        if let Some(Ok(seen)) = self.seen.0.get().map(|seen| Arc::clone(seen).downcast()) {
-            return Ok(seen);
+        if let Some(Ok(decoded)) = self.decoded.0.get().map(|decoded| Arc::clone(decoded).downcast()) {
+            return Ok(decoded);
         }
         let event = Arc::new(self.recorded(A::read(&self.kind, self.version, &self.payload)?));
-        // Whoever was faster has read the same.
-        self.seen.0.set(Arc::<Recorded<A::Event>>::clone(&event)).ok();
+        // If another thread was faster, it has cached an equal event.
+        self.decoded.0.set(Arc::<Recorded<A::Event>>::clone(&event)).ok();
         Ok(event)
     }
 
-    /// The same place in the log with the event read.
+    /// Combines the metadata of this record with a decoded event.
     pub fn recorded<E>(&self, event: E) -> Recorded<E> {
         Recorded {
             tenant: self.tenant,
@@ -81,9 +81,9 @@ impl RawEvent {
     }
 }
 
-/// How far somebody has come in one lane: the last position taken and the history it belonged to.
+/// Progress of a reader in one lane: the last position it applied, and the epoch of that event.
 ///
-/// Position 0 is before the first event and belongs to every history.
+/// Position 0 is before the first event and is valid in every epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     pub lane: i16,
@@ -92,112 +92,112 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Before the first event.
+    /// Checkpoint before the first event.
     pub const fn start(lane: i16) -> Self {
         Self { lane, position: 0, epoch: 0 }
     }
 }
 
-/// The histories of one lane in the order in which they began, each with its first position.
+/// Epochs of one lane in the order in which they began, each with its first position.
 ///
-/// A later history may begin below the end of an earlier one: what the earlier one had from there on was lost in a
+/// A later epoch may begin below the end of an earlier one: the events of the earlier one from there on were lost in a
 /// fail-over or a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Epochs(Vec<(i64, i64)>);
 
 impl Epochs {
-    /// From (epoch, first position), in the order in which they began.
+    /// Takes pairs of epoch and first position, in the order in which the epochs began.
     pub fn new(begun: Vec<(i64, i64)>) -> Self {
         Self(begun)
     }
 
-    /// Whether what stands at this position today was written by this epoch.
+    /// True if the current event at this position was written in this epoch.
     pub fn agrees(&self, position: i64, epoch: i64) -> bool {
         position == 0 || self.0.iter().rfind(|(_, first)| *first <= position).is_some_and(|(at, _)| *at == epoch)
     }
 
-    /// Whether this epoch is known at all.
+    /// True if this epoch is known.
     pub fn knows(&self, epoch: i64) -> bool {
         self.0.iter().any(|(known, _)| *known == epoch)
     }
 
-    /// The last position that a reader shares with today's history.
-    pub fn last_common(&self, seen: Checkpoint) -> i64 {
-        let Some(at) = self.0.iter().position(|(epoch, _)| *epoch == seen.epoch) else { return 0 };
+    /// Last position at which a reader's history equals the current one.
+    pub fn last_common(&self, checkpoint: Checkpoint) -> i64 {
+        let Some(at) = self.0.iter().position(|(epoch, _)| *epoch == checkpoint.epoch) else { return 0 };
         let later = self.0.iter().skip(at + 1).map(|(_, first)| first - 1);
-        later.fold(seen.position, i64::min)
+        later.fold(checkpoint.position, i64::min)
     }
 }
 
-/// The log, read in order.
+/// Event log, read in order.
 pub trait History: Send + Sync {
-    /// The events of a lane after a position, at most so many, in order and without gaps.
+    /// Reads at most `most` events of a lane after a position, in order and without gaps.
     fn events(&self, lane: i16, after: i64, most: usize) -> impl Future<Output = Result<Vec<RawEvent>, Fault>> + Send;
 
-    /// How far every lane reaches right now.
+    /// Current end of every lane.
     fn heads(&self) -> impl Future<Output = Result<Vec<Checkpoint>, Fault>> + Send;
 
-    /// The histories of a lane.
+    /// Epochs of a lane.
     fn epochs(&self, lane: i16) -> impl Future<Output = Result<Epochs, Fault>> + Send;
 }
 
-/// A row as the store has it.
+/// Row as stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
-    /// JSON text; nothing where there is no such row.
+pub struct LoadedRow {
+    /// JSON text; `None` if the row does not exist.
     pub row: Option<String>,
-    /// Whether earlier events of its key are parked.
+    /// True if earlier events of its key are parked.
     pub waiting: bool,
 }
 
-/// From where to where in one lane.
+/// Checkpoints of one lane before and after a batch.
 pub type Move = (Checkpoint, Checkpoint);
 
-/// Everything that one batch changes in one read model.
+/// All changes of one batch to one read model, stored in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
-    /// From where to where, once per lane.
+    /// Checkpoints before and after, once per lane.
     pub moves: Vec<Move>,
     pub changes: Vec<Change>,
     pub parked: Vec<Parked>,
 }
 
-/// The rows of all read models.
+/// Row storage of all read models.
 pub trait Rows: Send + Sync {
-    /// How far a read model has come, once per lane; nothing where its table was not made yet.
+    /// Checkpoints of a read model, one per lane; empty if its table does not exist yet.
     fn checkpoints(&self, model: &Model) -> impl Future<Output = Result<Vec<Checkpoint>, Fault>> + Send;
 
-    /// The rows at these places, in the order asked for.
-    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<Loaded>, Fault>> + Send;
+    /// Loads the rows at these places, in the same order.
+    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
 
-    /// Takes a whole step or nothing of it. [`Cause::Conflict`] where a checkpoint is not where the step begins:
-    /// somebody else keeps this model.
+    /// Stores a step atomically. Fails with [`Cause::Conflict`] if a stored checkpoint is not the one where the step
+    /// begins: another projector keeps this model.
     fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Moves the checkpoints of models that a batch does not concern: all of them or none. [`Cause::Conflict`] as with
-    /// [`put`](Rows::put), whichever model it is.
+    /// Advances the checkpoints of models that a batch does not affect, atomically. Fails with [`Cause::Conflict`] as
+    /// [`put`](Rows::put) does, if it applies to any of the models.
     fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
-/// The machine could not.
+/// Technical failure, as opposed to a mistake of the caller.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {cause}")]
 pub struct Fault {
     pub cause: Cause,
-    /// What was being done, for operators.
+    /// Operation that failed, for operators.
     pub doing: String,
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What kind of fault it is, and so what may be done about it.
+/// Kind of a fault, which decides how to handle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Try again later.
+    /// The store is unavailable; retry later.
     Unavailable,
-    /// What is stored cannot be right; a person must look.
+    /// Stored data is invalid; an operator must look at it.
     Corrupt,
-    /// Somebody else was faster; read again where things stand.
+    /// A concurrent writer was faster; reload and retry.
     Conflict,
 }
 
@@ -206,7 +206,7 @@ impl Fault {
         Self { cause, doing: doing.into(), source: None }
     }
 
-    /// With what went wrong below.
+    /// Makes a fault with the error that caused it.
     pub fn caused(cause: Cause, doing: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { cause, doing: doing.into(), source: Some(source.into()) }
     }
@@ -216,8 +216,8 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unavailable => "the store cannot be reached",
-            Self::Corrupt => "the store holds what cannot be right",
-            Self::Conflict => "somebody else was faster",
+            Self::Corrupt => "the stored data is invalid",
+            Self::Conflict => "a concurrent writer was faster",
         })
     }
 }
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_history_is_seen_and_the_last_common_position_is_found() {
+    fn lost_epoch_is_detected_and_the_last_common_position_found() {
         let (first, second, third) = (11, 22, 33);
         let epochs = Epochs::new(vec![(first, 1), (second, 100), (third, 51)]);
         assert!(epochs.agrees(0, 0) && epochs.agrees(50, first) && epochs.agrees(120, third));

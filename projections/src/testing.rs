@@ -1,4 +1,4 @@
-//! Given events, then rows: how every read model is tested, with the laws that hold for all of them.
+//! Test support: given events, then rows; with the checks that hold for every read model.
 
 mod memory;
 
@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 pub use memory::Memory;
 
-use crate::kernel::{Change, Kind, Model, ReadModel};
-use crate::ports::{RawEvent, Seen};
+use crate::kernel::{Change, ColumnType, Model, ReadModel};
+use crate::ports::{DecodedEvent, RawEvent};
 use crate::projector::Projector;
 
-/// What happened in one tenant, event by event, a second apart.
+/// Events of one tenant in order, one second apart.
 #[derive(Clone, Debug)]
 pub struct Story {
     tenant: TenantId,
@@ -26,7 +26,7 @@ pub struct Story {
     sequences: HashMap<Uuid, i64>,
 }
 
-/// The only history of a story's lane.
+/// Epoch of all events of a story.
 pub const EPOCH: i64 = 77;
 
 impl Default for Story {
@@ -36,20 +36,20 @@ impl Default for Story {
 }
 
 impl Story {
-    /// A story of some tenant in some lane.
+    /// Starts a story of a fixed tenant in lane 0.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The story of this tenant in this lane.
+    /// Starts a story of this tenant in this lane.
     pub fn of(tenant: TenantId, lane: i16) -> Self {
         Self { tenant, lane, events: Vec::new(), sequences: HashMap::new() }
     }
 
-    /// The next event. The log encodes it, so a model sees what it will see later.
+    /// Appends an event, encoded as in the log.
     #[must_use]
     pub fn then<A: Aggregate>(mut self, stream: A::Id, event: A::Event) -> Self {
-        let named = encode(&event).expect("an event is an enum");
+        let encoded = encode(&event).expect("an event is an enum");
         let sequence = self.sequences.entry(stream.uuid()).or_default();
         *sequence += 1;
         let position = 1 + i64::try_from(self.events.len()).expect("a story is short");
@@ -66,18 +66,18 @@ impl Story {
             principal: Principal::ENGINE,
             command: CommandId::new(Uuid::from_u128(0xc000 + u128::from(position.unsigned_abs()))),
             index: 0,
-            kind: named.name.into(),
+            kind: encoded.name.into(),
             version: A::EVENT_VERSION,
-            payload: named.body.into(),
+            payload: encoded.body.into(),
             actor: Actor::Engine("story".into()),
             occurred_at: at,
             recorded_at: at,
-            seen: Seen::default(),
+            decoded: DecodedEvent::default(),
         });
         self
     }
 
-    /// When the event with this position happens.
+    /// Time of the event at this position.
     pub fn at(position: i64) -> Timestamp {
         Timestamp::from_micros(1_763_640_000_000_000 + position * 1_000_000)
     }
@@ -86,77 +86,81 @@ impl Story {
         &self.events
     }
 
-    /// The rows of a model after the story, in the order of their keys.
+    /// Rows of a model after the story, in key order.
     ///
-    /// Folded in one batch and event by event, which must come to the same.
+    /// Folds once in one batch and once event by event; both must give the same rows.
     #[track_caller]
     pub fn rows<M: ReadModel>(&self) -> Vec<M> {
         let model = Model::of::<M>();
         check(&model);
         let whole = rows_in_batches(&model, &self.events, self.events.len().max(1));
-        assert_eq!(whole, rows_in_batches(&model, &self.events, 1), "batches change the outcome");
-        whole.iter().map(|row| serde_json::from_str(row).expect("a row reads")).collect()
+        assert_eq!(whole, rows_in_batches(&model, &self.events, 1), "the rows depend on the batch size");
+        whole.iter().map(|row| serde_json::from_str(row).expect("a row deserializes")).collect()
     }
 
-    /// The only row of a model after the story.
+    /// Single row of a model after the story.
     #[track_caller]
     pub fn row<M: ReadModel>(&self) -> M {
         let mut rows = self.rows();
-        assert_eq!(rows.len(), 1, "not one row");
+        assert_eq!(rows.len(), 1, "expected exactly one row");
         rows.remove(0)
     }
 }
 
-/// Projects events into an empty store, so many at a time, and gives the rows.
+/// Projects events into an empty store in batches of at most `most` and returns the rows.
 #[track_caller]
 pub fn rows_in_batches(model: &Model, events: &[RawEvent], most: usize) -> Vec<String> {
     let memory = Memory::default().with_table(model).with_history(events);
-    let mut projector = now(Projector::open(&memory, &memory, [model.clone()])).expect("memory is there");
+    let mut projector =
+        poll_ready(Projector::open(&memory, &memory, [model.clone()])).expect("the in-memory store does not fail");
     let mut places = HashSet::new();
     for batch in events.chunks(most) {
-        let taken = now(projector.take(batch)).expect("memory is there");
-        assert!(taken.troubles.is_empty() && taken.parked.is_empty(), "{taken:?}");
-        for change in taken.changed.iter().flat_map(|changed| &changed.rows) {
+        let outcome = poll_ready(projector.take(batch)).expect("the in-memory store does not fail");
+        assert!(outcome.errors.is_empty() && outcome.parked.is_empty(), "{outcome:?}");
+        for change in outcome.changed.iter().flat_map(|changed| &changed.rows) {
             check_key(model, change);
             let fresh = change.row.is_some() && places.insert(change.place.clone());
-            assert!(fresh || !model.appends, "{}: every event makes a row of its own", model.name);
+            assert!(fresh || !model.appends, "{}: two events of an append-only model have the same key", model.name);
         }
     }
     memory.rows(model)
 }
 
-/// Runs a future that never has to wait.
-pub fn now<T>(future: impl Future<Output = T>) -> T {
+/// Polls a future that is ready at once, as those of [`Memory`] are.
+pub fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => panic!("memory never lets anybody wait"),
+        Poll::Pending => panic!("the future is not ready; use this function with `Memory` only"),
     }
 }
 
-/// The laws of every read model that its description shows.
+/// Checks the rules of read models that can be seen in the description.
 #[track_caller]
 pub fn check(model: &Model) {
     let name = &model.name;
     let column = |field: &str| model.column(field).unwrap_or_else(|| panic!("{name} has no field `{field}`"));
     assert!(!model.key.is_empty() && !model.streams.is_empty(), "{name} has no key or no streams");
     assert!(model.column("tenant").is_none(), "{name}: the store adds the tenant");
-    assert!(model.table().len() + "_build".len() < 64, "{name} is too long for a table");
+    assert!(model.table().len() + "_build".len() < 64, "{name} is too long for a table name");
     for field in model.key {
         assert!(!column(field).optional, "{name}: the key field `{field}` is optional");
     }
     for field in model.key.iter().chain(model.indexed).chain(&model.owner) {
-        assert!(column(field).kind != Kind::Json, "{name}: `{field}` is no single value");
+        assert!(
+            column(field).kind != ColumnType::Json,
+            "{name}: `{field}` is a list and cannot be a key, index or owner"
+        );
     }
-    for field in model.columns.iter().filter(|column| column.kind == Kind::Json) {
+    for field in model.columns.iter().filter(|column| column.kind == ColumnType::Json) {
         assert_eq!(model.schema.as_value()["properties"][&field.name]["type"], "array", "{name}: rows are flat");
     }
     for (field, schema) in model.schema.as_value()["properties"].as_object().into_iter().flatten() {
-        let told = schema["description"].is_string();
-        assert!(told, "{name}: `{field}` has no doc comment for readers");
+        let documented = schema["description"].is_string();
+        assert!(documented, "{name}: `{field}` has no doc comment");
     }
 }
 
-/// A row stands where its key fields say.
+/// Checks that the key of a change matches the key fields of its row.
 #[track_caller]
 fn check_key(model: &Model, change: &Change) {
     let Some(row) = &change.row else { return };
@@ -165,7 +169,7 @@ fn check_key(model: &Model, change: &Change) {
     assert_eq!(
         serde_json::to_string(&values).expect("JSON"),
         change.place.key.as_str(),
-        "{} stands elsewhere",
+        "{}: the key does not match the row",
         model.name
     );
 }

@@ -1,4 +1,4 @@
-//! One hash for all rows of a read model: the same history gives the same bytes, on any machine.
+//! Digest of a read model: one hash over all rows. The same history gives the same digest on any machine.
 
 use std::fmt;
 
@@ -11,22 +11,22 @@ use sha2::{Digest as _, Sha256};
 pub struct Digest {
     pub sha256: [u8; 32],
     pub rows: u64,
-    /// What the rows are true at, lane by lane.
+    /// Checkpoints that the rows reflect, one per lane.
     pub at: Vec<Checkpoint>,
 }
 
-/// Takes rows one by one.
+/// Incremental computation of a [`Digest`].
 #[derive(Default)]
-pub struct Digesting {
+pub struct Digester {
     hash: Sha256,
     rows: u64,
 }
 
-impl Digesting {
-    /// The next row, in the order of tenant and key, as [`Model::canonical`](projections::kernel::Model::canonical)
-    /// writes it.
+impl Digester {
+    /// Adds the next row, in the order of tenant and key, in the form of
+    /// [`Model::canonical`](projections::kernel::Model::canonical).
     pub fn row(&mut self, tenant: TenantId, canonical: &str) {
-        // JSON text holds no line break, so no two lists of rows give the same bytes.
+        // JSON text contains no line break, so different lists of rows never give the same bytes.
         self.hash.update(tenant.to_string().as_bytes());
         self.hash.update(b" ");
         self.hash.update(canonical.as_bytes());
@@ -34,7 +34,7 @@ impl Digesting {
         self.rows += 1;
     }
 
-    /// The digest of all rows so far.
+    /// Finishes the digest of all rows added.
     pub fn finish(self, at: Vec<Checkpoint>) -> Digest {
         Digest { sha256: self.hash.finalize().into(), rows: self.rows, at }
     }
@@ -51,16 +51,16 @@ mod tests {
     use super::*;
 
     fn digest(rows: &[(u8, &str)]) -> String {
-        let mut digesting = Digesting::default();
+        let mut digester = Digester::default();
         for (tenant, row) in rows {
             let tenant = format!("0190a5b2-7c3d-7e4f-8a9b-0000000000{tenant:02x}");
-            digesting.row(tenant.parse().expect("an id"), row);
+            digester.row(tenant.parse().expect("an id"), row);
         }
-        digesting.finish(Vec::new()).to_string()
+        digester.finish(Vec::new()).to_string()
     }
 
     #[test]
-    fn every_row_and_its_tenant_and_their_order_count() {
+    fn digest_depends_on_rows_tenants_and_order() {
         let one = digest(&[(1, r#"{"a":1}"#), (1, r#"{"a":2}"#)]);
         assert_eq!(one, digest(&[(1, r#"{"a":1}"#), (1, r#"{"a":2}"#)]));
         for other in [

@@ -1,7 +1,7 @@
-//! Reading the past: read models built anew from the log, and digests that prove two of them alike.
+//! Replay of the event log: rebuilds of read models, and digests that prove two of them equal.
 //!
-//! **Here:** what reads history in order. **Never here:** decisions, a database, a clock. **To add a way of reading
-//! the past:** one module; what it needs from below or above is a port.
+//! **Here:** code that reads history in order. **Never here:** decisions, a database, a clock. **To add another kind of
+//! replay:** one module; its dependencies on other layers are ports.
 
 pub mod digest;
 pub mod rebuild;

@@ -1,8 +1,8 @@
-//! Builds a read model anew from the log, beside the one that readers see, then switches.
+//! Rebuild of a read model from the log: fills a new table beside the live one, then switches.
 //!
-//! The target is fixed first, and the build never ends short of it: dense positions are counted, epochs are compared,
-//! and a page that comes back empty before the target is an error (reliability, finding 3). Rows are folded in memory
-//! as long as the budget lasts, because putting them one by one would be the slowest part.
+//! The target is fixed first, and a rebuild never ends short of it: positions must be dense, epochs must match, and an
+//! empty page before the target is an error (reliability, finding 3). Rows are folded in memory up to the budget,
+//! because writing them one by one would be the slowest part.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -10,20 +10,20 @@ use std::future::Future;
 use domain::kernel::Unreadable;
 use futures::future::join;
 use projections::kernel::{Change, Fold, Model, Parked, Place};
-use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, Loaded, RawEvent};
+use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, RawEvent};
 
-/// Tables under construction.
-pub trait Builds: Send + Sync {
-    /// An empty table for a model beside the one that readers see; what an earlier build left is thrown away.
+/// Port that writes the tables of a rebuild.
+pub trait TableBuilder: Send + Sync {
+    /// Creates an empty table for a model beside the live one. Drops a table left by an earlier build.
     fn begin(&self, model: &Model) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// The rows under construction at these places, in the order asked for.
-    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<Loaded>, Fault>> + Send;
+    /// Loads rows of the new table at these places, in the same order.
+    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
 
-    /// Puts and deletes rows; the first stretch meets an empty table.
+    /// Puts and deletes rows. `first` means that the table is still empty.
     fn fill(&self, model: &Model, changes: &[Change], first: bool) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Lets readers see the new table and the projector go on from there, in one step.
+    /// Makes the new table live and sets the projector's checkpoints, in one transaction.
     fn switch(
         &self,
         model: &Model,
@@ -32,90 +32,95 @@ pub trait Builds: Send + Sync {
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
-/// How much a build may hold in memory, and how it reads.
+/// Memory and page limits of a rebuild.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Rows in memory before they are written down.
+    /// Number of rows in memory at which they are written.
     pub rows_most: usize,
-    /// Events read at a time.
+    /// Number of events per read.
     pub page: usize,
 }
 
 impl Default for Budget {
-    /// About 100 MB for rows of half a kilobyte; pages of some megabytes.
+    /// About 100 MB for rows of 500 bytes; pages of a few megabytes.
     fn default() -> Self {
         Self { rows_most: 200_000, page: 10_000 }
     }
 }
 
-/// What a build came to.
+/// Summary of a finished rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rebuilt {
+pub struct RebuildSummary {
     pub events: u64,
-    /// Rows written down; one that is written down twice counts twice.
+    /// Number of row writes; a row that is written twice counts twice.
     pub rows: u64,
     pub parked: Vec<Parked>,
-    /// Where the model stands, lane by lane.
+    /// Checkpoints of the new table, one per lane.
     pub at: Vec<Checkpoint>,
 }
 
-/// Why a build was given up. Readers still see the table they saw before.
+/// Error of a rebuild. The live table is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// The log has no event where one must be.
+    /// The log has no event at a position before the target.
     #[error("lane {lane} ends after position {at}, before the target {target}")]
-    EndsShort { lane: i16, at: i64, target: i64 },
-    /// An event of a history that the log itself calls lost.
-    #[error("lane {lane}, position {position}: epoch {epoch} is not the one that wrote this position")]
+    Incomplete { lane: i16, at: i64, target: i64 },
+    /// The event belongs to an epoch that is not the current one at its position.
+    #[error("lane {lane}, position {position}: epoch {epoch} is not the current epoch of this position")]
     OtherHistory { lane: i16, position: i64, epoch: i64 },
-    /// The code cannot read an event.
+    /// An event cannot be decoded.
     #[error("lane {lane}, position {position}, stream {stream_type}: {unreadable}")]
     Unreadable { lane: i16, position: i64, stream_type: String, unreadable: Unreadable },
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// Builds one read model up to where the log ends now, and switches to it.
+/// Retables one read model up to the current end of the log and switches to it.
 pub async fn rebuild(
     model: &Model,
     history: &impl History,
-    builds: &impl Builds,
+    tables: &impl TableBuilder,
     budget: Budget,
-) -> Result<Rebuilt, RebuildError> {
+) -> Result<RebuildSummary, RebuildError> {
     let targets = history.heads().await?;
-    builds.begin(model).await?;
-    let mut build = Build {
+    tables.begin(model).await?;
+    let mut rebuild = Rebuild {
         model,
-        builds,
+        tables,
         budget,
-        fold: model.begin(),
-        filled: false,
-        waiting: HashSet::new(),
-        done: Rebuilt { events: 0, rows: 0, parked: Vec::new(), at: targets.clone() },
+        fold: model.begin_fold(),
+        has_written: false,
+        parked_places: HashSet::new(),
+        summary: RebuildSummary { events: 0, rows: 0, parked: Vec::new(), at: targets.clone() },
     };
     for target in targets {
-        build.lane(history, target).await?;
+        rebuild.lane(history, target).await?;
     }
-    build.flush().await?;
-    builds.switch(model, &build.done.at, &build.done.parked).await?;
-    tracing::info!(model = model.name, events = build.done.events, rows = build.done.rows, "read model rebuilt");
-    Ok(build.done)
+    rebuild.flush().await?;
+    tables.switch(model, &rebuild.summary.at, &rebuild.summary.parked).await?;
+    tracing::info!(
+        model = model.name,
+        events = rebuild.summary.events,
+        rows = rebuild.summary.rows,
+        "read model rebuilt"
+    );
+    Ok(rebuild.summary)
 }
 
-/// A build under way.
-struct Build<'b, B> {
+/// State of a running rebuild.
+struct Rebuild<'b, B> {
     model: &'b Model,
-    builds: &'b B,
+    tables: &'b B,
     budget: Budget,
     fold: Box<dyn Fold>,
-    /// Whether rows were written down, so that a row that is not in memory may exist.
-    filled: bool,
-    /// The keys with parked events.
-    waiting: HashSet<Place>,
-    done: Rebuilt,
+    /// True if rows were written, so a row that is not in memory may exist in the table.
+    has_written: bool,
+    /// Places with parked events.
+    parked_places: HashSet<Place>,
+    summary: RebuildSummary,
 }
 
-impl<B: Builds> Build<'_, B> {
+impl<B: TableBuilder> Rebuild<'_, B> {
     async fn lane(&mut self, history: &impl History, target: Checkpoint) -> Result<(), RebuildError> {
         let (lane, most) = (target.lane, self.budget.page);
         let epochs = history.epochs(lane).await?;
@@ -124,9 +129,9 @@ impl<B: Builds> Build<'_, B> {
         while at.position < target.position {
             page.retain(|event| event.position <= target.position);
             let Some(last) = page.last() else {
-                return Err(RebuildError::EndsShort { lane, at: at.position, target: target.position });
+                return Err(RebuildError::Incomplete { lane, at: at.position, target: target.position });
             };
-            // The next page is on its way while this one is folded.
+            // The next page is read while this one is folded.
             let (next, folded) =
                 join(history.events(lane, last.position, most), self.page(&mut at, &page, &epochs)).await;
             folded?;
@@ -139,21 +144,21 @@ impl<B: Builds> Build<'_, B> {
         for event in page {
             self.read(at, event, epochs)?;
         }
-        self.done.events += page.len() as u64;
-        if self.filled {
+        self.summary.events += page.len() as u64;
+        if self.has_written {
             self.fetch().await?;
         }
         let parked = self.fold.fold();
-        self.waiting.extend(parked.iter().map(|parked| parked.place.clone()));
-        self.done.parked.extend(parked);
+        self.parked_places.extend(parked.iter().map(|parked| parked.place.clone()));
+        self.summary.parked.extend(parked);
         if self.fold.len() >= self.budget.rows_most { self.flush().await } else { Ok(()) }
     }
 
-    /// Reads one event, if it is the one that must come next.
+    /// Queues one event after checking that it is the next of its lane.
     fn read(&mut self, at: &mut Checkpoint, event: &RawEvent, epochs: &Epochs) -> Result<(), RebuildError> {
         let (lane, position, epoch) = (event.lane, event.position, event.epoch);
         if position != at.position + 1 {
-            return Err(RebuildError::EndsShort { lane, at: at.position, target: position });
+            return Err(RebuildError::Incomplete { lane, at: at.position, target: position });
         }
         if epoch != at.epoch && !epochs.agrees(position, epoch) {
             return Err(RebuildError::OtherHistory { lane, position, epoch });
@@ -169,31 +174,31 @@ impl<B: Builds> Build<'_, B> {
         Ok(())
     }
 
-    /// Fetches what was written down before and is needed again.
+    /// Loads rows that were written before and are needed again.
     async fn fetch(&mut self) -> Result<(), RebuildError> {
         let places = self.fold.missing();
         if places.is_empty() {
             return Ok(());
         }
-        let loaded = self.builds.load(self.model, &places).await?;
-        for (place, found) in places.iter().zip(&loaded) {
-            let waiting = self.waiting.contains(place);
-            self.fold.supply(place, found.row.as_deref(), waiting).map_err(|error| self.corrupt(error))?;
+        let loaded = self.tables.load(self.model, &places).await?;
+        for (place, stored) in places.iter().zip(&loaded) {
+            let waiting = self.parked_places.contains(place);
+            self.fold.supply(place, stored.row.as_deref(), waiting).map_err(|error| self.corrupt(error))?;
         }
         Ok(())
     }
 
-    /// Writes down what is in memory and forgets it.
+    /// Writes the rows in memory to the table and removes them from memory.
     async fn flush(&mut self) -> Result<(), RebuildError> {
         let changes = self.fold.drain().map_err(|error| self.corrupt(error))?;
-        self.builds.fill(self.model, &changes, !self.filled).await?;
-        self.filled = true;
-        self.done.rows += changes.len() as u64;
+        self.tables.fill(self.model, &changes, !self.has_written).await?;
+        self.has_written = true;
+        self.summary.rows += changes.len() as u64;
         Ok(())
     }
 
     fn corrupt(&self, unreadable: Unreadable) -> Fault {
-        Fault::caused(Cause::Corrupt, format!("building {}", self.model.name), unreadable)
+        Fault::caused(Cause::Corrupt, format!("rebuilding {}", self.model.name), unreadable)
     }
 }
 

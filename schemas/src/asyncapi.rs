@@ -1,4 +1,4 @@
-//! The description of the wire (AsyncAPI 3.0): every event as a CloudEvents message in binary mode.
+//! AsyncAPI 3.0 document of the Kafka topic: every event as a CloudEvents message in binary mode.
 
 use serde_json::{Map, Value, json};
 
@@ -14,9 +14,9 @@ pub(crate) fn document() -> Value {
         for (name, event) in events(schema) {
             let mut payload = resolved(schema, event.payload);
             if payload["description"].is_null()
-                && let Some(told) = event.description
+                && let Some(description) = event.description
             {
-                payload["description"] = told.into();
+                payload["description"] = description.into();
             }
             let message = json!({
                 "name": name,
@@ -37,7 +37,7 @@ pub(crate) fn document() -> Value {
         "info": {
             "title": "Cartulary",
             "version": "1",
-            "description": "What happened, in the order in which it happened within each tenant.",
+            "description": "Stream of all events, ordered within each tenant.",
         },
         "defaultContentType": "application/json",
         "channels": { "events": {
@@ -50,10 +50,10 @@ pub(crate) fn document() -> Value {
     })
 }
 
-/// The attributes of CloudEvents 1.0 and ours, as headers of a record.
+/// Record headers: the attributes of CloudEvents 1.0 and our own.
 fn cloud_event() -> Value {
-    let text = |told: &str| json!({ "type": "string", "description": told });
-    let number = |told: &str| json!({ "type": "string", "pattern": "^-?[0-9]+$", "description": told });
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let number = |description: &str| json!({ "type": "string", "pattern": "^-?[0-9]+$", "description": description });
     json!({
         "type": "object",
         "required": [
@@ -63,15 +63,15 @@ fn cloud_event() -> Value {
         "properties": {
             "ce_specversion": { "const": "1.0" },
             "ce_id": text("UUIDv5 of tenant, principal, command and index: the same event always has the same id."),
-            "ce_type": text("The dotted name, such as `stock.reserved`."),
-            "ce_source": text("Whose log it is."),
-            "ce_subject": text("The stream: its type and id."),
-            "ce_time": { "type": "string", "format": "date-time", "description": "When it happened." },
-            "lane": number("The lane, which is the partition."),
-            "position": number("Its number within the lane, dense; a gap means a record is missing."),
-            "epoch": number("The history it belongs to; another epoch at a known position means the past was lost."),
+            "ce_type": text("Event name, for example `stock.reserved`."),
+            "ce_source": text("Source of the event: the installation whose log it comes from."),
+            "ce_subject": text("Stream: type and id."),
+            "ce_time": { "type": "string", "format": "date-time", "description": "Time at which it occurred." },
+            "lane": number("Lane, equal to the partition."),
+            "position": number("Position within the lane, without gaps; a gap means a record is missing."),
+            "epoch": number("Epoch in which it was written. A different epoch at a known position means that history was rewritten."),
             "tenant": { "type": "string", "format": "uuid" },
-            "tenantposition": number("Its number within the tenant, dense."),
+            "tenantposition": number("Position within the tenant, without gaps."),
         },
     })
 }

@@ -1,26 +1,26 @@
-//! What was stored must stay readable: a stored event may gain, and never lose.
+//! Compatibility of event schemas: stored events must stay readable. A schema may gain members and never lose any.
 
 use serde_json::{Map, Value};
 
-/// One kind of event in the schema of an aggregate's events.
+/// One event type in the schema of an aggregate's events.
 pub(crate) struct Event<'a> {
     pub(crate) payload: &'a Value,
     pub(crate) description: Option<&'a str>,
 }
 
-/// Why events that were written under `old` might not read under `new`, one sentence each.
-pub fn flaws(old: &Value, new: &Value) -> Vec<String> {
-    let mut compare = Compare { old, new, flaws: Vec::new() };
+/// Reasons why events written under `old` might not be readable under `new`, one sentence each.
+pub fn incompatibilities(old: &Value, new: &Value) -> Vec<String> {
+    let mut compare = Compare { old, new, problems: Vec::new() };
     for (name, event) in events(old) {
         match events(new).find(|(other, _)| *other == name) {
-            None => compare.flaws.push(format!("`{name}` is stored and cannot be taken away")),
+            None => compare.problems.push(format!("`{name}` is stored and cannot be removed")),
             Some((_, now)) => compare.node(name, event.payload, now.payload, 0),
         }
     }
-    compare.flaws
+    compare.problems
 }
 
-/// The events by name: serde tags a variant by its only member.
+/// Event types by name: serde encodes a variant as an object with one member.
 pub(crate) fn events(schema: &Value) -> impl Iterator<Item = (&str, Event<'_>)> {
     let variants = schema["oneOf"].as_array().into_iter().flatten();
     variants.flat_map(|variant| {
@@ -30,14 +30,14 @@ pub(crate) fn events(schema: &Value) -> impl Iterator<Item = (&str, Event<'_>)> 
     })
 }
 
-/// With every reference replaced by what it refers to.
+/// Copy of a schema with every reference replaced by its target.
 pub(crate) fn resolved(root: &Value, node: &Value) -> Value {
     match node {
-        Value::Object(members) => match refers(root, node) {
+        Value::Object(members) => match reference_target(root, node) {
             Some(target) => {
                 let mut target = resolved(root, target);
-                if let (Some(target), Some(told)) = (target.as_object_mut(), members.get("description")) {
-                    target.insert("description".into(), told.clone());
+                if let (Some(target), Some(description)) = (target.as_object_mut(), members.get("description")) {
+                    target.insert("description".into(), description.clone());
                 }
                 target
             }
@@ -48,17 +48,17 @@ pub(crate) fn resolved(root: &Value, node: &Value) -> Value {
     }
 }
 
-fn refers<'a>(root: &'a Value, node: &Value) -> Option<&'a Value> {
+fn reference_target<'a>(root: &'a Value, node: &Value) -> Option<&'a Value> {
     root["$defs"].get(node["$ref"].as_str()?.strip_prefix("#/$defs/")?)
 }
 
 struct Compare<'a> {
     old: &'a Value,
     new: &'a Value,
-    flaws: Vec<String>,
+    problems: Vec<String>,
 }
 
-/// No payload is nested deeper; a schema that refers to itself must end somewhere.
+/// Maximum depth of comparison, so that recursive schemas end. No payload is nested deeper.
 const DEPTH_MOST: usize = 16;
 
 impl Compare<'_> {
@@ -66,19 +66,19 @@ impl Compare<'_> {
         if depth == DEPTH_MOST {
             return;
         }
-        let (old, new) = (behind(self.old, old), behind(self.new, new));
-        let (was, is) = (kinds(self.old, old), kinds(self.new, new));
-        if let Some(kind) = was.iter().find(|kind| !is.contains(kind)) {
-            self.flaws.push(format!("`{path}` was stored as {kind} and is {} now", is.join(" or ")));
+        let (old, new) = (dereferenced(self.old, old), dereferenced(self.new, new));
+        let (was, is) = (types(self.old, old), types(self.new, new));
+        if let Some(name) = was.iter().find(|name| !is.contains(name)) {
+            self.problems.push(format!("`{path}` was stored as {name} and is {} now", is.join(" or ")));
             return;
         }
         for (bound, narrower) in BOUNDS {
             if narrower(&old[bound], &new[bound]) {
-                self.flaws.push(format!("`{path}`: `{bound}` is narrower than what is stored"));
+                self.problems.push(format!("`{path}`: `{bound}` is narrower than what is stored"));
             }
         }
         if old["format"] != new["format"] && !new["format"].is_null() {
-            self.flaws
+            self.problems
                 .push(format!("`{path}` was stored with the format {} and has {} now", old["format"], new["format"]));
         }
         self.members(path, old, new, depth);
@@ -92,23 +92,23 @@ impl Compare<'_> {
         let none = Map::new();
         let (was, is) = (old["properties"].as_object(), new["properties"].as_object());
         let (was, is) = (was.unwrap_or(&none), is.unwrap_or(&none));
-        // The variants of an enum are compared as such.
+        // Members of enum variants are compared in `variants`.
         for (name, schema) in was {
             match is.get(name) {
-                None => self.flaws.push(format!("`{path}.{name}` is stored and cannot be taken away")),
+                None => self.problems.push(format!("`{path}.{name}` is stored and cannot be removed")),
                 Some(now) => self.node(&format!("{path}.{name}"), schema, now, depth + 1),
             }
         }
         for name in required(new).filter(|name| !required(old).any(|old| old == *name)) {
-            self.flaws.push(format!("`{path}.{name}` is required now and missing in what is stored"));
+            self.problems.push(format!("`{path}.{name}` is required now and absent in stored events"));
         }
     }
 
-    /// Words and variants with data; options are unfolded before.
+    /// Compares enum constants and variants with data; options are resolved before.
     fn variants(&mut self, path: &str, old: &Value, new: &Value, depth: usize) {
         let is = words(new);
         for word in words(old).into_iter().filter(|word| !is.contains(word)) {
-            self.flaws.push(format!("`{path}`: `{word}` is stored and cannot be taken away"));
+            self.problems.push(format!("`{path}`: `{word}` is stored and cannot be removed"));
         }
         for (name, event) in events(old) {
             if let Some((_, now)) = events(new).find(|(other, _)| *other == name) {
@@ -120,7 +120,7 @@ impl Compare<'_> {
 
 type Narrower = fn(&Value, &Value) -> bool;
 
-/// Bounds, and when a new one refuses what an old one let through.
+/// Schema bounds, each with a test that is true if the new bound rejects values that the old one allowed.
 const BOUNDS: [(&str, Narrower); 7] = [
     ("maximum", |old, new| new.as_f64().is_some_and(|new| old.as_f64().is_none_or(|old| new < old))),
     ("minimum", |old, new| new.as_f64().is_some_and(|new| old.as_f64().is_none_or(|old| new > old))),
@@ -135,39 +135,39 @@ fn required(schema: &Value) -> impl Iterator<Item = &str> {
     schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// A node behind its reference and its option.
-fn behind<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
-    if let Some(target) = refers(root, node) {
-        return behind(root, target);
+/// Schema node with reference and option resolved.
+fn dereferenced<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
+    if let Some(target) = reference_target(root, node) {
+        return dereferenced(root, target);
     }
     match node["anyOf"].as_array().map(Vec::as_slice) {
-        Some([one, null] | [null, one]) if null["type"] == "null" => behind(root, one),
+        Some([one, null] | [null, one]) if null["type"] == "null" => dereferenced(root, one),
         _ => node,
     }
 }
 
-/// The types a node admits, without null: that a field may be missing is told by `required`.
-fn kinds(root: &Value, node: &Value) -> Vec<String> {
-    let mut kinds: Vec<String> = match &node["type"] {
+/// Types that a node allows, without null: `required` says if a field may be missing.
+fn types(root: &Value, node: &Value) -> Vec<String> {
+    let mut types: Vec<String> = match &node["type"] {
         Value::String(one) => vec![one.clone()],
         Value::Array(several) => several.iter().filter_map(Value::as_str).map(Into::into).collect(),
         _ if !words(node).is_empty() => vec!["string".into()],
         _ => Vec::new(),
     };
     for choice in node["oneOf"].as_array().into_iter().flatten() {
-        kinds.extend(kinds_of_choice(root, choice));
+        types.extend(types_of_choice(root, choice));
     }
-    kinds.retain(|kind| kind != "null");
-    kinds.sort_unstable();
-    kinds.dedup();
-    kinds
+    types.retain(|name| name != "null");
+    types.sort_unstable();
+    types.dedup();
+    types
 }
 
-fn kinds_of_choice(root: &Value, choice: &Value) -> Vec<String> {
-    kinds(root, behind(root, choice))
+fn types_of_choice(root: &Value, choice: &Value) -> Vec<String> {
+    types(root, dereferenced(root, choice))
 }
 
-/// The words of a choice of words, and the names of variants with data.
+/// Constants of an enum and names of variants with data.
 fn words(node: &Value) -> Vec<&str> {
     let choices = node["oneOf"].as_array().into_iter().flatten();
     let constants = choices.flat_map(|choice| choice["const"].as_str().into_iter().chain(listed(choice)));
@@ -206,40 +206,42 @@ mod tests {
 
     fn changed(pointer: &str, value: Value) -> Value {
         let mut new = stored();
-        *new.pointer_mut(pointer).expect("there") = value;
+        *new.pointer_mut(pointer).expect("the pointer exists") = value;
         new
     }
 
     #[test]
-    fn what_only_gains_is_fine() {
-        assert!(flaws(&stored(), &stored()).is_empty());
+    fn additions_are_compatible() {
+        assert!(incompatibilities(&stored(), &stored()).is_empty());
         let mut new = stored();
         new["oneOf"][0]["properties"]["stock.received"]["properties"]["note"] = json!({ "type": "string" });
         new["oneOf"].as_array_mut().expect("a list").push(variant("stock.lost", &json!({})));
         new["$defs"]["Quantity"]["minimum"] = json!(0);
         new["$defs"]["Quantity"]["description"] = json!("Another sentence.");
-        assert_eq!(flaws(&stored(), &new), Vec::<String>::new());
+        assert_eq!(incompatibilities(&stored(), &new), Vec::<String>::new());
     }
 
     #[test]
-    fn what_loses_is_told_in_a_sentence() {
+    fn losses_are_reported_one_sentence_each() {
         let received = "/oneOf/0/properties/stock.received";
-        let told = |pointer: &str, value: Value| flaws(&stored(), &changed(pointer, value)).join("; ");
-        assert_eq!(told("/oneOf/1", json!({})), "`stock.opened` is stored and cannot be taken away");
-        let gone = told(
+        let report = |pointer: &str, value: Value| incompatibilities(&stored(), &changed(pointer, value)).join("; ");
+        assert_eq!(report("/oneOf/1", json!({})), "`stock.opened` is stored and cannot be removed");
+        let removed = report(
             &format!("{received}/properties"),
             json!({ "units": { "$ref": "#/$defs/Quantity" }, "kind": { "type": "string", "enum": ["new", "used"] } }),
         );
-        assert_eq!(gone, "`stock.received.reason` is stored and cannot be taken away");
+        assert_eq!(removed, "`stock.received.reason` is stored and cannot be removed");
         assert_eq!(
-            told("/$defs/Quantity/type", json!("string")),
+            report("/$defs/Quantity/type", json!("string")),
             "`stock.received.units` was stored as integer and is string now"
         );
-        assert!(told("/$defs/Quantity/minimum", json!(2)).contains("narrower"));
-        assert!(told("/$defs/Reason", json!({ "type": "string", "format": "uuid" })).contains("format"));
-        assert!(told(&format!("{received}/properties/kind/oneOf/1/const"), json!("old")).contains("`used` is stored"));
+        assert!(report("/$defs/Quantity/minimum", json!(2)).contains("narrower"));
+        assert!(report("/$defs/Reason", json!({ "type": "string", "format": "uuid" })).contains("format"));
         assert!(
-            told(&format!("{received}/required"), json!(["units", "reason", "kind", "note"]))
+            report(&format!("{received}/properties/kind/oneOf/1/const"), json!("old")).contains("`used` is stored")
+        );
+        assert!(
+            report(&format!("{received}/required"), json!(["units", "reason", "kind", "note"]))
                 .contains("is required now")
         );
     }

@@ -1,4 +1,4 @@
-//! One JSON Schema per command, aggregate and read model.
+//! JSON Schemas of commands, aggregates and read models.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use projections::kernel::Models;
 use schemars::schema_for;
 use serde_json::{Value, json};
 
-/// By path.
+/// All JSON Schemas by path below `schemas/`.
 pub(crate) fn all() -> BTreeMap<String, Value> {
     let mut all = Contracts::default();
     domain::visit(&mut all);
-    for kind in Commands::all().iter() {
-        let mut schema = kind.schema.clone().to_value();
-        schema["x-permission"] = json!(kind.needs);
-        all.0.insert(format!("commands/{}/{}.json", kind.context, kind.name), schema);
+    for command in Commands::all().iter() {
+        let mut schema = command.schema.clone().to_value();
+        schema["x-permission"] = json!(command.needs);
+        all.0.insert(format!("commands/{}/{}.json", command.context, command.name), schema);
     }
     for model in Models::all().iter() {
         let mut schema = model.schema.clone().to_value();
@@ -44,7 +44,7 @@ impl Visitor for Contracts {
     }
 }
 
-/// `domain::inventory::stock_item::StockItem` belongs to `inventory`.
+/// Context of a domain type: `domain::inventory::stock_item::StockItem` belongs to `inventory`.
 fn context_of(path: &'static str) -> &'static str {
     path.split("::").nth(1).unwrap_or(path)
 }

@@ -1,7 +1,7 @@
-//! The published contracts, generated from the catalogues, and the rule that stored events stay readable.
+//! Published contracts, generated from the catalogues, and the check that stored events stay readable.
 //!
-//! **Here:** JSON Schemas, GraphQL's schema, OpenAPI, AsyncAPI, all written by `cargo xtask gen` and committed.
-//! **Never here:** anything written by hand. **To add one:** nothing; add the command, event or read model.
+//! **Here:** JSON Schemas, the GraphQL schema, OpenAPI and AsyncAPI, all written by `cargo xtask gen` and committed.
+//! **Never here:** contracts written by hand. **To add one:** add the command, event or read model; its contract follows.
 
 mod asyncapi;
 mod compatibility;
@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use compatibility::flaws;
+pub use compatibility::incompatibilities;
 pub use stored::{differences, read, write};
 
-/// Every contract: its path below `schemas/` and its text.
+/// Generates all contracts: text by path below `schemas/`.
 ///
-/// Fails only where the catalogues do not fit together, which tests of the API rule out.
+/// Fails only if the catalogues are inconsistent, which the tests of the API rule out.
 pub fn generate() -> Result<BTreeMap<String, String>, String> {
     let mut files = BTreeMap::new();
     for (path, contract) in contracts::all() {
@@ -29,12 +29,12 @@ pub fn generate() -> Result<BTreeMap<String, String>, String> {
     Ok(files)
 }
 
-/// The same bytes on every machine: members sorted, two blanks, one line break at the end.
+/// Formats JSON deterministically: sorted members, indent of two spaces, one final line break.
 fn pretty(value: &Value) -> String {
     format!("{:#}\n", sorted(value))
 }
 
-/// Whatever order the members were made in.
+/// Sorts object members by name, recursively.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {

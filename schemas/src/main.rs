@@ -1,5 +1,5 @@
-//! `cargo run -p schemas` writes the contracts. It refuses to forget how to read a stored event, unless it is told
-//! which aggregate's events are stored nowhere yet: `cargo run -p schemas -- --forget StockItem`.
+//! `cargo run -p schemas` writes the contracts. It fails if stored events would become unreadable. The option
+//! `--forget StockItem` skips this check for an aggregate whose events are not stored anywhere yet.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,8 +9,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            let _ = writeln!(io::stderr(), "schemas: {sentence}");
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "schemas: {message}");
             ExitCode::FAILURE
         }
     }
@@ -18,23 +18,23 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let forgotten = forgotten()?;
+    let skipped = skipped()?;
     let generated = schemas::generate()?;
     let stored = schemas::read(home).map_err(|error| error.to_string())?;
-    let flaws = unreadable(&stored, &generated, &forgotten)?;
-    if !flaws.is_empty() {
-        return Err(format!("stored events would become unreadable:\n  {}", flaws.join("\n  ")));
+    let problems = unreadable(&stored, &generated, &skipped)?;
+    if !problems.is_empty() {
+        return Err(format!("stored events would become unreadable:\n  {}", problems.join("\n  ")));
     }
-    let touched = schemas::write(home, &generated).map_err(|error| error.to_string())?;
+    let written = schemas::write(home, &generated).map_err(|error| error.to_string())?;
     let mut out = io::stdout();
-    for name in &touched {
+    for name in &written {
         writeln!(out, "{name}").map_err(|error| error.to_string())?;
     }
-    writeln!(out, "{} contracts, {} changed", generated.len(), touched.len()).map_err(|error| error.to_string())
+    writeln!(out, "{} contracts, {} changed", generated.len(), written.len()).map_err(|error| error.to_string())
 }
 
-/// The aggregates whose events may change as they like.
-fn forgotten() -> Result<Vec<String>, String> {
+/// Aggregates whose events may change incompatibly.
+fn skipped() -> Result<Vec<String>, String> {
     let mut arguments = std::env::args().skip(1);
     let mut names = Vec::new();
     while let Some(argument) = arguments.next() {
@@ -49,20 +49,21 @@ fn forgotten() -> Result<Vec<String>, String> {
 fn unreadable(
     stored: &BTreeMap<String, String>,
     generated: &BTreeMap<String, String>,
-    forgotten: &[String],
+    skipped: &[String],
 ) -> Result<Vec<String>, String> {
-    let mut flaws = Vec::new();
+    let mut problems = Vec::new();
     for (path, old) in stored.iter().filter(|(path, _)| path.starts_with("events/")) {
         let name = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap_or_default();
-        if forgotten.iter().any(|forgotten| forgotten == name) {
+        if skipped.iter().any(|aggregate| aggregate == name) {
             continue;
         }
         let Some(new) = generated.get(path) else {
-            flaws.push(format!("{path}: its events are stored and it is no aggregate any more"));
+            problems.push(format!("{path}: events of this aggregate are stored and the aggregate is gone"));
             continue;
         };
         let parse = |text: &str| serde_json::from_str(text).map_err(|error| format!("{path}: {error}"));
-        flaws.extend(schemas::flaws(&parse(old)?, &parse(new)?).into_iter().map(|flaw| format!("{path}: {flaw}")));
+        let found = schemas::incompatibilities(&parse(old)?, &parse(new)?);
+        problems.extend(found.into_iter().map(|problem| format!("{path}: {problem}")));
     }
-    Ok(flaws)
+    Ok(problems)
 }

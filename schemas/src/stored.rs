@@ -1,15 +1,15 @@
-//! The contracts as files.
+//! Contract files on disk.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where contracts are kept below `schemas/`; nothing else lives there.
+/// Folders below `schemas/` that contain contracts and nothing else.
 const FOLDERS: [&str; 5] = ["commands", "events", "rejections", "read-models", "graphql"];
 const FILES: [&str; 2] = ["asyncapi.json", "openapi.json"];
 
-/// The contracts as they are on disk, by path below `schemas/`.
+/// Reads the contracts on disk, by path below `schemas/`.
 pub fn read(home: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for name in FILES {
@@ -44,11 +44,11 @@ fn is_contract(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json" || extension == "graphql")
 }
 
-/// Writes what changed and takes away what is no contract any more. Names what it touched.
+/// Writes changed contracts and deletes obsolete ones. Returns the affected paths.
 pub fn write(home: &Path, generated: &BTreeMap<String, String>) -> io::Result<Vec<String>> {
     let stored = read(home)?;
-    let touched = differences(&stored, generated);
-    for name in &touched {
+    let changed = differences(&stored, generated);
+    for name in &changed {
         let path: PathBuf = home.join(name);
         match generated.get(name) {
             Some(text) => {
@@ -58,10 +58,10 @@ pub fn write(home: &Path, generated: &BTreeMap<String, String>) -> io::Result<Ve
             None => fs::remove_file(&path)?,
         }
     }
-    Ok(touched)
+    Ok(changed)
 }
 
-/// The paths whose texts differ, on either side.
+/// Paths whose texts differ or exist on one side only.
 pub fn differences(stored: &BTreeMap<String, String>, generated: &BTreeMap<String, String>) -> Vec<String> {
     let mut names: Vec<_> = stored.keys().chain(generated.keys()).collect();
     names.sort_unstable();

@@ -1,4 +1,4 @@
-//! What is published is what the code says, and what was stored stays readable.
+//! Contract tests: the committed contracts match the code, and stored events stay readable.
 //!
 //! proves: ES-10
 
@@ -9,38 +9,39 @@ fn home() -> &'static Path {
 }
 
 #[test]
-fn the_committed_contracts_are_the_generated_ones() {
-    let generated = schemas::generate().expect("the catalogues fit together");
-    let stored = schemas::read(home()).expect("readable");
+fn committed_contracts_match_the_generated_ones() {
+    let generated = schemas::generate().expect("the catalogues are consistent");
+    let stored = schemas::read(home()).expect("the contract files can be read");
     let drifted = schemas::differences(&stored, &generated);
-    assert!(drifted.is_empty(), "run `cargo xtask gen` and look at what changed in:\n{}", drifted.join("\n"));
+    assert!(drifted.is_empty(), "run `cargo xtask gen` and review the changes in:\n{}", drifted.join("\n"));
 }
 
 #[test]
 fn every_stored_event_stays_readable() {
-    let generated = schemas::generate().expect("the catalogues fit together");
-    let stored = schemas::read(home()).expect("readable");
-    let mut flaws = Vec::new();
+    let generated = schemas::generate().expect("the catalogues are consistent");
+    let stored = schemas::read(home()).expect("the contract files can be read");
+    let mut problems = Vec::new();
     for (path, old) in stored.iter().filter(|(path, _)| path.starts_with("events/")) {
         let parse = |text: &str| serde_json::from_str(text).expect("JSON");
         match generated.get(path) {
             Some(new) => {
-                flaws.extend(schemas::flaws(&parse(old), &parse(new)).into_iter().map(|flaw| format!("{path}: {flaw}")))
+                let found = schemas::incompatibilities(&parse(old), &parse(new));
+                problems.extend(found.into_iter().map(|problem| format!("{path}: {problem}")));
             }
-            None => flaws.push(format!("{path}: its events are stored and it is no aggregate any more")),
+            None => problems.push(format!("{path}: events of this aggregate are stored and the aggregate is gone")),
         }
     }
-    assert!(flaws.is_empty(), "stored events would become unreadable:\n{}", flaws.join("\n"));
+    assert!(problems.is_empty(), "stored events would become unreadable:\n{}", problems.join("\n"));
 }
 
 #[test]
-fn generating_twice_gives_the_same_bytes() {
+fn generation_is_deterministic() {
     assert_eq!(schemas::generate(), schemas::generate());
 }
 
 #[test]
 fn every_aggregate_command_and_read_model_is_published() {
-    let generated = schemas::generate().expect("the catalogues fit together");
+    let generated = schemas::generate().expect("the catalogues are consistent");
     for path in [
         "events/inventory/StockItem.json",
         "rejections/inventory/StockItem.json",

@@ -3,8 +3,8 @@
 use async_graphql::Value;
 use async_graphql::dynamic::{Enum, Field, InputObject, InputValue, SchemaBuilder, TypeRef};
 use domain::shared::{Email, PersonalField};
-use projections::kernel::{Column, Kind, Model};
-use projections::question::{Filter, Order, Test, value_text};
+use projections::kernel::{Column, ColumnType, Model};
+use projections::query::{Filter, Order, Test, value_text};
 
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
@@ -89,15 +89,22 @@ impl Askable {
 
 /// The filters of all kinds of columns, and the directions.
 pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
-    for kind in [Kind::Uuid, Kind::Integer, Kind::Boolean, Kind::Text, Kind::Instant, Kind::Day] {
+    for kind in [
+        ColumnType::Uuid,
+        ColumnType::Integer,
+        ColumnType::Boolean,
+        ColumnType::Text,
+        ColumnType::Instant,
+        ColumnType::Day,
+    ] {
         let one = || TypeRef::named(scalar(kind));
         let mut filter =
             InputObject::new(filter_name(kind)).field(InputValue::new("eq", one()).description("Exactly this."));
-        if kind != Kind::Boolean {
+        if kind != ColumnType::Boolean {
             let told = format!("One of these, at most {VALUES_MOST}.");
             filter = filter.field(InputValue::new("in", TypeRef::named_nn_list(scalar(kind))).description(told));
         }
-        if matches!(kind, Kind::Integer | Kind::Instant | Kind::Day) {
+        if matches!(kind, ColumnType::Integer | ColumnType::Instant | ColumnType::Day) {
             filter = filter
                 .field(InputValue::new("gte", one()).description("This or more."))
                 .field(InputValue::new("lte", one()).description("This or less."));
@@ -194,17 +201,17 @@ pub(super) fn order(model: &Model, order: &Value) -> Order {
     }
 }
 
-pub(super) fn scalar(kind: Kind) -> &'static str {
+pub(super) fn scalar(kind: ColumnType) -> &'static str {
     match kind {
-        Kind::Uuid => UUID,
-        Kind::Integer => LONG,
-        Kind::Boolean => TypeRef::BOOLEAN,
-        Kind::Text | Kind::Json => TypeRef::STRING,
-        Kind::Instant => TIMESTAMP,
-        Kind::Day => DATE,
+        ColumnType::Uuid => UUID,
+        ColumnType::Integer => LONG,
+        ColumnType::Boolean => TypeRef::BOOLEAN,
+        ColumnType::Text | ColumnType::Json => TypeRef::STRING,
+        ColumnType::Instant => TIMESTAMP,
+        ColumnType::Day => DATE,
     }
 }
 
-fn filter_name(kind: Kind) -> String {
+fn filter_name(kind: ColumnType) -> String {
     format!("{}Filter", scalar(kind))
 }

@@ -7,7 +7,7 @@ use async_graphql::dynamic::{Field, FieldFuture, FieldValue, InputValue, Object,
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use projections::kernel::{Key, Model};
-use projections::question::{Cursor, Question};
+use projections::query::{Cursor, RowQuery};
 use serde_json::json;
 
 use super::filters::{self, Askable};
@@ -85,7 +85,7 @@ pub(super) fn key(session: &Session, context: &ResolverContext<'_>, model: &Mode
         let value = context.args.get(&camel(field)).map(|value| to_json(value.as_value()));
         let column = model.column(field).zip(value);
         let Some((column, value)) = column else { return Err(session.invalid(field, "it is missing")) };
-        projections::question::value_text(column, &value).map_err(|no| session.problem(no))?;
+        projections::query::value_text(column, &value).map_err(|no| session.problem(no))?;
         values.push(canonical(column.kind, value));
     }
     Ok(Key::of(&values))
@@ -134,7 +134,7 @@ pub(super) fn page_info() -> Object {
 }
 
 /// The question that a field's arguments make.
-pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext<'_>) -> Result<Question, Problem> {
+pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext<'_>) -> Result<RowQuery, Problem> {
     let argument = |name: &str| context.args.get(name).map(|value| value.as_value()).filter(|v| **v != Value::Null);
     let first = match argument("first") {
         None => i64::from(FIRST),
@@ -146,7 +146,7 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
     if !(1..=FIRST_MOST).contains(&first) {
         return Err(session.invalid("first", format!("expected 1 to {FIRST_MOST}")));
     }
-    let mut question = Question::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
+    let mut question = RowQuery::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
     question.owner = session.owner(model)?;
     question.count = context.ctx.look_ahead().field("totalCount").exists();
     if let Some(filter) = argument("filter") {
@@ -166,7 +166,7 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
 pub(super) struct Connection(serde_json::Value);
 
 impl Connection {
-    pub(super) async fn load(session: &Session, model: &Model, question: Question) -> Result<Self, Problem> {
+    pub(super) async fn load(session: &Session, model: &Model, question: RowQuery) -> Result<Self, Problem> {
         let page = session.page(model, question.clone()).await?;
         let mut edges = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
@@ -190,17 +190,17 @@ impl Connection {
 }
 
 /// A cursor belongs to one model and one order; elsewhere it would point into nowhere.
-fn scope(model: &Model, question: &Question) -> String {
+fn scope(model: &Model, question: &RowQuery) -> String {
     let order = question.order.as_ref().map(|order| (order.field.as_str(), order.descending));
     let (field, descending) = order.unwrap_or_default();
     format!("1{}.{field}.{}:", model.name, u8::from(descending))
 }
 
-fn seal(model: &Model, question: &Question, cursor: &Cursor) -> String {
+fn seal(model: &Model, question: &RowQuery, cursor: &Cursor) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}{}", scope(model, question), cursor.0))
 }
 
-fn unseal(model: &Model, question: &Question, text: &str) -> Option<Cursor> {
+fn unseal(model: &Model, question: &RowQuery, text: &str) -> Option<Cursor> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
     Some(Cursor(text.strip_prefix(&scope(model, question))?.into()))
 }
@@ -224,9 +224,9 @@ fn min_position() -> InputValue {
 }
 
 /// Ids and instants have several spellings and rows have one.
-fn canonical(kind: projections::kernel::Kind, value: serde_json::Value) -> serde_json::Value {
+fn canonical(kind: projections::kernel::ColumnType, value: serde_json::Value) -> serde_json::Value {
     match kind {
-        projections::kernel::Kind::Integer | projections::kernel::Kind::Boolean => value,
+        projections::kernel::ColumnType::Integer | projections::kernel::ColumnType::Boolean => value,
         kind => kind.text(&value).map_or(value, Into::into),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::dynamic::{Field, FieldFuture, FieldValue, InputValue, TypeRef};
 use projections::kernel::{Key, Model, Models};
-use projections::question::{Filter, Test};
+use projections::query::{Filter, Test};
 
 use super::queries::{Connection, FIRST, paging};
 use super::session::Session;

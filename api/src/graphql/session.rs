@@ -9,7 +9,7 @@ use async_graphql::{SelectionField, Value};
 use commands::kernel::NotNow;
 use domain::shared::CustomerId;
 use projections::kernel::{Key, Model};
-use projections::question::{Filter, NoAnswer, Page, Question, Test};
+use projections::query::{Filter, Page, QueryError, RowQuery, Test};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub(crate) struct Session {
     pub(super) caller: Caller,
     pub(super) correlation: Option<Uuid>,
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
-    pages: HashMap<String, Batcher<Question, Result<Page, Problem>>>,
+    pages: HashMap<String, Batcher<RowQuery, Result<Page, Problem>>>,
     words: Batcher<SealedField, Result<Option<String>, Problem>>,
     /// Whether somebody demanded a position: from then on no copy is good enough for this request.
     demanded: AtomicBool,
@@ -68,7 +68,7 @@ impl Session {
     }
 
     /// One page; asked together with its siblings.
-    pub(super) async fn page(&self, model: &Model, question: Question) -> Result<Page, Problem> {
+    pub(super) async fn page(&self, model: &Model, question: RowQuery) -> Result<Page, Problem> {
         let batcher = self.pages.get(&model.name).ok_or_else(|| self.lost())?;
         let load = async |questions| {
             let answers = self.ask(model, questions).await;
@@ -86,7 +86,7 @@ impl Session {
     ) -> Result<Watching, Problem> {
         let owner = self.owner(model)?;
         let filters = filters(model, &[key]);
-        let question = Question { owner, filters, ..Question::all(self.caller.tenant, 1) };
+        let question = RowQuery { owner, filters, ..RowQuery::all(self.caller.tenant, 1) };
         self.watch(model, question, since).await
     }
 
@@ -94,7 +94,7 @@ impl Session {
     pub(super) async fn watch(
         &self,
         model: &Model,
-        mut question: Question,
+        mut question: RowQuery,
         since: Option<Freshness>,
     ) -> Result<Watching, Problem> {
         question.filters.extend(self.shown(model));
@@ -141,10 +141,10 @@ impl Session {
         commands::kernel::Misuse::new("INVALID_ARGUMENT", field, text).into()
     }
 
-    pub(super) fn problem(&self, no_answer: NoAnswer) -> Problem {
+    pub(super) fn problem(&self, no_answer: QueryError) -> Problem {
         match no_answer {
-            NoAnswer::Misuse { field, text } => self.invalid(&super::names::camel(&field), text),
-            NoAnswer::Fault(fault) => Problem::from_fault(&fault, self.front.backend.new_id()),
+            QueryError::Misuse { field, text } => self.invalid(&super::names::camel(&field), text),
+            QueryError::Fault(fault) => Problem::from_fault(&fault, self.front.backend.new_id()),
         }
     }
 
@@ -153,16 +153,16 @@ impl Session {
     }
 
     /// Asks the store. Customers are shown only what is for them.
-    async fn ask(&self, model: &Model, mut questions: Vec<Question>) -> Vec<Result<Page, NoAnswer>> {
+    async fn ask(&self, model: &Model, mut questions: Vec<RowQuery>) -> Vec<Result<Page, QueryError>> {
         questions.iter_mut().for_each(|question| question.filters.extend(self.shown(model)));
         let newest = self.demanded.load(Ordering::Relaxed);
-        questions.iter_mut().for_each(|question| question.newest |= newest);
+        questions.iter_mut().for_each(|question| question.bypass_cache |= newest);
         self.front.backend.pages(model, questions).await
     }
 
     /// What a row must be for this caller to be shown it.
     fn shown(&self, model: &Model) -> Option<Filter> {
-        let (field, value) = model.shown.filter(|_| self.caller.customer.is_some())?;
+        let (field, value) = model.visible_when.filter(|_| self.caller.customer.is_some())?;
         Some(Filter { field: field.into(), test: Test::Equals(value.into()) })
     }
 
@@ -180,10 +180,10 @@ impl Session {
         let at_once = if model.key.len() == 1 { KEYS_MOST } else { 1 };
         for keys in wanted.chunks(at_once) {
             let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            questions.push(Question {
+            questions.push(RowQuery {
                 owner,
                 filters: filters(model, keys),
-                ..Question::all(self.caller.tenant, first)
+                ..RowQuery::all(self.caller.tenant, first)
             });
         }
         let mut rows = HashMap::new();

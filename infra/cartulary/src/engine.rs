@@ -18,7 +18,7 @@ use futures::future::{BoxFuture, ready};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::kernel::Model;
 use projections::ports::{Cause, Fault};
-use projections::question::{NoAnswer, Page, Question};
+use projections::query::{Page, QueryError, RowQuery};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -173,7 +173,7 @@ impl Backend for Engine {
         read.boxed()
     }
 
-    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+    fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         async move {
             let reader = PgReader::new(self.pool.clone());
             match &self.edge.hot_rows {
@@ -196,9 +196,9 @@ impl Backend for Engine {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: Question,
+        question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
         let watching = async move {
             let since = match since {
                 Some(since) => Some(self.position(question.tenant, since).await.map_err(|_| gone("a position"))?),

@@ -136,7 +136,7 @@ pub fn decode(record: &impl Message) -> Result<RawEvent, Foreign> {
         actor: serde_json::from_str(fields.text("ce_actor")?).map_err(|_| Foreign::Broken("ce_actor"))?,
         occurred_at: fields.read("ce_time")?,
         recorded_at: fields.read("ce_recordedtime")?,
-        seen: Default::default(),
+        decoded: Default::default(),
     };
     let mut stream = uuid::Uuid::encode_buffer();
     let stream: &str = event.stream.hyphenated().encode_lower(&mut stream);

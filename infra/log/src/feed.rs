@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use commands::scribe::{EventRow, LaneId};
-use projections::ports::{Checkpoint, Epochs, Fault, History, RawEvent, Seen};
+use projections::ports::{Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
 use sqlx::PgPool;
 
 use crate::Tail;
@@ -63,6 +63,6 @@ pub fn raw(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
         actor: actor(&row.meta).ok()?,
         occurred_at: row.occurred_at,
         recorded_at: row.recorded_at,
-        seen: Seen::default(),
+        decoded: DecodedEvent::default(),
     })
 }

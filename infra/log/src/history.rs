@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use futures::TryStreamExt;
-use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Seen};
+use projections::ports::{Cause, Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgExecutor, PgPool, Row};
@@ -130,7 +130,7 @@ pub fn event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
         actor,
         occurred_at: instant(bytes(&value(15)?)?),
         recorded_at: instant(bytes(&value(16)?)?),
-        seen: Seen::default(),
+        decoded: DecodedEvent::default(),
     })
 }
 

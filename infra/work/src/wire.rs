@@ -98,7 +98,7 @@ fn next_of(events: Vec<RawEvent>, positions: &Positions, names: &[&str]) -> (BTr
 mod tests {
     use domain::kernel::Actor;
     use domain::shared::{CommandId, Principal, TenantId, Timestamp};
-    use projections::ports::Seen;
+    use projections::ports::DecodedEvent;
     use uuid::Uuid;
 
     use super::*;
@@ -124,7 +124,7 @@ mod tests {
             actor: Actor::Member(Principal::ENGINE),
             occurred_at: Timestamp::default(),
             recorded_at: Timestamp::default(),
-            seen: Seen::default(),
+            decoded: DecodedEvent::default(),
         }
     }
 

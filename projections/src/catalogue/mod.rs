@@ -1,4 +1,4 @@
-//! What is sold.
+//! Catalogue: products.
 
 mod product;
 

@@ -1,4 +1,4 @@
-//! Every product of a tenant (CAT-01, CAT-02).
+//! Products of a tenant (CAT-01, CAT-02).
 
 use domain::catalogue::ProductEvent;
 use domain::kernel::Recorded;
@@ -8,38 +8,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 
-/// A thing that is sold.
+/// Product in the catalogue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Product {
-    /// The product.
+    /// Id of the product.
     pub product: ProductId,
-    /// What the shop calls it.
+    /// Stock keeping unit: the shop's own code for the product.
     pub sku: Sku,
-    /// What people call it.
+    /// Name shown to customers.
     pub name: Title,
-    /// What is said about it.
+    /// Description shown to customers.
     pub description: Option<Text<5000>>,
-    /// What it costs, in minor units.
+    /// Price in minor units.
     pub price_minor: i64,
-    /// The currency of the price.
+    /// Currency of the price.
     pub currency: Currency,
-    /// Whether it can be bought.
+    /// Sales status.
     pub status: ProductStatus,
-    /// When it came into the catalogue.
+    /// Time at which the product was created.
     pub created_at: Timestamp,
-    /// When anything about it changed last.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
-/// Whether a product can be bought.
+/// Sales status of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductStatus {
-    /// Not yet, or not for now.
+    /// Not on sale: not yet published, or unpublished.
     Draft,
-    /// It can be bought.
+    /// On sale.
     Published,
-    /// It has left the catalogue.
+    /// Removed from the catalogue.
     Archived,
 }
 
@@ -48,7 +48,7 @@ impl ReadModel for Product {
     const KEY: &'static [&'static str] = &["product"];
     const INDEXED: &'static [&'static str] = &["sku", "name", "price_minor", "status", "created_at"];
 
-    const SHOWN: Option<(&'static str, &'static str)> = Some(("status", "published"));
+    const VISIBLE_WHEN: Option<(&'static str, &'static str)> = Some(("status", "published"));
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<domain::catalogue::Product>(Self::on_product);
@@ -71,11 +71,11 @@ impl Product {
             }));
         }
         let mut row = row.ok_or_else(Unfoldable::no_row)?;
-        row.take(&event.event);
+        row.apply(&event.event);
         Ok(Some(Self { changed_at: event.occurred_at, ..row }))
     }
 
-    fn take(&mut self, event: &ProductEvent) {
+    fn apply(&mut self, event: &ProductEvent) {
         match event {
             ProductEvent::Created { .. } => {}
             ProductEvent::Revised { name, description } => {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_product_begins_as_a_draft_and_follows_every_change() {
+    fn product_starts_as_a_draft_and_follows_its_events() {
         let row: Product = created().row();
         assert_eq!((row.status, row.price_minor), (ProductStatus::Draft, 500));
         let changed = then(created(), ProductEvent::PriceChanged { from: usd(500), to: usd(450) });
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_from_the_archive_is_not_yet_published() {
+    fn restored_product_is_a_draft() {
         let archived = then(then(created(), ProductEvent::Published {}), ProductEvent::Archived {});
         assert_eq!(archived.row::<Product>().status, ProductStatus::Archived);
         assert_eq!(then(archived, ProductEvent::Restored {}).row::<Product>().status, ProductStatus::Draft);

@@ -1,4 +1,5 @@
-//! Every customer of a tenant (BUY-01, BUY-14). Personal fields stay sealed; they are opened when an answer is written.
+//! Customers of a tenant (BUY-01, BUY-14). Personal fields stay sealed in rows; they are opened when a response is
+//! written.
 
 use domain::customers::CustomerEvent;
 use domain::kernel::Recorded;
@@ -8,26 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 
-/// A person in this tenant.
+/// Customer of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Customer {
-    /// The customer.
+    /// Id of the customer.
     pub customer: CustomerId,
-    /// What the customer is called.
+    /// Full name.
     pub name: Option<Personal<PersonName>>,
-    /// Where mail reaches the customer.
+    /// Email address.
     pub email: Option<Personal<Email>>,
-    /// Where calls reach the customer.
+    /// Phone number.
     pub phone: Option<Personal<Phone>>,
-    /// What equal addresses have in common; finds a customer by her address and says nothing else about it.
+    /// Keyed hash of the email address: equal addresses have equal hashes. Used to find a customer by email address.
     pub email_index: Option<String>,
-    /// Whether the customer signed up here.
+    /// True if the customer signed up here; false if only imported.
     pub registered: bool,
-    /// The system the customer was imported from last.
+    /// System from which the customer was last imported.
     pub source: Option<Text<100>>,
-    /// Since when the customer is known here.
+    /// Time at which the customer was first registered or imported.
     pub known_since: Timestamp,
-    /// When anything about it changed last.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
@@ -44,8 +45,8 @@ impl ReadModel for Customer {
 
 impl Customer {
     fn on_customer(row: Option<Self>, event: &Recorded<CustomerEvent>) -> Folded<Self> {
-        let known = row.is_some();
-        let mut row = row.unwrap_or_else(|| Self::unknown(event));
+        let exists = row.is_some();
+        let mut row = row.unwrap_or_else(|| Self::new(event));
         match event.event.clone() {
             CustomerEvent::Registered { name, email, phone } => {
                 row = Self { name: Some(name), email, phone, registered: true, ..row };
@@ -53,7 +54,7 @@ impl Customer {
             CustomerEvent::Imported { name, email, source } => {
                 row = Self { name: name.or(row.name), email: email.or(row.email), source: Some(source), ..row };
             }
-            CustomerEvent::ProfileUpdated { .. } if !known => return Err(Unfoldable::no_row()),
+            CustomerEvent::ProfileUpdated { .. } if !exists => return Err(Unfoldable::no_row()),
             CustomerEvent::ProfileUpdated { name, email, phone } => {
                 row = Self { name: Some(name), email, phone, ..row }
             }
@@ -63,7 +64,7 @@ impl Customer {
         Ok(Some(row))
     }
 
-    fn unknown(event: &Recorded<CustomerEvent>) -> Self {
+    fn new(event: &Recorded<CustomerEvent>) -> Self {
         Self {
             customer: CustomerId::new(event.stream),
             name: None,
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_customer_who_signs_up_stays_one_customer() {
+    fn imported_customer_who_signs_up_stays_one_customer() {
         let event = CustomerEvent::Registered { name: sealed("ada"), email: Some(sealed("mail")), phone: None };
         let row: Customer = then(imported(), event).row();
         assert!(row.registered && row.source.is_some());
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_import_does_not_say_stays() {
+    fn import_keeps_fields_it_does_not_contain() {
         let source = "shopify".parse().expect("a source");
         let event = CustomerEvent::Imported { name: None, email: Some(sealed("mail")), source };
         let row: Customer = then(imported(), event).row();
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_without_an_address_can_no_longer_be_found_by_it() {
+    fn removing_the_email_address_clears_its_index() {
         let event = CustomerEvent::Registered { name: sealed("ada"), email: Some(sealed("mail")), phone: None };
         let updated = CustomerEvent::ProfileUpdated { name: sealed("ada"), email: None, phone: None };
         let row: Customer = then(then(imported(), event), updated).row();

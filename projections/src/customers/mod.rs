@@ -1,4 +1,4 @@
-//! The people who buy.
+//! Customers.
 
 mod customer;
 

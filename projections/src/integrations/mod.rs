@@ -1,4 +1,4 @@
-//! Who outside is told what happened here.
+//! Integrations: webhook subscriptions.
 
 mod webhook_subscription;
 

@@ -1,4 +1,5 @@
-//! Every subscription of a tenant (INT-10). What was sent is a table and no fold: `GET /v1/webhooks/{id}/deliveries`.
+//! Webhook subscriptions of a tenant (INT-10). Deliveries are not a read model but a plain table, served by
+//! `GET /v1/webhooks/{id}/deliveries`.
 
 use domain::integrations::WebhookSubscriptionEvent;
 use domain::kernel::Recorded;
@@ -8,40 +9,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 
-/// An address outside that is told of events.
+/// Subscription that sends events to a URL outside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookSubscription {
-    /// The subscription.
+    /// Id of the subscription.
     pub subscription: WebhookSubscriptionId,
-    /// Where events are sent.
+    /// URL to which events are sent.
     pub url: TargetUrl,
-    /// The names of the events that are sent; every event where there is none.
+    /// Names of the events that are sent; an empty list means all events.
     pub events: Vec<EventType>,
-    /// What it is for.
+    /// Purpose of the subscription.
     pub description: Option<Text<500>>,
-    /// Whether anything is sent.
+    /// Delivery status.
     pub status: WebhookStatus,
-    /// Why nothing is sent, while it is paused.
+    /// Reason for the pause, while paused.
     pub pause_reason: Option<Reason>,
-    /// The number of the secret that signs, from 0.
+    /// Generation number of the signing secret, from 0.
     pub secret_generation: i64,
-    /// Until when the secret before it signs as well.
+    /// Time until which the previous secret signs as well.
     pub old_secret_until: Option<Timestamp>,
-    /// When it was made.
+    /// Time at which the subscription was created.
     pub subscribed_at: Timestamp,
-    /// When anything about it changed last.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
-/// Whether events are sent.
+/// Delivery status of a webhook subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookStatus {
-    /// They are.
+    /// Events are sent.
     Active,
-    /// They wait.
+    /// Events are held back until the subscription is resumed.
     Paused,
-    /// Never again.
+    /// The subscription has ended for good.
     Ended,
 }
 
@@ -72,11 +73,11 @@ impl WebhookSubscription {
             }));
         }
         let mut row = row.ok_or_else(Unfoldable::no_row)?;
-        row.take(&event.event);
+        row.apply(&event.event);
         Ok(Some(Self { changed_at: event.occurred_at, ..row }))
     }
 
-    fn take(&mut self, event: &WebhookSubscriptionEvent) {
+    fn apply(&mut self, event: &WebhookSubscriptionEvent) {
         match event.clone() {
             WebhookSubscriptionEvent::Subscribed { .. }
             | WebhookSubscriptionEvent::SecretShown { .. }
@@ -115,8 +116,8 @@ mod tests {
 
     fn after(events: Vec<WebhookSubscriptionEvent>) -> WebhookSubscription {
         let url = "https://hooks.example.org/shop".parse().expect("an address");
-        let wanted = ["order.placed", "order.paid"].map(|name| name.parse().expect("an event")).into();
-        let subscribed = WebhookSubscriptionEvent::Subscribed { url, events: wanted, description: None };
+        let events_sent = ["order.placed", "order.paid"].map(|name| name.parse().expect("an event")).into();
+        let subscribed = WebhookSubscriptionEvent::Subscribed { url, events: events_sent, description: None };
         let subscription = WebhookSubscriptionId::new(Uuid::from_u128(7));
         let story = [subscribed].into_iter().chain(events).fold(Story::new(), |story, event| {
             story.then::<domain::integrations::WebhookSubscription>(subscription, event)
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_shows_why_it_is_paused_until_it_goes_on() {
+    fn pause_reason_is_shown_until_the_subscription_is_resumed() {
         let paused = || WebhookSubscriptionEvent::Paused { reason: "it is gone".parse().expect("a reason") };
         let row = after(vec![paused()]);
         assert_eq!(row.status, WebhookStatus::Paused);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_shows_its_terms_and_never_a_secret() {
+    fn settings_are_shown_and_secrets_are_not() {
         let url: TargetUrl = "https://other.example.org/".parse().expect("an address");
         let changed = WebhookSubscriptionEvent::Changed { url: url.clone(), events: [].into(), description: None };
         let until = Story::at(99);

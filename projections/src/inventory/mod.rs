@@ -1,4 +1,4 @@
-//! What there is, where, and for whom it is set aside.
+//! Inventory: stock levels, stock movements and reservations.
 
 mod reservation;
 mod stock_level;

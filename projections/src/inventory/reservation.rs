@@ -1,4 +1,4 @@
-//! Who has what set aside, and how it ended (INV-08, INV-09).
+//! Reservations of stock and their outcome (INV-08, INV-09).
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
@@ -9,38 +9,38 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 use crate::key;
 
-/// Units of one stock item that are or were set aside for somebody.
+/// Reservation of units of one stock item, current or ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {
-    /// The product's stock at one place.
+    /// Stock item: one product in one store.
     pub stock_item: StockItemId,
-    /// The id that whoever asked for it gave it.
+    /// Id of the reservation, chosen by the requester.
     pub reservation: ReservationId,
-    /// How many units.
+    /// Number of reserved units.
     pub units: i64,
-    /// How it stands.
+    /// Current status.
     pub status: ReservationStatus,
-    /// When it passes by itself; nothing once it is confirmed.
+    /// Time at which the hold expires; null once confirmed.
     pub until: Option<Timestamp>,
-    /// When it was made.
+    /// Time at which it was made.
     pub made_at: Timestamp,
-    /// When it ended, whichever way.
+    /// Time at which it was released, expired or committed.
     pub ended_at: Option<Timestamp>,
 }
 
-/// How a reservation stands.
+/// Status of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationStatus {
-    /// Set aside for a while.
+    /// Reserved until the hold expires.
     Held,
-    /// Set aside until it leaves or is released: it is paid for.
+    /// Paid for: reserved without expiry until committed or released.
     Confirmed,
-    /// Given up.
+    /// Released: the units are available again.
     Released,
-    /// Passed because nobody paid in time.
+    /// Expired: payment did not arrive in time.
     Expired,
-    /// The units left the house.
+    /// Committed: the units left the store.
     Committed,
 }
 
@@ -77,7 +77,7 @@ impl Reservation {
     }
 }
 
-/// The reservation an event is about, and how it stands from then on.
+/// Reservation that an event affects, with its new status.
 fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
     match *event {
         StockEvent::Reserved { reservation, .. } => Some((reservation, ReservationStatus::Held)),
@@ -105,7 +105,7 @@ mod tests {
     use crate::testing::Story;
 
     #[test]
-    fn a_paid_reservation_no_longer_passes_and_ends_when_it_leaves() {
+    fn confirmed_reservation_has_no_expiry_and_ends_when_committed() {
         let held = stocked().then::<StockItem>(item(), reserved(1, 3));
         assert_eq!(held.row::<Reservation>().until, Some(Story::at(900)));
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_passed_can_be_made_again() {
+    fn expired_reservation_can_be_made_again() {
         let again: Reservation = stocked()
             .then::<StockItem>(item(), reserved(1, 3))
             .then::<StockItem>(item(), StockEvent::ReservationExpired { reservation: hold(1), units: 3 })

@@ -1,4 +1,4 @@
-//! How much there is of a product at a place (INV-01, INV-05). Invariant: available = on hand − reserved.
+//! Stock levels (INV-01, INV-05). Invariant: available = on hand − reserved.
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
@@ -8,38 +8,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 
-/// How much there is of one product at one place.
+/// Stock level of one product in one store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockLevel {
-    /// The product's stock at this place.
+    /// Id of the stock item: one product in one store.
     pub stock_item: StockItemId,
-    /// What is stocked.
+    /// Product that is stocked.
     pub product: ProductId,
-    /// Where it is stocked.
+    /// Store where it is stocked.
     pub store: StoreId,
-    /// Units in the house.
+    /// Units physically in the store.
     pub on_hand: i64,
-    /// Units set aside for somebody.
+    /// Units reserved for orders.
     pub reserved: i64,
-    /// Units that can still be had; below zero after a forced correction.
+    /// Units available for sale; negative after a forced correction.
     pub available: i64,
-    /// From how many available units on an alert is wanted.
+    /// Alert threshold: the stock is low at this number of available units or fewer.
     pub low_at: i64,
-    /// Where the available quantity stands.
+    /// Availability status.
     pub status: StockStatus,
-    /// When anything about it changed last.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
-/// Where an available quantity stands. Out wins over low.
+/// Availability status. Out takes precedence over low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StockStatus {
-    /// Nothing is available.
+    /// No unit is available.
     Out,
-    /// No more is available than the threshold for an alert.
+    /// At or below the alert threshold.
     Low,
-    /// Enough is available.
+    /// Above the alert threshold.
     Ok,
 }
 
@@ -47,7 +47,7 @@ impl ReadModel for StockLevel {
     const NEEDS: Permission = Permission::SeeStock;
     const KEY: &'static [&'static str] = &["stock_item"];
     const INDEXED: &'static [&'static str] = &["product", "store", "available", "status"];
-    const LEFT: Option<&'static str> = Some("available");
+    const REMAINING: Option<&'static str> = Some("available");
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<StockItem>(Self::on_stock);
@@ -97,7 +97,7 @@ impl StockStatus {
     }
 }
 
-/// By how much a fact changes what is on hand and what is reserved.
+/// Changes of the on-hand and the reserved quantity by an event.
 pub(super) fn change(event: &StockEvent) -> (i64, i64) {
     match *event {
         StockEvent::Received { units } | StockEvent::Returned { units } => (units.get(), 0),
@@ -141,7 +141,7 @@ pub(super) mod tests {
         StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: Story::at(900) }
     }
 
-    /// Ten units came in, alert at 5.
+    /// Ten units received, alert threshold 5.
     pub(crate) fn stocked() -> Story {
         let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
         Story::new()
@@ -151,14 +151,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_comes_in_is_available_until_it_is_reserved() {
+    fn received_units_are_available_until_reserved() {
         let level: StockLevel = stocked().then::<StockItem>(item(), reserved(1, 3)).row();
         assert_eq!((level.on_hand, level.reserved, level.available), (10, 3, 7));
         assert_eq!((level.status, level.changed_at), (StockStatus::Ok, Story::at(4)));
     }
 
     #[test]
-    fn a_hold_that_ends_gives_back_and_one_that_leaves_takes_along() {
+    fn release_returns_units_and_commit_removes_them() {
         let released = StockEvent::ReservationReleased { reservation: hold(1), units: 3 };
         let committed = StockEvent::ReservationCommitted { reservation: hold(2), units: 4 };
         let level: StockLevel = stocked()
@@ -171,13 +171,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_status_follows_what_is_available() {
+    fn status_follows_the_available_quantity() {
         let status = |pieces| stocked().then::<StockItem>(item(), reserved(1, pieces)).row::<StockLevel>().status;
         assert_eq!([status(4), status(5), status(10)], [StockStatus::Ok, StockStatus::Low, StockStatus::Out]);
     }
 
     #[test]
-    fn a_count_is_the_truth() {
+    fn count_sets_the_on_hand_quantity() {
         let counted = StockEvent::Counted { on_hand: Units::try_from(8).expect("units"), change: -2 };
         assert_eq!(stocked().then::<StockItem>(item(), counted).row::<StockLevel>().on_hand, 8);
     }

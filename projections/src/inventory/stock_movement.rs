@@ -1,4 +1,4 @@
-//! Everything that ever moved (INV-10). Invariant: the movements of a stock item add up to its stock level.
+//! Stock movements (INV-10). Invariant: the movements of a stock item add up to its stock level.
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
@@ -10,48 +10,48 @@ use super::stock_level::change;
 use crate::kernel::{Folded, ReadModel, Sources};
 use crate::key;
 
-/// One change of what is on hand or set aside.
+/// One change of the on-hand or the reserved quantity of a stock item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockMovement {
-    /// The product's stock at one place.
+    /// Stock item: one product in one store.
     pub stock_item: StockItemId,
-    /// The number of the event within its stream; gaps are events that moved nothing.
+    /// Sequence number of the event within its stream; gaps are events that moved no units.
     pub sequence: i64,
-    /// Why something moved.
+    /// Kind of movement.
     pub kind: MovementKind,
-    /// By how much the units in the house changed.
+    /// Change of the on-hand quantity, in units.
     pub on_hand_change: i64,
-    /// By how much the units set aside changed.
+    /// Change of the reserved quantity, in units.
     pub reserved_change: i64,
-    /// The reservation that moved, where there is one.
+    /// Reservation that caused the movement, if any.
     pub reservation: Option<ReservationId>,
-    /// What somebody gave as a reason.
+    /// Reason given for a correction.
     pub reason: Option<Reason>,
-    /// Whoever sent the command.
+    /// Principal that sent the command.
     pub principal: Principal,
-    /// When it happened.
+    /// Time of the movement.
     pub at: Timestamp,
 }
 
-/// Why stock moved.
+/// Kind of a stock movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MovementKind {
-    /// Units came in.
+    /// Units were received.
     Received,
-    /// Units came back from a customer.
+    /// Units were returned by a customer.
     Returned,
-    /// Somebody corrected the number.
+    /// The on-hand quantity was corrected.
     Adjusted,
-    /// Somebody counted.
+    /// The on-hand quantity was set by a count.
     Counted,
-    /// Units were set aside.
+    /// Units were reserved.
     Reserved,
-    /// Units were given up by whoever held them.
+    /// Reserved units were released.
     Released,
-    /// Nobody paid in time.
+    /// A reservation expired before payment.
     Expired,
-    /// Units left the house.
+    /// Reserved units left the store.
     Committed,
 }
 
@@ -84,7 +84,7 @@ impl StockMovement {
     }
 }
 
-/// What kind of movement an event is, for which reservation and why; nothing where no unit moved.
+/// Kind, reservation and reason of the movement that an event makes; `None` if no unit moved.
 fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, Option<&Reason>)> {
     match event {
         StockEvent::Received { .. } => Some((MovementKind::Received, None, None)),
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_movements_add_up_to_the_level() {
+    fn movements_add_up_to_the_stock_level() {
         let story = stocked()
             .then::<StockItem>(item(), reserved(1, 3))
             .then::<StockItem>(item(), StockEvent::Adjusted { change: -2, reason: "broken".parse().expect("a reason") })
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_moved_is_listed_with_its_reason() {
+    fn only_events_that_move_units_make_rows() {
         let broken: Reason = "broken".parse().expect("a reason");
         let movements: Vec<StockMovement> = stocked()
             .then::<StockItem>(item(), StockEvent::LowReached { available: 5, low_at: Default::default() })
             .then::<StockItem>(item(), StockEvent::Adjusted { change: -2, reason: broken.clone() })
             .rows();
-        let seen: Vec<_> = movements.iter().map(|movement| (movement.sequence, movement.kind)).collect();
-        assert_eq!(seen, [(2, MovementKind::Received), (5, MovementKind::Adjusted)]);
+        let listed: Vec<_> = movements.iter().map(|movement| (movement.sequence, movement.kind)).collect();
+        assert_eq!(listed, [(2, MovementKind::Received), (5, MovementKind::Adjusted)]);
         assert_eq!(movements[1].reason, Some(broken));
     }
 }

@@ -1,4 +1,4 @@
-//! Rows in memory while a batch of events is folded into them.
+//! In-memory rows while a batch of events is folded into them.
 
 use std::collections::HashMap;
 use std::mem;
@@ -9,68 +9,68 @@ use super::sources::Source;
 use super::{Place, ReadModel, Sources};
 use crate::ports::RawEvent;
 
-/// The rows of one read model in memory, their type forgotten.
+/// In-memory rows of one read model, independent of the row type.
 ///
-/// Read events, supply the rows they miss, fold, take the changes; then again. Rows stay until they are taken with
-/// [`drain`](Fold::drain), so that a rebuild folds long stretches of history without a store.
+/// Cycle: read events, supply the missing rows, fold, drain the changes. Rows stay in memory until
+/// [`drain`](Fold::drain), so a rebuild can fold long stretches of history without a store.
 pub trait Fold: Send {
-    /// Decodes an event and notes which rows it concerns. On error nothing of the event stays behind.
+    /// Decodes an event and queues it for the rows it affects. On error nothing of the event is queued.
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable>;
 
-    /// The rows that were asked for and are not in memory; each is named once.
+    /// Takes the list of rows that queued events need and that are not in memory; each is listed once.
     fn missing(&mut self) -> Vec<Place>;
 
-    /// Gives a missing row. `waiting` says that earlier events of its key are parked.
+    /// Supplies a missing row. `waiting` means that earlier events of its key are parked.
     fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool) -> Result<(), Unreadable>;
 
-    /// Folds everything that was read, in order, and names what had to be parked. Rows that were asked for and not
-    /// supplied do not exist.
+    /// Folds all queued events in order and returns those that had to be parked. A missing row that was not supplied
+    /// does not exist.
     fn fold(&mut self) -> Vec<Parked>;
 
-    /// How many rows are in memory.
+    /// Number of rows in memory.
     fn len(&self) -> usize;
 
-    /// Whether no rows are in memory.
+    /// True if no rows are in memory.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes all rows out of memory and names those that changed: in the order of their places, or in that of their
-    /// events where every event makes a row of its own.
+    /// Removes all rows from memory and returns the changed ones: in the order of their places, or in event order for an
+    /// append-only model.
     ///
-    /// Fails where a row cannot be written, such as one with a personal field that nobody sealed.
+    /// Fails if a row cannot be serialized, for example because a personal field was not sealed.
     fn drain(&mut self) -> Result<Vec<Change>, Unreadable>;
 }
 
-/// A row that is no longer what it was.
+/// New content of a changed row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub place: Place,
-    /// The row as JSON text; nothing where it went away.
+    /// JSON text of the row; `None` if it was deleted.
     pub row: Option<String>,
 }
 
-/// An event that waits until its model can take it.
+/// An event set aside because its row could not take it; later events of the same key are parked behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
     pub place: Place,
     pub lane: i16,
     pub position: i64,
-    /// A sentence for operators.
+    /// Message for operators.
     pub reason: String,
 }
 
-/// The rows of one read model in memory.
-pub(super) struct Table<R> {
+/// In-memory rows of one read model.
+pub(super) struct FoldTable<R> {
     sources: Vec<Box<dyn Source<R>>>,
     places: HashMap<Place, usize>,
     slots: Vec<Slot<R>>,
-    /// The slots whose rows may be in the store.
+    /// Indexes of slots whose rows may exist in the store.
     missing: Vec<usize>,
-    queue: Vec<Step>,
+    queue: Vec<QueuedEvent>,
 }
 
-/// One row, as far as it has come.
+/// Current state of one row.
 struct Slot<R> {
     place: Place,
     row: Option<R>,
@@ -78,21 +78,21 @@ struct Slot<R> {
     waiting: bool,
 }
 
-/// One event that concerns one row.
-struct Step {
+/// One event for one row.
+struct QueuedEvent {
     source: usize,
     slot: usize,
     lane: i16,
     position: i64,
 }
 
-impl<R: ReadModel> Table<R> {
+impl<R: ReadModel> FoldTable<R> {
     pub(super) fn new() -> Self {
         let (sources, places) = (Sources::<R>::collect(), HashMap::new());
         Self { sources, places, slots: Vec::new(), missing: Vec::new(), queue: Vec::new() }
     }
 
-    /// Where the row at a place is kept. `new` says that the store has no such row.
+    /// Index of the slot for a place. `new` means that the store has no such row.
     fn slot(&mut self, place: Place, new: bool) -> usize {
         let slot = self.slots.len();
         if !R::APPENDS {
@@ -108,13 +108,13 @@ impl<R: ReadModel> Table<R> {
         slot
     }
 
-    fn park(&self, step: &Step, reason: String) -> Parked {
+    fn park(&self, step: &QueuedEvent, reason: String) -> Parked {
         let place = self.slots[step.slot].place.clone();
         Parked { place, lane: step.lane, position: step.position, reason }
     }
 }
 
-impl<R: ReadModel> Fold for Table<R> {
+impl<R: ReadModel> Fold for FoldTable<R> {
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable> {
         let before = self.queue.len();
         for source in 0..self.sources.len() {
@@ -124,10 +124,10 @@ impl<R: ReadModel> Fold for Table<R> {
             match self.sources[source].read(event) {
                 Ok(None) => {}
                 Ok(Some(key)) => {
-                    // With two kinds of streams, the other one may have made the row.
+                    // With two stream types, an event of the other type may have made the row.
                     let new = self.sources.len() == 1 && self.sources[source].begins_row(event);
                     let slot = self.slot(Place { tenant: event.tenant, key }, new);
-                    self.queue.push(Step { source, slot, lane: event.lane, position: event.position });
+                    self.queue.push(QueuedEvent { source, slot, lane: event.lane, position: event.position });
                 }
                 Err(unreadable) => {
                     let read = self.queue.split_off(before);
@@ -157,10 +157,10 @@ impl<R: ReadModel> Fold for Table<R> {
             let (source, slot) = (&mut self.sources[step.source], &mut self.slots[step.slot]);
             if slot.waiting {
                 source.skip();
-                parked.push(self.park(&step, "it waits behind an earlier event of its key".into()));
+                parked.push(self.park(&step, "an earlier event of this key is parked".into()));
                 continue;
             }
-            // The row is kept until the fold has succeeded: what fails changes nothing.
+            // The old row is kept until the fold succeeds: a failed fold changes nothing.
             match source.fold(slot.row.clone()) {
                 Ok(row) => {
                     slot.changed |= row.is_some() || !R::APPENDS;

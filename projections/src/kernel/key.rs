@@ -1,15 +1,15 @@
-//! Where a row stands.
+//! Row keys.
 
 use std::fmt;
 
 use domain::shared::TenantId;
 use serde::Serialize;
 
-/// The key of a row within its tenant: the values of its key fields as the text of a JSON array.
+/// Key of a row within its tenant: the values of its key fields as a JSON array in text form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Box<str>);
 
-/// A row's tenant and key.
+/// Full address of a row: tenant and key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     pub tenant: TenantId,
@@ -17,13 +17,14 @@ pub struct Place {
 }
 
 impl Key {
-    /// From a tuple of key values; [`key!`](crate::key) writes it shorter.
+    /// Builds a key from a tuple of key values; [`key!`](crate::key) is the short form.
     pub fn of(values: &impl Serialize) -> Self {
-        let text = serde_json::to_string(values).expect("key values are ids, words, numbers or days, which are JSON");
+        let text =
+            serde_json::to_string(values).expect("key values are ids, words, numbers or days, which serialize to JSON");
         Self(text.into())
     }
 
-    /// As the store keeps it.
+    /// Takes a key in the text form that the store keeps.
     pub fn from_text(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
@@ -39,7 +40,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The key of a row from the values of its key fields: `key![event.stream]`, `key![store, day]`.
+/// Builds a row key from the values of its key fields: `key![event.stream]`, `key![store, day]`.
 #[macro_export]
 macro_rules! key {
     ($($value:expr),+ $(,)?) => {
@@ -52,7 +53,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn a_key_is_the_array_of_its_values() {
+    fn a_key_is_a_json_array_of_its_values() {
         assert_eq!(key![Uuid::from_u128(1)].as_str(), r#"["00000000-0000-0000-0000-000000000001"]"#);
         assert_eq!(key!["a\"b", 7].as_str(), r#"["a\"b",7]"#);
     }

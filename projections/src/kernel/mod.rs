@@ -1,4 +1,4 @@
-//! What a read model is. Written once; no context needs to change it.
+//! The `ReadModel` trait and its machinery, independent of any context.
 
 mod fold;
 mod key;
@@ -15,41 +15,45 @@ use serde::de::DeserializeOwned;
 pub use fold::{Change, Fold, Parked};
 pub use key::{Key, Place};
 pub use model::{Model, Models};
-pub use shape::{Column, Kind};
+pub use naming::plural;
+pub use shape::{Column, ColumnType};
 pub use sources::{Folded, Sources, Unfoldable};
 
-/// One row of something people look at, folded from events.
+/// Row type of a read model, folded from events.
 ///
-/// Its doc comments are the API's own text. Rows are flat: fields are ids, words, whole numbers, booleans, instants,
-/// days, or lists. An amount is two fields, minor units and `currency`. No field is called `tenant`: the store puts
-/// the tenant in front of every key and into every question.
+/// Its doc comments are published as API documentation. Rows are flat: fields are ids, words, whole numbers, booleans,
+/// instants, days, or lists. An amount is two fields, minor units and `currency`. No field is called `tenant`: the
+/// store adds the tenant to every key and to every query.
 pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    /// Raised when its fold changes but its fields do not; a new table is then built beside the old one.
+    /// Version of the fold. Raise it when the fold changes and the fields do not; a new table is then built beside the
+    /// old one.
     const REVISION: u32 = 1;
-    /// What the reader must be allowed to do. It has no default, so that it cannot be forgotten.
+    /// Permission required to read the model. No default, so it cannot be forgotten.
     const NEEDS: Permission;
-    /// The fields that identify a row within its tenant, in the order of the key.
+    /// Fields that identify a row within its tenant, in key order.
     const KEY: &'static [&'static str];
-    /// The fields that readers filter and order by.
+    /// Fields that queries can filter and order by, besides the key.
     const INDEXED: &'static [&'static str] = &[];
-    /// The field with the customer a row belongs to: a customer's token sees only her own rows. Without it,
-    /// customers who are permitted to read the model see all of its rows.
+    /// Field with the id of the customer who owns the row. A customer's token reads only that customer's rows. Without
+    /// an owner field, customers who have the permission read all rows.
     const OWNER: Option<&'static str> = None;
-    /// What a field must be for customers to see a row at all, where there are rows that are not for them.
-    const SHOWN: Option<(&'static str, &'static str)> = None;
-    /// The field with the units that can still be had, where a row is a stream that commands take from and that may run
-    /// out.
-    const LEFT: Option<&'static str> = None;
-    /// Whether every event makes a row of its own that no other event touches. Its key must be unique by the log itself:
-    /// the stream and the sequence. An id that a caller chooses is not enough: where it comes twice, the event is parked
-    /// and no rebuild can end. Such rows are written and never looked up.
+    /// Field and value that make a row visible to customers. Rows with another value are hidden from them.
+    const VISIBLE_WHEN: Option<(&'static str, &'static str)> = None;
+    /// Field with the units still available, for models with one row per stream of something that can sell out.
+    const REMAINING: Option<&'static str> = None;
+    /// True if the model is append-only: every event makes its own row and no other event changes it. The key must then
+    /// be unique in the log by construction: stream and sequence. An id chosen by a caller is not enough: a duplicate
+    /// would park the event and fail every rebuild. Append-only rows are inserted without being loaded first.
     const APPENDS: bool = false;
 
-    /// Names the streams it listens to, each with its key and its fold.
+    /// Registers the streams the model listens to, each with its key and its fold.
     fn sources(from: &mut Sources<Self>);
 }
 
-/// Sees every read model of the house, one call each.
+/// Visits all read models, context by context; see [`visit`](crate::visit).
 pub trait Visitor {
+    /// Begins a bounded context: the read models visited from here on belong to it.
+    fn context(&mut self, name: &'static str);
+
     fn read_model<M: ReadModel>(&mut self);
 }

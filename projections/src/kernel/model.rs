@@ -1,50 +1,51 @@
-//! All read models by name: the one description that stores, GraphQL, schemas and documents read.
+//! Catalogue of read models. Stores, GraphQL, schemas and documents derive everything from it.
 
 use std::collections::BTreeMap;
 
 use domain::kernel::Unreadable;
 use domain::shared::Permission;
+use heck::{ToLowerCamelCase as _, ToSnakeCase as _};
 use schemars::Schema;
 use serde_json::Value;
 
-use super::fold::Table;
-use super::{Column, Fold, Key, ReadModel, Sources, Visitor, naming, shape};
+use super::fold::FoldTable;
+use super::{Column, Fold, Key, ReadModel, Sources, Visitor, plural, shape};
 
-/// One read model, its row type forgotten.
+/// Description of one read model, independent of its row type.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// What one row is (`StockLevel`).
+    /// Name of the row type (`StockLevel`).
     pub name: String,
-    /// The bounded context it belongs to (`inventory`).
+    /// The bounded context it belongs to (`inventory`); empty in a description that [`Models`] did not make.
     pub context: &'static str,
-    /// What a reader must be allowed to do.
+    /// Permission required to read it.
     pub needs: Permission,
-    /// Names everything its table depends on: 16 hexadecimal digits.
+    /// Hash of everything that the layout of its table depends on: 16 hexadecimal digits.
     pub shape: String,
-    /// JSON Schema of a row; the descriptions are its documentation.
+    /// JSON Schema of a row, with the doc comments as descriptions.
     pub schema: Schema,
-    /// The fields of a row in alphabetical order, without the tenant.
+    /// Fields of a row in alphabetical order, without the tenant.
     pub columns: Vec<Column>,
-    /// The fields that identify a row within its tenant.
+    /// Fields that identify a row within its tenant.
     pub key: &'static [&'static str],
-    /// The fields that readers filter and order by.
+    /// Fields that queries can filter and order by, besides the key.
     pub indexed: &'static [&'static str],
-    /// The field with the customer a row belongs to.
+    /// Field with the customer who owns the row.
     pub owner: Option<&'static str>,
-    /// What a field must be for customers to see a row.
-    pub shown: Option<(&'static str, &'static str)>,
-    /// The field with the units that can still be had, where a row is a stream that may run out.
-    pub left: Option<&'static str>,
-    /// Whether every event makes a row of its own that no other event touches.
+    /// Field and value that make a row visible to customers.
+    pub visible_when: Option<(&'static str, &'static str)>,
+    /// Field with the units still available, for models of something that can sell out.
+    pub remaining: Option<&'static str>,
+    /// True if the model is append-only: every event makes its own row.
     pub appends: bool,
-    /// The types of the streams it listens to.
+    /// Stream types it listens to.
     pub streams: Vec<&'static str>,
-    begin: fn() -> Box<dyn Fold>,
+    new_fold: fn() -> Box<dyn Fold>,
     canonical: fn(&str) -> Result<String, Unreadable>,
 }
 
 impl Model {
-    /// The description of one row type.
+    /// Describes one row type, outside of any context.
     pub fn of<M: ReadModel>() -> Self {
         let schema = schemars::schema_for!(M);
         let mut streams: Vec<_> = Sources::<M>::collect().iter().map(|source| source.stream_type()).collect();
@@ -52,7 +53,7 @@ impl Model {
         streams.dedup();
         Self {
             name: M::schema_name().into(),
-            context: context_of(std::any::type_name::<M>()),
+            context: "",
             needs: M::NEEDS,
             shape: shape::shape(schema.as_value(), M::KEY, M::INDEXED, M::REVISION),
             columns: shape::columns(schema.as_value()),
@@ -60,26 +61,26 @@ impl Model {
             key: M::KEY,
             indexed: M::INDEXED,
             owner: M::OWNER,
-            shown: M::SHOWN,
-            left: M::LEFT,
+            visible_when: M::VISIBLE_WHEN,
+            remaining: M::REMAINING,
             appends: M::APPENDS,
             streams,
-            begin: || Box::new(Table::<M>::new()),
+            new_fold: || Box::new(FoldTable::<M>::new()),
             canonical: canonical::<M>,
         }
     }
 
-    /// An empty table in memory to fold events into.
-    pub fn begin(&self) -> Box<dyn Fold> {
-        (self.begin)()
+    /// Makes an empty in-memory table to fold events into.
+    pub fn begin_fold(&self) -> Box<dyn Fold> {
+        (self.new_fold)()
     }
 
-    /// The same row as every machine writes it, whatever the store made of instants and of the order of fields.
+    /// Rewrites a row in canonical form, independent of how the store formats instants and orders fields.
     pub fn canonical(&self, row: &str) -> Result<String, Unreadable> {
         (self.canonical)(row)
     }
 
-    /// The key of a row, read out of its own fields.
+    /// Computes the key of a row from its fields.
     pub fn key_of(&self, row: &Value) -> Key {
         let values: Vec<&Value> = self.key.iter().map(|field| &row[*field]).collect();
         Key::of(&values)
@@ -89,67 +90,68 @@ impl Model {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// `stock_level`, as in the names of its tables.
+    /// Name in snake case (`stock_level`), used in table names.
     pub fn stem(&self) -> String {
-        naming::snake(&self.name)
+        self.name.to_snake_case()
     }
 
-    /// `stock_levels`, the plain name for people.
-    pub fn stems(&self) -> String {
-        naming::plural(&self.stem())
+    /// Plural in snake case (`stock_levels`), the name of the view that SQL users read.
+    pub fn plural_stem(&self) -> String {
+        plural(&self.stem())
     }
 
-    /// `stockLevel`, the question for one row.
+    /// Name in camel case (`stockLevel`), the GraphQL query for one row.
     pub fn field(&self) -> String {
-        naming::camel(&self.name)
+        self.name.to_lower_camel_case()
     }
 
-    /// `stockLevels`, the question for many rows.
+    /// Plural in camel case (`stockLevels`), the GraphQL query for many rows.
     pub fn fields(&self) -> String {
-        naming::plural(&self.field())
+        plural(&self.field())
     }
 
-    /// `stock_level_0123456789abcdef`, the table of this shape.
+    /// Name of the table for this shape (`stock_level_0123456789abcdef`).
     pub fn table(&self) -> String {
         format!("{}_{}", self.stem(), self.shape)
     }
 }
 
-/// Every read model of the house.
+/// All read models of the workspace.
 #[derive(Debug, Default)]
 pub struct Models {
     models: BTreeMap<String, Model>,
+    /// The context being visited.
+    context: &'static str,
 }
 
 impl Models {
-    /// All of them.
+    /// Collects every read model.
     pub fn all() -> Self {
         let mut all = Self::default();
         crate::visit(&mut all);
         all
     }
 
-    /// By the name of a row (`StockLevel`).
+    /// Finds a model by the name of its row type (`StockLevel`).
     pub fn get(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
     }
 
-    /// In alphabetical order.
+    /// Iterates in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &Model> {
         self.models.values()
     }
 }
 
 impl Visitor for Models {
+    fn context(&mut self, name: &'static str) {
+        self.context = name;
+    }
+
     fn read_model<M: ReadModel>(&mut self) {
-        let model = Model::of::<M>();
+        let model = Model { context: self.context, ..Model::of::<M>() };
         self.models.insert(model.name.clone(), model);
     }
-}
-
-/// `projections::inventory::stock_level::StockLevel` belongs to `inventory`.
-fn context_of(path: &'static str) -> &'static str {
-    path.split("::").nth(1).unwrap_or(path)
 }
 
 fn canonical<M: ReadModel>(row: &str) -> Result<String, Unreadable> {

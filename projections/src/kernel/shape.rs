@@ -1,34 +1,34 @@
-//! What a row looks like, read from its JSON Schema: columns for stores, and a hash that names the table.
+//! Layout of a row, derived from its JSON Schema: the columns, and a hash that is part of the table name.
 
 use domain::shared::{Date, Timestamp};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// One field of a row, as a column.
+/// Column for one field of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
-    pub kind: Kind,
-    /// Whether a row may come without it.
+    pub kind: ColumnType,
+    /// True if the value may be null or absent.
     pub optional: bool,
 }
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     Uuid,
-    /// A whole number of 64 bits.
+    /// Signed 64-bit integer.
     Integer,
     Boolean,
     Text,
     Instant,
     Day,
-    /// A list; filtered and ordered by nobody.
+    /// A list; cannot be filtered or ordered by.
     Json,
 }
 
-impl Kind {
-    /// A value as the text that stores read; nothing where it is not of this kind.
+impl ColumnType {
+    /// Converts a value to the text form that stores take; `None` if it is not of this type.
     pub fn text(self, value: &Value) -> Option<String> {
         let word = value.as_str();
         match self {
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// What a caller should have sent.
+    /// Description of a valid value, for error messages.
     pub fn expected(self) -> &'static str {
         match self {
             Self::Integer => "a whole number",
@@ -51,12 +51,12 @@ impl Kind {
             Self::Instant => "an instant such as 2026-11-20T12:00:00Z",
             Self::Day => "a day such as 2026-11-20",
             Self::Text => "a text",
-            Self::Json => "nothing: lists cannot be asked for",
+            Self::Json => "nothing: a list cannot be filtered or ordered by",
         }
     }
 }
 
-/// The columns of a row type, in alphabetical order.
+/// Columns of a row type, in alphabetical order.
 pub(super) fn columns(schema: &Value) -> Vec<Column> {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut columns: Vec<_> = schema["properties"]
@@ -73,7 +73,7 @@ pub(super) fn columns(schema: &Value) -> Vec<Column> {
     columns
 }
 
-/// A field's own schema behind references and options, and whether it may be null.
+/// Schema of a field with references and options resolved, and true if it may be null.
 fn plain<'a>(schema: &'a Value, field: &'a Value) -> (&'a Value, bool) {
     if let Some(name) = field["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
         return plain(schema, &schema["$defs"][name]);
@@ -88,7 +88,7 @@ fn plain<'a>(schema: &'a Value, field: &'a Value) -> (&'a Value, bool) {
     (field, nullable)
 }
 
-fn kind(field: &Value) -> Kind {
+fn kind(field: &Value) -> ColumnType {
     let is = |wanted: &str| match &field["type"] {
         Value::String(one) => one == wanted,
         Value::Array(several) => several.iter().any(|one| one == wanted),
@@ -96,23 +96,23 @@ fn kind(field: &Value) -> Kind {
     };
     let word = |choice: &Value| choice["const"].is_string() || choice["type"] == "string";
     match field["format"].as_str() {
-        _ if is("integer") => Kind::Integer,
-        _ if is("boolean") => Kind::Boolean,
-        Some("uuid") => Kind::Uuid,
-        Some("date-time") => Kind::Instant,
-        Some("date") => Kind::Day,
-        _ if is("string") => Kind::Text,
+        _ if is("integer") => ColumnType::Integer,
+        _ if is("boolean") => ColumnType::Boolean,
+        Some("uuid") => ColumnType::Uuid,
+        Some("date-time") => ColumnType::Instant,
+        Some("date") => ColumnType::Day,
+        _ if is("string") => ColumnType::Text,
         // An enum whose variants have doc comments is a choice of constants.
-        _ if field["oneOf"].as_array().is_some_and(|choices| choices.iter().all(word)) => Kind::Text,
-        _ => Kind::Json,
+        _ if field["oneOf"].as_array().is_some_and(|choices| choices.iter().all(word)) => ColumnType::Text,
+        _ => ColumnType::Json,
     }
 }
 
-/// A name for everything a table depends on: 16 hexadecimal digits, the same on every machine and in every build.
+/// Hash of everything that the layout of a table depends on: 16 hexadecimal digits, the same on every machine and in
+/// every build.
 ///
-/// FNV-1a of 64 bits over the schema in canonical form. It tells shapes of one model apart and guards nothing, so a
-/// cryptographic hash would add a dependency and no safety. Descriptions do not count: a better sentence must not
-/// rebuild a table.
+/// 64-bit FNV-1a over the canonical schema. The hash only distinguishes shapes of one model, so a cryptographic hash
+/// would add a dependency and no safety. Descriptions are excluded: an edited doc comment must not rebuild a table.
 pub(super) fn shape(schema: &Value, key: &[&str], indexed: &[&str], revision: u32) -> String {
     let mut text = format!("{key:?}{indexed:?}{revision}");
     canonical(schema, &mut text);
@@ -122,7 +122,7 @@ pub(super) fn shape(schema: &Value, key: &[&str], indexed: &[&str], revision: u3
     format!("{hash:016x}")
 }
 
-/// Fields in alphabetical order, without what only people read.
+/// Appends the schema in canonical form: fields in alphabetical order, without documentation.
 fn canonical(schema: &Value, text: &mut String) {
     match schema {
         Value::Object(fields) => {
@@ -148,13 +148,13 @@ fn canonical(schema: &Value, text: &mut String) {
 }
 
 fn sorted(fields: &Map<String, Value>) -> Vec<(&String, &Value)> {
-    // A field of a row may be called `title` or `description`; its schema is no text then.
-    let for_people = |name: &str, value: &Value| match name {
+    // A row may have a field called `title` or `description`; its value is then an object and not a text.
+    let is_documentation = |name: &str, value: &Value| match name {
         "description" | "title" | "$schema" => value.is_string(),
         "examples" => value.is_array(),
         _ => false,
     };
-    let mut fields: Vec<_> = fields.iter().filter(|(name, value)| !for_people(name, value)).collect();
+    let mut fields: Vec<_> = fields.iter().filter(|(name, value)| !is_documentation(name, value)).collect();
     fields.sort_by_key(|(name, _)| *name);
     fields
 }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[derive(JsonSchema)]
-    #[expect(dead_code, reason = "only its schema is looked at")]
+    #[expect(dead_code, reason = "only the schema is used")]
     struct Everything {
         id: ProductId,
         other: Option<ProductId>,
@@ -185,51 +185,52 @@ mod tests {
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "snake_case")]
-    #[expect(dead_code, reason = "only its schema is looked at")]
+    #[expect(dead_code, reason = "only the schema is used")]
     enum Status {
-        /// Not yet.
+        /// Not published.
         Draft,
-        /// Now.
+        /// Published.
         Live,
     }
 
     #[derive(JsonSchema)]
-    #[expect(dead_code, reason = "only its schema is looked at")]
+    #[expect(dead_code, reason = "only the schema is used")]
     struct Line {
         units: i64,
     }
 
     #[test]
-    fn every_field_becomes_a_column_of_its_kind() {
+    fn every_field_becomes_a_column_of_its_type() {
         let columns = columns(schema_for!(Everything).as_value());
-        let seen: Vec<_> = columns.iter().map(|column| (column.name.as_str(), column.kind, column.optional)).collect();
+        let actual: Vec<_> =
+            columns.iter().map(|column| (column.name.as_str(), column.kind, column.optional)).collect();
         assert_eq!(
-            seen,
+            actual,
             [
-                ("at", Kind::Instant, false),
-                ("day", Kind::Day, true),
-                ("description", Kind::Text, true),
-                ("id", Kind::Uuid, false),
-                ("last", Kind::Text, true),
-                ("lines", Kind::Json, false),
-                ("open", Kind::Boolean, false),
-                ("other", Kind::Uuid, true),
-                ("sold", Kind::Integer, true),
-                ("status", Kind::Text, false),
-                ("title", Kind::Text, false),
-                ("units", Kind::Integer, false),
+                ("at", ColumnType::Instant, false),
+                ("day", ColumnType::Day, true),
+                ("description", ColumnType::Text, true),
+                ("id", ColumnType::Uuid, false),
+                ("last", ColumnType::Text, true),
+                ("lines", ColumnType::Json, false),
+                ("open", ColumnType::Boolean, false),
+                ("other", ColumnType::Uuid, true),
+                ("sold", ColumnType::Integer, true),
+                ("status", ColumnType::Text, false),
+                ("title", ColumnType::Text, false),
+                ("units", ColumnType::Integer, false),
             ]
         );
     }
 
     #[test]
-    fn a_shape_changes_with_fields_key_indexes_and_revision_and_with_nothing_else() {
+    fn shape_depends_on_fields_key_indexes_and_revision_only() {
         let schema = schema_for!(Everything).to_value();
         let one = shape(&schema, &["id"], &["units"], 1);
-        let mut told = schema.clone();
-        told["description"] = "Another sentence.".into();
-        told["properties"]["units"]["description"] = "Another sentence.".into();
-        assert_eq!(shape(&told, &["id"], &["units"], 1), one);
+        let mut redocumented = schema.clone();
+        redocumented["description"] = "Another sentence.".into();
+        redocumented["properties"]["units"]["description"] = "Another sentence.".into();
+        assert_eq!(shape(&redocumented, &["id"], &["units"], 1), one);
 
         let mut changed = schema.clone();
         changed["properties"]["title"]["maxLength"] = 5.into();

@@ -1,4 +1,4 @@
-//! Points: who has how many, and how they came about.
+//! Loyalty: points balances and their entries.
 
 mod points_balance;
 mod points_entry;

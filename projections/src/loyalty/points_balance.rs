@@ -1,4 +1,4 @@
-//! How many points a customer has (LOY-11). Invariant: earned − redeemed + returned − reversed + adjusted = balance.
+//! Points balances (LOY-11). Invariant: earned − redeemed + returned − reversed + adjusted = balance.
 
 use domain::kernel::Recorded;
 use domain::loyalty::{LoyaltyAccount, LoyaltyAccountEvent};
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 use crate::key;
 
-/// How many points one customer has.
+/// Points balance of one customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PointsBalance {
-    /// Whose points.
+    /// Customer who owns the points.
     pub customer: CustomerId,
-    /// How many there are; below zero where more was taken back than was left.
+    /// Current balance; negative if more points were reversed than were left.
     pub balance: i64,
-    /// All that were ever given for a reason.
+    /// Total of points earned.
     pub earned: i64,
-    /// All that ever bought rewards.
+    /// Total of points spent on rewards.
     pub redeemed: i64,
-    /// All that came back from rewards that were given up.
+    /// Total of points returned from cancelled redemptions.
     pub returned: i64,
-    /// All that were taken back because their reason fell away.
+    /// Total of points taken back after refunds and cancellations.
     pub reversed: i64,
-    /// The sum of all corrections by hand.
+    /// Sum of all manual corrections.
     pub adjusted: i64,
-    /// When the balance changed last.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
@@ -52,7 +52,7 @@ impl PointsBalance {
             LoyaltyAccountEvent::Reversed { .. } => (&mut row.reversed, "reversed"),
             _ => (&mut row.adjusted, "adjusted"),
         };
-        // Only corrections have a sign of their own; the other sums count upwards.
+        // Only corrections are signed; the other totals only grow.
         let part = if field == "adjusted" { change } else { change.saturating_abs() };
         *sum = sum.checked_add(part).ok_or_else(|| Unfoldable::overflow(field))?;
         row.balance = row.balance.checked_add(change).ok_or_else(|| Unfoldable::overflow("balance"))?;
@@ -65,7 +65,7 @@ impl PointsBalance {
     }
 }
 
-/// Whose balance an event changes, and by how much.
+/// Customer whose balance an event changes, and the change in points.
 pub(super) fn change(event: &LoyaltyAccountEvent) -> (CustomerId, i64) {
     match *event {
         LoyaltyAccountEvent::Earned { customer, points, .. }
@@ -97,7 +97,7 @@ pub(super) mod tests {
         "2026-11-20".parse().expect("a day")
     }
 
-    /// 500 earned, 300 redeemed, 300 returned, 100 taken back, 5 corrected away.
+    /// 500 earned, 300 redeemed, 300 returned, 100 reversed, 5 removed by a correction.
     pub(crate) fn story() -> Story {
         let (customer, on) = (customer(), on());
         let (kind, redemption) = (EntryKind::Purchase, RedemptionId::new(Uuid::from_u128(9)));
@@ -116,7 +116,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_balance_is_what_its_parts_add_up_to() {
+    fn balance_is_the_sum_of_its_totals() {
         let row: PointsBalance = story().row();
         let parts = (row.earned, row.redeemed, row.returned, row.reversed, row.adjusted);
         assert_eq!((parts, row.balance), ((500, 300, 300, 100, -5), 395));

@@ -1,4 +1,4 @@
-//! How a balance of points came about (LOY-12). Invariant: the entries of a customer add up to the balance.
+//! Ledger of a points balance (LOY-12). Invariant: the entries of a customer add up to the balance.
 
 use domain::kernel::Recorded;
 use domain::loyalty::{EntryKind, LoyaltyAccount, LoyaltyAccountEvent};
@@ -10,46 +10,46 @@ use super::points_balance::change;
 use crate::kernel::{Folded, ReadModel, Sources};
 use crate::key;
 
-/// One change of a balance of points.
+/// One change of a points balance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PointsEntry {
-    /// Whose points.
+    /// Customer who owns the points.
     pub customer: CustomerId,
-    /// The number of the event within the account, from 1.
+    /// Sequence number of the entry within the account, from 1.
     pub sequence: i64,
-    /// By how much the balance changed.
+    /// Change of the balance, in points.
     pub change: i64,
-    /// Why it changed.
+    /// Reason of the change.
     pub reason: EntryReason,
-    /// For what points were given or taken back.
+    /// Kind of activity for which points were earned or reversed.
     pub kind: Option<EntryKind>,
-    /// What the reason is called where it comes from.
+    /// Reference to the origin, for example an order.
     pub source: Option<Text<100>>,
-    /// By which version of the rules points were earned.
+    /// Version of the earning rules that was applied.
     pub rule_version: Option<u32>,
-    /// The redemption that points went to or came back from.
+    /// Redemption on which points were spent or from which they were returned.
     pub redemption: Option<RedemptionId>,
-    /// What somebody gave as a reason for a correction.
+    /// Reason given for a manual correction.
     pub note: Option<Reason>,
-    /// The business day.
+    /// Business day of the change.
     pub on: Date,
-    /// When it happened.
+    /// Time of the change.
     pub at: Timestamp,
 }
 
-/// Why a balance changed.
+/// Reason of a change of a points balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryReason {
-    /// Points were given for something.
+    /// Points were earned.
     Earned,
-    /// Points bought a reward.
+    /// Points were spent on a reward.
     Redeemed,
-    /// A reward was given up; its points are back.
+    /// A redemption was cancelled and its points returned.
     Returned,
-    /// What points were given for fell away.
+    /// Earned points were taken back after a refund or a cancellation.
     Reversed,
-    /// Somebody corrected the balance.
+    /// The balance was corrected manually.
     Adjusted,
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_entries_add_up_to_the_balance_and_say_why() {
+    fn entries_add_up_to_the_balance_and_name_their_reasons() {
         let (balance, entries): (PointsBalance, Vec<PointsEntry>) = (story().row(), story().rows());
         assert_eq!(balance.balance, entries.iter().map(|entry| entry.change).sum::<i64>());
         let reasons: Vec<_> = entries.iter().map(|entry| entry.reason).collect();

@@ -1,4 +1,4 @@
-//! What was bought, how far it has come, and what it brought in.
+//! Orders: their state and timeline, purchase histories and daily sales.
 
 mod order;
 mod order_step;
@@ -20,4 +20,4 @@ pub fn visit(each: &mut impl Visitor) {
 }
 
 #[cfg(test)]
-mod told;
+mod fixtures;

@@ -1,4 +1,4 @@
-//! Every order as it stands (ORD-02, ORD-17). Invariant: refunded ≤ total.
+//! Orders in their current state (ORD-02, ORD-17). Invariant: refunded ≤ total.
 
 use domain::kernel::Recorded;
 use domain::orders::{CancelledBy, OrderEvent, OrderStatus, PaymentStatus};
@@ -10,57 +10,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 
-/// A purchase as it stands.
+/// Order in its current state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Order {
-    /// The order.
+    /// Id of the order.
     pub order: OrderId,
-    /// Who bought.
+    /// Customer who placed the order.
     pub customer: CustomerId,
-    /// Where it was bought.
+    /// Store where the order was placed.
     pub store: StoreId,
-    /// Where it stands on its way to the customer.
+    /// Fulfilment status.
     pub status: OrderStatus,
-    /// Whether it is paid.
+    /// Payment status.
     pub payment: PaymentStatus,
-    /// What it costs, in minor units.
+    /// Order total in minor units.
     pub total_minor: i64,
-    /// What went back so far, in minor units.
+    /// Amount refunded so far, in minor units.
     pub refunded_minor: i64,
-    /// The currency of all its amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
-    /// How many pieces.
+    /// Total number of units ordered.
     pub units: i64,
-    /// What was bought, at the prices of then; empty for imported orders.
+    /// Order lines at the prices of the time of order; empty for imported orders.
     pub lines: Vec<OrderLine>,
-    /// The system it was imported from, and what it is called there.
+    /// System from which the order was imported, with its number there.
     pub source: Option<Text<100>>,
-    /// The business day on which it was placed, in the store's zone.
+    /// Business day on which it was placed, in the time zone of the store.
     pub ordered_on: Date,
-    /// When it was placed.
+    /// Time at which it was placed.
     pub placed_at: Timestamp,
-    /// When anything about it changed last.
+    /// Time of the last change.
     pub changed_at: Timestamp,
-    /// Who ended it before it was delivered.
+    /// Party that cancelled the order.
     pub cancelled_by: Option<CancelledBy>,
-    /// Why it was ended.
+    /// Reason of the cancellation.
     pub cancel_reason: Option<Reason>,
 }
 
-/// So many pieces of one product, with what they were called and what they cost then.
+/// Order line: a quantity of one product, with its name and price at the time of order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderLine {
-    /// What was bought.
+    /// Product ordered.
     pub product: ProductId,
-    /// What the shop called it.
+    /// Stock keeping unit at the time of order.
     pub sku: Sku,
-    /// What it was called.
+    /// Product name at the time of order.
     pub name: Title,
-    /// How many pieces.
+    /// Number of units.
     pub quantity: i64,
-    /// What one piece cost, in minor units.
+    /// Price of one unit in minor units.
     pub unit_price_minor: i64,
-    /// What the line cost, in minor units.
+    /// Line total in minor units.
     pub total_minor: i64,
 }
 
@@ -81,24 +81,24 @@ impl Order {
             &OrderEvent::Placed { customer, store, ref lines, total, placed_on } => {
                 let lines: Vec<_> = lines.iter().map(OrderLine::from).collect();
                 let units = lines.iter().fold(0_i64, |sum, line| sum.saturating_add(line.quantity));
-                let begun = Self::begun(event, customer, store, total, placed_on);
-                Ok(Some(Self { lines, units, ..begun }))
+                let new = Self::new(event, customer, store, total, placed_on);
+                Ok(Some(Self { lines, units, ..new }))
             }
             &OrderEvent::Imported { customer, store, total, units, ordered_on, ref source } => {
-                let begun = Self::begun(event, customer, store, total, ordered_on);
-                // The other system has taken it on already.
+                let new = Self::new(event, customer, store, total, ordered_on);
+                // The other system has accepted the order already.
                 let (status, payment) = (OrderStatus::Processing, PaymentStatus::Paid);
-                Ok(Some(Self { status, payment, source: Some(source.clone()), units: units.get(), ..begun }))
+                Ok(Some(Self { status, payment, source: Some(source.clone()), units: units.get(), ..new }))
             }
             change => {
                 let mut row = row.ok_or_else(Unfoldable::no_row)?;
-                row.take(change);
+                row.apply(change);
                 Ok(Some(Self { changed_at: event.occurred_at, ..row }))
             }
         }
     }
 
-    fn begun(event: &Recorded<OrderEvent>, customer: CustomerId, store: StoreId, total: Price, on: Date) -> Self {
+    fn new(event: &Recorded<OrderEvent>, customer: CustomerId, store: StoreId, total: Price, on: Date) -> Self {
         Self {
             order: OrderId::new(event.stream),
             customer,
@@ -119,7 +119,7 @@ impl Order {
         }
     }
 
-    fn take(&mut self, event: &OrderEvent) {
+    fn apply(&mut self, event: &OrderEvent) {
         match event {
             OrderEvent::Placed { .. } | OrderEvent::Imported { .. } => {}
             OrderEvent::Paid { .. } => self.payment = PaymentStatus::Paid,
@@ -156,12 +156,12 @@ impl From<&domain::orders::OrderLine> for OrderLine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{cancelled, imported, paid, placed, refunded};
+    use super::super::fixtures::{cancelled, imported, paid, placed, refunded};
     use super::*;
     use crate::testing::Story;
 
     #[test]
-    fn an_order_shows_what_was_bought_and_how_it_stands() {
+    fn order_shows_its_lines_and_status() {
         let row: Order = paid(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20").row();
         assert_eq!((row.status, row.payment), (OrderStatus::Pending, PaymentStatus::Paid));
         assert_eq!((row.total_minor, row.units, row.lines.len()), (1000, 2, 1));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn refunds_add_up_until_all_went_back() {
+    fn payment_is_refunded_when_refunds_reach_the_total() {
         let paid = paid(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20");
         let part = refunded(paid, 1, 400, 400, "2026-11-21");
         assert_eq!(part.row::<Order>().payment, PaymentStatus::PartRefunded);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_order_says_who_ended_it_and_an_imported_one_where_it_is_from() {
+    fn cancelled_order_names_the_party_and_imported_order_its_source() {
         let row: Order = cancelled(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20").row();
         assert_eq!((row.status, row.cancelled_by), (OrderStatus::Cancelled, Some(CancelledBy::Seller)));
         let row: Order = imported(Story::new(), 1, "2026-11-20").row();

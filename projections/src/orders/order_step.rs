@@ -1,4 +1,4 @@
-//! What happened to an order, step by step (ORD-09).
+//! Timeline of an order (ORD-09).
 
 use domain::kernel::Recorded;
 use domain::orders::{Order, OrderEvent};
@@ -9,50 +9,50 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Folded, ReadModel, Sources};
 use crate::key;
 
-/// One thing that happened to an order.
+/// One entry in the timeline of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderStep {
-    /// The order.
+    /// Id of the order.
     pub order: OrderId,
-    /// The number of the step, from 1.
+    /// Sequence number of the step within the order, from 1.
     pub sequence: i64,
-    /// Who bought.
+    /// Customer who placed the order.
     pub customer: CustomerId,
-    /// What happened.
+    /// Kind of step.
     pub kind: StepKind,
-    /// The amount that it was about, in minor units.
+    /// Amount concerned, in minor units.
     pub amount_minor: Option<i64>,
-    /// The currency of the amount.
+    /// Currency of the amount.
     pub currency: Option<Currency>,
-    /// What somebody gave as a reason.
+    /// Reason given for a cancellation.
     pub reason: Option<Reason>,
-    /// Whoever sent the command.
+    /// Principal that sent the command.
     pub principal: Principal,
-    /// When it happened.
+    /// Time of the step.
     pub at: Timestamp,
 }
 
-/// What can happen to an order.
+/// Kind of a step in the timeline of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
-    /// A customer ordered.
+    /// A customer placed the order.
     Placed,
-    /// Another shop system took the order.
+    /// The order was imported from another shop system.
     Imported,
-    /// It was paid in full.
+    /// The order was paid in full.
     Paid,
-    /// The seller took it on.
+    /// The seller accepted the order.
     Accepted,
-    /// It is packed.
+    /// The order is packed.
     Ready,
-    /// It is on its way.
+    /// The order is on its way to the customer.
     InTransit,
-    /// It has arrived.
+    /// The order was delivered.
     Delivered,
-    /// It was ended.
+    /// The order was cancelled.
     Cancelled,
-    /// Money went back.
+    /// Money was refunded.
     Refunded,
 }
 
@@ -70,7 +70,7 @@ impl ReadModel for OrderStep {
 
 impl OrderStep {
     fn on_order(_: Option<Self>, event: &Recorded<OrderEvent>) -> Folded<Self> {
-        let (kind, customer, amount) = told(&event.event);
+        let (kind, customer, amount) = step(&event.event);
         let reason = match &event.event {
             OrderEvent::Cancelled { reason, .. } => Some(reason.clone()),
             _ => None,
@@ -89,8 +89,8 @@ impl OrderStep {
     }
 }
 
-/// What happened, to whose order, about which amount.
-fn told(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
+/// Kind of step, customer and amount of an event.
+fn step(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
     match *event {
         OrderEvent::Placed { customer, total, .. } => (StepKind::Placed, customer, Some(total)),
         OrderEvent::Imported { customer, total, .. } => (StepKind::Imported, customer, Some(total)),
@@ -106,17 +106,17 @@ fn told(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{cancelled, paid, placed};
+    use super::super::fixtures::{cancelled, paid, placed};
     use super::*;
     use crate::testing::Story;
 
     #[test]
-    fn every_step_is_told_in_order() {
+    fn timeline_lists_every_event_in_order() {
         let story = paid(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20");
         let steps: Vec<OrderStep> = cancelled(story, 1, "2026-11-21").rows();
-        let seen: Vec<_> = steps.iter().map(|step| (step.sequence, step.kind, step.amount_minor)).collect();
+        let listed: Vec<_> = steps.iter().map(|step| (step.sequence, step.kind, step.amount_minor)).collect();
         assert_eq!(
-            seen,
+            listed,
             [(1, StepKind::Placed, Some(1000)), (2, StepKind::Paid, Some(1000)), (3, StepKind::Cancelled, None)]
         );
         assert!(steps[2].reason.is_some());

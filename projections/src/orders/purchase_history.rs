@@ -1,5 +1,5 @@
-//! What a customer bought, as segments are computed from it (RFM-01). Recency counts from the last paid day, frequency
-//! counts distinct paid days, monetary is net of refunds. A refund takes money back, never the day.
+//! Purchase histories, from which RFM segments are computed (RFM-01). Recency counts from the last paid day, frequency
+//! counts distinct paid days, monetary is net of refunds. A refund reduces the money and never removes a day.
 
 use domain::kernel::Recorded;
 use domain::orders::{Order, OrderEvent};
@@ -10,28 +10,28 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
 use crate::key;
 
-/// All that one customer ever paid, in one currency.
+/// Purchase history of one customer in one currency.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PurchaseHistory {
-    /// Who bought.
+    /// Customer who bought.
     pub customer: CustomerId,
-    /// The currency of all amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
-    /// The first day on which an order was paid.
+    /// First day on which an order was paid.
     pub first_order_on: Date,
-    /// The last day on which an order was paid.
+    /// Last day on which an order was paid.
     pub last_order_on: Date,
-    /// On how many days orders were paid.
+    /// Number of distinct days on which orders were paid.
     pub order_days: i64,
-    /// How many orders were paid.
+    /// Number of paid orders.
     pub orders: i64,
-    /// What was paid, in minor units.
+    /// Total paid, in minor units.
     pub paid_minor: i64,
-    /// What went back, in minor units.
+    /// Total refunded, in minor units.
     pub refunded_minor: i64,
-    /// What was paid less what went back, in minor units.
+    /// Total paid minus total refunded, in minor units.
     pub net_minor: i64,
-    /// The days on which orders were paid, each once, the earliest first.
+    /// Distinct days on which orders were paid, earliest first.
     pub days: Vec<Date>,
 }
 
@@ -43,7 +43,7 @@ impl ReadModel for PurchaseHistory {
 
     fn sources(from: &mut Sources<Self>) {
         let key = |event: &Recorded<OrderEvent>| {
-            moved(&event.event).map(|moved| key![moved.customer, moved.amount.currency()])
+            money_movement(&event.event).map(|movement| key![movement.customer, movement.amount.currency()])
         };
         from.stream::<Order>(key, Self::on_order);
     }
@@ -51,9 +51,11 @@ impl ReadModel for PurchaseHistory {
 
 impl PurchaseHistory {
     fn on_order(row: Option<Self>, event: &Recorded<OrderEvent>) -> Folded<Self> {
-        let Some(Moved { customer, amount, on, back }) = moved(&event.event) else { return Ok(row) };
+        let Some(MoneyMovement { customer, amount, on, is_refund }) = money_movement(&event.event) else {
+            return Ok(row);
+        };
         let overflow = || Unfoldable::overflow("net_minor");
-        if back {
+        if is_refund {
             let mut row = row.ok_or_else(Unfoldable::no_row)?;
             row.refunded_minor = row.refunded_minor.checked_add(amount.minor()).ok_or_else(overflow)?;
             row.net_minor = row.net_minor.checked_sub(amount.minor()).ok_or_else(overflow)?;
@@ -63,7 +65,7 @@ impl PurchaseHistory {
         row.orders = row.orders.saturating_add(1);
         row.paid_minor = row.paid_minor.checked_add(amount.minor()).ok_or_else(overflow)?;
         row.net_minor = row.net_minor.checked_add(amount.minor()).ok_or_else(overflow)?;
-        // Imports come in any order.
+        // Imports arrive in any order.
         if let Err(at) = row.days.binary_search(&on) {
             row.days.insert(at, on);
             row.order_days = row.order_days.saturating_add(1);
@@ -89,21 +91,23 @@ impl PurchaseHistory {
     }
 }
 
-/// Money that came in or went back.
-struct Moved {
+/// Payment or refund.
+struct MoneyMovement {
     customer: CustomerId,
     amount: Price,
     on: Date,
-    back: bool,
+    is_refund: bool,
 }
 
-fn moved(event: &OrderEvent) -> Option<Moved> {
+fn money_movement(event: &OrderEvent) -> Option<MoneyMovement> {
     match *event {
-        OrderEvent::Paid { customer, amount, on, .. } => Some(Moved { customer, amount, on, back: false }),
+        OrderEvent::Paid { customer, amount, on, .. } => Some(MoneyMovement { customer, amount, on, is_refund: false }),
         OrderEvent::Imported { customer, total: amount, ordered_on: on, .. } => {
-            Some(Moved { customer, amount, on, back: false })
+            Some(MoneyMovement { customer, amount, on, is_refund: false })
         }
-        OrderEvent::Refunded { customer, amount, on, .. } => Some(Moved { customer, amount, on, back: true }),
+        OrderEvent::Refunded { customer, amount, on, .. } => {
+            Some(MoneyMovement { customer, amount, on, is_refund: true })
+        }
         OrderEvent::Placed { .. }
         | OrderEvent::Accepted { .. }
         | OrderEvent::Ready { .. }
@@ -115,19 +119,19 @@ fn moved(event: &OrderEvent) -> Option<Moved> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{day, imported, paid, placed, refunded};
+    use super::super::fixtures::{day, imported, paid, placed, refunded};
     use super::*;
     use crate::testing::Story;
 
     #[test]
-    fn only_what_is_paid_counts_and_two_orders_on_a_day_are_one_day() {
+    fn only_paid_orders_count_and_two_on_a_day_are_one_day() {
         let story = placed(placed(placed(Story::new(), 1, "2026-11-19"), 2, "2026-11-20"), 3, "2026-11-21");
         let row: PurchaseHistory = paid(paid(story, 1, "2026-11-20"), 2, "2026-11-20").row();
         assert_eq!((row.orders, row.order_days, row.net_minor), (2, 1, 2000));
     }
 
     #[test]
-    fn an_older_import_moves_the_first_day_and_a_refund_takes_money_only() {
+    fn older_import_moves_the_first_day_and_a_refund_reduces_money_only() {
         let story = paid(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20");
         let row: PurchaseHistory = refunded(imported(story, 2, "2025-01-02"), 1, 400, 400, "2026-11-25").row();
         assert_eq!((row.first_order_on, row.last_order_on), (day("2025-01-02"), day("2026-11-20")));

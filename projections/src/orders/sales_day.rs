@@ -1,4 +1,4 @@
-//! What a store sold on a day (ANA-03, ANA-11). Invariant: net = paid − refunded.
+//! Daily sales of a store (ANA-03, ANA-11). Invariant: net = paid − refunded.
 
 use domain::kernel::Recorded;
 use domain::orders::{Order, OrderEvent};
@@ -9,26 +9,26 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Folded, Key, ReadModel, Sources, Unfoldable};
 use crate::key;
 
-/// What one store sold on one business day, in one currency.
+/// Sales of one store on one business day in one currency.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SalesDay {
-    /// Where it was sold.
+    /// Store that sold.
     pub store: StoreId,
-    /// The business day in the store's zone.
+    /// Business day in the time zone of the store.
     pub day: Date,
-    /// The currency of all amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
-    /// Orders that were placed, paid or not.
+    /// Number of orders placed, paid or not.
     pub placed_orders: i64,
-    /// Orders that were paid.
+    /// Number of orders paid.
     pub paid_orders: i64,
-    /// Orders that were ended.
+    /// Number of orders cancelled.
     pub cancelled_orders: i64,
-    /// What came in, in minor units.
+    /// Total paid, in minor units.
     pub paid_minor: i64,
-    /// What went back, in minor units, on whichever day it had come in.
+    /// Total refunded on this day, in minor units, independent of the day of payment.
     pub refunded_minor: i64,
-    /// What came in less what went back, in minor units.
+    /// Total paid minus total refunded, in minor units.
     pub net_minor: i64,
 }
 
@@ -71,13 +71,13 @@ impl SalesDay {
     }
 }
 
-/// What one event means for the figures of a day.
+/// Contribution of one event to the figures of a day.
 #[derive(Clone, Copy)]
 struct Sale {
     store: StoreId,
     day: Date,
     currency: Currency,
-    /// Placed, paid and cancelled orders.
+    /// Numbers of placed, paid and cancelled orders.
     orders: [i64; 3],
     paid_minor: i64,
     refunded_minor: i64,
@@ -124,12 +124,12 @@ fn add(sum: &mut i64, amount: i64, field: &str) -> Result<(), Unfoldable> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{cancelled, imported, paid, placed, refunded};
+    use super::super::fixtures::{cancelled, imported, paid, placed, refunded};
     use super::*;
     use crate::testing::Story;
 
     #[test]
-    fn a_day_counts_what_happened_on_it() {
+    fn day_counts_the_events_of_that_day() {
         let story = placed(placed(Story::new(), 1, "2026-11-20"), 2, "2026-11-20");
         let story = imported(paid(story, 1, "2026-11-20"), 3, "2026-11-21");
         let days: Vec<SalesDay> = refunded(cancelled(story, 2, "2026-11-21"), 1, 400, 400, "2026-11-21").rows();

@@ -6,9 +6,9 @@ use super::*;
 use crate::inventory::{StockLevel, StockMovement};
 use crate::loyalty::PointsBalance;
 use crate::orders::OrderStep;
-use crate::testing::{EPOCH, Memory, Story, now, rows_in_batches};
+use crate::testing::{EPOCH, Memory, Story, poll_ready, rows_in_batches};
 
-/// One event of a story: something about the nth stock item.
+/// Opens the nth stock item.
 fn opened(story: Story, nth: u128) -> Story {
     let (product, store) = (ProductId::new(Uuid::from_u128(nth)), StoreId::new(Uuid::from_u128(8)));
     story.then::<StockItem>(StockItem::id(product, store), StockEvent::Opened { product, store })
@@ -20,7 +20,7 @@ fn received(story: Story, nth: u128, units: i64) -> Story {
     story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
 }
 
-/// Two items, two receipts each.
+/// Opens two items and receives units twice for each.
 fn two_items() -> Story {
     let story = opened(opened(Story::new(), 1), 2);
     received(received(received(received(story, 1, 1), 2, 10), 1, 2), 2, 20)
@@ -43,15 +43,15 @@ fn memory() -> Memory {
 
 fn projector(memory: &Memory) -> Projector<&Memory, &Memory> {
     let models = [Model::of::<StockLevel>(), Model::of::<StockMovement>()];
-    now(Projector::open(memory, memory, models)).expect("memory is there")
+    poll_ready(Projector::open(memory, memory, models)).expect("the in-memory store does not fail")
 }
 
-fn take(projector: &mut Projector<&Memory, &Memory>, events: &[RawEvent]) -> Taken {
-    now(projector.take(events)).expect("memory is there")
+fn take(projector: &mut Projector<&Memory, &Memory>, events: &[RawEvent]) -> BatchOutcome {
+    poll_ready(projector.take(events)).expect("the in-memory store does not fail")
 }
 
 #[test]
-fn any_size_of_batch_gives_the_same_rows() {
+fn rows_do_not_depend_on_batch_size() {
     let mut story = Story::new();
     for nth in 1..=50 {
         story = opened(story, nth);
@@ -67,31 +67,31 @@ fn any_size_of_batch_gives_the_same_rows() {
 }
 
 #[test]
-fn repeats_are_skipped_and_a_hole_is_read_from_the_log() {
+fn repeated_events_are_skipped_and_a_gap_is_filled_from_the_log() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
     take(&mut projector, &story.events()[..4]);
     let again = take(&mut projector, &story.events()[2..4]);
-    assert!(again.changed.is_empty() && again.troubles.is_empty());
+    assert!(again.changed.is_empty() && again.errors.is_empty());
 
-    let holed = take(&mut projector, &story.events()[5..]);
-    assert!(holed.troubles.iter().all(|trouble| matches!(trouble.what, What::Hole { lane: 0, after: 4 })));
-    assert_eq!((holed.troubles.len(), projector.after(0)), (2, Some(4)));
+    let with_gap = take(&mut projector, &story.events()[5..]);
+    assert!(with_gap.errors.iter().all(|error| matches!(error.kind, ProjectionErrorKind::Gap { lane: 0, after: 4 })));
+    assert_eq!((with_gap.errors.len(), projector.after(0)), (2, Some(4)));
 
-    now(projector.catch_up(0, 100)).expect("memory is there");
+    poll_ready(projector.catch_up(0, 100)).expect("the in-memory store does not fail");
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
 }
 
 #[test]
-fn what_cannot_be_folded_is_parked_and_its_key_waits_while_others_go_on() {
+fn unfoldable_event_parks_its_key_and_other_keys_continue() {
     let story = received(received(opened(Story::new(), 2), 1, 1), 2, 10);
     let story = received(received(opened(story, 1), 1, 5), 2, 20);
     for most in [1, 1_000] {
         let memory = memory().with_history(story.events());
         let mut projector = projector(&memory);
         story.events().chunks(most).for_each(|batch| {
-            assert!(take(&mut projector, batch).troubles.is_empty());
+            assert!(take(&mut projector, batch).errors.is_empty());
         });
         let parked: Vec<_> = memory.parked(&Model::of::<StockLevel>());
         assert_eq!(parked.iter().map(|parked| parked.position).collect::<Vec<_>>(), [2, 4, 5]);
@@ -102,7 +102,7 @@ fn what_cannot_be_folded_is_parked_and_its_key_waits_while_others_go_on() {
 }
 
 #[test]
-fn what_cannot_be_read_stops_its_model_in_that_lane_only() {
+fn undecodable_event_stops_the_model_in_that_lane_only() {
     let mut story = two_items().events().to_vec();
     story[4].payload = r#"{"units":"many"}"#.into();
     let other = opened(Story::of(TenantId::new(Uuid::from_u128(0xb)), 3), 9);
@@ -110,10 +110,11 @@ fn what_cannot_be_read_stops_its_model_in_that_lane_only() {
     let mut projector = projector(&memory);
     let batch: Vec<_> = story.iter().chain(other.events()).cloned().collect();
 
-    let taken = take(&mut projector, &batch);
-    let at = |trouble: &Trouble| matches!(trouble.what, What::Unreadable { lane: 0, position: 5, .. });
-    assert!(taken.troubles.len() == 2 && taken.troubles.iter().all(at), "{:?}", taken.troubles);
-    assert!(taken.troubles[0].to_string().contains("stock.received"), "{}", taken.troubles[0]);
+    let outcome = take(&mut projector, &batch);
+    let at =
+        |error: &ProjectionError| matches!(error.kind, ProjectionErrorKind::Unreadable { lane: 0, position: 5, .. });
+    assert!(outcome.errors.len() == 2 && outcome.errors.iter().all(at), "{:?}", outcome.errors);
+    assert!(outcome.errors[0].to_string().contains("stock.received"), "{}", outcome.errors[0]);
     assert_eq!(levels(&memory), [(0, 0), (1, 1), (10, 10)]);
     assert_eq!((projector.after(0), projector.after(3), projector.stopped().count()), (None, Some(1), 2));
 
@@ -122,53 +123,53 @@ fn what_cannot_be_read_stops_its_model_in_that_lane_only() {
 }
 
 #[test]
-fn a_put_that_fails_leaves_nothing_half() {
+fn failed_put_stores_neither_rows_nor_checkpoint() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
-    memory.refuse_once(Cause::Unavailable);
-    let taken = take(&mut projector, story.events());
-    assert!(matches!(&taken.troubles[..], [Trouble { what: What::Fault(_), .. }]));
+    memory.fail_next_put(Cause::Unavailable);
+    let outcome = take(&mut projector, story.events());
+    assert!(matches!(&outcome.errors[..], [ProjectionError { kind: ProjectionErrorKind::Fault(_), .. }]));
     assert_eq!(levels(&memory), []);
-    assert_eq!((taken.changed.len(), projector.after(0)), (1, Some(0)));
+    assert_eq!((outcome.changed.len(), projector.after(0)), (1, Some(0)));
 
-    now(projector.catch_up(0, 100)).expect("memory is there");
+    poll_ready(projector.catch_up(0, 100)).expect("the in-memory store does not fail");
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
     assert_eq!(memory.rows(&Model::of::<StockMovement>()).len(), 4);
 }
 
 #[test]
-fn of_two_projectors_the_slower_one_reads_again() {
+fn projector_that_lost_a_checkpoint_race_continues_from_the_stored_checkpoint() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let (mut fast, mut slow) = (projector(&memory), projector(&memory));
     take(&mut fast, &story.events()[..4]);
     let overtaken = take(&mut slow, &story.events()[..3]);
-    assert!(overtaken.changed.is_empty() && overtaken.troubles.len() == 2, "{overtaken:?}");
+    assert!(overtaken.changed.is_empty() && overtaken.errors.len() == 2, "{overtaken:?}");
     assert_eq!(slow.after(0), Some(4));
     take(&mut slow, story.events());
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
 }
 
 #[test]
-fn models_that_a_batch_does_not_concern_go_on_with_it_unless_somebody_else_moved_them() {
+fn unaffected_models_advance_with_the_batch_unless_another_projector_advanced_them() {
     let story = two_items();
     let models = || [Model::of::<StockLevel>(), Model::of::<OrderStep>(), Model::of::<PointsBalance>()];
     let memory = models().iter().fold(Memory::default(), |memory, model| memory.with_table(model));
     let memory = memory.with_history(story.events());
-    let open = || now(Projector::open(&memory, &memory, models())).expect("memory is there");
+    let open = || poll_ready(Projector::open(&memory, &memory, models())).expect("the in-memory store does not fail");
     let (mut fast, mut slow) = (open(), open());
     assert_eq!(take(&mut fast, &story.events()[..4]).changed.len(), 3);
     let overtaken = take(&mut slow, &story.events()[..3]);
-    assert!(overtaken.changed.is_empty() && overtaken.troubles.len() == 3, "{overtaken:?}");
+    assert!(overtaken.changed.is_empty() && overtaken.errors.len() == 3, "{overtaken:?}");
     assert_eq!((fast.after(0), slow.after(0)), (Some(4), Some(4)));
 }
 
 #[test]
-fn rows_that_cannot_be_there_yet_are_not_looked_for() {
+fn rows_that_cannot_exist_yet_are_not_loaded() {
     let story = two_items();
     let missing = |model: Model, events: &[RawEvent]| {
-        let mut fold = model.begin();
+        let mut fold = model.begin_fold();
         events.iter().for_each(|event| fold.read(event).expect("readable"));
         fold.missing().len()
     };
@@ -178,21 +179,21 @@ fn rows_that_cannot_be_there_yet_are_not_looked_for() {
 }
 
 #[test]
-fn a_row_that_no_store_takes_is_parked_and_its_neighbours_are_kept() {
+fn batch_with_a_refused_row_is_applied_in_halves() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
     let mut events = story.events().to_vec();
     events[3].kind = "stock.adjusted".into();
     events[3].payload = r#"{"change":10,"reason":"ok"}"#.into();
-    memory.refuse_once(Cause::Corrupt);
-    let taken = take(&mut projector, &events);
-    assert!(taken.troubles.is_empty() && taken.parked.is_empty(), "halves were taken: {taken:?}");
+    memory.fail_next_put(Cause::Corrupt);
+    let outcome = take(&mut projector, &events);
+    assert!(outcome.errors.is_empty() && outcome.parked.is_empty(), "halves were outcome: {outcome:?}");
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
 }
 
 #[test]
-fn a_new_epoch_goes_on_and_a_lost_history_is_seen() {
+fn new_epoch_is_followed_and_a_lost_history_is_detected() {
     let story = two_items();
     let memory = memory().with_history(&story.events()[..4]);
     let mut projector = projector(&memory);
@@ -201,29 +202,30 @@ fn a_new_epoch_goes_on_and_a_lost_history_is_seen() {
     memory.begin_epoch(0, EPOCH + 1, 5);
     let mut fifth = story.events()[4].clone();
     fifth.epoch = EPOCH + 1;
-    assert!(take(&mut projector, &[fifth]).troubles.is_empty());
+    assert!(take(&mut projector, &[fifth]).errors.is_empty());
     assert_eq!(projector.after(0), Some(5));
 
     memory.begin_epoch(0, EPOCH + 2, 3);
     let mut third = story.events()[2].clone();
     third.epoch = EPOCH + 2;
-    let taken = take(&mut projector, &[third]);
-    let lost = |trouble: &Trouble| matches!(trouble.what, What::OtherHistory { lane: 0, common: 2 });
-    assert!(taken.troubles.len() == 2 && taken.troubles.iter().all(lost), "{:?}", taken.troubles);
+    let outcome = take(&mut projector, &[third]);
+    let lost = |error: &ProjectionError| matches!(error.kind, ProjectionErrorKind::OtherHistory { lane: 0, common: 2 });
+    assert!(outcome.errors.len() == 2 && outcome.errors.iter().all(lost), "{:?}", outcome.errors);
     assert_eq!(projector.after(0), None);
 }
 
 #[test]
-fn what_events_concern_is_known_without_the_rows() {
+fn affected_places_are_computed_without_the_stored_rows() {
     let story = received(two_items(), 1, 5);
     for model in [Model::of::<StockLevel>(), Model::of::<StockMovement>()] {
         let memory = Memory::default().with_table(&model).with_history(story.events());
-        let mut projector = now(Projector::open(&memory, &memory, [model.clone()])).expect("memory is there");
+        let mut projector =
+            poll_ready(Projector::open(&memory, &memory, [model.clone()])).expect("the in-memory store does not fail");
         let (before, late) = story.events().split_at(6);
         take(&mut projector, before);
-        let taken = take(&mut projector, late);
-        let changed: BTreeSet<_> = taken.changed[0].rows.iter().map(|change| change.place.clone()).collect();
-        assert_eq!(touched(&model, late).expect("it reads"), changed);
+        let outcome = take(&mut projector, late);
+        let changed: BTreeSet<_> = outcome.changed[0].rows.iter().map(|change| change.place.clone()).collect();
+        assert_eq!(affected(&model, late).expect("the events decode"), changed);
         assert_eq!(changed.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The tenant itself, as its own team sees it.
+//! Tenancy: the stores of a tenant.
 
 mod store;
 

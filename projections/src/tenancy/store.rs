@@ -1,4 +1,4 @@
-//! The stores of a tenant (TEN-11, TEN-20).
+//! Stores of a tenant (TEN-11, TEN-20).
 
 use domain::kernel::Recorded;
 use domain::shared::{Permission, StoreId, Timestamp, Title, Zone};
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Folded, ReadModel, Sources};
 use crate::key;
 
-/// A place of the tenant that sells.
+/// Store of a tenant: a place of sale with its own stock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Store {
-    /// The store.
+    /// Id of the store.
     pub store: StoreId,
-    /// What it is called; the first store bears the tenant's name.
+    /// Name of the store; the first store has the name of the tenant.
     pub name: Title,
-    /// The zone in which its business days begin and end.
+    /// Time zone of its business days.
     pub zone: Zone,
-    /// When it was opened.
+    /// Time at which the store was opened.
     pub opened_at: Timestamp,
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use crate::testing::Story;
 
     #[test]
-    fn the_first_store_comes_with_the_tenant_and_others_follow() {
+    fn opening_a_tenant_makes_its_first_store() {
         let (first, second) = (StoreId::new(Uuid::from_u128(1)), StoreId::new(Uuid::from_u128(2)));
         let zone: Zone = "Europe/Berlin".parse().expect("a zone");
         let opened = TenantEvent::Opened {

@@ -1,4 +1,4 @@
-//! A log and a store for rows in memory.
+//! In-memory log and row store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::EPOCH;
 use crate::kernel::{Model, Parked, Place};
-use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, Loaded, Move, RawEvent, Rows, Step};
+use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, Move, RawEvent, Rows, Step};
 
-/// Both ports in memory. Lanes are those of its history; it begins with one epoch per lane.
+/// In-memory implementation of both ports. It has the lanes of its history, with one epoch per lane at first.
 #[derive(Debug, Default)]
 pub struct Memory {
-    inside: Mutex<Inside>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct State {
     tables: BTreeMap<String, Table>,
     events: BTreeMap<i16, Vec<RawEvent>>,
     epochs: BTreeMap<i16, Vec<(i64, i64)>>,
-    refused: Option<Cause>,
+    fail_next: Option<Cause>,
 }
 
 #[derive(Debug, Default)]
@@ -30,60 +30,60 @@ struct Table {
 }
 
 impl Memory {
-    /// With an empty table for a model.
+    /// Adds an empty table for a model.
     #[must_use]
     pub fn with_table(self, model: &Model) -> Self {
         let checkpoints = (0..16).map(|lane| (lane, Checkpoint::start(lane))).collect();
-        self.inside().tables.insert(model.table(), Table { checkpoints, ..Table::default() });
+        self.state().tables.insert(model.table(), Table { checkpoints, ..Table::default() });
         self
     }
 
-    /// With more history.
+    /// Appends events to the history.
     #[must_use]
     pub fn with_history(self, events: &[RawEvent]) -> Self {
         for event in events {
-            let mut inside = self.inside();
-            inside.events.entry(event.lane).or_default().push(event.clone());
-            inside.epochs.entry(event.lane).or_insert_with(|| vec![(EPOCH, 1)]);
+            let mut state = self.state();
+            state.events.entry(event.lane).or_default().push(event.clone());
+            state.epochs.entry(event.lane).or_insert_with(|| vec![(EPOCH, 1)]);
         }
         self
     }
 
-    /// A lane is taken over: what it held from this position on is lost.
+    /// Begins an epoch, as a fail-over does: events of the lane from this position on are lost.
     pub fn begin_epoch(&self, lane: i16, epoch: i64, first_position: i64) {
-        let mut inside = self.inside();
-        inside.epochs.entry(lane).or_default().push((epoch, first_position));
-        inside.events.entry(lane).or_default().retain(|event| event.position < first_position);
+        let mut state = self.state();
+        state.epochs.entry(lane).or_default().push((epoch, first_position));
+        state.events.entry(lane).or_default().retain(|event| event.position < first_position);
     }
 
-    /// The next put fails.
-    pub fn refuse_once(&self, cause: Cause) {
-        self.inside().refused = Some(cause);
+    /// Makes the next put fail.
+    pub fn fail_next_put(&self, cause: Cause) {
+        self.state().fail_next = Some(cause);
     }
 
-    /// All rows of a model, in the order of their places.
+    /// All rows of a model in the order of their places.
     pub fn rows(&self, model: &Model) -> Vec<String> {
-        self.inside().tables.get(&model.table()).into_iter().flat_map(|table| table.rows.values().cloned()).collect()
+        self.state().tables.get(&model.table()).into_iter().flat_map(|table| table.rows.values().cloned()).collect()
     }
 
-    /// What waits.
+    /// Parked events of a model.
     pub fn parked(&self, model: &Model) -> Vec<Parked> {
-        self.inside().tables.get(&model.table()).into_iter().flat_map(|table| table.parked.clone()).collect()
+        self.state().tables.get(&model.table()).into_iter().flat_map(|table| table.parked.clone()).collect()
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inside {
+impl State {
     fn pass(&mut self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
-        let stands = |(model, moves): &(Arc<Model>, Vec<Move>)| {
+        let is_current = |(model, moves): &(Arc<Model>, Vec<Move>)| {
             let table = self.tables.get(&model.table());
             table.is_some_and(|table| moves.iter().all(|(from, _)| table.checkpoints.get(&from.lane) == Some(from)))
         };
-        if !moves.iter().all(stands) {
-            return Err(Fault::new(Cause::Conflict, "passing events by"));
+        if !moves.iter().all(is_current) {
+            return Err(Fault::new(Cause::Conflict, "advancing checkpoints"));
         }
         for (model, moves) in moves {
             let table = self.tables.entry(model.table()).or_default();
@@ -94,14 +94,14 @@ impl Inside {
 
     fn put(&mut self, model: &Model, step: &Step) -> Result<(), Fault> {
         let fault = |cause| Fault::new(cause, format!("putting rows of {}", model.name));
-        if let Some(cause) = self.refused.take() {
+        if let Some(cause) = self.fail_next.take() {
             return Err(fault(cause));
         }
         let table = self.tables.get_mut(&model.table()).ok_or_else(|| fault(Cause::Unavailable))?;
         if step.moves.iter().any(|(from, _)| table.checkpoints.get(&from.lane) != Some(from)) {
             return Err(fault(Cause::Conflict));
         }
-        // What PostgreSQL refuses, this store refuses too.
+        // PostgreSQL refuses NUL characters in text, so this store does too.
         if step.changes.iter().any(|change| change.row.as_ref().is_some_and(|row| row.contains("\\u0000"))) {
             return Err(fault(Cause::Corrupt));
         }
@@ -119,41 +119,41 @@ impl Inside {
 
 impl Rows for &Memory {
     fn checkpoints(&self, model: &Model) -> impl Future<Output = Result<Vec<Checkpoint>, Fault>> + Send {
-        let inside = self.inside();
-        let table = inside.tables.get(&model.table());
+        let state = self.state();
+        let table = state.tables.get(&model.table());
         ready(Ok(table.map(|table| table.checkpoints.values().copied().collect()).unwrap_or_default()))
     }
 
-    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<Loaded>, Fault>> + Send {
-        let inside = self.inside();
-        let Some(table) = inside.tables.get(&model.table()) else { return ready(Ok(Vec::new())) };
+    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send {
+        let state = self.state();
+        let Some(table) = state.tables.get(&model.table()) else { return ready(Ok(Vec::new())) };
         let waiting: BTreeSet<_> = table.parked.iter().map(|parked| &parked.place).collect();
-        let load = |place| Loaded { row: table.rows.get(place).cloned(), waiting: waiting.contains(place) };
+        let load = |place| LoadedRow { row: table.rows.get(place).cloned(), waiting: waiting.contains(place) };
         ready(Ok(places.iter().map(load).collect()))
     }
 
     fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send {
-        ready(self.inside().put(model, step))
+        ready(self.state().put(model, step))
     }
 
     fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send {
-        ready(self.inside().pass(moves))
+        ready(self.state().pass(moves))
     }
 }
 
 impl History for &Memory {
     fn events(&self, lane: i16, after: i64, most: usize) -> impl Future<Output = Result<Vec<RawEvent>, Fault>> + Send {
-        let inside = self.inside();
-        let events = inside.events.get(&lane).into_iter().flatten();
+        let state = self.state();
+        let events = state.events.get(&lane).into_iter().flatten();
         ready(Ok(events.filter(|event| event.position > after).take(most).cloned().collect()))
     }
 
     fn heads(&self) -> impl Future<Output = Result<Vec<Checkpoint>, Fault>> + Send {
         let head = |event: &RawEvent| Checkpoint { lane: event.lane, position: event.position, epoch: event.epoch };
-        ready(Ok(self.inside().events.values().filter_map(|events| events.last().map(head)).collect()))
+        ready(Ok(self.state().events.values().filter_map(|events| events.last().map(head)).collect()))
     }
 
     fn epochs(&self, lane: i16) -> impl Future<Output = Result<Epochs, Fault>> + Send {
-        ready(Ok(Epochs::new(self.inside().epochs.get(&lane).cloned().unwrap_or_default())))
+        ready(Ok(Epochs::new(self.state().epochs.get(&lane).cloned().unwrap_or_default())))
     }
 }

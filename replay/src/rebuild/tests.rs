@@ -4,37 +4,37 @@ use std::sync::Mutex;
 use domain::inventory::{StockEvent, StockItem};
 use domain::shared::{ProductId, Quantity, StoreId};
 use projections::inventory::StockLevel;
-use projections::testing::{EPOCH, Memory, Story, now, rows_in_batches};
+use projections::testing::{EPOCH, Memory, Story, poll_ready, rows_in_batches};
 
 use super::*;
 
-/// Tables under construction in memory.
+/// In-memory tables of a rebuild.
 #[derive(Default)]
-struct Yard {
+struct MemoryTables {
     rows: Mutex<BTreeMap<Place, String>>,
-    shown: Mutex<Option<Vec<Checkpoint>>>,
+    live_at: Mutex<Option<Vec<Checkpoint>>>,
 }
 
-impl Yard {
+impl MemoryTables {
     fn rows(&self) -> Vec<String> {
-        self.rows.lock().expect("one thread").values().cloned().collect()
+        self.rows.lock().expect("the lock is not poisoned").values().cloned().collect()
     }
 }
 
-impl Builds for Yard {
+impl TableBuilder for MemoryTables {
     async fn begin(&self, _: &Model) -> Result<(), Fault> {
-        self.rows.lock().expect("one thread").clear();
+        self.rows.lock().expect("the lock is not poisoned").clear();
         Ok(())
     }
 
-    async fn load(&self, _: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
-        let rows = self.rows.lock().expect("one thread");
-        Ok(places.iter().map(|place| Loaded { row: rows.get(place).cloned(), waiting: false }).collect())
+    async fn load(&self, _: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
+        let rows = self.rows.lock().expect("the lock is not poisoned");
+        Ok(places.iter().map(|place| LoadedRow { row: rows.get(place).cloned(), waiting: false }).collect())
     }
 
     async fn fill(&self, _: &Model, changes: &[Change], first: bool) -> Result<(), Fault> {
-        let mut rows = self.rows.lock().expect("one thread");
-        assert!(!first || rows.is_empty(), "the first stretch meets an empty table");
+        let mut rows = self.rows.lock().expect("the lock is not poisoned");
+        assert!(!first || rows.is_empty(), "the table must be empty on the first write");
         for change in changes {
             match &change.row {
                 Some(row) => rows.insert(change.place.clone(), row.clone()),
@@ -45,7 +45,7 @@ impl Builds for Yard {
     }
 
     async fn switch(&self, _: &Model, at: &[Checkpoint], _: &[Parked]) -> Result<(), Fault> {
-        *self.shown.lock().expect("one thread") = Some(at.to_vec());
+        *self.live_at.lock().expect("the lock is not poisoned") = Some(at.to_vec());
         Ok(())
     }
 }
@@ -61,7 +61,7 @@ fn received(story: Story, number: u8) -> Story {
     story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
 }
 
-/// Ten items, every one received ten times.
+/// Opens ten items and receives each ten times.
 fn story() -> Story {
     let story = (0..10).fold(Story::new(), |story, number| {
         let (product, store) = item(number);
@@ -71,41 +71,47 @@ fn story() -> Story {
 }
 
 #[test]
-fn any_budget_builds_what_the_projector_keeps() {
+fn rebuild_gives_the_rows_of_the_projector_under_any_budget() {
     let (model, story) = (Model::of::<StockLevel>(), story());
-    let kept = rows_in_batches(&model, story.events(), 7);
+    let projected = rows_in_batches(&model, story.events(), 7);
     let memory = Memory::default().with_history(story.events());
     for (rows_most, page) in [(1_000, 1_000), (3, 4), (1, 1)] {
-        let yard = Yard::default();
-        let done = now(rebuild(&model, &&memory, &yard, Budget { rows_most, page })).expect("built");
-        assert_eq!((yard.rows(), done.events), (kept.clone(), 110));
+        let tables = MemoryTables::default();
+        let summary =
+            poll_ready(rebuild(&model, &&memory, &tables, Budget { rows_most, page })).expect("the rebuild succeeds");
+        assert_eq!((tables.rows(), summary.events), (projected.clone(), 110));
         let end = Checkpoint { lane: 0, position: 110, epoch: EPOCH };
-        assert_eq!(yard.shown.lock().expect("one thread").as_deref(), Some(&[end][..]));
+        assert_eq!(tables.live_at.lock().expect("the lock is not poisoned").as_deref(), Some(&[end][..]));
     }
 }
 
 #[test]
-fn a_build_never_ends_short_of_its_target() {
+fn rebuild_fails_when_the_log_ends_before_the_target() {
     let (model, story) = (Model::of::<StockLevel>(), story());
-    for lost in [0, 50] {
+    for missing in [0, 50] {
         let mut events = story.events().to_vec();
-        events.remove(lost);
-        let (memory, yard) = (Memory::default().with_history(&events), Yard::default());
-        let failed = now(rebuild(&model, &&memory, &yard, Budget { rows_most: 5, page: 10 }));
-        assert!(matches!(failed, Err(RebuildError::EndsShort { lane: 0, .. })), "{failed:?}");
-        assert_eq!(*yard.shown.lock().expect("one thread"), None, "readers still see what they saw");
+        events.remove(missing);
+        let (memory, tables) = (Memory::default().with_history(&events), MemoryTables::default());
+        let failed = poll_ready(rebuild(&model, &&memory, &tables, Budget { rows_most: 5, page: 10 }));
+        assert!(matches!(failed, Err(RebuildError::Incomplete { lane: 0, .. })), "{failed:?}");
+        assert_eq!(
+            *tables.live_at.lock().expect("the lock is not poisoned"),
+            None,
+            "a failed rebuild must not switch tables"
+        );
     }
 }
 
 #[test]
-fn what_was_parked_keeps_its_key_waiting_across_stretches() {
+fn parked_key_stays_parked_across_flushes() {
     let model = Model::of::<StockLevel>();
     let (product, store) = item(1);
     let opened = StockEvent::Opened { product, store };
     let story = received(Story::new(), 1).then::<StockItem>(StockItem::id(product, store), opened);
     let memory = Memory::default().with_history(received(story, 1).events());
     for page in [1, 10] {
-        let done = now(rebuild(&model, &&memory, &Yard::default(), Budget { rows_most: 1, page })).expect("built");
-        assert_eq!(done.parked.iter().map(|parked| parked.position).collect::<Vec<_>>(), [1, 2, 3]);
+        let summary = poll_ready(rebuild(&model, &&memory, &MemoryTables::default(), Budget { rows_most: 1, page }))
+            .expect("the rebuild succeeds");
+        assert_eq!(summary.parked.iter().map(|parked| parked.position).collect::<Vec<_>>(), [1, 2, 3]);
     }
 }

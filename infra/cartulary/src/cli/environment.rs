@@ -12,15 +12,12 @@ use anyhow::{Context, Result};
 use crate::embedded_engine::EmbeddedEngine;
 use crate::settings::Settings;
 
-/// Tokens and other values beside the settings, each with its variable.
-pub(super) type Variables = Vec<(&'static str, String)>;
-
 pub(super) fn file(project: &Path) -> PathBuf {
     project.join(".cartulary/env")
 }
 
 /// Writes the file, readable by its owner alone because it holds tokens.
-pub(super) fn write(project: &Path, engine: &EmbeddedEngine, tokens: Variables) -> Result<PathBuf> {
+pub fn write(project: &Path, engine: &EmbeddedEngine, tokens: Vec<(&'static str, String)>) -> Result<PathBuf> {
     let absolute = |file: &Path| fs::canonicalize(file).map(|file| file.display().to_string());
     let mut variables = vec![
         ("CARTULARY_URL", engine.url()),

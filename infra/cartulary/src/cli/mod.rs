@@ -18,14 +18,15 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+pub use environment::write as write_environment;
 pub use token::{Bearer, sign};
 
 use crate::process::Roles;
 use crate::settings::Settings;
 
 /// Log filter where `CARTULARY_LOG` is not set: our own crates, and warnings of the others.
-const LOG: &str = "warn,platform=info,event_log=info,scribe=info,views=info,work=info,outside=info,vault=info,edge=info,\
-                   kafka=info,cartulary=info,lab=info";
+pub const LOG: &str = "warn,platform=info,event_log=info,scribe=info,views=info,work=info,outside=info,vault=info,edge=info,\
+                       kafka=info,cartulary=info";
 
 /// Cartulary: an event-sourced commerce engine. Start with `cartulary dev`.
 #[derive(Debug, Parser)]
@@ -94,9 +95,9 @@ pub fn say(text: impl AsRef<str>) {
     writeln!(std::io::stdout(), "{}", text.as_ref()).ok();
 }
 
-/// Runs a program to its end, with its log on standard error, filtered by `CARTULARY_LOG`.
-pub fn exit_code_of(program: impl Future<Output = Result<ExitCode>>) -> ExitCode {
-    let filter = EnvFilter::try_from_env("CARTULARY_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+/// Runs a program to its end, with its log on standard error, filtered by `CARTULARY_LOG` or else by `log`.
+pub fn exit_code_of(log: &str, program: impl Future<Output = Result<ExitCode>>) -> ExitCode {
+    let filter = EnvFilter::try_from_env("CARTULARY_LOG").unwrap_or_else(|_| EnvFilter::new(log));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use domain::shared::CustomerId;
 use projections::kernel::{Model, Models};
-use projections::question::{Conditions, Filter, Question, Test, askable};
+use projections::query::{Conditions, Filter, RowQuery, Test, filterable};
 use serde_json::Value;
 use views::store::PgReader;
 
@@ -37,11 +37,11 @@ async fn memory_and_store_agree_on_which_rows_fit() -> Result<()> {
 
 /// Asks by every field that can be asked for, with every value there is. How often.
 async fn agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<usize> {
-    let everything = Question::all(shop.tenant, ROWS);
+    let everything = RowQuery::all(shop.tenant, ROWS);
     let rows = rows(reader, model, &everything).await?;
     ensure!(!rows.is_empty(), "there is no row of {}; `live_a_day` in rebuilds.rs makes one of each", model.name);
     let mut questions = Vec::new();
-    for field in model.columns.iter().filter(|column| askable(model, &column.name).is_ok()) {
+    for field in model.columns.iter().filter(|column| filterable(model, &column.name).is_ok()) {
         let values: BTreeSet<String> = rows.iter().map(|row| row[&field.name].to_string()).collect();
         let values: Vec<Value> = values.iter().filter_map(|value| serde_json::from_str(value).ok()).collect();
         let known: Vec<Value> = values.into_iter().filter(|value| !value.is_null()).take(8).collect();
@@ -50,15 +50,15 @@ async fn agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<usize> {
             tests.extend([Test::Equals(value.clone()), Test::From(value.clone()), Test::To(value)]);
         }
         let filter = |test| vec![Filter { field: field.name.clone(), test }];
-        questions.extend(tests.into_iter().map(|test| Question { filters: filter(test), ..everything.clone() }));
+        questions.extend(tests.into_iter().map(|test| RowQuery { filters: filter(test), ..everything.clone() }));
     }
     if let Some(owner) = model.owner {
         let customer: CustomerId = serde_json::from_value(rows[0][owner].clone())?;
-        questions.push(Question { owner: Some(customer), ..everything.clone() });
+        questions.push(RowQuery { owner: Some(customer), ..everything.clone() });
     }
     for question in &questions {
         let conditions = Conditions::of(model, question)?;
-        let in_memory: Vec<&Value> = rows.iter().filter(|row| conditions.hold(row)).collect();
+        let in_memory: Vec<&Value> = rows.iter().filter(|row| conditions.matches(row)).collect();
         let in_store = self::rows(reader, model, question).await?;
         let in_store: Vec<&Value> = in_store.iter().collect();
         ensure!(in_memory == in_store, "{}: {:?}", model.name, question.filters);
@@ -66,7 +66,7 @@ async fn agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<usize> {
     Ok(questions.len())
 }
 
-async fn rows(reader: &PgReader, model: &Model, question: &Question) -> Result<Vec<Value>> {
+async fn rows(reader: &PgReader, model: &Model, question: &RowQuery) -> Result<Vec<Value>> {
     let page = reader.page(model, question).await?;
     page.rows.iter().map(|row| serde_json::from_str(&row.json).context("a row")).collect()
 }

@@ -18,7 +18,7 @@ use commands::kernel::{Demand, Demands, NotNow, StreamRef};
 use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt};
 use domain::shared::TenantId;
 use projections::kernel::Models;
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 
 use crate::redis::Redis;
 use platform::recent::Recent;
@@ -111,7 +111,7 @@ impl SoldOut {
     }
 
     /// Marks what ran out and clears what came back, as changed rows of read models show it.
-    pub async fn observe(&self, models: &Models, changed: &[Changed]) {
+    pub async fn observe(&self, models: &Models, changed: &[ChangedRows]) {
         let seen = changed.iter().flat_map(|changed| rows::seen(models, changed)).collect();
         self.marks.tell(seen).await;
     }

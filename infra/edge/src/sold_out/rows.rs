@@ -2,16 +2,16 @@
 
 use commands::kernel::StreamRef;
 use projections::kernel::{Change, Model, Models};
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Seen;
 
 /// What changed rows say about what is left.
-pub(super) fn seen(models: &Models, changed: &Changed) -> Vec<Seen> {
+pub(super) fn seen(models: &Models, changed: &ChangedRows) -> Vec<Seen> {
     let model = models.get(&changed.model);
-    let Some((model, field)) = model.and_then(|model| Some((model, model.left?))) else { return Vec::new() };
+    let Some((model, field)) = model.and_then(|model| Some((model, model.remaining?))) else { return Vec::new() };
     let seen = |change: &Change| {
         let stream = stream(model, change)?;
         let row: Value = change.row.as_deref().and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default();

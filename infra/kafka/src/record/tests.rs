@@ -45,7 +45,7 @@ prop_compose! {
             payload: serde_json::json!({ "text": text }).to_string().into(),
             occurred_at: Timestamp::from_micros(occurred_at),
             recorded_at: Timestamp::from_micros(recorded_at),
-            seen: Default::default(),
+            decoded: Default::default(),
         }
     }
 }

@@ -103,6 +103,6 @@ pub(crate) fn event(lane: i16, position: i64, epoch: i64) -> RawEvent {
         actor: Actor::Engine("test".into()),
         occurred_at: at,
         recorded_at: at,
-        seen: Default::default(),
+        decoded: Default::default(),
     }
 }

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use projections::kernel::Model;
 use projections::ports::Fault;
-use projections::question::{NoAnswer, Page, Question};
+use projections::query::{Page, QueryError, RowQuery};
 use uuid::Uuid;
 
 use cartulary::engine::Engine;
@@ -75,7 +75,7 @@ impl Backend for WithoutScribe {
         self.engine.receipt(tenant, principal, command)
     }
 
-    fn page<'a>(&'a self, model: &'a Model, question: Question) -> BoxFuture<'a, Result<Page, NoAnswer>> {
+    fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         self.engine.page(model, question)
     }
 
@@ -91,9 +91,9 @@ impl Backend for WithoutScribe {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: Question,
+        question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
         self.engine.watch(model, question, since)
     }
 

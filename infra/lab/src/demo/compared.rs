@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use projections::kernel::{Kind, Model, Models};
+use projections::kernel::{ColumnType, Model, Models};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -108,8 +108,8 @@ fn outline_of(model: &Model, row: &str) -> Result<String> {
     let (winners, bookings) = (NAME_WINNERS.contains(&name), COUNT_BOOKINGS.contains(&name));
     for column in &model.columns {
         let of_one_run = match column.kind {
-            Kind::Instant => true,
-            Kind::Uuid => winners,
+            ColumnType::Instant => true,
+            ColumnType::Uuid => winners,
             _ => column.name == SEQUENCE && (winners || bookings),
         };
         if of_one_run {

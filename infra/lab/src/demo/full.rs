@@ -122,17 +122,17 @@ async fn embedded(folder: &Path, settings: &Settings, full: &PgPool) -> Result<V
     fs::create_dir(&project)?;
     let postgres_binaries = settings.postgres_binaries.clone();
     let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), postgres_binaries, ..Settings::default() };
-    let laptop = EmbeddedEngine::start(&project, settings).await?;
-    let pool = laptop.running.pool.clone();
+    let engine = EmbeddedEngine::start(&project, settings).await?;
+    let pool = engine.running.pool.clone();
     let compared = async {
-        let mut claims = play(&Stage::laptop(&laptop), SEED).await?;
+        let mut claims = play(&Stage::embedded(&engine), SEED).await?;
         settled(&pool).await?;
         claims.extend(outlines_equal(full, &pool).await?);
         Ok(claims)
     };
     let compared = compared.await;
-    let data = laptop.data();
-    laptop.stop().await?;
+    let data = engine.data();
+    engine.stop().await?;
     // Data lie outside where the server's user may not enter the folder.
     if !data.starts_with(folder) {
         fs::remove_dir_all(data.parent().unwrap_or(&data))?;

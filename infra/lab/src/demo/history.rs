@@ -1,13 +1,14 @@
 //! Plays a real shop's purchases as imported orders and shows what the read models make of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use domain::shared::{CustomerId, OrderId};
 use futures::{StreamExt, TryStreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -100,29 +101,34 @@ fn order_line(shop: &Shop, purchase: &Purchase) -> Result<String> {
 
 async fn send(shop: &Shop, what: &str, lines: Vec<String>) -> Result<()> {
     let count = lines.len();
-    let style = ProgressStyle::with_template("{msg:>10} {bar:40} {pos}/{len} {per_sec}")?;
+    let style = ProgressStyle::with_template("{msg:>10} {bar:40} {pos}/{len} {rate}")?
+        .with_key("rate", |state: &ProgressState, out: &mut dyn Write| _ = write!(out, "{:.0}/s", state.per_sec()));
     let progress = ProgressBar::new(count as u64).with_style(style).with_message(what.to_owned());
     let requests = lines.chunks(LINES).map(|chunk| (chunk.len() as u64, chunk.join("\n"))).collect::<Vec<_>>();
     let begun = tokio::time::Instant::now();
-    stream::iter(requests)
+    let added: usize = stream::iter(requests)
         .map(|(size, body)| {
             let (owner, progress) = (shop.owner.clone(), progress.clone());
             async move {
-                for answer in owner.batch(body).await? {
-                    if answer["outcome"] != "accepted" {
-                        bail!("a line was not accepted: {answer}");
-                    }
+                let answers = owner.batch(body).await?;
+                if let Some(refused) = answers.iter().find(|answer| answer["outcome"] != "accepted") {
+                    bail!("a line was not accepted: {refused}");
                 }
                 progress.inc(size);
-                Ok(())
+                Ok(answers.iter().filter(|answer| answer["receipt"]["replayed"] != true).count())
             }
         })
         .buffer_unordered(REQUESTS)
-        .try_collect::<Vec<()>>()
+        .try_fold(0, |sum, added| async move { Ok(sum + added) })
         .await?;
     let seconds = begun.elapsed().as_secs_f64();
     progress.finish_and_clear();
-    say(format!("{count} {what} in {seconds:.1} s: {:.0} commands/s through the public API", count as f64 / seconds));
+    say(match added {
+        0 => format!("{count} {what} were there already; sent again in {seconds:.1} s without effect"),
+        _ => {
+            format!("{added} {what} in {seconds:.1} s: {:.0} commands/s through the public API", count as f64 / seconds)
+        }
+    });
     Ok(())
 }
 

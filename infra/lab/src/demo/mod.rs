@@ -1,4 +1,4 @@
-//! The main job on real input: a shop's history through the public API, then a flash sale, every claim checked.
+//! Demo: a real shop's history through the public API, then a flash sale. Every printed result is checked.
 
 mod cdnow;
 pub mod client;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use cartulary::cli::{Bearer, say};
+use cartulary::cli::{Bearer, say, write_environment};
 use cartulary::embedded_engine::EmbeddedEngine;
 use cartulary::settings::Settings;
 use client::Client;
@@ -28,11 +28,11 @@ pub(crate) use stage::Stage;
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// End when everything is shown, instead of staying up. Exits 0 only if every printed claim holds.
+    /// End after the results instead of running until Ctrl-C. Exits 0 only if every result is as expected.
     #[arg(long)]
     once: bool,
-    /// Play it through separate processes with real PostgreSQL, Redis and Kafka, which are started for it, then once more
-    /// in one process, and compare what both came to.
+    /// Play it through separate processes with real PostgreSQL, Redis and Kafka, which are started for it, then again in one
+    /// process, and compare the read models of both.
     #[arg(long)]
     full: bool,
     /// The folder that gets a `.cartulary` folder with data and keys.
@@ -40,7 +40,7 @@ pub struct DemoArgs {
     project: PathBuf,
 }
 
-/// A shop that was opened for the demo.
+/// A shop that the demo opened.
 pub(crate) struct Shop {
     pub(crate) tenant: TenantId,
     /// Its first store.
@@ -49,7 +49,7 @@ pub(crate) struct Shop {
     pub(crate) owner: Client,
 }
 
-/// Something that was printed and must be true.
+/// A printed result, compared with what was expected.
 #[derive(Debug, Serialize)]
 pub(crate) struct Claim {
     text: String,
@@ -57,14 +57,14 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// That something came to what was expected.
+    /// A value that must equal the expected one.
     pub(crate) fn equal<T: PartialEq + std::fmt::Display>(what: &str, found: T, expected: T) -> Self {
         let holds = found == expected;
-        let text = if holds { format!("{what}: {found}") } else { format!("{what}: {found} instead of {expected}") };
+        let text = format!("{what}: expected {expected}, found {found}");
         Self { text, holds }
     }
 
-    /// That something holds, with what was found.
+    /// A condition that must hold, with what was found.
     pub(crate) fn that(what: &str, holds: bool, found: impl std::fmt::Display) -> Self {
         Self { text: format!("{what}: {found}"), holds }
     }
@@ -82,30 +82,42 @@ pub async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
     if args.full {
         return full::run(args, settings).await;
     }
-    let mut laptop = EmbeddedEngine::start(&args.project, settings).await?;
-    say(format!("Cartulary is ready on {}", laptop.url()));
-    let played = play(&Stage::laptop(&laptop), new_id()).await;
+    let mut engine = EmbeddedEngine::start(&args.project, settings).await?;
+    say(format!("Cartulary is ready on {}", engine.url()));
+    let played = play(&Stage::embedded(&engine), new_id()).await;
     let holds = match &played {
         Ok(claims) => {
+            say("");
             claims.iter().for_each(Claim::show);
             claims.iter().all(|claim| claim.holds)
         }
         Err(_) => false,
     };
     if !args.once && played.is_ok() {
-        let owner = laptop.token(&Bearer::of(tenant(), Role::Owner))?;
-        say(format!(
-            "\nIt stays up. GraphQL console: {}/graphql\n\nexport OWNER={owner}\n\nCtrl-C ends it.",
-            laptop.url()
-        ));
-        laptop.until_stopped().await?;
+        invite(&args, &engine)?;
+        engine.until_stopped().await?;
     }
-    laptop.stop().await?;
+    engine.stop().await?;
     played?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// All of it; the ids of the flash sale come from the seed.
+/// Says how to look around in the shop that was played.
+fn invite(args: &DemoArgs, engine: &EmbeddedEngine) -> Result<()> {
+    let owner = engine.token(&Bearer::of(tenant(), Role::Owner))?;
+    let env = write_environment(&args.project, engine, vec![("OWNER", owner), ("TENANT", tenant().to_string())])?;
+    say(format!(
+        "
+The engine keeps running until Ctrl-C. GraphQL console: {url}/graphql, with the token in {env} (OWNER).
+Data and keys: {folder}; they stay, and `cargo xtask dev` shares them. `cargo xtask dev --fresh` deletes them.",
+        url = engine.url(),
+        env = env.display(),
+        folder = engine.folder().display(),
+    ));
+    Ok(())
+}
+
+/// Plays both parts. The ids of the flash sale are derived from the seed.
 async fn play(stage: &Stage<'_>, seed: Uuid) -> Result<Vec<Claim>> {
     let shop = open_shop(stage).await.context("the shop cannot be opened")?;
     let mut claims = history::play(&shop).await.context("the history cannot be played")?;
@@ -113,7 +125,7 @@ async fn play(stage: &Stage<'_>, seed: Uuid) -> Result<Vec<Claim>> {
     Ok(claims)
 }
 
-/// The same tenant every time, so that a second demo on the same data finds everything there already.
+/// The demo's tenant: the same at every start, so that a second demo on the same data adds no orders.
 fn tenant() -> TenantId {
     TenantId::new(Uuid::new_v5(&TenantId::PLATFORM.uuid(), b"cartulary demo"))
 }
@@ -141,7 +153,7 @@ pub(crate) async fn open_shop_of(stage: &Stage<'_>, tenant: TenantId, name: &str
     Ok(shop)
 }
 
-/// The tenant is opened by a policy; until then its lane refuses orders.
+/// Waits until a policy has opened the tenant; before that, orders are rejected.
 async fn wait_until_open(shop: &Shop) -> Result<()> {
     for _ in 0..100 {
         let open = shop.owner.query("{ stores(first: 1) { edges { node { name } } } }", json!({})).await?;

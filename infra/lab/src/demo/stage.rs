@@ -27,8 +27,8 @@ impl<'a> Stage<'a> {
         Self { urls, pool, sign: Box::new(sign) }
     }
 
-    pub(crate) fn laptop(laptop: &'a EmbeddedEngine) -> Self {
-        Self::new(vec![laptop.url()], &laptop.running.pool, |bearer| laptop.token(bearer))
+    pub(crate) fn embedded(engine: &'a EmbeddedEngine) -> Self {
+        Self::new(vec![engine.url()], &engine.running.pool, |bearer| engine.token(bearer))
     }
 
     /// The public API as somebody sees it.

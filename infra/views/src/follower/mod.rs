@@ -16,7 +16,7 @@ use platform::connectivity::Reach;
 use platform::health::Health;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
-use projections::projector::{Projector, Taken, What};
+use projections::projector::{BatchOutcome, ProjectionErrorKind, Projector};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -248,7 +248,7 @@ impl ReadModelFollower {
     }
 
     /// Logs parked events and errors of a batch and returns its effects.
-    fn report(&self, outcome: &Taken) -> BatchEffects {
+    fn report(&self, outcome: &BatchOutcome) -> BatchEffects {
         for (model, parked) in &outcome.parked {
             metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
             tracing::error!(
@@ -260,12 +260,14 @@ impl ReadModelFollower {
             );
         }
         let mut effects = BatchEffects { advanced: !outcome.changed.is_empty(), ..BatchEffects::default() };
-        for error in &outcome.troubles {
-            tracing::warn!(model = error.model, error = %error.what, "a read model did not advance");
-            match error.what {
-                What::OtherHistory { .. } => effects.diverged.extend(self.models.get(&error.model).cloned()),
-                What::Hole { lane, .. } => _ = effects.gaps.insert(LaneId(lane)),
-                What::Unreadable { .. } | What::Fault(_) => {}
+        for error in &outcome.errors {
+            tracing::warn!(model = error.model, error = %error.kind, "a read model did not advance");
+            match error.kind {
+                ProjectionErrorKind::OtherHistory { .. } => {
+                    effects.diverged.extend(self.models.get(&error.model).cloned())
+                }
+                ProjectionErrorKind::Gap { lane, .. } => _ = effects.gaps.insert(LaneId(lane)),
+                ProjectionErrorKind::Unreadable { .. } | ProjectionErrorKind::Fault(_) => {}
             }
         }
         effects

@@ -3,7 +3,7 @@
 use event_log::PgHistory;
 use platform::health::Health;
 use projections::kernel::Model;
-use replay::rebuild::{Budget, Rebuilt, rebuild};
+use replay::rebuild::{Budget, RebuildSummary, rebuild};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -19,7 +19,7 @@ pub(super) struct RebuildQueue {
     notices: RowNotices,
     health: Health,
     pending: Vec<Model>,
-    running: Option<(Model, JoinHandle<anyhow::Result<Option<Rebuilt>>>)>,
+    running: Option<(Model, JoinHandle<anyhow::Result<Option<RebuildSummary>>>)>,
 }
 
 impl RebuildQueue {
@@ -72,14 +72,14 @@ impl Drop for RebuildQueue {
 }
 
 /// Rebuilds a read model beside the live one and switches to it. Fails if another process is rebuilding it.
-pub async fn rebuild_model(pool: &PgPool, model: &Model) -> anyhow::Result<Rebuilt> {
+pub async fn rebuild_model(pool: &PgPool, model: &Model) -> anyhow::Result<RebuildSummary> {
     let built = try_rebuild_model(pool, model).await?;
     built.ok_or_else(|| anyhow::anyhow!("another process is rebuilding {}", model.name))
 }
 
 /// Rebuilds a read model under an advisory lock, because two rebuilds would write to the same table. `None` if another
 /// process holds the lock.
-async fn try_rebuild_model(pool: &PgPool, model: &Model) -> anyhow::Result<Option<Rebuilt>> {
+async fn try_rebuild_model(pool: &PgPool, model: &Model) -> anyhow::Result<Option<RebuildSummary>> {
     let mut lock = pool.begin().await?;
     let acquired: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended('rebuild ' || $1, 0))")
         .bind(&model.name)

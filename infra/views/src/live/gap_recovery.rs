@@ -8,7 +8,7 @@ use domain::kernel::Unreadable;
 use domain::shared::TenantId;
 use projections::kernel::{Change, Model, Place};
 use projections::ports::{Cause, Checkpoint, Fault, RawEvent};
-use projections::projector::touched;
+use projections::projector::affected;
 use sqlx::PgPool;
 
 use super::registry::SubscriptionRegistry;
@@ -88,7 +88,7 @@ async fn changes(
     let last: HashMap<_, _> = events.iter().map(|event| (event.tenant, position(event))).collect();
     let corrupt =
         |error: Unreadable| Fault::caused(Cause::Corrupt, format!("reading events for {}", model.name), error);
-    let places: Vec<Place> = touched(model, events).map_err(corrupt)?.into_iter().filter(is_watched).collect();
+    let places: Vec<Place> = affected(model, events).map_err(corrupt)?.into_iter().filter(is_watched).collect();
     let rows = if places.is_empty() { Vec::new() } else { snapshot.rows(&places).await? };
     let mut changes = Vec::with_capacity(places.len());
     for (place, row) in places.into_iter().zip(rows) {

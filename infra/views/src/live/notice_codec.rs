@@ -8,7 +8,7 @@ use domain::shared::TenantId;
 use platform::clock::now;
 use projections::kernel::{Change, Key, Place};
 use projections::ports::{Checkpoint, Move};
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use serde::{Deserialize, Serialize};
 
 use super::row_notices::{ChangeBatch, RowNotice};
@@ -57,7 +57,7 @@ pub(super) fn encode(notice: &RowNotice) -> Vec<Vec<u8>> {
         }
         RowNotice::Batch(batch) => batch,
     };
-    let encoded = |changed: &[Changed]| {
+    let encoded = |changed: &[ChangedRows]| {
         let tenants = batch.tenants.iter().map(|(tenant, at)| (*tenant, at.tenant_position, at.epoch)).collect();
         to_bytes(&EncodedNotice::Batch { models: changed.iter().map(EncodedChanges::of).collect(), tenants })
     };
@@ -89,7 +89,7 @@ fn to_bytes(notice: &EncodedNotice) -> Option<Vec<u8>> {
 }
 
 impl EncodedChanges {
-    fn of(changed: &Changed) -> Self {
+    fn of(changed: &ChangedRows) -> Self {
         let moved = |(from, to): &Move| (to.lane, (from.position, from.epoch), (to.position, to.epoch));
         let row = |change: &Change| (change.place.tenant, change.place.key.as_str().into(), change.row.clone());
         Self {
@@ -99,13 +99,13 @@ impl EncodedChanges {
         }
     }
 
-    fn into_changed(self) -> Changed {
+    fn into_changed(self) -> ChangedRows {
         let moved = |(lane, from, to): (i16, EncodedCheckpoint, EncodedCheckpoint)| {
             let at = |(position, epoch)| Checkpoint { lane, position, epoch };
             (at(from), at(to))
         };
         let change = |(tenant, key, row)| Change { place: Place { tenant, key: Key::from_text(key) }, row };
-        Changed {
+        ChangedRows {
             model: self.model,
             moves: self.moves.into_iter().map(moved).collect(),
             rows: self.rows.into_iter().map(change).collect(),
@@ -126,7 +126,7 @@ mod tests {
             place: Place { tenant, key: Key::of(&[number]) },
             row: (number > 0).then(|| "x".repeat(1_000)),
         };
-        let changed = |model: &str| Changed {
+        let changed = |model: &str| ChangedRows {
             model: model.into(),
             moves: vec![(at(4), at(9))],
             rows: (0..rows).map(row).collect(),

@@ -259,7 +259,7 @@ impl Drop for Subscription {
 mod tests {
     use projections::inventory::StockLevel;
     use projections::kernel::Model;
-    use projections::question::{Conditions, Question};
+    use projections::query::{Conditions, RowQuery};
     use uuid::Uuid;
 
     use super::*;
@@ -267,14 +267,14 @@ mod tests {
     #[tokio::test]
     async fn notice_is_next_old_or_gap_by_the_delivered_checkpoint() {
         let at = |position, epoch| Checkpoint { lane: 0, position, epoch };
-        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 1);
-        let conditions = Conditions::of(&Model::of::<StockLevel>(), &question).expect("a valid query");
+        let query = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 1);
+        let conditions = Conditions::of(&Model::of::<StockLevel>(), &query).expect("a valid query");
         let (registry, model_lane) = (SubscriptionRegistry::new(), (String::from("StockLevel"), 0));
         let continuity = |from, to| registry.continuity(&model_lane, from, to);
         assert_eq!(continuity(at(0, 0), at(5, 1)), Continuity::Old, "there is no subscriber");
 
         registry.set_receiving();
-        let topic = Topic { model: model_lane.0.clone(), tenant: question.tenant, key: None };
+        let topic = Topic { model: model_lane.0.clone(), tenant: query.tenant, key: None };
         let _subscription = registry.add(topic, SubscriberQueue::new(0, conditions, false)).await;
         assert_eq!(continuity(at(3, 1), at(5, 1)), Continuity::Next, "the first subscriber is still reading");
         registry.start_at(model_lane.clone(), at(10, 1));

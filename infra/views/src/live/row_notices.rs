@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::freshness::Freshness;
 use domain::shared::TenantId;
 use projections::ports::RawEvent;
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use tokio::sync::broadcast;
 
 /// Notices that a receiver may lag behind. A receiver that lags further finds the missed changes through the checkpoints.
@@ -29,7 +29,7 @@ pub enum RowNotice {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeBatch {
     /// Per model: the checkpoints before and after, and the changed rows. A model that stopped within the batch is left out.
-    pub changed: Vec<Changed>,
+    pub changed: Vec<ChangedRows>,
     /// Last position of each tenant in the batch, as the tenant's own position.
     pub tenants: HashMap<TenantId, Freshness>,
 }
@@ -47,7 +47,7 @@ impl RowNotices {
     }
 
     /// Publishes the changes made by these events, which are in order within each lane.
-    pub(crate) fn publish_batch(&self, events: &[RawEvent], changed: Vec<Changed>) {
+    pub(crate) fn publish_batch(&self, events: &[RawEvent], changed: Vec<ChangedRows>) {
         if self.0.receiver_count() > 0 {
             // Sending fails if the last receiver has gone in the meantime, which is no error.
             self.0.send(Arc::new(RowNotice::Batch(ChangeBatch::new(events, changed)))).ok();
@@ -61,7 +61,7 @@ impl RowNotices {
 }
 
 impl ChangeBatch {
-    fn new(events: &[RawEvent], mut changed: Vec<Changed>) -> Self {
+    fn new(events: &[RawEvent], mut changed: Vec<ChangedRows>) -> Self {
         let ends: HashMap<i16, i64> = events.iter().map(|event| (event.lane, event.position)).collect();
         let position = |event: &RawEvent| Freshness { tenant_position: event.tenant_position, epoch: event.epoch };
         let tenants = events.iter().map(|event| (event.tenant, position(event))).collect();
@@ -81,9 +81,9 @@ mod tests {
 
     use super::*;
 
-    fn changed(model: &str, to: i64) -> Changed {
+    fn changed(model: &str, to: i64) -> ChangedRows {
         let at = |position| Checkpoint { lane: 0, position, epoch: EPOCH };
-        Changed { model: model.into(), moves: vec![(at(0), at(to))], rows: Vec::new() }
+        ChangedRows { model: model.into(), moves: vec![(at(0), at(to))], rows: Vec::new() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use api::freshness::Freshness;
 use api::live::{Ended, LiveRow, Update};
 use foldhash::fast::RandomState;
 use projections::kernel::Key;
-use projections::question::Conditions;
+use projections::query::Conditions;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -109,7 +109,7 @@ impl SubscriberQueue {
     /// Queues a row version if it matches, or if the subscriber holds the row. Returns true for the first queued row of a
     /// batch: the caller must then call [`finish_batch`](Self::finish_batch), which wakes the subscriber.
     pub(super) fn push(&self, version: &RowVersion) -> bool {
-        let matches = version.row.as_ref().is_some_and(|row| self.conditions.hold(&row.json));
+        let matches = version.row.as_ref().is_some_and(|row| self.conditions.matches(&row.json));
         let mut state = self.state();
         if state.ended.is_some() || state.initial_position.is_some_and(|initial| version.position <= initial) {
             return false;
@@ -210,7 +210,7 @@ mod tests {
     use domain::shared::TenantId;
     use projections::inventory::{StockLevel, StockMovement};
     use projections::kernel::Model;
-    use projections::question::{Filter, Question, Test};
+    use projections::query::{Filter, RowQuery, Test};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -218,9 +218,9 @@ mod tests {
 
     /// Queue of a subscriber with the filter "available at most 5".
     fn queue() -> SubscriberQueue {
-        let mut question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
-        question.filters = vec![Filter { field: "available".into(), test: Test::To(5.into()) }];
-        SubscriberQueue::new(0, Conditions::of(&Model::of::<StockLevel>(), &question).expect("a valid query"), false)
+        let mut query = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 10);
+        query.filters = vec![Filter { field: "available".into(), test: Test::To(5.into()) }];
+        SubscriberQueue::new(0, Conditions::of(&Model::of::<StockLevel>(), &query).expect("a valid query"), false)
     }
 
     fn at(position: i64) -> Freshness {
@@ -344,9 +344,9 @@ mod tests {
         assert_eq!(broad.take().and_then(Result::err), Some(Ended::TooManyRows));
 
         // Rows of a ledger never change, so held keys need not be stored.
-        let question = Question::all(TenantId::new(Uuid::from_u128(1)), 10);
+        let query = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 10);
         let model = Model::of::<StockMovement>();
-        let conditions = Conditions::of(&model, &question).expect("a valid query");
+        let conditions = Conditions::of(&model, &query).expect("a valid query");
         let ledger = SubscriberQueue::new(0, conditions, model.appends);
         start(&ledger, vec![], 0);
         for number in 1..=20_000 {

@@ -11,7 +11,7 @@ use event_log::Routes;
 use futures::{StreamExt, stream};
 use projections::kernel::{Key, Model, Models};
 use projections::ports::{Cause, Checkpoint, Fault};
-use projections::question::{Conditions, NoAnswer, Page, Question};
+use projections::query::{Conditions, Page, QueryError, RowQuery};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -47,25 +47,20 @@ impl Subscriptions {
 
     /// Sends the page of a query, and then every change of a row that matches it. If more rows match than the page holds, it
     /// also contains the rows that changed since `since`, the position in the lane of an event of the tenant.
-    pub async fn subscribe(
-        &self,
-        model: &Model,
-        question: &Question,
-        since: Option<i64>,
-    ) -> Result<Watching, NoAnswer> {
-        let lane = self.routes.lane(question.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
-        let conditions = Conditions::of(model, question)?;
-        let topic = Topic { model: model.name.clone(), tenant: question.tenant, key: conditions.key(model) };
+    pub async fn subscribe(&self, model: &Model, query: &RowQuery, since: Option<i64>) -> Result<Watching, QueryError> {
+        let lane = self.routes.lane(query.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
+        let conditions = Conditions::of(model, query)?;
+        let topic = Topic { model: model.name.clone(), tenant: query.tenant, key: conditions.key(model) };
         let queue = SubscriberQueue::new(lane, conditions.clone(), model.appends);
         let subscription = self.registry.add(topic, queue).await;
-        let page = PgReader::new(self.pool.clone()).page(model, question).await?;
+        let page = PgReader::new(self.pool.clone()).page(model, query).await?;
         let mut at = Checkpoint { lane, ..page.at };
         let (mut rows, mut gone) = (rows_by_key(model, &page), Vec::new());
         if let Some(position) = since.filter(|since| page.more && *since < at.position) {
             let since = Checkpoint { position, ..at };
-            (at, gone) = self.add_changed(model, question, &conditions, since, &mut rows).await?;
+            (at, gone) = self.add_changed(model, query, &conditions, since, &mut rows).await?;
         }
-        let freshness = freshness_at(&self.pool, question.tenant, at).await?;
+        let freshness = freshness_at(&self.pool, query.tenant, at).await?;
         let rows = rows.into_values().collect();
         subscription.queue.start(at.position, Update { rows, gone, more: page.more, at: freshness });
         self.registry.start_at((model.name.clone(), lane), at);
@@ -83,30 +78,30 @@ impl Subscriptions {
     async fn add_changed(
         &self,
         model: &Model,
-        question: &Question,
+        query: &RowQuery,
         conditions: &Conditions,
         since: Checkpoint,
         rows: &mut BTreeMap<Key, Arc<LiveRow>>,
-    ) -> Result<(Checkpoint, Vec<Key>), NoAnswer> {
+    ) -> Result<(Checkpoint, Vec<Key>), QueryError> {
         let _permit = self.resumes.acquire().await.ok();
         let mut gone = Vec::new();
-        let at = match recover_tenant(&self.pool, model, question.tenant, since).await? {
+        let at = match recover_tenant(&self.pool, model, query.tenant, since).await? {
             Recovery::UpToDate => since,
             Recovery::StartOver => {
                 let text = "too many changes since this position; subscribe again without it".into();
-                return Err(NoAnswer::Misuse { field: "min_position".into(), text });
+                return Err(QueryError::Misuse { field: "min_position".into(), text });
             }
             Recovery::Changes(at, changes) => {
                 for (change, _) in changes {
                     let key = change.place.key;
                     let json = change.row.and_then(|row| serde_json::from_str::<Value>(&row).ok());
                     match json {
-                        Some(json) if conditions.hold(&json) => {
+                        Some(json) if conditions.matches(&json) => {
                             rows.insert(key.clone(), Arc::new(LiveRow::new(key, json)));
                         }
                         other => {
                             rows.remove(&key);
-                            if reports_gone(model, question.owner, other.as_ref()) {
+                            if reports_gone(model, query.owner, other.as_ref()) {
                                 gone.push(key);
                             }
                         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use projections::kernel::Models;
 use projections::ports::Checkpoint;
-use projections::projector::Changed;
+use projections::projector::ChangedRows;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ pub async fn invalidate_changed_rows(
     }
 }
 
-async fn invalidate(store: &dyn RowCacheStore, models: &Models, changed: &Changed) {
+async fn invalidate(store: &dyn RowCacheStore, models: &Models, changed: &ChangedRows) {
     // Models that only append rows are never cached.
     let Some(model) = models.get(&changed.model).filter(|model| !model.appends) else { return };
     if changed.rows.is_empty() {

@@ -22,7 +22,7 @@ use edge::redis::Redis;
 use platform::clock::now;
 use projections::kernel::{Key, Model};
 use projections::ports::Checkpoint;
-use projections::question::{Cursor, NoAnswer, Page, Question, Row};
+use projections::query::{Cursor, Page, QueryError, Row, RowQuery};
 use serde_json::Value;
 
 use crate::store::PgReader;
@@ -57,11 +57,11 @@ impl RowCache {
     }
 
     /// Returns the rows that match a query: from the cache if it names keys and does not bypass the cache.
-    pub async fn page(&self, reader: &PgReader, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
-        let lookup = if question.newest { None } else { KeyLookup::of(model, question) };
+    pub async fn page(&self, reader: &PgReader, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
+        let lookup = if query.bypass_cache { None } else { KeyLookup::of(model, query) };
         match lookup {
-            Some(lookup) => self.page_by_key(reader, model, question, &lookup).await,
-            None => reader.page(model, question).await,
+            Some(lookup) => self.page_by_key(reader, model, query, &lookup).await,
+            None => reader.page(model, query).await,
         }
     }
 
@@ -69,10 +69,10 @@ impl RowCache {
         &self,
         reader: &PgReader,
         model: &Model,
-        question: &Question,
+        query: &RowQuery,
         lookup: &KeyLookup,
-    ) -> Result<Page, NoAnswer> {
-        let keys: Vec<_> = lookup.keys.iter().map(|key| RowCacheKey::of(model, question.tenant, key)).collect();
+    ) -> Result<Page, QueryError> {
+        let keys: Vec<_> = lookup.keys.iter().map(|key| RowCacheKey::of(model, query.tenant, key)).collect();
         let begun = now();
         let cached = self.store.get(&keys).await;
         let mut rows = FoundRows::default();
@@ -88,10 +88,10 @@ impl RowCache {
         if !missing.is_empty() {
             metrics::counter!("cartulary_hot_rows_total", "found" => "no").increment(missing.len() as u64);
             // Whole rows of any owner are read and cached; the caller's conditions are applied below.
-            let page = reader.page(model, &lookup.store_query(model, question.tenant, &missing)).await?;
+            let page = reader.page(model, &lookup.store_query(model, query.tenant, &missing)).await?;
             let mut read = Vec::new();
             for Row { json, .. } in page.rows {
-                let key = RowCacheKey::of(model, question.tenant, &rows.add(model, page.at, &json));
+                let key = RowCacheKey::of(model, query.tenant, &rows.add(model, page.at, &json));
                 if json.len() <= ROW_BYTES_MOST {
                     read.push((key, CachedRow { row: json, at: page.at, read_at: begun }));
                 }
@@ -99,7 +99,7 @@ impl RowCache {
             rows.at.get_or_insert(page.at);
             self.store.put(model, page.at, read).await;
         }
-        rows.page(model, question, lookup)
+        rows.page(model, query, lookup)
     }
 }
 
@@ -121,9 +121,9 @@ impl FoundRows {
     }
 
     /// Page of the rows that match the conditions of the query, among them its owner.
-    fn page(self, model: &Model, question: &Question, lookup: &KeyLookup) -> Result<Page, NoAnswer> {
-        let columns = question.order_columns(model)?;
-        let rows = self.rows.into_values().filter(|(row, _)| lookup.conditions.hold(row));
+    fn page(self, model: &Model, query: &RowQuery, lookup: &KeyLookup) -> Result<Page, QueryError> {
+        let columns = query.order_columns(model)?;
+        let rows = self.rows.into_values().filter(|(row, _)| lookup.conditions.matches(row));
         let rows = rows.map(|(row, json)| Row { cursor: Cursor::of(&row, &columns), json }).collect();
         Ok(Page { rows, more: false, at: self.at.unwrap_or(Checkpoint::start(0)), count: None })
     }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use domain::shared::{Date, TenantId, Timestamp};
 use platform::clock::POSTGRES_EPOCH;
-use projections::kernel::{Change, Column, Kind, Place};
+use projections::kernel::{Change, Column, ColumnType, Place};
 use projections::ports::{Cause, Fault};
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
@@ -36,13 +36,13 @@ pub(super) fn corrupt_row(doing: impl Into<String>) -> impl FnOnce(JsonError) ->
 
 /// One column of many rows, bound as an array parameter.
 pub(super) struct ColumnArray {
-    kind: Kind,
+    kind: ColumnType,
     count: i32,
     fields: Vec<u8>,
 }
 
 impl ColumnArray {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ColumnType) -> Self {
         Self { kind, count: 0, fields: Vec::new() }
     }
 
@@ -59,7 +59,7 @@ impl ColumnArray {
 
 /// Columns of the rows to insert or update, the tenant first; `None` if there are only deletions.
 pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Option<Vec<ColumnArray>>, JsonError> {
-    let mut tenants = ColumnArray::new(Kind::Uuid);
+    let mut tenants = ColumnArray::new(ColumnType::Uuid);
     let mut arrays: Vec<_> = columns.iter().map(|column| ColumnArray::new(column.kind)).collect();
     for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
         tenants.push_tenant(place.tenant);
@@ -72,8 +72,8 @@ pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Optio
 }
 
 /// Key columns of rows, the tenant first.
-pub(super) fn place_arrays(key: &[Kind], places: &[&Place]) -> Result<Vec<ColumnArray>, JsonError> {
-    let mut tenants = ColumnArray::new(Kind::Uuid);
+pub(super) fn place_arrays(key: &[ColumnType], places: &[&Place]) -> Result<Vec<ColumnArray>, JsonError> {
+    let mut tenants = ColumnArray::new(ColumnType::Uuid);
     let mut arrays: Vec<_> = key.iter().map(|kind| ColumnArray::new(*kind)).collect();
     for place in places {
         tenants.push_tenant(place.tenant);
@@ -96,23 +96,23 @@ pub(super) fn write_row(out: &mut Vec<u8>, columns: &[Column], place: &Place, ro
 }
 
 /// Writes a value after its length, as arrays and COPY both expect it; the length -1 stands for NULL.
-fn write_field(out: &mut Vec<u8>, kind: Kind, value: Option<&RawValue>) -> Result<(), JsonError> {
+fn write_field(out: &mut Vec<u8>, kind: ColumnType, value: Option<&RawValue>) -> Result<(), JsonError> {
     let Some(json) = value.map(RawValue::get).filter(|json| *json != "null") else {
         out.extend((-1_i32).to_be_bytes());
         return Ok(());
     };
     match kind {
-        Kind::Uuid => write_sized(out, serde_json::from_str::<Uuid>(json)?.as_bytes()),
-        Kind::Integer => write_sized(out, &serde_json::from_str::<i64>(json)?.to_be_bytes()),
-        Kind::Boolean => write_sized(out, &[u8::from(json == "true")]),
-        Kind::Text => write_sized(out, text(json)?.as_bytes()),
-        Kind::Instant => {
+        ColumnType::Uuid => write_sized(out, serde_json::from_str::<Uuid>(json)?.as_bytes()),
+        ColumnType::Integer => write_sized(out, &serde_json::from_str::<i64>(json)?.to_be_bytes()),
+        ColumnType::Boolean => write_sized(out, &[u8::from(json == "true")]),
+        ColumnType::Text => write_sized(out, text(json)?.as_bytes()),
+        ColumnType::Instant => {
             let instant: Timestamp = serde_json::from_str(json)?;
             write_sized(out, &instant.micros().saturating_sub(POSTGRES_EPOCH).to_be_bytes());
         }
-        Kind::Day => write_sized(out, &days(serde_json::from_str(json)?).to_be_bytes()),
+        ColumnType::Day => write_sized(out, &days(serde_json::from_str(json)?).to_be_bytes()),
         // The first byte is the version of the format.
-        Kind::Json => write_sized(out, &[b"\x01", json.as_bytes()].concat()),
+        ColumnType::Json => write_sized(out, &[b"\x01", json.as_bytes()].concat()),
     }
     Ok(())
 }
@@ -164,15 +164,15 @@ impl<'r> Visitor<'r> for Fields<'_> {
 }
 
 /// OIDs of a PostgreSQL type and of its array type: fixed for built-in types, in every version.
-fn type_oids(kind: Kind) -> (u32, u32) {
+fn type_oids(kind: ColumnType) -> (u32, u32) {
     match kind {
-        Kind::Uuid => (2950, 2951),
-        Kind::Integer => (20, 1016),
-        Kind::Boolean => (16, 1000),
-        Kind::Text => (25, 1009),
-        Kind::Instant => (1184, 1185),
-        Kind::Day => (1082, 1182),
-        Kind::Json => (3802, 3807),
+        ColumnType::Uuid => (2950, 2951),
+        ColumnType::Integer => (20, 1016),
+        ColumnType::Boolean => (16, 1000),
+        ColumnType::Text => (25, 1009),
+        ColumnType::Instant => (1184, 1185),
+        ColumnType::Day => (1082, 1182),
+        ColumnType::Json => (3802, 3807),
     }
 }
 
@@ -204,7 +204,7 @@ impl Encode<'_, Postgres> for ColumnArray {
 mod tests {
     use super::*;
 
-    fn field(kind: Kind, json: &str) -> Vec<u8> {
+    fn field(kind: ColumnType, json: &str) -> Vec<u8> {
         let mut out = Vec::new();
         write_field(&mut out, kind, Some(serde_json::from_str(json).expect("JSON"))).expect("a value of this type");
         out
@@ -212,18 +212,21 @@ mod tests {
 
     #[test]
     fn values_are_encoded_with_their_length_in_postgresql_units() {
-        assert_eq!(field(Kind::Integer, "-2"), [0, 0, 0, 8, 255, 255, 255, 255, 255, 255, 255, 254]);
-        assert_eq!(field(Kind::Text, r#""a\tb""#), [0, 0, 0, 3, b'a', b'\t', b'b']);
-        assert_eq!(field(Kind::Day, r#""1999-12-31""#), [0, 0, 0, 4, 255, 255, 255, 255]);
-        assert_eq!(field(Kind::Instant, r#""2000-01-01T00:00:00.000002Z""#), [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2]);
-        assert_eq!(field(Kind::Json, "[]"), [0, 0, 0, 3, 1, b'[', b']']);
-        assert_eq!(field(Kind::Boolean, "true"), [0, 0, 0, 1, 1]);
-        assert_eq!(field(Kind::Uuid, "null"), [255, 255, 255, 255]);
+        assert_eq!(field(ColumnType::Integer, "-2"), [0, 0, 0, 8, 255, 255, 255, 255, 255, 255, 255, 254]);
+        assert_eq!(field(ColumnType::Text, r#""a\tb""#), [0, 0, 0, 3, b'a', b'\t', b'b']);
+        assert_eq!(field(ColumnType::Day, r#""1999-12-31""#), [0, 0, 0, 4, 255, 255, 255, 255]);
+        assert_eq!(
+            field(ColumnType::Instant, r#""2000-01-01T00:00:00.000002Z""#),
+            [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2]
+        );
+        assert_eq!(field(ColumnType::Json, "[]"), [0, 0, 0, 3, 1, b'[', b']']);
+        assert_eq!(field(ColumnType::Boolean, "true"), [0, 0, 0, 1, 1]);
+        assert_eq!(field(ColumnType::Uuid, "null"), [255, 255, 255, 255]);
     }
 
     #[test]
     fn fields_are_returned_in_column_order_and_unknown_ones_dropped() {
-        let column = |name: &str| Column { name: name.into(), kind: Kind::Integer, optional: true };
+        let column = |name: &str| Column { name: name.into(), kind: ColumnType::Integer, optional: true };
         let columns = ["a", "b", "c"].map(column);
         let fields = fields(&columns, r#"{"c":3,"x":{"a":9},"a":1}"#).expect("a row");
         let texts: Vec<_> = fields.into_iter().map(|field| field.map(RawValue::get)).collect();

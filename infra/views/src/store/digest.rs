@@ -5,7 +5,7 @@ use event_log::fault;
 use futures::TryStreamExt;
 use projections::kernel::Model;
 use projections::ports::{Cause, Checkpoint, Fault};
-use replay::digest::{Digest, Digesting};
+use replay::digest::{Digest, Digester};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -36,10 +36,10 @@ pub async fn digest(pool: &PgPool, model: &Model) -> Result<Digest, Fault> {
     let table = Table::live(model);
     let statement = format!("SELECT t.tenant, {ROW} FROM {} t ORDER BY {}", table.name, table.key());
     let mut rows = sqlx::query_as::<_, (Uuid, String)>(&statement).fetch(&mut *snapshot);
-    let mut digesting = Digesting::default();
+    let mut digester = Digester::default();
     while let Some((tenant, row)) = rows.try_next().await.map_err(fault(doing()))? {
         let row = model.canonical(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?;
-        digesting.row(TenantId::new(tenant), &row);
+        digester.row(TenantId::new(tenant), &row);
     }
-    Ok(digesting.finish(at.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect()))
+    Ok(digester.finish(at.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect()))
 }

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use domain::shared::TenantId;
 use event_log::fault;
-use projections::kernel::{Column, Kind, Model};
+use projections::kernel::{Column, ColumnType, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
-use projections::question::{Cursor, NoAnswer, Page, Question, Row, Test, askable, value_text};
+use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test, filterable, value_text};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -24,25 +24,25 @@ impl PgReader {
     }
 
     /// Returns one page of the rows that match a query.
-    pub async fn page(&self, model: &Model, question: &Question) -> Result<Page, NoAnswer> {
-        let columns = question.order_columns(model)?;
-        let statement = Statement::page(model, question, &columns)?;
-        let doing = || format!("reading {}", model.stems());
-        let mut query = sqlx::query_as::<_, PageRow>(&statement.text)
+    pub async fn page(&self, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
+        let columns = query.order_columns(model)?;
+        let statement = Statement::page(model, query, &columns)?;
+        let doing = || format!("reading {}", model.plural_stem());
+        let mut select = sqlx::query_as::<_, PageRow>(&statement.text)
             .bind(&model.name)
             .bind(&model.shape)
-            .bind(question.tenant.uuid());
+            .bind(query.tenant.uuid());
         for value in &statement.values {
-            query = query.bind(value);
+            select = select.bind(value);
         }
-        let mut page_rows = query.fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let mut page_rows = select.fetch_all(&self.pool).await.map_err(fault(doing()))?;
         let at = page_rows.first().map_or(Checkpoint::start(0), |&(lane, position, epoch, ..)| Checkpoint {
             lane,
             position,
             epoch,
         });
         let count = page_rows.first().and_then(|row| row.3);
-        let first = usize::try_from(question.first).unwrap_or(usize::MAX);
+        let first = usize::try_from(query.first).unwrap_or(usize::MAX);
         let more = page_rows.len() > first;
         page_rows.truncate(first);
         let texts = page_rows.into_iter().filter_map(|(.., row)| row);
@@ -84,15 +84,15 @@ struct Statement {
 }
 
 impl Statement {
-    fn page(model: &Model, question: &Question, columns: &[&Column]) -> Result<Self, NoAnswer> {
+    fn page(model: &Model, query: &RowQuery, columns: &[&Column]) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
         let mut condition = String::from("t.tenant = $3");
-        if let (Some(owner), Some(column)) = (question.owner, model.owner.and_then(|owner| model.column(owner))) {
+        if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
             write!(condition, " AND t.{} = {}", quoted(&column.name), statement.bind(column.kind, owner.to_string()))
                 .ok();
         }
-        for filter in &question.filters {
-            let column = askable(model, &filter.field)?;
+        for filter in &query.filters {
+            let column = filterable(model, &filter.field)?;
             let name = quoted(&column.name);
             match &filter.test {
                 Test::Equals(value) => write!(condition, " AND t.{name} = {}", statement.checked(column, value)?).ok(),
@@ -107,20 +107,20 @@ impl Statement {
             };
         }
         let table = Table::live(model).name;
-        let count = if question.count {
+        let count = if query.count {
             format!("(SELECT count(*) FROM {table} t WHERE {condition})")
         } else {
             "NULL::bigint".into()
         };
-        if let Some(cursor) = &question.after {
-            let after = statement.after_cursor(columns, &cursor.values(columns)?, question.descending());
+        if let Some(cursor) = &query.after {
+            let after = statement.after_cursor(columns, &cursor.values(columns)?, query.descending());
             write!(condition, " AND {after}").ok();
         }
-        let direction = if question.descending() { " DESC" } else { "" };
+        let direction = if query.descending() { " DESC" } else { "" };
         let order: Vec<_> = columns.iter().map(|column| format!("t.{}{direction}", quoted(&column.name))).collect();
         let order = order.join(", ");
         // One row more than requested shows whether there is a next page.
-        let limit = u64::from(question.first) + 1;
+        let limit = u64::from(query.first) + 1;
         statement.text = format!(
             "SELECT c.lane, c.position, c.epoch, {count}, r.row FROM (SELECT lane, position, epoch \
              FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
@@ -152,12 +152,12 @@ impl Statement {
     }
 
     /// Checks a value against the type of its column and binds it.
-    fn checked(&mut self, column: &Column, value: &Value) -> Result<String, NoAnswer> {
+    fn checked(&mut self, column: &Column, value: &Value) -> Result<String, QueryError> {
         Ok(self.bind(column.kind, value_text(column, value)?))
     }
 
     /// Binds a text and returns the SQL expression of its value.
-    fn bind(&mut self, kind: Kind, text: String) -> String {
+    fn bind(&mut self, kind: ColumnType, text: String) -> String {
         self.values.push(text);
         format!("${}::text::{}", self.values.len() + 3, sql_cast(kind))
     }

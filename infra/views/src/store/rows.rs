@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event_log::fault;
 use projections::kernel::{Change, Model, Parked, Place};
-use projections::ports::{Cause, Checkpoint, Fault, Loaded, Move, Rows, Step};
+use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, Rows, Step};
 use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 
 use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
@@ -77,7 +77,7 @@ impl Rows for PgRows {
         Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
     }
 
-    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         load(&self.pool, &Table::live(model), places).await
     }
 
@@ -113,7 +113,7 @@ pub(super) async fn load(
     store: impl PgExecutor<'_>,
     table: &Table<'_>,
     places: &[Place],
-) -> Result<Vec<Loaded>, Fault> {
+) -> Result<Vec<LoadedRow>, Fault> {
     let doing = || format!("loading rows of {}", table.model.name);
     let statement = table.load();
     let mut load = sqlx::query_as::<_, (Option<String>, bool)>(&statement)
@@ -121,11 +121,11 @@ pub(super) async fn load(
         .bind(&table.model.shape)
         .bind(places.iter().map(|place| place.key.as_str()).collect::<Vec<_>>());
     let places: Vec<_> = places.iter().collect();
-    for array in place_arrays(&table.key_kinds(), &places).map_err(corrupt_row(doing()))? {
+    for array in place_arrays(&table.key_types(), &places).map_err(corrupt_row(doing()))? {
         load = load.bind(array);
     }
     let rows = load.fetch_all(store).await.map_err(fault(doing()))?;
-    Ok(rows.into_iter().map(|(row, waiting)| Loaded { row, waiting }).collect())
+    Ok(rows.into_iter().map(|(row, waiting)| LoadedRow { row, waiting }).collect())
 }
 
 /// Moves the checkpoints if all of them are still where the step begins, else returns false. They stay locked until the
@@ -168,7 +168,7 @@ pub(super) async fn put_rows(
     }
     let deleted: Vec<_> = changes.iter().filter(|change| change.row.is_none()).map(|change| &change.place).collect();
     if !deleted.is_empty() {
-        let arrays = place_arrays(&table.key_kinds(), &deleted).map_err(corrupt_row(doing()))?;
+        let arrays = place_arrays(&table.key_types(), &deleted).map_err(corrupt_row(doing()))?;
         execute(transaction, &table.delete(), arrays).await.map_err(fault(doing()))?;
     }
     Ok(())

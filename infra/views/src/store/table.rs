@@ -1,6 +1,6 @@
 //! SQL statements for the table of one read model, built from the description of its rows.
 
-use projections::kernel::{Column, Kind, Model};
+use projections::kernel::{Column, ColumnType, Model};
 
 /// Table of one shape of a read model: the live one, or the one that a rebuild fills beside it.
 pub(super) struct Table<'m> {
@@ -49,7 +49,7 @@ impl<'m> Table<'m> {
 
     /// Creates a view with the plain name of the model, for people; processes read the table of their shape.
     pub(super) fn create_view(&self) -> [String; 2] {
-        let view = format!("reads.{}", self.model.stems());
+        let view = format!("reads.{}", self.model.plural_stem());
         [format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS SELECT * FROM {}", self.name)]
     }
 
@@ -114,13 +114,13 @@ impl<'m> Table<'m> {
 
     /// Array parameters of the key fields, numbered from `first`, and their column names in `k`.
     fn key_parameters(&self, first: usize) -> (String, String) {
-        let array = |(at, kind): (usize, Kind)| format!(", ${}::{}[]", at + first, sql_cast(kind));
-        let arrays = self.key_kinds().into_iter().enumerate().map(array).collect();
+        let array = |(at, kind): (usize, ColumnType)| format!(", ${}::{}[]", at + first, sql_cast(kind));
+        let arrays = self.key_types().into_iter().enumerate().map(array).collect();
         (arrays, (0..self.model.key.len()).map(|at| format!(", k{at}")).collect())
     }
 
     /// Column types of the key fields.
-    pub(super) fn key_kinds(&self) -> Vec<Kind> {
+    pub(super) fn key_types(&self) -> Vec<ColumnType> {
         self.model.key.iter().filter_map(|field| self.model.column(field)).map(|column| column.kind).collect()
     }
 
@@ -152,22 +152,22 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Column type. Texts are compared byte by byte, so that the order does not depend on the locale of the machine.
-fn sql_type(kind: Kind) -> &'static str {
+fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
-        Kind::Text => "text COLLATE \"C\"",
+        ColumnType::Text => "text COLLATE \"C\"",
         other => sql_cast(other),
     }
 }
 
-pub(super) fn sql_cast(kind: Kind) -> &'static str {
+pub(super) fn sql_cast(kind: ColumnType) -> &'static str {
     match kind {
-        Kind::Uuid => "uuid",
-        Kind::Integer => "bigint",
-        Kind::Boolean => "boolean",
-        Kind::Text => "text",
-        Kind::Instant => "timestamptz",
-        Kind::Day => "date",
-        Kind::Json => "jsonb",
+        ColumnType::Uuid => "uuid",
+        ColumnType::Integer => "bigint",
+        ColumnType::Boolean => "boolean",
+        ColumnType::Text => "text",
+        ColumnType::Instant => "timestamptz",
+        ColumnType::Day => "date",
+        ColumnType::Json => "jsonb",
     }
 }
 

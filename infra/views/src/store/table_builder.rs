@@ -2,8 +2,8 @@
 
 use event_log::fault;
 use projections::kernel::{Change, Model, Parked, Place};
-use projections::ports::{Checkpoint, Fault, Loaded};
-use replay::rebuild::Builds;
+use projections::ports::{Checkpoint, Fault, LoadedRow};
+use replay::rebuild::TableBuilder;
 use sqlx::{Executor, PgPool, PgTransaction};
 
 use super::binary_format::{COPY_HEADER, COPY_TRAILER, corrupt_row, write_row};
@@ -86,12 +86,12 @@ impl PgTableBuilder {
     }
 }
 
-impl Builds for PgTableBuilder {
+impl TableBuilder for PgTableBuilder {
     async fn begin(&self, model: &Model) -> Result<(), Fault> {
         self.recreate(&Table::building(model)).await.map_err(fault(format!("building {}", model.name)))
     }
 
-    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<Loaded>, Fault> {
+    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         load(&self.pool, &Table::building(model), places).await
     }
 

@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 const PURE: &[&str] = &["domain", "commands", "projections"];
 const PURE_MAY_USE: &[&str] =
-    &["serde", "serde_json", "schemars", "serde_path_to_error", "thiserror", "uuid", "jiff", "iso_currency"];
+    &["heck", "serde", "serde_json", "schemars", "serde_path_to_error", "thiserror", "uuid", "jiff", "iso_currency"];
 const ONLY_INFRA_MAY_USE: &[&str] =
     &["sqlx", "tokio-postgres", "cqrs-es", "postgres-es", "rdkafka", "redis", "reqwest", "hyper-util", "rustix"];
 

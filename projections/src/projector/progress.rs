@@ -1,39 +1,39 @@
-//! One model's way through the lanes. Pure: it says what to take and what is wrong, and stores nothing.
+//! Progress of one model through the lanes. Pure: it decides which events are next and stores nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::What;
+use super::ProjectionErrorKind;
 use crate::kernel::{Fold, Model};
 use crate::ports::{Checkpoint, Epochs, RawEvent};
 
-/// How far one model has come in each lane, and in which lanes it does not go on.
-pub(super) struct Course {
+/// Checkpoints of one model, one per lane, and the lanes in which it is stopped.
+pub(super) struct Progress {
     model: Arc<Model>,
     checkpoints: BTreeMap<i16, Checkpoint>,
     stopped: BTreeSet<i16>,
 }
 
-/// What a batch means for one model.
+/// Result of reading a batch for one model.
 #[derive(Default)]
-pub(super) struct Read {
-    /// The lanes in which it goes on, from where to where.
+pub(super) struct BatchRead {
+    /// Checkpoints before and after, for each lane that advances.
     pub(super) moves: Vec<(Checkpoint, Checkpoint)>,
-    pub(super) troubles: Vec<What>,
+    pub(super) errors: Vec<ProjectionErrorKind>,
 }
 
-impl Course {
+impl Progress {
     pub(super) fn new(model: Model, checkpoints: Vec<Checkpoint>) -> Self {
-        let mut course = Self { model: Arc::new(model), checkpoints: BTreeMap::new(), stopped: BTreeSet::new() };
-        course.go_to(checkpoints);
-        course
+        let mut progress = Self { model: Arc::new(model), checkpoints: BTreeMap::new(), stopped: BTreeSet::new() };
+        progress.reset(checkpoints);
+        progress
     }
 
     pub(super) fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
-    /// Whether the model listens to any of these kinds of streams.
+    /// True if the model listens to one of these stream types.
     pub(super) fn listens_to(&self, types: &BTreeSet<&str>) -> bool {
         self.model.streams.iter().any(|stream_type| types.contains(stream_type))
     }
@@ -50,25 +50,27 @@ impl Course {
         self.stopped.clear();
     }
 
-    pub(super) fn go_to(&mut self, checkpoints: Vec<Checkpoint>) {
+    pub(super) fn reset(&mut self, checkpoints: Vec<Checkpoint>) {
         self.checkpoints = checkpoints.into_iter().map(|at| (at.lane, at)).collect();
     }
 
-    pub(super) fn moved(&mut self, moves: &[(Checkpoint, Checkpoint)]) {
+    pub(super) fn advance(&mut self, moves: &[(Checkpoint, Checkpoint)]) {
         self.checkpoints.extend(moves.iter().map(|(_, to)| (to.lane, *to)));
     }
 
-    /// Remembers what does not pass by itself; a hole is filled from the log.
-    pub(super) fn stop(&mut self, troubles: &[What]) {
-        self.stopped.extend(troubles.iter().filter_map(|what| match what {
-            What::OtherHistory { lane, .. } | What::Unreadable { lane, .. } => Some(*lane),
-            What::Hole { .. } | What::Fault(_) => None,
+    /// Stops the lanes whose errors need an operator. A gap does not: it is filled from the log.
+    pub(super) fn stop(&mut self, errors: &[ProjectionErrorKind]) {
+        self.stopped.extend(errors.iter().filter_map(|kind| match kind {
+            ProjectionErrorKind::OtherHistory { lane, .. } | ProjectionErrorKind::Unreadable { lane, .. } => {
+                Some(*lane)
+            }
+            ProjectionErrorKind::Gap { .. } | ProjectionErrorKind::Fault(_) => None,
         }));
     }
 
-    /// Reads the events that are next for this model into the fold, lane by lane until something is wrong there.
-    pub(super) fn read(&self, events: &[RawEvent], epochs: &BTreeMap<i16, Epochs>, fold: &mut dyn Fold) -> Read {
-        let mut read = Read::default();
+    /// Reads the events that are next for this model into the fold, in each lane up to the first error.
+    pub(super) fn read(&self, events: &[RawEvent], epochs: &BTreeMap<i16, Epochs>, fold: &mut dyn Fold) -> BatchRead {
+        let mut read = BatchRead::default();
         let mut lanes: BTreeMap<i16, Checkpoint> = self.checkpoints.clone();
         lanes.retain(|lane, _| !self.stopped.contains(lane));
         let unknown = Epochs::default();
@@ -76,9 +78,9 @@ impl Course {
             let Some(at) = lanes.get_mut(&event.lane) else { continue };
             match next(*at, event, epochs.get(&event.lane).unwrap_or(&unknown), fold) {
                 Ok(to) => *at = to,
-                Err(what) => {
+                Err(kind) => {
                     self.note_move(event.lane, &mut lanes, &mut read);
-                    read.troubles.push(what);
+                    read.errors.push(kind);
                 }
             }
         }
@@ -88,8 +90,8 @@ impl Course {
         read
     }
 
-    /// Closes a lane for this batch.
-    fn note_move(&self, lane: i16, lanes: &mut BTreeMap<i16, Checkpoint>, read: &mut Read) {
+    /// Ends a lane for this batch and records how far it came.
+    fn note_move(&self, lane: i16, lanes: &mut BTreeMap<i16, Checkpoint>, read: &mut BatchRead) {
         if let (Some(to), Some(from)) = (lanes.remove(&lane), self.checkpoints.get(&lane))
             && to != *from
         {
@@ -98,21 +100,26 @@ impl Course {
     }
 }
 
-/// Where the model stands after this event, or why it cannot have it.
-fn next(at: Checkpoint, event: &RawEvent, epochs: &Epochs, fold: &mut dyn Fold) -> Result<Checkpoint, What> {
+/// Checkpoint after this event, or the reason why the model cannot take it.
+fn next(
+    at: Checkpoint,
+    event: &RawEvent,
+    epochs: &Epochs,
+    fold: &mut dyn Fold,
+) -> Result<Checkpoint, ProjectionErrorKind> {
     let (lane, position) = (event.lane, event.position);
     if event.epoch != at.epoch && !epochs.agrees(at.position, at.epoch) {
-        return Err(What::OtherHistory { lane, common: epochs.last_common(at) });
+        return Err(ProjectionErrorKind::OtherHistory { lane, common: epochs.last_common(at) });
     }
     if position <= at.position {
         return Ok(at);
     }
-    // A record of a lost history counts as missing: the log has another one in its place.
+    // An event of a lost history counts as a gap: the log has another event at its position.
     if position > at.position + 1 || (event.epoch != at.epoch && !epochs.agrees(position, event.epoch)) {
-        return Err(What::Hole { lane, after: at.position });
+        return Err(ProjectionErrorKind::Gap { lane, after: at.position });
     }
     let stream_type = || event.stream_type.to_string();
-    fold.read(event).map_err(|unreadable| What::Unreadable {
+    fold.read(event).map_err(|unreadable| ProjectionErrorKind::Unreadable {
         lane,
         position,
         stream_type: stream_type(),

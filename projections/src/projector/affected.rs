@@ -1,4 +1,4 @@
-//! Which rows events concern, for whoever missed how they changed.
+//! Keys of the rows that events affect, for readers who missed the changes themselves.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use domain::kernel::Unreadable;
 use crate::kernel::{Model, Place};
 use crate::ports::RawEvent;
 
-/// The places of a model's rows that these events may have changed, whatever stands there now.
-pub fn touched<'e>(
+/// Places of all rows of a model that these events may have changed, independent of what is stored there now.
+pub fn affected<'e>(
     model: &Model,
     events: impl IntoIterator<Item = &'e RawEvent>,
 ) -> Result<BTreeSet<Place>, Unreadable> {
-    let mut fold = model.begin();
+    let mut fold = model.begin_fold();
     for event in events {
         fold.read(event)?;
     }
-    // Folded onto nothing, rows come out wrong or not at all; only their places count.
+    // Without the stored rows the folded rows are wrong or missing; only their places are used.
     let parked = fold.fold();
     let changed = fold.drain()?;
     Ok(parked.into_iter().map(|parked| parked.place).chain(changed.into_iter().map(|change| change.place)).collect())

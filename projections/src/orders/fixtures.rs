@@ -1,4 +1,4 @@
-//! Stories about orders, for the tests of this context.
+//! Test fixtures: order events for the tests of this context.
 
 use domain::orders::{CancelledBy, Order, OrderEvent, OrderLine};
 use domain::shared::{CustomerId, Date, Money, OrderId, Price, ProductId, Quantity, StoreId};
@@ -26,7 +26,7 @@ pub(super) fn day(text: &str) -> Date {
     text.parse().expect("a day")
 }
 
-/// Two mugs for 10.00 USD.
+/// Places an order of two mugs for 10.00 USD.
 pub(super) fn placed(story: Story, number: u128, on: &str) -> Story {
     let (sku, name) = ("MUG".parse().expect("a SKU"), "Mug".parse().expect("a name"));
     let two = Quantity::try_from(2).expect("a quantity");
