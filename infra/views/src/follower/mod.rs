@@ -55,7 +55,7 @@ pub struct ReadModelFollower {
     written: watch::Receiver<u64>,
     /// Changes after every batch.
     progress: watch::Sender<u64>,
-    /// Receives the changed rows.
+    /// Broadcast of the changed rows.
     notices: RowNotices,
 }
 

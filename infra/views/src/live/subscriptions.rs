@@ -74,7 +74,7 @@ impl Subscriptions {
     }
 
     /// Applies the changes since a checkpoint to the rows. Returns the checkpoint reached, and the keys of rows that no longer
-    /// match. A key that the subscriber never received is harmless.
+    /// match; the subscriber may never have received some of them, which is harmless.
     async fn add_changed(
         &self,
         model: &Model,
