@@ -1,6 +1,6 @@
-//! Ways between read models that begin at products.
+//! Relations of the catalogue read models.
 
-use crate::graphql::Relations;
+use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.many("Product", "stockLevels", "StockLevel", "product");

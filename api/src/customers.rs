@@ -1,6 +1,6 @@
-//! Ways between read models that begin at customers.
+//! Relations of the customers read models.
 
-use crate::graphql::Relations;
+use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.many("Customer", "orders", "Order", "customer");

@@ -1,5 +1,5 @@
-//! Every way in which the API says no. The only place that knows status codes and GraphQL extensions; inside text
-//! never leaves.
+//! Errors of the API. The only module that maps causes to status codes and GraphQL extensions; internal messages are
+//! logged and never sent.
 
 use std::borrow::Cow;
 
@@ -14,36 +14,39 @@ use projections::ports::{Cause, Fault};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::backend::Behind;
 use crate::json::without_place;
+use crate::port::{Behind, NotPermitted};
 
-/// A refusal of the API itself, told as RFC 9457 problem details or as a GraphQL error.
+/// `Retry-After` of an address whose host name cannot be resolved.
+const NAMES_AWAY_S: u32 = 5;
+
+/// A refusal by the API itself, sent as RFC 9457 problem details or as a GraphQL error.
 ///
-/// What the business refuses is no problem but an answer; see [`crate::receipt`].
+/// A rejection by the domain is not a problem but an answer; see [`crate::command_answer`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     pub status: StatusCode,
-    /// Stable and in capitals; callers may branch on it.
+    /// Stable code in capitals, for clients to branch on.
     pub code: Cow<'static, str>,
-    /// For people.
+    /// Text for people.
     pub detail: String,
-    /// What exactly is wrong with the input, field by field.
+    /// Errors of single input fields.
     pub errors: Vec<FieldError>,
     pub retry: Retry,
     pub retry_after_s: Option<u32>,
 }
 
-/// One thing that is wrong with the input.
+/// Error of one input field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// A path such as `lines[0].sku`; empty for the whole.
+    /// A path such as `lines[0].sku`; empty for the whole input.
     pub field: String,
     pub code: Cow<'static, str>,
     pub message: String,
 }
 
 impl Problem {
-    /// A refusal that stays one however often it is sent.
+    /// A permanent refusal: sending the request again does not help.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -55,46 +58,46 @@ impl Problem {
         }
     }
 
-    /// The one answer to every token that is missing, false or stale, so that it teaches nothing.
+    /// The same answer to every missing, invalid or expired token, so that it reveals nothing about the reason.
     pub fn unauthenticated() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a valid bearer token is needed")
     }
 
-    /// Known, and not allowed.
+    /// An authenticated caller without the permission.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail)
     }
 
-    /// Nothing of this name is here for this caller.
+    /// A resource that does not exist for this caller.
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
-    /// A body, document or batch beyond a named limit.
+    /// A body, document or batch above a limit.
     pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
     }
 
-    /// A body in another format or charset.
+    /// A body of an unsupported media type or charset.
     pub fn media_type(expected: &str) -> Self {
         let detail = format!("expected `Content-Type: {expected}` in UTF-8, uncompressed");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
     }
 
-    /// The caller has used up what it may ask for now.
+    /// A caller that has used up its rate limit or budget.
     pub fn throttled(retry_after_s: u32) -> Self {
-        let detail = "too much was asked for in too short a time";
+        let detail = "too many requests in a short time";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "THROTTLED", detail).later(retry_after_s)
     }
 
-    /// The machine failed. What happened inside is only logged, under the id that the caller gets.
+    /// An internal failure. The cause is only logged, under the incident id that the caller gets.
     pub fn fault(incident: Uuid, inside: &dyn std::fmt::Display) -> Self {
-        tracing::error!(incident.id = %incident, inside = %inside, "a request failed inside: incident {incident}");
-        let detail = format!("something failed inside; support knows it as incident {incident}");
+        tracing::error!(incident.id = %incident, inside = %inside, "request failed: incident {incident}");
+        let detail = format!("internal error; give support the incident id {incident}");
         Self { retry: Retry::SameId, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail) }
     }
 
-    /// What a failed read of rows or receipts means for the caller.
+    /// The problem of a failed read of rows or receipts.
     pub fn from_fault(fault: &Fault, incident: Uuid) -> Self {
         match fault.cause {
             Cause::Unavailable => NotNow::StoreAway.into(),
@@ -102,17 +105,17 @@ impl Problem {
         }
     }
 
-    /// Nothing was decided and it may be sent again.
+    /// Marks a refusal as temporary: nothing was decided, and the request may be sent again.
     fn later(self, retry_after_s: u32) -> Self {
         Self { retry: Retry::SameId, retry_after_s: Some(retry_after_s), ..self }
     }
 
-    /// As a GraphQL error; `extensions.code` is what clients branch on.
+    /// The GraphQL error; clients branch on `extensions.code`.
     pub fn into_graphql(self) -> async_graphql::Error {
         let mut error = async_graphql::Error::new(self.detail);
         let mut extensions = async_graphql::ErrorExtensionValues::default();
         extensions.set("code", &*self.code);
-        extensions.set("retry", retry_word(self.retry));
+        extensions.set("retry", retry_code(self.retry));
         if let Some(seconds) = self.retry_after_s {
             extensions.set("retryAfter", seconds);
         }
@@ -124,8 +127,8 @@ impl Problem {
     }
 }
 
-/// As it is spelled outside.
-pub const fn retry_word(retry: Retry) -> &'static str {
+/// Public spelling of the retry advice.
+pub const fn retry_code(retry: Retry) -> &'static str {
     match retry {
         Retry::SameId => "SAME_ID",
         Retry::NewId => "NEW_ID",
@@ -133,7 +136,7 @@ pub const fn retry_word(retry: Retry) -> &'static str {
     }
 }
 
-/// Input that cannot be read is a bad request; input that reads and makes no sense is not processable.
+/// Input that cannot be parsed is a bad request (400); input that parses and is invalid is unprocessable (422).
 impl From<Misuse> for Problem {
     fn from(misuse: Misuse) -> Self {
         let status = match &*misuse.code {
@@ -156,7 +159,7 @@ impl From<NotNow> for Problem {
             NotNow::StoreAway | NotNow::KeyStoreAway | NotNow::ShuttingDown => 5,
         };
         let detail = match &not_now {
-            // What exactly is unsafe is for operators; they find it at `/reason`.
+            // The reason is for operators only; they find it at `/reason`.
             NotNow::StoreUnsafe(_) => "the store is not safe to write to".into(),
             other => other.to_string(),
         };
@@ -189,7 +192,19 @@ impl From<Behind> for Problem {
     }
 }
 
-/// RFC 9457, with the code and the advice that our clients branch on.
+impl From<NotPermitted> for Problem {
+    fn from(not_permitted: NotPermitted) -> Self {
+        match not_permitted {
+            NotPermitted::Misuse(misuse) => misuse.into(),
+            NotPermitted::Unknown => {
+                let detail = "the host name of this address cannot be resolved at the moment";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "NAMES_AWAY", detail).later(NAMES_AWAY_S)
+            }
+        }
+    }
+}
+
+/// RFC 9457 problem details, extended by the code and the retry advice.
 #[derive(Serialize)]
 struct Document<'a> {
     #[serde(rename = "type")]
@@ -213,7 +228,7 @@ impl Problem {
             code: &self.code,
             detail: &self.detail,
             errors: &self.errors,
-            retry: retry_word(self.retry),
+            retry: retry_code(self.retry),
         };
         serde_json::to_string(&document).unwrap_or_else(|_| String::from("{}"))
     }
@@ -241,13 +256,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn input_that_cannot_be_read_and_input_without_sense_are_told_apart() {
+    fn unparsable_input_is_400_and_invalid_input_is_422() {
         let status = |code| Problem::from(Misuse::new(code, "", "…")).status.as_u16();
         assert_eq!([status("INVALID_JSON"), status("INVALID_FIELD"), status("COMMAND_ID_REUSED")], [400, 422, 422]);
     }
 
     #[test]
-    fn a_problem_names_the_field_and_not_serdes_place_in_the_text() {
+    fn problem_names_the_field_and_omits_serdes_line_and_column() {
         let misuse = Misuse::new("INVALID_FIELD", "lines[0].units", "expected a count at line 1 column 7");
         let json = Problem::from(misuse).to_json();
         assert!(
@@ -261,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_inside_stays_inside() {
+    fn internal_messages_are_not_sent() {
         let incident = Uuid::from_u128(7);
         let json = Problem::fault(incident, &"relation \"events\" does not exist").to_json();
         assert!(json.contains(&incident.to_string()) && !json.contains("relation"), "{json}");
@@ -270,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_come_again_says_when() {
+    fn temporary_refusal_carries_retry_after() {
         let response = Problem::from(NotNow::Overloaded { retry_after_s: 3 }).into_response();
         assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, b"3".as_slice()));
     }

@@ -1,6 +1,6 @@
-//! Ways between read models that begin at stock.
+//! Relations of the inventory read models.
 
-use crate::graphql::Relations;
+use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.one("StockLevel", "product", "Product", &["product"]);

@@ -1,7 +1,8 @@
-//! JSON as strangers send it: refused, with the path of the field, before anything reads a value out of it.
+//! Strict check of JSON from clients: refuses invalid input with the path of the field, before any value is used.
 //!
-//! What serde accepts is more than a log can bear: two fields of one name, NUL in a text, values nested a hundred
-//! deep. PostgreSQL keeps the last of two fields where a `json` column keeps both, and chokes on NUL when it reads.
+//! Serde accepts JSON that must not reach the log: duplicate field names, NUL in strings, values nested a hundred deep.
+//! A `json` column keeps both of two duplicate fields, reading them gives the last one, and PostgreSQL fails on NUL
+//! when it reads the value.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,33 +10,33 @@ use std::fmt;
 use commands::kernel::Misuse;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Values nested deeper than this are refused; no command comes near.
+/// Nesting depth of accepted values; commands need far less.
 pub const DEPTH_MOST: usize = 32;
 
-/// The text of a body that is one JSON value and nothing else.
+/// Returns the text of a body that is exactly one JSON value.
 ///
-/// Refuses what is no UTF-8, no JSON, more than one value, nested too deep, names a field twice, or has NUL or half
-/// a surrogate pair in a text.
+/// Refuses bodies that are not UTF-8, not JSON, more than one value or nested too deep, and bodies with duplicate
+/// fields, NUL or half a surrogate pair in a string.
 pub fn strict(body: &[u8]) -> Result<&str, Misuse> {
     let text = std::str::from_utf8(body).map_err(|_| Misuse::new("INVALID_UTF8", "", "the body is not UTF-8"))?;
-    let mut seen = Seen::default();
+    let mut progress = Progress::default();
     let mut json = serde_json::Deserializer::from_str(text);
-    let walked = Walk { seen: &mut seen, depth: 0 }.deserialize(&mut json);
+    let walked = Walk { progress: &mut progress, depth: 0 }.deserialize(&mut json);
     walked.and_then(|()| json.end()).map_err(|error| {
-        let code = seen.code.unwrap_or("INVALID_JSON");
-        Misuse::new(code, seen.path(), without_place(&error.to_string()))
+        let code = progress.code.unwrap_or("INVALID_JSON");
+        Misuse::new(code, progress.path(), without_place(&error.to_string()))
     })?;
     Ok(text)
 }
 
-/// Serde ends its sentences with a line and a column, which say nothing about a field.
+/// Removes the line and column from a message of serde; clients get the path of the field instead.
 pub fn without_place(sentence: &str) -> &str {
     sentence.rfind(" at line ").map_or(sentence, |end| &sentence[..end])
 }
 
-/// Where the walk stands; left as it is when it fails.
+/// Position of the walk, kept when it fails.
 #[derive(Default)]
-struct Seen {
+struct Progress {
     steps: Vec<Step>,
     code: Option<&'static str>,
 }
@@ -45,7 +46,7 @@ enum Step {
     Index(usize),
 }
 
-impl Seen {
+impl Progress {
     /// `lines[0].sku`, as commands name their fields.
     fn path(&self) -> String {
         let mut path = String::new();
@@ -56,7 +57,7 @@ impl Seen {
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
             }
         }
-        // A name of a kilobyte helps nobody.
+        // Field names come from the client and may be long.
         path.chars().take(200).collect()
     }
 
@@ -67,21 +68,21 @@ impl Seen {
 }
 
 struct Walk<'a> {
-    seen: &'a mut Seen,
+    progress: &'a mut Progress,
     depth: usize,
 }
 
 impl Walk<'_> {
     fn text<E: Error>(self, text: &str) -> Result<(), E> {
         if text.contains('\0') {
-            return Err(self.seen.refuse("INVALID_FIELD", "a text must not contain NUL"));
+            return Err(self.progress.refuse("INVALID_FIELD", "a string must not contain NUL"));
         }
         Ok(())
     }
 
     fn deeper<E: Error>(&mut self) -> Result<(), E> {
         if self.depth == DEPTH_MOST {
-            return Err(self.seen.refuse("TOO_DEEP", "values are nested too deep"));
+            return Err(self.progress.refuse("TOO_DEEP", "values are nested too deep"));
         }
         Ok(())
     }
@@ -129,9 +130,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut values: A) -> Result<(), A::Error> {
         self.deeper()?;
         for index in 0.. {
-            self.seen.steps.push(Step::Index(index));
-            let next = values.next_element_seed(Walk { seen: &mut *self.seen, depth: self.depth + 1 })?;
-            self.seen.steps.pop();
+            self.progress.steps.push(Step::Index(index));
+            let next = values.next_element_seed(Walk { progress: &mut *self.progress, depth: self.depth + 1 })?;
+            self.progress.steps.pop();
             if next.is_none() {
                 break;
             }
@@ -143,13 +144,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
         self.deeper()?;
         let mut names = HashSet::new();
         while let Some(name) = fields.next_key::<String>()? {
-            self.seen.steps.push(Step::Field(name.clone()));
-            Walk { seen: &mut *self.seen, depth: 0 }.text(&name)?;
+            self.progress.steps.push(Step::Field(name.clone()));
+            Walk { progress: &mut *self.progress, depth: 0 }.text(&name)?;
             if !names.insert(name) {
-                return Err(self.seen.refuse("DUPLICATE_FIELD", "the field is there twice"));
+                return Err(self.progress.refuse("DUPLICATE_FIELD", "the field occurs twice"));
             }
-            fields.next_value_seed(Walk { seen: &mut *self.seen, depth: self.depth + 1 })?;
-            self.seen.steps.pop();
+            fields.next_value_seed(Walk { progress: &mut *self.progress, depth: self.depth + 1 })?;
+            self.progress.steps.pop();
         }
         Ok(())
     }
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_json_passes_as_it_is() {
+    fn valid_json_is_returned_unchanged() {
         for body in [
             r#"{"lines":[{"sku":"a","units":3}],"note":"\ud83d\ude00 🛒","n":null,"f":1.5,"big":18446744073709551615}"#,
             "[]",
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_log_cannot_bear_is_refused_with_its_path() {
+    fn duplicate_fields_nul_half_surrogates_and_deep_values_are_refused_with_their_path() {
         assert_eq!(refused(r#"{"a":1,"b":{"c":1,"c":2}}"#), ("DUPLICATE_FIELD".into(), "b.c".into()));
         assert_eq!(refused(r#"{"a":1,"\u0061":2}"#), ("DUPLICATE_FIELD".into(), "a".into()));
         assert_eq!(
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn invalid_json_is_refused() {
         for body in
             ["", "{", "{\"a\":1,}", "{} {}", "// x\n{}", "\u{feff}{}", "{a:1}", "NaN", "01", "{\"a\":\"\u{1}\"}"]
         {
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_fields_take_no_time() {
+    fn hundred_thousand_fields_are_checked() {
         let fields: Vec<_> = (0..100_000).map(|n| format!("\"f{n}\":{n}")).collect();
         assert!(strict(format!("{{{}}}", fields.join(",")).as_bytes()).is_ok());
     }

@@ -1,27 +1,29 @@
-//! The front door: HTTP and GraphQL, built at start from the catalogues of commands and read models.
+//! The API: HTTP and GraphQL, built at start from the catalogues of commands and read models.
 //!
-//! **Here:** who is calling, what they may do, how answers look. **Never here:** I/O, clocks, random numbers, SQL;
-//! the floor above brings them as a [`Backend`](backend::Backend). **To add a command or a read model:** nothing; a
-//! relation between read models is one line in the file of its context.
+//! **Here:** authentication, permissions, admission control, the form of answers. **Never here:** I/O, clocks, random
+//! numbers, SQL; the process behind the API provides them as a [`Backend`](port::Backend). **To add a command or a read
+//! model:** nothing; a relation between read models is one line in the file of its context.
+//!
+//! Layers, bottom to top; none imports a higher one: [`port`] (traits and data); [`error`]; [`auth`], `admission`,
+//! [`command_intake`]; [`graphql`]; [`state`]; [`http`].
 
-pub mod admission;
 pub mod auth;
-pub mod backend;
+pub mod command_answer;
+pub mod command_intake;
 pub mod error;
-pub mod freshness;
-pub mod front;
 pub mod graphql;
 pub mod guard;
 pub mod http;
-pub mod integrations;
 pub mod json;
-pub mod limits;
-pub mod live;
 pub mod openapi;
-pub mod receipt;
+pub mod port;
+pub mod relation;
+pub mod state;
 
+mod admission;
 mod catalogue;
 mod customers;
+mod integrations;
 mod inventory;
 mod loyalty;
 mod orders;
@@ -29,9 +31,9 @@ mod tenancy;
 #[cfg(test)]
 mod testing;
 
-use graphql::Relations;
+use relation::Relations;
 
-/// Every way between read models, context by context.
+/// All relations between read models, context by context.
 fn relations() -> Relations {
     let mut all = Relations::default();
     catalogue::relations(&mut all);

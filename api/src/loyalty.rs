@@ -1,6 +1,6 @@
-//! Ways between read models that begin at points.
+//! Relations of the loyalty read models.
 
-use crate::graphql::Relations;
+use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.one("PointsBalance", "customer", "Customer", &["customer"]);

@@ -1,6 +1,6 @@
-//! Ways between read models that begin at orders.
+//! Relations of the orders read models.
 
-use crate::graphql::Relations;
+use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.one("Order", "customer", "Customer", &["customer"]);

@@ -1,6 +1,6 @@
-//! Ways between read models that begin at stores.
+//! Relations of the tenancy read models.
 
-use crate::graphql::Relations;
+use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.many("Store", "stockLevels", "StockLevel", "store");

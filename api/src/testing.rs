@@ -1,4 +1,4 @@
-//! An engine that fits into a test: it accepts commands without deciding them and reads rows from memory.
+//! Test double of the backend: accepts commands without deciding them and reads rows from memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::auth::{AuthConfig, SigningKey};
-use crate::backend::{Backend, Behind, SealedField};
-use crate::freshness::Freshness;
-use crate::front::{Front, Settings};
-use crate::integrations::{Delivery, NotPermitted, ShownSecret, Webhooks};
-use crate::live::{Ended, LiveRow, Update, Watching};
+use crate::port::{
+    Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, SealedField, ShownSecret, Update,
+    Webhooks,
+};
+use crate::state::{AppState, Settings};
 
 pub(crate) const NOW_S: i64 = 1_763_640_000;
 pub(crate) const TENANT: u128 = 0xa;
@@ -28,22 +28,22 @@ pub(crate) const TENANT: u128 = 0xa;
 #[derive(Default)]
 pub(crate) struct Engine {
     pub(crate) rows: HashMap<&'static str, Vec<Value>>,
-    /// Names and ids of what reached the scribe.
+    /// Names and ids of submitted commands.
     pub(crate) submitted: Mutex<Vec<(String, CommandId)>>,
-    /// Model and number of questions of each call.
-    pub(crate) asked: Mutex<Vec<(String, usize)>>,
+    /// Model and number of queries of each read.
+    pub(crate) reads: Mutex<Vec<(String, usize)>>,
     pub(crate) not_ready: bool,
-    /// What watchers are told after the first page; they are told no more when it goes away.
-    pub(crate) news: Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<Result<Update, Ended>>>>,
+    /// Updates for the next subscriber after its first page; the subscription ends when the sender is dropped.
+    pub(crate) updates: Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<Result<Update, Ended>>>>,
 }
 
 impl Engine {
-    fn answer(&self, model: &Model, question: &RowQuery) -> Result<Page, QueryError> {
-        let columns = question.order_columns(model)?;
+    fn answer(&self, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
+        let columns = query.order_columns(model)?;
         let fits = |row: &&Value| {
-            let owner = question.owner.zip(model.owner);
+            let owner = query.owner.zip(model.owner);
             owner.is_none_or(|(owner, column)| row[column] == json!(owner))
-                && question.filters.iter().all(|filter| match &filter.test {
+                && query.filters.iter().all(|filter| match &filter.test {
                     Test::Equals(value) => row[&filter.field] == *value,
                     Test::In(values) => values.contains(&row[&filter.field]),
                     Test::From(value) => row[&filter.field].as_i64() >= value.as_i64(),
@@ -53,15 +53,15 @@ impl Engine {
         let cursor = |row: &Value| Cursor::of(row, &columns);
         let mut rows: Vec<_> = self.rows.get(&*model.name).into_iter().flatten().filter(fits).collect();
         rows.sort_by_key(|row| cursor(row).0);
-        let count = question.count.then(|| i64::try_from(rows.len()).expect("few"));
-        rows.retain(|row| question.after.as_ref().is_none_or(|after| cursor(row).0 > after.0));
-        let first = usize::try_from(question.first).expect("few");
+        let count = query.count.then(|| i64::try_from(rows.len()).expect("a small number"));
+        rows.retain(|row| query.after.as_ref().is_none_or(|after| cursor(row).0 > after.0));
+        let first = usize::try_from(query.first).expect("a small number");
         let more = rows.len() > first;
         let row = |row: &Value| Row { json: row.to_string(), cursor: cursor(row) };
         Ok(Page { rows: rows.into_iter().take(first).map(row).collect(), more, at: Checkpoint::start(0), count })
     }
 
-    /// A bearer token of this engine's tenant with more claims.
+    /// A bearer token of this engine's tenant, with more claims.
     pub(crate) fn token(more: &Value) -> String {
         let mut claims = json!({
             "iss": "test", "aud": "test", "sub": Uuid::from_u128(1), "tenant": Uuid::from_u128(TENANT),
@@ -73,15 +73,15 @@ impl Engine {
         key().sign(&serde_json::from_value(claims).expect("claims")).expect("signed")
     }
 
-    pub(crate) fn front(self: &Arc<Self>) -> Arc<Front> {
-        let keys = vec![key().public().expect("a pair")];
+    pub(crate) fn state(self: &Arc<Self>) -> AppState {
+        let keys = vec![key().public().expect("a public key")];
         let auth = AuthConfig { issuer: "test".into(), audience: "test".into(), keys, lifetime_most: Seconds(900) };
         let settings = Settings { introspection: true, ..Settings::default() };
-        Arc::new(Front::new(Arc::<Self>::clone(self), auth, settings).expect("the catalogues fit"))
+        AppState::new(Arc::<Self>::clone(self), auth, settings).expect("the catalogues fit together")
     }
 }
 
-/// A row as watchers see it.
+/// A row as subscribers get it.
 pub(crate) fn live_row(model: &Model, json: &str) -> Arc<LiveRow> {
     let row: Value = serde_json::from_str(json).expect("a row");
     let values: Vec<&Value> = model.key.iter().map(|field| &row[*field]).collect();
@@ -109,11 +109,11 @@ impl Backend for Engine {
         ready(Ok(Vec::new())).boxed()
     }
 
-    /// Accepts everything but what its id says: `…ff` is rejected, `…fe` not decided, `…fd` fails.
+    /// Accepts a command unless its id ends with `ff` (rejected), `fe` (not decided) or `fd` (fault).
     fn submit(&self, _: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
         let recorded_at = self.now();
         let answer = |envelope: Envelope| {
-            self.submitted.lock().expect("whole").push((envelope.command.name().into(), envelope.id));
+            self.submitted.lock().expect("not poisoned").push((envelope.command.name().into(), envelope.id));
             let settled = match envelope.id.uuid().as_bytes()[15] {
                 0xff => {
                     let (code, message) = ("OUT_OF_STOCK".into(), "there is none left".into());
@@ -139,22 +139,22 @@ impl Backend for Engine {
         _: Principal,
         command: CommandId,
     ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>> {
-        let known = self.submitted.lock().expect("whole").iter().any(|(_, id)| *id == command);
+        let known = self.submitted.lock().expect("not poisoned").iter().any(|(_, id)| *id == command);
         let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Default::default() };
         let recalled = StoredReceipt { fingerprint: Default::default(), settled: Settled::Accepted(accepted) };
         ready(Ok(known.then_some(recalled))).boxed()
     }
 
-    fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
-        ready(self.answer(model, &question)).boxed()
+    fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
+        ready(self.answer(model, &query)).boxed()
     }
 
-    fn pages<'a>(&'a self, model: &'a Model, questions: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
-        self.asked.lock().expect("whole").push((model.name.clone(), questions.len()));
-        ready(questions.iter().map(|question| self.answer(model, question)).collect()).boxed()
+    fn pages<'a>(&'a self, model: &'a Model, queries: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
+        self.reads.lock().expect("not poisoned").push((model.name.clone(), queries.len()));
+        ready(queries.iter().map(|query| self.answer(model, query)).collect()).boxed()
     }
 
-    /// Position 8 is reached, later ones are not; epoch 3 is the only history.
+    /// Position 8 is reached, later ones are not; epoch 3 is the only one that exists.
     fn wait<'a>(
         &'a self,
         _: TenantId,
@@ -174,19 +174,19 @@ impl Backend for Engine {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: RowQuery,
+        query: RowQuery,
         _: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
-        let first = self.answer(model, &question).map(|page| Update {
+    ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
+        let first = self.answer(model, &query).map(|page| Update {
             rows: page.rows.iter().map(|row| live_row(model, &row.json)).collect(),
             gone: Vec::new(),
             more: page.more,
             at: Freshness { tenant_position: 8, epoch: 3 },
         });
-        let news = self.news.lock().expect("whole").take();
-        let later = stream::unfold(news, async |news| {
-            let mut news = news?;
-            Some((news.recv().await?, Some(news)))
+        let updates = self.updates.lock().expect("not poisoned").take();
+        let later = stream::unfold(updates, async |updates| {
+            let mut updates = updates?;
+            Some((updates.recv().await?, Some(updates)))
         });
         ready(first.map(|first| stream::iter([Ok(first)]).chain(later).boxed())).boxed()
     }
@@ -196,8 +196,9 @@ impl Backend for Engine {
     }
 
     fn open(&self, _: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
-        let open =
-            |field: SealedField| field.word.strip_prefix("sealed.v1.").map(|word| format!("{}:{word}", field.field));
+        let open = |field: SealedField| {
+            field.ciphertext.strip_prefix("sealed.v1.").map(|text| format!("{}:{text}", field.field))
+        };
         ready(Ok(sealed.into_iter().map(open).collect())).boxed()
     }
 
@@ -218,7 +219,8 @@ impl Backend for Engine {
     }
 }
 
-/// Calls everybody but `refused.example.org`, knows nothing of `away.example.org`, and has one secret and one event at position 7.
+/// Permits every host but `refused.example.org`, cannot resolve `away.example.org`, and has one secret and one event at
+/// position 7.
 impl Webhooks for Engine {
     fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
         let permitted = match url.authority() {
@@ -241,7 +243,7 @@ impl Webhooks for Engine {
         before: Option<i64>,
         first: u32,
     ) -> BoxFuture<'_, Result<Vec<Delivery>, Fault>> {
-        let numbers = (1..before.unwrap_or(4)).rev().take(usize::try_from(first).expect("few"));
+        let numbers = (1..before.unwrap_or(4)).rev().take(usize::try_from(first).expect("a small number"));
         let delivery = |number| Delivery {
             number,
             event: Uuid::from_u128(9),

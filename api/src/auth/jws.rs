@@ -1,4 +1,5 @@
-//! The compact form of a signed token (RFC 7515), read by hand so that nothing in it can choose anything.
+//! Compact serialisation of signed tokens (RFC 7515), parsed by hand so that a token cannot choose its own
+//! verification.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,10 +7,10 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize};
 
-/// A token of ours has a few hundred bytes.
+/// Length of an accepted token; a regular one has a few hundred bytes.
 const BYTES_MOST: usize = 4_096;
 
-/// Exactly these three fields: `jwk`, `jku`, `x5u`, `crit` and every other way to bring something along is refused.
+/// Exactly these three fields. Tokens with `jwk`, `jku`, `x5u`, `crit` or any other field are refused.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
@@ -19,10 +20,10 @@ struct Header<'a> {
 }
 
 const ALGORITHM: &str = "EdDSA";
-/// RFC 9068; a refresh or identity token has another type and is no access token.
+/// Type of an access token (RFC 9068); refresh and identity tokens have other types.
 const TYPE: &str = "at+jwt";
 
-/// The claims of a token that one of our keys signed, as JSON bytes.
+/// Verifies the signature with a configured key; returns the claims as JSON bytes.
 pub(super) fn verified<'a>(
     token: &str,
     key: impl Fn(&str) -> Option<&'a DecodingKey>,
@@ -30,28 +31,28 @@ pub(super) fn verified<'a>(
     if token.len() > BYTES_MOST {
         return Err("too long");
     }
-    let (message, signature) = token.rsplit_once('.').ok_or("no token")?;
-    let (header, claims) = message.split_once('.').ok_or("no token")?;
+    let (message, signature) = token.rsplit_once('.').ok_or("not a token")?;
+    let (header, claims) = message.split_once('.').ok_or("not a token")?;
     if claims.contains('.') {
         return Err("too many parts");
     }
-    let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| "header is no base64")?;
-    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| "header does not read")?;
+    let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| "header is not base64")?;
+    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| "header cannot be parsed")?;
     if header.alg != ALGORITHM || header.typ != TYPE {
         return Err("other algorithm or type");
     }
     let key = key(header.kid).ok_or("unknown key")?;
-    // The length is checked here: the library decodes whatever it is given.
+    // The length is checked here because the library does not check it.
     if URL_SAFE_NO_PAD.decode(signature).map(|bytes| bytes.len()) != Ok(64) {
         return Err("no signature");
     }
     match crypto::verify(signature, message.as_bytes(), key, Algorithm::EdDSA) {
-        Ok(true) => URL_SAFE_NO_PAD.decode(claims).map_err(|_| "claims are no base64"),
-        _ => Err("false signature"),
+        Ok(true) => URL_SAFE_NO_PAD.decode(claims).map_err(|_| "claims are not base64"),
+        _ => Err("invalid signature"),
     }
 }
 
-/// Signs claims.
+/// Signs claims; returns the token.
 pub(super) fn sign(kid: &str, key: &EncodingKey, claims: &[u8]) -> Result<String, jsonwebtoken::errors::Error> {
     let header = serde_json::to_vec(&Header { alg: ALGORITHM, typ: TYPE, kid })?;
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -59,8 +60,8 @@ pub(super) fn sign(kid: &str, key: &EncodingKey, claims: &[u8]) -> Result<String
     Ok(format!("{message}.{signature}"))
 }
 
-/// The public half of a private key.
-pub(super) fn public_half(key: &EncodingKey) -> Option<[u8; 32]> {
+/// The public key of a private key.
+pub(super) fn public_key(key: &EncodingKey) -> Option<[u8; 32]> {
     match Jwk::from_encoding_key(key, Algorithm::EdDSA).ok()?.algorithm {
         AlgorithmParameters::OctetKeyPair(pair) => URL_SAFE_NO_PAD.decode(pair.x).ok()?.try_into().ok(),
         _ => None,

@@ -19,7 +19,7 @@ fn key() -> SigningKey {
 }
 
 fn config() -> AuthConfig {
-    let keys = [key(), SigningKey::from_seed("2026-10", [6; 32])].map(|key| key.public().expect("a pair")).into();
+    let keys = [key(), SigningKey::from_seed("2026-10", [6; 32])].map(|key| key.public().expect("a public key")).into();
     AuthConfig { issuer: "https://id.test".into(), audience: "cartulary".into(), keys, lifetime_most: Seconds(900) }
 }
 
@@ -46,7 +46,7 @@ fn token(claims: &Value) -> String {
     jws::sign("2026-11", &key().key, claims.to_string().as_bytes()).expect("signed")
 }
 
-/// Signed by our own key, whatever the header says.
+/// A token with this header, signed with a configured key.
 fn token_of(header: &str, claims: &str) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key().key, jsonwebtoken::Algorithm::EdDSA);
@@ -61,18 +61,18 @@ fn headers(values: &[String]) -> HeaderMap {
     headers
 }
 
-fn believed(token: &str) -> Result<Caller, Problem> {
+fn caller_of(token: &str) -> Result<Caller, Problem> {
     config().caller(&headers(&[format!("Bearer {token}")]), now())
 }
 
 #[track_caller]
 fn refused(token: &str) {
-    assert_eq!(believed(token), Err(Problem::unauthenticated()), "{token}");
+    assert_eq!(caller_of(token), Err(Problem::unauthenticated()), "{token}");
 }
 
 #[test]
-fn a_good_token_says_who_is_calling() {
-    let caller = believed(&token(&claims())).expect("good");
+fn valid_token_identifies_the_caller() {
+    let caller = caller_of(&token(&claims())).expect("a caller");
     assert_eq!((caller.tenant.uuid(), caller.principal.uuid()), (Uuid::from_u128(2), Uuid::from_u128(1)));
     assert_eq!(caller.actor, Actor::Member(caller.principal));
     assert!(caller.may(Permission::ManageStock) && !caller.may(Permission::ManageTenants));
@@ -80,30 +80,30 @@ fn a_good_token_says_who_is_calling() {
     let customer = Uuid::from_u128(3);
     let mut claims = with("roles", json!(["customer"]));
     claims["customer"] = json!(customer);
-    let caller = believed(&token(&claims)).expect("good");
+    let caller = caller_of(&token(&claims)).expect("a caller");
     assert_eq!(caller.actor, Actor::Customer(domain::shared::CustomerId::new(customer)));
     assert_eq!(caller.customer.map(|id| id.uuid()), Some(customer));
 
     let mut claims = with("roles", json!(["operator"]));
     claims["tenant"] = json!(TenantId::PLATFORM);
-    assert!(matches!(believed(&token(&claims)).expect("good").actor, Actor::Operator(_)));
+    assert!(matches!(caller_of(&token(&claims)).expect("a caller").actor, Actor::Operator(_)));
 }
 
 #[test]
-fn what_the_key_signs_for_the_command_line_is_believed_and_an_older_key_too() {
+fn tokens_of_every_configured_key_are_accepted() {
     let claims: Claims = serde_json::from_value(claims()).expect("claims");
     for key in [key(), SigningKey::from_seed("2026-10", [6; 32])] {
-        assert!(believed(&key.sign(&claims).expect("signed")).is_ok());
+        assert!(caller_of(&key.sign(&claims).expect("signed")).is_ok());
     }
     refused(&SigningKey::from_seed("2026-11", [8; 32]).sign(&claims).expect("signed"));
     refused(&SigningKey::from_seed("2026-10", [7; 32]).sign(&claims).expect("signed"));
 }
 
 #[test]
-fn a_header_can_choose_nothing() {
+fn header_cannot_choose_algorithm_type_or_key() {
     let claims = claims().to_string();
     let good = r#"{"alg":"EdDSA","typ":"at+jwt","kid":"2026-11"}"#;
-    assert!(believed(&token_of(good, &claims)).is_ok());
+    assert!(caller_of(&token_of(good, &claims)).is_ok());
     for header in [
         r#"{"alg":"none","typ":"at+jwt","kid":"2026-11"}"#,
         r#"{"alg":"None","typ":"at+jwt","kid":"2026-11"}"#,
@@ -133,7 +133,7 @@ fn a_header_can_choose_nothing() {
 }
 
 #[test]
-fn a_signature_is_whole_and_over_exactly_this() {
+fn altered_truncated_or_malleable_signatures_are_refused() {
     let good = token(&claims());
     let (message, signature) = good.rsplit_once('.').expect("a token");
     let bytes = URL_SAFE_NO_PAD.decode(signature).expect("base64");
@@ -147,7 +147,7 @@ fn a_signature_is_whole_and_over_exactly_this() {
     refused(&format!("{good}."));
     refused(&format!(".{good}"));
     refused(&format!("{message}=.{signature}"));
-    // Ed25519 as RFC 8032 demands it: S plus the group's order verifies the same point and is refused.
+    // RFC 8032 requires S below the group's order: S plus the order verifies the same point and is refused.
     let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
     let order: Vec<_> = (0..32).map(|at| u8::from_str_radix(&order[2 * at..2 * at + 2], 16).expect("hex")).collect();
     let mut twin = bytes.clone();
@@ -158,7 +158,7 @@ fn a_signature_is_whole_and_over_exactly_this() {
         carry = sum >> 8;
     }
     refused(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(twin)));
-    // Other claims under a good signature: a raised role, another tenant.
+    // Other claims under a valid signature: a higher role, another tenant.
     for claims in [with("roles", json!(["owner"])), with("tenant", json!(Uuid::from_u128(9)))] {
         let header = message.split('.').next().expect("a header");
         refused(&format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())));
@@ -167,7 +167,7 @@ fn a_signature_is_whole_and_over_exactly_this() {
 }
 
 #[test]
-fn claims_of_others_stale_ones_and_odd_ones_are_refused() {
+fn foreign_expired_and_malformed_claims_are_refused() {
     for claims in [
         with("iss", json!("https://evil.test")),
         with("aud", json!("another")),
@@ -182,7 +182,7 @@ fn claims_of_others_stale_ones_and_odd_ones_are_refused() {
         with("exp", json!(null)),
         with("nbf", json!(NOW_S + 6)),
         with("iat", json!(NOW_S + 6)),
-        with("sub", json!("somebody")),
+        with("sub", json!("not-a-uuid")),
         with("sub", json!(domain::shared::Principal::ENGINE)),
         with("tenant", json!("00000000-0000-0000-0000-000000000000")),
         with("tenant", json!(TenantId::PLATFORM)),
@@ -210,7 +210,7 @@ fn claims_of_others_stale_ones_and_odd_ones_are_refused() {
 }
 
 #[test]
-fn a_public_key_that_was_written_as_pem_believes_what_its_private_half_signed() {
+fn public_key_read_from_pem_verifies_tokens_of_its_signing_key() {
     let key = SigningKey::from_seed("k", [3; 32]);
     let pem = key.public_pem().expect("an Ed25519 key");
     let read = PublicKey::from_pem("k", &pem).expect("the PEM reads");
@@ -221,18 +221,18 @@ fn a_public_key_that_was_written_as_pem_believes_what_its_private_half_signed() 
 }
 
 #[test]
-fn clocks_may_differ_by_five_seconds() {
+fn clock_difference_of_five_seconds_is_tolerated() {
     for claims in [with("exp", json!(NOW_S - 4)), with("nbf", json!(NOW_S + 5)), with("iat", json!(NOW_S + 5))] {
         let mut claims = claims;
         if claims["exp"].as_i64() < claims["iat"].as_i64() {
             claims["iat"] = json!(NOW_S - 600);
         }
-        assert!(believed(&token(&claims)).is_ok(), "{claims}");
+        assert!(caller_of(&token(&claims)).is_ok(), "{claims}");
     }
 }
 
 #[test]
-fn a_token_comes_in_one_header_with_one_scheme() {
+fn exactly_one_bearer_header_is_accepted() {
     let good = token(&claims());
     let refuse = |values: &[String]| {
         assert_eq!(config().caller(&headers(values), now()), Err(Problem::unauthenticated()), "{values:?}");

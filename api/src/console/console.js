@@ -1,7 +1,7 @@
 "use strict";
 
 const field = (id) => document.getElementById(id);
-const form = field("ask");
+const form = field("request");
 
 async function run() {
   const answer = field("answer");
@@ -11,11 +11,11 @@ async function run() {
     variables = JSON.parse(field("variables").value || "{}");
   } catch (error) {
     status.textContent = "";
-    answer.textContent = `Variables are no JSON: ${error.message}`;
+    answer.textContent = `Variables are not valid JSON: ${error.message}`;
     return;
   }
   status.textContent = "…";
-  const began = performance.now();
+  const startedAt = performance.now();
   try {
     const response = await fetch("/graphql", {
       method: "POST",
@@ -27,7 +27,7 @@ async function run() {
       body: JSON.stringify({ query: field("query").value, variables }),
     });
     const text = await response.text();
-    status.textContent = `${response.status} · ${Math.round(performance.now() - began)} ms`;
+    status.textContent = `${response.status} · ${Math.round(performance.now() - startedAt)} ms`;
     try {
       answer.textContent = JSON.stringify(JSON.parse(text), null, 2);
     } catch {

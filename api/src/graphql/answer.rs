@@ -1,4 +1,4 @@
-//! From a request that passed the guard to an answer in GraphQL's own form.
+//! Validation and execution of GraphQL requests.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -14,152 +14,157 @@ use serde_json::{Value as Json, json};
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
-use super::budget::Standing;
-use super::cost::{COST_MOST, actual};
+use super::query_cost::{COST_MOST, actual_cost};
+use super::service::{QUERY_TIMEOUT, Service};
 use super::session::Session;
-use crate::auth::Caller;
+use crate::admission::cost_limiter::ThrottleStatus;
 use crate::error::Problem;
-use crate::front::Front;
 use crate::guard;
+use crate::port::Caller;
 
-/// More errors than this help nobody and make answers long.
+/// Highest number of errors in one answer, to bound its size.
 const ERRORS_MOST: usize = 10;
 
-/// Readers have gone by then, and what they asked for is given up with all its statements.
-pub(super) const READ_WITHIN: Duration = Duration::from_secs(5);
-/// Commands are decided within ten seconds or never; several may come one after the other.
-const DECIDED_WITHIN: Duration = Duration::from_secs(25);
+/// Time limit of a mutation. A command is decided within ten seconds or not at all, and a mutation may run several in
+/// sequence.
+const MUTATION_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// A question as it was sent.
-pub(crate) struct Asked {
+/// A GraphQL request as the client sent it.
+pub(crate) struct GraphqlRequest {
     pub(crate) query: String,
     pub(crate) operation: Option<String>,
     pub(crate) variables: Json,
 }
 
-/// What is answered instead of executing: a status and GraphQL errors.
-pub(crate) type Refusal = (StatusCode, Json);
+/// Error raised before execution (a request error in the GraphQL specification): HTTP status and response body.
+pub(crate) type RequestError = (StatusCode, Json);
 
-/// A question that passed the guard.
-pub(crate) struct Checked {
+/// A request that passed the guard and the limit of the query cost.
+pub(crate) struct CheckedRequest {
     request: Request,
-    /// Nothing where it is not clear which operation is meant.
+    /// `None` if the document has several operations and the request selects none; execution reports that.
     kind: Option<OperationType>,
     cost: u64,
 }
 
-/// What a subscription is told.
-pub(crate) enum Told {
-    /// An answer to its selection.
+/// A message to a subscriber.
+pub(crate) enum SubscriptionMessage {
+    /// A result of the subscribed field.
     Next(Json),
-    /// Why it ends: GraphQL errors.
+    /// GraphQL errors. They end the subscription.
     Error(Json),
 }
 
-/// Looks at a question before anything is done for it.
-pub(crate) fn check(front: &Front, asked: Asked) -> Result<Checked, Refusal> {
-    guard::check(&asked.query).map_err(|refused| refuse(StatusCode::BAD_REQUEST, refused.code, &refused.message))?;
-    let variables = Variables::from_json(asked.variables);
-    let mut request = Request::new(asked.query).variables(variables);
-    if let Some(operation) = asked.operation {
+/// Validates a request before any work is done for it: document limits, syntax and estimated cost.
+pub(crate) fn check(service: &Service, sent: GraphqlRequest) -> Result<CheckedRequest, RequestError> {
+    guard::check(&sent.query)
+        .map_err(|violation| error_response(StatusCode::BAD_REQUEST, violation.code, &violation.message))?;
+    let variables = Variables::from_json(sent.variables);
+    let mut request = Request::new(sent.query).variables(variables);
+    if let Some(operation) = sent.operation {
         request = request.operation_name(operation);
     }
     let (operation, variables) = (request.operation_name.clone(), request.variables.clone());
     let document = request
         .parsed_query()
-        .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [told(front, error, "SYNTAX")] })))?;
+        .map_err(|error| (StatusCode::BAD_REQUEST, json!({ "errors": [error_json(service, error, "SYNTAX")] })))?;
     let named = |name: Option<&Name>| operation.is_none() || name.map(|name| name.as_str()) == operation.as_deref();
-    let mut meant = document.operations.iter().filter(|(name, _)| named(*name));
-    let meant = meant.next().filter(|_| meant.next().is_none()).map(|(_, operation)| &operation.node);
-    if meant.is_some_and(|meant| meant.ty == OperationType::Subscription && !is_one_field(&meant.selection_set.node)) {
-        let text = "a subscription asks for exactly one field, and not within a fragment";
-        return Err(refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY", text));
+    let mut selected = document.operations.iter().filter(|(name, _)| named(*name));
+    let selected = selected.next().filter(|_| selected.next().is_none()).map(|(_, operation)| &operation.node);
+    if selected.is_some_and(|one| one.ty == OperationType::Subscription && !is_one_field(&one.selection_set.node)) {
+        let text = "a subscription must select exactly one field, outside of any fragment";
+        return Err(error_response(StatusCode::BAD_REQUEST, "INVALID_QUERY", text));
     }
-    let kind = meant.map(|operation| operation.ty);
-    let cost = front.graph.costs.of(document, operation.as_deref(), &variables);
+    let kind = selected.map(|operation| operation.ty);
+    let cost = service.graph.cost_estimator.estimate(document, operation.as_deref(), &variables);
     if cost > COST_MOST {
         let text = format!(
-            "the question costs {cost}; at most {COST_MOST} are answered at once: ask for fewer rows (`first`) or for \
-             fewer lists within lists"
+            "the query costs {cost} points, more than the limit of {COST_MOST}: request fewer rows (`first`) or fewer \
+             nested lists"
         );
-        return Err(refuse(StatusCode::BAD_REQUEST, "TOO_COSTLY", &text));
+        return Err(error_response(StatusCode::BAD_REQUEST, "TOO_COSTLY", &text));
     }
-    Ok(Checked { request, kind, cost })
+    Ok(CheckedRequest { request, kind, cost })
 }
 
-impl Checked {
+impl CheckedRequest {
     pub(crate) fn subscribes(&self) -> bool {
         self.kind == Some(OperationType::Subscription)
     }
 
-    /// Takes what it costs from what the caller has saved up.
-    fn pay(&self, front: &Front, caller: &Caller) -> Result<(), Refusal> {
-        let taken = front.budgets.take((caller.tenant, caller.principal), self.cost, front.backend.now());
-        taken.map(|_| ()).map_err(|seconds| refused_by(&Problem::throttled(seconds)))
+    /// Charges the estimated cost to the caller.
+    fn charge(&self, service: &Service, caller: &Caller) -> Result<(), RequestError> {
+        let key = (caller.tenant, caller.principal);
+        let charged = service.cost_limiter.charge(key, self.cost, service.backend.now());
+        charged.map(|_| ()).map_err(|seconds| request_error(&Problem::throttled(seconds)))
     }
 }
 
-/// Answers a question. `Err` where it was not executed at all: the status is then not 200.
+/// Executes a query or mutation. Returns `Err` if nothing was executed; the status is then not 200.
 pub(crate) async fn answer(
-    front: &Arc<Front>,
+    service: &Arc<Service>,
     caller: Caller,
     correlation: Option<Uuid>,
-    checked: Checked,
-) -> Result<Json, Refusal> {
+    checked: CheckedRequest,
+) -> Result<Json, RequestError> {
     if checked.subscribes() {
-        let text = "a subscription is answered over a WebSocket (graphql-transport-ws) or as `text/event-stream`";
-        return Err(refuse(StatusCode::BAD_REQUEST, "SUBSCRIPTION", text));
+        let text = "send a subscription over a WebSocket (graphql-transport-ws), or accept `text/event-stream`";
+        return Err(error_response(StatusCode::BAD_REQUEST, "SUBSCRIPTION", text));
     }
-    checked.pay(front, &caller)?;
-    let within = if checked.kind == Some(OperationType::Query) { READ_WITHIN } else { DECIDED_WITHIN };
-    let (who, cost) = ((caller.tenant, caller.principal), checked.cost);
-    let session = Session::new(Arc::clone(front), caller, correlation);
-    let execution = front.graph.schema.execute(checked.request.data(session));
-    let Ok(response) = tokio::time::timeout(within, execution).await else {
-        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "TIMED_OUT", "the question took too long to answer"));
+    checked.charge(service, &caller)?;
+    let timeout = if checked.kind == Some(OperationType::Query) { QUERY_TIMEOUT } else { MUTATION_TIMEOUT };
+    let (key, cost) = ((caller.tenant, caller.principal), checked.cost);
+    let session = Session::new(Arc::clone(service), caller, correlation);
+    let execution = service.graph.schema.execute(checked.request.data(session));
+    let Ok(response) = tokio::time::timeout(timeout, execution).await else {
+        return Err(error_response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "TIMED_OUT",
+            "the operation timed out; send it again, a mutation with the same `commandId`",
+        ));
     };
-    let spent = actual(&response.data).min(cost);
-    let standing = front.budgets.give_back(who, cost - spent);
-    shape(front, response, &costs(cost, spent, standing))
+    let actual = actual_cost(&response.data).min(cost);
+    let status = service.cost_limiter.refund(key, cost - actual);
+    response_body(service, response, &cost_extension(cost, actual, status))
 }
 
-/// Answers a subscription for as long as it is read. What it costs is for its beginning; changes come as they come.
+/// Runs a subscription until its reader stops. The caller is charged for the first result only, not for updates.
 pub(crate) fn subscribe(
-    front: &Arc<Front>,
+    service: &Arc<Service>,
     caller: Caller,
     correlation: Option<Uuid>,
-    checked: Checked,
-) -> Result<BoxStream<'static, Told>, Refusal> {
+    checked: CheckedRequest,
+) -> Result<BoxStream<'static, SubscriptionMessage>, RequestError> {
     if !checked.subscribes() {
-        let text = "this operation is no subscription; send it as `POST /graphql`";
-        return Err(refuse(StatusCode::BAD_REQUEST, "NOT_A_SUBSCRIPTION", text));
+        let text = "this operation is not a subscription; send it as `POST /graphql`";
+        return Err(error_response(StatusCode::BAD_REQUEST, "NOT_A_SUBSCRIPTION", text));
     }
-    let place = front.subscriptions.take(&caller).map_err(|problem| refused_by(&problem))?;
-    checked.pay(front, &caller)?;
-    let session = Session::new(Arc::clone(front), caller, correlation);
-    let responses = begun(front.graph.schema.execute_stream(checked.request.data(session)));
-    let front = Arc::clone(front);
-    let tell = move |response: Response| {
-        // The place is free again when nobody reads any more.
-        let _place = &place;
+    let permit = service.subscriptions.take(&caller).map_err(|problem| request_error(&problem))?;
+    checked.charge(service, &caller)?;
+    let session = Session::new(Arc::clone(service), caller, correlation);
+    let responses = started(service.graph.schema.execute_stream(checked.request.data(session)));
+    let service = Arc::clone(service);
+    let message = move |response: Response| {
+        // The closure owns the permit, so that dropping the stream releases it.
+        let _permit = &permit;
         if response.errors.is_empty() {
-            return Told::Next(json!({ "data": response.data.into_json().unwrap_or_default() }));
+            return SubscriptionMessage::Next(json!({ "data": response.data.into_json().unwrap_or_default() }));
         }
         let code =
             if response.errors.iter().any(|error| !error.path.is_empty()) { "INTERNAL" } else { "INVALID_QUERY" };
-        let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| told(&front, error, code));
-        Told::Error(errors.collect())
+        let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| error_json(&service, error, code));
+        SubscriptionMessage::Error(errors.collect())
     };
-    Ok(responses.map(tell).boxed())
+    Ok(responses.map(message).boxed())
 }
 
-/// Begins on a task of its own, which ends with the stream: what a beginning holds, a connection to the store among it,
-/// must not wait until somebody reads.
-fn begun(mut responses: BoxStream<'static, Response>) -> impl Stream<Item = Response> + Send {
-    let mut beginning = JoinSet::new();
-    beginning.spawn(async move { (responses.next().await, responses) });
+/// Computes the first response in its own task, which is aborted when the stream is dropped. The first response holds
+/// resources, such as a database connection, that must not wait for a slow reader.
+fn started(mut responses: BoxStream<'static, Response>) -> impl Stream<Item = Response> + Send {
+    let mut start = JoinSet::new();
+    start.spawn(async move { (responses.next().await, responses) });
     let first = async move {
-        match beginning.join_next().await?.map_err(JoinError::try_into_panic) {
+        match start.join_next().await?.map_err(JoinError::try_into_panic) {
             Ok((first, rest)) => Some(stream::iter(first).chain(rest)),
             Err(Ok(panic)) => resume_unwind(panic),
             Err(Err(_)) => None,
@@ -168,70 +173,71 @@ fn begun(mut responses: BoxStream<'static, Response>) -> impl Stream<Item = Resp
     stream::once(first).filter_map(ready).flatten()
 }
 
-/// Two fields would be two subscriptions (GraphQL, section 5.2.3.1).
+/// A subscription has a single root field (GraphQL specification, section 5.2.3.1).
 fn is_one_field(selections: &SelectionSet) -> bool {
     matches!(selections.items.as_slice(), [only] if matches!(only.node, Selection::Field(_)))
 }
 
-fn shape(front: &Front, response: Response, cost: &Json) -> Result<Json, (StatusCode, Json)> {
-    // What was executed is answered with 200, whatever became of it; an error without a path means that nothing ran.
-    let ran = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
-    let code = if ran { "INTERNAL" } else { "INVALID_QUERY" };
-    let errors = response.errors.iter().take(ERRORS_MOST).map(|error| told(front, error.clone(), code));
+/// Body of a response. An operation that was executed is answered with 200, even with errors; errors without a path and
+/// without data mean that nothing was executed.
+fn response_body(service: &Service, response: Response, cost: &Json) -> Result<Json, RequestError> {
+    let executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
+    let code = if executed { "INTERNAL" } else { "INVALID_QUERY" };
+    let errors = response.errors.iter().take(ERRORS_MOST).map(|error| error_json(service, error.clone(), code));
     let errors: Vec<_> = errors.collect();
     let mut body = json!({ "extensions": { "cost": cost } });
     if !errors.is_empty() {
         body["errors"] = errors.into();
     }
-    if !ran {
+    if !executed {
         return Err((StatusCode::BAD_REQUEST, body));
     }
     body["data"] = response.data.into_json().unwrap_or_default();
     Ok(body)
 }
 
-/// An error with a code, and without anything from inside.
-fn told(front: &Front, error: ServerError, otherwise: &str) -> Json {
-    let mut told = serde_json::to_value(&error).unwrap_or_default();
-    if told["extensions"]["code"].is_null() {
-        if otherwise == "INTERNAL" && !is_about_input(&error.message) {
-            let problem = Problem::fault(front.backend.new_id(), &error.message);
-            told["message"] = problem.detail.into();
-            told["extensions"] = json!({ "code": problem.code });
+/// JSON of an error. One without a code gets `default_code`; internal errors are logged and lose their message.
+fn error_json(service: &Service, error: ServerError, default_code: &str) -> Json {
+    let mut json = serde_json::to_value(&error).unwrap_or_default();
+    if json["extensions"]["code"].is_null() {
+        if default_code == "INTERNAL" && !is_about_input(&error.message) {
+            let problem = Problem::fault(service.backend.new_id(), &error.message);
+            json["message"] = problem.detail.into();
+            json["extensions"] = json!({ "code": problem.code });
         } else {
-            let code = if otherwise == "INTERNAL" { "INVALID_ARGUMENT" } else { otherwise };
-            told["extensions"] = json!({ "code": code });
+            let code = if default_code == "INTERNAL" { "INVALID_ARGUMENT" } else { default_code };
+            json["extensions"] = json!({ "code": code });
         }
     }
-    told
+    json
 }
 
-/// The executor finds out late that an argument does not fit; that is the caller's to know.
+/// Errors of arguments that only the executor detects. They are the caller's and keep their message.
 fn is_about_input(message: &str) -> bool {
     message.starts_with("Invalid value for argument") || message.starts_with("Variable ")
 }
 
-/// The same for what a problem says.
-pub(crate) fn refused_by(problem: &Problem) -> Refusal {
-    let mut refusal = refuse(problem.status, &problem.code, &problem.detail);
+/// A problem as a request error.
+pub(crate) fn request_error(problem: &Problem) -> RequestError {
+    let mut error = error_response(problem.status, &problem.code, &problem.detail);
     if let Some(seconds) = problem.retry_after_s {
-        refusal.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
+        error.1["errors"][0]["extensions"]["retryAfter"] = seconds.into();
     }
-    refusal
+    error
 }
 
-fn refuse(status: StatusCode, code: &str, message: &str) -> Refusal {
+fn error_response(status: StatusCode, code: &str, message: &str) -> RequestError {
     (status, json!({ "errors": [{ "message": message, "extensions": { "code": code } }] }))
 }
 
-fn costs(requested: u64, actual: u64, standing: Standing) -> Json {
+fn cost_extension(requested: u64, actual: u64, status: ThrottleStatus) -> Json {
     json!({
         "requestedQueryCost": requested,
         "actualQueryCost": actual,
         "throttleStatus": {
-            "maximumAvailable": standing.maximum_available,
-            "currentlyAvailable": standing.currently_available,
-            "restoreRate": standing.restore_rate,
+            "maximumAvailable": status.maximum_available,
+            "currentlyAvailable": status.currently_available,
+            "restoreRate": status.restore_rate,
         },
     })
 }

@@ -1,61 +1,62 @@
-//! Many questions of one kind within one request, asked in one go.
+//! Request-scoped batching: loads that sibling fields need are combined into one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Collects the keys that fields of one answer ask for until none of them can go on, and loads them together.
+/// Collects the keys requested by the fields of one answer until all of them wait, and loads them together.
 pub(super) struct Batcher<K, V> {
-    open: Mutex<Option<Wave<K, V>>>,
+    pending: Mutex<Option<Batch<K, V>>>,
 }
 
-struct Wave<K, V> {
+/// Keys that will be loaded together, and the channel that delivers their values.
+struct Batch<K, V> {
     keys: Vec<K>,
     loaded: watch::Receiver<Option<Arc<Vec<V>>>>,
 }
 
 impl<K, V> Default for Batcher<K, V> {
     fn default() -> Self {
-        Self { open: Mutex::new(None) }
+        Self { pending: Mutex::new(None) }
     }
 }
 
 impl<K, V: Clone> Batcher<K, V> {
-    /// The value of one key. `load` is given all keys that were asked for meanwhile and answers in their order.
-    /// Nothing where the load was given up.
+    /// Returns the value of one key. `load` receives all keys of the batch and returns their values in the same order.
+    /// Returns `None` if the load was cancelled.
     pub(super) async fn get<F>(&self, key: K, load: impl FnOnce(Vec<K>) -> F) -> Option<V>
     where
         F: Future<Output = Vec<V>>,
     {
-        let (at, mut loaded, leads) = self.join(key);
-        if let Some(sender) = leads {
-            // The first to ask lets all its siblings ask before it loads for all of them.
+        let (index, mut loaded, leader) = self.join(key);
+        if let Some(sender) = leader {
+            // The first caller lets all its siblings add their keys before it loads for all of them.
             tokio::task::yield_now().await;
             let keys = self.close();
             sender.send_replace(Some(Arc::new(load(keys).await)));
         }
         let loaded = loaded.wait_for(Option::is_some).await.ok()?.clone();
-        loaded?.get(at).cloned()
+        loaded?.get(index).cloned()
     }
 
-    #[expect(clippy::type_complexity, reason = "the three belong together for two lines")]
+    #[expect(clippy::type_complexity, reason = "the tuple is taken apart at its only caller")]
     fn join(
         &self,
         key: K,
     ) -> (usize, watch::Receiver<Option<Arc<Vec<V>>>>, Option<watch::Sender<Option<Arc<Vec<V>>>>>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wave) = open.as_mut() {
-            wave.keys.push(key);
-            return (wave.keys.len() - 1, wave.loaded.clone(), None);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(batch) = pending.as_mut() {
+            batch.keys.push(key);
+            return (batch.keys.len() - 1, batch.loaded.clone(), None);
         }
         let (sender, loaded) = watch::channel(None);
-        *open = Some(Wave { keys: vec![key], loaded: loaded.clone() });
+        *pending = Some(Batch { keys: vec![key], loaded: loaded.clone() });
         (0, loaded, Some(sender))
     }
 
     fn close(&self) -> Vec<K> {
-        let wave = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-        wave.map(|wave| wave.keys).unwrap_or_default()
+        let batch = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        batch.map(|batch| batch.keys).unwrap_or_default()
     }
 }
 
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn siblings_are_loaded_together_and_each_gets_its_own() {
+    async fn concurrent_keys_are_loaded_once_and_each_gets_its_value() {
         let (batcher, loads) = (Batcher::default(), AtomicUsize::new(0));
         let get = |key: usize| {
             batcher.get(key, |keys: Vec<usize>| {

@@ -1,4 +1,4 @@
-//! What rows may be asked for by, and in which order they may come.
+//! Filter and order arguments of a read model.
 
 use async_graphql::Value;
 use async_graphql::dynamic::{Enum, Field, InputObject, InputValue, SchemaBuilder, TypeRef};
@@ -9,25 +9,25 @@ use projections::query::{Filter, Order, Test, value_text};
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
 use super::session::Session;
-use super::types::{indexes, personal, words_of};
+use super::types::{enum_values_of, indexes, personal};
 use super::value::to_json;
 use crate::error::Problem;
 
-/// Longer lists of values are several questions.
+/// Highest number of values of one `in` condition; longer lists must be split into several queries.
 const VALUES_MOST: usize = 100;
-const PERSONAL: &str = "PersonalFilter";
+const PERSONAL_FILTER: &str = "PersonalFilter";
 
-/// The columns of a model that may be asked for.
-pub(super) struct Askable {
+/// The columns of a model that clients may filter and order by.
+pub(super) struct Filterable {
     model: String,
-    /// Each with the words that it may hold, where these are given.
+    /// Each with a description of its values, where these are an enumeration.
     columns: Vec<(Column, Option<String>)>,
-    /// Personal columns with a blind index: found by their exact value, in no order.
+    /// Personal columns with a blind index: filtered by exact value only, and not sortable.
     personal: Vec<String>,
 }
 
-impl Askable {
-    /// Key fields and indexed fields; personal ones are ciphertext in the store and cannot be compared.
+impl Filterable {
+    /// Key fields and indexed fields, except personal ones: these are ciphertext in the store and cannot be compared.
     pub(super) fn of(model: &Model) -> Self {
         let root = model.schema.as_value();
         let mut names: Vec<_> = model.key.iter().chain(model.indexed).copied().collect();
@@ -35,14 +35,16 @@ impl Askable {
         names.dedup();
         let indexed =
             names.iter().filter_map(|name| indexes(root, name)).map(|(column, _)| column.to_owned()).collect();
-        let open = |name: &&str| personal(root, &root["properties"][*name]).is_none() && indexes(root, name).is_none();
-        let told = |column: &Column| words_of(root, &column.name).map(|words| format!("One of {}.", words.join(", ")));
-        let columns = names.into_iter().filter(open).filter_map(|name| model.column(name).cloned());
-        let columns = columns.map(|column| (column.clone(), told(&column)));
+        let plaintext =
+            |name: &&str| personal(root, &root["properties"][*name]).is_none() && indexes(root, name).is_none();
+        let values =
+            |column: &Column| enum_values_of(root, &column.name).map(|values| format!("One of {}.", values.join(", ")));
+        let columns = names.into_iter().filter(plaintext).filter_map(|name| model.column(name).cloned());
+        let columns = columns.map(|column| (column.clone(), values(&column)));
         Self { model: model.name.clone(), columns: columns.collect(), personal: indexed }
     }
 
-    /// `filter` and `order`.
+    /// Adds the arguments `filter` and `order`.
     pub(super) fn arguments(&self, field: Field) -> Field {
         if self.columns.is_empty() {
             return field;
@@ -50,7 +52,7 @@ impl Askable {
         field.argument(self.filter()).argument(InputValue::new("order", TypeRef::named(format!("{}Order", self.model))))
     }
 
-    /// `filter` alone, where rows come as they change.
+    /// The `filter` argument alone, for subscriptions: their rows have no order.
     pub(super) fn filter_argument(&self) -> Option<InputValue> {
         (!self.columns.is_empty()).then(|| self.filter())
     }
@@ -64,19 +66,20 @@ impl Askable {
             return schema;
         }
         let Self { model, columns, personal } = self;
-        let mut filter = InputObject::new(format!("{model}Filter")).description("All of what is named must hold.");
+        let mut filter =
+            InputObject::new(format!("{model}Filter")).description("Conditions on columns. All of them must hold.");
         let by = format!("{model}OrderField");
         let mut fields = Enum::new(&by);
-        for (column, words) in columns {
+        for (column, values) in columns {
             let field = InputValue::new(camel(&column.name), TypeRef::named(filter_name(column.kind)));
-            filter = filter.field(match words {
-                Some(words) => field.description(words),
+            filter = filter.field(match values {
+                Some(values) => field.description(values),
                 None => field,
             });
             fields = fields.item(capitals(&column.name));
         }
         for column in personal {
-            filter = filter.field(InputValue::new(camel(column), TypeRef::named(PERSONAL)));
+            filter = filter.field(InputValue::new(camel(column), TypeRef::named(PERSONAL_FILTER)));
         }
         let order =
             InputObject::new(format!("{model}Order")).field(InputValue::new("by", TypeRef::named_nn(by))).field(
@@ -87,7 +90,7 @@ impl Askable {
     }
 }
 
-/// The filters of all kinds of columns, and the directions.
+/// Registers the filter types of all kinds of columns, and the sort direction.
 pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
     for kind in [
         ColumnType::Uuid,
@@ -99,32 +102,34 @@ pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
     ] {
         let one = || TypeRef::named(scalar(kind));
         let mut filter =
-            InputObject::new(filter_name(kind)).field(InputValue::new("eq", one()).description("Exactly this."));
+            InputObject::new(filter_name(kind)).field(InputValue::new("eq", one()).description("Equal to this value."));
         if kind != ColumnType::Boolean {
-            let told = format!("One of these, at most {VALUES_MOST}.");
-            filter = filter.field(InputValue::new("in", TypeRef::named_nn_list(scalar(kind))).description(told));
+            let text = format!("Equal to one of these values, at most {VALUES_MOST}.");
+            filter = filter.field(InputValue::new("in", TypeRef::named_nn_list(scalar(kind))).description(text));
         }
         if matches!(kind, ColumnType::Integer | ColumnType::Instant | ColumnType::Day) {
             filter = filter
-                .field(InputValue::new("gte", one()).description("This or more."))
-                .field(InputValue::new("lte", one()).description("This or less."));
+                .field(InputValue::new("gte", one()).description("Greater than or equal to this value."))
+                .field(InputValue::new("lte", one()).description("Less than or equal to this value."));
         }
         schema = schema.register(filter);
     }
-    let personal = InputObject::new(PERSONAL)
-        .description("A personal field, found by its exact value and by nothing else.")
+    let personal = InputObject::new(PERSONAL_FILTER)
+        .description(
+            "A condition on a personal field. Personal fields are encrypted, so only an exact value can be looked up.",
+        )
         .field(InputValue::new("eq", TypeRef::named_nn(TypeRef::STRING)));
     schema = schema.register(personal);
-    schema.register(Enum::new("Direction").description("Which end comes first.").items(["ASC", "DESC"]))
+    schema.register(Enum::new("Direction").description("Sort direction.").items(["ASC", "DESC"]))
 }
 
-/// The conditions that a filter argument makes.
+/// Parses a filter argument.
 pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<Vec<Filter>, Problem> {
     let mut filters = Vec::new();
     let Value::Object(fields) = filter else { return Ok(filters) };
     for (name, tests) in fields {
         if let Some(index) = index_of(model, name) {
-            filters.push(found_by(session, model, index, tests)?);
+            filters.push(blind_index_filter(session, model, index, tests)?);
             continue;
         }
         let known = model.columns.iter().find(|column| camel(&column.name) == name.as_str());
@@ -135,10 +140,10 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
             }
             let path = || format!("filter.{name}.{test}");
             let value = to_json(value);
-            let words = words_of(model.schema.as_value(), &column.name);
+            let allowed = enum_values_of(model.schema.as_value(), &column.name);
             let check = |value: &serde_json::Value| {
-                if let Some(words) = words.as_ref().filter(|words| !words.iter().any(|word| value == word)) {
-                    return Err(session.invalid(&path(), format!("expected one of {}", words.join(", "))));
+                if let Some(allowed) = allowed.as_ref().filter(|allowed| !allowed.iter().any(|one| value == one)) {
+                    return Err(session.invalid(&path(), format!("expected one of {}", allowed.join(", "))));
                 }
                 let misuse = |_| session.invalid(&path(), format!("expected {}", column.kind.expected()));
                 value_text(column, value).map(|_| ()).map_err(misuse)
@@ -167,17 +172,23 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
     Ok(filters)
 }
 
-/// The column that is the blind index of the personal field of this name, and its kind.
+/// The blind index column of the personal field with this GraphQL name, and the kind of the field.
 fn index_of<'m>(model: &'m Model, name: &str) -> Option<(&'m str, &'m str)> {
     let root = model.schema.as_value();
     let indexed = model.indexed.iter().filter_map(|index| Some((*index, indexes(root, index)?)));
     indexed.filter(|(_, (column, _))| camel(column) == name).map(|(index, (_, kind))| (index, kind)).next()
 }
 
-/// Equal values have equal blind indexes; whoever may not see the value may not guess it either.
-fn found_by(session: &Session, model: &Model, (index, kind): (&str, &str), tests: &Value) -> Result<Filter, Problem> {
+/// Filter on a blind index: equal values have equal blind indexes. A caller without access to the value is refused,
+/// as a match would confirm a guess.
+fn blind_index_filter(
+    session: &Session,
+    model: &Model,
+    (index, kind): (&str, &str),
+    tests: &Value,
+) -> Result<Filter, Problem> {
     if !session.caller.sees_personal(model) {
-        return Err(Problem::forbidden("this caller cannot look for personal data"));
+        return Err(Problem::forbidden("this caller may not filter by personal data"));
     }
     let tests = to_json(tests);
     let text = tests["eq"].as_str().unwrap_or_default();
@@ -185,12 +196,12 @@ fn found_by(session: &Session, model: &Model, (index, kind): (&str, &str), tests
         "email" => text.parse::<Email>().ok().and_then(|email| email.folded()),
         _ => None,
     };
-    let odd = || session.invalid(&format!("filter.{kind}.eq"), format!("this is no {kind}"));
-    let word = session.front.backend.blind_index(session.caller.tenant, kind, &folded.ok_or_else(odd)?);
-    Ok(Filter { field: index.into(), test: Test::Equals(word.into()) })
+    let invalid = || session.invalid(&format!("filter.{kind}.eq"), format!("expected a valid {kind}"));
+    let blind_index = session.service.backend.blind_index(session.caller.tenant, kind, &folded.ok_or_else(invalid)?);
+    Ok(Filter { field: index.into(), test: Test::Equals(blind_index.into()) })
 }
 
-/// The order that an order argument names; the schema lets only known ones through.
+/// Parses an order argument. The schema has already validated it.
 pub(super) fn order(model: &Model, order: &Value) -> Order {
     let order = to_json(order);
     let by = order["by"].as_str().unwrap_or_default();

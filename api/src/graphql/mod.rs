@@ -1,16 +1,18 @@
-//! GraphQL, built at start from the catalogues: nothing here knows a context.
+//! GraphQL schema and execution. The schema is built at start from the catalogues; no code here names a context.
 
 mod answer;
 mod batcher;
-mod budget;
-mod cost;
+mod example;
 mod filters;
 mod mutations;
 mod names;
+mod page_size;
 mod queries;
-mod relations;
+mod query_cost;
+mod relation_fields;
 mod rows;
 mod scalars;
+mod service;
 mod session;
 mod subscriptions;
 #[cfg(test)]
@@ -25,49 +27,56 @@ use async_graphql::dynamic::{Object, Schema, SchemaError, Subscription};
 use commands::kernel::Commands;
 use projections::kernel::Models;
 
-pub(crate) use answer::{Asked, Checked, Refusal, Told, answer, check, refused_by, subscribe};
-pub(crate) use budget::Budgets;
-pub use relations::Relations;
-pub(crate) use value::from_json;
+pub(crate) use answer::{
+    CheckedRequest, GraphqlRequest, RequestError, SubscriptionMessage, answer, check, request_error, subscribe,
+};
+pub(crate) use service::{Graph, Service};
 
-use cost::Costs;
-use filters::Askable;
+use filters::Filterable;
+use query_cost::CostEstimator;
 use types::Types;
 
 use crate::guard::INTROSPECTION_DEPTH_MOST;
-
-/// The schema and what it costs to ask it.
-pub(crate) struct Graph {
-    schema: Schema,
-    costs: Costs,
-}
+use crate::relation::Relations;
 
 impl Graph {
-    /// Fails where the catalogues do not fit together.
-    pub(crate) fn new(commands: &Commands, models: &Models, introspection: bool) -> Result<Self, SchemaError> {
-        let relations = crate::relations();
-        if let Some(flaw) = relations.flaws(models).into_iter().next() {
-            return Err(SchemaError(flaw));
+    /// Builds the schema. Fails if the relations do not fit the read models, or if names collide.
+    pub(crate) fn new(
+        commands: &Commands,
+        models: &Models,
+        relations: Relations,
+        introspection: bool,
+    ) -> Result<Self, SchemaError> {
+        if let Some(error) = relations.errors(models).into_iter().next() {
+            return Err(SchemaError(error));
         }
         let connections = models.iter().map(projections::kernel::Model::fields);
         let connections = connections.chain(relations.connections().map(Into::into)).collect();
+        let cost_estimator = CostEstimator { connections };
+        let example_query = example::query(models, &relations);
         let schema = schema(commands, models, Arc::new(relations), introspection)?;
-        Ok(Self { schema, costs: Costs { connections } })
+        Ok(Self { schema, cost_estimator, example_query })
     }
 
+    /// A valid query with which the console starts.
+    pub(crate) fn example_query(&self) -> &str {
+        &self.example_query
+    }
+
+    /// The schema in GraphQL's schema definition language.
     pub(crate) fn sdl(&self) -> String {
         let options = SDLExportOptions::new().use_space_ident().indent_width(2).prefer_single_line_descriptions();
         let text = self.schema.sdl_with_options(options.include_specified_by());
-        // The printer joins arguments in one line as soon as one of them has a description.
+        // The printer writes all arguments on one line if one of them has a description.
         let text = text.replace("(    ", "(\n    ").replace(",    ", ",\n    ");
         let lines: Vec<_> = text.lines().map(str::trim_end).collect();
         format!("{}\n", lines.join("\n").trim())
     }
 }
 
-/// The schema as text, for clients and for the eye.
+/// The full schema in GraphQL's schema definition language, as it is published to clients.
 pub fn sdl() -> Result<String, SchemaError> {
-    Ok(Graph::new(&Commands::all(), &Models::all(), true)?.sdl())
+    Ok(Graph::new(&Commands::all(), &Models::all(), crate::relations(), true)?.sdl())
 }
 
 fn schema(
@@ -77,27 +86,30 @@ fn schema(
     introspection: bool,
 ) -> Result<Schema, SchemaError> {
     let mut types = Types::default();
-    let mut query = Object::new("Query").description("What there is to see.");
-    let mut mutation = Object::new("Mutation").description("What can be asked for. One field is one command.");
-    let mut subscription = Subscription::new("Subscription")
-        .description("What there is to see, now and whenever it changes. Relations are asked for with queries.");
-    // The guard has counted more exactly; these are a second fence.
+    let mut query = Object::new("Query").description("Read models: one row by its key, or a page of rows.");
+    let mut mutation = Object::new("Mutation").description("Commands. Each field is one command.");
+    let mut subscription = Subscription::new("Subscription").description(
+        "Read models, with updates when rows change. Relations are not available here; read them with a query.",
+    );
+    // The guard and the cost estimator have applied exact limits already; these are a second line of defence.
     let mut schema = Schema::build("Query", Some("Mutation"), Some("Subscription"))
         .limit_depth(INTROSPECTION_DEPTH_MOST)
-        .limit_complexity(usize::try_from(cost::COST_MOST).unwrap_or(usize::MAX))
+        .limit_complexity(usize::try_from(query_cost::COST_MOST).unwrap_or(usize::MAX))
         .disable_suggestions();
     if !introspection {
         schema = schema.disable_introspection();
     }
     for model in models.iter().cloned().map(Arc::new) {
-        let askable = Askable::of(&model);
-        query = query.field(queries::one(&model, &relations)).field(queries::many(&model, &relations, &askable));
-        schema = askable.register(schema).register(rows::object(&model, models, &relations, &mut types));
+        let filterable = Filterable::of(&model);
+        query = query.field(queries::one(&model, &relations)).field(queries::many(&model, &relations, &filterable));
+        schema = filterable.register(schema).register(rows::object(&model, models, &relations, &mut types));
         let [connection, edge] = queries::connection_types(&model);
         schema = schema.register(connection).register(edge);
-        subscription = subscription
-            .field(subscriptions::one(&model, &relations))
-            .field(subscriptions::many(&model, &relations, &askable));
+        subscription = subscription.field(subscriptions::one(&model, &relations)).field(subscriptions::many(
+            &model,
+            &relations,
+            &filterable,
+        ));
         for object in subscriptions::objects(&model) {
             schema = schema.register(object);
         }

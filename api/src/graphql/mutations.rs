@@ -1,4 +1,4 @@
-//! One mutation per command.
+//! Mutations, one per command.
 
 use std::sync::Arc;
 
@@ -12,22 +12,24 @@ use serde_json::{Value as Json, json};
 use super::names::{camel, path};
 use super::scalars::{JSON, LONG, TIMESTAMP, UUID};
 use super::session::Session;
-use super::types::{Types, Way};
+use super::types::{Direction, Types};
 use super::value::{Shape, from_json, member};
-use crate::admission::{Wish, admit};
+use crate::admission::rate_limit;
+use crate::command_answer::CommandAnswer;
+use crate::command_intake::CommandRequest;
 use crate::error::Problem;
-use crate::limits;
-use crate::receipt::Answered;
 
 /// `reserveStock(input: ReserveStockInput!, commandId: ID): ReserveStockPayload`.
 ///
-/// The payload may be null, so that one command that could not be decided now does not hide the answers of others.
+/// The payload is nullable, so that a command that cannot be decided now does not hide the results of its siblings.
 pub(super) fn mutation(kind: &CommandDescriptor, types: &mut Types) -> (Field, Object) {
     let root = kind.schema.as_value();
-    let input = types.of(root, root, &kind.name, Way::In);
+    let input = types.of(root, root, &kind.name, Direction::Input);
     let (name, shape) = (kind.name.clone(), Arc::new(input.shape.clone()));
     let payload = Object::new(format!("{name}Payload"))
-        .description("What became of it: a receipt, with a rejection where the business said no; or user errors.")
+        .description(
+            "The result of a command: a receipt, with a rejection if a business rule refused it; or user errors.",
+        )
         .field(Field::new("commandId", TypeRef::named(TypeRef::ID), member("commandId")))
         .field(Field::new("receipt", TypeRef::named("Receipt"), member("receipt")))
         .field(Field::new("rejection", TypeRef::named("Rejection"), member("rejection")))
@@ -44,16 +46,17 @@ pub(super) fn mutation(kind: &CommandDescriptor, types: &mut Types) -> (Field, O
                 _ => None,
             };
             let answer = decide(session, &name, &shape, &input, key.as_deref()).await;
-            Ok(Some(FieldValue::value(from_json(told(answer).map_err(Problem::into_graphql)?))))
+            Ok(Some(FieldValue::value(from_json(payload_json(answer).map_err(Problem::into_graphql)?))))
         })
     });
     let mut field = field.description(root["description"].as_str().unwrap_or_default());
-    // GraphQL has no input without fields, and a command without fields needs none.
+    // GraphQL does not allow an input without fields, and a command without fields needs none.
     if root["properties"].as_object().is_some_and(|fields| !fields.is_empty()) {
         field = field.argument(InputValue::new("input", input.type_ref(false)));
     }
-    let told = "The caller's own id or key: sent again with the same input, it gets the same answer and has no effect.";
-    let field = field.argument(InputValue::new("commandId", TypeRef::named(TypeRef::ID)).description(told));
+    let text = "Idempotency key chosen by the caller. A repeat with the same key and input returns the stored answer and \
+                has no effect.";
+    let field = field.argument(InputValue::new("commandId", TypeRef::named(TypeRef::ID)).description(text));
     (field, payload)
 }
 
@@ -63,26 +66,23 @@ async fn decide(
     shape: &Shape,
     input: &Value,
     key: Option<&str>,
-) -> Result<Answered, Problem> {
+) -> Result<CommandAnswer, Problem> {
     let body = match input {
         Value::Null => String::from("{}"),
         input => shape.to_json(input).to_string(),
     };
-    let front = &session.front;
-    limits::one(front, &session.caller).await.map_err(|allowance| allowance.problem())?;
-    let wish = Wish { name, body: body.as_bytes(), key, correlation: session.correlation };
-    let envelope = admit(&*front.backend, &front.commands, &session.caller, &wish).await?;
-    let id = envelope.id;
-    let answer = front.backend.submit(session.caller.tenant, vec![envelope]).await.pop();
-    let answer = answer.ok_or_else(|| Problem::fault(front.backend.new_id(), &"a command was not answered"))?;
-    Answered::from_answer(&*front.backend, id, answer)
+    let service = &session.service;
+    let counted = rate_limit::take_one(&*service.backend, &session.caller).await;
+    counted.map_err(|allowance| rate_limit::problem(&allowance))?;
+    let request = CommandRequest { name, body: body.as_bytes(), key, correlation: session.correlation };
+    service.intake.execute(&session.caller, &request).await
 }
 
-/// What is wrong with the input is part of the payload; what is wrong with the request or the machine is an error.
-fn told(answer: Result<Answered, Problem>) -> Result<Json, Problem> {
+/// Payload of a mutation. Errors of the input are part of it; all other problems are GraphQL errors.
+fn payload_json(answer: Result<CommandAnswer, Problem>) -> Result<Json, Problem> {
     match answer {
-        Ok(answered) => {
-            let mut payload = serde_json::to_value(answered).unwrap_or_default();
+        Ok(answer) => {
+            let mut payload = serde_json::to_value(answer).unwrap_or_default();
             payload["userErrors"] = json!([]);
             Ok(payload)
         }
@@ -97,45 +97,54 @@ fn told(answer: Result<Answered, Problem>) -> Result<Json, Problem> {
     }
 }
 
-/// What all payloads share.
+/// Registers the types that all payloads share.
 pub(super) fn register(schema: SchemaBuilder) -> SchemaBuilder {
     let string = || TypeRef::named_nn(TypeRef::STRING);
     let changed = Object::new("ChangedStream")
-        .description("A stream and the number of its last event.")
+        .description("A changed stream, with its version: the sequence number of its last event.")
         .field(Field::new("type", string(), member("type")))
         .field(Field::new("id", TypeRef::named_nn(UUID), member("id")))
         .field(Field::new("version", TypeRef::named_nn(LONG), member("version")));
     let receipt = Object::new("Receipt")
-        .description("The proof that a command was decided.")
+        .description("Proof that a command was decided.")
         .field(Field::new("tenantPosition", TypeRef::named_nn(LONG), member("tenantPosition")))
         .field(
             Field::new("token", string(), member("token"))
-                .description("Opaque; a query with `minPosition: token` sees this command's effects."),
+                .description("Opaque. A query with `minPosition` set to it sees the effects of this command."),
         )
         .field(Field::new("recordedAt", TypeRef::named_nn(TIMESTAMP), member("recordedAt")))
         .field(
             Field::new("replayed", TypeRef::named_nn(TypeRef::BOOLEAN), member("replayed"))
-                .description("Whether it was decided earlier and this is the stored answer."),
+                .description("True if the command was decided earlier and this is the stored answer."),
         )
         .field(Field::new("changed", TypeRef::named_nn_list_nn("ChangedStream"), member("changed")));
     let rejection = Object::new("Rejection")
-        .description("The business said no. Stored: the same command id gets the same answer for ever.")
-        .field(Field::new("code", string(), member("code")).description("Stable and in capitals."))
-        .field(Field::new("message", string(), member("message")))
-        .field(Field::new("details", TypeRef::named(JSON), member("details")).description("The facts behind it."))
-        .field(Field::new("retry", TypeRef::named_nn("Retry"), member("retry")));
-    let user_error = Object::new("UserError")
-        .description("Something is wrong with the input; nothing was decided.")
+        .description("A refusal by a business rule. It is stored: the same command id always gets the same answer.")
         .field(
-            Field::new("field", TypeRef::named_nn_list_nn(TypeRef::STRING), member("field"))
-                .description("The path of the field within `input`; empty for the whole."),
+            Field::new("code", string(), member("code"))
+                .description("Stable error code in upper case, such as OUT_OF_STOCK."),
         )
         .field(Field::new("message", string(), member("message")))
-        .field(Field::new("code", string(), member("code")).description("Stable and in capitals."));
+        .field(
+            Field::new("details", TypeRef::named(JSON), member("details"))
+                .description("The facts on which the refusal rests."),
+        )
+        .field(Field::new("retry", TypeRef::named_nn("Retry"), member("retry")));
+    let user_error = Object::new("UserError")
+        .description("An error of the input. The command was not decided.")
+        .field(
+            Field::new("field", TypeRef::named_nn_list_nn(TypeRef::STRING), member("field"))
+                .description("Path of the field within `input`; empty for the input as a whole."),
+        )
+        .field(Field::new("message", string(), member("message")))
+        .field(
+            Field::new("code", string(), member("code"))
+                .description("Stable error code in upper case, such as INVALID_FIELD."),
+        );
     let retry = Enum::new("Retry")
-        .description("What a caller may do after a command was not accepted.")
-        .item(EnumItem::new("SAME_ID").description("Nothing was decided; send it again with the same id."))
-        .item(EnumItem::new("NEW_ID").description("It was refused; a new attempt needs a new id."))
-        .item(EnumItem::new("NEVER").description("It will be refused however often it is sent."));
+        .description("How a command that was not accepted may be retried.")
+        .item(EnumItem::new("SAME_ID").description("Not decided. Send it again with the same id."))
+        .item(EnumItem::new("NEW_ID").description("Refused. A new attempt needs a new id."))
+        .item(EnumItem::new("NEVER").description("Not to be retried: it will always be refused."));
     schema.register(changed).register(receipt).register(rejection).register(user_error).register(retry)
 }

@@ -1,35 +1,23 @@
-//! How names are spelled: Rust's fields with underscores, GraphQL's with humps.
+//! Spelling of names: `snake_case` in Rust and JSON, `camelCase` in GraphQL.
+
+use heck::{ToLowerCamelCase, ToPascalCase, ToShoutySnakeCase};
 
 /// `on_hand` → `onHand`, `ReserveStock` → `reserveStock`.
 pub(super) fn camel(name: &str) -> String {
-    let pascal = pascal(name);
-    let mut letters = pascal.chars();
-    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+    name.to_lower_camel_case()
 }
 
 /// `on_hand` → `OnHand`.
 pub(super) fn pascal(name: &str) -> String {
-    let mut pascal = String::with_capacity(name.len());
-    let mut hump = true;
-    for letter in name.chars() {
-        if letter == '_' {
-            hump = true;
-        } else if hump {
-            pascal.push(letter.to_ascii_uppercase());
-            hump = false;
-        } else {
-            pascal.push(letter);
-        }
-    }
-    pascal
+    name.to_pascal_case()
 }
 
 /// `on_hand` → `ON_HAND`.
 pub(super) fn capitals(name: &str) -> String {
-    name.to_ascii_uppercase()
+    name.to_shouty_snake_case()
 }
 
-/// Whether GraphQL takes it as a name.
+/// Checks that a text is a valid GraphQL name: letters, digits and underscores, no leading digit, nothing reserved.
 pub(super) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
@@ -38,10 +26,12 @@ pub(super) fn is_name(name: &str) -> bool {
         && !matches!(name, "true" | "false" | "null")
 }
 
-/// `lines[0].on_hand` → `["lines", "0", "onHand"]`, as user errors name fields.
+/// The path of a field as user errors carry it: `lines[0].on_hand` → `["lines", "0", "onHand"]`.
+///
+/// A part that is no name is a caller's own text, such as the key of a map, and stays as it is.
 pub(super) fn path(field: &str) -> Vec<String> {
     let parts = field.split(['.', '[', ']']).filter(|part| !part.is_empty());
-    parts.map(camel).collect()
+    parts.map(|part| if is_name(part) { camel(part) } else { part.to_owned() }).collect()
 }
 
 #[cfg(test)]
@@ -49,10 +39,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_change_their_spelling_and_nothing_else() {
+    fn names_are_respelled_and_map_keys_are_kept() {
         assert_eq!([camel("on_hand"), camel("ReserveStock"), camel("at")], ["onHand", "reserveStock", "at"]);
         assert_eq!([pascal("on_hand"), capitals("on_hand")], ["OnHand", "ON_HAND"]);
         assert_eq!(path("lines[0].on_hand"), ["lines", "0", "onHand"]);
+        assert_eq!(path("tags.first-aid"), ["tags", "first-aid"]);
         assert!(path("").is_empty());
         assert!(is_name("a_1") && !["", "1a", "a-b", "__a", "true", "ä"].into_iter().any(is_name));
     }

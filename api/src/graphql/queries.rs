@@ -1,4 +1,4 @@
-//! Two questions per read model: one row by its key, and many rows as a connection.
+//! Query fields, two per read model: one row by its key, and a page of rows as a Relay connection.
 
 use std::sync::Arc;
 
@@ -10,36 +10,32 @@ use projections::kernel::{Key, Model};
 use projections::query::{Cursor, RowQuery};
 use serde_json::json;
 
-use super::filters::{self, Askable};
+use super::filters::{self, Filterable};
 use super::names::camel;
-use super::relations::Relations;
+use super::page_size::{FIRST, FIRST_MOST};
 use super::session::Session;
 use super::value::{from_json, to_json};
 use crate::error::Problem;
-
-/// How many rows come without being asked for a number.
-pub(super) const FIRST: i32 = 20;
-/// A page that is longer is not read by anybody.
-pub(super) const FIRST_MOST: i64 = 100;
+use crate::relation::Relations;
 
 /// `thing(key…, minPosition)`.
 pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> Field {
-    let (this, ways) = (Arc::clone(model), Arc::clone(relations));
+    let (captured, relations) = (Arc::clone(model), Arc::clone(relations));
     let mut field = Field::new(model.field(), TypeRef::named(&model.name), move |context| {
-        let (model, ways) = (Arc::clone(&this), Arc::clone(&ways));
+        let (model, relations) = (Arc::clone(&captured), Arc::clone(&relations));
         FieldFuture::new(async move {
             let session = Session::of(&context)?;
-            let row = find(session, &context, &model, &ways).await.map_err(Problem::into_graphql)?;
+            let row = find(session, &context, &model, &relations).await.map_err(Problem::into_graphql)?;
             Ok(row.map(FieldValue::value))
         })
     });
     for key in key_arguments(model) {
         field = field.argument(key);
     }
-    field.description(told(model)).argument(min_position())
+    field.description(description(model)).argument(min_position())
 }
 
-/// A value for every field of the key.
+/// One required argument per field of the key.
 pub(super) fn key_arguments(model: &Model) -> impl Iterator<Item = InputValue> {
     model.key.iter().map(|key| InputValue::new(camel(key), TypeRef::named_nn(key_scalar(model, key))))
 }
@@ -49,19 +45,19 @@ pub(super) fn key_scalar(model: &Model, key: &str) -> &'static str {
 }
 
 /// `things(filter, order, first, after, minPosition)`.
-pub(super) fn many(model: &Arc<Model>, relations: &Arc<Relations>, askable: &Askable) -> Field {
-    let (this, ways) = (Arc::clone(model), Arc::clone(relations));
+pub(super) fn many(model: &Arc<Model>, relations: &Arc<Relations>, filterable: &Filterable) -> Field {
+    let (captured, relations) = (Arc::clone(model), Arc::clone(relations));
     let connection = TypeRef::named(format!("{}Connection", model.name));
     let field = Field::new(model.fields(), connection, move |context| {
-        let (model, ways) = (Arc::clone(&this), Arc::clone(&ways));
+        let (model, relations) = (Arc::clone(&captured), Arc::clone(&relations));
         FieldFuture::new(async move {
             let session = Session::of(&context)?;
-            let page = list(session, &context, &model, &ways).await.map_err(Problem::into_graphql)?;
+            let page = list(session, &context, &model, &relations).await.map_err(Problem::into_graphql)?;
             Ok(Some(page.into_field()))
         })
     });
-    askable
-        .arguments(field.description(told(model)))
+    filterable
+        .arguments(field.description(description(model)))
         .argument(InputValue::new("first", TypeRef::named(TypeRef::INT)).default_value(FIRST))
         .argument(InputValue::new("after", TypeRef::named(TypeRef::STRING)))
         .argument(min_position())
@@ -78,13 +74,13 @@ async fn find(
     session.row(model, key(session, context, model)?).await
 }
 
-/// The key that a field's arguments make.
+/// The key given by the arguments of a field.
 pub(super) fn key(session: &Session, context: &ResolverContext<'_>, model: &Model) -> Result<Key, Problem> {
     let mut values = Vec::new();
     for field in model.key {
         let value = context.args.get(&camel(field)).map(|value| to_json(value.as_value()));
         let column = model.column(field).zip(value);
-        let Some((column, value)) = column else { return Err(session.invalid(field, "it is missing")) };
+        let Some((column, value)) = column else { return Err(session.invalid(field, "a value is required")) };
         projections::query::value_text(column, &value).map_err(|no| session.problem(no))?;
         values.push(canonical(column.kind, value));
     }
@@ -102,7 +98,7 @@ async fn list(
     Connection::load(session, model, paging(session, model, context)?).await
 }
 
-/// `ThingConnection` and `ThingEdge`, as Relay wants them.
+/// `ThingConnection` and `ThingEdge`, by the Relay connection specification.
 pub(super) fn connection_types(model: &Model) -> [Object; 2] {
     let (name, edge) = (format!("{}Connection", model.name), format!("{}Edge", model.name));
     let member = super::value::member;
@@ -112,7 +108,7 @@ pub(super) fn connection_types(model: &Model) -> [Object; 2] {
         .field(Field::new("pageInfo", TypeRef::named_nn("PageInfo"), member("pageInfo")))
         .field(
             Field::new("totalCount", TypeRef::named(super::scalars::LONG), member("totalCount"))
-                .description("How many rows fit in all; counted only when asked for."),
+                .description("Number of all rows that match the filter. It is counted only if this field is selected."),
         );
     let edge = Object::new(edge)
         .field(Field::new("cursor", TypeRef::named_nn(TypeRef::STRING), member("cursor")))
@@ -123,17 +119,17 @@ pub(super) fn connection_types(model: &Model) -> [Object; 2] {
 pub(super) fn page_info() -> Object {
     let (member, boolean) = (super::value::member, TypeRef::named_nn(TypeRef::BOOLEAN));
     Object::new("PageInfo")
-        .description("Where a page begins and ends.")
+        .description("First and last cursor of a page, and whether there are rows around it.")
         .field(Field::new("hasNextPage", boolean.clone(), member("hasNextPage")))
         .field(
             Field::new("hasPreviousPage", boolean, member("hasPreviousPage"))
-                .description("Whether it was asked for behind a cursor."),
+                .description("True if the page was requested with `after`."),
         )
         .field(Field::new("startCursor", TypeRef::named(TypeRef::STRING), member("startCursor")))
         .field(Field::new("endCursor", TypeRef::named(TypeRef::STRING), member("endCursor")))
 }
 
-/// The question that a field's arguments make.
+/// The query for rows given by the arguments of a field.
 pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext<'_>) -> Result<RowQuery, Problem> {
     let argument = |name: &str| context.args.get(name).map(|value| value.as_value()).filter(|v| **v != Value::Null);
     let first = match argument("first") {
@@ -146,38 +142,38 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
     if !(1..=FIRST_MOST).contains(&first) {
         return Err(session.invalid("first", format!("expected 1 to {FIRST_MOST}")));
     }
-    let mut question = RowQuery::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
-    question.owner = session.owner(model)?;
-    question.count = context.ctx.look_ahead().field("totalCount").exists();
+    let mut query = RowQuery::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
+    query.owner = session.owner(model)?;
+    query.count = context.ctx.look_ahead().field("totalCount").exists();
     if let Some(filter) = argument("filter") {
-        question.filters = filters::read(session, model, filter)?;
+        query.filters = filters::read(session, model, filter)?;
     }
-    question.order = argument("order").map(|order| filters::order(model, order));
+    query.order = argument("order").map(|order| filters::order(model, order));
     if let Some(Value::String(after)) = argument("after") {
-        let cursor = unseal(model, &question, after)
-            .filter(|cursor| question.order_columns(model).is_ok_and(|columns| cursor.values(&columns).is_ok()));
-        let odd = || session.invalid("after", "this is no cursor of this question");
-        question.after = Some(cursor.ok_or_else(odd)?);
+        let cursor = decode_cursor(model, &query, after)
+            .filter(|cursor| query.order_columns(model).is_ok_and(|columns| cursor.values(&columns).is_ok()));
+        let invalid = || session.invalid("after", "expected a cursor of the same field with the same order");
+        query.after = Some(cursor.ok_or_else(invalid)?);
     }
-    Ok(question)
+    Ok(query)
 }
 
-/// A page as Relay wants it.
+/// A page in the form of a Relay connection.
 pub(super) struct Connection(serde_json::Value);
 
 impl Connection {
-    pub(super) async fn load(session: &Session, model: &Model, question: RowQuery) -> Result<Self, Problem> {
-        let page = session.page(model, question.clone()).await?;
+    pub(super) async fn load(session: &Session, model: &Model, query: RowQuery) -> Result<Self, Problem> {
+        let page = session.page(model, query.clone()).await?;
         let mut edges = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
             let node: serde_json::Value = serde_json::from_str(&row.json)
-                .map_err(|error| Problem::fault(session.front.backend.new_id(), &error))?;
-            edges.push(json!({ "cursor": seal(model, &question, &row.cursor), "node": node }));
+                .map_err(|error| Problem::fault(session.service.backend.new_id(), &error))?;
+            edges.push(json!({ "cursor": encode_cursor(model, &query, &row.cursor), "node": node }));
         }
         let cursor = |edge: Option<&serde_json::Value>| edge.map(|edge| edge["cursor"].clone());
         let page_info = json!({
             "hasNextPage": page.more,
-            "hasPreviousPage": question.after.is_some(),
+            "hasPreviousPage": query.after.is_some(),
             "startCursor": cursor(edges.first()),
             "endCursor": cursor(edges.last()),
         });
@@ -189,20 +185,20 @@ impl Connection {
     }
 }
 
-/// A cursor belongs to one model and one order; elsewhere it would point into nowhere.
-fn scope(model: &Model, question: &RowQuery) -> String {
-    let order = question.order.as_ref().map(|order| (order.field.as_str(), order.descending));
+/// Prefix of a cursor. It binds the cursor to one model and one order, as elsewhere its values have no meaning.
+fn cursor_scope(model: &Model, query: &RowQuery) -> String {
+    let order = query.order.as_ref().map(|order| (order.field.as_str(), order.descending));
     let (field, descending) = order.unwrap_or_default();
     format!("1{}.{field}.{}:", model.name, u8::from(descending))
 }
 
-fn seal(model: &Model, question: &RowQuery, cursor: &Cursor) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}{}", scope(model, question), cursor.0))
+fn encode_cursor(model: &Model, query: &RowQuery, cursor: &Cursor) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}{}", cursor_scope(model, query), cursor.0))
 }
 
-fn unseal(model: &Model, question: &RowQuery, text: &str) -> Option<Cursor> {
+fn decode_cursor(model: &Model, query: &RowQuery, text: &str) -> Option<Cursor> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-    Some(Cursor(text.strip_prefix(&scope(model, question))?.into()))
+    Some(Cursor(text.strip_prefix(&cursor_scope(model, query))?.into()))
 }
 
 async fn fresh(
@@ -219,11 +215,12 @@ async fn fresh(
 
 fn min_position() -> InputValue {
     InputValue::new("minPosition", TypeRef::named(TypeRef::STRING)).description(
-        "The token of a receipt: the answer is at least as fresh, or the error has the code BEHIND after two seconds.",
+        "The token of a receipt. The answer includes the effects of that command; if the read model has not caught up \
+         within two seconds, the error code is BEHIND.",
     )
 }
 
-/// Ids and instants have several spellings and rows have one.
+/// The spelling that rows use: clients may spell ids and instants in several ways.
 fn canonical(kind: projections::kernel::ColumnType, value: serde_json::Value) -> serde_json::Value {
     match kind {
         projections::kernel::ColumnType::Integer | projections::kernel::ColumnType::Boolean => value,
@@ -231,6 +228,6 @@ fn canonical(kind: projections::kernel::ColumnType, value: serde_json::Value) ->
     }
 }
 
-pub(super) fn told(model: &Model) -> String {
+pub(super) fn description(model: &Model) -> String {
     model.schema.as_value()["description"].as_str().unwrap_or_default().into()
 }

@@ -1,70 +1,69 @@
-//! One object type per read model.
+//! Object types of rows, one per read model.
 
 use std::sync::Arc;
 
 use async_graphql::Value;
 use async_graphql::dynamic::{Field, FieldFuture, FieldValue, Object, TypeRef};
 use projections::kernel::{Model, Models};
-use serde_json::Value as Json;
 
 use super::names::{camel, pascal};
-use super::relations::Relations;
+use super::relation_fields::relation_field;
 use super::session::Session;
-use super::types::{Types, Way, description, indexes, personal, requires};
+use super::types::{Direction, Types, description, indexes, personal, requires};
 use super::value::{field, member};
-use crate::backend::SealedField;
+use crate::port::SealedField;
+use crate::relation::Relations;
 
-/// The row's columns, then its ways to other models.
+/// Object type with the columns of a row, then its relations to other models.
 pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations, types: &mut Types) -> Object {
     let root = model.schema.as_value();
     let mut object = Object::new(&model.name).description(root["description"].as_str().unwrap_or_default());
-    let ways: Vec<_> = relations.of(model).collect();
     for (column, schema) in root["properties"].as_object().into_iter().flatten() {
         if indexes(root, column).is_some() {
             continue;
         }
-        let mut name = camel(column);
-        if ways.iter().any(|way| way.name == name) {
-            name.push_str("Id");
-        }
-        let made = match personal(root, schema) {
-            Some(kind) => opened(model, name, column, kind),
+        let name = column_field(model, relations, column);
+        let field = match personal(root, schema) {
+            Some(kind) => decrypted_field(model, name, column, kind),
             None => {
-                let found = types.of(root, schema, &format!("{}{}", model.name, pascal(column)), Way::Out);
-                Field::new(name, found.type_ref(!requires(root, column)), member(column))
+                let owner = format!("{}{}", model.name, pascal(column));
+                let mapped = types.of(root, schema, &owner, Direction::Output);
+                Field::new(name, mapped.type_ref(!requires(root, column)), member(column))
             }
         };
-        object = object.field(told(made, root, schema));
+        object = object.field(match description(root, schema) {
+            Some(text) => field.description(text),
+            None => field,
+        });
     }
-    for way in ways.into_iter().filter_map(|way| way.field(models)) {
-        object = object.field(way);
+    for field in relations.of(model).filter_map(|relation| relation_field(relation, models)) {
+        object = object.field(field);
     }
     object
 }
 
-/// A personal field: opened for who may see it, null for everybody else and once its key was destroyed.
-fn opened(model: &Arc<Model>, name: String, column: &str, kind: &str) -> Field {
+/// Name of the field that shows a column: with the suffix `Id` where a relation of the model has the column's name.
+pub(super) fn column_field(model: &Model, relations: &Relations, column: &str) -> String {
+    let name = camel(column);
+    if relations.of(model).any(|relation| relation.name == name) { format!("{name}Id") } else { name }
+}
+
+/// Personal field: decrypted for callers with access to it; null for others and once its key was destroyed.
+fn decrypted_field(model: &Arc<Model>, name: String, column: &str, kind: &str) -> Field {
     let (model, column, kind) = (Arc::clone(model), column.to_owned(), kind.to_owned());
     Field::new(name, TypeRef::named(TypeRef::STRING), move |context| {
-        let Some(Value::String(word)) = field(context.parent_value, &column) else {
+        let Some(Value::String(ciphertext)) = field(context.parent_value, &column) else {
             return FieldFuture::from_value(None);
         };
-        let sealed = SealedField { field: kind.clone(), word: word.clone() };
+        let sealed = SealedField { field: kind.clone(), ciphertext: ciphertext.clone() };
         let model = Arc::clone(&model);
         FieldFuture::new(async move {
             let session = Session::of(&context)?;
             if !session.caller.sees_personal(&model) {
                 return Ok(None);
             }
-            let text = session.open(sealed).await.map_err(|problem| problem.into_graphql())?;
+            let text = session.unseal(sealed).await.map_err(|problem| problem.into_graphql())?;
             Ok(text.map(FieldValue::value))
         })
     })
-}
-
-fn told(field: Field, root: &Json, schema: &Json) -> Field {
-    match description(root, schema) {
-        Some(told) => field.description(told),
-        None => field,
-    }
 }

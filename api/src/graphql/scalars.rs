@@ -1,4 +1,4 @@
-//! Words for values that GraphQL has no word for.
+//! Custom scalars.
 
 use async_graphql::Value;
 use async_graphql::dynamic::{Scalar, SchemaBuilder};
@@ -15,7 +15,7 @@ pub(super) fn register(schema: SchemaBuilder) -> SchemaBuilder {
     schema
         .register(
             Scalar::new(UUID)
-                .description("An id in the hyphenated form of RFC 9562.")
+                .description("A UUID in the hyphenated form of RFC 9562.")
                 .specified_by_url("https://www.rfc-editor.org/rfc/rfc9562")
                 .validator(text(|text| text.len() == 36 && Uuid::try_parse(text).is_ok())),
         )
@@ -31,7 +31,7 @@ pub(super) fn register(schema: SchemaBuilder) -> SchemaBuilder {
         )
         .register(
             Scalar::new(LONG)
-                .description("A whole number of 64 bits, written as a JSON number.")
+                .description("A signed 64-bit integer, written as a JSON number.")
                 .validator(|value| matches!(value, Value::Number(number) if number.as_i64().is_some())),
         )
         .register(Scalar::new(JSON).description("Any JSON value."))

@@ -1,4 +1,4 @@
-//! One request: who asks, and everything that is read for the answer.
+//! Request session: the caller, and the batched reads of one answer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,111 +13,107 @@ use projections::query::{Filter, Page, QueryError, RowQuery, Test};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::answer::READ_WITHIN;
 use super::batcher::Batcher;
-use super::relations::Relations;
+use super::service::{QUERY_TIMEOUT, Service};
 use super::value::from_json;
-use crate::auth::Caller;
-use crate::backend::SealedField;
 use crate::error::Problem;
-use crate::freshness::Freshness;
-use crate::front::Front;
-use crate::live::Watching;
+use crate::port::{Caller, Freshness, LiveUpdates, SealedField};
+use crate::relation::Relations;
 
-/// Lives as long as one request, so that nothing read for one caller can reach another.
+/// State of one request. Nothing in it is shared between requests, so rows read for one caller cannot reach another.
 pub(crate) struct Session {
-    pub(super) front: Arc<Front>,
+    pub(super) service: Arc<Service>,
     pub(super) caller: Caller,
     pub(super) correlation: Option<Uuid>,
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
     pages: HashMap<String, Batcher<RowQuery, Result<Page, Problem>>>,
-    words: Batcher<SealedField, Result<Option<String>, Problem>>,
-    /// Whether somebody demanded a position: from then on no copy is good enough for this request.
-    demanded: AtomicBool,
+    sealed_fields: Batcher<SealedField, Result<Option<String>, Problem>>,
+    /// Set once a field required a position: from then on this request bypasses the row cache.
+    position_required: AtomicBool,
 }
 
-/// The most keys that one question to the store names.
+/// Highest number of keys in one query to the store.
 const KEYS_MOST: usize = 100;
 
 impl Session {
-    pub(crate) fn new(front: Arc<Front>, caller: Caller, correlation: Option<Uuid>) -> Self {
-        let names = || front.models.iter().map(|model| model.name.clone());
+    pub(crate) fn new(service: Arc<Service>, caller: Caller, correlation: Option<Uuid>) -> Self {
+        let names = || service.models.iter().map(|model| model.name.clone());
         let rows = names().map(|name| (name, Batcher::default())).collect();
         let pages = names().map(|name| (name, Batcher::default())).collect();
-        let (words, demanded) = (Batcher::default(), AtomicBool::new(false));
-        Self { rows, pages, words, demanded, front, caller, correlation }
+        let (sealed_fields, position_required) = (Batcher::default(), AtomicBool::new(false));
+        Self { rows, pages, sealed_fields, position_required, service, caller, correlation }
     }
 
-    /// The session of a request. Every request has one; without it the field fails and nothing is shown.
+    /// The session of the request that a field belongs to. Without one the field fails: no row is shown unchecked.
     pub(super) fn of<'a>(context: &ResolverContext<'a>) -> Result<&'a Self, async_graphql::Error> {
         context.ctx.data::<Self>()
     }
 
-    /// Whose rows of a model the caller may see, or that she may see none.
+    /// The customer to whose rows of a model the caller is restricted. Fails if the caller may not read the model.
     pub(super) fn owner(&self, model: &Model) -> Result<Option<CustomerId>, Problem> {
-        let forbidden = || Problem::forbidden(format!("{} is not shown to this caller", model.name));
+        let forbidden = || Problem::forbidden(format!("this caller may not read {}", model.name));
         self.caller.sees(model).ok_or_else(forbidden)
     }
 
-    /// One row by its key; asked together with its siblings.
+    /// One row by its key, loaded in one batch with its siblings.
     pub(super) async fn row(&self, model: &Model, key: Key) -> Result<Option<Value>, Problem> {
         let owner = self.owner(model)?;
-        let batcher = self.rows.get(&model.name).ok_or_else(|| self.lost())?;
-        let found = batcher.get(key, |keys| self.load_rows(model, owner, keys)).await;
-        found.ok_or_else(|| self.lost())?
+        let batcher = self.rows.get(&model.name).ok_or_else(|| self.cancelled())?;
+        let row = batcher.get(key, |keys| self.load_rows(model, owner, keys)).await;
+        row.ok_or_else(|| self.cancelled())?
     }
 
-    /// One page; asked together with its siblings.
-    pub(super) async fn page(&self, model: &Model, question: RowQuery) -> Result<Page, Problem> {
-        let batcher = self.pages.get(&model.name).ok_or_else(|| self.lost())?;
-        let load = async |questions| {
-            let answers = self.ask(model, questions).await;
-            answers.into_iter().map(|answer| answer.map_err(|no| self.problem(no))).collect()
+    /// One page, loaded in one batch with its siblings.
+    pub(super) async fn page(&self, model: &Model, query: RowQuery) -> Result<Page, Problem> {
+        let batcher = self.pages.get(&model.name).ok_or_else(|| self.cancelled())?;
+        let load = async |queries| {
+            let pages = self.fetch_pages(model, queries).await;
+            pages.into_iter().map(|page| page.map_err(|error| self.problem(error))).collect()
         };
-        batcher.get(question, load).await.ok_or_else(|| self.lost())?
+        batcher.get(query, load).await.ok_or_else(|| self.cancelled())?
     }
 
-    /// The row at a key, or nothing, and then whatever becomes of it.
+    /// Watches the row at a key: its present state, if it exists, then its changes.
     pub(super) async fn watch_row(
         &self,
         model: &Model,
         key: &Key,
         since: Option<Freshness>,
-    ) -> Result<Watching, Problem> {
+    ) -> Result<LiveUpdates, Problem> {
         let owner = self.owner(model)?;
         let filters = filters(model, &[key]);
-        let question = RowQuery { owner, filters, ..RowQuery::all(self.caller.tenant, 1) };
-        self.watch(model, question, since).await
+        let query = RowQuery { owner, filters, ..RowQuery::all(self.caller.tenant, 1) };
+        self.watch(model, query, since).await
     }
 
-    /// The rows of a page, and then whatever becomes of rows that fit its question.
+    /// Watches a query: the rows of its first page, then all changes of rows that match it.
     pub(super) async fn watch(
         &self,
         model: &Model,
-        mut question: RowQuery,
+        mut query: RowQuery,
         since: Option<Freshness>,
-    ) -> Result<Watching, Problem> {
-        question.filters.extend(self.shown(model));
-        let watching = self.front.backend.watch(model, question, since);
-        match tokio::time::timeout(READ_WITHIN, watching).await {
-            Ok(watching) => watching.map_err(|no| self.problem(no)),
+    ) -> Result<LiveUpdates, Problem> {
+        query.filters.extend(self.visibility_filter(model));
+        let watching = self.service.backend.watch(model, query, since);
+        match tokio::time::timeout(QUERY_TIMEOUT, watching).await {
+            Ok(watching) => watching.map_err(|error| self.problem(error)),
             Err(_) => Err(NotNow::StoreAway.into()),
         }
     }
 
-    /// The plaintext of a sealed word; asked together with its siblings.
-    pub(super) async fn open(&self, field: SealedField) -> Result<Option<String>, Problem> {
+    /// The plaintext of a sealed field, decrypted in one batch with its siblings. `None` if its key was destroyed.
+    pub(super) async fn unseal(&self, field: SealedField) -> Result<Option<String>, Problem> {
         let load = async |fields: Vec<SealedField>| {
             let count = fields.len();
-            match self.front.backend.open(self.caller.tenant, fields).await {
-                Ok(words) => words.into_iter().map(Ok).collect(),
-                Err(fault) => vec![Err(Problem::from_fault(&fault, self.front.backend.new_id())); count],
+            match self.service.backend.open(self.caller.tenant, fields).await {
+                Ok(texts) => texts.into_iter().map(Ok).collect(),
+                Err(fault) => vec![Err(Problem::from_fault(&fault, self.service.backend.new_id())); count],
             }
         };
-        self.words.get(field, load).await.ok_or_else(|| self.lost())?
+        self.sealed_fields.get(field, load).await.ok_or_else(|| self.cancelled())?
     }
 
-    /// Waits until everything that a field shows has seen a position.
+    /// Waits until all read models that a field and its selection read have reached a position.
     pub(super) async fn wait(
         &self,
         context: &ResolverContext<'_>,
@@ -126,42 +122,46 @@ impl Session {
         token: &str,
     ) -> Result<(), Problem> {
         let at_least = self.position(token)?;
-        let mut touched = HashSet::from([model.name.as_str()]);
-        collect(&context.ctx.field(), relations, &mut touched);
-        let models = touched.into_iter().filter_map(|name| self.front.models.get(name)).collect();
-        self.demanded.store(true, Ordering::Relaxed);
-        self.front.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
+        let mut names = HashSet::from([model.name.as_str()]);
+        collect_models(&context.ctx.field(), relations, &mut names);
+        let models = names.into_iter().filter_map(|name| self.service.models.get(name)).collect();
+        self.position_required.store(true, Ordering::Relaxed);
+        self.service.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
     }
 
     pub(super) fn position(&self, token: &str) -> Result<Freshness, Problem> {
-        Freshness::from_token(token).ok_or_else(|| self.invalid("minPosition", "this is no token of a receipt"))
+        Freshness::from_token(token).ok_or_else(|| self.invalid("minPosition", "expected the token of a receipt"))
     }
 
     pub(super) fn invalid(&self, field: &str, text: impl Into<String>) -> Problem {
         commands::kernel::Misuse::new("INVALID_ARGUMENT", field, text).into()
     }
 
-    pub(super) fn problem(&self, no_answer: QueryError) -> Problem {
-        match no_answer {
+    pub(super) fn problem(&self, error: QueryError) -> Problem {
+        match error {
             QueryError::Misuse { field, text } => self.invalid(&super::names::camel(&field), text),
-            QueryError::Fault(fault) => Problem::from_fault(&fault, self.front.backend.new_id()),
+            QueryError::Fault(fault) => Problem::from_fault(&fault, self.service.backend.new_id()),
         }
     }
 
-    fn lost(&self) -> Problem {
-        Problem::fault(self.front.backend.new_id(), &"a batch of reads was given up")
+    fn cancelled(&self) -> Problem {
+        Problem::fault(self.service.backend.new_id(), &"a batch of reads was cancelled")
     }
 
-    /// Asks the store. Customers are shown only what is for them.
-    async fn ask(&self, model: &Model, mut questions: Vec<RowQuery>) -> Vec<Result<Page, QueryError>> {
-        questions.iter_mut().for_each(|question| question.filters.extend(self.shown(model)));
-        let newest = self.demanded.load(Ordering::Relaxed);
-        questions.iter_mut().for_each(|question| question.bypass_cache |= newest);
-        self.front.backend.pages(model, questions).await
+    /// Reads pages from the store, with the visibility filter of the caller.
+    async fn fetch_pages(&self, model: &Model, mut queries: Vec<RowQuery>) -> Vec<Result<Page, QueryError>> {
+        for query in &mut queries {
+            query.filters.extend(self.visibility_filter(model));
+        }
+        let newest = self.position_required.load(Ordering::Relaxed);
+        for query in &mut queries {
+            query.bypass_cache |= newest;
+        }
+        self.service.backend.pages(model, queries).await
     }
 
-    /// What a row must be for this caller to be shown it.
-    fn shown(&self, model: &Model) -> Option<Filter> {
+    /// Condition that rows must meet to be visible to a customer; `None` for other callers.
+    fn visibility_filter(&self, model: &Model) -> Option<Filter> {
         let (field, value) = model.visible_when.filter(|_| self.caller.customer.is_some())?;
         Some(Filter { field: field.into(), test: Test::Equals(value.into()) })
     }
@@ -175,28 +175,25 @@ impl Session {
         let mut wanted: Vec<&Key> = keys.iter().collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let mut questions = Vec::new();
-        // Keys of one field are asked for in one go, others one by one.
-        let at_once = if model.key.len() == 1 { KEYS_MOST } else { 1 };
-        for keys in wanted.chunks(at_once) {
+        let mut queries = Vec::new();
+        // Keys of one column fit one `in` condition; composite keys take one query each.
+        let chunk = if model.key.len() == 1 { KEYS_MOST } else { 1 };
+        for keys in wanted.chunks(chunk) {
             let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            questions.push(RowQuery {
-                owner,
-                filters: filters(model, keys),
-                ..RowQuery::all(self.caller.tenant, first)
-            });
+            queries.push(RowQuery { owner, filters: filters(model, keys), ..RowQuery::all(self.caller.tenant, first) });
         }
         let mut rows = HashMap::new();
-        for answer in self.ask(model, questions).await {
-            match answer {
-                Ok(page) => rows.extend(page.rows.iter().filter_map(|row| keyed(model, &row.json))),
-                Err(no) => return vec![Err(self.problem(no)); keys.len()],
+        for page in self.fetch_pages(model, queries).await {
+            match page {
+                Ok(page) => rows.extend(page.rows.iter().filter_map(|row| with_key(model, &row.json))),
+                Err(error) => return vec![Err(self.problem(error)); keys.len()],
             }
         }
         keys.iter().map(|key| Ok(rows.get(key).cloned())).collect()
     }
 }
 
+/// Conditions that select the rows with these keys; a composite key must come alone.
 fn filters(model: &Model, keys: &[&Key]) -> Vec<Filter> {
     let values = |key: &Key| serde_json::from_str::<Vec<Json>>(key.as_str()).unwrap_or_default();
     match (model.key, keys) {
@@ -212,16 +209,16 @@ fn filters(model: &Model, keys: &[&Key]) -> Vec<Filter> {
     }
 }
 
-/// A row and its key, read out of its own fields.
-fn keyed(model: &Model, json: &str) -> Option<(Key, Value)> {
+/// A row with the key that its fields hold.
+fn with_key(model: &Model, json: &str) -> Option<(Key, Value)> {
     let row: Json = serde_json::from_str(json).ok()?;
     Some((model.key_of(&row), from_json(row)))
 }
 
-/// The models behind all relations in a selection. A name that means two relations waits for both.
-fn collect<'a>(selection: &SelectionField<'_>, relations: &'a Relations, touched: &mut HashSet<&'a str>) {
+/// Adds the models of all relations in a selection. A name that two read models use for a relation adds both targets.
+fn collect_models<'a>(selection: &SelectionField<'_>, relations: &'a Relations, names: &mut HashSet<&'a str>) {
     for inner in selection.selection_set() {
-        touched.extend(relations.named(inner.name()).map(|relation| relation.to));
-        collect(&inner, relations, touched);
+        names.extend(relations.named(inner.name()).map(|relation| relation.to));
+        collect_models(&inner, relations, names);
     }
 }

@@ -1,7 +1,8 @@
-//! Two subscriptions per read model: one row by its key, and the rows that fit a filter. Now, and whenever they change.
+//! Subscription fields, two per read model: one row by its key, and the rows that match a filter. Each sends the
+//! present rows first and then their changes.
 //!
-//! A row is shown without its ways to other models: what stands behind them changes without this row changing, and a
-//! subscription to it would promise what it does not keep.
+//! Relations are refused: a related row can change without a change of this row, and the subscription would not report
+//! that.
 
 use std::sync::Arc;
 
@@ -13,57 +14,57 @@ use async_graphql::dynamic::{
 use futures::{Stream, StreamExt};
 use projections::kernel::{Key, Model};
 
-use super::filters::Askable;
+use super::filters::Filterable;
 use super::names::camel;
-use super::queries::{FIRST, key, key_arguments, key_scalar, paging, told};
-use super::relations::Relations;
+use super::page_size::FIRST;
+use super::queries::{description, key, key_arguments, key_scalar, paging};
 use super::session::Session;
 use super::value::{from_json, member};
-use crate::error::{Problem, retry_word};
-use crate::freshness::Freshness;
-use crate::live::{Ended, LiveRow, Update, Watching};
+use crate::error::{Problem, retry_code};
+use crate::port::{Ended, Freshness, LiveRow, LiveUpdates, Update};
+use crate::relation::Relations;
 
 /// `thing(key…, minPosition)`.
 pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> SubscriptionField {
-    let (this, ways) = (Arc::clone(model), Arc::clone(relations));
-    let mut field = SubscriptionField::new(model.field(), TypeRef::named_nn(live(model)), move |context| {
-        let (model, ways) = (Arc::clone(&this), Arc::clone(&ways));
+    let (captured, relations) = (Arc::clone(model), Arc::clone(relations));
+    let mut field = SubscriptionField::new(model.field(), TypeRef::named_nn(live_row_type(model)), move |context| {
+        let (model, relations) = (Arc::clone(&captured), Arc::clone(&relations));
         SubscriptionFieldFuture::new(async move {
             let session = Session::of(&context)?;
             let watching = async {
-                let since = begin(session, &context, &model, &ways).await?;
+                let since = prepare(session, &context, &model, &relations).await?;
                 session.watch_row(&model, &key(session, &context, &model)?, since).await
             };
-            Ok(tellings(watching.await.map_err(Problem::into_graphql)?))
+            Ok(updates(watching.await.map_err(Problem::into_graphql)?))
         })
     });
     for key in key_arguments(model) {
         field = field.argument(key);
     }
-    field.description(told(model)).argument(min_position())
+    field.description(description(model)).argument(min_position())
 }
 
 /// `things(filter, first, minPosition)`.
-pub(super) fn many(model: &Arc<Model>, relations: &Arc<Relations>, askable: &Askable) -> SubscriptionField {
-    let (this, ways) = (Arc::clone(model), Arc::clone(relations));
-    let field = SubscriptionField::new(model.fields(), TypeRef::named_nn(lives(model)), move |context| {
-        let (model, ways) = (Arc::clone(&this), Arc::clone(&ways));
+pub(super) fn many(model: &Arc<Model>, relations: &Arc<Relations>, filterable: &Filterable) -> SubscriptionField {
+    let (captured, relations) = (Arc::clone(model), Arc::clone(relations));
+    let field = SubscriptionField::new(model.fields(), TypeRef::named_nn(live_rows_type(model)), move |context| {
+        let (model, relations) = (Arc::clone(&captured), Arc::clone(&relations));
         SubscriptionFieldFuture::new(async move {
             let session = Session::of(&context)?;
             let watching = async {
-                let since = begin(session, &context, &model, &ways).await?;
+                let since = prepare(session, &context, &model, &relations).await?;
                 session.watch(&model, paging(session, &model, &context)?, since).await
             };
-            Ok(tellings(watching.await.map_err(Problem::into_graphql)?))
+            Ok(updates(watching.await.map_err(Problem::into_graphql)?))
         })
     });
-    let field = match askable.filter_argument() {
+    let field = match filterable.filter_argument() {
         Some(filter) => field.argument(filter),
         None => field,
     };
     let first = InputValue::new("first", TypeRef::named(TypeRef::INT)).default_value(FIRST);
-    let first = first.description("How many rows the first update has at most; later ones have what has changed.");
-    field.description(told(model)).argument(first).argument(min_position())
+    let first = first.description("Highest number of rows in the first update. Later updates hold the changed rows.");
+    field.description(description(model)).argument(first).argument(min_position())
 }
 
 /// `LiveThing`, `LiveThings` and `ThingKey`.
@@ -71,42 +72,44 @@ pub(super) fn objects(model: &Model) -> [Object; 3] {
     let position = || {
         field("position", TypeRef::named_nn(TypeRef::STRING), |update| Some(FieldValue::value(update.at.to_token())))
             .description(
-                "Hand it over as `minPosition` when you subscribe again: nothing is missed, nothing goes back.",
+                "Pass it as `minPosition` when you subscribe again: no change is missed, and no older state is sent.",
             )
     };
-    let shown = |row: &Arc<LiveRow>| FieldValue::value(row.shown().clone());
-    let told = format!("One of {}, as it is now.", model.fields());
-    let live = Object::new(live(model)).description(told).field(position()).field(
-        field("row", TypeRef::named(&model.name), move |update| update.rows.first().map(shown))
-            .description("Null where there is no such row, or no more."),
+    let graphql = |row: &Arc<LiveRow>| FieldValue::value(row.graphql(from_json).clone());
+    let text = format!("The present state of one row of `{}`.", model.fields());
+    let live = Object::new(live_row_type(model)).description(text).field(position()).field(
+        field("row", TypeRef::named(&model.name), move |update| update.rows.first().map(graphql))
+            .description("Null if the row does not exist or was removed."),
     );
     let rows = TypeRef::named_nn_list_nn(&model.name);
     let keys = model.key;
-    let gone = field("gone", TypeRef::named_nn_list_nn(key_name(model)), move |update| {
+    let gone = field("gone", TypeRef::named_nn_list_nn(key_type(model)), move |update| {
         Some(FieldValue::list(update.gone.iter().map(|key| FieldValue::value(key_value(keys, key)))))
     });
-    let told = format!("What has become of {}.", model.fields());
-    let lives = Object::new(lives(model))
-        .description(told)
+    let text = format!("An update of `{}`: changed and removed rows.", model.fields());
+    let lives = Object::new(live_rows_type(model))
+        .description(text)
         .field(position())
         .field(
-            field("rows", rows, move |update| Some(FieldValue::list(update.rows.iter().map(shown))))
-                .description("First the rows that fit; then those that are new or have changed."),
+            field("rows", rows, move |update| Some(FieldValue::list(update.rows.iter().map(graphql))))
+                .description("In the first update, the rows that match; in later updates, new and changed rows."),
         )
-        .field(gone.description("Rows that went away, or do not fit any more."))
+        .field(gone.description("Keys of rows that were removed or no longer match the filter."))
         .field(
             field("more", TypeRef::named_nn(TypeRef::BOOLEAN), |update| Some(FieldValue::value(update.more)))
-                .description("In the first update: whether more rows fit, which are told when they change."),
+                .description(
+                    "In the first update, true if more rows match than it holds. Those are sent when they change.",
+                ),
         );
-    let mut key = Object::new(key_name(model)).description(format!("Which of {}.", model.fields()));
+    let mut key = Object::new(key_type(model)).description(format!("Key of a row of `{}`.", model.fields()));
     for name in model.key {
         key = key.field(Field::new(camel(name), TypeRef::named_nn(key_scalar(model, name)), member(name)));
     }
     [live, lives, key]
 }
 
-/// Checks who asks and what for, and waits until the rows are as new as she wants them.
-async fn begin(
+/// Checks permission and selection, and waits until the rows have reached `minPosition`.
+async fn prepare(
     session: &Session,
     context: &ResolverContext<'_>,
     model: &Model,
@@ -114,13 +117,15 @@ async fn begin(
 ) -> Result<Option<Freshness>, Problem> {
     session.owner(model)?;
     for rows in context.ctx.field().selection_set() {
-        if let Some(shown) = rows.selection_set().find(|shown| relations.of(model).any(|way| way.name == shown.name()))
-        {
-            let own =
-                if model.column(shown.name()).is_some() { format!("`{}Id`", shown.name()) } else { "these".into() };
-            let text =
-                format!("a subscription shows a row's own fields; take {own}, and ask for the rest with a query");
-            return Err(session.invalid(shown.name(), text));
+        let is_relation = |name: &str| relations.of(model).any(|relation| relation.name == name);
+        if let Some(selected) = rows.selection_set().find(|selected| is_relation(selected.name())) {
+            let name = selected.name();
+            let own = if model.column(name).is_some() { format!("`{name}Id`") } else { "those".into() };
+            let text = format!(
+                "relations are not available in a subscription, only the row's own fields: select {own}, and read the \
+                 related rows with a query"
+            );
+            return Err(session.invalid(name, text));
         }
     }
     match context.args.get("minPosition").map(|value| value.as_value()) {
@@ -132,53 +137,54 @@ async fn begin(
     }
 }
 
-fn tellings<'a>(watching: Watching) -> impl Stream<Item = async_graphql::Result<FieldValue<'a>>> {
-    watching.map(|update| update.map(FieldValue::owned_any).map_err(ended))
+fn updates<'a>(watching: LiveUpdates) -> impl Stream<Item = async_graphql::Result<FieldValue<'a>>> {
+    watching.map(|update| update.map(FieldValue::owned_any).map_err(end_error))
 }
 
-fn ended(why: Ended) -> async_graphql::Error {
-    let mut error = async_graphql::Error::new(why.told());
+/// The error that ends a subscription.
+fn end_error(reason: Ended) -> async_graphql::Error {
+    let mut error = async_graphql::Error::new(reason.message());
     let mut extensions = async_graphql::ErrorExtensionValues::default();
-    extensions.set("code", why.code());
-    extensions.set("retry", retry_word(domain::kernel::Retry::SameId));
+    extensions.set("code", reason.code());
+    extensions.set("retry", retry_code(domain::kernel::Retry::SameId));
     error.extensions = Some(extensions);
     error
 }
 
-/// A field of an update.
+/// A field computed from an update.
 fn field(
     name: &str,
     kind: TypeRef,
-    show: impl for<'a> Fn(&'a Update) -> Option<FieldValue<'a>> + Send + Sync + Copy + 'static,
+    value: impl for<'a> Fn(&'a Update) -> Option<FieldValue<'a>> + Send + Sync + Copy + 'static,
 ) -> Field {
     Field::new(name, kind, move |context| {
-        FieldFuture::new(async move { Ok(show(context.parent_value.try_downcast_ref::<Update>()?)) })
+        FieldFuture::new(async move { Ok(value(context.parent_value.try_downcast_ref::<Update>()?)) })
     })
 }
 
-/// The fields of a key by their names.
+/// A key as an object: the values of its fields by name.
 fn key_value(names: &[&str], key: &Key) -> Value {
     let values: Vec<serde_json::Value> = serde_json::from_str(key.as_str()).unwrap_or_default();
     from_json(names.iter().map(|name| (*name).to_owned()).zip(values).collect())
 }
 
-fn live(model: &Model) -> String {
+fn live_row_type(model: &Model) -> String {
     format!("Live{}", model.name)
 }
 
-fn lives(model: &Model) -> String {
+fn live_rows_type(model: &Model) -> String {
     let mut fields = model.fields();
     fields.replace_range(..1, &fields[..1].to_ascii_uppercase());
     format!("Live{fields}")
 }
 
-fn key_name(model: &Model) -> String {
+fn key_type(model: &Model) -> String {
     format!("{}Key", model.name)
 }
 
 fn min_position() -> InputValue {
     InputValue::new("minPosition", TypeRef::named(TypeRef::STRING)).description(
-        "The position of the last update, or the token of a receipt: what follows is at least as fresh and tells what \
-         has changed since.",
+        "The `position` of the last update, or the token of a receipt. The subscription starts at that position or \
+         later and sends the rows that have changed since.",
     )
 }

@@ -1,9 +1,14 @@
+//! Tests of the GraphQL API against an engine in memory.
+
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use serde_json::{Value as Json, json};
+use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::*;
+use crate::auth::AuthConfig;
 use crate::testing::Engine;
 
 const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
@@ -37,7 +42,10 @@ fn customer(number: u128) -> Json {
 
 fn engine() -> Arc<Engine> {
     let mut engine = Engine::default();
-    engine.rows.insert("StockLevel", (1..=5).map(|n| level(n, 100 + n % 2, i64::try_from(n).expect("few"))).collect());
+    engine.rows.insert(
+        "StockLevel",
+        (1..=5).map(|n| level(n, 100 + n % 2, i64::try_from(n).expect("a small number"))).collect(),
+    );
     let mut draft = product(102, "Pot");
     draft["status"] = json!("draft");
     engine.rows.insert("Product", vec![product(100, "Tea"), product(101, "Cup"), draft]);
@@ -46,14 +54,15 @@ fn engine() -> Arc<Engine> {
 }
 
 async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Json) -> Json {
-    let front = engine.front();
+    let state = engine.state();
+    let (service, auth) = (Arc::<Service>::from_ref(&state), Arc::<AuthConfig>::from_ref(&state));
     let mut headers = axum::http::HeaderMap::new();
     let token = format!("Bearer {}", Engine::token(claims));
     headers.insert("authorization", token.parse().expect("a header"));
-    let caller = front.auth.caller(&headers, front.backend.now()).expect("a caller");
-    let asked = Asked { query: query.into(), operation: None, variables };
-    let answered = match check(&front, asked) {
-        Ok(checked) => answer(&front, caller, None, checked).await,
+    let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
+    let request = GraphqlRequest { query: query.into(), operation: None, variables };
+    let answered = match check(&service, request) {
+        Ok(checked) => answer(&service, caller, None, checked).await,
         Err(refusal) => Err(refusal),
     };
     answered.unwrap_or_else(|(_, body)| body)
@@ -68,7 +77,7 @@ fn code(answer: &Json) -> &str {
 }
 
 #[tokio::test]
-async fn a_mutation_answers_with_a_receipt_a_rejection_or_user_errors() {
+async fn mutation_returns_a_receipt_a_rejection_or_user_errors() {
     let engine = engine();
     let mutation = |id: &str, units: &str| {
         format!(
@@ -77,48 +86,48 @@ async fn a_mutation_answers_with_a_receipt_a_rejection_or_user_errors() {
              rejection {{ code message details retry }} userErrors {{ field message code }} }} }}"
         )
     };
-    let told = ask(&engine, &mutation("delivery-7", "5")).await;
-    let payload = &told["data"]["receiveStock"];
-    assert_eq!(payload["receipt"]["changed"][0]["version"], 4, "{told}");
+    let answer = ask(&engine, &mutation("delivery-7", "5")).await;
+    let payload = &answer["data"]["receiveStock"];
+    assert_eq!(payload["receipt"]["changed"][0]["version"], 4, "{answer}");
     assert_eq!((&payload["rejection"], &payload["userErrors"]), (&Json::Null, &json!([])));
 
-    let told = ask(&engine, &mutation(&format!("{}ff", &ITEM[..34]), "5")).await;
+    let answer = ask(&engine, &mutation(&format!("{}ff", &ITEM[..34]), "5")).await;
     let rejection = json!({ "code": "OUT_OF_STOCK", "message": "there is none left", "details": { "available": 0 }, "retry": "NEW_ID" });
-    assert_eq!(told["data"]["receiveStock"]["rejection"], rejection, "{told}");
+    assert_eq!(answer["data"]["receiveStock"]["rejection"], rejection, "{answer}");
 
-    let told = ask(&engine, &mutation("delivery-8", "0")).await;
-    let error = &told["data"]["receiveStock"]["userErrors"][0];
-    assert_eq!((&error["field"], &error["code"]), (&json!(["units"]), &json!("INVALID_FIELD")), "{told}");
-    assert_eq!(told["data"]["receiveStock"]["receipt"], Json::Null);
+    let answer = ask(&engine, &mutation("delivery-8", "0")).await;
+    let error = &answer["data"]["receiveStock"]["userErrors"][0];
+    assert_eq!((&error["field"], &error["code"]), (&json!(["units"]), &json!("INVALID_FIELD")), "{answer}");
+    assert_eq!(answer["data"]["receiveStock"]["receipt"], Json::Null);
 
-    let told = ask(&engine, &mutation(&format!("{}fe", &ITEM[..34]), "5")).await;
-    assert_eq!((code(&told), &told["errors"][0]["extensions"]["retry"]), ("OVERLOADED", &json!("SAME_ID")));
-    let told = ask(&engine, &mutation(&format!("{}fd", &ITEM[..34]), "5")).await;
-    assert!(code(&told) == "INTERNAL" && !told.to_string().contains("relation"), "{told}");
-    let told = ask_as(&engine, &json!({ "roles": ["staff"] }), &mutation("delivery-9", "5"), json!({})).await;
-    assert_eq!(code(&told), "FORBIDDEN");
-    assert_eq!(engine.submitted.lock().expect("whole").len(), 4);
+    let answer = ask(&engine, &mutation(&format!("{}fe", &ITEM[..34]), "5")).await;
+    assert_eq!((code(&answer), &answer["errors"][0]["extensions"]["retry"]), ("OVERLOADED", &json!("SAME_ID")));
+    let answer = ask(&engine, &mutation(&format!("{}fd", &ITEM[..34]), "5")).await;
+    assert!(code(&answer) == "INTERNAL" && !answer.to_string().contains("relation"), "{answer}");
+    let answer = ask_as(&engine, &json!({ "roles": ["staff"] }), &mutation("delivery-9", "5"), json!({})).await;
+    assert_eq!(code(&answer), "FORBIDDEN");
+    assert_eq!(engine.submitted.lock().expect("not poisoned").len(), 4);
 }
 
 #[tokio::test]
-async fn variables_become_the_commands_own_json() {
+async fn variables_are_converted_to_the_json_of_the_command() {
     let engine = engine();
     let query = "mutation($input: AdjustStockInput!) { adjustStock(input: $input) { userErrors { field code } receipt { token } } }";
     let input = json!({ "input": { "item": ITEM, "change": -3, "reason": "broken \u{1f6d2}", "force": null } });
-    let told = ask_as(&engine, &json!({}), query, input).await;
-    assert_eq!(told["data"]["adjustStock"]["userErrors"], json!([]), "{told}");
+    let answer = ask_as(&engine, &json!({}), query, input).await;
+    assert_eq!(answer["data"]["adjustStock"]["userErrors"], json!([]), "{answer}");
     for (name, value) in [("item", json!("5")), ("change", json!(1.5)), ("change", json!("1")), ("extra", json!(1))] {
         let mut input = json!({ "input": { "item": ITEM, "change": -3, "reason": "broken" } });
         input["input"][name] = value;
-        let told = ask_as(&engine, &json!({}), query, input).await;
-        assert_eq!(code(&told), "INVALID_QUERY", "{told}");
+        let answer = ask_as(&engine, &json!({}), query, input).await;
+        assert_eq!(code(&answer), "INVALID_QUERY", "{answer}");
     }
-    let names: Vec<_> = engine.submitted.lock().expect("whole").iter().map(|(name, _)| name.clone()).collect();
+    let names: Vec<_> = engine.submitted.lock().expect("not poisoned").iter().map(|(name, _)| name.clone()).collect();
     assert!(names.iter().all(|name| name == "AdjustStock"), "{names:?}");
 }
 
 #[tokio::test]
-async fn rows_come_in_pages_and_a_cursor_leads_on() {
+async fn rows_are_paged_by_cursor_and_invalid_arguments_are_refused() {
     let engine = engine();
     let page = |more: &str| {
         format!(
@@ -135,7 +144,7 @@ async fn rows_come_in_pages_and_a_cursor_leads_on() {
     assert_eq!(second["data"]["stockLevels"]["edges"][0]["node"]["available"], 3, "{second}");
     assert_eq!(second["data"]["stockLevels"]["pageInfo"]["hasPreviousPage"], true);
 
-    for odd in [
+    for invalid in [
         page(&format!(", after: \"{end}\"")).replace("AVAILABLE", "PRODUCT"),
         page(&format!(", after: \"{end}\"")).replace("}, after", ", direction: DESC}, after"),
         page(", after: \"x\""),
@@ -146,34 +155,34 @@ async fn rows_come_in_pages_and_a_cursor_leads_on() {
         page(", filter: {status: {eq: \"fine\"}}"),
         page(", filter: {status: {in: [\"ok\", \"OK\"]}}"),
     ] {
-        assert_eq!(code(&ask(&engine, &odd).await), "INVALID_ARGUMENT", "{odd}");
+        assert_eq!(code(&ask(&engine, &invalid).await), "INVALID_ARGUMENT", "{invalid}");
     }
     let filtered = ask(&engine, &page(", filter: {available: {gte: 4}, status: {eq: \"ok\"}}")).await;
     assert_eq!(filtered["data"]["stockLevels"]["totalCount"], 2, "{filtered}");
-    for odd in [", filter: {onHand: {eq: 1}}", ", filter: {available: {eq: \"1\"}}", ", last: 2"] {
-        assert_eq!(code(&ask(&engine, &page(odd)).await), "INVALID_QUERY", "{odd}");
+    for invalid in [", filter: {onHand: {eq: 1}}", ", filter: {available: {eq: \"1\"}}", ", last: 2"] {
+        assert_eq!(code(&ask(&engine, &page(invalid)).await), "INVALID_QUERY", "{invalid}");
     }
 }
 
 #[tokio::test]
-async fn a_row_is_found_by_its_key_however_it_is_spelled() {
+async fn row_is_found_by_its_key_in_any_spelling() {
     let engine = engine();
     let key = Uuid::from_u128(3).to_string();
     for key in [key.clone(), key.to_uppercase()] {
-        let told = ask(&engine, &format!("{{ stockLevel(stockItem: \"{key}\") {{ available status }} }}")).await;
-        assert_eq!(told["data"]["stockLevel"], json!({ "available": 3, "status": "ok" }), "{told}");
+        let answer = ask(&engine, &format!("{{ stockLevel(stockItem: \"{key}\") {{ available status }} }}")).await;
+        assert_eq!(answer["data"]["stockLevel"], json!({ "available": 3, "status": "ok" }), "{answer}");
     }
-    let told = ask(&engine, &format!("{{ stockLevel(stockItem: \"{ITEM}\") {{ available }} }}")).await;
-    assert_eq!(told["data"], json!({ "stockLevel": null }));
+    let answer = ask(&engine, &format!("{{ stockLevel(stockItem: \"{ITEM}\") {{ available }} }}")).await;
+    assert_eq!(answer["data"], json!({ "stockLevel": null }));
     assert_eq!(code(&ask(&engine, "{ stockLevel(stockItem: 5) { available } }").await), "INVALID_QUERY");
 }
 
 #[tokio::test]
-async fn a_relation_is_read_once_for_all_rows() {
+async fn relation_is_loaded_in_one_batch_for_all_rows() {
     let engine = engine();
     let query = "{ stockLevels { edges { node { productId product { name stockLevels(first: 1) { edges { node { available } } } } } } } }";
-    let told = ask(&engine, query).await;
-    let edges = told["data"]["stockLevels"]["edges"].as_array().unwrap_or_else(|| panic!("{told}"));
+    let answer = ask(&engine, query).await;
+    let edges = answer["data"]["stockLevels"]["edges"].as_array().unwrap_or_else(|| panic!("{answer}"));
     assert_eq!(edges.len(), 5);
     for edge in edges {
         let node = &edge["node"];
@@ -181,29 +190,29 @@ async fn a_relation_is_read_once_for_all_rows() {
         assert_eq!(node["product"]["name"], name);
         assert_eq!(node["product"]["stockLevels"]["edges"].as_array().map(Vec::len), Some(1));
     }
-    let asked = engine.asked.lock().expect("whole").clone();
-    assert_eq!(asked, [("StockLevel".into(), 1), ("Product".into(), 1), ("StockLevel".into(), 5)]);
+    let reads = engine.reads.lock().expect("not poisoned").clone();
+    assert_eq!(reads, [("StockLevel".into(), 1), ("Product".into(), 1), ("StockLevel".into(), 5)]);
 }
 
 #[tokio::test]
-async fn personal_fields_are_opened_for_staff_and_for_the_customer_herself() {
+async fn personal_fields_are_decrypted_for_the_owner_and_the_customer_concerned() {
     let engine = engine();
     let query = "{ customers { edges { node { customer name email } } } }";
-    let names = |told: &Json| -> Vec<Json> {
-        let edges = told["data"]["customers"]["edges"].as_array().unwrap_or_else(|| panic!("{told}"));
+    let names = |answer: &Json| -> Vec<Json> {
+        let edges = answer["data"]["customers"]["edges"].as_array().unwrap_or_else(|| panic!("{answer}"));
         edges.iter().map(|edge| edge["node"]["name"].clone()).collect()
     };
     assert_eq!(names(&ask(&engine, query).await), ["name:ada", "name:ada"]);
-    let herself = json!({ "roles": ["customer"], "customer": id(2) });
-    let told = ask_as(&engine, &herself, query, json!({})).await;
-    assert_eq!(names(&told), ["name:ada"], "she sees one row, her own");
-    assert_eq!(told["data"]["customers"]["edges"][0]["node"]["customer"], id(2));
+    let customer_claims = json!({ "roles": ["customer"], "customer": id(2) });
+    let answer = ask_as(&engine, &customer_claims, query, json!({})).await;
+    assert_eq!(names(&answer), ["name:ada"], "a customer sees only their own row");
+    assert_eq!(answer["data"]["customers"]["edges"][0]["node"]["customer"], id(2));
     let staff = json!({ "roles": ["staff"] });
     assert_eq!(code(&ask_as(&engine, &staff, query, json!({})).await), "FORBIDDEN");
-    assert!(!told.to_string().contains("sealed.v1"));
+    assert!(!answer.to_string().contains("sealed.v1"));
 
-    let found = ask(&engine, "{ customers(filter: {email: {eq: \"Ada@X.org\"}}) { totalCount } }").await;
-    assert_eq!(found["data"]["customers"]["totalCount"], 2, "{found}");
+    let answer = ask(&engine, "{ customers(filter: {email: {eq: \"Ada@X.org\"}}) { totalCount } }").await;
+    assert_eq!(answer["data"]["customers"]["totalCount"], 2, "{answer}");
     assert_eq!(
         code(&ask(&engine, "{ customers(filter: {email: {eq: \"ada\"}}) { totalCount } }").await),
         "INVALID_ARGUMENT"
@@ -212,27 +221,27 @@ async fn personal_fields_are_opened_for_staff_and_for_the_customer_herself() {
 }
 
 #[tokio::test]
-async fn a_customer_sees_what_is_sold_and_no_row_without_an_owner() {
+async fn customer_sees_published_products_and_no_stock_levels() {
     let engine = engine();
-    let herself = json!({ "roles": ["customer"], "customer": id(2) });
-    let told = ask_as(
+    let customer_claims = json!({ "roles": ["customer"], "customer": id(2) });
+    let answer = ask_as(
         &engine,
-        &herself,
+        &customer_claims,
         "{ products { edges { node { name } } } stockLevels { edges { cursor } } }",
         json!({}),
     )
     .await;
-    assert_eq!(told["data"]["products"]["edges"].as_array().map(Vec::len), Some(2), "no draft: {told}");
+    assert_eq!(answer["data"]["products"]["edges"].as_array().map(Vec::len), Some(2), "no draft: {answer}");
     let draft = format!("{{ product(product: {}) {{ name }} }}", id(102));
-    assert_eq!(ask_as(&engine, &herself, &draft, json!({})).await["data"]["product"], Json::Null);
+    assert_eq!(ask_as(&engine, &customer_claims, &draft, json!({})).await["data"]["product"], Json::Null);
     assert_eq!(ask(&engine, &draft).await["data"]["product"]["name"], "Pot");
-    assert_eq!((&told["data"]["stockLevels"], code(&told)), (&Json::Null, "FORBIDDEN"));
+    assert_eq!((&answer["data"]["stockLevels"], code(&answer)), (&Json::Null, "FORBIDDEN"));
 }
 
 #[tokio::test]
-async fn a_query_may_demand_to_be_fresh() {
+async fn min_position_waits_for_all_selected_read_models() {
     let engine = engine();
-    let token = |tenant_position, epoch| crate::freshness::Freshness { tenant_position, epoch }.to_token();
+    let token = |tenant_position, epoch| crate::port::Freshness { tenant_position, epoch }.to_token();
     let ask_at = async |token: &str| {
         let query = "query($at: String) { stockLevels(minPosition: $at) { edges { node { product { name } } } } }";
         ask_as(&engine, &json!({}), query, json!({ "at": token })).await
@@ -240,40 +249,41 @@ async fn a_query_may_demand_to_be_fresh() {
     assert!(ask_at(&token(8, 3)).await["data"]["stockLevels"].is_object());
     let behind = ask_at(&token(9, 3)).await;
     assert_eq!(code(&behind), "BEHIND");
-    let message = behind["errors"][0]["message"].as_str().expect("text");
-    assert!(message.contains("Product, StockLevel"), "it waits for what the relation shows too: {message}");
+    let message = behind["errors"][0]["message"].as_str().expect("a message");
+    assert!(message.contains("Product, StockLevel"), "the wait includes the read model of the relation: {message}");
     assert_eq!(code(&ask_at(&token(1, 4)).await), "OTHER_HISTORY");
     assert_eq!(code(&ask_at("8").await), "INVALID_ARGUMENT");
 }
 
 #[tokio::test]
-async fn a_question_has_a_price_and_too_dear_a_one_is_not_answered() {
+async fn query_cost_is_charged_and_limited() {
     let engine = engine();
-    let told = ask(&engine, "{ stockLevels(first: 10) { edges { node { available } } } }").await;
-    let cost = &told["extensions"]["cost"];
-    assert_eq!((&cost["requestedQueryCost"], &cost["actualQueryCost"]), (&json!(31), &json!(17)), "{told}");
+    let answer = ask(&engine, "{ stockLevels(first: 10) { edges { node { available } } } }").await;
+    let cost = &answer["extensions"]["cost"];
+    assert_eq!((&cost["requestedQueryCost"], &cost["actualQueryCost"]), (&json!(31), &json!(17)), "{answer}");
     assert_eq!(
         cost["throttleStatus"],
         json!({ "maximumAvailable": 20_000, "currentlyAvailable": 19_983, "restoreRate": 1_000 })
     );
-    let dear = "query($n: Int = 100) { products(first: $n) { edges { node { stockLevels(first: 100) { edges { cursor } } } } } }";
-    assert_eq!(code(&ask_as(&engine, &json!({}), dear, json!({ "n": 100 })).await), "TOO_COSTLY");
+    let expensive = "query($n: Int = 100) { products(first: $n) { edges { node { stockLevels(first: 100) { edges { cursor } } } } } }";
+    assert_eq!(code(&ask_as(&engine, &json!({}), expensive, json!({ "n": 100 })).await), "TOO_COSTLY");
 
-    let front = engine.front();
-    let who = (domain::shared::TenantId::new(Uuid::from_u128(1)), domain::shared::Principal::new(Uuid::from_u128(1)));
-    assert!((0..4).all(|_| front.budgets.take(who, 5_000, front.backend.now()).is_ok()));
-    assert_eq!(front.budgets.take(who, 5_000, front.backend.now()), Err(5));
+    let service = Arc::<Service>::from_ref(&engine.state());
+    let caller =
+        (domain::shared::TenantId::new(Uuid::from_u128(1)), domain::shared::Principal::new(Uuid::from_u128(1)));
+    assert!((0..4).all(|_| service.cost_limiter.charge(caller, 5_000, service.backend.now()).is_ok()));
+    assert_eq!(service.cost_limiter.charge(caller, 5_000, service.backend.now()), Err(5));
 }
 
 #[tokio::test]
-async fn a_command_without_fields_has_no_input() {
-    let told = ask(&engine(), "mutation { enableProgram { receipt { token } userErrors { code } } }").await;
-    assert!(told["data"]["enableProgram"]["receipt"]["token"].is_string(), "{told}");
+async fn command_without_fields_takes_no_input() {
+    let answer = ask(&engine(), "mutation { enableProgram { receipt { token } userErrors { code } } }").await;
+    assert!(answer["data"]["enableProgram"]["receipt"]["token"].is_string(), "{answer}");
 }
 
 #[tokio::test]
-async fn the_schema_is_hidden_unless_it_is_shown_on_purpose() {
-    let graph = Graph::new(&Commands::all(), &Models::all(), false).expect("a schema");
+async fn introspection_and_suggestions_are_off_by_default() {
+    let graph = Graph::new(&Commands::all(), &Models::all(), crate::relations(), false).expect("a schema");
     for query in [
         "{ __schema { types { name } } }",
         "{ __type(name: \"Order\") { name } }",
@@ -288,8 +298,35 @@ async fn the_schema_is_hidden_unless_it_is_shown_on_purpose() {
     assert!(!text.contains("Did you mean"), "{text}");
 }
 
+#[tokio::test]
+async fn example_query_of_the_console_page_is_answered_without_errors() {
+    let engine = engine();
+    let request = axum::http::Request::get("/graphql").body(axum::body::Body::empty()).expect("a request");
+    let response = crate::http::router(engine.state()).oneshot(request).await.expect("a response");
+    let page = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    let page = String::from_utf8(page.into()).expect("UTF-8");
+    let (_, textarea) = page.split_once("<textarea id=\"query\"").expect("a text area");
+    let (_, textarea) = textarea.split_once('>').expect("the end of the tag");
+    let (query, _) = textarea.split_once("</textarea>").expect("the end of the text area");
+    let answer = ask(&engine, query).await;
+    assert_eq!(answer["errors"], Json::Null, "{query}\n{answer}");
+    let field = answer["data"].as_object().and_then(|data| data.values().next()).expect("a field");
+    assert!(field["edges"].as_array().is_some_and(|edges| !edges.is_empty()), "{query}\n{answer}");
+}
+
+#[tokio::test]
+async fn example_query_of_every_read_model_is_valid() {
+    let (engine, models) = (Arc::new(Engine::default()), Models::all());
+    for model in models.iter() {
+        let query = example::query_of(model, &models, &crate::relations());
+        let answer = ask(&engine, &query).await;
+        // An invalid query is not executed and has no data.
+        assert!(answer["data"].is_object(), "{query}\n{answer}");
+    }
+}
+
 #[test]
-fn the_catalogues_fit_together() {
+fn schema_is_built_from_the_catalogues() {
     let sdl = sdl().expect("a schema");
     for line in ["type Query {", "type Mutation {", "scalar Long", "input AdjustStockInput {"] {
         assert!(sdl.contains(line), "{line} is missing");

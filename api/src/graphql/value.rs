@@ -1,4 +1,4 @@
-//! Values between GraphQL and JSON.
+//! Conversion of values between GraphQL and JSON.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use async_graphql::dynamic::{FieldFuture, FieldValue, ResolverContext};
 use async_graphql::{Name, Value};
 use serde_json::{Map, Value as Json};
 
-/// How a GraphQL value becomes the JSON that a command reads: same values, other spelling of names.
+/// Mapping of a GraphQL input value to the JSON of a command: same values, other spelling of field names.
 #[derive(Clone)]
 pub(super) enum Shape {
     Leaf,
     List(Box<Shape>),
-    /// GraphQL's name to JSON's name and shape.
+    /// JSON name and shape of each field, by its GraphQL name.
     Object(BTreeMap<String, (String, Shape)>),
 }
 
@@ -19,9 +19,9 @@ impl Shape {
     pub(super) fn to_json(&self, value: &Value) -> Json {
         match (self, value) {
             (Self::List(inner), Value::List(values)) => values.iter().map(|value| inner.to_json(value)).collect(),
-            // GraphQL lets callers write a list of one value without brackets.
+            // GraphQL coerces a single value to a list of one.
             (Self::List(inner), one) if *one != Value::Null => Json::Array(vec![inner.to_json(one)]),
-            // Null says the same as leaving a field out, and serde's defaults know only the latter.
+            // A null means the same as an omitted field, and serde applies defaults to omitted fields only.
             (Self::Object(members), Value::Object(fields)) => {
                 let fields = fields.iter().filter(|(_, value)| **value != Value::Null);
                 let renamed = |(name, value): (&Name, &Value)| match members.get(name.as_str()) {
@@ -35,17 +35,17 @@ impl Shape {
     }
 }
 
-/// Words of an enum are texts in JSON; what JSON cannot carry becomes null.
+/// Converts to JSON. Enum values become strings; values that JSON cannot represent become null.
 pub(super) fn to_json(value: &Value) -> Json {
     value.clone().into_json().unwrap_or_default()
 }
 
-/// A JSON value as GraphQL's; whatever it has, GraphQL has.
+/// Converts from JSON. GraphQL can represent every JSON value.
 pub(crate) fn from_json(value: Json) -> Value {
     Value::from_json(value).unwrap_or_default()
 }
 
-/// A field of an object that was read whole.
+/// Field of an object; `None` if it is missing or null.
 pub(super) fn field<'a>(parent: &'a FieldValue<'_>, name: &str) -> Option<&'a Value> {
     match parent.as_value() {
         Some(Value::Object(fields)) => fields.get(name).filter(|value| **value != Value::Null),
@@ -53,7 +53,7 @@ pub(super) fn field<'a>(parent: &'a FieldValue<'_>, name: &str) -> Option<&'a Va
     }
 }
 
-/// Resolves a field by taking the member of this name out of its parent.
+/// Resolver that takes the member of this name out of the parent object.
 pub(super) fn member(
     name: &str,
 ) -> impl for<'a> Fn(ResolverContext<'a>) -> FieldFuture<'a> + Send + Sync + 'static + use<> {

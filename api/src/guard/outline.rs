@@ -1,69 +1,69 @@
-//! What a document asks for, as far as its size can be told without a schema.
+//! Outline of a document: its size as far as it can be computed without a schema.
 
 use std::collections::HashMap;
 
 use super::lexer::Token;
-use super::{
-    ALIASES_MOST, DEPTH_MOST, FIELDS_MOST, FRAGMENTS_MOST, INTROSPECTION_DEPTH_MOST, ROOT_FIELDS_MOST, Refused,
-    SPREADS_MOST,
+use super::limits::{
+    ALIASES_MOST, DEPTH_MOST, FIELDS_MOST, FRAGMENTS_MOST, INTROSPECTION_DEPTH_MOST, ROOT_FIELDS_MOST, SPREADS_MOST,
 };
+use super::violation::Violation;
 
-/// Operations and fragments, each with its own size.
+/// The operations and fragments of a document.
 pub(super) struct Outline<'a> {
-    operations: Vec<Part<'a>>,
-    fragments: HashMap<&'a str, Part<'a>>,
+    operations: Vec<Definition<'a>>,
+    fragments: HashMap<&'a str, Definition<'a>>,
     aliases: usize,
 }
 
-/// One operation or fragment, without what its spreads bring in.
+/// Size of one operation or fragment, without the fragments that it spreads.
 #[derive(Default)]
-struct Part<'a> {
+struct Definition<'a> {
     fields: u64,
     depth: usize,
     roots: usize,
-    /// Whether a root field asks for something else than the schema.
-    asks_for_data: bool,
-    /// Which fragment is spread at which depth, from 1.
+    /// True if a root field is not an introspection field.
+    selects_data: bool,
+    /// Fragments spread, each with the depth of the spread, from 1.
     spreads: Vec<(&'a str, usize)>,
 }
 
-/// The size of a part with everything its spreads bring in.
+/// Size of a definition with all fragments expanded.
 #[derive(Clone, Copy, Default)]
 struct Size {
     fields: u64,
     spreads: u64,
     depth: usize,
     roots: usize,
-    asks_for_data: bool,
+    selects_data: bool,
 }
 
 impl<'a> Outline<'a> {
-    pub(super) fn of(tokens: &[Token<'a>]) -> Result<Self, Refused> {
+    pub(super) fn of(tokens: &[Token<'a>]) -> Result<Self, Violation> {
         let mut outline = Self { operations: Vec::new(), fragments: HashMap::new(), aliases: 0 };
-        let mut reader = Reader { tokens, at: 0 };
-        while let Some(token) = reader.peek() {
+        let mut parser = Parser { tokens, at: 0 };
+        while let Some(token) = parser.peek() {
             let fragment = match token {
-                Token::Mark(b'{') => None,
+                Token::Punctuator(b'{') => None,
                 Token::Name("query" | "mutation" | "subscription") => {
-                    reader.skip_to_selections()?;
+                    parser.skip_to_selections()?;
                     None
                 }
                 Token::Name("fragment") => {
-                    reader.at += 1;
-                    let Some(Token::Name(name)) = reader.peek() else { return syntax() };
-                    reader.skip_to_selections()?;
+                    parser.at += 1;
+                    let Some(Token::Name(name)) = parser.peek() else { return syntax() };
+                    parser.skip_to_selections()?;
                     Some(name)
                 }
                 _ => return syntax(),
             };
-            let mut part = Part::default();
-            reader.at += 1;
-            reader.selections(1, &mut part, &mut outline.aliases)?;
+            let mut definition = Definition::default();
+            parser.at += 1;
+            parser.selections(1, &mut definition, &mut outline.aliases)?;
             match fragment {
-                None => outline.operations.push(part),
+                None => outline.operations.push(definition),
                 Some(name) => {
-                    if outline.fragments.insert(name, part).is_some() {
-                        return Refused::because("SYNTAX", "two fragments have one name");
+                    if outline.fragments.insert(name, definition).is_some() {
+                        return Violation::error("SYNTAX", "two fragments have the same name");
                     }
                 }
             }
@@ -71,87 +71,86 @@ impl<'a> Outline<'a> {
         Ok(outline)
     }
 
-    pub(super) fn check(&self) -> Result<(), Refused> {
-        let most = |code, found: bool, limit: usize, what: &str| {
-            if found { Refused::because(code, format!("a document has at most {limit} {what}")) } else { Ok(()) }
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        let check = |code, exceeded: bool, limit: usize, unit: &str| {
+            if exceeded { Violation::error(code, format!("a document has at most {limit} {unit}")) } else { Ok(()) }
         };
-        most("TOO_MANY_ALIASES", self.aliases > ALIASES_MOST, ALIASES_MOST, "aliases")?;
-        most("TOO_MANY_FRAGMENTS", self.fragments.len() > FRAGMENTS_MOST, FRAGMENTS_MOST, "fragments")?;
-        let mut known = HashMap::new();
-        // Fragments that nobody spreads are visited by the validator too.
+        check("TOO_MANY_ALIASES", self.aliases > ALIASES_MOST, ALIASES_MOST, "aliases")?;
+        check("TOO_MANY_FRAGMENTS", self.fragments.len() > FRAGMENTS_MOST, FRAGMENTS_MOST, "fragments")?;
+        let mut measured = HashMap::new();
+        // The validator visits unused fragments too.
         for name in self.fragments.keys() {
-            self.fragment(name, &mut known, &mut Vec::new())?;
+            self.fragment(name, &mut measured, &mut Vec::new())?;
         }
         for operation in &self.operations {
-            let size = self.size(operation, &mut known, &mut Vec::new())?;
-            let depth = if size.asks_for_data { DEPTH_MOST } else { INTROSPECTION_DEPTH_MOST };
+            let size = self.size(operation, &mut measured, &mut Vec::new())?;
+            let depth = if size.selects_data { DEPTH_MOST } else { INTROSPECTION_DEPTH_MOST };
             let roots = ROOT_FIELDS_MOST;
-            most("TOO_MANY_ROOT_FIELDS", size.roots > roots, roots, "root fields")?;
-            most("TOO_DEEP", size.depth > depth, depth, "selections within each other")?;
+            check("TOO_MANY_ROOT_FIELDS", size.roots > roots, roots, "root fields")?;
+            check("TOO_DEEP", size.depth > depth, depth, "levels of nested selections")?;
         }
         Ok(())
     }
 
-    /// Each fragment is measured once, however often it is spread.
+    /// Size of a fragment. Each fragment is measured once, however often it is spread.
     fn fragment(
         &self,
         name: &'a str,
-        known: &mut HashMap<&'a str, Size>,
+        measured: &mut HashMap<&'a str, Size>,
         path: &mut Vec<&'a str>,
-    ) -> Result<Size, Refused> {
-        if let Some(size) = known.get(name) {
+    ) -> Result<Size, Violation> {
+        if let Some(size) = measured.get(name) {
             return Ok(*size);
         }
-        // An unknown name is the validator's to report; it brings nothing in.
-        let Some(part) = self.fragments.get(name) else { return Ok(Size::default()) };
+        // The validator reports unknown names; here they count nothing.
+        let Some(definition) = self.fragments.get(name) else { return Ok(Size::default()) };
         if path.contains(&name) {
-            return Refused::because("FRAGMENT_CYCLE", "a fragment spreads itself");
+            return Violation::error("FRAGMENT_CYCLE", "a fragment spreads itself");
         }
         path.push(name);
-        let size = self.size(part, known, path)?;
+        let size = self.size(definition, measured, path)?;
         path.pop();
-        known.insert(name, size);
+        measured.insert(name, size);
         Ok(size)
     }
 
     fn size(
         &self,
-        part: &Part<'a>,
-        known: &mut HashMap<&'a str, Size>,
+        definition: &Definition<'a>,
+        measured: &mut HashMap<&'a str, Size>,
         path: &mut Vec<&'a str>,
-    ) -> Result<Size, Refused> {
-        let Part { fields, depth, roots, asks_for_data, spreads } = part;
-        let mut size =
-            Size { fields: *fields, spreads: 0, depth: *depth, roots: *roots, asks_for_data: *asks_for_data };
+    ) -> Result<Size, Violation> {
+        let Definition { fields, depth, roots, selects_data, spreads } = definition;
+        let mut size = Size { fields: *fields, spreads: 0, depth: *depth, roots: *roots, selects_data: *selects_data };
         for (name, at) in spreads {
-            let inner = self.fragment(name, known, path)?;
+            let inner = self.fragment(name, measured, path)?;
             size.fields = size.fields.saturating_add(inner.fields);
             size.spreads = size.spreads.saturating_add(inner.spreads).saturating_add(1);
             size.depth = size.depth.max((at - 1).saturating_add(inner.depth));
             if *at == 1 {
                 size.roots = size.roots.saturating_add(inner.roots);
-                size.asks_for_data |= inner.asks_for_data;
+                size.selects_data |= inner.selects_data;
             }
             if size.spreads > SPREADS_MOST {
                 let text = format!("a document spreads fragments at most {SPREADS_MOST} times");
-                return Refused::because("TOO_MANY_SPREADS", text);
+                return Violation::error("TOO_MANY_SPREADS", text);
             }
         }
         if size.fields > FIELDS_MOST {
-            let text = format!("a document asks for at most {FIELDS_MOST} fields");
-            return Refused::because("TOO_MANY_FIELDS", text);
+            let text = format!("a document selects at most {FIELDS_MOST} fields");
+            return Violation::error("TOO_MANY_FIELDS", text);
         }
         Ok(size)
     }
 }
 
-/// Reads just enough of the grammar to tell fields, spreads and arguments apart.
-struct Reader<'t, 'a> {
+/// Partial parser: it distinguishes fields, spreads and arguments, and accepts more than the grammar.
+struct Parser<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
 }
 
-impl<'a> Reader<'_, 'a> {
+impl<'a> Parser<'_, 'a> {
     fn peek(&self) -> Option<Token<'a>> {
         self.tokens.get(self.at).copied()
     }
@@ -162,25 +161,25 @@ impl<'a> Reader<'_, 'a> {
         token
     }
 
-    /// Past a name, variables and directives, to the `{` of an operation or fragment.
-    fn skip_to_selections(&mut self) -> Result<(), Refused> {
+    /// Skips a name, variables and directives, to the `{` of an operation or fragment.
+    fn skip_to_selections(&mut self) -> Result<(), Violation> {
         loop {
             match self.peek() {
-                Some(Token::Mark(b'{')) => return Ok(()),
-                Some(Token::Mark(b'(')) => self.skip_brackets(),
+                Some(Token::Punctuator(b'{')) => return Ok(()),
+                Some(Token::Punctuator(b'(')) => self.skip_brackets(),
                 Some(_) => self.at += 1,
                 None => return syntax(),
             }
         }
     }
 
-    /// Past a whole `(…)`. The lexer has seen that brackets are balanced.
+    /// Skips a whole `(…)`. The lexer has checked that brackets are balanced.
     fn skip_brackets(&mut self) {
         let mut open = 0_usize;
         while let Some(token) = self.take() {
             match token {
-                Token::Mark(b'(' | b'[' | b'{') => open += 1,
-                Token::Mark(b')' | b']' | b'}') => open -= 1,
+                Token::Punctuator(b'(' | b'[' | b'{') => open += 1,
+                Token::Punctuator(b')' | b']' | b'}') => open -= 1,
                 _ => {}
             }
             if open == 0 {
@@ -189,42 +188,47 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// The selections up to their `}`. Recursion is bounded by the lexer's limit of nested brackets.
-    fn selections(&mut self, depth: usize, part: &mut Part<'a>, aliases: &mut usize) -> Result<(), Refused> {
+    /// Reads the selections up to their `}`. Recursion is bounded by the lexer's limit of nested brackets.
+    fn selections(
+        &mut self,
+        depth: usize,
+        definition: &mut Definition<'a>,
+        aliases: &mut usize,
+    ) -> Result<(), Violation> {
         loop {
             match self.take() {
-                Some(Token::Mark(b'}')) => return Ok(()),
-                Some(Token::Mark(b'{')) => {
-                    self.selections(depth + 1, part, aliases)?;
+                Some(Token::Punctuator(b'}')) => return Ok(()),
+                Some(Token::Punctuator(b'{')) => {
+                    self.selections(depth + 1, definition, aliases)?;
                 }
-                Some(Token::Mark(b'@')) => self.at += 1,
-                Some(Token::Mark(b'(')) => {
+                Some(Token::Punctuator(b'@')) => self.at += 1,
+                Some(Token::Punctuator(b'(')) => {
                     self.at -= 1;
                     self.skip_brackets();
                 }
                 Some(Token::Spread) => match self.take() {
                     Some(Token::Name("on")) => {
                         self.at += 1;
-                        self.inline(depth, part, aliases)?;
+                        self.inline(depth, definition, aliases)?;
                     }
-                    Some(Token::Name(name)) => part.spreads.push((name, depth)),
+                    Some(Token::Name(name)) => definition.spreads.push((name, depth)),
                     _ => {
                         self.at -= 1;
-                        self.inline(depth, part, aliases)?;
+                        self.inline(depth, definition, aliases)?;
                     }
                 },
                 Some(Token::Name(mut name)) => {
-                    if self.peek() == Some(Token::Mark(b':')) {
+                    if self.peek() == Some(Token::Punctuator(b':')) {
                         *aliases += 1;
                         self.at += 1;
-                        let Some(Token::Name(behind)) = self.take() else { return syntax() };
-                        name = behind;
+                        let Some(Token::Name(field)) = self.take() else { return syntax() };
+                        name = field;
                     }
-                    part.fields += 1;
-                    part.depth = part.depth.max(depth);
+                    definition.fields += 1;
+                    definition.depth = definition.depth.max(depth);
                     if depth == 1 {
-                        part.roots += 1;
-                        part.asks_for_data |= !name.starts_with("__");
+                        definition.roots += 1;
+                        definition.selects_data |= !name.starts_with("__");
                     }
                 }
                 _ => return syntax(),
@@ -232,14 +236,14 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// A fragment without a name: its selections stand on the level of the fragment itself.
-    fn inline(&mut self, depth: usize, part: &mut Part<'a>, aliases: &mut usize) -> Result<(), Refused> {
+    /// Reads an inline fragment. Its selections count at the level of the fragment itself.
+    fn inline(&mut self, depth: usize, definition: &mut Definition<'a>, aliases: &mut usize) -> Result<(), Violation> {
         self.skip_to_selections()?;
         self.at += 1;
-        self.selections(depth, part, aliases)
+        self.selections(depth, definition, aliases)
     }
 }
 
-fn syntax<T>() -> Result<T, Refused> {
-    Refused::because("SYNTAX", "the document is no GraphQL")
+fn syntax<T>() -> Result<T, Violation> {
+    Violation::error("SYNTAX", "the document is not valid GraphQL")
 }

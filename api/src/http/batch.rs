@@ -1,7 +1,8 @@
-//! `POST /v1/commands`: many commands in one request, one JSON object per line, decided and answered in their order.
+//! `POST /v1/commands`: a batch of commands as NDJSON, one JSON object per line, decided and answered in their order.
 //!
-//! A line that is refused is refused alone; the others go on.
+//! A refused item does not affect the others.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -17,33 +18,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{body, commands_misuse, correlation};
-use crate::admission::{Wish, admit, deadline};
-use crate::auth::Caller;
+use super::headers::correlation;
+use crate::admission::{body, rate_limit};
+use crate::command_answer::CommandAnswer;
+use crate::command_intake::{CommandIntake, CommandRequest};
 use crate::error::Problem;
-use crate::front::Front;
 use crate::json;
-use crate::receipt::Answered;
+use crate::port::{Backend, Caller};
 
-const BYTES_MOST: usize = 4 * 1_024 * 1_024;
-const LINES_MOST: usize = 1_000;
-/// How many lines are read and sealed at once.
-const ADMITTED_AT_ONCE: usize = 16;
+/// Items that are parsed and sealed concurrently.
+const CONCURRENT_ITEMS_MOST: usize = 16;
 
-/// One line.
+/// One command of a batch.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
-    /// The caller's own key for it.
+struct Item<'a> {
+    /// The caller's own idempotency key of the command.
     #[serde(borrow)]
-    id: Option<std::borrow::Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    name: std::borrow::Cow<'a, str>,
+    name: Cow<'a, str>,
     #[serde(borrow, alias = "command")]
     body: &'a RawValue,
 }
 
-/// The answer to a line that was not decided.
+/// Answer to an item that was not decided.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Refused {
@@ -54,45 +53,49 @@ struct Refused {
 }
 
 pub(super) async fn batch(
-    State(front): State<Arc<Front>>,
+    caller: Caller,
+    State(backend): State<Arc<dyn Backend>>,
+    State(intake): State<Arc<CommandIntake>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let caller = front.auth.caller(&headers, front.backend.now())?;
     let correlation = correlation(&headers)?;
-    let body = body::read(&headers, body, body::NDJSON, BYTES_MOST).await?;
+    let body = body::read(&headers, body, body::NDJSON, body::BATCH_BYTES_MOST).await?;
     let lines = body.strip_suffix(b"\n").unwrap_or(&body).split(|byte| *byte == b'\n');
-    let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).take(LINES_MOST + 1).collect();
-    if lines.len() > LINES_MOST {
-        return Err(Problem::too_large("TOO_MANY_LINES", format!("a batch has at most {LINES_MOST} lines")));
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let items: Vec<_> = lines.take(body::BATCH_COMMANDS_MOST + 1).collect();
+    if items.len() > body::BATCH_COMMANDS_MOST {
+        let detail = format!("a batch has at most {} lines", body::BATCH_COMMANDS_MOST);
+        return Err(Problem::too_large("TOO_MANY_LINES", detail));
     }
-    // Every line counts as the command that it is. The first ones go on; the others may be sent again.
-    let allowance = front.backend.allow(&caller, u32::try_from(lines.len()).unwrap_or(u32::MAX)).await;
+    // Every item counts as one command. The first ones go on; the others may be sent again.
+    let allowance = backend.allow(&caller, u32::try_from(items.len()).unwrap_or(u32::MAX)).await;
     if allowance.granted == 0 {
-        return Ok(allowance.tell(allowance.problem().into_response()));
+        return Ok(rate_limit::with_headers(&allowance, rate_limit::problem(&allowance).into_response()));
     }
-    let (granted, late) = lines.split_at(lines.len().min(allowance.granted as usize));
-    let granted: Vec<_> = granted.iter().map(|line| admit_line(&front, &caller, correlation, line)).collect();
-    let mut admitted: Vec<_> = stream::iter(granted).buffered(ADMITTED_AT_ONCE).collect().await;
-    admitted.extend(late.iter().map(|_| Err(allowance.problem())));
-    let answers = submit(&front, &caller, admitted).await;
-    Ok(allowance.tell(([(CONTENT_TYPE, body::NDJSON)], answers).into_response()))
+    let (granted, refused) = items.split_at(items.len().min(allowance.granted as usize));
+    let granted: Vec<_> = granted.iter().map(|item| prepare(&intake, &caller, correlation, item)).collect();
+    let mut prepared: Vec<_> = stream::iter(granted).buffered(CONCURRENT_ITEMS_MOST).collect().await;
+    prepared.extend(refused.iter().map(|_| Err(rate_limit::problem(&allowance))));
+    let answers = submit(&*backend, &intake, &caller, prepared).await;
+    Ok(rate_limit::with_headers(&allowance, ([(CONTENT_TYPE, body::NDJSON)], answers).into_response()))
 }
 
-async fn admit_line(
-    front: &Front,
+async fn prepare(
+    intake: &CommandIntake,
     caller: &Caller,
     correlation: Option<Uuid>,
     line: &[u8],
 ) -> Result<Envelope, Problem> {
     let text = json::strict(line).map_err(within_command)?;
-    let line: Line<'_> = serde_json::from_str(text)
-        .map_err(|error| commands_misuse("INVALID_FIELD", "", json::without_place(&error.to_string())))?;
-    let wish = Wish { name: &line.name, body: line.body.get().as_bytes(), key: line.id.as_deref(), correlation };
-    admit(&*front.backend, &front.commands, caller, &wish).await
+    let item: Item<'_> = serde_json::from_str(text)
+        .map_err(|error| Misuse::new("INVALID_FIELD", "", json::without_place(&error.to_string())))?;
+    let body = item.body.get().as_bytes();
+    let request = CommandRequest { name: &item.name, body, key: item.id.as_deref(), correlation };
+    intake.prepare(caller, &request).await
 }
 
-/// Fields are named as the command names them, with or without a batch around it.
+/// Removes the batch item's own field from a path, so that fields have the same path in a batch as in a single command.
 fn within_command(misuse: Misuse) -> Misuse {
     let inside = ["body", "command"].iter().find_map(|frame| misuse.field.strip_prefix(frame));
     let field = match inside {
@@ -104,29 +107,34 @@ fn within_command(misuse: Misuse) -> Misuse {
     Misuse { field, ..misuse }
 }
 
-/// Has the good lines decided and puts their answers between the refusals of the others.
-async fn submit(front: &Front, caller: &Caller, admitted: Vec<Result<Envelope, Problem>>) -> String {
+/// Submits the prepared commands; returns the answers and refusals of all items in their order, as NDJSON.
+async fn submit(
+    backend: &dyn Backend,
+    intake: &CommandIntake,
+    caller: &Caller,
+    prepared: Vec<Result<Envelope, Problem>>,
+) -> String {
     let mut envelopes = Vec::new();
-    let mut places = Vec::new();
-    // The first lines were admitted long ago where addresses in others had to be looked up.
-    let deadline = deadline(&*front.backend);
-    for line in admitted {
-        places.push(line.map(|envelope| {
+    let mut outcomes = Vec::new();
+    // Preparing the batch may have taken seconds, if host names had to be resolved: the deadlines start now.
+    let deadline = intake.deadline();
+    for item in prepared {
+        outcomes.push(item.map(|envelope| {
             let id = envelope.id;
             envelopes.push(Envelope { deadline, ..envelope });
             id
         }));
     }
-    let answers = if envelopes.is_empty() { Vec::new() } else { front.backend.submit(caller.tenant, envelopes).await };
+    let answers = if envelopes.is_empty() { Vec::new() } else { backend.submit(caller.tenant, envelopes).await };
     let mut answers = answers.into_iter();
     let mut text = String::new();
-    for place in places {
-        let line = match place {
+    for outcome in outcomes {
+        let line = match outcome {
             Err(problem) => refused(None, &problem),
-            Ok(id) => match answers.next().map(|answer| Answered::from_answer(&*front.backend, id, answer)) {
-                Some(Ok(answered)) => serde_json::to_string(&answered).unwrap_or_default(),
+            Ok(id) => match answers.next().map(|answer| CommandAnswer::from_answer(backend, id, answer)) {
+                Some(Ok(answer)) => serde_json::to_string(&answer).unwrap_or_default(),
                 Some(Err(problem)) => refused(Some(id), &problem),
-                None => refused(Some(id), &Problem::fault(front.backend.new_id(), &"a command was not answered")),
+                None => refused(Some(id), &intake.unanswered()),
             },
         };
         text.push_str(&line);
@@ -145,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_called_the_same_in_a_batch_as_alone() {
+    fn field_paths_are_the_same_in_a_batch_as_in_a_single_command() {
         let field = |field: &str| within_command(Misuse::new("DUPLICATE_FIELD", field, "…")).field;
         assert_eq!(["command.lines[0].quantity", "body.sku", "body"].map(field), ["lines[0].quantity", "sku", ""]);
         assert_eq!(["commander", "name", ""].map(field), ["commander", "name", ""]);

@@ -1,4 +1,4 @@
-//! A page to try GraphQL on, without anything from elsewhere.
+//! The GraphQL console: one page with its script and style sheet, all served from here.
 
 use std::sync::Arc;
 
@@ -9,15 +9,18 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
 
 use crate::error::Problem;
-use crate::front::Front;
+use crate::state::Documents;
 
-/// Scripts and styles from here only, and talk with here only.
+/// Allows scripts, styles and connections of this origin only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-pub(super) async fn page() -> Response<Body> {
+/// The page, prefilled with the example query of the schema. The query holds names and brackets only, so it needs no
+/// escaping.
+pub(super) fn page(documents: &Documents) -> Response<Body> {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, include_str!("../console/console.html")).into_response()
+    let page = include_str!("../console/console.html").replace("{{ example_query }}", &documents.example_query);
+    (headers, page).into_response()
 }
 
 pub(super) async fn script() -> Response<Body> {
@@ -28,9 +31,9 @@ pub(super) async fn style() -> Response<Body> {
     ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../console/console.css")).into_response()
 }
 
-/// The schema as text, where callers may ask for it at all.
-pub(super) async fn schema(State(front): State<Arc<Front>>) -> Result<Response<Body>, Problem> {
+/// The GraphQL schema as text, if introspection is allowed.
+pub(super) async fn schema(State(documents): State<Arc<Documents>>) -> Result<Response<Body>, Problem> {
     let hidden = || Problem::not_found("NOT_FOUND", "the schema is not shown here");
-    let text = front.sdl.clone().ok_or_else(hidden)?;
+    let text = documents.graphql.clone().ok_or_else(hidden)?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }

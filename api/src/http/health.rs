@@ -1,4 +1,4 @@
-//! How the process is, for those who watch it, and what it offers, for those who write clients.
+//! Health and metrics for operators, and the documents for authors of clients.
 
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use crate::front::Front;
+use crate::port::Backend;
+use crate::state::Documents;
 
-/// What is where, for those who begin at the root.
+/// Index of the routes.
 pub(super) async fn index() -> Json<Value> {
     Json(json!({
         "name": "cartulary",
@@ -24,30 +25,30 @@ pub(super) async fn index() -> Json<Value> {
     }))
 }
 
-/// The process runs.
+/// Liveness: the process runs.
 pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// Whether it should get traffic.
-pub(super) async fn ready(State(front): State<Arc<Front>>) -> (StatusCode, &'static str) {
-    if front.backend.reasons().is_empty() {
+/// Readiness: 503 while the process should get no traffic.
+pub(super) async fn ready(State(backend): State<Arc<dyn Backend>>) -> (StatusCode, &'static str) {
+    if backend.reasons().is_empty() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /reason\n")
     }
 }
 
-/// Why it should not, and what it has to do without.
-pub(super) async fn reason(State(front): State<Arc<Front>>) -> Json<Value> {
-    let reasons = front.backend.reasons();
-    Json(json!({ "ready": reasons.is_empty(), "reasons": reasons, "degraded": front.backend.shortcomings() }))
+/// Reasons for not being ready, and optional parts that are not available.
+pub(super) async fn reason(State(backend): State<Arc<dyn Backend>>) -> Json<Value> {
+    let reasons = backend.reasons();
+    Json(json!({ "ready": reasons.is_empty(), "reasons": reasons, "degraded": backend.degradations() }))
 }
 
-pub(super) async fn metrics(State(front): State<Arc<Front>>) -> Response<Body> {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], front.backend.metrics()).into_response()
+pub(super) async fn metrics(State(backend): State<Arc<dyn Backend>>) -> Response<Body> {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], backend.metrics()).into_response()
 }
 
-pub(super) async fn openapi(State(front): State<Arc<Front>>) -> Response<Body> {
-    ([(CONTENT_TYPE, "application/json")], front.openapi.clone()).into_response()
+pub(super) async fn openapi(State(documents): State<Arc<Documents>>) -> Response<Body> {
+    ([(CONTENT_TYPE, "application/json")], documents.openapi.clone()).into_response()
 }

@@ -1,29 +1,27 @@
-//! `GET /v1/receipts/{id}`: what a command was answered, for ever.
+//! `GET /v1/receipts/{id}`: the stored answer of a command, kept without a time limit.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 
-use crate::admission::command_id;
+use crate::command_answer::CommandAnswer;
+use crate::command_intake::command_id;
 use crate::error::Problem;
-use crate::front::Front;
-use crate::receipt::Answered;
+use crate::port::{Backend, Caller};
 
-/// By the id, or by the key that it was sent under. Callers find their own commands only.
+/// Finds a command of this caller by its id, or by the key that it was sent under.
 pub(super) async fn receipt(
-    State(front): State<Arc<Front>>,
+    caller: Caller,
+    State(backend): State<Arc<dyn Backend>>,
     id: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Json<Answered>, Problem> {
-    let caller = front.auth.caller(&headers, front.backend.now())?;
+) -> Result<Json<CommandAnswer>, Problem> {
     let unknown = || Problem::not_found("UNKNOWN_RECEIPT", "no command with this id was decided for this caller");
     let Path(id) = id.map_err(|_| unknown())?;
     let id = command_id(caller.tenant, &id)?;
-    let recalled = front.backend.receipt(caller.tenant, caller.principal, id).await;
-    let recalled = recalled.map_err(|fault| Problem::from_fault(&fault, front.backend.new_id()))?;
+    let recalled = backend.receipt(caller.tenant, caller.principal, id).await;
+    let recalled = recalled.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?;
     let settled = recalled.ok_or_else(unknown)?.settled;
-    Ok(Json(Answered::from_settled(id, settled, true)))
+    Ok(Json(CommandAnswer::from_settled(id, settled, true)))
 }

@@ -1,7 +1,8 @@
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{Method, request};
+use axum::http::{HeaderMap, Method, request};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use uuid::Uuid;
 
 use super::*;
 use crate::testing::Engine;
@@ -9,13 +10,13 @@ use crate::testing::Engine;
 const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
 const JSON: &str = "application/json";
 
-struct Told {
+struct Answer {
     status: u16,
     headers: HeaderMap,
     text: String,
 }
 
-impl Told {
+impl Answer {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).expect(&self.text)
     }
@@ -28,12 +29,12 @@ impl Told {
     }
 }
 
-async fn send(engine: &Arc<Engine>, request: Request) -> Told {
-    let response = router(engine.front()).oneshot(request).await.expect("an answer");
+async fn send(engine: &Arc<Engine>, request: Request) -> Answer {
+    let response = router(engine.state()).oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
     let text = String::from_utf8(bytes.into()).expect("UTF-8");
-    Told { status: parts.status.as_u16(), headers: parts.headers, text }
+    Answer { status: parts.status.as_u16(), headers: parts.headers, text }
 }
 
 fn post(path: &str, kind: &str) -> request::Builder {
@@ -48,36 +49,36 @@ fn received(units: &str) -> String {
     format!("{{\"item\":\"{ITEM}\",\"units\":{units}}}")
 }
 
-async fn receive(engine: &Arc<Engine>, body: impl Into<Body>) -> Told {
+async fn receive(engine: &Arc<Engine>, body: impl Into<Body>) -> Answer {
     send(engine, post("/v1/commands/ReceiveStock", JSON).body(body.into()).expect("a request")).await
 }
 
 #[tokio::test]
-async fn a_command_is_accepted_with_a_receipt_and_found_again() {
+async fn accepted_command_has_a_receipt_that_can_be_read_again() {
     let engine = Arc::new(Engine::default());
     let request = post("/v1/commands/ReceiveStock", JSON).header("Idempotency-Key", "delivery-7");
-    let told = send(&engine, request.body(received("5").into()).expect("a request")).await;
-    assert_eq!(told.status, 200, "{}", told.text);
-    let answer = told.json();
+    let response = send(&engine, request.body(received("5").into()).expect("a request")).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    let answer = response.json();
     assert_eq!(answer["outcome"], "accepted");
     assert_eq!(answer["receipt"]["changed"][0], json!({ "type": "StockItem", "id": Uuid::from_u128(9), "version": 4 }));
     assert_eq!((&answer["receipt"]["replayed"], &answer["rejection"]), (&json!(false), &Value::Null));
-    assert_eq!(told.headers["cache-control"], "no-store");
-    assert!(told.headers.contains_key("x-request-id"));
+    assert_eq!(response.headers["cache-control"], "no-store");
+    assert!(response.headers.contains_key("x-request-id"));
 
     for key in ["delivery-7", answer["commandId"].as_str().expect("an id")] {
         let get = request::Builder::new()
             .uri(format!("/v1/receipts/{key}"))
             .header(AUTHORIZATION, format!("Bearer {}", Engine::token(&json!({}))));
-        let told = send(&engine, get.body(Body::empty()).expect("a request")).await;
-        assert_eq!((told.status, &told.json()["receipt"]["replayed"]), (200, &json!(true)));
+        let response = send(&engine, get.body(Body::empty()).expect("a request")).await;
+        assert_eq!((response.status, &response.json()["receipt"]["replayed"]), (200, &json!(true)));
     }
     let get = request::Builder::new().uri("/v1/receipts/other");
     assert_eq!(send(&engine, get.body(Body::empty()).expect("a request")).await.code(), "UNAUTHENTICATED");
 }
 
 #[tokio::test]
-async fn each_way_of_not_being_accepted_has_its_own_status() {
+async fn rejection_refusal_and_fault_have_their_own_status() {
     let engine = Arc::new(Engine::default());
     let answer = async |last: &str| {
         let request = post(&format!("/v1/commands/ReceiveStock?id={}{last}", &ITEM[..34]), JSON);
@@ -98,7 +99,7 @@ async fn each_way_of_not_being_accepted_has_its_own_status() {
 }
 
 #[tokio::test]
-async fn bad_bodies_are_refused_with_their_field_and_reach_nobody() {
+async fn invalid_bodies_are_refused_with_their_field_and_not_submitted() {
     let engine = Arc::new(Engine::default());
     let cases: [(String, u16, &str, &str); 17] = [
         (received("-1"), 422, "INVALID_FIELD", "units"),
@@ -120,17 +121,17 @@ async fn bad_bodies_are_refused_with_their_field_and_reach_nobody() {
         (format!("{{\"item\":{}", "[".repeat(129)), 400, "TOO_DEEP", "item"),
     ];
     for (body, status, code, field) in cases {
-        let told = receive(&engine, body.clone()).await;
-        assert_eq!((told.status, told.code().as_str()), (status, code), "{body}: {}", told.text);
-        let error = &told.json()["errors"][0];
+        let response = receive(&engine, body.clone()).await;
+        assert_eq!((response.status, response.code().as_str()), (status, code), "{body}: {}", response.text);
+        let error = &response.json()["errors"][0];
         assert!(error["field"].as_str().is_some_and(|at| at.starts_with(field)), "{body}: {error}");
-        assert!(!told.text.contains(" line "), "{}", told.text);
+        assert!(!response.text.contains(" line "), "{}", response.text);
     }
-    assert!(engine.submitted.lock().expect("whole").is_empty());
+    assert!(engine.submitted.lock().expect("not poisoned").is_empty());
 }
 
 #[tokio::test]
-async fn strangers_the_unpermitted_and_the_unknown_are_told_apart() {
+async fn unauthenticated_unpermitted_and_unknown_requests_have_their_own_codes() {
     let engine = Arc::new(Engine::default());
     let as_caller = async |path: &str, claims: Value, body: String| {
         let request = request::Builder::new().method(Method::POST).uri(path).header(CONTENT_TYPE, JSON);
@@ -138,42 +139,43 @@ async fn strangers_the_unpermitted_and_the_unknown_are_told_apart() {
         send(&engine, request.body(body.into()).expect("a request")).await
     };
     let customer = json!({ "roles": ["customer"], "customer": ITEM });
-    let told = as_caller("/v1/commands/ReceiveStock", customer.clone(), received("5")).await;
-    assert_eq!((told.status, told.code().as_str()), (403, "FORBIDDEN"));
-    let told = as_caller("/v1/commands/ExpireReservation", json!({}), "{}".into()).await;
-    assert_eq!(told.code(), "FORBIDDEN");
-    let told = as_caller("/v1/commands/BuyTheShop", json!({}), "{}".into()).await;
-    assert_eq!((told.status, told.code().as_str()), (404, "UNKNOWN_COMMAND"));
-    let told = as_caller("/v1/commands/..%2fReceiveStock", json!({}), "{}".into()).await;
-    assert_eq!(told.code(), "UNKNOWN_COMMAND");
-    let told =
+    let response = as_caller("/v1/commands/ReceiveStock", customer.clone(), received("5")).await;
+    assert_eq!((response.status, response.code().as_str()), (403, "FORBIDDEN"));
+    let response = as_caller("/v1/commands/ExpireReservation", json!({}), "{}".into()).await;
+    assert_eq!(response.code(), "FORBIDDEN");
+    let response = as_caller("/v1/commands/BuyTheShop", json!({}), "{}".into()).await;
+    assert_eq!((response.status, response.code().as_str()), (404, "UNKNOWN_COMMAND"));
+    let response = as_caller("/v1/commands/..%2fReceiveStock", json!({}), "{}".into()).await;
+    assert_eq!(response.code(), "UNKNOWN_COMMAND");
+    let response =
         send(&engine, Request::post("/v1/commands/ReceiveStock?token=x").body(Body::empty()).expect("a request")).await;
-    assert_eq!((told.status, told.code().as_str()), (401, "UNAUTHENTICATED"));
-    let told = send(&engine, Request::get("/v1/commands/ReceiveStock").body(Body::empty()).expect("a request")).await;
-    assert_eq!((told.status, told.code().as_str()), (405, "METHOD_NOT_ALLOWED"));
-    let told = send(&engine, Request::get("/nowhere").body(Body::empty()).expect("a request")).await;
-    assert_eq!((told.status, told.code().as_str()), (404, "NOT_FOUND"));
-    assert!(engine.submitted.lock().expect("whole").is_empty());
+    assert_eq!((response.status, response.code().as_str()), (401, "UNAUTHENTICATED"));
+    let response =
+        send(&engine, Request::get("/v1/commands/ReceiveStock").body(Body::empty()).expect("a request")).await;
+    assert_eq!((response.status, response.code().as_str()), (405, "METHOD_NOT_ALLOWED"));
+    let response = send(&engine, Request::get("/nowhere").body(Body::empty()).expect("a request")).await;
+    assert_eq!((response.status, response.code().as_str()), (404, "NOT_FOUND"));
+    assert!(engine.submitted.lock().expect("not poisoned").is_empty());
 }
 
 #[tokio::test]
-async fn bodies_of_another_kind_or_size_are_refused() {
+async fn bodies_of_another_media_type_or_size_are_refused() {
     let engine = Arc::new(Engine::default());
-    let told = receive(&engine, " ".repeat(300 * 1_024)).await;
-    assert_eq!((told.status, told.code().as_str()), (413, "BODY_TOO_LARGE"));
+    let response = receive(&engine, " ".repeat(300 * 1_024)).await;
+    assert_eq!((response.status, response.code().as_str()), (413, "BODY_TOO_LARGE"));
     for kind in ["text/plain", "application/json; charset=utf-16"] {
         let request = post("/v1/commands/ReceiveStock", kind).body(received("5").into()).expect("a request");
         assert_eq!(send(&engine, request).await.code(), "UNSUPPORTED_MEDIA_TYPE");
     }
     let request = post("/v1/commands/ReceiveStock", JSON).header("Idempotency-Key", "a b");
-    let told = send(&engine, request.body(received("5").into()).expect("a request")).await;
-    assert_eq!((told.status, told.code().as_str()), (400, "INVALID_KEY"));
+    let response = send(&engine, request.body(received("5").into()).expect("a request")).await;
+    assert_eq!((response.status, response.code().as_str()), (400, "INVALID_KEY"));
     let request = post("/v1/commands/ReceiveStock?id=a", JSON).header("Idempotency-Key", "b");
     assert_eq!(send(&engine, request.body(received("5").into()).expect("a request")).await.code(), "INVALID_KEY");
 }
 
 #[tokio::test]
-async fn a_batch_is_answered_line_by_line_and_a_bad_line_stops_nobody() {
+async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others() {
     let engine = Arc::new(Engine::default());
     let line = |id: &str, body: &str| format!("{{\"id\":\"{id}\",\"name\":\"ReceiveStock\",\"body\":{body}}}");
     let lines = [
@@ -186,21 +188,25 @@ async fn a_batch_is_answered_line_by_line_and_a_bad_line_stops_nobody() {
         line("four", &received("1")).replace("name", "mane"),
     ];
     let request = post("/v1/commands", "application/x-ndjson").body(Body::from(lines.join("\n") + "\n"));
-    let told = send(&engine, request.expect("a request")).await;
-    assert_eq!((told.status, &told.headers["content-type"]), (200, &HeaderValue::from_static("application/x-ndjson")));
-    let answers: Vec<Value> = told.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let seen: Vec<_> = answers.iter().map(|answer| answer["outcome"].as_str().expect("an outcome")).collect();
-    assert_eq!(seen, ["accepted", "refused", "refused", "rejected", "refused", "accepted", "refused"]);
+    let response = send(&engine, request.expect("a request")).await;
+    assert_eq!(
+        (response.status, &response.headers["content-type"]),
+        (200, &HeaderValue::from_static("application/x-ndjson"))
+    );
+    let answers: Vec<Value> = response.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let outcomes: Vec<_> = answers.iter().map(|answer| answer["outcome"].as_str().expect("an outcome")).collect();
+    assert_eq!(outcomes, ["accepted", "refused", "refused", "rejected", "refused", "accepted", "refused"]);
     assert_eq!(answers[2]["problem"]["errors"][0]["field"], "units");
-    assert_eq!(engine.submitted.lock().expect("whole").len(), 3);
+    assert_eq!(engine.submitted.lock().expect("not poisoned").len(), 3);
 
     let many = (line("one", &received("1")) + "\n").repeat(1_001);
-    let told = send(&engine, post("/v1/commands", "application/x-ndjson").body(many.into()).expect("a request")).await;
-    assert_eq!((told.status, told.code().as_str()), (413, "TOO_MANY_LINES"));
+    let response =
+        send(&engine, post("/v1/commands", "application/x-ndjson").body(many.into()).expect("a request")).await;
+    assert_eq!((response.status, response.code().as_str()), (413, "TOO_MANY_LINES"));
 }
 
 #[tokio::test]
-async fn the_process_says_how_it_is() {
+async fn health_routes_and_documents_are_served() {
     let engine = Arc::new(Engine { not_ready: true, ..Engine::default() });
     let get = async |path: &str| send(&engine, Request::get(path).body(Body::empty()).expect("a request")).await;
     assert_eq!((get("/live").await.status, get("/ready").await.status), (200, 503));
@@ -208,33 +214,33 @@ async fn the_process_says_how_it_is() {
     assert_eq!(get("/metrics").await.text, "up 1\n");
     assert_eq!(get("/openapi.json").await.json()["openapi"], "3.1.0");
     let page = get("/graphql").await;
-    assert!(page.text.contains("<title>") && !page.text.contains("://"), "nothing comes from elsewhere");
+    assert!(page.text.contains("<title>") && !page.text.contains("://"), "the page loads nothing from other hosts");
     assert!(page.headers["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
     assert!(get("/graphql/schema.graphql").await.text.contains("type Mutation"));
 }
 
-async fn ask(engine: &Arc<Engine>, body: &Value) -> Told {
+async fn ask(engine: &Arc<Engine>, body: &Value) -> Answer {
     send(engine, post("/graphql", JSON).body(body.to_string().into()).expect("a request")).await
 }
 
 #[tokio::test]
-async fn graphql_over_http_keeps_its_rules() {
+async fn graphql_over_http_follows_the_specification() {
     let engine = Arc::new(Engine::default());
-    let told = ask(&engine, &json!({ "query": "{ __typename }" })).await;
+    let response = ask(&engine, &json!({ "query": "{ __typename }" })).await;
     assert_eq!(
-        (told.status, &told.headers["content-type"]),
+        (response.status, &response.headers["content-type"]),
         (200, &HeaderValue::from_static("application/graphql-response+json"))
     );
-    assert_eq!(told.json()["data"]["__typename"], "Query");
+    assert_eq!(response.json()["data"]["__typename"], "Query");
 
     let bad = json!({ "query": "{ nothing }" });
-    let told = ask(&engine, &bad).await;
-    assert_eq!((told.status, &told.json()["errors"][0]["extensions"]["code"]), (400, &json!("INVALID_QUERY")));
-    assert_eq!(told.json().get("data"), None);
+    let response = ask(&engine, &bad).await;
+    assert_eq!((response.status, &response.json()["errors"][0]["extensions"]["code"]), (400, &json!("INVALID_QUERY")));
+    assert_eq!(response.json().get("data"), None);
     let old = post("/graphql", JSON).header(ACCEPT, JSON).body(Body::from(bad.to_string()));
     assert_eq!(send(&engine, old.expect("a request")).await.status, 200);
-    let odd = post("/graphql", JSON).header(ACCEPT, "text/html").body(Body::from(bad.to_string()));
-    assert_eq!(send(&engine, odd.expect("a request")).await.status, 406);
+    let unacceptable = post("/graphql", JSON).header(ACCEPT, "text/html").body(Body::from(bad.to_string()));
+    assert_eq!(send(&engine, unacceptable.expect("a request")).await.status, 406);
 
     for (body, code) in [
         (json!([{ "query": "{ __typename }" }]), "INVALID_REQUEST"),
@@ -248,23 +254,23 @@ async fn graphql_over_http_keeps_its_rules() {
         (json!({ "query": " ".repeat(100_000) }), "DOCUMENT_TOO_LARGE"),
         (json!({ "query": "subscription { a }" }), "SUBSCRIPTION"),
     ] {
-        let told = ask(&engine, &body).await;
+        let response = ask(&engine, &body).await;
         assert_eq!(
-            (told.status, &told.json()["errors"][0]["extensions"]["code"]),
+            (response.status, &response.json()["errors"][0]["extensions"]["code"]),
             (400, &json!(code)),
             "{}",
-            told.text
+            response.text
         );
     }
     let deep = format!("{{\"query\":\"{{ a }}\",\"variables\":{{\"v\":{}", "[".repeat(129));
-    let told = send(&engine, post("/graphql", JSON).body(deep.into()).expect("a request")).await;
-    assert_eq!((told.status, &told.json()["errors"][0]["extensions"]["code"]), (400, &json!("TOO_DEEP")));
-    let stranger = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from(bad.to_string()));
-    assert_eq!(send(&engine, stranger.expect("a request")).await.status, 401);
+    let response = send(&engine, post("/graphql", JSON).body(deep.into()).expect("a request")).await;
+    assert_eq!((response.status, &response.json()["errors"][0]["extensions"]["code"]), (400, &json!("TOO_DEEP")));
+    let anonymous = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from(bad.to_string()));
+    assert_eq!(send(&engine, anonymous.expect("a request")).await.status, 401);
 }
 
 #[tokio::test]
-async fn an_address_that_must_not_be_called_is_refused_before_anything_is_decided() {
+async fn forbidden_webhook_address_is_refused_before_the_command_is_decided() {
     let engine = Arc::new(Engine::default());
     let keyed = |host: &str, key: &str| {
         let url = format!("https://{host}/hook");
@@ -272,21 +278,21 @@ async fn an_address_that_must_not_be_called_is_refused_before_anything_is_decide
         let request = post("/v1/commands/Subscribe", JSON).header("idempotency-key", key);
         request.body(body.to_string().into()).expect("a request")
     };
-    let told = send(&engine, keyed("refused.example.org", "hook-7")).await;
-    assert_eq!((told.status, told.json()["errors"][0]["field"].as_str()), (422, Some("url")));
-    assert!(engine.submitted.lock().expect("whole").is_empty());
+    let response = send(&engine, keyed("refused.example.org", "hook-7")).await;
+    assert_eq!((response.status, response.json()["errors"][0]["field"].as_str()), (422, Some("url")));
+    assert!(engine.submitted.lock().expect("not poisoned").is_empty());
     assert_eq!(send(&engine, keyed("hooks.example.org", "hook-7")).await.status, 200);
-    // What was decided keeps its answer, wherever its name leads by now.
+    // A decided command keeps its answer, even if its host name resolves to a forbidden address by now.
     assert_eq!(send(&engine, keyed("refused.example.org", "hook-7")).await.status, 200);
     assert_eq!(send(&engine, keyed("refused.example.org", "hook-8")).await.status, 422);
-    // Nothing is wrong with a name that nobody can look up now.
-    let told = send(&engine, keyed("away.example.org", "hook-9")).await;
-    let (code, retry) = (&told.json()["code"], &told.json()["retry"]);
-    assert_eq!((told.status, code, retry), (503, &json!("NAMES_AWAY"), &json!("SAME_ID")));
+    // A host name that cannot be resolved now is a temporary refusal.
+    let response = send(&engine, keyed("away.example.org", "hook-9")).await;
+    let (code, retry) = (&response.json()["code"], &response.json()["retry"]);
+    assert_eq!((response.status, code, retry), (503, &json!("NAMES_AWAY"), &json!("SAME_ID")));
 }
 
 #[tokio::test]
-async fn secrets_are_shown_to_those_who_may_see_them_and_never_without_a_trace() {
+async fn secrets_need_a_permission_and_showing_them_is_recorded() {
     let engine = Arc::new(Engine::default());
     let get = |path: &str, role: &str| {
         let get = request::Builder::new().uri(path);
@@ -295,20 +301,32 @@ async fn secrets_are_shown_to_those_who_may_see_them_and_never_without_a_trace()
     };
     let path = format!("/v1/webhooks/{ITEM}/secret");
     assert_eq!(send(&engine, get(&path, "manager")).await.code(), "FORBIDDEN");
-    assert!(engine.submitted.lock().expect("whole").is_empty());
-    let told = send(&engine, get(&path, "owner")).await;
-    assert_eq!((told.status, told.json()["secrets"][0]["secret"].as_str()), (200, Some("whsec_x")));
-    assert_eq!(engine.submitted.lock().expect("whole")[0].0, "ShowSecret");
+    assert!(engine.submitted.lock().expect("not poisoned").is_empty());
+    let response = send(&engine, get(&path, "owner")).await;
+    assert_eq!((response.status, response.json()["secrets"][0]["secret"].as_str()), (200, Some("whsec_x")));
+    assert_eq!(engine.submitted.lock().expect("not poisoned")[0].0, "ShowSecret");
     assert_eq!(send(&engine, get("/v1/webhooks/none/secret", "owner")).await.code(), "UNKNOWN_SUBSCRIPTION");
 
     let path = format!("/v1/webhooks/{ITEM}/deliveries");
     assert_eq!(send(&engine, get(&path, "staff")).await.code(), "FORBIDDEN");
-    let told = send(&engine, get(&format!("{path}?first=2"), "owner")).await.json();
-    assert_eq!((told["deliveries"].as_array().map(Vec::len), told["next"].as_i64()), (Some(2), Some(2)), "{told}");
-    let told = send(&engine, get(&format!("{path}?first=2&before=2"), "owner")).await.json();
-    assert_eq!((told["deliveries"].as_array().map(Vec::len), &told["next"]), (Some(1), &Value::Null), "{told}");
-    for odd in ["first=0", "first=201", "first=x", "before=x", "after=1"] {
-        assert_eq!(send(&engine, get(&format!("{path}?{odd}"), "owner")).await.code(), "INVALID_FIELD", "{odd}");
+    let response = send(&engine, get(&format!("{path}?first=2"), "owner")).await.json();
+    assert_eq!(
+        (response["deliveries"].as_array().map(Vec::len), response["next"].as_i64()),
+        (Some(2), Some(2)),
+        "{response}"
+    );
+    let response = send(&engine, get(&format!("{path}?first=2&before=2"), "owner")).await.json();
+    assert_eq!(
+        (response["deliveries"].as_array().map(Vec::len), &response["next"]),
+        (Some(1), &Value::Null),
+        "{response}"
+    );
+    for invalid in ["first=0", "first=201", "first=x", "before=x", "after=1"] {
+        assert_eq!(
+            send(&engine, get(&format!("{path}?{invalid}"), "owner")).await.code(),
+            "INVALID_FIELD",
+            "{invalid}"
+        );
     }
     assert_eq!(send(&engine, get("/v1/events/7", "owner")).await.status, 200);
     for path in ["/v1/events/8", "/v1/events/x"] {

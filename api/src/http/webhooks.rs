@@ -1,4 +1,4 @@
-//! `/v1/webhooks`: the secrets of a subscription, what was sent to it, and single events in full.
+//! `/v1/webhooks`: signing secrets and delivery attempts of a subscription; `/v1/events`: single events in full.
 
 use std::sync::Arc;
 
@@ -7,113 +7,108 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName};
+use commands::kernel::Misuse;
 use domain::shared::{Permission, WebhookSubscriptionId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{commands_misuse, correlation};
-use crate::admission::{Wish, admit};
-use crate::auth::Caller;
+use super::headers::correlation;
+use crate::command_answer::Outcome;
+use crate::command_intake::{CommandIntake, CommandRequest};
 use crate::error::Problem;
-use crate::front::Front;
-use crate::integrations::{Delivery, ShownSecret};
-use crate::receipt::{Answered, Outcome};
+use crate::port::{Backend, Caller, Delivery, ShownSecret};
 
-/// Attempts on one page.
+/// Largest page of delivery attempts.
 const FIRST_MOST: u32 = 200;
+/// Default page of delivery attempts.
 const FIRST: u32 = 50;
 
 #[derive(Serialize)]
 pub(super) struct Secrets {
     subscription: WebhookSubscriptionId,
-    /// The newest first. More than one while an old one still signs.
+    /// Newest first; more than one while an older secret still signs.
     secrets: Vec<ShownSecret>,
 }
 
+/// Query parameters of the delivery attempts.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct Paging {
     first: Option<u32>,
-    /// The number of the attempt behind which the page begins.
+    /// Number of the last attempt of the page before.
     before: Option<i64>,
 }
 
 #[derive(Serialize)]
 pub(super) struct Deliveries {
     deliveries: Vec<Delivery>,
-    /// Send it as `before` for the next page; absent on the last one.
+    /// Value of `before` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<i64>,
 }
 
-/// `GET /v1/webhooks/{id}/secret`. That somebody saw it is decided and written like any command, before it is shown.
+/// `GET /v1/webhooks/{id}/secret`. Showing a secret is a command: it is decided and recorded before the secret is sent.
 pub(super) async fn secret(
-    State(front): State<Arc<Front>>,
+    caller: Caller,
+    State(backend): State<Arc<dyn Backend>>,
+    State(intake): State<Arc<CommandIntake>>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Secrets>, Problem> {
-    let caller = front.auth.caller(&headers, front.backend.now())?;
     let subscription = subscription(id)?;
     let body = json!({ "subscription": subscription }).to_string();
-    let wish = Wish { name: "ShowSecret", body: body.as_bytes(), key: None, correlation: correlation(&headers)? };
-    let envelope = admit(&*front.backend, &front.commands, &caller, &wish).await?;
-    let id = envelope.id;
-    let answer = front.backend.submit(caller.tenant, vec![envelope]).await.pop();
-    let answer = answer.ok_or_else(|| Problem::fault(front.backend.new_id(), &"a command was not answered"))?;
-    match Answered::from_answer(&*front.backend, id, answer)?.outcome {
+    let correlation = correlation(&headers)?;
+    let request = CommandRequest { name: "ShowSecret", body: body.as_bytes(), key: None, correlation };
+    match intake.execute(&caller, &request).await?.outcome {
         Outcome::Accepted => {}
         Outcome::Rejected => return Err(unknown()),
     }
-    let secrets = front.backend.webhooks().secrets(caller.tenant, subscription).await;
-    let secrets = secrets.map_err(|fault| Problem::from_fault(&fault, front.backend.new_id()))?;
+    let secrets = backend.webhooks().secrets(caller.tenant, subscription).await;
+    let secrets = secrets.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?;
     Ok(Json(Secrets { subscription, secrets }))
 }
 
-/// `GET /v1/webhooks/{id}/deliveries`. Of a subscription of another tenant there is nothing to see.
+/// `GET /v1/webhooks/{id}/deliveries`. The list is empty for a subscription of another tenant.
 pub(super) async fn deliveries(
-    State(front): State<Arc<Front>>,
+    caller: Caller,
+    State(backend): State<Arc<dyn Backend>>,
     id: Result<Path<String>, PathRejection>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    headers: HeaderMap,
+    paging: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Json<Deliveries>, Problem> {
-    let caller = permitted(&front, &headers)?;
+    require_see_webhooks(&caller)?;
     let subscription = subscription(id)?;
-    let odd = |_| commands_misuse("INVALID_FIELD", "first", "expected `first` and `before` as whole numbers");
-    let Query(Asked { first, before }) = asked.map_err(odd)?;
+    let invalid = |_| Misuse::new("INVALID_FIELD", "first", "expected `first` and `before` as whole numbers");
+    let Query(Paging { first, before }) = paging.map_err(invalid)?;
     let first = first.unwrap_or(FIRST);
     if !(1..=FIRST_MOST).contains(&first) {
-        let text = format!("expected 1 to {FIRST_MOST}");
-        return Err(commands_misuse("INVALID_FIELD", "first", &text));
+        return Err(Misuse::new("INVALID_FIELD", "first", format!("expected 1 to {FIRST_MOST}")).into());
     }
-    let found = front.backend.webhooks().deliveries(caller.tenant, subscription, before, first).await;
-    let deliveries = found.map_err(|fault| Problem::from_fault(&fault, front.backend.new_id()))?;
+    let page = backend.webhooks().deliveries(caller.tenant, subscription, before, first).await;
+    let deliveries = page.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?;
     let full = u32::try_from(deliveries.len()) == Ok(first);
     let next = deliveries.last().filter(|_| full).map(|last| last.number);
     Ok(Json(Deliveries { deliveries, next }))
 }
 
-/// `GET /v1/events/{position}`: what a delivery says that was too large to be sent whole.
+/// `GET /v1/events/{position}`: the whole of an event that was too large for its delivery.
 pub(super) async fn event(
-    State(front): State<Arc<Front>>,
+    caller: Caller,
+    State(backend): State<Arc<dyn Backend>>,
     position: Result<Path<i64>, PathRejection>,
-    headers: HeaderMap,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
-    let caller = permitted(&front, &headers)?;
+    require_see_webhooks(&caller)?;
     let unknown = || Problem::not_found("UNKNOWN_EVENT", "this tenant has no event at this position");
     let Path(position) = position.map_err(|_| unknown())?;
-    let found = front.backend.webhooks().event(caller.tenant, position).await;
-    let event = found.map_err(|fault| Problem::from_fault(&fault, front.backend.new_id()))?;
+    let event = backend.webhooks().event(caller.tenant, position).await;
+    let event = event.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?;
     Ok(([(CONTENT_TYPE, "application/json")], event.ok_or_else(unknown)?))
 }
 
-fn permitted(front: &Front, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let caller = front.auth.caller(headers, front.backend.now())?;
-    match caller.may(Permission::SeeWebhooks) {
-        true => Ok(caller),
-        false => {
-            Err(Problem::forbidden("this needs the permission SeeWebhooks, which this caller's roles do not give"))
-        }
+fn require_see_webhooks(caller: &Caller) -> Result<(), Problem> {
+    if caller.may(Permission::SeeWebhooks) {
+        return Ok(());
     }
+    Err(Problem::forbidden("this needs the permission SeeWebhooks, which this caller's roles do not give"))
 }
 
 fn subscription(id: Result<Path<String>, PathRejection>) -> Result<WebhookSubscriptionId, Problem> {

@@ -1,8 +1,8 @@
-//! The description of what can be asked about webhooks.
+//! OpenAPI paths and schemas of webhooks.
 
 use serde_json::{Value, json};
 
-use super::{answers, content, problem};
+use super::responses::{answers, content, problem};
 
 pub(super) fn paths() -> impl Iterator<Item = (String, Value)> {
     let paths = [
@@ -10,40 +10,40 @@ pub(super) fn paths() -> impl Iterator<Item = (String, Value)> {
         ("/v1/webhooks/{id}/deliveries", list_deliveries()),
         ("/v1/events/{position}", show_event()),
     ];
-    paths.into_iter().map(|(path, told)| (path.to_owned(), told))
+    paths.into_iter().map(|(path, operation)| (path.to_owned(), operation))
 }
 
 fn show_secret() -> Value {
     json!({ "get": {
         "operationId": "WebhookSecret",
-        "summary": "The secrets that sign what is sent to a subscription. That somebody saw them is written down.",
+        "summary": "The secrets that sign the deliveries of a subscription. Each reading is recorded.",
         "x-permission": "manage_webhooks",
         "parameters": [in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" }))],
         "responses": answers(json!({
-            "200": content("The secrets, the newest first.", "application/json", "WebhookSecrets"),
+            "200": content("The secrets, newest first.", "application/json", "WebhookSecrets"),
             "404": problem("This tenant has no such subscription."),
         })),
     } })
 }
 
 fn list_deliveries() -> Value {
-    let in_query = |name: &str, told: &str| {
+    let in_query = |name: &str, description: &str| {
         json!({
-            "name": name, "in": "query", "description": told, "schema": { "type": "integer" },
+            "name": name, "in": "query", "description": description, "schema": { "type": "integer" },
         })
     };
     json!({ "get": {
         "operationId": "WebhookDeliveries",
-        "summary": "What was sent to a subscription, or tried, the newest first. The last 5,000 attempts are kept.",
+        "summary": "Delivery attempts of a subscription, newest first. The last 5,000 attempts are kept.",
         "x-permission": "see_webhooks",
         "parameters": [
             in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" })),
-            in_query("first", "How many, 200 at most; 50 where nothing is said."),
-            in_query("before", "The `next` of the page before."),
+            in_query("first", "Number of attempts, 200 at most; 50 by default."),
+            in_query("before", "The `next` of the previous page."),
         ],
         "responses": answers(json!({
             "200": content("One page.", "application/json", "WebhookDeliveries"),
-            "404": problem("This is no id of a subscription."),
+            "404": problem("The path does not contain a valid subscription id."),
         })),
     } })
 }
@@ -51,9 +51,9 @@ fn list_deliveries() -> Value {
 fn show_event() -> Value {
     json!({ "get": {
         "operationId": "Event",
-        "summary": "One event as it is delivered, however large it is.",
+        "summary": "One event in its delivered form, without a size limit.",
         "x-permission": "see_webhooks",
-        "parameters": [in_path("position", "Its position among the tenant's events.", &json!({ "type": "integer" }))],
+        "parameters": [in_path("position", "The position of the event among those of the tenant.", &json!({ "type": "integer" }))],
         "responses": answers(json!({
             "200": content("The body of its delivery.", "application/json", "DeliveredEvent"),
             "404": problem("This tenant has no event at this position."),
@@ -61,8 +61,8 @@ fn show_event() -> Value {
     } })
 }
 
-fn in_path(name: &str, told: &str, schema: &Value) -> Value {
-    json!({ "name": name, "in": "path", "required": true, "description": told, "schema": schema })
+fn in_path(name: &str, description: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
 }
 
 pub(super) fn secrets() -> Value {

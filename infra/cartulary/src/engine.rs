@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::auth::Caller;
-use api::backend::{Backend, Behind, SealedField};
-use api::freshness::Freshness;
-use api::integrations::Webhooks;
-use api::limits::Allowance;
-use api::live::Watching;
+use api::port::Allowance;
+use api::port::Caller;
+use api::port::Freshness;
+use api::port::LiveUpdates;
+use api::port::Webhooks;
+use api::port::{Backend, Behind, SealedField};
 use commands::kernel::{AggregateRegistry, AnyCommand};
 use commands::scribe::{Answer, Envelope, PersonKey, ReceiptKey, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -198,7 +198,7 @@ impl Backend for Engine {
         model: &'a Model,
         question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
+    ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
         let watching = async move {
             let since = match since {
                 Some(since) => Some(self.position(question.tenant, since).await.map_err(|_| gone("a position"))?),
@@ -216,7 +216,7 @@ impl Backend for Engine {
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
         let opened = async move {
             let mut opened = Vec::with_capacity(sealed.len());
-            for SealedField { field, word } in &sealed {
+            for SealedField { field, ciphertext: word } in &sealed {
                 let plain = self.vault.open(tenant, field, word).await;
                 opened.push(plain.map_err(|error| unavailable("reading a person's key", error))?);
             }
@@ -234,7 +234,7 @@ impl Backend for Engine {
         stopping.into_iter().chain(self.health.reasons()).collect()
     }
 
-    fn shortcomings(&self) -> Vec<String> {
+    fn degradations(&self) -> Vec<String> {
         self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
     }
 

@@ -7,7 +7,7 @@ use std::{io, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
 use api::error::Problem;
-use api::front::Front;
+use api::state::AppState;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use commands::kernel::{AggregateRegistry, NotNow};
@@ -68,7 +68,7 @@ pub struct Running {
     /// What the process serves, for requests from inside it.
     pub(crate) router: Router,
     scribe: Option<ScribeHandle>,
-    front: Arc<Front>,
+    state: AppState,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     tasks: Tasks,
@@ -120,9 +120,9 @@ impl Running {
             health: components.health.clone(),
             stop: stop.clone(),
         };
-        let settings = api::front::Settings { introspection: config.introspection, ..api::front::Settings::default() };
-        let front = Front::new(Arc::new(engine), config.auth.clone(), settings);
-        let front = Arc::new(front.context("the GraphQL schema cannot be built")?);
+        let settings = api::state::Settings { introspection: config.introspection, ..api::state::Settings::default() };
+        let state = AppState::new(Arc::new(engine), config.auth.clone(), settings);
+        let state = state.context("the GraphQL schema cannot be built")?;
         let address = listener.local_addr()?;
         // No task starts before every component is there.
         let mut tasks = Tasks::default();
@@ -145,9 +145,9 @@ impl Running {
             tasks.add("relay", components.relay()?);
         }
         let router = if roles.front { api::http::router } else { api::http::health };
-        let router = router(Arc::clone(&front));
+        let router = router(state.clone());
         servers.push(tokio::spawn(http_server::serve(listener, router.clone(), at_capacity, stop.clone())));
-        Ok(Self { address, pool, dispatch, router, scribe, front, stop, servers, tasks })
+        Ok(Self { address, pool, dispatch, router, scribe, state, stop, servers, tasks })
     }
 
     /// Waits until the process is asked to stop. A role that ends by itself is an error: no other process takes its part
@@ -165,7 +165,7 @@ impl Running {
         for server in self.servers {
             server.await.ok();
         }
-        tokio::time::timeout(SOCKETS_CLOSED_WITHIN, self.front.sockets_closed()).await.ok();
+        tokio::time::timeout(SOCKETS_CLOSED_WITHIN, self.state.sockets_closed()).await.ok();
         if let Some(scribe) = &self.scribe {
             scribe.stop().await;
         }

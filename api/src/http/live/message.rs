@@ -1,4 +1,4 @@
-//! The messages of `graphql-transport-ws`, and the codes with which a socket is closed.
+//! The messages of `graphql-transport-ws`, and its close codes.
 
 use std::borrow::Cow;
 
@@ -6,46 +6,46 @@ use axum::extract::ws::{CloseFrame, Message};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::graphql::{Asked, Told};
-use crate::http::graphql::Request;
+use crate::graphql::{GraphqlRequest, SubscriptionMessage};
+use crate::http::graphql_request::RequestBody;
 use crate::json;
 
-/// Longer ids are no ids.
+/// Length of a subscription id.
 const ID_BYTES_MOST: usize = 64;
-/// What a close frame can say (RFC 6455, section 5.5), its code left out.
+/// Length of the reason in a close frame: 125 bytes (RFC 6455, section 5.5) less two for the code.
 const REASON_BYTES_MOST: usize = 123;
 
-/// What a client says.
+/// A message as it is on the wire.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Raw {
     ConnectionInit { payload: Option<Value> },
     Ping {},
     Pong {},
-    Subscribe { id: String, payload: Request },
+    Subscribe { id: String, payload: RequestBody },
     Complete { id: String },
 }
 
-/// The same, checked.
-pub(super) enum Said {
-    /// With the `Authorization` of its payload.
+/// A valid message of a client.
+pub(super) enum ClientMessage {
+    /// `connection_init`, with the `Authorization` of its payload.
     Init(Option<String>),
     Ping,
     Pong,
-    Subscribe(String, Asked),
+    Subscribe(String, GraphqlRequest),
     Complete(String),
 }
 
-/// Why a socket is closed: a code, and a sentence that clients may show.
+/// Reason for closing a socket: a code, and a sentence that clients may show.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Close(pub(super) u16, pub(super) Cow<'static, str>);
 
 impl Close {
     pub(super) const GOING_AWAY: Self = Self::of(1001, "the process is shutting down");
-    pub(super) const TOO_SLOW: Self = Self::of(1008, "nothing was taken for too long");
+    pub(super) const TOO_SLOW: Self = Self::of(1008, "the client did not read its messages in time");
     pub(super) const SILENT: Self = Self::of(1008, "pings are not answered");
     pub(super) const TOO_LARGE: Self = Self::of(1009, "a message has at most 65536 bytes");
-    pub(super) const NO_TEXT: Self = Self::of(4400, "messages are JSON texts, not binary");
+    pub(super) const BINARY: Self = Self::of(4400, "messages are JSON texts, not binary");
     pub(super) const UNAUTHORIZED: Self = Self::of(4401, "Unauthorized");
     pub(super) const FORBIDDEN: Self = Self::of(4403, "a valid bearer token is needed");
     pub(super) const EXPIRED: Self = Self::of(4403, "the token has expired");
@@ -75,24 +75,24 @@ impl Close {
     }
 }
 
-/// Reads a message; what is none closes the socket, as the protocol has it.
-pub(super) fn read(text: &str) -> Result<Said, Close> {
+/// Parses a message. An invalid one closes the socket, as the protocol requires.
+pub(super) fn read(text: &str) -> Result<ClientMessage, Close> {
     json::strict(text.as_bytes()).map_err(|misuse| Close::malformed(&misuse.message))?;
     let raw = serde_json::from_str(text).map_err(|error| Close::malformed(json::without_place(&error.to_string())))?;
-    let named = |id: String| match id.len() {
+    let valid = |id: String| match id.len() {
         1..=ID_BYTES_MOST => Ok(id),
         _ => Err(Close::malformed("an id has 1 to 64 bytes")),
     };
     Ok(match raw {
-        Raw::ConnectionInit { payload } => Said::Init(payload.as_ref().and_then(authorization)),
-        Raw::Ping {} => Said::Ping,
-        Raw::Pong {} => Said::Pong,
-        Raw::Subscribe { id, payload } => Said::Subscribe(named(id)?, payload.into()),
-        Raw::Complete { id } => Said::Complete(named(id)?),
+        Raw::ConnectionInit { payload } => ClientMessage::Init(payload.as_ref().and_then(authorization)),
+        Raw::Ping {} => ClientMessage::Ping,
+        Raw::Pong {} => ClientMessage::Pong,
+        Raw::Subscribe { id, payload } => ClientMessage::Subscribe(valid(id)?, payload.into()),
+        Raw::Complete { id } => ClientMessage::Complete(valid(id)?),
     })
 }
 
-/// Written like the header, in any casing.
+/// The `Authorization` field of a payload; its name is case-insensitive, as that of the header.
 fn authorization(payload: &Value) -> Option<String> {
     let mut fields = payload.as_object()?.iter();
     let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
@@ -107,10 +107,11 @@ pub(super) fn pong() -> Message {
     Message::text(r#"{"type":"pong"}"#)
 }
 
-pub(super) fn told(id: &str, told: Told) -> Message {
-    let (kind, payload) = match told {
-        Told::Next(payload) => ("next", payload),
-        Told::Error(errors) => ("error", errors),
+/// A `next` or `error` message.
+pub(super) fn payload(id: &str, payload: SubscriptionMessage) -> Message {
+    let (kind, payload) = match payload {
+        SubscriptionMessage::Next(payload) => ("next", payload),
+        SubscriptionMessage::Error(errors) => ("error", errors),
     };
     Message::text(json!({ "id": id, "type": kind, "payload": payload }).to_string())
 }
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_message_is_told_what_is_wrong_with_it() {
+    fn invalid_messages_close_with_4400() {
         let code = |text: &str| read(text).err().map(|close| close.0);
         assert_eq!(code(r#"{"type":"ping","payload":{"a":1}}"#), None);
         assert_eq!(code(r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","extensions":{}}}"#), None);
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_fits_into_a_close_frame() {
+    fn close_reason_is_cut_to_the_frame_size() {
         let Message::Close(Some(frame)) = Close::malformed(&"ä".repeat(100)).into_message() else {
             panic!("a close frame")
         };

@@ -1,9 +1,9 @@
-//! Subscriptions over the wire: `graphql-transport-ws` on a WebSocket, or one subscription as server-sent events.
+//! Transport of subscriptions: `graphql-transport-ws` on a WebSocket, or one subscription as server-sent events.
 
-mod conversation;
-mod events;
+mod event_stream;
 mod message;
 mod origin;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -14,57 +14,63 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::http::header::{AUTHORIZATION, UPGRADE};
 use axum::http::{HeaderMap, Response, StatusCode};
 
-use super::correlation;
+use super::headers::correlation;
+use crate::admission::body::MESSAGE_BYTES_MOST;
+use crate::admission::connections::ConnectionLimits;
+use crate::auth::AuthConfig;
 use crate::error::Problem;
-use crate::front::Front;
-use conversation::Conversation;
+use crate::graphql::Service;
+use socket::Socket;
 
-pub(super) use events::{events, takes_events};
-pub(super) use origin::from_here;
+pub(super) use event_stream::{accepts_events, event_stream};
+pub(super) use origin::check_same_origin;
 
 /// The protocol of <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 const PROTOCOL: &str = "graphql-transport-ws";
 
-/// What one message of a client has at most: a document has 16 KiB, the rest is for variables.
-const MESSAGE_BYTES_MOST: usize = 64 * 1_024;
-/// Readers send little; what a socket needs for reading is there for as long as it is.
+/// Read buffer of a socket, kept for its whole life. Clients send little.
 const READ_BUFFER_BYTES: usize = 2 * 1_024;
-/// A longer answer is not sent and its socket is closed; an update has at most a hundred rows.
+/// Size of a message to a client above which the socket is closed; an update has at most a hundred rows.
 const WRITE_BUFFER_BYTES_MOST: usize = 16 * 1_024 * 1_024;
 
-/// Whether a request wants another protocol than HTTP.
+/// True if a request asks to switch to another protocol.
 pub(super) fn wants_socket(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
-/// Opens a socket. Who calls is told in a header, or in the socket's first message.
+/// Opens a WebSocket. The token comes in a header, or in the first message on the socket.
 pub(super) fn open(
-    front: Arc<Front>,
+    auth: Arc<AuthConfig>,
+    graphql: Arc<Service>,
+    connections: Arc<ConnectionLimits>,
     headers: &HeaderMap,
-    socket: WebSocketUpgrade,
+    upgrade: WebSocketUpgrade,
 ) -> Result<Response<Body>, Problem> {
-    from_here(headers)?;
+    check_same_origin(headers)?;
     let caller = match headers.contains_key(AUTHORIZATION) {
-        true => Some(front.auth.caller(headers, front.backend.now())?),
+        true => Some(auth.caller(headers, graphql.backend.now())?),
         false => None,
     };
     let correlation = correlation(headers)?;
-    let socket = socket.protocols([PROTOCOL]);
-    if socket.selected_protocol().is_none() {
+    let upgrade = upgrade.protocols([PROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
         let detail = format!("the socket speaks `{PROTOCOL}`; name it in `Sec-WebSocket-Protocol`");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "SUBPROTOCOL", detail));
     }
-    let (place, anteroom) = match &caller {
-        Some(caller) => (Some(front.sockets.take(caller)?), None),
-        None => (None, Some(front.admit_stranger()?)),
+    let (permit, unauthenticated) = match &caller {
+        Some(caller) => (Some(connections.sockets.take(caller)?), None),
+        None => (None, Some(connections.admit_unauthenticated()?)),
     };
-    let socket = socket
+    let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MOST)
         .max_message_size(MESSAGE_BYTES_MOST)
         .max_frame_size(MESSAGE_BYTES_MOST);
-    Ok(socket.on_upgrade(async move |socket| {
-        Conversation::new(socket, front, caller, correlation, place, anteroom).hold().await;
+    Ok(upgrade.on_upgrade(async move |socket| {
+        let sockets = Arc::clone(&connections.sockets);
+        let mut socket = Socket::new(socket, auth, graphql, sockets, correlation);
+        (socket.caller, socket.permit, socket.unauthenticated) = (caller, permit, unauthenticated);
+        socket.run().await;
     }))
 }

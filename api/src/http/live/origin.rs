@@ -1,12 +1,12 @@
-//! Browsers let any page open a socket to anywhere, and say only whose page it is (RFC 6454).
+//! Origin check: browsers let any page open a WebSocket to any host, and only name the page's origin (RFC 6454).
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 
 use crate::error::Problem;
 
-/// Refuses pages of other hosts. Who is no browser names no origin, and is known by the token alone.
-pub(in crate::http) fn from_here(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses pages of other hosts. Clients that are not browsers send no origin and are checked by their token alone.
+pub(in crate::http) fn check_same_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return Ok(()) };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -26,19 +26,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pages_of_this_host_may_subscribe() {
+    fn only_pages_of_this_host_are_accepted() {
         let allowed = |origins: &[&'static str]| {
             let mut headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("shop.example:8480"))]);
             for origin in origins {
                 headers.append(ORIGIN, HeaderValue::from_static(origin));
             }
-            from_here(&headers).is_ok()
+            check_same_origin(&headers).is_ok()
         };
         assert!(allowed(&[]) && allowed(&["https://shop.example:8480"]) && allowed(&["http://SHOP.example:8480"]));
         for foreign in ["https://evil.example", "null", "", "https://shop.example", "https://shop.example:8480.evil"] {
             assert!(!allowed(&[foreign]), "{foreign}");
         }
         assert!(!allowed(&["https://shop.example:8480", "https://shop.example:8480"]));
-        assert!(from_here(&HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://a"))])).is_err());
+        assert!(check_same_origin(&HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://a"))])).is_err());
     }
 }

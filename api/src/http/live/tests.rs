@@ -9,9 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::freshness::Freshness;
 use crate::http::router;
-use crate::live::{Ended, Update};
+use crate::port::{Ended, Freshness, Update};
 use crate::testing::{Engine, live_row};
 
 use super::*;
@@ -41,47 +40,50 @@ fn request(token: &str, accept: &str, origin: Option<&str>, body: &Value) -> Req
 
 async fn post(engine: &Arc<Engine>, accept: &str, origin: Option<&str>, body: &Value) -> (u16, String) {
     let request = request(&Engine::token(&json!({})), accept, origin, body);
-    let response = router(engine.front()).oneshot(request).await.expect("an answer");
+    let response = router(engine.state()).oneshot(request).await.expect("an answer");
     let status = response.status().as_u16();
-    (status, String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.expect("whole").into()).expect("UTF-8"))
+    (
+        status,
+        String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.expect("a body").into()).expect("UTF-8"),
+    )
 }
 
 #[tokio::test]
-async fn events_tell_the_row_then_its_changes_and_why_they_end() {
+async fn event_stream_sends_the_row_its_changes_and_the_reason_of_its_end() {
     let mut engine = Engine::default();
     engine.rows.insert("StockLevel", vec![level(9)]);
-    let (tell, news) = mpsc::unbounded_channel();
-    *engine.news.lock().expect("whole") = Some(news);
+    let (sender, updates) = mpsc::unbounded_channel();
+    *engine.updates.lock().expect("not poisoned") = Some(updates);
     let model = Model::of::<projections::inventory::StockLevel>();
     let at = |tenant_position| Freshness { tenant_position, epoch: 3 };
     let rows = vec![live_row(&model, &level(4).to_string())];
-    tell.send(Ok(Update { rows, gone: vec![], more: false, at: at(9) })).expect("heard");
-    tell.send(Ok(Update { rows: vec![], gone: vec![], more: false, at: at(10) })).expect("heard");
-    tell.send(Err(Ended::TooSlow)).expect("heard");
+    sender.send(Ok(Update { rows, gone: vec![], more: false, at: at(9) })).expect("a subscriber");
+    sender.send(Ok(Update { rows: vec![], gone: vec![], more: false, at: at(10) })).expect("a subscriber");
+    sender.send(Err(Ended::TooSlow)).expect("a subscriber");
 
     let (status, text) = post(&Arc::new(engine), "text/event-stream", None, &watch(ITEM)).await;
-    let told: Vec<Value> = text
+    let payloads: Vec<Value> = text
         .split("\n\n")
         .filter_map(|event| event.strip_prefix("event: next\ndata: "))
         .map(|data| serde_json::from_str(data).expect("JSON"))
         .collect();
     let next = |row: Value, position| json!({ "data": { "stockLevel": { "row": row, "position": position } } });
     assert_eq!(status, 200);
-    assert_eq!(told[0], next(json!({ "available": 9 }), at(8).to_token()));
-    assert_eq!(told[1], next(json!({ "available": 4 }), at(9).to_token()));
-    assert_eq!(told[2], next(Value::Null, at(10).to_token()));
-    assert_eq!(told[3]["errors"][0]["extensions"], json!({ "code": "TOO_SLOW", "retry": "SAME_ID" }));
-    assert!(told.len() == 4 && text.ends_with("\n\nevent: complete\ndata:\n\n"), "{text}");
+    assert_eq!(payloads[0], next(json!({ "available": 9 }), at(8).to_token()));
+    assert_eq!(payloads[1], next(json!({ "available": 4 }), at(9).to_token()));
+    assert_eq!(payloads[2], next(Value::Null, at(10).to_token()));
+    assert_eq!(payloads[3]["errors"][0]["extensions"], json!({ "code": "TOO_SLOW", "retry": "SAME_ID" }));
+    assert!(payloads.len() == 4 && text.ends_with("\n\nevent: complete\ndata:\n\n"), "{text}");
 }
 
 #[tokio::test]
-async fn what_is_not_a_subscription_or_not_streamed_is_told_so() {
+async fn queries_foreign_origins_and_invalid_subscriptions_are_refused() {
     let engine = Arc::new(Engine::default());
     let query = json!({ "query": "{ stockLevels { edges { cursor } } }" });
     let two = json!({ "query": "subscription { a: stockLevels { position } b: stockLevels { position } }" });
     let hidden =
         json!({ "query": "subscription { ...all } fragment all on Subscription { stockLevels { position } }" });
-    let way = json!({ "query": "subscription { stockLevels { rows { product { name } } } }" });
+    let relation = json!({ "query": "subscription { stockLevels { rows { product { name } } } }" });
     let key = json!({ "query": "subscription { stockLevel(stockItem: \"7\") { position } }" });
     let position = json!({ "query": "subscription { stockLevels(minPosition: \"7\") { position } }" });
     let (both, events, json) = ("application/json, text/event-stream", "text/event-stream", "application/json");
@@ -91,24 +93,24 @@ async fn what_is_not_a_subscription_or_not_streamed_is_told_so() {
         (events, Some("https://evil.example"), &watch(ITEM), 403, "FOREIGN_ORIGIN"),
         (events, None, &two, 400, "INVALID_QUERY"),
         (events, None, &hidden, 400, "INVALID_QUERY"),
-        (events, None, &way, 200, "INVALID_ARGUMENT"),
+        (events, None, &relation, 200, "INVALID_ARGUMENT"),
         (events, None, &key, 200, "INVALID_QUERY"),
         (events, None, &position, 200, "INVALID_ARGUMENT"),
     ] {
-        let (told, text) = post(&engine, accept, origin, body).await;
-        assert_eq!(told, status, "{text}");
+        let (actual, text) = post(&engine, accept, origin, body).await;
+        assert_eq!(actual, status, "{text}");
         assert!(text.contains(code), "{body}: {text}");
     }
 }
 
 #[tokio::test]
-async fn a_customer_has_so_many_streams_and_leaves_the_others_to_others() {
-    let front = Arc::new(Engine::default()).front();
+async fn customer_is_limited_to_twenty_streams_and_others_are_not_affected() {
+    let state = Arc::new(Engine::default()).state();
     let customer = json!({ "roles": ["customer"], "customer": ITEM, "sub": ITEM });
     let watch = json!({ "query": "subscription { orders { position } }" });
     let open = async |claims: &Value| {
         let request = request(&Engine::token(claims), "text/event-stream", None, &watch);
-        router(Arc::clone(&front)).oneshot(request).await.expect("an answer")
+        router(state.clone()).oneshot(request).await.expect("an answer")
     };
     let mut streams = Vec::new();
     for number in 0..20 {
@@ -118,26 +120,26 @@ async fn a_customer_has_so_many_streams_and_leaves_the_others_to_others() {
     }
     let refused = open(&customer).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &HeaderValue::from_static("5")));
-    let text = to_bytes(refused.into_body(), usize::MAX).await.expect("whole");
+    let text = to_bytes(refused.into_body(), usize::MAX).await.expect("a body");
     assert!(String::from_utf8_lossy(&text).contains("TOO_MANY_STREAMS"));
-    assert_eq!(open(&json!({})).await.status(), 200, "others are not touched");
+    assert_eq!(open(&json!({})).await.status(), 200, "other callers are not affected");
     streams.pop();
     assert_eq!(open(&customer).await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_subscription_begins_before_anybody_reads_it() {
+async fn subscription_starts_before_its_stream_is_read() {
     let engine = Engine::default();
-    let (_tell, news) = mpsc::unbounded_channel();
-    *engine.news.lock().expect("whole") = Some(news);
+    let (_sender, updates) = mpsc::unbounded_channel();
+    *engine.updates.lock().expect("not poisoned") = Some(updates);
     let engine = Arc::new(engine);
     let request = request(&Engine::token(&json!({})), "text/event-stream", None, &watch(ITEM));
-    let unread = router(engine.front()).oneshot(request).await.expect("an answer");
-    let begun = async {
-        while engine.news.lock().expect("whole").is_some() {
+    let unread = router(engine.state()).oneshot(request).await.expect("an answer");
+    let started = async {
+        while engine.updates.lock().expect("not poisoned").is_some() {
             tokio::task::yield_now().await
         }
     };
-    timeout(Duration::from_secs(5), begun).await.expect("the rows are watched");
+    timeout(Duration::from_secs(5), started).await.expect("the backend is asked for the rows");
     drop(unread);
 }

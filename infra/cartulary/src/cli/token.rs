@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use api::auth::{Caller, Claims, SigningKey};
+use api::auth::{Claims, SigningKey};
 use clap::Args;
 use domain::shared::{CustomerId, Principal, Role, TenantId};
 use platform::clock::now;
@@ -107,6 +107,6 @@ pub fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Result<St
         nbf: None,
         iat: seconds,
     };
-    Caller::from_claims(&claims).map_err(|why| anyhow!("this token would be refused: {why}"))?;
+    claims.caller().map_err(|why| anyhow!("this token would be refused: {why}"))?;
     Ok(key.sign(&claims)?)
 }

@@ -1,7 +1,7 @@
 //! Limits: what is counted, what is told, and that two processes count together while there is a Redis. Sockets too.
 
 use anyhow::{Result, ensure};
-use api::auth::Caller;
+use api::port::Caller;
 use cartulary::cli::Bearer;
 use cartulary::settings::Settings;
 use domain::kernel::Actor;
@@ -106,7 +106,7 @@ async fn a_caller_without_a_limit_is_not_counted() -> Result<()> {
     let member = Caller { customer: None, roles: vec![Role::Owner], ..customer(TenantId::new(new_id())) };
     assert!(!limits.apply_to(&member));
     let allowance = limits.allow(&member, 1_000_000).await;
-    assert_eq!((allowance.granted, allowance.standing), (1_000_000, None));
+    assert_eq!((allowance.granted, allowance.status), (1_000_000, None));
     Ok(())
 }
 

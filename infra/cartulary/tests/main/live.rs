@@ -359,7 +359,7 @@ async fn dropped_for_being_slow(scene: &Scene) -> Result<()> {
         // Faster than the clock of whoever keeps the socket, and slower than a flood.
         sleep(Duration::from_millis(2)).await;
     }
-    assert_eq!(slow.closed().await?, (1008, "nothing was taken for too long".into()));
+    assert_eq!(slow.closed().await?, (1008, "the client did not read its messages in time".into()));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::integrations::Webhooks;
+use api::port::Webhooks;
 use cartulary::running;
 use commands::scribe::Answer;
 use domain::shared::WebhookSubscriptionId;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use api::integrations::Webhooks;
+use api::port::Webhooks;
 use cartulary::cli::Bearer;
 use domain::shared::{Principal, Role};
 use outside::webhooks::Line;

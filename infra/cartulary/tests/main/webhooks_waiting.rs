@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use api::integrations::Webhooks;
+use api::port::Webhooks;
 use async_trait::async_trait;
 use domain::shared::WebhookSubscriptionId;
 use outside::webhooks::{Line, Names, WebhookLimits};

@@ -8,8 +8,8 @@ mod bucket;
 mod in_memory;
 mod shared;
 
-use api::auth::Caller;
-use api::limits::{Allowance, Standing};
+use api::port::Caller;
+use api::port::{Allowance, RateLimitStatus};
 
 use crate::redis::Redis;
 use bucket::Bucket;
@@ -81,14 +81,14 @@ impl Limits {
             metrics::counter!("cartulary_limited_commands_total").increment(refused.into());
         }
         let nearest = rules.iter().zip(counted.buckets).min_by_key(|(rule, bucket)| bucket.left(rule.quota));
-        let standing = nearest.map(|(rule, bucket)| Standing {
+        let status = nearest.map(|(rule, bucket)| RateLimitStatus {
             policy: rule.policy,
             quota: rule.quota,
             left: bucket.left(rule.quota),
             reset_s: seconds(bucket.until_empty()),
             wait_s: seconds(bucket.until_next(rule.quota)),
         });
-        Allowance { granted: counted.granted, standing }
+        Allowance { granted: counted.granted, status }
     }
 
     fn quota_of(&self, caller: &Caller) -> (&'static str, u32) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use api::front::Front;
+use api::state::AppState;
 use bytes::Bytes;
 use commands::kernel::AggregateRegistry;
 use futures::FutureExt;
@@ -167,14 +167,9 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         stop: stop.clone(),
     };
     let backend = Arc::new(WithoutScribe { engine });
-    let front = Front::new(backend, shops.auth()?, api::front::Settings::default())?;
+    let state = AppState::new(backend, shops.auth()?, api::state::Settings::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(http_server::serve(
-        listener,
-        api::http::router(Arc::new(front)),
-        cartulary::process::at_capacity,
-        stop,
-    ));
+    tokio::spawn(http_server::serve(listener, api::http::router(state), cartulary::process::at_capacity, stop));
     Ok(address)
 }

@@ -1,9 +1,9 @@
 //! An engine that accepts everything at once and writes nothing: what the front door costs by itself.
 
-use api::backend::{Backend, Behind, SealedField};
-use api::freshness::Freshness;
-use api::integrations::Webhooks;
-use api::live::Watching;
+use api::port::Freshness;
+use api::port::LiveUpdates;
+use api::port::Webhooks;
+use api::port::{Backend, Behind, SealedField};
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -93,7 +93,7 @@ impl Backend for WithoutScribe {
         model: &'a Model,
         question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
+    ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
         self.engine.watch(model, question, since)
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use api::freshness::Freshness;
+use api::port::Freshness;
 use domain::kernel::Unreadable;
 use domain::shared::TenantId;
 use projections::kernel::{Change, Model, Place};

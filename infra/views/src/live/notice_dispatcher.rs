@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use api::freshness::Freshness;
+use api::port::Freshness;
 use platform::connectivity::answered;
 use projections::kernel::Change;
 use projections::ports::{Cause, Checkpoint, Fault};

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::freshness::Freshness;
-use api::live::{Ended, LiveRow, Update};
+use api::port::{Ended, Freshness, LiveRow, Update};
 use domain::shared::TenantId;
 use projections::kernel::{Change, Key, Place};
 use projections::ports::Checkpoint;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::freshness::Freshness;
+use api::port::Freshness;
 use domain::shared::TenantId;
 use projections::ports::RawEvent;
 use projections::projector::ChangedRows;

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::freshness::Freshness;
-use api::live::{Ended, LiveRow, Update};
+use api::port::{Ended, Freshness, LiveRow, Update};
 use foldhash::fast::RandomState;
 use projections::kernel::Key;
 use projections::query::Conditions;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::freshness::Freshness;
-use api::live::{LiveRow, Update, Watching};
+use api::port::{Freshness, LiveRow, LiveUpdates, Update};
 use domain::shared::{CustomerId, TenantId};
 use edge::redis::Redis;
 use event_log::Routes;
@@ -47,7 +46,12 @@ impl Subscriptions {
 
     /// Sends the page of a query, and then every change of a row that matches it. If more rows match than the page holds, it
     /// also contains the rows that changed since `since`, the position in the lane of an event of the tenant.
-    pub async fn subscribe(&self, model: &Model, query: &RowQuery, since: Option<i64>) -> Result<Watching, QueryError> {
+    pub async fn subscribe(
+        &self,
+        model: &Model,
+        query: &RowQuery,
+        since: Option<i64>,
+    ) -> Result<LiveUpdates, QueryError> {
         let lane = self.routes.lane(query.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
         let conditions = Conditions::of(model, query)?;
         let topic = Topic { model: model.name.clone(), tenant: query.tenant, key: conditions.key(model) };

@@ -1,4 +1,4 @@
-//! Bodies: of the right kind, of bounded size, and whole.
+//! Request bodies: the bounds of their size, and their reader.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::HeaderMap;
@@ -7,30 +7,41 @@ use futures::StreamExt;
 
 use crate::error::Problem;
 
-pub(super) const JSON: &str = "application/json";
-pub(super) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// Of a body that nobody wants, so much is let pass before the connection is closed on its sender.
-const DRAINED_MOST: usize = 8 * 1_024 * 1_024;
+/// Body of one command, in bytes. The largest order of a shop has a few hundred lines.
+pub(crate) const COMMAND_BYTES_MOST: usize = 256 * 1_024;
+/// Body of a batch, in bytes.
+pub(crate) const BATCH_BYTES_MOST: usize = 4 * 1_024 * 1_024;
+/// Commands of one batch.
+pub(crate) const BATCH_COMMANDS_MOST: usize = 1_000;
+/// Body of a GraphQL request, in bytes. A document has at most 16 KiB; the rest is for variables.
+pub(crate) const GRAPHQL_BYTES_MOST: usize = 256 * 1_024;
+/// Message of a WebSocket client, in bytes. A document has at most 16 KiB; the rest is for variables.
+pub(crate) const MESSAGE_BYTES_MOST: usize = 64 * 1_024;
 
-/// Reads a body of exactly this type, at most so many bytes.
+/// Bytes of a refused body that are read and dropped before the connection is closed.
+const DRAINED_BYTES_MOST: usize = 8 * 1_024 * 1_024;
+
+/// Reads a body of exactly this media type with at most `bytes_most` bytes.
 ///
-/// Compressed bodies are refused: a bomb would have to be unpacked to be measured.
-pub(super) async fn read(headers: &HeaderMap, body: Body, kind: &str, bytes_most: usize) -> Result<Bytes, Problem> {
+/// Compressed bodies are refused: a decompression bomb can only be measured by unpacking it.
+pub(crate) async fn read(headers: &HeaderMap, body: Body, kind: &str, bytes_most: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::too_large("BODY_TOO_LARGE", format!("a body has at most {bytes_most} bytes here"));
-    let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let fits = if told.is_some_and(|told| told > bytes_most) { Err(too_large()) } else { Ok(()) };
-    if let Err(problem) = check_kind(headers, kind).and(fits) {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let fits = if declared.is_some_and(|length| length > bytes_most) { Err(too_large()) } else { Ok(()) };
+    if let Err(problem) = check_media_type(headers, kind).and(fits) {
         drain(body).await;
         return Err(problem);
     }
-    // A body that ends early fails here as well; its sender is gone and reads no answer.
+    // A body that ends early fails here as well; its sender has disconnected and reads no answer.
     to_bytes(body, bytes_most).await.map_err(|_| too_large())
 }
 
-/// Reads on without keeping anything: a sender who is still sending when the connection closes never sees the answer.
+/// Reads and drops the rest: a client that is still sending when the connection closes never sees the answer.
 async fn drain(body: Body) {
-    let mut left = DRAINED_MOST;
+    let mut left = DRAINED_BYTES_MOST;
     let mut data = body.into_data_stream();
     while let Some(Ok(bytes)) = data.next().await {
         match left.checked_sub(bytes.len()) {
@@ -40,7 +51,7 @@ async fn drain(body: Body) {
     }
 }
 
-fn check_kind(headers: &HeaderMap, kind: &str) -> Result<(), Problem> {
+fn check_media_type(headers: &HeaderMap, kind: &str) -> Result<(), Problem> {
     let refused = || Problem::media_type(kind);
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(given), None) = (types.next(), types.next()) else { return Err(refused()) };
@@ -59,12 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_utf8_json_that_is_not_packed_is_read() {
+    fn only_uncompressed_utf8_json_is_accepted() {
         let check = |kind: &'static str, encoding: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             encoding.map(|encoding| headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding)));
-            check_kind(&headers, JSON).is_ok()
+            check_media_type(&headers, JSON).is_ok()
         };
         for good in ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=\"UTF-8\""] {
             assert!(check(good, None), "{good}");
@@ -81,6 +92,6 @@ mod tests {
             assert!(!check(bad, None), "{bad}");
         }
         assert!(check(JSON, Some("identity")) && !check(JSON, Some("gzip")));
-        assert!(check_kind(&HeaderMap::new(), JSON).is_err());
+        assert!(check_media_type(&HeaderMap::new(), JSON).is_err());
     }
 }

@@ -1,20 +1,31 @@
-//! The freshness token: how far a reader's knowledge reaches. Opaque outside.
+//! The freshness token: the position up to which a client has seen its tenant's history. Opaque to clients.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A tenant's position and the epoch it was written under.
+/// A tenant position and the epoch it was written under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     pub tenant_position: i64,
     pub epoch: i64,
 }
 
-/// Tells today's tokens from those of later versions.
+/// Reason for a read model not being as fresh as demanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// These read models did not reach the position in time.
+    Models(Vec<String>),
+    /// The position belongs to a history that was lost in a fail-over or a restore.
+    OtherHistory,
+    /// The store cannot be reached.
+    Away,
+}
+
+/// Format version of the token.
 const VERSION: u8 = 1;
 
 impl Freshness {
-    /// As callers keep it: 23 characters.
+    /// Encodes the token: 23 characters of URL-safe base64.
     pub fn to_token(self) -> String {
         let mut bytes = [VERSION; 17];
         bytes[1..9].copy_from_slice(&self.tenant_position.to_be_bytes());
@@ -22,7 +33,7 @@ impl Freshness {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Nothing for what is not one of our tokens.
+    /// Decodes a token; `None` if the text is not one.
     pub fn from_token(token: &str) -> Option<Self> {
         let bytes: [u8; 17] = URL_SAFE_NO_PAD.decode(token).ok()?.try_into().ok()?;
         let (position, epoch) = bytes.split_last_chunk::<8>()?;
@@ -38,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_comes_back_as_it_was_and_others_are_none() {
+    fn token_round_trips_and_other_text_is_refused() {
         let freshness = Freshness { tenant_position: 42, epoch: -7 };
         let token = freshness.to_token();
         assert_eq!(token.len(), 23);

@@ -1,11 +1,14 @@
-//! The description of plain HTTP (OpenAPI 3.1), generated from the catalogue of commands.
+//! OpenAPI 3.1 document of the HTTP API, generated from the catalogue of commands.
 
+mod responses;
 mod webhooks;
 
 use commands::kernel::{CommandDescriptor, Commands};
 use serde_json::{Map, Value, json};
 
-/// The whole document. The same catalogue always gives the same bytes.
+use responses::{answers, content, problem, reference};
+
+/// The whole document. Equal catalogues give equal bytes.
 pub fn document(commands: &Commands) -> Value {
     let mut schemas = shared_schemas();
     let mut paths = Map::new();
@@ -21,8 +24,8 @@ pub fn document(commands: &Commands) -> Value {
         "info": {
             "title": "Cartulary",
             "version": "1",
-            "description": "Commands over plain HTTP. Every command may be sent again under its `Idempotency-Key`: \
-                            the same body gets the stored answer, for ever.",
+            "description": "Commands over HTTP. Every command may be sent again with its `Idempotency-Key`: the same \
+                            body gets the stored answer, without a time limit.",
         },
         "security": [{ "bearer": [] }],
         "paths": paths,
@@ -35,33 +38,33 @@ pub fn document(commands: &Commands) -> Value {
 
 fn command(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value {
     let schema = hoisted(kind, schemas);
-    let told = schema["description"].as_str().unwrap_or_default().to_owned();
+    let summary = schema["description"].as_str().unwrap_or_default().to_owned();
     schemas.insert(kind.name.clone(), schema);
     json!({ "post": {
         "operationId": kind.name,
         "tags": [kind.context],
-        "summary": told,
+        "summary": summary,
         "x-permission": kind.needs,
         "parameters": [
             {
                 "name": "Idempotency-Key", "in": "header",
-                "description": "A UUID, or any key of the caller; without one every attempt is a new command.",
+                "description": "A UUID, or any other key of the caller; without one, every attempt is a new command.",
                 "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
             },
             {
-                "name": "X-Correlation-Id", "in": "header", "description": "Follows one story through many commands.",
+                "name": "X-Correlation-Id", "in": "header", "description": "Connects the commands of one business transaction.",
                 "schema": { "type": "string", "format": "uuid" },
             },
         ],
         "requestBody": {
             "required": true,
-            "content": { "application/json": { "schema": named(&kind.name) } },
+            "content": { "application/json": { "schema": reference(&kind.name) } },
         },
         "responses": answers(json!({
             "200": content("It was accepted.", "application/json", "Answer"),
-            "409": content("The business said no.", "application/json", "Answer"),
-            "422": problem("The body reads and makes no sense, or the key was used for another body."),
-            "429": problem("Not decided: too many commands; `Retry-After`, `RateLimit` and `RateLimit-Policy` say more."),
+            "409": content("It was rejected; `rejection` has the reason.", "application/json", "Answer"),
+            "422": problem("The body has an invalid field, or the key was used for another body."),
+            "429": problem("Not decided: too many commands. See the headers `Retry-After`, `RateLimit` and `RateLimit-Policy`."),
         })),
     } })
 }
@@ -72,12 +75,12 @@ fn batch() -> Value {
         "summary": "Up to 1,000 commands, one per line, decided and answered in their order.",
         "requestBody": {
             "required": true,
-            "content": { "application/x-ndjson": { "schema": named("BatchLine") } },
+            "content": { "application/x-ndjson": { "schema": reference("BatchLine") } },
         },
         "responses": answers(json!({
-            "200": content("One answer per line; a line that was refused is refused alone.", "application/x-ndjson",
+            "200": content("One answer per line; a refused line does not affect the others.", "application/x-ndjson",
                            "BatchAnswer"),
-            "429": problem("None was decided: too many commands. Where some are taken, the others say so line by line."),
+            "429": problem("None was decided: too many commands. If some are decided, the status is 200 and the others are refused."),
         })),
     } })
 }
@@ -85,7 +88,7 @@ fn batch() -> Value {
 fn receipt() -> Value {
     json!({ "get": {
         "operationId": "Receipt",
-        "summary": "What a command was answered.",
+        "summary": "The stored answer of a command.",
         "parameters": [{
             "name": "id", "in": "path", "required": true,
             "description": "The id of the command, or the key it was sent under.", "schema": { "type": "string" },
@@ -118,45 +121,14 @@ fn graphql() -> Value {
                 "content": { "application/graphql-response+json": { "schema": { "type": "object" } } },
             },
             "429": {
-                "description": "The budget of this caller is spent.",
+                "description": "The query budget of this caller is used up.",
                 "content": { "application/graphql-response+json": { "schema": { "type": "object" } } },
             },
         })),
     } })
 }
 
-/// With the answers that every path has.
-fn answers(own: Value) -> Value {
-    let mut all = json!({
-        "400": problem("The request cannot be read."),
-        "401": problem("A valid bearer token is needed."),
-        "403": problem("The caller is not permitted."),
-        "413": problem("The body is too large."),
-        "415": problem("The body is of another type."),
-        "500": problem("Something failed inside; it may be sent again with the same key."),
-        "503": problem("Not decided; it may be sent again with the same key after `Retry-After`."),
-    });
-    if let (Some(all), Value::Object(own)) = (all.as_object_mut(), own) {
-        all.extend(own);
-    }
-    all
-}
-
-fn content(told: &str, kind: &str, schema: &str) -> Value {
-    let mut content = Map::new();
-    content.insert(kind.into(), json!({ "schema": named(schema) }));
-    json!({ "description": told, "content": content })
-}
-
-fn problem(told: &str) -> Value {
-    content(told, "application/problem+json", "Problem")
-}
-
-fn named(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
-}
-
-/// What is not a command's own.
+/// Schemas that commands share.
 fn shared_schemas() -> Map<String, Value> {
     let schemas = json!({
         "Answer": {
@@ -165,8 +137,8 @@ fn shared_schemas() -> Map<String, Value> {
             "properties": {
                 "outcome": { "type": "string", "enum": ["accepted", "rejected"] },
                 "commandId": { "type": "string", "format": "uuid" },
-                "receipt": named("CommandReceipt"),
-                "rejection": named("CommandRejection"),
+                "receipt": reference("CommandReceipt"),
+                "rejection": reference("CommandRejection"),
             },
         },
         "CommandReceipt": receipt_schema(),
@@ -174,7 +146,7 @@ fn shared_schemas() -> Map<String, Value> {
             "type": "object",
             "required": ["code", "message", "retry"],
             "properties": {
-                "code": { "type": "string", "description": "Stable and in capitals; see `rejections/`." },
+                "code": { "type": "string", "description": "Stable code in capitals; see `rejections/`." },
                 "message": { "type": "string" },
                 "details": { "type": ["object", "null"] },
                 "retry": retry_schema(),
@@ -184,19 +156,19 @@ fn shared_schemas() -> Map<String, Value> {
             "type": "object",
             "required": ["name", "body"],
             "properties": {
-                "id": { "type": "string", "description": "The caller's own key for the line." },
+                "id": { "type": "string", "description": "The caller's own idempotency key of the line." },
                 "name": { "type": "string" },
                 "body": { "type": "object" },
             },
             "additionalProperties": false,
         },
-        "BatchAnswer": { "oneOf": [named("Answer"), {
+        "BatchAnswer": { "oneOf": [reference("Answer"), {
             "type": "object",
             "required": ["outcome", "problem"],
             "properties": {
                 "outcome": { "const": "refused" },
                 "commandId": { "type": "string", "format": "uuid" },
-                "problem": named("Problem"),
+                "problem": reference("Problem"),
             },
         }] },
         "Problem": problem_schema(),
@@ -220,9 +192,9 @@ fn receipt_schema() -> Value {
         "required": ["tenantPosition", "token", "recordedAt", "replayed", "changed"],
         "properties": {
             "tenantPosition": { "type": "integer", "format": "int64" },
-            "token": { "type": "string", "description": "Opaque; a query that names it sees this command's effects." },
+            "token": { "type": "string", "description": "Freshness token, opaque: a query with it sees this command's effects." },
             "recordedAt": { "type": "string", "format": "date-time" },
-            "replayed": { "type": "boolean", "description": "Whether this is the stored answer of an earlier attempt." },
+            "replayed": { "type": "boolean", "description": "True if this is the stored answer of an earlier attempt." },
             "changed": { "type": "array", "items": {
                 "type": "object",
                 "required": ["type", "id", "version"],
@@ -245,7 +217,7 @@ fn problem_schema() -> Value {
             "type": { "type": "string", "format": "uri" },
             "title": { "type": "string" },
             "status": { "type": "integer" },
-            "code": { "type": "string", "description": "Stable and in capitals." },
+            "code": { "type": "string", "description": "Stable code in capitals." },
             "detail": { "type": "string" },
             "errors": { "type": "array", "items": {
                 "type": "object",
@@ -261,7 +233,7 @@ fn problem_schema() -> Value {
     })
 }
 
-/// A command's schema with its definitions moved to the components, where OpenAPI looks for them.
+/// A command's schema, with its definitions moved to the components of the document.
 fn hoisted(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value {
     let mut schema = kind.schema.as_value().clone();
     let definitions = schema.as_object_mut().and_then(|schema| {
@@ -305,18 +277,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_has_a_path_and_every_reference_leads_somewhere() {
+    fn every_command_has_a_path_and_every_reference_resolves() {
         let commands = Commands::all();
         let document = document(&commands);
         for kind in commands.iter() {
             let path = &document["paths"][format!("/v1/commands/{}", kind.name)]["post"];
             assert_eq!(path["operationId"], kind.name.as_str());
-            assert!(path["summary"].as_str().is_some_and(|told| !told.is_empty()), "{} has no words", kind.name);
+            assert!(
+                path["summary"].as_str().is_some_and(|summary| !summary.is_empty()),
+                "{} has no description",
+                kind.name
+            );
         }
         let text = document.to_string();
         for path in text.split("\"$ref\":\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let name = path.strip_prefix("#/components/schemas/").expect("a component");
-            assert!(document["components"]["schemas"][name].is_object(), "{path} leads nowhere");
+            assert!(document["components"]["schemas"][name].is_object(), "{path} does not resolve");
         }
     }
 }

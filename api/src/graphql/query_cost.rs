@@ -1,6 +1,7 @@
-//! What a question costs before it is answered, and what its answer has cost.
+//! Query cost: an estimate before execution and the actual cost of an answer.
 //!
-//! One point per field; what stands within a page counts once per row of the page. A mutation costs ten.
+//! Each field costs one point; fields within a page count once per row of the page. Each root field of a mutation costs
+//! ten points more.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,43 +10,50 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Value, Variables};
 
-use super::queries::{FIRST, FIRST_MOST};
+use super::page_size::{FIRST, FIRST_MOST};
 
-/// What one question of a signed-in caller may cost.
+/// Highest estimated cost of one operation, in points.
 pub(crate) const COST_MOST: u64 = 5_000;
-const MUTATION: u64 = 10;
+const MUTATION_COST: u64 = 10;
 
-/// Estimates questions by the names of fields that ask for many rows.
-pub(super) struct Costs {
+/// Estimates the cost of operations. Knows the names of the fields that return pages.
+pub(super) struct CostEstimator {
     pub(super) connections: HashSet<String>,
 }
 
-struct Walk<'a> {
-    costs: &'a Costs,
+/// State of one estimate.
+struct Estimate<'a> {
+    estimator: &'a CostEstimator,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
-    /// Fragments are walked once; the guard has refused cycles.
-    known: HashMap<&'a str, u64>,
+    /// Cost of each fragment already visited. The guard has refused cycles.
+    fragments: HashMap<&'a str, u64>,
 }
 
-impl Costs {
-    /// Of the operation that will run; of the dearest one where that is not clear.
-    pub(super) fn of(&self, document: &ExecutableDocument, operation: Option<&str>, variables: &Variables) -> u64 {
-        let mut walk = Walk { costs: self, document, variables, known: HashMap::new() };
+impl CostEstimator {
+    /// Cost of the operation that will run; of the most expensive one where `operation` does not select one.
+    pub(super) fn estimate(
+        &self,
+        document: &ExecutableDocument,
+        operation: Option<&str>,
+        variables: &Variables,
+    ) -> u64 {
+        let mut estimate = Estimate { estimator: self, document, variables, fragments: HashMap::new() };
         match &document.operations {
-            DocumentOperations::Single(only) => walk.operation(&only.node),
+            DocumentOperations::Single(only) => estimate.operation(&only.node),
             DocumentOperations::Multiple(several) => {
                 let named = several.iter().filter(|(name, _)| operation.is_none_or(|wanted| wanted == name.as_str()));
-                named.map(|(_, one)| walk.operation(&one.node)).max().unwrap_or(1)
+                named.map(|(_, one)| estimate.operation(&one.node)).max().unwrap_or(1)
             }
         }
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Estimate<'a> {
     fn operation(&mut self, operation: &'a OperationDefinition) -> u64 {
         let selections = &operation.selection_set.node;
-        let base = if operation.ty == OperationType::Mutation { selections.items.len() as u64 * MUTATION } else { 0 };
+        let base =
+            if operation.ty == OperationType::Mutation { selections.items.len() as u64 * MUTATION_COST } else { 0 };
         self.selections(selections).saturating_add(base)
     }
 
@@ -62,18 +70,18 @@ impl<'a> Walk<'a> {
     }
 
     fn fragment(&mut self, name: &'a str) -> u64 {
-        if let Some(cost) = self.known.get(name) {
+        if let Some(cost) = self.fragments.get(name) {
             return *cost;
         }
         let Some(fragment) = self.document.fragments.get(name) else { return 0 };
         let cost = self.selections(&fragment.node.selection_set.node);
-        self.known.insert(name, cost);
+        self.fragments.insert(name, cost);
         cost
     }
 
     fn field(&mut self, field: &'a Field) -> u64 {
         let inner = self.selections(&field.selection_set.node);
-        let rows = if self.costs.connections.contains(field.name.node.as_str()) { self.rows(field) } else { 1 };
+        let rows = if self.estimator.connections.contains(field.name.node.as_str()) { self.rows(field) } else { 1 };
         inner.saturating_mul(rows).saturating_add(1)
     }
 
@@ -89,11 +97,11 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What came out: one point per value that is no list.
-pub(super) fn actual(answer: &Value) -> u64 {
+/// Actual cost of an answer: one point per value that is not a list.
+pub(super) fn actual_cost(answer: &Value) -> u64 {
     match answer {
-        Value::Object(fields) => fields.values().map(actual).sum::<u64>() + 1,
-        Value::List(values) => values.iter().map(actual).sum(),
+        Value::Object(fields) => fields.values().map(actual_cost).sum::<u64>() + 1,
+        Value::List(values) => values.iter().map(actual_cost).sum(),
         _ => 1,
     }
 }

@@ -1,4 +1,4 @@
-//! What a command was answered, as callers see it.
+//! The answer to a command, as callers see it.
 
 use commands::kernel::Rejected;
 use commands::scribe::{Accepted, Answer, Settled};
@@ -6,23 +6,22 @@ use domain::shared::{CommandId, Timestamp};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::backend::Backend;
-use crate::error::{Problem, retry_word};
-use crate::freshness::Freshness;
+use crate::error::{Problem, retry_code};
+use crate::port::{Backend, Freshness};
 
-/// A durable answer.
+/// Durable answer to a command: accepted or rejected, with a receipt.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answered {
+pub struct CommandAnswer {
     pub outcome: Outcome,
     pub command_id: CommandId,
     pub receipt: Receipt,
-    /// Only with the outcome `rejected`.
+    /// Present exactly with the outcome `rejected`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<Rejection>,
 }
 
-/// Which way it was decided.
+/// Decision about a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -30,22 +29,22 @@ pub enum Outcome {
     Rejected,
 }
 
-/// The proof that it was decided.
+/// Proof that a command was decided.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
-    /// The tenant's position after it.
+    /// The tenant's position after the command.
     pub tenant_position: i64,
-    /// Opaque; a query that names it sees this command's effects.
+    /// Freshness token, opaque: a query with it sees this command's effects.
     pub token: String,
     pub recorded_at: Timestamp,
-    /// Whether it was decided earlier and this is the stored answer.
+    /// True if the command was decided earlier and this is the stored answer.
     pub replayed: bool,
-    /// The streams it changed; empty where all of it held already, or where it was rejected.
+    /// Changed streams; empty if there was nothing to change, or if the command was rejected.
     pub changed: Vec<ChangedStream>,
 }
 
-/// A stream and the number of its last event.
+/// A changed stream and the number of its last event.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChangedStream {
     #[serde(rename = "type")]
@@ -54,7 +53,7 @@ pub struct ChangedStream {
     pub version: i64,
 }
 
-/// Why the business said no.
+/// Reason for a rejection by the domain.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rejection {
     pub code: String,
@@ -65,11 +64,11 @@ pub struct Rejection {
 }
 
 fn retry<S: Serializer>(retry: &domain::kernel::Retry, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(retry_word(*retry))
+    serializer.serialize_str(retry_code(*retry))
 }
 
-impl Answered {
-    /// Tells a durable answer from a problem.
+impl CommandAnswer {
+    /// Converts an answer of the scribe: a durable answer, or a problem if nothing was decided.
     pub fn from_answer(backend: &dyn Backend, command_id: CommandId, answer: Answer) -> Result<Self, Problem> {
         match answer {
             Answer::Settled { settled, replayed } => Ok(Self::from_settled(command_id, settled, replayed)),
@@ -79,6 +78,7 @@ impl Answered {
         }
     }
 
+    /// Converts a durable answer of the scribe; `replayed` if it was stored earlier.
     pub fn from_settled(command_id: CommandId, settled: Settled, replayed: bool) -> Self {
         let (position, epoch, recorded_at, changed, rejection) = match settled {
             Settled::Accepted(Accepted { tenant_position, epoch, recorded_at, changed }) => {

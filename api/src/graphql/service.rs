@@ -1,0 +1,33 @@
+//! Everything that resolvers use, shared by all requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::dynamic::Schema;
+use projections::kernel::Models;
+
+use super::query_cost::CostEstimator;
+use crate::admission::concurrency::ConcurrencyLimiter;
+use crate::admission::cost_limiter::CostLimiter;
+use crate::command_intake::CommandIntake;
+use crate::port::Backend;
+
+/// Time limit of a query, after which its database statements are cancelled.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The executable schema, with the cost estimator and the example query that belong to it.
+pub(crate) struct Graph {
+    pub(super) schema: Schema,
+    pub(super) cost_estimator: CostEstimator,
+    pub(super) example_query: String,
+}
+
+/// GraphQL over one engine.
+pub(crate) struct Service {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) intake: Arc<CommandIntake>,
+    pub(crate) models: Models,
+    pub(crate) graph: Graph,
+    pub(crate) cost_limiter: CostLimiter,
+    pub(crate) subscriptions: Arc<ConcurrencyLimiter>,
+}

@@ -1,0 +1,211 @@
+//! One WebSocket from its first message to its last. One task serves all of its subscriptions. Updates that a slow
+//! client has not read yet are buffered by the backend, as the last value of each row, and not here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket};
+use futures::future::BoxFuture;
+use futures::stream::{AbortHandle, BoxStream, SelectAll, abortable};
+use futures::{StreamExt, stream};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::message::{self, ClientMessage, Close};
+use crate::admission::concurrency::{ConcurrencyLimiter, Permit};
+use crate::admission::connections::SOCKET_SUBSCRIPTIONS_MOST;
+use crate::auth::AuthConfig;
+use crate::graphql::{GraphqlRequest, Service, SubscriptionMessage, check, subscribe};
+use crate::port::Caller;
+
+/// Time from the upgrade to `connection_init`; an idle socket would hold a permit that others need.
+const INIT_WITHIN: Duration = Duration::from_secs(3);
+/// Time limit for sending one message.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
+/// Interval of pings. A client that sends nothing between two of them is disconnected.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Time limit for the closing handshake.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Payload of a subscription with its id; `None` marks its end.
+type Event = (Arc<str>, Option<SubscriptionMessage>);
+
+pub(super) struct Socket {
+    socket: WebSocket,
+    auth: Arc<AuthConfig>,
+    graphql: Arc<Service>,
+    sockets: Arc<ConcurrencyLimiter>,
+    correlation: Option<Uuid>,
+    /// The caller, once authenticated.
+    pub(super) caller: Option<Caller>,
+    /// The caller's permit for this socket.
+    pub(super) permit: Option<Permit>,
+    /// The permit of an unauthenticated socket, held until the caller's own permit is taken.
+    pub(super) unauthenticated: Option<OwnedSemaphorePermit>,
+    acknowledged: bool,
+    running: SelectAll<BoxStream<'static, Event>>,
+    ids: HashMap<Arc<str>, AbortHandle>,
+    /// True if a message arrived since the last ping.
+    heard: bool,
+}
+
+impl Socket {
+    pub(super) fn new(
+        socket: WebSocket,
+        auth: Arc<AuthConfig>,
+        graphql: Arc<Service>,
+        sockets: Arc<ConcurrencyLimiter>,
+        correlation: Option<Uuid>,
+    ) -> Self {
+        let (caller, permit, unauthenticated) = (None, None, None);
+        let (running, ids) = (SelectAll::new(), HashMap::new());
+        Self {
+            socket,
+            auth,
+            graphql,
+            sockets,
+            correlation,
+            caller,
+            permit,
+            unauthenticated,
+            acknowledged: false,
+            running,
+            ids,
+            heard: true,
+        }
+    }
+
+    /// Serves the socket until either side closes it.
+    pub(super) async fn run(mut self) {
+        let stopping = self.graphql.backend.stopping();
+        let Err(close) = self.serve(stopping).await else { return };
+        // Subscriptions end before the closing handshake.
+        self.running.clear();
+        if timeout(CLOSED_WITHIN, self.socket.send(close.into_message())).await.is_ok() {
+            // Closing the connection while the client still sends would discard the close frame.
+            timeout(CLOSED_WITHIN, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await.ok();
+        }
+    }
+
+    /// `Ok` if the client disconnected; otherwise the reason for closing the socket.
+    async fn serve(&mut self, mut stopping: BoxFuture<'static, ()>) -> Result<(), Close> {
+        let mut deadline = Box::pin(sleep(INIT_WITHIN));
+        let mut ping = Box::pin(sleep(PING_EVERY));
+        loop {
+            let was_acknowledged = self.acknowledged;
+            tokio::select! {
+                received = self.socket.recv() => match received {
+                    None | Some(Ok(Message::Close(_))) => return Ok(()),
+                    Some(Ok(message)) => self.receive(message).await?,
+                    Some(Err(error)) if is_too_large(&error) => return Err(Close::TOO_LARGE),
+                    Some(Err(_)) => return Ok(()),
+                },
+                Some((id, payload)) = self.running.next() => self.publish(&id, payload).await?,
+                () = &mut ping => {
+                    ping.as_mut().reset(Instant::now() + PING_EVERY);
+                    self.ping().await?;
+                }
+                () = &mut deadline => return Err(if self.acknowledged { Close::EXPIRED } else { Close::LATE }),
+                () = &mut stopping => return Err(Close::GOING_AWAY),
+            }
+            if let (false, true, Some(caller)) = (was_acknowledged, self.acknowledged, &self.caller) {
+                deadline.as_mut().reset(Instant::now() + caller.valid_for(self.graphql.backend.now()));
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: Message) -> Result<(), Close> {
+        self.heard = true;
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Binary(_) => return Err(Close::BINARY),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
+        };
+        match message::read(&text)? {
+            ClientMessage::Init(_) if self.acknowledged => Err(Close::TWICE),
+            ClientMessage::Init(authorization) => {
+                if let Some(authorization) = authorization {
+                    let caller = self.auth.caller_of_header(&authorization, self.graphql.backend.now());
+                    self.caller = Some(caller.map_err(|_| Close::FORBIDDEN)?);
+                }
+                let caller = self.caller.as_ref().ok_or(Close::FORBIDDEN)?;
+                if self.permit.as_ref().is_none_or(|permit| !permit.is_for(caller)) {
+                    self.permit = Some(self.sockets.take(caller).map_err(|_| Close::FULL)?);
+                }
+                drop(self.unauthenticated.take());
+                self.acknowledged = true;
+                self.send(message::acknowledged()).await
+            }
+            ClientMessage::Ping => self.send(message::pong()).await,
+            ClientMessage::Pong => Ok(()),
+            ClientMessage::Subscribe(id, request) => self.subscribe(id.into(), request).await,
+            ClientMessage::Complete(id) => {
+                if let Some(handle) = self.ids.remove(&*id) {
+                    handle.abort();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn subscribe(&mut self, id: Arc<str>, request: GraphqlRequest) -> Result<(), Close> {
+        let Some(caller) = self.caller.clone().filter(|_| self.acknowledged) else { return Err(Close::UNAUTHORIZED) };
+        if self.ids.contains_key(&id) {
+            return Err(Close::used(&id));
+        }
+        if self.ids.len() >= SOCKET_SUBSCRIPTIONS_MOST {
+            let message = format!("a socket has at most {SOCKET_SUBSCRIPTIONS_MOST} subscriptions");
+            let error = json!([{ "message": message, "extensions": { "code": "TOO_MANY_SUBSCRIPTIONS" } }]);
+            return self.send(message::payload(&id, SubscriptionMessage::Error(error))).await;
+        }
+        let started = check(&self.graphql, request)
+            .and_then(|checked| subscribe(&self.graphql, caller, self.correlation, checked));
+        match started {
+            Ok(payloads) => {
+                let (each, end) = (Arc::clone(&id), Arc::clone(&id));
+                let payloads = payloads.map(move |payload| (Arc::clone(&each), Some(payload)));
+                let (events, handle) = abortable(payloads.chain(stream::once(async move { (end, None) })));
+                self.ids.insert(id, handle);
+                self.running.push(events.boxed());
+                Ok(())
+            }
+            Err((_, body)) => {
+                self.send(message::payload(&id, SubscriptionMessage::Error(body["errors"].clone()))).await
+            }
+        }
+    }
+
+    /// Sends a payload or the end of a subscription. An error ends its own subscription only.
+    async fn publish(&mut self, id: &str, payload: Option<SubscriptionMessage>) -> Result<(), Close> {
+        let Some(handle) = self.ids.get(id) else { return Ok(()) };
+        if !matches!(payload, Some(SubscriptionMessage::Next(_))) {
+            handle.abort();
+            self.ids.remove(id);
+        }
+        self.send(payload.map_or_else(|| message::complete(id), |payload| message::payload(id, payload))).await
+    }
+
+    async fn ping(&mut self) -> Result<(), Close> {
+        if !self.heard {
+            return Err(Close::SILENT);
+        }
+        self.heard = false;
+        self.send(Message::Ping(axum::body::Bytes::new())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Close> {
+        match timeout(SENT_WITHIN, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            // A client that has disconnected does not receive the reason.
+            Ok(Err(_)) | Err(_) => Err(Close::TOO_SLOW),
+        }
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    // axum hides the kind of the error; only its text shows it.
+    error.to_string().starts_with("Space limit exceeded")
+}

@@ -1,0 +1,114 @@
+//! The engine behind the API.
+
+use commands::kernel::AnyCommand;
+use commands::scribe::{Answer, Envelope, PersonKey, StoredReceipt};
+use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
+use futures::future::BoxFuture;
+use futures::future::ready;
+use futures::{FutureExt, StreamExt, stream};
+use projections::kernel::Model;
+use projections::ports::Fault;
+use projections::query::{Page, QueryError, RowQuery};
+use uuid::Uuid;
+
+use super::allowance::Allowance;
+use super::caller::Caller;
+use super::freshness::{Behind, Freshness};
+use super::live::LiveUpdates;
+use super::webhooks::Webhooks;
+
+/// The engine, as the API uses it. Futures are boxed, so that the router can hold any engine, including a test's.
+pub trait Backend: Send + Sync + 'static {
+    /// The clock of this process.
+    fn now(&self) -> Timestamp;
+
+    /// A new UUIDv7.
+    fn new_id(&self) -> Uuid;
+
+    /// A versioned keyed digest of a body as it was sent; equal bodies have equal digests.
+    fn fingerprint(&self, body: &[u8]) -> String;
+
+    /// Seals the personal fields of a command; returns the keys that were created for people without one.
+    fn seal<'a>(
+        &'a self,
+        tenant: TenantId,
+        command: &'a mut dyn AnyCommand,
+    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>>;
+
+    /// Counts commands of a caller against its rate limits, before they are parsed.
+    fn allow<'a>(&'a self, _caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
+        ready(Allowance::unlimited(commands)).boxed()
+    }
+
+    /// Submits commands for decision in their order; returns one answer each, in the same order.
+    fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>>;
+
+    /// The stored answer of a command; `None` if the command is unknown.
+    fn receipt(
+        &self,
+        tenant: TenantId,
+        principal: Principal,
+        command: CommandId,
+    ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>>;
+
+    /// The rows of a read model that match a query.
+    fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>>;
+
+    /// The pages of queries that differ only in the value of one field, in their order: one relation of many rows.
+    /// Override it where one statement can answer all of them.
+    fn pages<'a>(&'a self, model: &'a Model, queries: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
+        let answers = stream::iter(queries).map(|query| self.page(model, query));
+        answers.buffered(CONCURRENT_PAGES_MOST).collect().boxed()
+    }
+
+    /// Waits, at most two seconds, until these read models have reached a tenant position.
+    fn wait<'a>(
+        &'a self,
+        tenant: TenantId,
+        at_least: Freshness,
+        models: Vec<&'a Model>,
+    ) -> BoxFuture<'a, Result<(), Behind>>;
+
+    /// Subscribes to the rows that match a query: first the page it asks for, then every change of a matching row.
+    /// With `since`, the first update also contains the rows outside the page that changed after that position.
+    fn watch<'a>(
+        &'a self,
+        model: &'a Model,
+        query: RowQuery,
+        since: Option<Freshness>,
+    ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>>;
+
+    /// Completes when this process begins to shut down.
+    fn stopping(&self) -> BoxFuture<'static, ()>;
+
+    /// The plaintexts of sealed fields, in order; `None` where the key was destroyed or belongs to another tenant.
+    fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>>;
+
+    /// The keyed index of a folded personal value: equal values of one tenant have equal indexes.
+    fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String;
+
+    /// Webhook delivery.
+    fn webhooks(&self) -> &dyn Webhooks;
+
+    /// Reasons for sending no traffic to this process, one sentence each; empty when it is ready.
+    fn reasons(&self) -> Vec<String>;
+
+    /// Optional parts that are not available, one sentence each; the process is ready without them.
+    fn degradations(&self) -> Vec<String> {
+        vec![]
+    }
+
+    /// Metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+}
+
+/// Queries of one relation that are open at the store at once, so that one request cannot use every connection.
+const CONCURRENT_PAGES_MOST: usize = 4;
+
+/// An encrypted personal value and the name of its field, which is needed to decrypt it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SealedField {
+    /// The field as `x-personal` names it (`email`).
+    pub field: String,
+    pub ciphertext: String,
+}

@@ -1,0 +1,18 @@
+//! The port to the layers below: traits that the process behind the API implements, and the plain data they exchange.
+//!
+//! Nothing here imports another module of this crate. The API itself does no I/O, reads no clock and draws no random
+//! numbers; it asks a [`Backend`] for all of these.
+
+mod allowance;
+mod backend;
+mod caller;
+mod freshness;
+mod live;
+mod webhooks;
+
+pub use allowance::{Allowance, RateLimitStatus};
+pub use backend::{Backend, SealedField};
+pub use caller::Caller;
+pub use freshness::{Behind, Freshness};
+pub use live::{Ended, LiveRow, LiveUpdates, Update};
+pub use webhooks::{Delivery, NotPermitted, ShownSecret, Webhooks};

@@ -1,0 +1,127 @@
+//! Application state: the parts that handlers share, built once at start. A handler takes the parts that it uses, as
+//! `State` arguments; no handler takes the whole state.
+
+use std::sync::Arc;
+
+use async_graphql::dynamic::SchemaError;
+use axum::extract::FromRef;
+use commands::kernel::Commands;
+use projections::kernel::Models;
+
+use crate::admission::connections::ConnectionLimits;
+use crate::admission::cost_limiter::CostLimiter;
+use crate::auth::AuthConfig;
+use crate::command_intake::CommandIntake;
+use crate::graphql::Service;
+use crate::port::Backend;
+
+/// Settings of the API that operators may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Allows introspection and shows the schema; on for laptops, off in production.
+    pub introspection: bool,
+    /// Capacity of a caller's cost budget, in points.
+    pub cost_most: u32,
+    /// Points of the cost budget that are restored each second.
+    pub cost_restored_per_s: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { introspection: false, cost_most: 20_000, cost_restored_per_s: 1_000 }
+    }
+}
+
+/// The application state; clones share its parts.
+#[derive(Clone)]
+pub struct AppState {
+    backend: Arc<dyn Backend>,
+    auth: Arc<AuthConfig>,
+    intake: Arc<CommandIntake>,
+    graphql: Arc<Service>,
+    connections: Arc<ConnectionLimits>,
+    documents: Arc<Documents>,
+}
+
+/// Generated documents, rendered once because unauthenticated callers may read them.
+pub(crate) struct Documents {
+    pub(crate) openapi: String,
+    /// The GraphQL schema; `None` where introspection is off.
+    pub(crate) graphql: Option<String>,
+    /// A valid query with which the GraphQL console starts.
+    pub(crate) example_query: String,
+}
+
+impl AppState {
+    /// Builds the GraphQL schema from the catalogues; fails if they do not fit together, which a test rules out.
+    pub fn new(backend: Arc<dyn Backend>, auth: AuthConfig, settings: Settings) -> Result<Self, SchemaError> {
+        let (commands, models) = (Commands::all(), Models::all());
+        let openapi = crate::openapi::document(&commands).to_string();
+        let cost_limiter = CostLimiter::new(settings.cost_most, settings.cost_restored_per_s);
+        let connections = Arc::new(ConnectionLimits::new());
+        let graph = crate::graphql::Graph::new(&commands, &models, crate::relations(), settings.introspection)?;
+        let documents = Documents {
+            openapi,
+            graphql: settings.introspection.then(|| graph.sdl()),
+            example_query: graph.example_query().to_owned(),
+        };
+        let intake = Arc::new(CommandIntake::new(Arc::clone(&backend), commands));
+        let graphql = Service {
+            backend: Arc::clone(&backend),
+            intake: Arc::clone(&intake),
+            models,
+            graph,
+            cost_limiter,
+            subscriptions: Arc::clone(&connections.subscriptions),
+        };
+        Ok(Self {
+            backend,
+            auth: Arc::new(auth),
+            intake,
+            graphql: Arc::new(graphql),
+            connections,
+            documents: Arc::new(documents),
+        })
+    }
+
+    /// Waits until all WebSockets are closed. They close by themselves when the process begins to shut down.
+    pub async fn sockets_closed(&self) {
+        self.connections.sockets_closed().await;
+    }
+}
+
+impl FromRef<AppState> for Arc<dyn Backend> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.backend)
+    }
+}
+
+impl FromRef<AppState> for Arc<AuthConfig> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.auth)
+    }
+}
+
+impl FromRef<AppState> for Arc<CommandIntake> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.intake)
+    }
+}
+
+impl FromRef<AppState> for Arc<Service> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.graphql)
+    }
+}
+
+impl FromRef<AppState> for Arc<ConnectionLimits> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.connections)
+    }
+}
+
+impl FromRef<AppState> for Arc<Documents> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.documents)
+    }
+}
