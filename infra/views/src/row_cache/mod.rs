@@ -1,64 +1,67 @@
-//! Copies of rows that many ask for by key, so that the store is not asked for each of them.
+//! Row cache: serves rows that are read often by key, to spare the row store.
 //!
-//! A copy carries the checkpoint it is true at and the moment before which it was not read. It is believed for
-//! `row_cache_ms` and no longer, whatever became of the word that its row has changed; who demands a position gets
-//! none. Whose rows a reader may see is decided after the copy was found, on the row itself. Personal fields are as
-//! sealed in a copy as they are in the store.
+//! A cached row carries the checkpoint at which it was read and the time at which the read began. It is served for at most
+//! `row_cache_ms`, even if the invalidation message was lost. A query with `minPosition` bypasses the cache. Permissions
+//! are checked on the row after the lookup, so the cache holds rows of all owners. Personal fields are sealed in the cache
+//! as they are in the store.
 
-mod asking;
-mod copies;
-mod following;
-mod in_memory;
-mod shared;
+mod invalidation;
+mod key_lookup;
+mod redis_store;
+mod store;
+
+pub use invalidation::invalidate_changed_rows;
+pub use redis_store::RedisRowCache;
+pub use store::{CachedRow, MemoryRowCache, RowCacheKey, RowCacheStore};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge::redis::Redis;
+use platform::clock::now;
 use projections::kernel::{Key, Model};
 use projections::ports::Checkpoint;
 use projections::query::{Cursor, Page, QueryError, Row, RowQuery};
 use serde_json::Value;
 
 use crate::store::PgReader;
-use edge::redis::Redis;
-use platform::clock::now;
+use key_lookup::KeyLookup;
 
-use asking::ByKey;
-pub use copies::{Copied, Copies, Name};
-pub use following::follow;
-pub use in_memory::InMemory;
-pub use shared::Shared;
+/// Upper bound of the setting `row_cache_ms`.
+pub const TTL_MS_MOST: u32 = 60_000;
 
-/// How long a copy may be believed at most, whatever is set.
-pub const LIFE_MS_MOST: u32 = 60_000;
-
-/// A row that is larger is not copied.
+/// Size above which a row is not cached.
 const ROW_BYTES_MOST: usize = 8 * 1024;
 
-/// Answers questions by key from copies, and everything else from the store.
+/// Answers queries by key from the cache, and all others from the row store.
 #[derive(Clone)]
-pub struct HotRows {
-    pub copies: Arc<dyn Copies>,
-    life: Duration,
+pub struct RowCache {
+    store: Arc<dyn RowCacheStore>,
+    ttl: Duration,
 }
 
-impl HotRows {
-    /// Copies in Redis, or in the memory of this process where there is none.
-    pub fn new(redis: Option<Redis>, life: Duration) -> Self {
-        let copies: Arc<dyn Copies> = match redis {
-            Some(redis) => Arc::new(Shared::new(redis, life)),
-            None => Arc::new(InMemory::default()),
+impl RowCache {
+    /// Creates a cache in Redis, or in the memory of this process if there is no Redis.
+    pub fn new(redis: Option<Redis>, ttl: Duration) -> Self {
+        let store: Arc<dyn RowCacheStore> = match redis {
+            Some(redis) => Arc::new(RedisRowCache::new(redis, ttl)),
+            None => Arc::new(MemoryRowCache::default()),
         };
-        Self { copies, life }
+        Self { store, ttl }
     }
 
-    /// The rows that fit a question, from copies where it names keys and demands no position.
-    pub async fn page(&self, reader: &PgReader, model: &Model, question: &RowQuery) -> Result<Page, QueryError> {
-        let asked = if question.bypass_cache { None } else { ByKey::of(model, question) };
-        match asked {
-            Some(asked) => self.page_by_key(reader, model, question, &asked).await,
-            None => reader.page(model, question).await,
+    /// Store of the cached rows, for their invalidation.
+    pub fn store(&self) -> Arc<dyn RowCacheStore> {
+        self.store.clone()
+    }
+
+    /// Returns the rows that match a query: from the cache if it names keys and does not bypass the cache.
+    pub async fn page(&self, reader: &PgReader, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
+        let lookup = if query.bypass_cache { None } else { KeyLookup::of(model, query) };
+        match lookup {
+            Some(lookup) => self.page_by_key(reader, model, query, &lookup).await,
+            None => reader.page(model, query).await,
         }
     }
 
@@ -66,49 +69,49 @@ impl HotRows {
         &self,
         reader: &PgReader,
         model: &Model,
-        question: &RowQuery,
-        asked: &ByKey,
+        query: &RowQuery,
+        lookup: &KeyLookup,
     ) -> Result<Page, QueryError> {
-        let names: Vec<Name> = asked.keys.iter().map(|key| Name::of(model, question.tenant, key)).collect();
+        let keys: Vec<_> = lookup.keys.iter().map(|key| RowCacheKey::of(model, query.tenant, key)).collect();
         let begun = now();
-        let copies = self.copies.find(&names).await;
-        let mut found = Found::default();
+        let cached = self.store.get(&keys).await;
+        let mut rows = FoundRows::default();
         let mut missing = Vec::new();
-        for (key, copy) in asked.keys.iter().zip(copies) {
-            match copy.filter(|copy| copy.is_believed(begun, self.life)) {
-                Some(copy) => _ = found.add(model, copy.at, &copy.row),
+        for (key, cached) in lookup.keys.iter().zip(cached) {
+            match cached.filter(|cached| cached.is_fresh(begun, self.ttl)) {
+                Some(cached) => _ = rows.add(model, cached.at, &cached.row),
                 None => missing.push(key),
             }
         }
-        let hits = asked.keys.len() - missing.len();
+        let hits = lookup.keys.len() - missing.len();
         metrics::counter!("cartulary_hot_rows_total", "found" => "yes").increment(hits as u64);
         if !missing.is_empty() {
             metrics::counter!("cartulary_hot_rows_total", "found" => "no").increment(missing.len() as u64);
-            // The whole rows, whoever asks: what she may see of them is decided below.
-            let page = reader.page(model, &asked.store_question(model, question.tenant, &missing)).await?;
-            let mut copies = Vec::new();
+            // Whole rows of any owner are read and cached; the caller's conditions are applied below.
+            let page = reader.page(model, &lookup.store_query(model, query.tenant, &missing)).await?;
+            let mut read = Vec::new();
             for Row { json, .. } in page.rows {
-                let name = Name::of(model, question.tenant, &found.add(model, page.at, &json));
+                let key = RowCacheKey::of(model, query.tenant, &rows.add(model, page.at, &json));
                 if json.len() <= ROW_BYTES_MOST {
-                    copies.push((name, Copied { row: json, at: page.at, read_at: begun }));
+                    read.push((key, CachedRow { row: json, at: page.at, read_at: begun }));
                 }
             }
-            found.at.get_or_insert(page.at);
-            self.copies.keep(model, page.at, copies).await;
+            rows.at.get_or_insert(page.at);
+            self.store.put(model, page.at, read).await;
         }
-        found.page(model, question, asked)
+        rows.page(model, query, lookup)
     }
 }
 
-/// Rows by key, as values and as they were written, and the oldest checkpoint among them.
+/// Rows by key, parsed and as JSON text, with the oldest checkpoint among them.
 #[derive(Default)]
-struct Found {
+struct FoundRows {
     rows: BTreeMap<Key, (Value, String)>,
     at: Option<Checkpoint>,
 }
 
-impl Found {
-    /// Takes a row and says which key it has.
+impl FoundRows {
+    /// Adds a row and returns its key.
     fn add(&mut self, model: &Model, at: Checkpoint, json: &str) -> Key {
         let row: Value = serde_json::from_str(json).unwrap_or_default();
         let key = model.key_of(&row);
@@ -117,10 +120,10 @@ impl Found {
         key
     }
 
-    /// What of it this reader may see and asked for.
-    fn page(self, model: &Model, question: &RowQuery, asked: &ByKey) -> Result<Page, QueryError> {
-        let columns = question.order_columns(model)?;
-        let rows = self.rows.into_values().filter(|(row, _)| asked.conditions.matches(row));
+    /// Page of the rows that match the conditions of the query, among them its owner.
+    fn page(self, model: &Model, query: &RowQuery, lookup: &KeyLookup) -> Result<Page, QueryError> {
+        let columns = query.order_columns(model)?;
+        let rows = self.rows.into_values().filter(|(row, _)| lookup.conditions.matches(row));
         let rows = rows.map(|(row, json)| Row { cursor: Cursor::of(&row, &columns), json }).collect();
         Ok(Page { rows, more: false, at: self.at.unwrap_or(Checkpoint::start(0)), count: None })
     }

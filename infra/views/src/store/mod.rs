@@ -1,26 +1,17 @@
-//! PostgreSQL: the log as history, and a table for each read model.
+//! Row store: one PostgreSQL table for each shape of a read model.
 //!
-//! The statements of the row store are made from the descriptions of our own row types; what callers send only ever
-//! travels as bound values.
+//! Statements are built from the descriptions of our own row types; values from callers are always bound parameters.
 
-mod binary;
-mod build;
+mod binary_format;
 mod digest;
 mod reader;
 mod rows;
 mod snapshot;
-mod tables;
+mod table;
+mod table_builder;
 
-pub use build::PgBuilds;
 pub use digest::{digest, rows};
 pub use reader::PgReader;
 pub use rows::PgRows;
 pub(crate) use snapshot::Snapshot;
-
-use event_log::fault;
-use projections::ports::{Cause, Fault};
-
-/// A row that does not fit the description of its model.
-fn unfit(doing: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Fault {
-    move |error| Fault::caused(Cause::Corrupt, doing, error)
-}
+pub use table_builder::PgTableBuilder;

@@ -1,18 +1,18 @@
-//! Answers questions about read models, one statement each, so that rows and checkpoint belong together.
+//! Row reader: answers each query with one statement, so that rows and checkpoint belong to one snapshot.
 
 use std::fmt::Write;
 
-use domain::shared::{CustomerId, TenantId};
-use projections::kernel::{Column, ColumnType, Key, Model};
+use domain::shared::TenantId;
+use event_log::fault;
+use projections::kernel::{Column, ColumnType, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
 use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test, filterable, value_text};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::fault;
-use super::tables::{ROW, Table, quoted, sql_cast};
+use super::table::{ROW, Table, quoted, sql_cast};
 
-/// Reads rows. It sees what one tenant may see, because every statement it makes begins with the tenant.
+/// Reads rows of one tenant at a time: the first condition of every statement is the tenant.
 #[derive(Clone, Debug)]
 pub struct PgReader {
     pool: PgPool,
@@ -23,53 +23,34 @@ impl PgReader {
         Self { pool }
     }
 
-    /// One row by its key, if there is one and, where an owner is named, it is hers.
-    pub async fn find(
-        &self,
-        model: &Model,
-        tenant: TenantId,
-        owner: Option<CustomerId>,
-        key: &Key,
-    ) -> Result<Option<Row>, QueryError> {
-        let values: Vec<Value> = serde_json::from_str(key.as_str()).unwrap_or_default();
-        let tests = model.key.iter().zip(values).map(|(field, value)| (*field, Test::Equals(value)));
-        let mut question = RowQuery { owner, ..RowQuery::all(tenant, 1) };
-        question.filters =
-            tests.map(|(field, test)| projections::query::Filter { field: field.into(), test }).collect();
-        if question.filters.len() != model.key.len() {
-            return Err(QueryError::Misuse { field: "key".into(), text: "expected a value for each key field".into() });
-        }
-        Ok(self.page(model, &question).await?.rows.pop())
-    }
-
-    /// The rows that fit a question.
-    pub async fn page(&self, model: &Model, question: &RowQuery) -> Result<Page, QueryError> {
-        let columns = question.order_columns(model)?;
-        let statement = Statement::page(model, question, &columns)?;
+    /// Returns one page of the rows that match a query.
+    pub async fn page(&self, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
+        let columns = query.order_columns(model)?;
+        let statement = Statement::page(model, query, &columns)?;
         let doing = || format!("reading {}", model.plural_stem());
-        let mut query = sqlx::query_as::<_, Found>(&statement.text)
+        let mut select = sqlx::query_as::<_, PageRow>(&statement.text)
             .bind(&model.name)
             .bind(&model.shape)
-            .bind(question.tenant.uuid());
+            .bind(query.tenant.uuid());
         for value in &statement.values {
-            query = query.bind(value);
+            select = select.bind(value);
         }
-        let mut found = query.fetch_all(&self.pool).await.map_err(fault(doing()))?;
-        let at = found.first().map_or(Checkpoint::start(0), |&(lane, position, epoch, ..)| Checkpoint {
+        let mut page_rows = select.fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let at = page_rows.first().map_or(Checkpoint::start(0), |&(lane, position, epoch, ..)| Checkpoint {
             lane,
             position,
             epoch,
         });
-        let count = found.first().and_then(|found| found.3);
-        let first = usize::try_from(question.first).unwrap_or(usize::MAX);
-        let more = found.len() > first;
-        found.truncate(first);
-        let texts = found.into_iter().filter_map(|(.., row)| row);
+        let count = page_rows.first().and_then(|row| row.3);
+        let first = usize::try_from(query.first).unwrap_or(usize::MAX);
+        let more = page_rows.len() > first;
+        page_rows.truncate(first);
+        let texts = page_rows.into_iter().filter_map(|(.., row)| row);
         let rows = texts.map(|text| row(model, &columns, &text)).collect::<Result<_, _>>()?;
         Ok(Page { rows, more, at, count })
     }
 
-    /// How far a model has come in the lane of a tenant, for whoever must read what was just written.
+    /// Checkpoint of a model in the lane of a tenant: lets a reader wait until its own write is visible.
     pub async fn checkpoint(&self, model: &Model, tenant: TenantId) -> Result<Checkpoint, Fault> {
         let found: Option<(i16, i64, i64)> = sqlx::query_as(
             "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
@@ -85,10 +66,10 @@ impl PgReader {
     }
 }
 
-/// Lane, position, epoch, count, row.
-type Found = (i16, i64, i64, Option<i64>, Option<String>);
+/// Lane, position and epoch of the checkpoint, count of matching rows, row.
+type PageRow = (i16, i64, i64, Option<i64>, Option<String>);
 
-/// A row as every machine writes it, with its cursor.
+/// Canonical form of a row, with its cursor.
 fn row(model: &Model, columns: &[&Column], text: &str) -> Result<Row, Fault> {
     let corrupt = |error| Fault::caused(Cause::Corrupt, format!("reading rows of {}", model.name), error);
     let json = model.canonical(text).map_err(corrupt)?;
@@ -96,62 +77,63 @@ fn row(model: &Model, columns: &[&Column], text: &str) -> Result<Row, Fault> {
     Ok(Row { cursor: Cursor::of(&value, columns), json })
 }
 
-/// A statement and the values it is bound to, from $4 on; $1 to $3 are model, shape and tenant.
+/// SQL statement with its bound values from $4 on; $1 to $3 are model, shape and tenant.
 struct Statement {
     text: String,
     values: Vec<String>,
 }
 
 impl Statement {
-    fn page(model: &Model, question: &RowQuery, columns: &[&Column]) -> Result<Self, QueryError> {
+    fn page(model: &Model, query: &RowQuery, columns: &[&Column]) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
-        let mut fits = String::from("t.tenant = $3");
-        if let (Some(owner), Some(column)) = (question.owner, model.owner.and_then(|owner| model.column(owner))) {
-            write!(fits, " AND t.{} = {}", quoted(&column.name), statement.bind(column.kind, owner.to_string())).ok();
+        let mut condition = String::from("t.tenant = $3");
+        if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
+            write!(condition, " AND t.{} = {}", quoted(&column.name), statement.bind(column.kind, owner.to_string()))
+                .ok();
         }
-        for filter in &question.filters {
+        for filter in &query.filters {
             let column = filterable(model, &filter.field)?;
             let name = quoted(&column.name);
             match &filter.test {
-                Test::Equals(value) => write!(fits, " AND t.{name} = {}", statement.checked(column, value)?).ok(),
-                Test::From(value) => write!(fits, " AND t.{name} >= {}", statement.checked(column, value)?).ok(),
-                Test::To(value) => write!(fits, " AND t.{name} <= {}", statement.checked(column, value)?).ok(),
+                Test::Equals(value) => write!(condition, " AND t.{name} = {}", statement.checked(column, value)?).ok(),
+                Test::From(value) => write!(condition, " AND t.{name} >= {}", statement.checked(column, value)?).ok(),
+                Test::To(value) => write!(condition, " AND t.{name} <= {}", statement.checked(column, value)?).ok(),
                 Test::In(values) => {
                     let values: Vec<_> =
                         values.iter().map(|value| statement.checked(column, value)).collect::<Result<_, _>>()?;
                     let any = if values.is_empty() { "NULL".into() } else { values.join(", ") };
-                    write!(fits, " AND t.{name} IN ({any})").ok()
+                    write!(condition, " AND t.{name} IN ({any})").ok()
                 }
             };
         }
         let table = Table::live(model).name;
-        let count = if question.count {
-            format!("(SELECT count(*) FROM {table} t WHERE {fits})")
+        let count = if query.count {
+            format!("(SELECT count(*) FROM {table} t WHERE {condition})")
         } else {
             "NULL::bigint".into()
         };
-        if let Some(cursor) = &question.after {
-            let behind = statement.behind(columns, &cursor.values(columns)?, question.descending());
-            write!(fits, " AND {behind}").ok();
+        if let Some(cursor) = &query.after {
+            let after = statement.after_cursor(columns, &cursor.values(columns)?, query.descending());
+            write!(condition, " AND {after}").ok();
         }
-        let direction = if question.descending() { " DESC" } else { "" };
+        let direction = if query.descending() { " DESC" } else { "" };
         let order: Vec<_> = columns.iter().map(|column| format!("t.{}{direction}", quoted(&column.name))).collect();
         let order = order.join(", ");
-        // One more than asked for says whether more follow.
-        let limit = u64::from(question.first) + 1;
+        // One row more than requested shows whether there is a next page.
+        let limit = u64::from(query.first) + 1;
         statement.text = format!(
             "SELECT c.lane, c.position, c.epoch, {count}, r.row FROM (SELECT lane, position, epoch \
              FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
              AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)) c \
              LEFT JOIN LATERAL (SELECT {ROW} AS row, row_number() OVER (ORDER BY {order}) AS n \
-             FROM {table} t WHERE {fits} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY r.n"
+             FROM {table} t WHERE {condition} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY r.n"
         );
         Ok(statement)
     }
 
-    /// That a row comes behind these values. Rows without a sort value come last, or first when descending.
-    fn behind(&mut self, columns: &[&Column], values: &[Option<String>], descending: bool) -> String {
-        let than = if descending { "<" } else { ">" };
+    /// Condition for rows after these cursor values. NULLs sort last, or first when descending.
+    fn after_cursor(&mut self, columns: &[&Column], values: &[Option<String>], descending: bool) -> String {
+        let operator = if descending { "<" } else { ">" };
         let names: Vec<_> = columns.iter().map(|column| format!("t.{}", quoted(&column.name))).collect();
         let bound: Vec<_> = columns
             .iter()
@@ -161,19 +143,20 @@ impl Statement {
         let row = |parts: &[String]| format!("({})", parts.join(", "));
         let rest: Vec<_> = bound.iter().skip(1).flatten().cloned().collect();
         let Some(Some(_)) = bound.first() else {
-            let same = format!("({} IS NULL AND {} {than} {})", names[0], row(&names[1..]), row(&rest));
+            let same = format!("({} IS NULL AND {} {operator} {})", names[0], row(&names[1..]), row(&rest));
             return if descending { format!("({same} OR {} IS NOT NULL)", names[0]) } else { same };
         };
         let all: Vec<_> = bound.into_iter().flatten().collect();
-        let behind = format!("{} {than} {}", row(&names), row(&all));
-        if columns[0].optional && !descending { format!("({behind} OR {} IS NULL)", names[0]) } else { behind }
+        let after = format!("{} {operator} {}", row(&names), row(&all));
+        if columns[0].optional && !descending { format!("({after} OR {} IS NULL)", names[0]) } else { after }
     }
 
+    /// Checks a value against the type of its column and binds it.
     fn checked(&mut self, column: &Column, value: &Value) -> Result<String, QueryError> {
         Ok(self.bind(column.kind, value_text(column, value)?))
     }
 
-    /// Binds a text and gives the expression for its value.
+    /// Binds a text and returns the SQL expression of its value.
     fn bind(&mut self, kind: ColumnType, text: String) -> String {
         self.values.push(text);
         format!("${}::text::{}", self.values.len() + 3, sql_cast(kind))

@@ -1,16 +1,16 @@
-//! The rows of all read models, one table per shape.
+//! Row store of the projector: rows, checkpoints and parked events.
 
 use std::sync::Arc;
 
+use event_log::fault;
 use projections::kernel::{Change, Model, Parked, Place};
 use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, Rows, Step};
 use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 
-use super::binary::{Array, place_arrays, row_arrays};
-use super::tables::Table;
-use super::{fault, unfit};
+use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
+use super::table::Table;
 
-/// Keeps rows, checkpoints and parked events in the schema `reads`.
+/// Stores rows, checkpoints and parked events in the schema `reads`.
 #[derive(Clone, Debug)]
 pub struct PgRows {
     pool: PgPool,
@@ -21,8 +21,8 @@ impl PgRows {
         Self { pool }
     }
 
-    /// Makes the tables of models that were never built, beginning before the first event, and names the models that
-    /// are served in another shape than the code's: those have to be rebuilt.
+    /// Creates the tables of models that have none, with checkpoints before the first event. Returns the models whose
+    /// live table has another shape than the code expects: they must be rebuilt.
     pub async fn prepare<'m>(&self, models: impl IntoIterator<Item = &'m Model>) -> Result<Vec<&'m Model>, Fault> {
         let mut outdated = Vec::new();
         for model in models {
@@ -32,7 +32,9 @@ impl PgRows {
                 .await
                 .map_err(fault("reading which shapes are live"))?;
             match live {
-                None => self.make(model).await.map_err(fault(format!("making the table of {}", model.name)))?,
+                None => {
+                    self.create_table(model).await.map_err(fault(format!("creating the table of {}", model.name)))?
+                }
                 Some(shape) if shape == model.shape => {}
                 Some(_) => outdated.push(model),
             }
@@ -40,11 +42,11 @@ impl PgRows {
         Ok(outdated)
     }
 
-    async fn make(&self, model: &Model) -> Result<(), sqlx::Error> {
+    async fn create_table(&self, model: &Model) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        let first = sqlx::query("INSERT INTO reads.live VALUES ($1, $2, now()) ON CONFLICT DO NOTHING");
-        if first.bind(&model.name).bind(&model.shape).execute(&mut *transaction).await?.rows_affected() == 0 {
-            // Another process starts at the same time and was faster.
+        let claim = sqlx::query("INSERT INTO reads.live VALUES ($1, $2, now()) ON CONFLICT DO NOTHING");
+        if claim.bind(&model.name).bind(&model.shape).execute(&mut *transaction).await?.rows_affected() == 0 {
+            // Another process that started at the same time has created it.
             return Ok(());
         }
         let table = Table::live(model);
@@ -92,7 +94,7 @@ impl Rows for PgRows {
     }
 
     async fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
-        let doing = || "moving the checkpoints of models that a batch does not concern";
+        let doing = || "moving the checkpoints of models that a batch does not affect";
         let moves: Vec<_> =
             moves.iter().flat_map(|(model, moves)| moves.iter().map(|step| (model.as_ref(), step))).collect();
         let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
@@ -103,10 +105,10 @@ impl Rows for PgRows {
     }
 }
 
-/// What is lost with a crash is folded again: the checkpoint is lost with it.
+/// A crash loses rows and checkpoint together, so the events are folded again.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
-/// The rows of a table at these places.
+/// Loads the rows of a table at these places.
 pub(super) async fn load(
     store: impl PgExecutor<'_>,
     table: &Table<'_>,
@@ -119,15 +121,16 @@ pub(super) async fn load(
         .bind(&table.model.shape)
         .bind(places.iter().map(|place| place.key.as_str()).collect::<Vec<_>>());
     let places: Vec<_> = places.iter().collect();
-    for array in place_arrays(&table.key_kinds(), &places).map_err(unfit(doing()))? {
+    for array in place_arrays(&table.key_types(), &places).map_err(corrupt_row(doing()))? {
         load = load.bind(array);
     }
     let rows = load.fetch_all(store).await.map_err(fault(doing()))?;
     Ok(rows.into_iter().map(|(row, waiting)| LoadedRow { row, waiting }).collect())
 }
 
-/// Moves the checkpoints, if all of them are where the step begins; they stay locked until it is done, so that a
-/// paused worker that wakes up later finds them moved. Locked in order, so that nobody waits in a circle.
+/// Moves the checkpoints if all of them are still where the step begins, else returns false. They stay locked until the
+/// transaction ends, so that a worker that was paused and resumes later finds them moved. The locks are taken in a fixed
+/// order, which rules out deadlocks.
 async fn advance(transaction: &mut PgTransaction<'_>, moves: &[(&Model, &Move)]) -> Result<bool, sqlx::Error> {
     let from = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, (from, _))| value(from)).collect::<Vec<_>>();
     let to = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, (_, to))| value(to)).collect::<Vec<_>>();
@@ -153,30 +156,34 @@ async fn advance(transaction: &mut PgTransaction<'_>, moves: &[(&Model, &Move)])
     Ok(usize::try_from(moved.rows_affected()) == Ok(moves.len()))
 }
 
-/// Puts and deletes rows.
+/// Inserts, updates and deletes rows.
 pub(super) async fn put_rows(
     transaction: &mut PgTransaction<'_>,
     table: &Table<'_>,
     changes: &[Change],
 ) -> Result<(), Fault> {
     let doing = || format!("putting rows of {}", table.model.name);
-    if let Some(arrays) = row_arrays(&table.model.columns, changes).map_err(unfit(doing()))? {
+    if let Some(arrays) = row_arrays(&table.model.columns, changes).map_err(corrupt_row(doing()))? {
         execute(transaction, &table.put(), arrays).await.map_err(fault(doing()))?;
     }
-    let gone: Vec<_> = changes.iter().filter(|change| change.row.is_none()).map(|change| &change.place).collect();
-    if !gone.is_empty() {
-        let arrays = place_arrays(&table.key_kinds(), &gone).map_err(unfit(doing()))?;
+    let deleted: Vec<_> = changes.iter().filter(|change| change.row.is_none()).map(|change| &change.place).collect();
+    if !deleted.is_empty() {
+        let arrays = place_arrays(&table.key_types(), &deleted).map_err(corrupt_row(doing()))?;
         execute(transaction, &table.delete(), arrays).await.map_err(fault(doing()))?;
     }
     Ok(())
 }
 
-async fn execute(transaction: &mut PgTransaction<'_>, statement: &str, arrays: Vec<Array>) -> Result<(), sqlx::Error> {
+async fn execute(
+    transaction: &mut PgTransaction<'_>,
+    statement: &str,
+    arrays: Vec<ColumnArray>,
+) -> Result<(), sqlx::Error> {
     let statement = arrays.into_iter().fold(sqlx::query(statement), |statement, array| statement.bind(array));
     statement.execute(&mut **transaction).await.map(|_| ())
 }
 
-/// Remembers what waits.
+/// Stores parked events.
 pub(super) async fn park(
     transaction: &mut PgTransaction<'_>,
     model: &Model,

@@ -1,29 +1,29 @@
-//! Builds the table of a read model anew, beside the one that readers see.
+//! Table builder of a rebuild: fills a new table of a read model beside the live one, then switches.
 
+use event_log::fault;
 use projections::kernel::{Change, Model, Parked, Place};
 use projections::ports::{Checkpoint, Fault, LoadedRow};
 use replay::rebuild::TableBuilder;
 use sqlx::{Executor, PgPool, PgTransaction};
 
-use super::binary::{COPY_BEGINS, COPY_ENDS, write_row};
+use super::binary_format::{COPY_HEADER, COPY_TRAILER, corrupt_row, write_row};
 use super::rows::{load, park, put_rows};
-use super::tables::Table;
-use super::{fault, unfit};
+use super::table::Table;
 
-/// From so many rows on a stretch goes through COPY; below, one statement is quicker.
+/// Smallest batch that goes through COPY; below it, one INSERT is faster.
 const COPY_ROWS_LEAST: usize = 1_000;
-/// COPY is sent in pieces of about this many bytes, so that a stretch is never in memory twice.
+/// Bytes after which a chunk of COPY is sent, so that a batch is never in memory twice.
 const COPY_BYTES: usize = 1 << 20;
-/// Sorting a million keys in memory is twice as quick as on disk. What is lost with a crash was not yet seen.
+/// Sorting a million keys in memory is twice as fast as on disk. A crash loses only a table that is not live yet.
 const BEGIN_INDEXES: &str = "BEGIN; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL synchronous_commit = off";
 
-/// Tables under construction in the schema `reads`.
+/// Builds tables in the schema `reads`.
 #[derive(Clone, Debug)]
-pub struct PgBuilds {
+pub struct PgTableBuilder {
     pool: PgPool,
 }
 
-impl PgBuilds {
+impl PgTableBuilder {
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
@@ -35,8 +35,8 @@ impl PgBuilds {
         transaction.commit().await
     }
 
-    /// The first stretch goes straight into the table, which gets its key afterwards; later ones are merged. Where
-    /// every event makes a row of its own, all go straight in, and the key is made at the end.
+    /// Copies the first batch straight into the table and then creates its key; merges later batches. A model that only
+    /// appends rows has every batch copied straight in and its key created at the end.
     async fn fill_table(&self, table: &Table<'_>, changes: &[Change], first: bool) -> Result<(), Fault> {
         let doing = || format!("building {}", table.name);
         let mut transaction =
@@ -53,13 +53,13 @@ impl PgBuilds {
             transaction.execute(&*stage).await.map_err(fault(doing()))?;
             copy(&mut transaction, table, "stage", changes).await?;
             transaction.execute(&*table.insert_from("stage")).await.map_err(fault(doing()))?;
-            let gone: Vec<_> = changes.iter().filter(|change| change.row.is_none()).cloned().collect();
-            put_rows(&mut transaction, table, &gone).await?;
+            let deleted: Vec<_> = changes.iter().filter(|change| change.row.is_none()).cloned().collect();
+            put_rows(&mut transaction, table, &deleted).await?;
         }
         transaction.commit().await.map_err(fault(doing()))
     }
 
-    async fn show(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), sqlx::Error> {
+    async fn switch_tables(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), sqlx::Error> {
         let (built, live) = (Table::building(model), Table::live(model));
         let key = model.appends.then(|| built.create_key());
         let mut transaction = self.pool.begin_with(BEGIN_INDEXES).await?;
@@ -69,7 +69,7 @@ impl PgBuilds {
         transaction.execute(&*format!("ANALYZE {}", built.name)).await?;
         transaction.commit().await?;
         let mut transaction = self.pool.begin().await?;
-        // Locks out the projector; it finds its checkpoint moved and goes on from where the build ends.
+        // Locks out the projector, which then finds its checkpoint moved and continues where the build ended.
         sqlx::query("DELETE FROM reads.checkpoints WHERE model = $1 AND shape = $2")
             .bind(&model.name)
             .bind(&model.shape)
@@ -81,12 +81,12 @@ impl PgBuilds {
         for statement in [drop_view, drop_table, rename, create_view] {
             transaction.execute(&*statement).await?;
         }
-        set_state(&mut transaction, model, at, parked).await?;
+        write_state(&mut transaction, model, at, parked).await?;
         transaction.commit().await
     }
 }
 
-impl TableBuilder for PgBuilds {
+impl TableBuilder for PgTableBuilder {
     async fn begin(&self, model: &Model) -> Result<(), Fault> {
         self.recreate(&Table::building(model)).await.map_err(fault(format!("building {}", model.name)))
     }
@@ -100,12 +100,12 @@ impl TableBuilder for PgBuilds {
     }
 
     async fn switch(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), Fault> {
-        self.show(model, at, parked).await.map_err(fault(format!("switching {} to its new table", model.name)))
+        self.switch_tables(model, at, parked).await.map_err(fault(format!("switching {} to its new table", model.name)))
     }
 }
 
-/// What belongs to the rows that are now seen: checkpoints, parked events, the live shape.
-async fn set_state(
+/// Writes the state that belongs to the new table: checkpoints, parked events, the live shape.
+async fn write_state(
     transaction: &mut PgTransaction<'_>,
     model: &Model,
     at: &[Checkpoint],
@@ -138,7 +138,7 @@ async fn set_state(
     Ok(())
 }
 
-/// Copies the rows that stay into a table with the columns of `table`.
+/// Copies rows, except deletions, into a table that has the columns of `table`.
 async fn copy(
     transaction: &mut PgTransaction<'_>,
     table: &Table<'_>,
@@ -148,17 +148,17 @@ async fn copy(
     let doing = || format!("copying rows into {into}");
     let statement = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", table.columns());
     let mut copy = transaction.copy_in_raw(&statement).await.map_err(fault(doing()))?;
-    let mut piece = Vec::with_capacity(COPY_BYTES);
-    piece.extend(COPY_BEGINS);
+    let mut chunk = Vec::with_capacity(COPY_BYTES);
+    chunk.extend(COPY_HEADER);
     for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
-        write_row(&mut piece, &table.model.columns, place, row).map_err(unfit(doing()))?;
-        if piece.len() >= COPY_BYTES {
-            copy.send(piece.as_slice()).await.map_err(fault(doing()))?;
-            piece.clear();
+        write_row(&mut chunk, &table.model.columns, place, row).map_err(corrupt_row(doing()))?;
+        if chunk.len() >= COPY_BYTES {
+            copy.send(chunk.as_slice()).await.map_err(fault(doing()))?;
+            chunk.clear();
         }
     }
-    piece.extend(COPY_ENDS);
-    copy.send(piece.as_slice()).await.map_err(fault(doing()))?;
+    chunk.extend(COPY_TRAILER);
+    copy.send(chunk.as_slice()).await.map_err(fault(doing()))?;
     copy.finish().await.map_err(fault(doing()))?;
     Ok(())
 }

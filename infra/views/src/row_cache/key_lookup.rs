@@ -1,36 +1,36 @@
-//! Which questions can be answered from copies, and what of a copy an asker may see.
+//! Key lookup: the queries that the row cache can answer, and the conditions that a cached row must match.
 
 use domain::shared::TenantId;
 use projections::kernel::{ColumnType, Key, Model};
 use projections::query::{Conditions, Filter, RowQuery, Test};
 use serde_json::Value;
 
-/// A question that names whole keys.
-pub(super) struct ByKey {
-    /// As rows spell them.
+/// A query that names complete row keys.
+pub(super) struct KeyLookup {
+    /// Keys in the spelling of the rows.
     pub(super) keys: Vec<Key>,
-    /// What a row must be for this asker: hers, where an owner asks, and all that was asked for.
+    /// Conditions of the query: its owner, if it has one, and its filters.
     pub(super) conditions: Conditions,
 }
 
-impl ByKey {
-    /// Nothing where the question asks for more than rows by their keys, or makes no sense, which the store tells.
-    pub(super) fn of(model: &Model, question: &RowQuery) -> Option<Self> {
-        let plain = question.order.is_none() && question.after.is_none() && !question.count;
-        // Rows that come with every event are many and each is asked for once.
+impl KeyLookup {
+    /// `None` if the query needs more than rows by key, or is invalid; the row store then reports the error.
+    pub(super) fn of(model: &Model, query: &RowQuery) -> Option<Self> {
+        let plain = query.order.is_none() && query.after.is_none() && !query.count;
+        // A model that only appends has many rows, and each is read about once.
         if !plain || model.appends {
             return None;
         }
-        let conditions = Conditions::of(model, question).ok()?;
+        let conditions = Conditions::of(model, query).ok()?;
         let keys = match conditions.key(model) {
             Some(key) => vec![key],
-            None => several(model, question)?,
+            None => listed_keys(model, query)?,
         };
-        (keys.len() <= question.first as usize).then_some(Self { keys, conditions })
+        (keys.len() <= query.first as usize).then_some(Self { keys, conditions })
     }
 
-    /// The same for the store, for these keys, with no word about who asks.
-    pub(super) fn store_question(&self, model: &Model, tenant: TenantId, keys: &[&Key]) -> RowQuery {
+    /// Query for these keys without owner and filters, for the row store.
+    pub(super) fn store_query(&self, model: &Model, tenant: TenantId, keys: &[&Key]) -> RowQuery {
         let values = |key: &Key| serde_json::from_str::<Vec<Value>>(key.as_str()).unwrap_or_default();
         let filters = match model.key {
             [field] => {
@@ -48,17 +48,17 @@ impl ByKey {
     }
 }
 
-/// The keys in a list of ids, which are in the same order as values and as texts; other keys may not be.
-fn several(model: &Model, question: &RowQuery) -> Option<Vec<Key>> {
+/// Keys of an `In` filter on the only key field. Only UUIDs: their order as values equals their order as text.
+fn listed_keys(model: &Model, query: &RowQuery) -> Option<Vec<Key>> {
     let [field] = model.key else { return None };
-    let mut lists = question.filters.iter().filter(|filter| filter.field == *field);
+    let mut lists = query.filters.iter().filter(|filter| filter.field == *field);
     let values = lists.find_map(|filter| if let Test::In(values) = &filter.test { Some(values) } else { None })?;
     if model.column(field)?.kind != ColumnType::Uuid {
         return None;
     }
     let key = |value: &Value| {
         let filters = vec![Filter { field: (*field).into(), test: Test::Equals(value.clone()) }];
-        let one = RowQuery { filters, ..RowQuery::all(question.tenant, 1) };
+        let one = RowQuery { filters, ..RowQuery::all(query.tenant, 1) };
         Conditions::of(model, &one).ok()?.key(model)
     };
     values.iter().map(key).collect()
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    fn question(filters: &[(&str, Test)]) -> RowQuery {
+    fn query(filters: &[(&str, Test)]) -> RowQuery {
         let filters = filters.iter().map(|(field, test)| Filter { field: (*field).into(), test: test.clone() });
         RowQuery { filters: filters.collect(), ..RowQuery::all(TenantId::new(Uuid::from_u128(1)), 5) }
     }
@@ -84,45 +84,45 @@ mod tests {
     }
 
     #[test]
-    fn only_rows_by_their_keys_come_from_copies() {
+    fn only_plain_queries_by_key_use_the_cache() {
         let models = Models::all();
         let model = models.get("Product").expect("a model");
-        let keys = |question: &RowQuery| ByKey::of(model, question).map(|asked| asked.keys.len());
-        let one = question(&[("product", Test::Equals(id(0xabc)))]);
+        let keys = |query: &RowQuery| KeyLookup::of(model, query).map(|lookup| lookup.keys.len());
+        let one = query(&[("product", Test::Equals(id(0xabc)))]);
         assert_eq!(keys(&one), Some(1));
-        assert_eq!(keys(&question(&[("product", Test::In(vec![id(1), id(2)]))])), Some(2));
+        assert_eq!(keys(&query(&[("product", Test::In(vec![id(1), id(2)]))])), Some(2));
         let too_many = Test::In((0..6).map(id).collect());
         let odd = Value::from(id(0xabc).as_str().unwrap_or_default().to_uppercase());
         for test in [Test::Equals(odd.clone()), Test::In(vec![odd, id(1)])] {
-            let asked = ByKey::of(model, &question(&[("product", test)])).expect("by key");
-            assert_eq!(asked.keys[0], Key::of(&[id(0xabc)]), "copies are named as rows spell their keys");
+            let lookup = KeyLookup::of(model, &query(&[("product", test)])).expect("by key");
+            assert_eq!(lookup.keys[0], Key::of(&[id(0xabc)]), "cache keys use the spelling of the rows");
         }
-        for question in [
-            question(&[]),
-            question(&[("product", too_many)]),
-            question(&[("product", Test::Equals(json!("x")))]),
-            question(&[("product", Test::From(id(1)))]),
-            question(&[("product", Test::Equals(id(1))), ("description", Test::Equals("Mug".into()))]),
+        for query in [
+            query(&[]),
+            query(&[("product", too_many)]),
+            query(&[("product", Test::Equals(json!("x")))]),
+            query(&[("product", Test::From(id(1)))]),
+            query(&[("product", Test::Equals(id(1))), ("description", Test::Equals("Mug".into()))]),
             RowQuery { count: true, ..one.clone() },
             RowQuery { order: Some(Order { field: "status".into(), descending: false }), ..one },
         ] {
-            assert_eq!(keys(&question), None, "{question:?}");
+            assert_eq!(keys(&query), None, "{query:?}");
         }
     }
 
     #[test]
-    fn whose_row_it_is_is_decided_on_the_row_itself() {
+    fn owner_is_checked_on_the_cached_row() {
         let models = Models::all();
         let model = models.get("PointsBalance").expect("a model");
-        let owner = model.owner.expect("points belong to somebody");
+        let owner = model.owner.expect("a model with an owner");
         let (ada, eve) = (CustomerId::new(Uuid::from_u128(1)), CustomerId::new(Uuid::from_u128(2)));
-        let mut asked = question(&[(model.key[0], Test::Equals(ada.to_string().into()))]);
+        let mut query = query(&[(model.key[0], Test::Equals(ada.to_string().into()))]);
         let row = json!({ owner: ada.to_string() });
-        let sees = |asked: &RowQuery| ByKey::of(model, asked).expect("by key").conditions.matches(&row);
-        assert!(sees(&asked));
-        asked.owner = Some(ada);
-        assert!(sees(&asked));
-        asked.owner = Some(eve);
-        assert!(!sees(&asked));
+        let sees = |query: &RowQuery| KeyLookup::of(model, query).expect("by key").conditions.matches(&row);
+        assert!(sees(&query));
+        query.owner = Some(ada);
+        assert!(sees(&query));
+        query.owner = Some(eve);
+        assert!(!sees(&query));
     }
 }

@@ -1,13 +1,15 @@
-//! Rows in PostgreSQL's binary form: line by line for COPY, or column by column as arrays.
+//! PostgreSQL's binary format: rows for COPY, or columns as array parameters.
 //!
-//! A row comes as JSON text and is cut into its fields without a tree. The server then parses nothing, which is what
-//! rows made of JSON or of texts cost most.
+//! A row arrives as JSON text and is split into its fields without building a tree. The server then parses no text;
+//! parsing is the largest cost of rows sent as JSON or text.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use domain::shared::{Date, TenantId, Timestamp};
+use platform::clock::POSTGRES_EPOCH;
 use projections::kernel::{Change, Column, ColumnType, Place};
+use projections::ports::{Cause, Fault};
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,22 +22,26 @@ use uuid::Uuid;
 
 type JsonError = serde_json::Error;
 
-use platform::clock::POSTGRES_EPOCH;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// The first bytes of COPY's binary form: its signature, no flags, no extension.
-pub(super) const COPY_BEGINS: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// The last bytes of COPY's binary form.
-pub(super) const COPY_ENDS: &[u8] = &(-1_i16).to_be_bytes();
+/// First bytes of a binary COPY: signature, no flags, no extension.
+pub(super) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// Last bytes of a binary COPY.
+pub(super) const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
-/// One column of many rows, as an array to be bound.
-pub(super) struct Array {
+/// Maps a row that does not match the description of its model to a corruption fault.
+pub(super) fn corrupt_row(doing: impl Into<String>) -> impl FnOnce(JsonError) -> Fault {
+    move |error| Fault::caused(Cause::Corrupt, doing, error)
+}
+
+/// One column of many rows, bound as an array parameter.
+pub(super) struct ColumnArray {
     kind: ColumnType,
     count: i32,
     fields: Vec<u8>,
 }
 
-impl Array {
+impl ColumnArray {
     fn new(kind: ColumnType) -> Self {
         Self { kind, count: 0, fields: Vec::new() }
     }
@@ -51,10 +57,10 @@ impl Array {
     }
 }
 
-/// The columns of the rows that stay, the tenant first; nothing where none stays.
-pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Option<Vec<Array>>, JsonError> {
-    let mut tenants = Array::new(ColumnType::Uuid);
-    let mut arrays: Vec<_> = columns.iter().map(|column| Array::new(column.kind)).collect();
+/// Columns of the rows to insert or update, the tenant first; `None` if there are only deletions.
+pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Option<Vec<ColumnArray>>, JsonError> {
+    let mut tenants = ColumnArray::new(ColumnType::Uuid);
+    let mut arrays: Vec<_> = columns.iter().map(|column| ColumnArray::new(column.kind)).collect();
     for (place, row) in changes.iter().filter_map(|change| Some((&change.place, change.row.as_ref()?))) {
         tenants.push_tenant(place.tenant);
         for (array, field) in arrays.iter_mut().zip(fields(columns, row)?) {
@@ -65,10 +71,10 @@ pub(super) fn row_arrays(columns: &[Column], changes: &[Change]) -> Result<Optio
     Ok((arrays[0].count > 0).then_some(arrays))
 }
 
-/// The columns of the places' keys, the tenant first.
-pub(super) fn place_arrays(key: &[ColumnType], places: &[&Place]) -> Result<Vec<Array>, JsonError> {
-    let mut tenants = Array::new(ColumnType::Uuid);
-    let mut arrays: Vec<_> = key.iter().map(|kind| Array::new(*kind)).collect();
+/// Key columns of rows, the tenant first.
+pub(super) fn place_arrays(key: &[ColumnType], places: &[&Place]) -> Result<Vec<ColumnArray>, JsonError> {
+    let mut tenants = ColumnArray::new(ColumnType::Uuid);
+    let mut arrays: Vec<_> = key.iter().map(|kind| ColumnArray::new(*kind)).collect();
     for place in places {
         tenants.push_tenant(place.tenant);
         let values: Vec<&RawValue> = serde_json::from_str(place.key.as_str())?;
@@ -80,16 +86,16 @@ pub(super) fn place_arrays(key: &[ColumnType], places: &[&Place]) -> Result<Vec<
     Ok(arrays)
 }
 
-/// One row for COPY, the tenant first.
+/// Writes one row for COPY, the tenant first.
 pub(super) fn write_row(out: &mut Vec<u8>, columns: &[Column], place: &Place, row: &str) -> Result<(), JsonError> {
-    // A table of PostgreSQL has 1,600 columns at most.
+    // A PostgreSQL table has at most 1,600 columns.
     let count = i16::try_from(columns.len() + 1).unwrap_or(i16::MAX);
     out.extend(count.to_be_bytes());
     write_sized(out, place.tenant.uuid().as_bytes());
     columns.iter().zip(fields(columns, row)?).try_for_each(|(column, field)| write_field(out, column.kind, field))
 }
 
-/// A value behind its length, as arrays and COPY both want it; -1 says that there is none.
+/// Writes a value after its length, as arrays and COPY both expect it; the length -1 stands for NULL.
 fn write_field(out: &mut Vec<u8>, kind: ColumnType, value: Option<&RawValue>) -> Result<(), JsonError> {
     let Some(json) = value.map(RawValue::get).filter(|json| *json != "null") else {
         out.extend((-1_i32).to_be_bytes());
@@ -112,14 +118,14 @@ fn write_field(out: &mut Vec<u8>, kind: ColumnType, value: Option<&RawValue>) ->
 }
 
 fn write_sized(out: &mut Vec<u8>, value: &[u8]) {
-    // No event, and so no row, comes near the two gigabytes that would not fit.
+    // The size limit of an event keeps every row far below the 2 GiB that an i32 can express.
     out.extend(i32::try_from(value.len()).unwrap_or(i32::MAX).to_be_bytes());
     out.extend(value);
 }
 
-/// What a JSON string says; most have no escapes.
+/// Decodes a JSON string. Most have no escapes and are borrowed.
 fn text(json: &str) -> Result<Cow<'_, str>, JsonError> {
-    let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|word| !word.contains('\\'));
+    let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|text| !text.contains('\\'));
     plain.map_or_else(|| serde_json::from_str(json).map(Cow::Owned), |plain| Ok(Cow::Borrowed(plain)))
 }
 
@@ -130,7 +136,7 @@ fn days(day: Date) -> i32 {
     i32::try_from(days).unwrap_or_default()
 }
 
-/// The fields of a row in the order of the columns.
+/// Fields of a row in the order of the columns, which are sorted by name.
 fn fields<'r>(columns: &[Column], row: &'r str) -> Result<Vec<Option<&'r RawValue>>, JsonError> {
     serde_json::Deserializer::from_str(row).deserialize_map(Fields { columns })
 }
@@ -157,8 +163,8 @@ impl<'r> Visitor<'r> for Fields<'_> {
     }
 }
 
-/// The numbers by which PostgreSQL knows a type and the arrays of it; they are the same everywhere and for ever.
-fn numbers(kind: ColumnType) -> (u32, u32) {
+/// OIDs of a PostgreSQL type and of its array type: fixed for built-in types, in every version.
+fn type_oids(kind: ColumnType) -> (u32, u32) {
     match kind {
         ColumnType::Uuid => (2950, 2951),
         ColumnType::Integer => (20, 1016),
@@ -170,19 +176,19 @@ fn numbers(kind: ColumnType) -> (u32, u32) {
     }
 }
 
-impl Type<Postgres> for Array {
-    /// Every array says itself what it holds, see [`produces`](Encode::produces).
+impl Type<Postgres> for ColumnArray {
+    /// Placeholder: each value reports its own type in [`produces`](Encode::produces).
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_name("anyarray")
     }
 }
 
-impl Encode<'_, Postgres> for Array {
+impl Encode<'_, Postgres> for ColumnArray {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        // One dimension, nulls may come, and counting begins at 1.
-        let [dimensions, nulls, begins] = [1_i32, 1, 1].map(i32::to_be_bytes);
-        let element = numbers(self.kind).0.to_be_bytes();
-        for part in [dimensions, nulls, element, self.count.to_be_bytes(), begins] {
+        // One dimension, NULLs allowed, lower bound 1.
+        let [dimensions, nulls, lower_bound] = [1_i32, 1, 1].map(i32::to_be_bytes);
+        let element = type_oids(self.kind).0.to_be_bytes();
+        for part in [dimensions, nulls, element, self.count.to_be_bytes(), lower_bound] {
             buffer.extend(part);
         }
         buffer.extend(&self.fields);
@@ -190,7 +196,7 @@ impl Encode<'_, Postgres> for Array {
     }
 
     fn produces(&self) -> Option<PgTypeInfo> {
-        Some(PgTypeInfo::with_oid(Oid(numbers(self.kind).1)))
+        Some(PgTypeInfo::with_oid(Oid(type_oids(self.kind).1)))
     }
 }
 
@@ -200,12 +206,12 @@ mod tests {
 
     fn field(kind: ColumnType, json: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        write_field(&mut out, kind, Some(serde_json::from_str(json).expect("JSON"))).expect("of this kind");
+        write_field(&mut out, kind, Some(serde_json::from_str(json).expect("JSON"))).expect("a value of this type");
         out
     }
 
     #[test]
-    fn a_value_stands_behind_its_length_as_postgresql_counts() {
+    fn values_are_encoded_with_their_length_in_postgresql_units() {
         assert_eq!(field(ColumnType::Integer, "-2"), [0, 0, 0, 8, 255, 255, 255, 255, 255, 255, 255, 254]);
         assert_eq!(field(ColumnType::Text, r#""a\tb""#), [0, 0, 0, 3, b'a', b'\t', b'b']);
         assert_eq!(field(ColumnType::Day, r#""1999-12-31""#), [0, 0, 0, 4, 255, 255, 255, 255]);
@@ -219,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn fields_come_in_the_order_of_the_columns_whatever_the_row_says_first() {
+    fn fields_are_returned_in_column_order_and_unknown_ones_dropped() {
         let column = |name: &str| Column { name: name.into(), kind: ColumnType::Integer, optional: true };
         let columns = ["a", "b", "c"].map(column);
-        let found = fields(&columns, r#"{"c":3,"x":{"a":9},"a":1}"#).expect("a row");
-        let found: Vec<_> = found.into_iter().map(|field| field.map(RawValue::get)).collect();
-        assert_eq!(found, [Some("1"), None, Some("3")]);
+        let fields = fields(&columns, r#"{"c":3,"x":{"a":9},"a":1}"#).expect("a row");
+        let texts: Vec<_> = fields.into_iter().map(|field| field.map(RawValue::get)).collect();
+        assert_eq!(texts, [Some("1"), None, Some("3")]);
     }
 }

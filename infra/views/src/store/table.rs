@@ -1,11 +1,11 @@
-//! The statements for the table of one read model, made from the description of its rows.
+//! SQL statements for the table of one read model, built from the description of its rows.
 
 use projections::kernel::{Column, ColumnType, Model};
 
-/// The table of one shape of a read model, or the one being built beside it.
+/// Table of one shape of a read model: the live one, or the one that a rebuild fills beside it.
 pub(super) struct Table<'m> {
     pub(super) model: &'m Model,
-    /// With its schema; made of our own names only.
+    /// Name qualified with the schema; built from names in the code only.
     pub(super) name: String,
 }
 
@@ -18,7 +18,7 @@ impl<'m> Table<'m> {
         Self { model, name: format!("reads.{}_build", model.table()) }
     }
 
-    /// The table alone; its key and indexes are cheaper to make when the rows are there.
+    /// Creates the table alone: key and indexes are cheaper to build after the rows are loaded.
     pub(super) fn create(&self) -> String {
         let column = |column: &Column| {
             let null = if column.optional { "" } else { " NOT NULL" };
@@ -32,7 +32,7 @@ impl<'m> Table<'m> {
         format!("ALTER TABLE {} ADD PRIMARY KEY ({})", self.name, self.key())
     }
 
-    /// One per indexed field, ending in the key, so that pages of it are read in order.
+    /// Creates one index per indexed field. Each ends with the key, so that pages are read in index order.
     pub(super) fn create_indexes(&self) -> Vec<String> {
         let rest = |field: &str| {
             self.model
@@ -47,27 +47,27 @@ impl<'m> Table<'m> {
         self.model.indexed.iter().chain(&owner).map(index).collect()
     }
 
-    /// A plain name for people; our own processes read the table of their shape.
+    /// Creates a view with the plain name of the model, for people; processes read the table of their shape.
     pub(super) fn create_view(&self) -> [String; 2] {
         let view = format!("reads.{}", self.model.plural_stem());
         [format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS SELECT * FROM {}", self.name)]
     }
 
-    /// Puts rows from an array for each column, the tenants first.
+    /// Upserts rows from one array per column, the tenants first.
     ///
-    /// Unnesting in the select list: in FROM, every array would first be copied into a store of its own.
+    /// The arrays are unnested in the select list; in FROM, PostgreSQL would first materialise each of them.
     pub(super) fn put(&self) -> String {
         let array = |(at, column): (usize, &Column)| format!(", unnest(${}::{}[])", at + 2, sql_cast(column.kind));
         let arrays: String = self.model.columns.iter().enumerate().map(array).collect();
         self.insert(&format!("SELECT unnest($1::uuid[]){arrays}"))
     }
 
-    /// Puts the rows of another table of the same shape.
+    /// Upserts the rows of another table with the same columns.
     pub(super) fn insert_from(&self, source: &str) -> String {
         self.insert(&format!("SELECT {} FROM {source}", self.columns()))
     }
 
-    /// Puts what is selected. Where every event makes a row of its own, one that is there already is an error.
+    /// Upserts the selected rows. For a model that only appends rows, an existing row is an error.
     fn insert(&self, select: &str) -> String {
         let insert = format!("INSERT INTO {} ({}) {select}", self.name, self.columns());
         if self.model.appends {
@@ -84,23 +84,23 @@ impl<'m> Table<'m> {
         format!("{insert} ON CONFLICT ({}) DO {update}", self.key())
     }
 
-    /// Deletes the rows at the places: $1 tenants, then an array for each field of the key.
+    /// Deletes rows by key: $1 tenants, then one array per key field.
     pub(super) fn delete(&self) -> String {
-        let (arrays, names) = self.places(2);
+        let (arrays, names) = self.key_parameters(2);
         format!(
             "DELETE FROM {} t USING unnest($1::uuid[]{arrays}) AS k(tenant{names}) WHERE {}",
             self.name,
-            self.at_place()
+            self.key_matches()
         )
     }
 
-    /// The rows at the places in their order, and whether earlier events of a key wait for the model $1 in the shape
-    /// $2. The places: $3 keys as texts, $4 tenants, then an array for each field of the key.
+    /// Loads rows by key in the order of the parameters, each with a flag: earlier events of this key are parked. $1 model,
+    /// $2 shape, $3 keys as text, $4 tenants, then one array per key field.
     ///
-    /// `LATERAL` keeps the planner, which cannot know how many places there are, from reading the whole table. Where
-    /// nothing waits for the model at all, that is found out once.
+    /// `LATERAL` keeps the planner, which cannot know the number of keys, from scanning the whole table. The first EXISTS
+    /// runs once per statement and skips the second one if the model has no parked events.
     pub(super) fn load(&self) -> String {
-        let (arrays, names) = self.places(5);
+        let (arrays, names) = self.key_parameters(5);
         format!(
             "SELECT r.row, (SELECT EXISTS (SELECT FROM reads.parked p WHERE p.model = $1 AND p.shape = $2)) \
              AND EXISTS (SELECT FROM reads.parked p WHERE p.model = $1 AND p.shape = $2 \
@@ -108,50 +108,50 @@ impl<'m> Table<'m> {
              FROM unnest($3::text[], $4::uuid[]{arrays}) WITH ORDINALITY AS k(key, tenant{names}, n) \
              LEFT JOIN LATERAL (SELECT row_to_json(t)::text AS row FROM {} t WHERE {} LIMIT 1) r ON true ORDER BY k.n",
             self.name,
-            self.at_place()
+            self.key_matches()
         )
     }
 
-    /// The arrays of the key's fields, bound from a number on, and what `k` calls them.
-    fn places(&self, first: usize) -> (String, String) {
+    /// Array parameters of the key fields, numbered from `first`, and their column names in `k`.
+    fn key_parameters(&self, first: usize) -> (String, String) {
         let array = |(at, kind): (usize, ColumnType)| format!(", ${}::{}[]", at + first, sql_cast(kind));
-        let arrays = self.key_kinds().into_iter().enumerate().map(array).collect();
+        let arrays = self.key_types().into_iter().enumerate().map(array).collect();
         (arrays, (0..self.model.key.len()).map(|at| format!(", k{at}")).collect())
     }
 
-    /// What the fields of the key hold.
-    pub(super) fn key_kinds(&self) -> Vec<ColumnType> {
+    /// Column types of the key fields.
+    pub(super) fn key_types(&self) -> Vec<ColumnType> {
         self.model.key.iter().filter_map(|field| self.model.column(field)).map(|column| column.kind).collect()
     }
 
-    /// Every column, the tenant first.
+    /// All columns, the tenant first.
     pub(super) fn columns(&self) -> String {
         let columns: String = self.model.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect();
         format!("tenant{columns}")
     }
 
-    /// The columns of the key, the tenant first.
+    /// Key columns, the tenant first.
     pub(super) fn key(&self) -> String {
         let columns: String = self.model.key.iter().map(|field| format!(", {}", quoted(field))).collect();
         format!("tenant{columns}")
     }
 
-    /// That row `t` stands at place `k`.
-    fn at_place(&self) -> String {
+    /// Condition: row `t` has the key `k`.
+    fn key_matches(&self) -> String {
         let part = |(at, field): (usize, &&str)| format!(" AND t.{} = k.k{at}", quoted(field));
         let parts: String = self.model.key.iter().enumerate().map(part).collect();
         format!("t.tenant = k.tenant{parts}")
     }
 }
 
-/// A row as JSON text; the tenant is the store's own business.
+/// Expression of a row as JSON text, without the tenant, which is a column of the store only.
 pub(super) const ROW: &str = "(to_jsonb(t) - 'tenant')::text";
 
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Texts compare byte by byte, so that every machine orders alike.
+/// Column type. Texts are compared byte by byte, so that the order does not depend on the locale of the machine.
 fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Text => "text COLLATE \"C\"",
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_typed_columns_and_the_tenant_in_front_of_everything() {
+    fn tables_have_typed_columns_and_begin_keys_and_indexes_with_the_tenant() {
         let model = Model::of::<Reservation>();
         let table = Table { model: &model, name: "reads.r".into() };
         assert_eq!(

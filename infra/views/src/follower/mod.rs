@@ -1,0 +1,281 @@
+//! Read model follower: keeps the read models up to date from the log, or from Kafka if it is configured (design 5).
+
+mod kafka_follower;
+mod rebuild_queue;
+
+pub use rebuild_queue::rebuild_model;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use commands::scribe::LaneId;
+use event_log::StoreFeed;
+use platform::connectivity::Reach;
+use platform::health::Health;
+use projections::kernel::{Model, Models};
+use projections::ports::{Checkpoint, Fault, History, RawEvent};
+use projections::projector::{BatchOutcome, ProjectionErrorKind, Projector};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::RowNotices;
+use crate::store::PgRows;
+use rebuild_queue::RebuildQueue;
+
+/// Events of one projector batch, over all lanes.
+const BATCH_EVENTS: usize = 2_000;
+/// Interval in which the log is polled, if this process has not written in between.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval of the check for a log that was restored to an earlier moment.
+const HISTORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Delay before following is retried after an error.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Lag above which the process reports itself as not ready.
+const LAG_EVENTS_MOST: i64 = 100_000;
+/// Names of these components in the health report.
+const COMPONENT: &str = "read models";
+const LAG_COMPONENT: &str = "read model lag";
+
+/// Applies new events of the log to all read models.
+pub struct ReadModelFollower {
+    pool: PgPool,
+    models: Arc<Models>,
+    feed: StoreFeed,
+    /// Lanes assigned to this process. Not used with Kafka, where the consumer group assigns them.
+    lanes: watch::Receiver<BTreeSet<LaneId>>,
+    /// Kafka as the source of events; `None`: the log.
+    kafka: Option<kafka::Settings>,
+    health: Health,
+    connectivity: Reach,
+    /// Changes when this process has written to the log.
+    written: watch::Receiver<u64>,
+    /// Changes after every batch.
+    progress: watch::Sender<u64>,
+    /// Broadcast of the changed rows.
+    notices: RowNotices,
+}
+
+/// Effects of one batch on the read models.
+#[derive(Default)]
+struct BatchEffects {
+    /// Models whose rows include events of a lost history.
+    diverged: Vec<Model>,
+    /// Lanes in which the batch left a gap.
+    gaps: BTreeSet<LaneId>,
+    /// True if at least one model advanced.
+    advanced: bool,
+}
+
+type PgProjector = Projector<PgRows, StoreFeed>;
+
+impl ReadModelFollower {
+    pub fn new(
+        pool: PgPool,
+        models: Arc<Models>,
+        feed: StoreFeed,
+        lanes: watch::Receiver<BTreeSet<LaneId>>,
+        written: watch::Receiver<u64>,
+    ) -> Self {
+        let (health, connectivity) = (Health::default(), Reach::default());
+        let (progress, notices) = (watch::Sender::new(0), RowNotices::default());
+        Self { pool, models, feed, lanes, kafka: None, health, connectivity, written, progress, notices }
+    }
+
+    /// Follows Kafka instead of the log, if it is configured.
+    pub fn with_kafka(self, kafka: Option<kafka::Settings>) -> Self {
+        Self { kafka, ..self }
+    }
+
+    /// Reports problems to this health report.
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
+    }
+
+    /// Restarts when this monitor finds the database lost.
+    pub fn with_connectivity(self, connectivity: Reach) -> Self {
+        Self { connectivity, ..self }
+    }
+
+    /// Changes when new rows may have become visible.
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.progress.subscribe()
+    }
+
+    /// Notices of the rows that this process changes.
+    pub fn row_notices(&self) -> RowNotices {
+        self.notices.clone()
+    }
+
+    /// Creates the tables of new models, so that every model can be queried from the start.
+    pub async fn prepare(&self) -> Result<(), Fault> {
+        PgRows::new(self.pool.clone()).prepare(self.models.iter()).await.map(|_| ())
+    }
+
+    /// Runs until `stop`. Models whose shape has changed are rebuilt while their previous table is served.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let connectivity = self.connectivity.clone();
+            let followed = tokio::select! {
+                () = stop.cancelled() => break,
+                followed = self.follow() => followed,
+                () = connectivity.until_lost() => Err(anyhow!("the database does not answer")),
+            };
+            if let Err(error) = followed {
+                self.health.away(COMPONENT, format!("{error:#}"));
+                tokio::time::sleep(RETRY_DELAY).await;
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let mut rebuilds = RebuildQueue::new(self.pool.clone(), self.notices.clone(), self.health.clone());
+        let mut outdated = self.outdated().await?;
+        rebuilds.enqueue(outdated.iter().cloned().chain(self.diverged().await?));
+        let mut kafka_feed = self.open_kafka_feed();
+        let mut projector = self.open_projector().await?;
+        let mut checked = Instant::now();
+        loop {
+            rebuilds.enqueue(match &mut kafka_feed {
+                Some(feed) => self.follow_kafka(feed, &mut projector).await?,
+                None => self.catch_up(&mut projector, &self.assigned_lanes()).await?,
+            });
+            let mut switched = rebuilds.advance().await;
+            if checked.elapsed() > HISTORY_CHECK_INTERVAL {
+                rebuilds.enqueue(self.diverged().await?);
+                if !outdated.is_empty() {
+                    let before = outdated.len();
+                    outdated = self.outdated().await?;
+                    rebuilds.enqueue(outdated.iter().cloned());
+                    // Another process may have rebuilt some of them.
+                    switched |= outdated.len() < before;
+                }
+                checked = Instant::now();
+            }
+            if switched {
+                projector = self.open_projector().await?;
+                continue;
+            }
+            self.health.back(COMPONENT);
+            let stopped = projector.stopped().count();
+            metrics::gauge!("cartulary_read_models_stopped").set(u32::try_from(stopped).unwrap_or(u32::MAX));
+            if kafka_feed.is_none() {
+                tokio::select! {
+                    _ = self.written.changed() => {}
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
+                }
+            }
+        }
+    }
+
+    fn assigned_lanes(&self) -> BTreeSet<LaneId> {
+        self.lanes.borrow().clone()
+    }
+
+    /// Models whose live table has another shape than the code expects.
+    async fn outdated(&self) -> Result<Vec<Model>, Fault> {
+        let rows = PgRows::new(self.pool.clone());
+        Ok(rows.prepare(self.models.iter()).await?.into_iter().cloned().collect())
+    }
+
+    /// Models that have processed events which the log, restored to an earlier moment, no longer contains. New events show
+    /// this as well, but only once they pass the lost positions.
+    async fn diverged(&self) -> anyhow::Result<Vec<Model>> {
+        let text = "SELECT DISTINCT c.model FROM reads.checkpoints c JOIN reads.live v USING (model, shape)
+                    WHERE c.position > 0 AND c.epoch IS DISTINCT FROM (
+                        SELECT e.epoch FROM log.epochs e WHERE e.lane = c.lane AND e.first_position <= c.position
+                        ORDER BY e.since DESC LIMIT 1)";
+        let names: Vec<String> = sqlx::query_scalar(text).fetch_all(&self.pool).await?;
+        Ok(names.iter().filter_map(|name| self.models.get(name).cloned()).collect())
+    }
+
+    async fn open_projector(&self) -> Result<PgProjector, Fault> {
+        Projector::open(PgRows::new(self.pool.clone()), self.feed.clone(), self.models.iter().cloned()).await
+    }
+
+    /// Projects all events of these lanes up to the end of the log, or as many as fit into [`HISTORY_CHECK_INTERVAL`].
+    /// Returns the models whose rows include events of a lost history.
+    async fn catch_up(&mut self, projector: &mut PgProjector, lanes: &BTreeSet<LaneId>) -> anyhow::Result<Vec<Model>> {
+        let begun = Instant::now();
+        loop {
+            self.written.mark_unchanged();
+            if begun.elapsed() > HISTORY_CHECK_INTERVAL {
+                self.written.mark_changed();
+                return Ok(vec![]);
+            }
+            let events = self.read_batch(projector, lanes).await?;
+            if events.is_empty() {
+                return Ok(vec![]);
+            }
+            let BatchEffects { diverged, advanced, .. } = self.project(projector, &events).await?;
+            // If no model advanced, each of them has an error, and an immediate retry would not help.
+            if !diverged.is_empty() || !advanced {
+                return Ok(diverged);
+            }
+        }
+    }
+
+    /// Projects these events and publishes the progress and the changed rows.
+    async fn project(&self, projector: &mut PgProjector, events: &[RawEvent]) -> Result<BatchEffects, Fault> {
+        let outcome = projector.take(events).await?;
+        self.progress.send_modify(|count| *count = count.wrapping_add(1));
+        let effects = self.report(&outcome);
+        self.notices.publish_batch(events, outcome.changed);
+        Ok(effects)
+    }
+
+    /// Reads the next events of these lanes, in order within each lane.
+    async fn read_batch(&self, projector: &PgProjector, lanes: &BTreeSet<LaneId>) -> Result<Vec<RawEvent>, Fault> {
+        let mut heads = self.feed.heads().await?;
+        heads.retain(|head| lanes.contains(&LaneId(head.lane)));
+        self.report_lag(heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum());
+        let lagging: Vec<(i16, i64)> = heads.iter().filter_map(|head| read_position(projector, head)).collect();
+        let share = BATCH_EVENTS.div_ceil(lagging.len().max(1));
+        let read = lagging.into_iter().map(|(lane, after)| self.feed.events(lane, after, share));
+        Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
+    }
+
+    /// Reports how many events the read models are behind the ends of their lanes.
+    fn report_lag(&self, lag: i64) {
+        metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
+        match lag > LAG_EVENTS_MOST {
+            true => self.health.away(LAG_COMPONENT, format!("{lag} events behind the end of the log")),
+            false => self.health.back(LAG_COMPONENT),
+        }
+    }
+
+    /// Logs parked events and errors of a batch and returns its effects.
+    fn report(&self, outcome: &BatchOutcome) -> BatchEffects {
+        for (model, parked) in &outcome.parked {
+            metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
+            tracing::error!(
+                model,
+                lane = parked.lane,
+                position = parked.position,
+                reason = parked.reason,
+                "an event was parked"
+            );
+        }
+        let mut effects = BatchEffects { advanced: !outcome.changed.is_empty(), ..BatchEffects::default() };
+        for error in &outcome.errors {
+            tracing::warn!(model = error.model, error = %error.kind, "a read model did not advance");
+            match error.kind {
+                ProjectionErrorKind::OtherHistory { .. } => {
+                    effects.diverged.extend(self.models.get(&error.model).cloned())
+                }
+                ProjectionErrorKind::Gap { lane, .. } => _ = effects.gaps.insert(LaneId(lane)),
+                ProjectionErrorKind::Unreadable { .. } | ProjectionErrorKind::Fault(_) => {}
+            }
+        }
+        effects
+    }
+}
+
+/// Lane and position after which it must be read; `None` if the projector has reached the end of the lane.
+fn read_position(projector: &PgProjector, head: &Checkpoint) -> Option<(i16, i64)> {
+    let after = projector.after(head.lane)?;
+    (after < head.position).then_some((head.lane, after))
+}

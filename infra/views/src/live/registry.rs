@@ -1,0 +1,294 @@
+//! Subscription registry: the subscriptions of this process by topic, and the progress of their lanes. A changed row is
+//! decoded once for all its subscribers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use api::port::{Ended, Freshness, LiveRow, Update};
+use domain::shared::TenantId;
+use projections::kernel::{Change, Key, Place};
+use projections::ports::Checkpoint;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::subscriber_queue::{RowVersion, SubscriberQueue};
+
+/// Time after which a subscriber that does not take its queued changes is disconnected as too slow.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Name of a read model, and a lane.
+pub(super) type ModelLane = (String, i16);
+
+/// All subscriptions of this process.
+pub(super) struct SubscriptionRegistry {
+    state: Mutex<RegistryState>,
+    /// True while there are subscriptions.
+    pub(super) in_use: watch::Sender<bool>,
+    /// True while row notices are received.
+    receiving: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct RegistryState {
+    next_id: u64,
+    topics: HashMap<Topic, HashMap<u64, Arc<SubscriberQueue>>>,
+    lanes: HashMap<ModelLane, LaneProgress>,
+}
+
+/// One row of a tenant by its key, or all rows of the tenant that match a filter.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Topic {
+    pub(super) model: String,
+    pub(super) tenant: TenantId,
+    pub(super) key: Option<Key>,
+}
+
+/// Progress of the deliveries of a read model in one lane.
+#[derive(Default)]
+struct LaneProgress {
+    subscriptions: usize,
+    /// Checkpoint up to which changes were delivered; `None` until the first subscriber has read its initial rows.
+    at: Option<Checkpoint>,
+}
+
+/// Entry of the registry, removed on drop.
+pub(super) struct Subscription {
+    registry: Arc<SubscriptionRegistry>,
+    pub(super) queue: Arc<SubscriberQueue>,
+    topic: Topic,
+    id: u64,
+}
+
+/// Relation of a row notice to the changes that were delivered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Continuity {
+    /// There is no subscriber, or the changes were delivered before.
+    Old,
+    /// The notice continues at the delivered position.
+    Next,
+    /// Changes between the delivered position and the notice were missed.
+    Gap,
+}
+
+impl SubscriptionRegistry {
+    pub(super) fn new() -> Arc<Self> {
+        let (in_use, receiving) = (watch::Sender::new(false), watch::Sender::new(false));
+        Arc::new(Self { state: Mutex::default(), in_use, receiving })
+    }
+
+    /// Adds a subscription. Returns when row notices are being received.
+    pub(super) async fn add(self: &Arc<Self>, topic: Topic, queue: SubscriberQueue) -> Subscription {
+        let queue = Arc::new(queue);
+        let subscription = {
+            let mut state = self.state();
+            state.next_id += 1;
+            let id = state.next_id;
+            state.topics.entry(topic.clone()).or_default().insert(id, Arc::clone(&queue));
+            state.lanes.entry((topic.model.clone(), queue.lane)).or_default().subscriptions += 1;
+            self.in_use.send_replace(true);
+            Subscription { registry: Arc::clone(self), queue, topic, id }
+        };
+        metrics::gauge!("cartulary_live_subscriptions").increment(1);
+        // Cannot fail: `self` holds the sender.
+        self.receiving.subscribe().wait_for(|receiving| *receiving).await.ok();
+        subscription
+    }
+
+    /// Marks row notices as being received.
+    pub(super) fn set_receiving(&self) {
+        self.receiving.send_replace(true);
+    }
+
+    /// Returns true if there are no subscriptions, and then marks row notices as not received until one is added.
+    pub(super) fn stop_if_idle(&self) -> bool {
+        let state = self.state();
+        let idle = state.lanes.is_empty();
+        if idle {
+            self.in_use.send_replace(false);
+            self.receiving.send_replace(false);
+        }
+        idle
+    }
+
+    /// Records the checkpoint of a subscriber's initial rows, if it is the first one of this lane.
+    pub(super) fn start_at(&self, model_lane: ModelLane, at: Checkpoint) {
+        if let Some(progress) = self.state().lanes.get_mut(&model_lane) {
+            progress.at.get_or_insert(at);
+        }
+    }
+
+    /// All lanes with subscriptions, with the checkpoint delivered.
+    pub(super) fn delivered(&self) -> Vec<(ModelLane, Checkpoint)> {
+        let state = self.state();
+        state.lanes.iter().filter_map(|(model_lane, progress)| Some((model_lane.clone(), progress.at?))).collect()
+    }
+
+    /// Compares a notice with the delivered checkpoint. While the first subscriber reads its initial rows, every notice is
+    /// [`Continuity::Next`].
+    pub(super) fn continuity(&self, model_lane: &ModelLane, from: Checkpoint, to: Checkpoint) -> Continuity {
+        match self.state().lanes.get(model_lane).map(|progress| progress.at) {
+            None => Continuity::Old,
+            Some(None) => Continuity::Next,
+            Some(Some(at)) if at == from => Continuity::Next,
+            // Positions of two histories cannot be compared; the recovery reads from log and store what was lost.
+            Some(Some(at)) if at.epoch != to.epoch || at.position < from.position => Continuity::Gap,
+            Some(Some(at)) if to.position <= at.position => Continuity::Old,
+            Some(Some(_)) => Continuity::Next,
+        }
+    }
+
+    /// Moves the delivered checkpoint.
+    pub(super) fn set_delivered(&self, model_lane: &ModelLane, at: Checkpoint) {
+        let mut state = self.state();
+        if let Some(progress) = state.lanes.get_mut(model_lane).filter(|progress| progress.at.is_some()) {
+            progress.at = Some(at);
+        }
+    }
+
+    /// True if a row has subscribers.
+    pub(super) fn is_watched(&self, model: &str, place: &Place) -> bool {
+        let state = self.state();
+        let topic = |key| Topic { model: model.to_owned(), tenant: place.tenant, key };
+        state.topics.contains_key(&topic(None)) || state.topics.contains_key(&topic(Some(place.key.clone())))
+    }
+
+    /// Tenants with subscriptions to a read model.
+    pub(super) fn watched_tenants(&self, model: &str) -> HashSet<TenantId> {
+        self.state().topics.keys().filter(|topic| topic.model == model).map(|topic| topic.tenant).collect()
+    }
+
+    /// Queues a changed row for all its subscribers. `lanes`: the lanes of the batch with the positions it reaches. Returns
+    /// the queues for which this was the first row of the batch; their batch must be finished after its last row.
+    pub(super) fn deliver(
+        &self,
+        model: &str,
+        change: &Change,
+        lanes: &HashMap<i16, i64>,
+        at: Freshness,
+    ) -> Vec<Arc<SubscriberQueue>> {
+        let mut topic = Topic { model: model.to_owned(), tenant: change.place.tenant, key: None };
+        let state = self.state();
+        let by_filter = state.topics.get(&topic);
+        topic.key = Some(change.place.key.clone());
+        let by_key = state.topics.get(&topic);
+        let mut queues = by_filter.into_iter().chain(by_key).flat_map(HashMap::values).peekable();
+        // A tenant has one lane, so all queues of this row have the same one.
+        let Some(position) = queues.peek().and_then(|queue| lanes.get(&queue.lane)).copied() else {
+            return Vec::new();
+        };
+        let key = change.place.key.clone();
+        let row = match change.row.as_deref().map(serde_json::from_str) {
+            None => None,
+            Some(Ok(json)) => Some(Arc::new(LiveRow::new(key.clone(), json))),
+            // A row that cannot be decoded cannot be sent; a new subscription reads it from the store.
+            Some(Err(_)) => {
+                queues.for_each(|queue| queue.end(Ended::StartOver));
+                return Vec::new();
+            }
+        };
+        let version = RowVersion { key, row, position, at };
+        queues.filter(|queue| queue.push(&version)).cloned().collect()
+    }
+
+    /// Disconnects the subscribers of a read model in one lane, or in all lanes; they must subscribe again.
+    pub(super) fn start_over(&self, model: &str, lane: Option<i16>) {
+        let subscribers = self
+            .end(Ended::StartOver, |topic, queue| topic.model == model && lane.is_none_or(|lane| lane == queue.lane));
+        for ((watched, at), progress) in &mut self.state().lanes {
+            if watched == model && lane.is_none_or(|lane| lane == *at) {
+                progress.at = None;
+            }
+        }
+        tracing::info!(model, lane, subscribers, "disconnected the subscribers of a read model; they must start over");
+    }
+
+    /// Disconnects the subscribers that have not taken their queued changes within [`TAKEN_WITHIN`].
+    pub(super) fn disconnect_slow(&self) {
+        if let Some(time) = Instant::now().checked_sub(TAKEN_WITHIN) {
+            self.end(Ended::TooSlow, |_, queue| queue.queued_before(time));
+        }
+    }
+
+    /// Disconnects the selected subscribers and returns their number.
+    fn end(&self, reason: Ended, selects: impl Fn(&Topic, &SubscriberQueue) -> bool) -> usize {
+        let state = self.state();
+        let all = state.topics.iter().flat_map(|(topic, queues)| queues.values().map(move |queue| (topic, queue)));
+        all.filter(|(topic, queue)| selects(topic, queue)).map(|(_, queue)| queue.end(reason)).count()
+    }
+
+    fn state(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscription {
+    /// Waits for the next update.
+    pub(super) async fn next(&self) -> Result<Update, Ended> {
+        loop {
+            if let Some(update) = self.queue.take() {
+                return update;
+            }
+            self.queue.filled.notified().await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut state = self.registry.state();
+        if let Some(queues) = state.topics.get_mut(&self.topic) {
+            queues.remove(&self.id);
+            if queues.is_empty() {
+                state.topics.remove(&self.topic);
+            }
+        }
+        let model_lane = (self.topic.model.clone(), self.queue.lane);
+        if let Some(progress) = state.lanes.get_mut(&model_lane) {
+            progress.subscriptions -= 1;
+            if progress.subscriptions == 0 {
+                state.lanes.remove(&model_lane);
+            }
+        }
+        metrics::gauge!("cartulary_live_subscriptions").decrement(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::inventory::StockLevel;
+    use projections::kernel::Model;
+    use projections::query::{Conditions, RowQuery};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn notice_is_next_old_or_gap_by_the_delivered_checkpoint() {
+        let at = |position, epoch| Checkpoint { lane: 0, position, epoch };
+        let query = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 1);
+        let conditions = Conditions::of(&Model::of::<StockLevel>(), &query).expect("a valid query");
+        let (registry, model_lane) = (SubscriptionRegistry::new(), (String::from("StockLevel"), 0));
+        let continuity = |from, to| registry.continuity(&model_lane, from, to);
+        assert_eq!(continuity(at(0, 0), at(5, 1)), Continuity::Old, "there is no subscriber");
+
+        registry.set_receiving();
+        let topic = Topic { model: model_lane.0.clone(), tenant: query.tenant, key: None };
+        let _subscription = registry.add(topic, SubscriberQueue::new(0, conditions, false)).await;
+        assert_eq!(continuity(at(3, 1), at(5, 1)), Continuity::Next, "the first subscriber is still reading");
+        registry.start_at(model_lane.clone(), at(10, 1));
+        for (from, to, expected) in [
+            (at(10, 1), at(12, 1), Continuity::Next),
+            (at(9, 1), at(12, 1), Continuity::Next),
+            (at(8, 1), at(10, 1), Continuity::Old),
+            (at(11, 1), at(12, 1), Continuity::Gap),
+            // A fail-over that lost no event, then fail-overs that lost some.
+            (at(10, 1), at(12, 2), Continuity::Next),
+            (at(9, 1), at(12, 2), Continuity::Gap),
+            (at(7, 1), at(9, 2), Continuity::Gap),
+            (at(9, 2), at(12, 2), Continuity::Gap),
+        ] {
+            assert_eq!(continuity(from, to), expected, "{from:?} to {to:?}");
+        }
+    }
+}
