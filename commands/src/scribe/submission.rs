@@ -40,6 +40,31 @@ pub struct Envelope {
     pub person_keys: Vec<PersonKey>,
 }
 
+impl Envelope {
+    /// A command of the engine itself: sent by the policy of this name, because of the event `causation` if there is
+    /// one. Its id may have an earlier receipt; a caller that has just generated the id sets `id_is_new`.
+    pub fn of_engine(
+        id: CommandId,
+        fingerprint: CompactString,
+        command: Box<dyn AnyCommand>,
+        policy: String,
+        causation: Option<Uuid>,
+    ) -> Self {
+        Self {
+            id,
+            command,
+            fingerprint,
+            principal: Principal::ENGINE,
+            actor: Actor::Engine(policy),
+            correlation: None,
+            causation,
+            deadline: None,
+            id_is_new: false,
+            person_keys: Vec::new(),
+        }
+    }
+}
+
 /// A person's data key, wrapped by the outer key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonKey {
