@@ -1,5 +1,7 @@
 //! The clock of the engine, fresh ids, and instants on their way to and from PostgreSQL.
 
+use std::time::Duration;
+
 use domain::shared::Timestamp;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -11,6 +13,20 @@ use sqlx::{Decode, Encode, Postgres, Type};
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The time a duration after another, at most the latest that a timestamp holds.
+pub fn time_after(at: Timestamp, duration: Duration) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_add(micros(duration)))
+}
+
+/// The time a duration before another, at least the earliest that a timestamp holds.
+pub fn time_before(at: Timestamp, duration: Duration) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_sub(micros(duration)))
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A fresh UUIDv7 (RFC 9562): the time in milliseconds, then random bits.
@@ -54,5 +70,19 @@ impl Decode<'_, Postgres> for Timestamptz {
         }
         let micros: i64 = Decode::<Postgres>::decode(value)?;
         Ok(Self(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_added_and_subtracted_within_the_range_of_timestamps() {
+        let at = Timestamp::from_micros(5_000_000);
+        assert_eq!(time_after(at, Duration::from_millis(1)).micros(), 5_001_000);
+        assert_eq!(time_before(at, Duration::from_secs(6)).micros(), -1_000_000);
+        assert_eq!(time_after(at, Duration::MAX), Timestamp::from_micros(i64::MAX));
+        assert_eq!(time_before(at, Duration::MAX), Timestamp::from_micros(i64::MIN));
     }
 }

@@ -8,3 +8,4 @@ pub mod database;
 pub mod health;
 pub mod http_server;
 pub mod recent;
+pub mod retry;
