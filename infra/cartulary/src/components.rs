@@ -8,7 +8,7 @@ use commands::kernel::Commands;
 use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::{PgHistory, StoreFeed, require_migrated};
-use outside::webhooks::WebhookDesk;
+use outside::webhooks::WebhookGateway;
 use platform::connectivity::Reach;
 use platform::health::Health;
 use platform::{database, http_server};
@@ -132,7 +132,7 @@ impl Components {
         scribe: Option<ScribeHandle>,
         dispatch: &Dispatch,
         vault: Arc<Vault>,
-        webhooks: &WebhookDesk,
+        webhooks: &WebhookGateway,
     ) -> Result<[JoinHandle<()>; 2]> {
         // A process that runs the scribe reads its own tail; Kafka would only be slower.
         let (lanes, kafka) = match scribe {
@@ -147,7 +147,8 @@ impl Components {
             health: self.health.clone(),
             vault,
             commands: Arc::new(Commands::all()),
-            targets: Targets::default().with("webhooks", webhooks.keeper()).into(),
+            targets: Targets::default().with("webhooks", webhooks.reconciler()).into(),
+            restore_hooks: webhooks.restore_hooks(),
         };
         let webhooks = webhooks.runner(&policies)?;
         let (reach, stop) = (self.reach.clone(), self.stop.clone());

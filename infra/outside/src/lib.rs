@@ -1,3 +1,3 @@
-//! Everything that leaves the process for an address outside: webhooks.
+//! Connections to systems outside: webhooks.
 
 pub mod webhooks;

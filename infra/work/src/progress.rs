@@ -1,36 +1,37 @@
-//! Writes down how far policies have come, together with what must wait and what must be done outside.
+//! Progress of policies: writes their new positions together with the timers and effects that they ask for.
 
 use commands::kernel::EffectRequest;
 use domain::shared::Timestamp;
+use platform::clock::{Timestamptz, now};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::Task;
-use super::positions::Move;
-use platform::clock::{Timestamptz, now};
+use crate::dispatcher::EngineCommand;
+use crate::positions::PositionMove;
 
-/// Everything that one look at the log leads to, beside the commands that were sent.
+/// Result of one read of the log, apart from the commands that are sent at once.
 #[derive(Default)]
-pub(super) struct Progress {
-    pub(super) moves: Vec<Move>,
-    pub(super) timers: Vec<(Timestamp, Task)>,
-    pub(super) effects: Vec<Asked>,
+pub(crate) struct Progress {
+    pub(crate) moves: Vec<PositionMove>,
+    pub(crate) timers: Vec<(Timestamp, EngineCommand)>,
+    pub(crate) effects: Vec<NewEffect>,
 }
 
-/// An effect and where it comes from.
-pub(super) struct Asked {
-    pub(super) policy: &'static str,
-    pub(super) causation: Uuid,
-    pub(super) wish: EffectRequest,
-    pub(super) request: String,
+/// An effect to be stored, with its policy and its cause.
+pub(crate) struct NewEffect {
+    pub(crate) policy: &'static str,
+    pub(crate) causation: Uuid,
+    pub(crate) request: EffectRequest,
+    /// The effect as JSON.
+    pub(crate) body: String,
 }
 
 impl Progress {
-    /// Writes all of it or nothing. Says whether it was written; it is not where a policy is not where it should be,
-    /// because somebody else has moved it.
-    pub(super) async fn write(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+    /// Writes all of it or nothing. Returns whether it was written: it is not if another process has moved one of the
+    /// policies in between.
+    pub(crate) async fn write(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
         match self.write_with(pool, "").await {
-            // Somebody set positions back by hand: what is asked for anew is there already.
+            // An operator has set positions back: the timers asked for again are stored already.
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
                 self.write_with(pool, "ON CONFLICT DO NOTHING").await
             }
@@ -40,22 +41,22 @@ impl Progress {
 
     async fn write_with(&self, pool: &PgPool, on_conflict: &'static str) -> Result<bool, sqlx::Error> {
         let mut transaction = pool.begin().await?;
-        // Should this be lost, it is done again, to the same effect.
+        // If the server loses this commit, the same work is repeated with the same ids.
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
-        if !self.move_on(&mut transaction).await? {
+        if !self.move_positions(&mut transaction).await? {
             return Ok(false);
         }
         if !self.timers.is_empty() {
-            self.set_timers(&mut transaction, on_conflict).await?;
+            self.insert_timers(&mut transaction, on_conflict).await?;
         }
         if !self.effects.is_empty() {
-            self.ask_for_effects(&mut transaction).await?;
+            self.insert_effects(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(true)
     }
 
-    async fn move_on(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    async fn move_positions(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let text = "UPDATE work.policies p SET position = m.upto
                     FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[]) AS m(policy, lane, after, upto)
                     WHERE p.policy = m.policy AND p.lane = m.lane AND p.position = m.after";
@@ -69,29 +70,30 @@ impl Progress {
         Ok(usize::try_from(moved.rows_affected()).ok() == Some(self.moves.len()))
     }
 
-    /// Positions moved, so these timers are new: there is nothing to compare them with, which halves what they cost.
-    async fn set_timers(&self, connection: &mut PgConnection, on_conflict: &'static str) -> Result<(), sqlx::Error> {
-        // Unnesting in the select list: in FROM, every array would first be copied into a store of its own.
+    /// Inserts timers without a conflict check at first: the positions have moved, so the timers are new, and the check
+    /// would double the cost.
+    async fn insert_timers(&self, connection: &mut PgConnection, on_conflict: &'static str) -> Result<(), sqlx::Error> {
+        // `unnest` in the select list: in FROM, PostgreSQL would first copy every array into a tuple store.
         let text = format!(
             "INSERT INTO work.timers (due_at, id, tenant, causation, policy, command, body)
              SELECT unnest($1::timestamptz[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::uuid[]),
                     unnest($5::text[]), unnest($6::text[]), unnest($7::text[])::json {on_conflict}"
         );
-        let tasks = || self.timers.iter().map(|(_, task)| task);
+        let commands = || self.timers.iter().map(|(_, command)| command);
         sqlx::query(&text)
             .bind(self.timers.iter().map(|(due, _)| Timestamptz(*due)).collect::<Vec<_>>())
-            .bind(tasks().map(|task| task.id.uuid()).collect::<Vec<_>>())
-            .bind(tasks().map(|task| task.tenant.uuid()).collect::<Vec<_>>())
-            .bind(tasks().map(|task| task.causation).collect::<Vec<_>>())
-            .bind(tasks().map(|task| task.policy.as_str()).collect::<Vec<_>>())
-            .bind(tasks().map(|task| task.command.as_str()).collect::<Vec<_>>())
-            .bind(tasks().map(|task| task.body.as_str()).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.id.uuid()).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.tenant.uuid()).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.causation).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.policy.as_str()).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.name.as_str()).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.body.as_str()).collect::<Vec<_>>())
             .execute(connection)
             .await
             .map(|_| ())
     }
 
-    async fn ask_for_effects(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    async fn insert_effects(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let text = "
             WITH asked AS (
                 SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS tenant, unnest($3::text[]) AS target,
@@ -103,15 +105,15 @@ impl Progress {
             )
             INSERT INTO work.effects (id, tenant, target, due_at, asked_at, attempts, causation, policy, name, request)
             SELECT id, tenant, target, $8, $8, 0, causation, policy, name, request FROM asked ON CONFLICT DO NOTHING";
-        let wishes = || self.effects.iter().map(|asked| &asked.wish);
+        let requests = || self.effects.iter().map(|effect| &effect.request);
         sqlx::query(text)
-            .bind(wishes().map(|wish| wish.id).collect::<Vec<_>>())
-            .bind(wishes().map(|wish| wish.tenant.uuid()).collect::<Vec<_>>())
-            .bind(wishes().map(|wish| wish.target).collect::<Vec<_>>())
-            .bind(self.effects.iter().map(|asked| asked.causation).collect::<Vec<_>>())
-            .bind(self.effects.iter().map(|asked| asked.policy).collect::<Vec<_>>())
-            .bind(wishes().map(|wish| wish.name).collect::<Vec<_>>())
-            .bind(self.effects.iter().map(|asked| asked.request.as_str()).collect::<Vec<_>>())
+            .bind(requests().map(|request| request.id).collect::<Vec<_>>())
+            .bind(requests().map(|request| request.tenant.uuid()).collect::<Vec<_>>())
+            .bind(requests().map(|request| request.target).collect::<Vec<_>>())
+            .bind(self.effects.iter().map(|effect| effect.causation).collect::<Vec<_>>())
+            .bind(self.effects.iter().map(|effect| effect.policy).collect::<Vec<_>>())
+            .bind(requests().map(|request| request.name).collect::<Vec<_>>())
+            .bind(self.effects.iter().map(|effect| effect.body.as_str()).collect::<Vec<_>>())
             .bind(Timestamptz(now()))
             .execute(connection)
             .await

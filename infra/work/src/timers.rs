@@ -1,59 +1,69 @@
-//! Durable timers: rows that are claimed when their time has come and deleted when their command was answered.
+//! Timer worker: claims the rows of due timers and deletes them when their commands are answered.
 
 use std::collections::BTreeSet;
 
 use domain::shared::{CommandId, TenantId, Timestamp};
+use platform::clock::{Timestamptz, now};
 use sqlx::postgres::PgRow;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{PgPool, Postgres, Row, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::{PAUSE, PolicyRunner, Task};
-use platform::clock::{Timestamptz, now};
+use crate::dispatcher::{Dispatcher, EngineCommand};
+use crate::lanes::{Lanes, POLL_INTERVAL};
 
-/// Timers claimed at a time.
+/// Maximum number of timers claimed at a time.
 const BATCH: i64 = 500;
 
-impl PolicyRunner {
-    pub(super) async fn run_timers(self, stop: CancellationToken) {
+/// Fires the timers of the tenants in the lanes of this process.
+pub(crate) struct TimerWorker {
+    pub(crate) pool: PgPool,
+    pub(crate) lanes: Lanes,
+    pub(crate) dispatcher: Dispatcher,
+}
+
+impl TimerWorker {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            match self.fire_once().await {
+            match self.fire_due().await {
                 Ok(count) if count > 0 => continue,
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "timers cannot go on now"),
+                Err(error) => tracing::warn!(%error, "timers cannot fire now; trying again"),
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
 
-    /// Sends the commands of the timers that are due, for tenants whose lanes this process writes. The rows stay locked
-    /// until they are answered; should this process die, another one sends the same commands again.
-    async fn fire_once(&self) -> Result<usize, sqlx::Error> {
-        let lanes: Vec<i16> = self.lanes.now().iter().map(|lane| lane.0).collect();
+    /// Sends the commands of the due timers. The rows stay locked until the commands are answered; if this process
+    /// dies, another one sends the same commands again.
+    async fn fire_due(&self) -> Result<usize, sqlx::Error> {
+        let lanes = self.lanes.numbers();
         if lanes.is_empty() {
             return Ok(0);
         }
         let mut transaction = self.pool.begin().await?;
-        let due = claim(&mut transaction, &lanes).await?;
+        let due = claim_due(&mut transaction, &lanes).await?;
         if due.is_empty() {
             return Ok(0);
         }
-        let (mut keys, tasks): (Vec<_>, Vec<_>) = due.into_iter().map(|(at, task)| ((at, task.id), task)).unzip();
-        // A lane may have changed hands in between; its new owner finds the row.
-        let left: BTreeSet<_> = self.carry_out(tasks).await?.iter().map(|task| task.id).collect();
-        keys.retain(|(_, id)| !left.contains(id));
-        forget(&mut transaction, &keys).await?;
+        let (mut keys, commands): (Vec<_>, Vec<_>) =
+            due.into_iter().map(|(at, command)| ((at, command.id), command)).unzip();
+        // A lane may have changed its owner in between; the new owner claims the row.
+        let elsewhere: BTreeSet<_> =
+            self.dispatcher.dispatch(commands).await?.iter().map(|command| command.id).collect();
+        keys.retain(|(_, id)| !elsewhere.contains(id));
+        delete(&mut transaction, &keys).await?;
         transaction.commit().await?;
         Ok(keys.len())
     }
 }
 
-async fn claim(
+async fn claim_due(
     transaction: &mut Transaction<'_, Postgres>,
     lanes: &[i16],
-) -> Result<Vec<(Timestamp, Task)>, sqlx::Error> {
+) -> Result<Vec<(Timestamp, EngineCommand)>, sqlx::Error> {
     sqlx::query(
         "SELECT t.due_at, t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
          FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
@@ -64,21 +74,21 @@ async fn claim(
     .bind(BATCH)
     .bind(lanes)
     .try_map(|row: PgRow| {
-        let task = Task {
+        let command = EngineCommand {
             id: CommandId::new(row.try_get("id")?),
             tenant: TenantId::new(row.try_get("tenant")?),
             policy: row.try_get("policy")?,
             causation: row.try_get("causation")?,
-            command: row.try_get("command")?,
+            name: row.try_get("command")?,
             body: row.try_get("body")?,
         };
-        Ok((row.try_get::<Timestamptz, _>("due_at")?.0, task))
+        Ok((row.try_get::<Timestamptz, _>("due_at")?.0, command))
     })
     .fetch_all(&mut **transaction)
     .await
 }
 
-async fn forget(
+async fn delete(
     transaction: &mut Transaction<'_, Postgres>,
     keys: &[(Timestamp, CommandId)],
 ) -> Result<(), sqlx::Error> {

@@ -1,74 +1,80 @@
-//! The rows of cursors and attempts: who is due, how far it got, and what became of an attempt.
+//! Cursor rows: claims of due cursors, their moves, and the record of attempts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::shared::{TenantId, Timestamp, WebhookSubscriptionId};
+use platform::clock::{Timestamptz, now, time_after};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, Row};
 use uuid::Uuid;
 
-use super::telling::Telling;
-use platform::clock::{Timestamptz, now};
-use work::later;
+use super::message::Message;
 
-/// Attempts of one subscription that are kept for its tenant to see.
-pub(super) const ATTEMPTS_KEPT: i64 = 5_000;
+/// Number of recorded attempts that are kept per subscription.
+const ATTEMPTS_KEPT: i64 = 5_000;
 
-/// A cursor that this process works on.
+/// A cursor that this process has claimed.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     pub(super) subscription: WebhookSubscriptionId,
+    /// A subscription has up to two cursors: one for new events and one that sends a range again.
     pub(super) replay: bool,
     pub(super) tenant: TenantId,
     pub(super) lane: i16,
+    /// Tenant position of the last event that was delivered or skipped.
     pub(super) position: i64,
+    /// Tenant position at which a replay ends.
     pub(super) upto: Option<i64>,
-    /// How often the next event was tried in vain.
+    /// Number of failed attempts to send the next event.
     pub(super) attempts: i32,
-    /// Whether the last attempt took long, whatever came of it.
+    /// True if the last attempt was slow, successful or not.
     pub(super) slow: bool,
-    turn: i64,
+    /// Fencing token (column `turn`): incremented by every claim and every reconciliation. A cursor can only be moved
+    /// with the current token.
+    fence: i64,
 }
 
-/// Where a cursor stands after a step.
+/// New state of a cursor.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stand {
+pub(super) struct CursorUpdate {
     pub(super) position: i64,
     pub(super) attempts: i32,
-    /// Nothing where it waits for a person, or for nothing at all.
+    /// None if only reconciliation can make the cursor due again.
     pub(super) due_at: Option<Timestamp>,
 }
 
-/// One attempt, for the tenant to see.
-pub(super) struct Attempt<'a> {
-    pub(super) event: &'a Telling,
+/// Record of one attempt, which the tenant can query.
+pub(super) struct AttemptRecord<'a> {
+    pub(super) message: &'a Message,
+    /// Number of the attempt for this event, from 1.
     pub(super) number: i32,
     pub(super) begun_at: Timestamp,
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
-    pub(super) trouble: Option<&'a str>,
+    pub(super) error: Option<&'a str>,
 }
 
-/// How many cursors may be begun.
-pub(super) struct Room {
+/// Number and kind of cursors to claim.
+pub(super) struct ClaimQuota {
     pub(super) free: usize,
-    pub(super) tenant_places: usize,
-    /// Whether those in trouble are begun, or the others.
-    pub(super) troubled: bool,
+    pub(super) per_tenant: usize,
+    /// True to claim degraded cursors, false to claim healthy ones.
+    pub(super) degraded: bool,
 }
 
-/// Every tenant gets its own share of the places. A lane is left alone while policies have not yet seen that its history
-/// is another one than before: they take the cursors back to what both have in common (see `policies/positions.rs`).
-const BEGIN: &str = "
+/// Claims due cursors with new events, for each tenant up to its quota. A lane whose epoch the policies have not seen
+/// yet is left out: after a restore they first rewind the cursors (see `restore.rs`).
+const CLAIM: &str = "
     WITH ready AS (
         SELECT c.subscription, c.replay, r.lane, c.due_at,
                row_number() OVER (PARTITION BY c.tenant ORDER BY c.due_at) + coalesce(b.taken, 0) AS place
         FROM work.webhook_cursors c JOIN log.routes r ON r.tenant = c.tenant JOIN log.lanes l ON l.lane = r.lane
         JOIN work.epochs k ON k.lane = l.lane AND k.epoch = l.epoch
         LEFT JOIN unnest($4::uuid[], $5::bigint[]) AS b(tenant, taken) ON b.tenant = c.tenant
-        WHERE c.due_at <= $1 AND r.lane = ANY($2) AND (c.attempts > 0 OR c.slow) = $3 AND NOT EXISTS (SELECT FROM work.hold)
+        WHERE c.due_at <= $1 AND r.lane = ANY($2) AND (c.attempts > 0 OR c.slow) = $3
+          AND NOT EXISTS (SELECT FROM work.hold)
           AND EXISTS (SELECT FROM log.events e
                       WHERE e.lane = r.lane AND e.tenant = c.tenant AND e.tenant_position > c.position)
     ), chosen AS (
@@ -81,44 +87,45 @@ const BEGIN: &str = "
     WHERE c.subscription = chosen.subscription AND c.replay = chosen.replay
     RETURNING c.subscription, c.replay, c.tenant, chosen.lane, c.position, c.upto, c.attempts, c.slow, c.turn";
 
-/// Whether cursors are due at all that are well, and such that are in trouble; this costs next to nothing.
-pub(super) async fn due(pool: &PgPool) -> Result<[bool; 2], sqlx::Error> {
+/// Checks whether any healthy and any degraded cursors are due, in this order. Two index probes, much cheaper than a
+/// claim.
+pub(super) async fn has_due(pool: &PgPool) -> Result<[bool; 2], sqlx::Error> {
     let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND NOT (attempts > 0 OR slow)),
                        EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND (attempts > 0 OR slow))";
-    let (well, troubled) = sqlx::query_as(text).bind(Timestamptz(now())).fetch_one(pool).await?;
-    Ok([well, troubled])
+    let (healthy, degraded) = sqlx::query_as(text).bind(Timestamptz(now())).fetch_one(pool).await?;
+    Ok([healthy, degraded])
 }
 
-/// Claims cursors that are due and have something to tell, in these lanes.
-pub(super) async fn begin(
+/// Claims due cursors with new events in these lanes. `taken` counts the deliveries in progress by tenant.
+pub(super) async fn claim_due(
     pool: &PgPool,
     lanes: &[i16],
-    room: &Room,
+    quota: &ClaimQuota,
     taken: &BTreeMap<TenantId, i64>,
     lease: Duration,
 ) -> Result<Vec<Cursor>, sqlx::Error> {
-    if room.free == 0 || lanes.is_empty() {
+    if quota.free == 0 || lanes.is_empty() {
         return Ok(vec![]);
     }
     let (tenants, counts): (Vec<Uuid>, Vec<i64>) = taken.iter().map(|(tenant, count)| (tenant.uuid(), *count)).unzip();
     let at = now();
     let mut transaction = pool.begin().await?;
-    // Planning for every partition takes longer than looking; the plan does not depend on who is due.
+    // Planning for every partition takes longer than execution, and the plan does not depend on the cursors.
     sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
-    let begun = sqlx::query(BEGIN)
+    let claimed = sqlx::query(CLAIM)
         .bind(Timestamptz(at))
         .bind(lanes)
-        .bind(room.troubled)
+        .bind(quota.degraded)
         .bind(tenants)
         .bind(counts)
-        .bind(i64::try_from(room.tenant_places).unwrap_or(i64::MAX))
-        .bind(i64::try_from(room.free).unwrap_or(i64::MAX))
-        .bind(Timestamptz(later(at, lease)))
+        .bind(i64::try_from(quota.per_tenant).unwrap_or(i64::MAX))
+        .bind(i64::try_from(quota.free).unwrap_or(i64::MAX))
+        .bind(Timestamptz(time_after(at, lease)))
         .try_map(|row| cursor(&row))
         .fetch_all(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(begun)
+    Ok(claimed)
 }
 
 fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
@@ -131,14 +138,15 @@ fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
         upto: row.try_get("upto")?,
         attempts: row.try_get("attempts")?,
         slow: row.try_get("slow")?,
-        turn: row.try_get("turn")?,
+        fence: row.try_get("turn")?,
     })
 }
 
-/// The cursor moves only in the turn that was drawn for it; that an attempt was made is true in any case.
+/// Moves a cursor if the fencing token is current.
 const MOVE: &str =
     "UPDATE work.webhook_cursors SET position = $4, attempts = $5, due_at = coalesce($6, 'infinity'), slow = $7
     WHERE subscription = $1 AND replay = $2 AND turn = $3";
+/// Records an attempt, also if the cursor is no longer claimed by this process, and drops the oldest records.
 const RECORD: &str = "
     , counted AS (
         UPDATE work.webhooks SET attempted = attempted + 1 WHERE subscription = $1 RETURNING attempted, tenant
@@ -152,60 +160,61 @@ const RECORD: &str = "
     )";
 
 impl Cursor {
-    /// Whether it failed at last or took long: it must leave room for those who are well.
-    pub(super) const fn is_troubled(&self) -> bool {
+    /// True if the last attempt failed or was slow.
+    pub(super) const fn is_degraded(&self) -> bool {
         self.attempts > 0 || self.slow
     }
 
-    /// Moves without an attempt. Says whether it is still ours.
-    pub(super) async fn step(&mut self, pool: &PgPool, stand: Stand) -> Result<bool, sqlx::Error> {
-        let moved = self.moving(MOVE, stand).execute(pool).await?;
-        (self.position, self.attempts) = (stand.position, stand.attempts);
+    /// Moves the cursor without an attempt. Returns whether it is still claimed by this process.
+    pub(super) async fn move_to(&mut self, pool: &PgPool, update: CursorUpdate) -> Result<bool, sqlx::Error> {
+        let moved = self.move_query(MOVE, update).execute(pool).await?;
+        (self.position, self.attempts) = (update.position, update.attempts);
         Ok(moved.rows_affected() == 1)
     }
 
-    /// Moves and writes down what became of an attempt, together. Says whether it is still ours.
-    pub(super) async fn settle(
+    /// Moves the cursor and records an attempt in one statement. Returns whether the cursor is still claimed by this
+    /// process.
+    pub(super) async fn record(
         &mut self,
         pool: &PgPool,
-        stand: Stand,
-        made: &Attempt<'_>,
+        update: CursorUpdate,
+        attempt: &AttemptRecord<'_>,
     ) -> Result<bool, sqlx::Error> {
         let text = format!("WITH moved AS ({MOVE} RETURNING 1) {RECORD} SELECT 1 FROM moved");
         let moved = self
-            .moving(&text, stand)
-            .bind(made.event.id)
-            .bind(&made.event.kind)
-            .bind(made.event.position)
-            .bind(made.number)
-            .bind(Timestamptz(made.begun_at))
-            .bind(i32::try_from(made.took.as_millis()).unwrap_or(i32::MAX))
-            .bind(made.status.and_then(|status| i16::try_from(status).ok()))
-            .bind(made.trouble)
+            .move_query(&text, update)
+            .bind(attempt.message.id)
+            .bind(&attempt.message.kind)
+            .bind(attempt.message.position)
+            .bind(attempt.number)
+            .bind(Timestamptz(attempt.begun_at))
+            .bind(i32::try_from(attempt.took.as_millis()).unwrap_or(i32::MAX))
+            .bind(attempt.status.and_then(|status| i16::try_from(status).ok()))
+            .bind(attempt.error)
             .bind(ATTEMPTS_KEPT)
             .fetch_optional(pool)
             .await?;
-        (self.position, self.attempts) = (stand.position, stand.attempts);
+        (self.position, self.attempts) = (update.position, update.attempts);
         Ok(moved.is_some())
     }
 
-    /// A statement that begins with [`MOVE`].
-    fn moving<'q>(&self, text: &'q str, stand: Stand) -> Query<'q, Postgres, PgArguments> {
+    /// A statement that begins with [`MOVE`], with the parameters of the move.
+    fn move_query<'q>(&self, text: &'q str, update: CursorUpdate) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(text)
             .bind(self.subscription.uuid())
             .bind(self.replay)
-            .bind(self.turn)
-            .bind(stand.position)
-            .bind(stand.attempts)
-            .bind(stand.due_at.map(Timestamptz))
+            .bind(self.fence)
+            .bind(update.position)
+            .bind(update.attempts)
+            .bind(update.due_at.map(Timestamptz))
             .bind(self.slow)
     }
 
-    /// Lets somebody else go on at once with what was given up in the middle.
-    pub(super) async fn let_go(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+    /// Ends the claim after an aborted delivery, so that another process can claim the cursor at once.
+    pub(super) async fn release(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         let text = "UPDATE work.webhook_cursors SET due_at = $4 WHERE subscription = $1 AND replay = $2 AND turn = $3
                       AND isfinite(due_at)";
-        let query = sqlx::query(text).bind(self.subscription.uuid()).bind(self.replay).bind(self.turn);
+        let query = sqlx::query(text).bind(self.subscription.uuid()).bind(self.replay).bind(self.fence);
         query.bind(Timestamptz(now())).execute(pool).await.map(|_| ())
     }
 }

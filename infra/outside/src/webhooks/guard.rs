@@ -1,5 +1,5 @@
-//! Keeps the engine from being sent into its own house (SSRF): every address is looked up and checked when it is saved and
-//! again whenever it is called, and what was checked is what is connected to.
+//! SSRF guard: keeps webhooks from calling hosts of the private network. A URL is resolved and checked when it is saved
+//! and before every call, and the connection goes to the addresses that were checked.
 
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,152 +11,155 @@ use async_trait::async_trait;
 use domain::shared::{TargetHost, TargetUrl};
 use tokio::sync::Semaphore;
 
-use super::networks::{Places, is_public};
+use super::ip_networks::{AddressList, is_public};
 
-/// A name server that takes longer is away.
-const LOOKED_UP_WITHIN: Duration = Duration::from_secs(5);
-/// A name that leads to more addresses than this is looked at no further.
+/// Time limit of a name resolution; a resolver that takes longer counts as unavailable.
+const RESOLUTION_TIME_MOST: Duration = Duration::from_secs(5);
+/// Maximum number of addresses of a name; a name with more is refused.
 const ADDRESSES_MOST: usize = 16;
-/// Each takes a thread, also when nobody waits for it any more.
-const LOOK_UPS_MOST: usize = 32;
-/// How the resolver of the machine says that nobody answered it, in glibc and in musl.
+/// Maximum number of concurrent resolutions. Each occupies a thread until the resolver returns, also after its caller
+/// has timed out.
+const RESOLUTIONS_MOST: usize = 32;
+/// Error texts of the system resolver if no name server has answered, in glibc and in musl.
 const UNANSWERED: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
-/// Where web servers that speak TLS are found. Other ports belong to databases, mail and the like.
+/// Allowed ports: those of web servers with TLS. Other ports belong to databases, mail servers and the like.
 const PORTS: [u16; 2] = [443, 8443];
-/// Names that never lead to the internet (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
-const INNER_NAMES: [&str; 8] =
+/// Suffixes of names outside the public DNS (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
+const PRIVATE_SUFFIXES: [&str; 8] =
     [".localhost", ".local", ".internal", ".home.arpa", ".onion", ".alt", ".test", ".invalid"];
 
-/// Why an address is not called. The text is for the tenant, and tells nothing of what is inside.
+/// Reason to refuse a URL. The text is shown to the tenant and reveals nothing about the private network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
     #[error("expected an address that begins with https://")]
     NotEncrypted,
     #[error("expected one of the ports 443 and 8443")]
     Port,
-    #[error("expected a name of the internet")]
+    #[error("expected a public host name")]
     Name,
-    #[error("this leads to no address that may be called")]
+    #[error("the host has no address that may be called")]
     Address,
-    /// This alone says nothing of the address: it may be called at another time.
-    #[error("nobody says at the moment where this name leads")]
-    NamesAway,
+    /// The name cannot be resolved at present. The URL is not refused for good.
+    #[error("the host name cannot be resolved at the moment; try again")]
+    ResolverUnavailable,
 }
 
-/// Who looks names up.
+/// Name resolver.
 #[async_trait]
-pub trait Names: Send + Sync {
-    /// All addresses of a name. Where nobody can say now, the error is [`ErrorKind::TimedOut`].
-    async fn addresses(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>>;
+pub trait Resolver: Send + Sync {
+    /// Resolves a name to all of its addresses. If no name server answers, the error is [`ErrorKind::TimedOut`].
+    async fn resolve(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>>;
 }
 
-/// The resolver of the machine.
-struct Machine {
-    free: Arc<Semaphore>,
+/// Resolver of the operating system.
+struct SystemResolver {
+    permits: Arc<Semaphore>,
 }
 
-impl Default for Machine {
+impl Default for SystemResolver {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(LOOK_UPS_MOST)) }
+        Self { permits: Arc::new(Semaphore::new(RESOLUTIONS_MOST)) }
     }
 }
 
 #[async_trait]
-impl Names for Machine {
-    async fn addresses(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        let place = self.free.clone().acquire_owned().await.map_err(Error::other)?;
+impl Resolver for SystemResolver {
+    async fn resolve(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(Error::other)?;
         let name = name.to_owned();
-        let asked = tokio::task::spawn_blocking(move || {
-            // Whoever asked may give up; the thread is busy until the resolver does.
-            let _place = place;
+        let resolved = tokio::task::spawn_blocking(move || {
+            // The permit is held until the resolver returns, also if the caller has timed out.
+            let _permit = permit;
             (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
         });
-        asked.await.map_err(Error::other)?.map_err(|error| {
-            let unanswered = UNANSWERED.iter().any(|text| error.to_string().ends_with(text));
-            if unanswered { Error::new(ErrorKind::TimedOut, error) } else { error }
+        resolved.await.map_err(Error::other)?.map_err(|error| {
+            let is_unanswered = UNANSWERED.iter().any(|text| error.to_string().ends_with(text));
+            if is_unanswered { Error::new(ErrorKind::TimedOut, error) } else { error }
         })
     }
 }
 
-/// Says which addresses may be called.
+/// Decides which URLs may be called.
 pub struct Guard {
-    allowed: Places,
-    refused: Places,
-    names: Box<dyn Names>,
-    /// Whether names could not be looked up at last, so that it is said once.
-    away: AtomicBool,
+    allowed: AddressList,
+    refused: AddressList,
+    resolver: Box<dyn Resolver>,
+    /// True if the last resolution got no answer; limits the log to one line per outage.
+    is_unavailable: AtomicBool,
 }
 
-/// Lets nothing private be called.
+/// Allows public addresses only.
 impl Default for Guard {
     fn default() -> Self {
-        Self::new(Places::default(), Places::default())
+        Self::new(AddressList::default(), AddressList::default())
     }
 }
 
 impl Guard {
-    /// `allowed` may be called though they are private, and without TLS; `refused` not though they are public.
-    pub fn new(allowed: Places, refused: Places) -> Self {
-        Self { allowed, refused, names: Box::new(Machine::default()), away: AtomicBool::new(false) }
+    /// A guard with exceptions: `allowed` hosts may be private and without TLS; `refused` ones are not called though
+    /// they are public.
+    pub fn new(allowed: AddressList, refused: AddressList) -> Self {
+        let resolver = Box::new(SystemResolver::default());
+        Self { allowed, refused, resolver, is_unavailable: AtomicBool::new(false) }
     }
 
-    /// With somebody else who looks names up.
+    /// The same guard with another resolver.
     #[must_use]
-    pub fn asking(self, names: impl Names + 'static) -> Self {
-        Self { names: Box::new(names), ..self }
+    pub fn with_resolver(self, resolver: impl Resolver + 'static) -> Self {
+        Self { resolver: Box::new(resolver), ..self }
     }
 
-    /// The addresses to connect to, every one of them checked.
+    /// The addresses to connect to, all of them checked.
     pub async fn addresses(&self, url: &TargetUrl) -> Result<Vec<SocketAddr>, Forbidden> {
-        let named = self.allowed.name(url);
-        if !named && !self.allowed.have_networks() {
-            check_as_written(url)?;
+        let is_listed = self.allowed.contains_host(url);
+        if !is_listed && !self.allowed.has_networks() {
+            check_url(url)?;
         }
-        let found = self.look_up(url, named).await?;
-        if named || found.iter().all(|address| self.allowed.hold(address.ip())) {
-            return Ok(found);
+        let addresses = self.resolve(url, is_listed).await?;
+        if is_listed || addresses.iter().all(|address| self.allowed.contains_ip(address.ip())) {
+            return Ok(addresses);
         }
-        check_as_written(url)?;
-        let permitted = |address: &SocketAddr| is_public(address.ip()) && !self.refused.hold(address.ip());
-        // One bad address among good ones is how a check that looks at the first one is passed by.
-        match !self.refused.name(url) && found.iter().all(permitted) {
-            true => Ok(found),
+        check_url(url)?;
+        let is_permitted = |address: &SocketAddr| is_public(address.ip()) && !self.refused.contains_ip(address.ip());
+        // All addresses are checked: one private address among public ones would pass a check of the first one only.
+        match !self.refused.contains_host(url) && addresses.iter().all(is_permitted) {
+            true => Ok(addresses),
             false => Err(Forbidden::Address),
         }
     }
 
-    async fn look_up(&self, url: &TargetUrl, named: bool) -> Result<Vec<SocketAddr>, Forbidden> {
+    async fn resolve(&self, url: &TargetUrl, is_listed: bool) -> Result<Vec<SocketAddr>, Forbidden> {
         let name = match url.host() {
             TargetHost::Address(address) => return Ok(vec![SocketAddr::new(*address, url.port())]),
-            // The dot keeps the resolver from trying the machine's own domains behind the name.
-            TargetHost::Name(name) if !named && name.contains('.') => format!("{name}."),
+            // The final dot keeps the resolver from appending the search domains of the machine.
+            TargetHost::Name(name) if !is_listed && name.contains('.') => format!("{name}."),
             TargetHost::Name(name) => name.clone(),
         };
-        let asked = tokio::time::timeout(LOOKED_UP_WITHIN, self.names.addresses(&name, url.port())).await;
-        let found = match asked.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        let resolved = tokio::time::timeout(RESOLUTION_TIME_MOST, self.resolver.resolve(&name, url.port())).await;
+        let addresses = match resolved.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                self.tell_that_names_are_away(&name);
-                return Err(Forbidden::NamesAway);
+                self.report_unavailable(&name);
+                return Err(Forbidden::ResolverUnavailable);
             }
-            found => found.unwrap_or_default(),
+            resolved => resolved.unwrap_or_default(),
         };
-        self.away.store(false, Ordering::Relaxed);
-        match found.len() {
-            1..=ADDRESSES_MOST => Ok(found),
+        self.is_unavailable.store(false, Ordering::Relaxed);
+        match addresses.len() {
+            1..=ADDRESSES_MOST => Ok(addresses),
             _ => Err(Forbidden::Address),
         }
     }
 
-    fn tell_that_names_are_away(&self, name: &str) {
+    fn report_unavailable(&self, name: &str) {
         metrics::counter!("cartulary_webhook_names_away_total").increment(1);
-        if !self.away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(name, "names cannot be looked up at the moment; webhooks wait");
+        if !self.is_unavailable.swap(true, Ordering::Relaxed) {
+            tracing::warn!(name, "no name server answers; webhook deliveries wait");
         }
     }
 }
 
-/// What can be seen without asking anybody.
-fn check_as_written(url: &TargetUrl) -> Result<(), Forbidden> {
+/// Checks the parts of a URL that need no name resolution.
+fn check_url(url: &TargetUrl) -> Result<(), Forbidden> {
     if !url.is_encrypted() {
         return Err(Forbidden::NotEncrypted);
     }
@@ -165,7 +168,7 @@ fn check_as_written(url: &TargetUrl) -> Result<(), Forbidden> {
     }
     match url.host() {
         TargetHost::Name(name) if !name.contains('.') => Err(Forbidden::Name),
-        TargetHost::Name(name) if INNER_NAMES.iter().any(|inner| name.ends_with(inner)) => Err(Forbidden::Name),
+        TargetHost::Name(name) if PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) => Err(Forbidden::Name),
         _ => Ok(()),
     }
 }

@@ -1,21 +1,21 @@
-//! The list B-SSRF, entry by entry: what does not parse never reaches the guard, and what parses is refused by it.
+//! Entries of the list B-SSRF: each is refused, by the parser of URLs or by the guard.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// Names that lead to what the test says; asked again, the name that flips leads inside.
+/// Resolver with fixed addresses. `flips.example.org` is public at its first resolution and private afterwards.
 #[derive(Default)]
 struct Zone {
     flips: AtomicUsize,
 }
 
 #[async_trait]
-impl Names for Zone {
-    async fn addresses(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+impl Resolver for Zone {
+    async fn resolve(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         let found: &[&str] = match name {
             "public.example.org." => &["1.1.1.1", "2606:4700::1111"],
-            // Where a name leads by way of another one is not told apart: only addresses count.
+            // A CNAME is not visible to the guard: only the addresses count.
             "private.example.org." | "cname-to-private.example.org." => &["10.0.0.7"],
             "both.example.org." => &["1.1.1.1", "127.0.0.1"],
             "mapped.example.org." => &["::ffff:127.0.0.1"],
@@ -32,12 +32,12 @@ impl Names for Zone {
     }
 }
 
-fn places(entries: &[&str]) -> Places {
-    Places::read(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()).expect("a list")
+fn list(entries: &[&str]) -> AddressList {
+    AddressList::parse(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()).expect("a list")
 }
 
 fn guard(allowed: &[&str], refused: &[&str]) -> Guard {
-    Guard::new(places(allowed), places(refused)).asking(Zone::default())
+    Guard::new(list(allowed), list(refused)).with_resolver(Zone::default())
 }
 
 async fn verdict(guard: &Guard, url: &str) -> Result<usize, Option<Forbidden>> {
@@ -46,7 +46,7 @@ async fn verdict(guard: &Guard, url: &str) -> Result<usize, Option<Forbidden>> {
 }
 
 #[tokio::test]
-async fn nothing_on_the_list_of_tricks_is_called() {
+async fn urls_that_lead_to_private_addresses_are_refused() {
     let guard = guard(&[], &["own.example.org:443", "6.6.6.0/24"]);
     for host in [
         "127.0.0.1",
@@ -120,7 +120,7 @@ async fn nothing_on_the_list_of_tricks_is_called() {
 }
 
 #[tokio::test]
-async fn public_addresses_are_called_with_all_that_their_names_lead_to() {
+async fn public_urls_resolve_to_all_of_their_addresses() {
     let guard = guard(&[], &[]);
     assert_eq!(verdict(&guard, "https://public.example.org/hook").await, Ok(2));
     assert_eq!(verdict(&guard, "https://public.example.org:8443/").await, Ok(2));
@@ -128,22 +128,22 @@ async fn public_addresses_are_called_with_all_that_their_names_lead_to() {
 }
 
 #[tokio::test]
-async fn a_name_that_turns_inside_after_it_was_saved_is_refused_when_it_is_called() {
+async fn a_name_that_becomes_private_after_it_was_saved_is_refused_at_the_call() {
     let guard = guard(&[], &[]);
     assert_eq!(verdict(&guard, "https://flips.example.org/").await, Ok(1));
     assert_eq!(verdict(&guard, "https://flips.example.org/").await, Err(Some(Forbidden::Address)));
 }
 
 #[tokio::test]
-async fn that_nobody_says_where_a_name_leads_is_told_apart_from_a_bad_name() {
+async fn an_unavailable_resolver_is_distinguished_from_a_refused_name() {
     let guard = guard(&[], &[]);
-    assert_eq!(verdict(&guard, "https://away.example.org/").await, Err(Some(Forbidden::NamesAway)));
-    // What can be seen without asking is bad in any case.
+    assert_eq!(verdict(&guard, "https://away.example.org/").await, Err(Some(Forbidden::ResolverUnavailable)));
+    // A URL that fails the checks without resolution is refused in any case.
     assert_eq!(verdict(&guard, "http://away.example.org/").await, Err(Some(Forbidden::NotEncrypted)));
 }
 
 #[tokio::test]
-async fn what_is_refused_does_not_tell_what_is_inside() {
+async fn private_and_unknown_hosts_are_refused_with_the_same_reason() {
     let guard = guard(&[], &[]);
     for name in ["private", "both", "nothing", "unknown"] {
         let found = verdict(&guard, &format!("https://{name}.example.org/")).await;
@@ -152,7 +152,7 @@ async fn what_is_refused_does_not_tell_what_is_inside() {
 }
 
 #[tokio::test]
-async fn what_the_settings_allow_is_called_and_nothing_beside_it() {
+async fn only_the_hosts_and_networks_of_the_allow_list_are_exceptions() {
     let by_name = guard(&["receiver:9000"], &[]);
     assert_eq!(verdict(&by_name, "http://receiver:9000/").await, Ok(1));
     assert_eq!(verdict(&by_name, "http://receiver:9001/").await, Err(Some(Forbidden::NotEncrypted)));

@@ -1,21 +1,20 @@
 //! Signatures of Standard Webhooks 1.0, and the secrets that make them.
 //!
-//! No secret is stored anywhere: each follows from the outer key, the tenant, the subscription and the number of its
-//! generation. Whoever has the database has no secret.
+//! Secrets are not stored: each is derived from the outer key, the tenant, the subscription and the number of its
+//! generation. A copy of the database contains no secret.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::shared::{TenantId, WebhookSubscriptionId};
+use vault::{OuterKey, Use, mac_of_parts};
 use zeroize::Zeroizing;
 
-use vault::{OuterKey, Use, mac_of_parts};
-
-/// From what all secrets of webhooks are derived.
+/// Key from which all webhook secrets are derived.
 pub struct SigningKeys(Zeroizing<[u8; 32]>);
 
-/// The secret of one generation of a subscription.
+/// Secret of one generation of a subscription.
 pub(super) struct Secret {
     shared: Zeroizing<[u8; 32]>,
     pair: Ed25519KeyPair,
@@ -26,7 +25,7 @@ impl SigningKeys {
         Self(outer.derive(Use::Webhooks))
     }
 
-    /// Always the same for the same subscription and generation.
+    /// Derives the secret of a generation. The result is always the same.
     pub(super) fn secret(
         &self,
         tenant: TenantId,
@@ -43,25 +42,25 @@ impl SigningKeys {
 }
 
 impl Secret {
-    /// Both signatures of one message: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`), as the header has them.
+    /// The value of the header `webhook-signature`: HMAC-SHA256 (`v1`) and Ed25519 (`v1a`).
     pub(super) fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
         let signed = signed(id, timestamp, body);
         let signature = self.pair.sign(signed.as_bytes());
         format!("v1,{} v1a,{}", mac(self.shared.as_slice(), &signed), STANDARD.encode(signature.as_ref()))
     }
 
-    /// As it is shown to somebody who may see it.
+    /// The shared secret in the format in which it is shown to a permitted user.
     pub(super) fn shown(&self) -> String {
         format!("whsec_{}", STANDARD.encode(self.shared.as_slice()))
     }
 
-    /// The half that may be known to everybody.
+    /// The public key that verifies the Ed25519 signatures.
     pub(super) fn public_key(&self) -> String {
         format!("whpk_{}", STANDARD.encode(self.pair.public_key().as_ref()))
     }
 }
 
-/// What is signed of a message.
+/// The signed content of a message.
 fn signed(id: &str, timestamp: i64, body: &str) -> String {
     format!("{id}.{timestamp}.{body}")
 }
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_generation_of_every_subscription_has_a_secret_of_its_own_and_always_the_same() {
+    fn secrets_are_reproducible_and_differ_by_tenant_subscription_and_generation() {
         let all = [secret(1, 1, 0), secret(2, 1, 0), secret(1, 2, 0), secret(1, 1, 1)];
         let mut shown: Vec<_> = all.iter().flat_map(|secret| [secret.shown(), secret.public_key()]).collect();
         shown.sort();
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn both_signatures_hold_for_the_message_and_for_no_other() {
+    fn both_signatures_verify_for_their_message_only() {
         let secret = secret(1, 1, 0);
         let header = secret.sign("msg", 1_763_640_000, "{}");
         let (mac, signature) = header.split_once(' ').expect("two signatures");
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_standard_is_signed_as_it_says() {
+    fn the_example_of_the_specification_has_the_expected_signature() {
         // The example of the specification's reference libraries.
         let shared = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
         let signed = signed("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);

@@ -1,64 +1,76 @@
-//! What the front door is told about webhooks.
+//! Webhook gateway: implements the webhook port of the API, and provides the parts that the composition root runs.
 
 use std::sync::Arc;
 
-use api::port::{Delivery, NotPermitted, ShownSecret, Webhooks};
+use api::integrations::{Delivery, NotPermitted, ShownSecret, Webhooks};
 use commands::kernel::Misuse;
 use domain::shared::{TargetUrl, TenantId, WebhookSubscriptionId};
+use event_log::Routes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use platform::clock::{Timestamptz, now};
 use projections::ports::{Cause, Fault};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
-
-use super::{CursorKeeper, Forbidden, Guard, Line, SigningKeys, WebhookLimits, WebhookRunner, log};
-use event_log::Routes;
-use platform::clock::{Timestamptz, now};
 use vault::OuterKey;
-use work::PolicyRunner;
+use work::{PolicyRunner, RestoreHook};
 
-/// Answers the front door, and knows what it takes to deliver.
+use super::guard::{Forbidden, Guard};
+use super::http_client::HttpClient;
+use super::limits::WebhookLimits;
+use super::log_reader;
+use super::reconciliation::CursorReconciler;
+use super::restore::WebhookRewind;
+use super::runner::WebhookRunner;
+use super::signing::SigningKeys;
+
+/// Entry point to webhooks: checks URLs, shows secrets and recorded deliveries, and makes the background components.
 #[derive(Clone)]
-pub struct WebhookDesk {
+pub struct WebhookGateway {
     pool: PgPool,
     routes: Routes,
     guard: Arc<Guard>,
     keys: Arc<SigningKeys>,
 }
 
-impl WebhookDesk {
+impl WebhookGateway {
     pub fn open(pool: &PgPool, routes: &Routes, guard: Guard, outer: &OuterKey) -> Self {
         let (guard, keys) = (Arc::new(guard), Arc::new(SigningKeys::new(outer)));
         Self { pool: pool.clone(), routes: routes.clone(), guard, keys }
     }
 
-    /// Who keeps the cursors, for the policy that asks for it.
-    pub fn keeper(&self) -> CursorKeeper {
-        CursorKeeper { pool: self.pool.clone() }
+    /// The target of the effects that set cursors.
+    pub fn reconciler(&self) -> CursorReconciler {
+        CursorReconciler { pool: self.pool.clone() }
     }
 
-    /// Who delivers, for the lanes whose policies run in this process.
-    pub fn runner(&self, beside: &PolicyRunner) -> Result<WebhookRunner, rustls::Error> {
+    /// The hooks that rewind cursors after a restore of the log.
+    pub fn restore_hooks(&self) -> Vec<Arc<dyn RestoreHook>> {
+        vec![Arc::new(WebhookRewind)]
+    }
+
+    /// The runner of deliveries, for the lanes whose policies run in this process.
+    pub fn runner(&self, policies: &PolicyRunner) -> Result<WebhookRunner, rustls::Error> {
         Ok(WebhookRunner {
             pool: self.pool.clone(),
-            scribe: beside.scribe.clone(),
-            lanes: beside.lanes.clone(),
-            vault: beside.vault.clone(),
+            scribe: policies.scribe.clone(),
+            lanes: policies.lanes.clone(),
+            vault: policies.vault.clone(),
             keys: self.keys.clone(),
-            line: Arc::new(Line::new(self.guard.clone())?),
+            client: Arc::new(HttpClient::new(self.guard.clone())?),
             limits: WebhookLimits::default(),
         })
     }
 
     async fn find_secrets(&self, tenant: TenantId, id: WebhookSubscriptionId) -> Result<Vec<ShownSecret>, Fault> {
         let lane = self.routes.lane(tenant).await.map_err(unavailable("finding a tenant's lane"))?.0;
-        let mut store = self.pool.acquire().await.map_err(unavailable("reading a subscription"))?;
-        let standing = log::standing(&mut store, lane, tenant, id).await;
-        let state = standing.map_err(unavailable("reading a subscription"))?.state;
+        let mut connection = self.pool.acquire().await.map_err(unavailable("reading a subscription"))?;
+        let subscription = log_reader::subscription(&mut connection, lane, tenant, id).await;
+        let state = subscription.map_err(unavailable("reading a subscription"))?.state;
         let generations = if state.is_created() { state.generations(now()) } else { vec![] };
         let shown = generations.into_iter().map(|(generation, valid_until)| {
             let secret = self.keys.secret(tenant, id, generation);
-            let secret = secret.map_err(|error| Fault::caused(Cause::Corrupt, "making a secret", error))?;
+            let secret = secret.map_err(|error| Fault::caused(Cause::Corrupt, "deriving a secret", error))?;
             Ok(ShownSecret { generation, secret: secret.shown(), public_key: secret.public_key(), valid_until })
         });
         shown.collect()
@@ -66,9 +78,9 @@ impl WebhookDesk {
 
     async fn find_event(&self, tenant: TenantId, position: i64) -> Result<Option<String>, Fault> {
         let lane = self.routes.lane(tenant).await.map_err(unavailable("finding a tenant's lane"))?.0;
-        let found = log::event(&self.pool, lane, tenant, position).await.map_err(unavailable("reading an event"))?;
-        let whole = found.map(|event| event.whole()).transpose();
-        whole.map_err(|error| Fault::caused(Cause::Corrupt, "reading an event", error))
+        let event = log_reader::event(&self.pool, lane, tenant, position).await;
+        let body = event.map_err(unavailable("reading an event"))?.map(|message| message.full_body()).transpose();
+        body.map_err(|error| Fault::caused(Cause::Corrupt, "reading an event", error))
     }
 
     async fn find_deliveries(
@@ -93,12 +105,12 @@ impl WebhookDesk {
     }
 }
 
-impl Webhooks for WebhookDesk {
+impl Webhooks for WebhookGateway {
     fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
         let checked = async move {
             self.guard.addresses(url).await.map(|_| ()).map_err(|forbidden| match forbidden {
-                Forbidden::NamesAway => NotPermitted::Unknown,
-                known => Misuse::new("INVALID_FIELD", "url", known.to_string()).into(),
+                Forbidden::ResolverUnavailable => NotPermitted::Unknown,
+                other => Misuse::new("INVALID_FIELD", "url", other.to_string()).into(),
             })
         };
         checked.boxed()

@@ -1,58 +1,59 @@
-//! Brings the cursors of a subscription to where the log says that they should be: the target of the effect that follows
-//! every change of a subscription.
+//! Cursor reconciliation: sets the cursors of a subscription to its state in the log. It is the target of the effect
+//! that follows every change of a subscription.
 
 use async_trait::async_trait;
 use commands::integrations::KeepCursors;
 use domain::shared::{TenantId, WebhookSubscriptionId};
-use sqlx::{PgConnection, PgPool};
-
-use super::log;
 use platform::clock::{Timestamptz, now};
-use work::{Attempt, Request, Target};
+use sqlx::{PgConnection, PgPool};
+use work::{AttemptResult, EffectCall, Target};
 
-/// Keeps the cursors.
-pub struct CursorKeeper {
+use super::log_reader::{self, SubscriptionHistory};
+
+/// Creates, updates and deletes the cursors of subscriptions.
+pub struct CursorReconciler {
     pub pool: PgPool,
 }
 
 #[async_trait]
-impl Target for CursorKeeper {
-    async fn perform(&self, request: &Request) -> Attempt {
-        let effect: KeepCursors = match serde_json::from_str(&request.body) {
+impl Target for CursorReconciler {
+    async fn perform(&self, call: &EffectCall) -> AttemptResult {
+        let effect: KeepCursors = match serde_json::from_str(&call.body) {
             Ok(effect) => effect,
-            Err(error) => return Attempt::Refused(error.to_string()),
+            Err(error) => return AttemptResult::Refused(error.to_string()),
         };
-        match self.keep(request.tenant, effect.subscription).await {
-            Ok(()) => Attempt::Done(serde_json::Value::Null),
-            Err(error) => Attempt::Failed(error.to_string()),
+        match self.reconcile(call.tenant, effect.subscription).await {
+            Ok(()) => AttemptResult::Done(serde_json::Value::Null),
+            Err(error) => AttemptResult::Failed(error.to_string()),
         }
     }
 }
 
-impl CursorKeeper {
-    async fn keep(&self, tenant: TenantId, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
+impl CursorReconciler {
+    async fn reconcile(&self, tenant: TenantId, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        // Who comes later reads the log later: what is written last is never older than what was written before.
-        let turn = "SELECT pg_advisory_xact_lock(hashtextextended($1, 42))";
-        sqlx::query(turn).bind(id.to_string()).execute(&mut *transaction).await?;
+        // Reconciliations of one subscription run one after another, and each reads the log under the lock: a later one
+        // never writes an older state.
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 42))";
+        sqlx::query(lock).bind(id.to_string()).execute(&mut *transaction).await?;
         let lane: i16 = sqlx::query_scalar("SELECT lane FROM log.routes WHERE tenant = $1")
             .bind(tenant.uuid())
             .fetch_one(&mut *transaction)
             .await?;
-        let known = log::history(&mut transaction, lane, tenant, id).await?;
-        match known.filter(|known| known.state.is_open()) {
-            Some(known) => keep_standing(&mut transaction, tenant, id, &known).await?,
-            None => forget(&mut transaction, id).await?,
+        let history = log_reader::subscription_history(&mut transaction, lane, tenant, id).await?;
+        match history.filter(|history| history.state.is_open()) {
+            Some(history) => update_cursors(&mut transaction, tenant, id, &history).await?,
+            None => delete_cursors(&mut transaction, id).await?,
         }
         transaction.commit().await
     }
 }
 
-async fn keep_standing(
+async fn update_cursors(
     connection: &mut PgConnection,
     tenant: TenantId,
     id: WebhookSubscriptionId,
-    known: &log::Known,
+    history: &SubscriptionHistory,
 ) -> Result<(), sqlx::Error> {
     let text = "INSERT INTO work.webhooks (subscription, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     sqlx::query(text).bind(id.uuid()).bind(tenant.uuid()).execute(&mut *connection).await?;
@@ -61,12 +62,12 @@ async fn keep_standing(
     sqlx::query(text)
         .bind(id.uuid())
         .bind(tenant.uuid())
-        .bind(known.begun_at)
+        .bind(history.created_at)
         .bind(Timestamptz(now()))
         .execute(&mut *connection)
         .await?;
-    if let Some((from, to)) = known.state.replay_range() {
-        // The same order again changes nothing; a later one takes its place, but waits as long as the one before had to.
+    if let Some((from, to)) = history.state.replay_range() {
+        // The same replay order changes nothing; a later one replaces it, and keeps its delay after a failure.
         let text = "INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, upto, ordered, due_at)
                     VALUES ($1, true, $2, $3, $4, $5, $6)
                     ON CONFLICT (subscription, replay) DO UPDATE SET position = excluded.position,
@@ -78,27 +79,28 @@ async fn keep_standing(
             .bind(id.uuid())
             .bind(tenant.uuid())
             .bind(from.saturating_sub(1))
-            .bind(to.min(known.ordered_at))
-            .bind(known.ordered_at)
+            .bind(to.min(history.replay_ordered_at))
+            .bind(history.replay_ordered_at)
             .bind(Timestamptz(now()))
             .execute(&mut *connection)
             .await?;
     }
-    // Whoever works on them meanwhile finds that it is no longer its turn. A range that was sent to its end stays so. Only
-    // being resumed and another address end the waiting after a failure: nothing else says that the address is mended.
-    // After a restore the same subscription may have been made anew, later than its cursor went back to.
+    // The new `turn` fences off deliveries in progress. A replay that has reached its end stays complete. Only a
+    // resumption and another URL end the delay after a failure (`mended`): nothing else indicates that the receiver
+    // works again. After a restore the same subscription may have been created again, after the position that its
+    // cursor was set to.
     let text = "UPDATE work.webhook_cursors SET turn = turn + 1, mended = $4,
                        attempts = CASE WHEN mended < $4 THEN 0 ELSE attempts END, due_at = coalesce($2, 'infinity'),
                        position = CASE WHEN replay THEN position ELSE greatest(position, $3) END
                 WHERE subscription = $1 AND (upto IS NULL OR position < upto)
                   AND ($2 IS NULL OR mended < $4 OR NOT isfinite(due_at))";
-    let due_at = known.state.active_terms().map(|_| Timestamptz(now()));
-    let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(known.begun_at).bind(known.mended_at);
+    let due_at = history.state.active_terms().map(|_| Timestamptz(now()));
+    let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(history.created_at).bind(history.reset_at);
     query.execute(connection).await.map(|_| ())
 }
 
-/// Cursors first: whoever settles an attempt takes the rows in this order.
-async fn forget(connection: &mut PgConnection, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
+/// Deletes the rows in the order in which the record of an attempt locks them, to avoid a deadlock.
+async fn delete_cursors(connection: &mut PgConnection, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
     for text in [
         "DELETE FROM work.webhook_cursors WHERE subscription = $1",
         "DELETE FROM work.webhooks WHERE subscription = $1",

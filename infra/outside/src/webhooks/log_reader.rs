@@ -1,59 +1,60 @@
-//! What the log says: of a subscription, all of it; of a tenant, the events that a subscription wants.
+//! Log reader of webhooks: the state of a subscription, and the events of a tenant that it is subscribed to.
 
 use domain::integrations::{WebhookSubscription, WebhookSubscriptionEvent, WebhookTerms};
 use domain::kernel::{Aggregate, event_id, unpublished_stream_types};
 use domain::shared::{CommandId, Principal, TargetUrl, TenantId, WebhookSubscriptionId};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use platform::clock::Timestamptz;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row};
 use uuid::Uuid;
 
-use super::telling::Telling;
-use platform::clock::Timestamptz;
+use super::message::Message;
 
-/// Events that are told before the log is asked again.
+/// Maximum number of events in one batch.
 const EVENTS_MOST: i64 = 32;
-/// Positions that are looked at before it is written down that nothing in them was wanted.
-pub(super) const SPAN: i64 = 1_000;
+/// Maximum number of tenant positions in one batch; the cursor is moved after each batch, also if it has no events.
+const SPAN: i64 = 1_000;
 
-/// A subscription as it stands after its last event that was read.
-pub(super) struct Standing {
+/// Current state of a subscription.
+pub(super) struct Subscription {
     pub(super) state: WebhookSubscription,
-    sequence: i64,
+    /// Sequence number of its last event.
+    pub(super) sequence: i64,
 }
 
-/// A subscription as it stands, and the positions of what matters to its cursors.
-pub(super) struct Known {
+/// State of a subscription, and the tenant positions that its cursors depend on.
+pub(super) struct SubscriptionHistory {
     pub(super) state: WebhookSubscription,
-    /// Where it was made.
-    pub(super) begun_at: i64,
-    /// Where a range was last ordered again; 0 where none was.
-    pub(super) ordered_at: i64,
-    /// Where it was last resumed or got another address.
-    pub(super) mended_at: i64,
+    /// Position of its first event.
+    pub(super) created_at: i64,
+    /// Position at which a replay was last ordered; 0 if none was.
+    pub(super) replay_ordered_at: i64,
+    /// Position at which it was last resumed or its URL changed, which ends the wait after a failure.
+    pub(super) reset_at: i64,
 }
 
-/// What comes after a position.
-pub(super) struct News {
-    /// The events that are wanted, in order.
-    pub(super) events: Vec<Telling>,
-    /// Up to where everything that is wanted is among them.
+/// Events after a position.
+pub(super) struct EventBatch {
+    /// The subscribed events, in order.
+    pub(super) messages: Vec<Message>,
+    /// Position up to which the batch is complete.
     pub(super) upto: i64,
-    /// Whether there may be more behind.
+    /// True if there may be more events after the batch.
     pub(super) more: bool,
 }
 
-/// A subscription from its snapshot and what came after it; one that was never made is as one without events.
-pub(super) async fn standing(
+/// Reads a subscription from its snapshot and its later events. Without any events it has its default state.
+pub(super) async fn subscription(
     connection: &mut PgConnection,
     lane: i16,
     tenant: TenantId,
     id: WebhookSubscriptionId,
-) -> Result<Standing, sqlx::Error> {
+) -> Result<Subscription, sqlx::Error> {
     let text = "SELECT sequence, state::text FROM log.snapshots WHERE lane = $1 AND tenant = $2 AND stream_type = $3
                   AND stream_id = $4 AND state_version = $5";
-    let kept: Option<(i64, String)> = sqlx::query_as(text)
+    let snapshot: Option<(i64, String)> = sqlx::query_as(text)
         .bind(lane)
         .bind(tenant.uuid())
         .bind(WebhookSubscription::TYPE)
@@ -61,64 +62,63 @@ pub(super) async fn standing(
         .bind(WebhookSubscription::STATE_VERSION)
         .fetch_optional(&mut *connection)
         .await?;
-    let kept =
-        kept.and_then(|(sequence, state)| Some(Standing { state: serde_json::from_str(&state).ok()?, sequence }));
-    let mut standing = kept.unwrap_or(Standing { state: WebhookSubscription::default(), sequence: 0 });
-    let after = standing.sequence;
+    let snapshot = snapshot
+        .and_then(|(sequence, state)| Some(Subscription { state: serde_json::from_str(&state).ok()?, sequence }));
+    let mut subscription =
+        snapshot.unwrap_or_else(|| Subscription { state: WebhookSubscription::default(), sequence: 0 });
+    let after = subscription.sequence;
     let mut own = own_events(connection, lane, tenant, id, after);
     while let Some(one) = own.try_next().await? {
-        standing.state.apply(&one.event);
-        standing.sequence = one.sequence;
+        subscription.state.apply(&one.event);
+        subscription.sequence = one.sequence;
     }
     drop(own);
-    Ok(standing)
+    Ok(subscription)
 }
 
-impl Standing {
-    /// Whether nothing was decided about the subscription between two looks at it.
-    pub(super) fn is_as(&self, seen: &Self) -> bool {
-        self.sequence == seen.sequence
-    }
-}
-
-/// A subscription from all of its events; nothing where there is none.
-pub(super) async fn history(
+/// Reads a subscription from all of its events; none if it has no events.
+pub(super) async fn subscription_history(
     connection: &mut PgConnection,
     lane: i16,
     tenant: TenantId,
     id: WebhookSubscriptionId,
-) -> Result<Option<Known>, sqlx::Error> {
-    let mut known: Option<Known> = None;
-    let mut address: Option<TargetUrl> = None;
+) -> Result<Option<SubscriptionHistory>, sqlx::Error> {
+    let mut history: Option<SubscriptionHistory> = None;
+    let mut current_url: Option<TargetUrl> = None;
     let mut own = own_events(connection, lane, tenant, id, 0);
     while let Some(OwnEvent { position, event, .. }) = own.try_next().await? {
-        let fresh = Known { state: WebhookSubscription::default(), begun_at: position, ordered_at: 0, mended_at: 0 };
-        let known = known.get_or_insert(fresh);
-        known.state.apply(&event);
+        let history = history.get_or_insert_with(|| SubscriptionHistory::new(position));
+        history.state.apply(&event);
         match event {
             WebhookSubscriptionEvent::Subscribed { url, .. } | WebhookSubscriptionEvent::Changed { url, .. }
-                if address.as_ref() != Some(&url) =>
+                if current_url.as_ref() != Some(&url) =>
             {
-                (known.mended_at, address) = (position, Some(url));
+                (history.reset_at, current_url) = (position, Some(url));
             }
-            WebhookSubscriptionEvent::Resumed {} => known.mended_at = position,
-            WebhookSubscriptionEvent::ReplayOrdered { .. } => known.ordered_at = position,
+            WebhookSubscriptionEvent::Resumed {} => history.reset_at = position,
+            WebhookSubscriptionEvent::ReplayOrdered { .. } => history.replay_ordered_at = position,
             _ => {}
         }
     }
     drop(own);
-    Ok(known)
+    Ok(history)
 }
 
-/// One event of a subscription itself.
+impl SubscriptionHistory {
+    fn new(created_at: i64) -> Self {
+        Self { state: WebhookSubscription::default(), created_at, replay_ordered_at: 0, reset_at: 0 }
+    }
+}
+
+/// An event of the subscription's own stream.
 struct OwnEvent {
     position: i64,
     sequence: i64,
     event: WebhookSubscriptionEvent,
 }
 
-/// The events of a subscription itself, one after the other: there may be many, and none is kept. Being shown its secret
-/// does not change it and may happen often.
+/// Streams the events of the subscription's own stream, which may be long. Events of secrets being shown are left out:
+/// they can be frequent and do not change the state.
 fn own_events(
     connection: &mut PgConnection,
     lane: i16,
@@ -141,32 +141,32 @@ fn own_event(row: &PgRow) -> Result<OwnEvent, sqlx::Error> {
     Ok(OwnEvent { position: row.try_get("tenant_position")?, sequence: row.try_get("sequence")?, event })
 }
 
-/// What a tenant's log has for these terms after a position, up to the end of a range if there is one.
-pub(super) async fn news(
+/// Reads the tenant's events for these terms after a position, up to the end of a range if there is one.
+pub(super) async fn events(
     connection: &mut PgConnection,
     lane: i16,
     tenant: TenantId,
     after: i64,
-    range_ends: Option<i64>,
+    range_end: Option<i64>,
     terms: &WebhookTerms,
-) -> Result<News, sqlx::Error> {
-    let span_ends = after.saturating_add(SPAN).min(range_ends.unwrap_or(i64::MAX));
+) -> Result<EventBatch, sqlx::Error> {
+    let span_end = after.saturating_add(SPAN).min(range_end.unwrap_or(i64::MAX));
     let text = "SELECT coalesce(max(tenant_position), $3) FROM log.events
                 WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4";
     let head: i64 = sqlx::query_scalar(text)
         .bind(lane)
         .bind(tenant.uuid())
         .bind(after)
-        .bind(span_ends)
+        .bind(span_end)
         .fetch_one(&mut *connection)
         .await?;
     let wanted: Vec<&str> = terms.events.iter().map(|name| name.as_str()).collect();
     let text = format!(
-        "{TELLING} WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4
+        "{SELECT} WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4
            AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND stream_type <> ALL($7)
          ORDER BY tenant_position LIMIT $6"
     );
-    let rows = sqlx::query(&text)
+    let messages = sqlx::query(&text)
         .bind(lane)
         .bind(tenant.uuid())
         .bind(after)
@@ -174,34 +174,34 @@ pub(super) async fn news(
         .bind(wanted)
         .bind(EVENTS_MOST)
         .bind(unpublished_stream_types())
-        .try_map(|row| telling(&row))
+        .try_map(|row| message(&row))
         .fetch_all(&mut *connection)
         .await?;
-    let cut = i64::try_from(rows.len()) == Ok(EVENTS_MOST);
-    let upto = rows.last().filter(|_| cut).map_or(head, |last| last.position);
-    Ok(News { events: rows, upto, more: cut || head == after.saturating_add(SPAN) })
+    let is_cut = i64::try_from(messages.len()) == Ok(EVENTS_MOST);
+    let upto = messages.last().filter(|_| is_cut).map_or(head, |last| last.position);
+    Ok(EventBatch { messages, upto, more: is_cut || head == after.saturating_add(SPAN) })
 }
 
-/// The event at one position of a tenant, if it is one that may be told.
+/// Reads the event at one tenant position, if it is a published one.
 pub(super) async fn event(
     store: impl PgExecutor<'_>,
     lane: i16,
     tenant: TenantId,
     position: i64,
-) -> Result<Option<Telling>, sqlx::Error> {
-    let text = format!("{TELLING} WHERE lane = $1 AND tenant = $2 AND tenant_position = $3 AND stream_type <> ALL($4)");
+) -> Result<Option<Message>, sqlx::Error> {
+    let text = format!("{SELECT} WHERE lane = $1 AND tenant = $2 AND tenant_position = $3 AND stream_type <> ALL($4)");
     let row = sqlx::query(&text).bind(lane).bind(tenant.uuid()).bind(position).bind(unpublished_stream_types());
-    row.try_map(|row| telling(&row)).fetch_optional(store).await
+    row.try_map(|row| message(&row)).fetch_optional(store).await
 }
 
-const TELLING: &str = "SELECT tenant, tenant_position, stream_type, stream_id, sequence, principal, command_id, \
+const SELECT: &str = "SELECT tenant, tenant_position, stream_type, stream_id, sequence, principal, command_id, \
     command_index, type, payload::text AS payload, occurred_at FROM log.events";
 
-fn telling(row: &PgRow) -> Result<Telling, sqlx::Error> {
+fn message(row: &PgRow) -> Result<Message, sqlx::Error> {
     let tenant = TenantId::new(row.try_get("tenant")?);
     let (principal, command): (Uuid, Uuid) = (row.try_get("principal")?, row.try_get("command_id")?);
     let id = event_id(tenant, Principal::new(principal), CommandId::new(command), row.try_get("command_index")?);
-    Ok(Telling {
+    Ok(Message {
         id,
         kind: row.try_get("type")?,
         tenant,

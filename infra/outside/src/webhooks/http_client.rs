@@ -1,5 +1,5 @@
-//! One request to an address outside: connected to what was checked, answered in time or given up. Nothing is followed, no
-//! proxy is asked, and of the answer only the status and a bounded beginning are read.
+//! HTTP client for webhooks: connects only to addresses that the guard has checked, within a time limit. It follows no
+//! redirects and uses no proxy, and reads only the status, the headers and a bounded part of the body.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,29 +22,29 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::guard::{Forbidden, Guard};
 
-/// So much of an answer is read, so that a receiver who sends a little more than nothing ends in peace.
-const ANSWER_BYTES_MOST: usize = 4 * 1024;
-/// What the headers of an answer may take.
+/// Bytes of a response body that are read, so that a receiver with a short answer can finish it.
+const BODY_BYTES_MOST: usize = 4 * 1024;
+/// Maximum size of the response headers.
 const HEADER_BYTES_MOST: usize = 16 * 1024;
-/// Of several addresses, one that is silent leaves time for the next.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// Time limit of a connection to one address, so that an unresponsive address leaves time for the next.
+const CONNECT_TIME_MOST: Duration = Duration::from_secs(5);
 
-/// What was answered.
+/// Response of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    /// How long the receiver wants to be left alone.
+    /// Delay that the receiver asks for before the next request.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Why nothing was answered; for the tenant to read.
+/// Reason for a missing response. The text is shown to the tenant.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum SendError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    #[error("nobody can be connected to there")]
+    #[error("no connection to the address could be made")]
     NoConnection,
-    #[error("no TLS connection with a certificate for this name that is trusted")]
+    #[error("no TLS connection could be made with a trusted certificate for this name")]
     NoTls,
     #[error("the connection broke before there was an answer")]
     Broken,
@@ -54,27 +54,27 @@ pub(super) enum Trouble {
     Unsendable(&'static str),
 }
 
-/// What one message has beside its body.
-pub(super) struct Headers {
+/// Headers of a message, as in Standard Webhooks.
+pub(super) struct MessageHeaders {
     pub(super) id: String,
     pub(super) timestamp: i64,
     pub(super) signature: String,
 }
 
-/// The way outside.
-pub struct Line {
+/// Client for requests to webhook URLs.
+pub struct HttpClient {
     guard: Arc<Guard>,
     tls: TlsConnector,
 }
 
-impl Line {
-    /// Trusts the certificates that browsers trust.
+impl HttpClient {
+    /// A client that trusts Mozilla's root certificates.
     pub fn new(guard: Arc<Guard>) -> Result<Self, rustls::Error> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         Self::trusting(guard, roots)
     }
 
-    /// Trusts these certificates.
+    /// A client that trusts these root certificates.
     pub fn trusting(guard: Arc<Guard>, roots: RootCertStore) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -82,37 +82,41 @@ impl Line {
         Ok(Self { guard, tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Sends one message and waits for the answer, for so long.
+    /// Sends a message and waits for the response, within a time limit for the whole exchange.
     pub(super) async fn post(
         &self,
         url: &TargetUrl,
-        headers: &Headers,
+        headers: &MessageHeaders,
         body: String,
         now: Timestamp,
-        within: Duration,
-    ) -> Result<Reply, Trouble> {
-        let request = request(url, headers, body).map_err(|_| Trouble::Unsendable("the message cannot be sent"))?;
-        let exchanged = tokio::time::timeout(within, self.exchange(url, request)).await;
-        let (status, headers) = exchanged.unwrap_or(Err(Trouble::TooSlow))?;
+        time_limit: Duration,
+    ) -> Result<Reply, SendError> {
+        let request = request(url, headers, body).map_err(|_| SendError::Unsendable("the request cannot be built"))?;
+        let response = tokio::time::timeout(time_limit, self.exchange(url, request)).await;
+        let (status, headers) = response.unwrap_or(Err(SendError::TooSlow))?;
         Ok(Reply { status, retry_after: retry_after(&headers, now) })
     }
 
-    async fn exchange(&self, url: &TargetUrl, request: Request<Full<Bytes>>) -> Result<(u16, HeaderMap), Trouble> {
+    async fn exchange(&self, url: &TargetUrl, request: Request<Full<Bytes>>) -> Result<(u16, HeaderMap), SendError> {
         let addresses = self.guard.addresses(url).await?;
         let stream = connect(&addresses).await?;
         if !url.is_encrypted() {
-            return talk(stream, request).await;
+            return send(stream, request).await;
         }
         let name = match url.host() {
             TargetHost::Address(address) => ServerName::IpAddress((*address).into()),
-            TargetHost::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Trouble::NoTls)?,
+            TargetHost::Name(name) => ServerName::try_from(name.clone()).map_err(|_| SendError::NoTls)?,
         };
-        let stream = self.tls.connect(name, stream).await.map_err(|_| Trouble::NoTls)?;
-        talk(stream, request).await
+        let stream = self.tls.connect(name, stream).await.map_err(|_| SendError::NoTls)?;
+        send(stream, request).await
     }
 }
 
-fn request(url: &TargetUrl, headers: &Headers, body: String) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+fn request(
+    url: &TargetUrl,
+    headers: &MessageHeaders,
+    body: String,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     Request::post(url.path_and_query())
         .header(HOST, url.authority())
         .header(CONTENT_TYPE, "application/json")
@@ -123,35 +127,36 @@ fn request(url: &TargetUrl, headers: &Headers, body: String) -> Result<Request<F
         .body(Full::from(body))
 }
 
-/// The first of the checked addresses that takes a connection.
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Trouble> {
+/// Connects to the first of the checked addresses that accepts a connection.
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, SendError> {
     for address in addresses {
-        if let Ok(Ok(stream)) = tokio::time::timeout(CONNECTED_WITHIN, TcpStream::connect(address)).await {
+        if let Ok(Ok(stream)) = tokio::time::timeout(CONNECT_TIME_MOST, TcpStream::connect(address)).await {
             stream.set_nodelay(true).ok();
             return Ok(stream);
         }
     }
-    Err(Trouble::NoConnection)
+    Err(SendError::NoConnection)
 }
 
-/// Asks over a connection of its own, which ends with the answer.
-async fn talk(
+/// Sends a request over its own connection, which is closed after the response.
+async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<(u16, HeaderMap), Trouble> {
+) -> Result<(u16, HeaderMap), SendError> {
     let mut http = http1::Builder::new();
     http.max_buf_size(HEADER_BYTES_MOST);
-    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(|_| Trouble::Broken)?;
-    let _drives = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut answer = sender.send_request(request).await.map_err(|_| Trouble::Broken)?;
-    drain(&mut answer).await?;
-    Ok((answer.status().as_u16(), answer.headers().clone()))
+    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(|_| SendError::Broken)?;
+    let _connection_task = AbortOnDropHandle::new(tokio::spawn(connection));
+    let mut response = sender.send_request(request).await.map_err(|_| SendError::Broken)?;
+    drain(&mut response).await?;
+    Ok((response.status().as_u16(), response.headers().clone()))
 }
 
-async fn drain(answer: &mut Response<Incoming>) -> Result<(), Trouble> {
-    let mut left = ANSWER_BYTES_MOST;
-    while let Some(frame) = answer.frame().await {
-        let bytes = frame.map_err(|_| Trouble::Broken)?.data_ref().map_or(0, Bytes::len);
+/// Reads the body up to [`BODY_BYTES_MOST`].
+async fn drain(response: &mut Response<Incoming>) -> Result<(), SendError> {
+    let mut left = BODY_BYTES_MOST;
+    while let Some(frame) = response.frame().await {
+        let bytes = frame.map_err(|_| SendError::Broken)?.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(bytes) {
             Some(rest) => left = rest,
             None => break,
@@ -160,7 +165,7 @@ async fn drain(answer: &mut Response<Incoming>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Seconds, or the time of a day (RFC 9110, 10.2.3).
+/// Parses `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

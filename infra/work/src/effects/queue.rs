@@ -1,56 +1,56 @@
-//! The rows of effects and partners: which are due, and what became of an attempt.
+//! Effect queue: rows of effects and partners, their claims and outcomes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use commands::kernel::Outcome;
 use domain::shared::{TenantId, Timestamp};
+use platform::clock::{Timestamptz, now, time_after, time_before};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::super::PolicyRunner;
-use super::super::waiting::{earlier, later};
-use platform::clock::{Timestamptz, now};
+use super::worker::EffectWorker;
 
-/// Effects of one partner that are under way at a time.
-const SHARE: i64 = 4;
-/// Effects that are begun at a time.
+/// Maximum number of effects of one partner in progress.
+const PARTNER_BATCH: i64 = 4;
+/// Maximum number of effects claimed at a time.
 const BATCH: i64 = 256;
 
-/// Who does something for one tenant.
+/// A target together with the tenant that it works for. Circuit breakers and batches are kept per partner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Partner {
     pub(super) tenant: TenantId,
     pub(super) target: String,
 }
 
-/// Some effects of one partner.
-pub(super) struct Turn {
+/// Claimed effects of one partner.
+pub(super) struct PartnerBatch {
     pub(super) partner: Partner,
-    pub(super) effects: Vec<Due>,
+    pub(super) effects: Vec<ClaimedEffect>,
 }
 
-/// An effect that this process works on.
-pub(super) struct Due {
+/// An effect that this process has claimed.
+pub(super) struct ClaimedEffect {
     pub(super) id: Uuid,
     pub(super) policy: String,
     pub(super) causation: Uuid,
     pub(super) name: String,
     pub(super) request: String,
     pub(super) asked_at: Timestamp,
-    /// This one included.
+    /// Number of attempts, including the present one.
     pub(super) attempts: i32,
-    /// Why the one before failed.
-    pub(super) trouble: Option<String>,
-    /// Known already where only the command is missing that takes note of it.
+    /// Error of the previous attempt.
+    pub(super) last_error: Option<String>,
+    /// Present if only the follow-up command is still to be sent.
     pub(super) outcome: Option<Outcome>,
 }
 
-/// Each partner is asked for its own share, so that nobody's long queue stands before another's. One that rests is left
-/// alone, but for what can be settled without it; one that has rested is tried with one effect.
-const BEGIN: &str = "
+/// Claims due effects, a bounded number per partner, so that a long queue of one does not delay another. While the
+/// circuit breaker of a partner is open, only effects are claimed that need no call; afterwards one effect tests the
+/// partner.
+const CLAIM: &str = "
     WITH due AS (
         SELECT e.id FROM work.partners p JOIN log.routes r ON r.tenant = p.tenant
         CROSS JOIN LATERAL (
@@ -67,8 +67,9 @@ const BEGIN: &str = "
     RETURNING e.tenant, e.target, e.id, e.policy, e.causation, e.name, e.request::text AS request, e.asked_at,
               e.attempts, e.trouble, e.outcome";
 
-/// Nobody who began later may be overtaken: only the last attempt says when the next one is.
-const PUT_OFF: &str = "
+/// Schedules the next attempt and counts the failure of the partner. Only the latest attempt may do this: an earlier
+/// one whose lease has expired must not change the schedule.
+const RETRY: &str = "
     WITH partner AS (
         UPDATE work.partners SET failures = failures + 1,
                closed_till = CASE WHEN failures + 1 < $6 THEN closed_till ELSE $7 END
@@ -76,80 +77,80 @@ const PUT_OFF: &str = "
     )
     UPDATE work.effects SET due_at = $3, trouble = $8 WHERE id = $1 AND attempts = $2 AND outcome IS NULL";
 
-/// The first outcome stays. An answer, even a refusal, shows that the partner is well.
-const SETTLE: &str = "
+/// Stores the outcome; the first one wins. Any answer of the partner, even a refusal, closes its circuit breaker.
+const STORE_OUTCOME: &str = "
     WITH partner AS (
         UPDATE work.partners SET failures = 0, closed_till = '-infinity'
         WHERE tenant = $3 AND target = $4 AND failures > 0 AND $5
     )
     UPDATE work.effects SET outcome = coalesce(outcome, $2::json), due_at = $6 WHERE id = $1 RETURNING outcome";
 
-impl PolicyRunner {
-    /// Claims effects that are due, for tenants whose lanes this process writes.
-    pub(super) async fn begin_turns(
+impl EffectWorker {
+    /// Claims due effects of these types, for the tenants in the lanes of this process. Partners with a batch in
+    /// progress are left out.
+    pub(super) async fn claim_due(
         &self,
         names: &[&str],
         busy: impl Iterator<Item = &Partner>,
-    ) -> Result<Vec<Turn>, sqlx::Error> {
-        let lanes: Vec<i16> = self.lanes.now().iter().map(|lane| lane.0).collect();
-        let (limits, at) = (&self.targets.limits, now());
+    ) -> Result<Vec<PartnerBatch>, sqlx::Error> {
+        let (limits, at) = (self.targets.limits(), now());
         let (tenants, targets): (Vec<Uuid>, Vec<&str>) =
             busy.map(|partner| (partner.tenant.uuid(), partner.target.as_str())).unzip();
-        let rows = sqlx::query(BEGIN)
+        let rows = sqlx::query(CLAIM)
             .bind(Timestamptz(at))
-            .bind(Timestamptz(earlier(at, limits.age_most)))
-            .bind(lanes)
+            .bind(Timestamptz(time_before(at, limits.age_most)))
+            .bind(self.lanes.numbers())
             .bind(names)
             .bind(tenants)
             .bind(targets)
             .bind(limits.failures_most)
-            .bind(SHARE)
+            .bind(PARTNER_BATCH)
             .bind(BATCH)
-            .bind(Timestamptz(later(at, limits.lease())))
+            .bind(Timestamptz(time_after(at, limits.lease())))
             .fetch_all(&self.pool)
             .await?;
-        let mut turns = BTreeMap::<Partner, Vec<Due>>::new();
+        let mut claimed = BTreeMap::<Partner, Vec<ClaimedEffect>>::new();
         for row in &rows {
             let partner = Partner { tenant: TenantId::new(row.try_get("tenant")?), target: row.try_get("target")? };
-            turns.entry(partner).or_default().push(due(row)?);
+            claimed.entry(partner).or_default().push(claimed_effect(row)?);
         }
-        Ok(turns.into_iter().map(|(partner, effects)| Turn { partner, effects }).collect())
+        Ok(claimed.into_iter().map(|(partner, effects)| PartnerBatch { partner, effects }).collect())
     }
 
-    /// Has it tried again later.
-    pub(super) async fn put_off(
+    /// Schedules another attempt after a delay.
+    pub(super) async fn schedule_retry(
         &self,
         partner: &Partner,
-        effect: &Due,
-        pause: Duration,
-        trouble: &str,
+        effect: &ClaimedEffect,
+        delay: Duration,
+        error: &str,
     ) -> Result<(), sqlx::Error> {
-        let (limits, at) = (&self.targets.limits, now());
-        sqlx::query(PUT_OFF)
+        let (limits, at) = (self.targets.limits(), now());
+        sqlx::query(RETRY)
             .bind(effect.id)
             .bind(effect.attempts)
-            .bind(Timestamptz(later(at, pause)))
+            .bind(Timestamptz(time_after(at, delay)))
             .bind(partner.tenant.uuid())
             .bind(&partner.target)
             .bind(limits.failures_most)
-            .bind(Timestamptz(later(at, limits.rest)))
-            .bind(trouble)
+            .bind(Timestamptz(time_after(at, limits.open_time)))
+            .bind(error)
             .execute(&self.pool)
             .await
             .map(|_| ())
     }
 
-    /// Writes the outcome down, before anybody is told. Hands back the one that stays; nothing where another attempt
-    /// has settled everything meanwhile.
-    pub(super) async fn settle(
+    /// Stores the outcome before its follow-up command is sent. Returns the stored outcome, which may be that of an
+    /// earlier attempt; none if another attempt has completed the effect in between.
+    pub(super) async fn store_outcome(
         &self,
         partner: &Partner,
-        effect: &Due,
+        effect: &ClaimedEffect,
         outcome: &Outcome,
     ) -> Result<Option<Outcome>, sqlx::Error> {
         let text = serde_json::to_string(outcome).map_err(|error| sqlx::Error::Encode(error.into()))?;
         let answered = !matches!(outcome, Outcome::GivenUp { .. });
-        let stays: Option<Json<Outcome>> = sqlx::query_scalar(SETTLE)
+        let stored: Option<Json<Outcome>> = sqlx::query_scalar(STORE_OUTCOME)
             .bind(effect.id)
             .bind(text)
             .bind(partner.tenant.uuid())
@@ -158,16 +159,16 @@ impl PolicyRunner {
             .bind(Timestamptz(now()))
             .fetch_optional(&self.pool)
             .await?;
-        Ok(stays.map(|Json(outcome)| outcome))
+        Ok(stored.map(|Json(outcome)| outcome))
     }
 
-    pub(super) async fn forget(&self, effect: &Due) -> Result<(), sqlx::Error> {
+    pub(super) async fn delete(&self, effect: &ClaimedEffect) -> Result<(), sqlx::Error> {
         sqlx::query("DELETE FROM work.effects WHERE id = $1").bind(effect.id).execute(&self.pool).await.map(|_| ())
     }
 }
 
-fn due(row: &PgRow) -> Result<Due, sqlx::Error> {
-    Ok(Due {
+fn claimed_effect(row: &PgRow) -> Result<ClaimedEffect, sqlx::Error> {
+    Ok(ClaimedEffect {
         id: row.try_get("id")?,
         policy: row.try_get("policy")?,
         causation: row.try_get("causation")?,
@@ -175,7 +176,7 @@ fn due(row: &PgRow) -> Result<Due, sqlx::Error> {
         request: row.try_get("request")?,
         asked_at: row.try_get::<Timestamptz, _>("asked_at")?.0,
         attempts: row.try_get("attempts")?,
-        trouble: row.try_get("trouble")?,
+        last_error: row.try_get("trouble")?,
         outcome: row.try_get::<Option<Json<Outcome>>, _>("outcome")?.map(|Json(outcome)| outcome),
     })
 }

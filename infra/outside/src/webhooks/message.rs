@@ -1,17 +1,17 @@
-//! What an address is told of an event: its kind, when it happened, what it says, and where it stands.
+//! Messages: the JSON body of an event as it is sent to a webhook.
 
 use domain::shared::{Sealed, TenantId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Standard Webhooks asks for bodies below about 20 KB; receivers refuse what is much larger.
-const BYTES_MOST: usize = 20_000;
+/// Maximum size of a body. Standard Webhooks recommends less than about 20 KB, and receivers refuse much larger bodies.
+const BODY_BYTES_MOST: usize = 20_000;
 
-/// An event as it is told.
+/// An event of the log that is sent to a webhook.
 #[derive(Clone, Debug)]
-pub(super) struct Telling {
-    /// The id that survives export, import and restore (design 4.4); the `webhook-id`.
+pub(super) struct Message {
+    /// Event id, sent as `webhook-id`; it stays the same after export, import and restore (design 4.4).
     pub(super) id: Uuid,
     pub(super) kind: String,
     pub(super) tenant: TenantId,
@@ -20,12 +20,12 @@ pub(super) struct Telling {
     pub(super) stream: Uuid,
     pub(super) sequence: i64,
     pub(super) occurred_at: Timestamp,
-    /// As the log has it: a JSON object.
+    /// Payload as stored in the log: a JSON object.
     pub(super) payload: String,
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct MessageBody<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     timestamp: Timestamp,
@@ -40,40 +40,40 @@ struct Body<'a> {
     fetch: Option<String>,
 }
 
-impl Telling {
-    /// The body that is sent. Where it would be too large, it says where the whole of it can be fetched.
+impl Message {
+    /// The body to send. If it would be too large, it has the path of the full event in place of the data.
     pub(super) fn body(&self) -> serde_json::Result<String> {
-        let whole = self.whole()?;
-        if whole.len() <= BYTES_MOST {
+        let whole = self.full_body()?;
+        if whole.len() <= BODY_BYTES_MOST {
             return Ok(whole);
         }
         serde_json::to_string(&self.with(None, Some(format!("/v1/events/{}", self.position))))
     }
 
-    /// All of it, however large. Personal fields are left out: they are sealed in the log and stay so.
-    pub(super) fn whole(&self) -> serde_json::Result<String> {
+    /// The body with all data, of any size. Personal fields are removed: they are sealed in the log and stay sealed.
+    pub(super) fn full_body(&self) -> serde_json::Result<String> {
         let mut data: Value = serde_json::from_str(&self.payload)?;
-        leave_out_personal(&mut data);
+        remove_personal(&mut data);
         serde_json::to_string(&self.with(Some(&data), None))
     }
 
-    fn with<'a>(&'a self, data: Option<&'a Value>, fetch: Option<String>) -> Body<'a> {
+    fn with<'a>(&'a self, data: Option<&'a Value>, fetch: Option<String>) -> MessageBody<'a> {
         let Self { id, tenant, position, stream, sequence, .. } = *self;
         let (kind, aggregate, timestamp) = (self.kind.as_str(), self.aggregate.as_str(), self.occurred_at);
-        Body { kind, timestamp, id, tenant, position, aggregate, stream, sequence, data, fetch }
+        MessageBody { kind, timestamp, id, tenant, position, aggregate, stream, sequence, data, fetch }
     }
 }
 
-fn leave_out_personal(value: &mut Value) {
+fn remove_personal(value: &mut Value) {
     let personal = |value: &Value| value.as_str().and_then(Sealed::parse).is_some();
     match value {
         Value::Object(fields) => {
             fields.retain(|_, field| !personal(field));
-            fields.values_mut().for_each(leave_out_personal);
+            fields.values_mut().for_each(remove_personal);
         }
         Value::Array(items) => {
             items.retain(|item| !personal(item));
-            items.iter_mut().for_each(leave_out_personal);
+            items.iter_mut().for_each(remove_personal);
         }
         _ => {}
     }
@@ -85,8 +85,8 @@ mod tests {
 
     use super::*;
 
-    fn telling(payload: &Value) -> Telling {
-        Telling {
+    fn message(payload: &Value) -> Message {
+        Message {
             id: Uuid::from_u128(7),
             kind: "customer.registered".into(),
             tenant: TenantId::new(Uuid::from_u128(1)),
@@ -100,22 +100,22 @@ mod tests {
     }
 
     #[test]
-    fn personal_fields_are_left_out_wherever_they_stand() {
+    fn personal_fields_are_removed_at_every_depth() {
         let sealed = Sealed::new("abc", Some("idx")).as_str().to_owned();
         let payload = json!({ "name": sealed, "points": 3, "people": [{ "email": sealed, "kept": null }, sealed] });
-        let body: Value = serde_json::from_str(&telling(&payload).body().expect("JSON")).expect("JSON");
+        let body: Value = serde_json::from_str(&message(&payload).body().expect("JSON")).expect("JSON");
         assert_eq!(body["data"], json!({ "points": 3, "people": [{ "kept": null }] }));
         assert_eq!((&body["type"], &body["position"]), (&json!("customer.registered"), &json!(42)));
         assert_eq!(body["timestamp"], "2025-11-20T12:00:00Z");
     }
 
     #[test]
-    fn what_is_too_large_says_where_the_whole_of_it_is() {
-        let large = telling(&json!({ "text": "x".repeat(BYTES_MOST) }));
+    fn a_body_that_is_too_large_has_the_path_of_the_full_event() {
+        let large = message(&json!({ "text": "x".repeat(BODY_BYTES_MOST) }));
         let body = large.body().expect("JSON");
         assert!(body.len() < 1_000, "{} bytes", body.len());
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((&body["data"], body["fetch"].as_str()), (&Value::Null, Some("/v1/events/42")));
-        assert!(large.whole().expect("JSON").len() > BYTES_MOST);
+        assert!(large.full_body().expect("JSON").len() > BODY_BYTES_MOST);
     }
 }

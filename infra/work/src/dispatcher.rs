@@ -1,0 +1,120 @@
+//! Dispatcher: sends the engine's own commands until each has a final answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use commands::kernel::{Commands, NotNow};
+use commands::scribe::{Answer, Envelope};
+use domain::shared::{CommandId, TenantId};
+use scribe::peers::Dispatch;
+use sqlx::PgPool;
+use uuid::Uuid;
+use vault::Vault;
+
+/// Delay before commands that were answered with not-now are sent again.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// A command that the engine itself sends, encoded as it is stored in rows of timers and failures.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineCommand {
+    pub(crate) id: CommandId,
+    pub(crate) tenant: TenantId,
+    pub(crate) policy: String,
+    /// Id of the event that led to the command.
+    pub(crate) causation: Uuid,
+    /// Name of the command.
+    pub(crate) name: String,
+    /// Body of the command, as JSON.
+    pub(crate) body: String,
+}
+
+/// Sends engine commands and records those that can never be executed.
+#[derive(Clone)]
+pub(crate) struct Dispatcher {
+    pub(crate) pool: PgPool,
+    pub(crate) scribe: Dispatch,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) commands: Arc<Commands>,
+}
+
+impl Dispatcher {
+    /// Sends commands until each has a final answer, those of one tenant in their order. Returns the commands whose
+    /// lane another process writes.
+    pub(crate) async fn dispatch(&self, commands: Vec<EngineCommand>) -> Result<Vec<EngineCommand>, sqlx::Error> {
+        let mut by_tenant: BTreeMap<TenantId, Vec<EngineCommand>> = BTreeMap::new();
+        for command in commands {
+            by_tenant.entry(command.tenant).or_default().push(command);
+        }
+        let dispatched = by_tenant.into_iter().map(|(tenant, commands)| self.dispatch_for_tenant(tenant, commands));
+        Ok(futures::future::try_join_all(dispatched).await?.into_iter().flatten().collect())
+    }
+
+    async fn dispatch_for_tenant(
+        &self,
+        tenant: TenantId,
+        mut pending: Vec<EngineCommand>,
+    ) -> Result<Vec<EngineCommand>, sqlx::Error> {
+        let mut elsewhere = Vec::new();
+        while !pending.is_empty() {
+            let mut sent = Vec::with_capacity(pending.len());
+            let mut envelopes = Vec::with_capacity(pending.len());
+            for command in pending.drain(..) {
+                match self.envelope(&command) {
+                    Ok(envelope) => {
+                        envelopes.push(envelope);
+                        sent.push(command);
+                    }
+                    Err(reason) => self.record_failure(&command, &reason).await?,
+                }
+            }
+            let answers = self.scribe.submit(tenant, true, envelopes).await;
+            for (command, answer) in sent.into_iter().zip(answers) {
+                match answer {
+                    Answer::Settled { .. } => {}
+                    Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
+                    Answer::NotNow(NotNow::LaneElsewhere) => elsewhere.push(command),
+                    Answer::NotNow(_) => pending.push(command),
+                    Answer::Misuse(misuse) => self.record_failure(&command, &misuse.to_string()).await?,
+                    Answer::Fault(reason) => self.record_failure(&command, &reason).await?,
+                }
+            }
+            if !pending.is_empty() {
+                tokio::time::sleep(RETRY_DELAY).await;
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    fn envelope(&self, command: &EngineCommand) -> Result<Envelope, String> {
+        let descriptor = self.commands.get(&command.name).ok_or_else(|| format!("unknown command {}", command.name))?;
+        let parsed = descriptor.parse(&command.body).map_err(|misuse| misuse.to_string())?;
+        let fingerprint = self.vault.fingerprint(command.body.as_bytes()).into();
+        let (policy, causation) = (command.policy.clone(), Some(command.causation));
+        Ok(Envelope::of_engine(command.id, fingerprint, parsed, policy, causation))
+    }
+
+    /// Stores a command that cannot be executed in `work.failures`, for an operator to look at.
+    pub(crate) async fn record_failure(&self, command: &EngineCommand, reason: &str) -> Result<(), sqlx::Error> {
+        tracing::error!(
+            policy = command.policy,
+            command = command.name,
+            reason,
+            "a command of a policy failed for good"
+        );
+        metrics::counter!("cartulary_policy_failures_total").increment(1);
+        let text = "INSERT INTO work.failures (id, tenant, policy, causation, command, body, reason)
+                    VALUES ($1, $2, $3, $4, $5, $6::json, $7) ON CONFLICT DO NOTHING";
+        sqlx::query(text)
+            .bind(command.id.uuid())
+            .bind(command.tenant.uuid())
+            .bind(&command.policy)
+            .bind(command.causation)
+            .bind(&command.name)
+            .bind(&command.body)
+            .bind(reason)
+            .execute(&self.pool)
+            .await
+            .map(|_| ())
+    }
+}

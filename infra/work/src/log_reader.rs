@@ -1,0 +1,137 @@
+//! Reader of the log for policies: takes what the scribe of this process has just written from memory and the rest from
+//! PostgreSQL, in one statement for all lanes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use commands::kernel::StoredEvent;
+use commands::scribe::{EventRow, LaneId};
+use domain::kernel::Recorded;
+use event_log::history::event;
+use event_log::{Tail, raw};
+use projections::ports::RawEvent;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgPool, Row};
+
+use crate::lanes::Lanes;
+use crate::positions::Positions;
+
+/// Maximum number of positions of one lane in one read; the position of the policies is written after each read.
+pub(crate) const SPAN: i64 = 1_000;
+
+/// The last position and the epoch of each lane. The epoch is needed also of a lane without new events: after a restore
+/// it is one that the policies do not know.
+const ENDS: &str = "
+    SELECT l.lane, l.epoch, head.position FROM log.lanes l LEFT JOIN LATERAL
+        (SELECT position FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) AS head ON true
+    WHERE l.lane = ANY($1)";
+
+/// The events of these types in these ranges. LIMIT does not restrict the result; it makes the planner read only the
+/// range instead of whole lanes.
+const EVENTS: &str = "
+    SELECT e.lane, e.position, e.epoch, e.tenant, e.tenant_position, e.stream_type, e.stream_id, e.sequence,
+           e.principal, e.command_id, e.command_index, e.type, e.version, e.payload, e.meta, e.occurred_at,
+           e.recorded_at
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS f(lane, after, upto)
+    CROSS JOIN LATERAL (
+        SELECT * FROM log.events
+        WHERE lane = f.lane AND position > f.after AND position <= f.upto AND type = ANY($4)
+        ORDER BY position LIMIT f.upto - f.after) AS e";
+
+/// The part of a lane after the positions of the policies.
+pub(crate) struct Delta {
+    /// The last position that was read.
+    pub(crate) upto: i64,
+    /// The events up to there that a policy subscribes to, in order.
+    pub(crate) events: Vec<RawEvent>,
+}
+
+/// An event of the log as the commands crate reads it.
+pub(crate) fn stored(event: &RawEvent) -> Recorded<StoredEvent<'_>> {
+    event.recorded(StoredEvent { name: &event.kind, version: event.version, payload: &event.payload })
+}
+
+/// Reads these lanes after the positions of the policies, with the events of these names. Returns nothing at all if a
+/// lane has changed its writer, because the positions must then be read again.
+pub(crate) async fn read_deltas(
+    pool: &PgPool,
+    lanes: &Lanes,
+    positions: &Positions,
+    of: &BTreeSet<LaneId>,
+    names: &[&str],
+) -> Result<Option<BTreeMap<LaneId, Delta>>, sqlx::Error> {
+    let mut deltas = BTreeMap::new();
+    let mut unread = Vec::new();
+    let mut transaction = pool.begin().await?;
+    // Planning for every partition takes longer than reading, and the plan does not depend on the positions.
+    sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
+    let numbers: Vec<i16> = of.iter().map(|lane| lane.0).collect();
+    let ends: Vec<(i16, i64, Option<i64>)> = sqlx::query_as(ENDS).bind(numbers).fetch_all(&mut *transaction).await?;
+    for (lane, epoch, end) in ends {
+        let lane = LaneId(lane);
+        if !positions.is_current_epoch(lane, epoch) {
+            return Ok(None);
+        }
+        let Some((from, end)) = positions.after(lane).zip(end).filter(|(from, end)| from < end) else { continue };
+        let upto = end.min(from.saturating_add(SPAN));
+        let events = lanes.tail().and_then(|tail| read_tail(tail, lane, epoch, (from, upto), names));
+        if events.is_none() {
+            unread.push((lane.0, from, upto));
+        }
+        deltas.insert(lane, Delta { upto, events: events.unwrap_or_default() });
+    }
+    if !unread.is_empty() {
+        let rows = read_rows(&mut transaction, &unread, names).await?;
+        add_events(&mut deltas, &rows)?;
+    }
+    transaction.commit().await?;
+    deltas.retain(|lane, delta| positions.after(*lane).is_some_and(|from| from < delta.upto));
+    Ok(Some(deltas))
+}
+
+async fn read_rows(
+    connection: &mut PgConnection,
+    ranges: &[(i16, i64, i64)],
+    names: &[&str],
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    sqlx::query(EVENTS)
+        .bind(ranges.iter().map(|(lane, ..)| *lane).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|(_, from, _)| *from).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|(.., upto)| *upto).collect::<Vec<_>>())
+        .bind(names)
+        .fetch_all(connection)
+        .await
+}
+
+/// Adds events to the deltas of their lanes. An event that cannot be decoded stops its lane before it, until an
+/// operator repairs it; the other lanes continue.
+fn add_events(deltas: &mut BTreeMap<LaneId, Delta>, rows: &[PgRow]) -> Result<(), sqlx::Error> {
+    let mut stopped = BTreeSet::new();
+    for row in rows {
+        let (lane, position): (_, i64) = (LaneId(row.try_get(0)?), row.try_get(1)?);
+        let Some(delta) = deltas.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
+        match event(row) {
+            Ok(event) => delta.events.push(event),
+            Err(error) => {
+                delta.upto = position.saturating_sub(1);
+                stopped.insert(lane);
+                metrics::counter!("cartulary_policies_stopped_total").increment(1);
+                tracing::error!(lane = lane.0, position, %error, "policies stop at an event that cannot be decoded");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The events of a lane after one position up to another from memory; nothing if the memory does not hold the whole
+/// range in this epoch.
+fn read_tail(tail: &Tail, lane: LaneId, epoch: i64, (from, upto): (i64, i64), names: &[&str]) -> Option<Vec<RawEvent>> {
+    let most = usize::try_from(upto - from).ok()?;
+    let read = |row: &EventRow, written: i64| {
+        let wanted = names.contains(&row.name.as_str()).then(|| raw(lane.0, written, row));
+        (row.position, written == epoch, wanted)
+    };
+    let rows = tail.after(lane, from, most, read)?;
+    let is_whole = rows.last().is_some_and(|(last, ..)| *last == upto) && rows.iter().all(|(_, ours, _)| *ours);
+    // An event that cannot be decoded here is read from PostgreSQL, which reports its position.
+    is_whole.then(|| rows.into_iter().filter_map(|(.., event)| event).collect())?
+}
