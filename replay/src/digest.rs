@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use domain::shared::TenantId;
 use projections::ports::Checkpoint;
-use sha2::{Digest as _, Sha256};
 
 /// SHA-256 over the rows of one read model in the order of tenant and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,15 @@ pub struct Digest {
 }
 
 /// Incremental computation of a [`Digest`].
-#[derive(Default)]
 pub struct Digester {
-    hash: Sha256,
+    hash: Context,
     rows: u64,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self { hash: Context::new(&SHA256), rows: 0 }
+    }
 }
 
 impl Digester {
@@ -36,7 +41,9 @@ impl Digester {
 
     /// Finishes the digest of all rows added.
     pub fn finish(self, at: Vec<Checkpoint>) -> Digest {
-        Digest { sha256: self.hash.finalize().into(), rows: self.rows, at }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.hash.finish().as_ref());
+        Digest { sha256, rows: self.rows, at }
     }
 }
 

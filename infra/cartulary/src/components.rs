@@ -9,11 +9,11 @@ use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::{PgHistory, StoreFeed, require_migrated};
 use outside::webhooks::WebhookGateway;
-use platform::connectivity::Reach;
+use platform::connectivity::Connectivity;
 use platform::health::Health;
 use platform::{database, http_server};
 use projections::kernel::Models;
-use scribe::peers::{self, Dispatch, PeerSeal};
+use scribe::forwarding::{self, Dispatch, ForwardingKey};
 use scribe::presence::{self, Presence};
 use scribe::{Owner, ScribeHandle, ScribeSettings};
 use sqlx::PgPool;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
-use views::reads::ReadSide;
+use views::follower::ReadModelFollower;
 use work::{Lanes, PolicyRunner, Targets};
 
 use crate::configuration::Configuration;
@@ -35,13 +35,13 @@ pub(crate) struct Components {
     pub(crate) pool: PgPool,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
-    reach: Reach,
+    reach: Connectivity,
 }
 
 impl Components {
     /// Connects to a migrated database and watches whether it answers.
     pub(crate) async fn connect(config: Configuration) -> Result<Self> {
-        let (url, reach) = (config.database.url.clone(), Reach::default());
+        let (url, reach) = (config.database.url.clone(), Connectivity::default());
         let pool = database::connect_with(&url, config.database.connections_most, &reach).await?;
         require_migrated(&pool).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
@@ -89,7 +89,7 @@ impl Components {
         };
         let scribe = scribe::start(&settings, &self.pool).await?;
         if let Some(port) = port {
-            let router = peers::router(scribe.clone(), PeerSeal::new(&self.config.outer_key));
+            let router = forwarding::router(scribe.clone(), ForwardingKey::new(&self.config.outer_key));
             servers.push(tokio::spawn(http_server::serve(port, router, at_capacity, self.stop.clone())));
         }
         Ok(Some(scribe))
@@ -97,13 +97,13 @@ impl Components {
 
     /// Routes commands to the process that writes their lane.
     pub(crate) async fn dispatch(&self, scribe: Option<ScribeHandle>) -> Result<Dispatch> {
-        let seal = PeerSeal::new(&self.config.outer_key);
+        let seal = ForwardingKey::new(&self.config.outer_key);
         let dispatch = Dispatch::start(self.pool.clone(), scribe, seal, self.stop.clone()).await?;
         let roles = self.config.roles;
         // Read models and the relay work without a process that writes.
         if roles.front || roles.scribe || roles.policies {
             let dispatch = dispatch.clone();
-            self.health.ask(move || dispatch.troubles());
+            self.health.add_source(move || dispatch.problems());
         }
         Ok(dispatch)
     }
@@ -114,14 +114,14 @@ impl Components {
         models: &Arc<Models>,
         scribe: Option<&ScribeHandle>,
         dispatch: &Dispatch,
-    ) -> Result<ReadSide> {
+    ) -> Result<ReadModelFollower> {
         let roles = self.config.roles;
         let feed = StoreFeed::new(self.pool.clone(), scribe.map(|scribe| scribe.tail().clone()));
-        let lanes = if roles.reads { self.share("project").await? } else { presence::alone() };
-        let reads = ReadSide::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
+        let lanes = if roles.reads { self.share("project").await? } else { presence::all_lanes() };
+        let reads = ReadModelFollower::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
         // A process that runs the scribe reads its own tail; Kafka would only be slower.
         let kafka = self.config.kafka.clone().filter(|_| roles.reads && !roles.scribe);
-        let reads = reads.through(kafka).telling(self.health.clone()).while_in(self.reach.clone());
+        let reads = reads.with_kafka(kafka).with_health(self.health.clone()).with_connectivity(self.reach.clone());
         reads.prepare().await?;
         Ok(reads)
     }
@@ -152,9 +152,9 @@ impl Components {
         };
         let webhooks = webhooks.runner(&policies)?;
         let (reach, stop) = (self.reach.clone(), self.stop.clone());
-        let policies = async move { reach.begin_anew(stop, |stop| policies.clone().run(stop)).await };
+        let policies = async move { reach.restart_after_loss(stop, |stop| policies.clone().run(stop)).await };
         let (reach, stop) = (self.reach.clone(), self.stop.clone());
-        let webhooks = async move { reach.begin_anew(stop, |stop| webhooks.clone().run(stop)).await };
+        let webhooks = async move { reach.restart_after_loss(stop, |stop| webhooks.clone().run(stop)).await };
         Ok([tokio::spawn(policies), tokio::spawn(webhooks)])
     }
 
@@ -164,7 +164,7 @@ impl Components {
         let leases = kafka::Leases::new(self.pool.clone(), &self.config.database.owner);
         let relay = kafka::Relay::new(kafka, PgHistory::new(self.pool.clone()), leases);
         let outages = relay.outages();
-        self.health.ask(move || {
+        self.health.add_source(move || {
             let reason = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
             outages.iter().filter_map(reason).collect()
         });
@@ -174,7 +174,7 @@ impl Components {
     /// The lanes that fall to this process in one of its roles.
     async fn share(&self, role: &'static str) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
         if self.config.roles.alone {
-            return Ok(presence::alone());
+            return Ok(presence::all_lanes());
         }
         let (name, lease_ms) = (self.config.database.owner.clone(), self.config.database.lease_ms);
         let presence = Presence { pool: self.pool.clone(), role, name, lease_ms, health: self.health.clone() };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::auth::AuthConfig;
 use commands::scribe::Limits;
-use edge::limits::Quotas;
-use outside::webhooks::Places;
+use edge::rate_limiter::Quotas;
+use outside::webhooks::AddressList;
 use vault::OuterKey;
 
 use crate::process::Roles;
@@ -65,9 +65,9 @@ pub struct EdgeConfig {
 /// Addresses that webhooks may be sent to.
 pub struct WebhookConfig {
     /// Private addresses that are allowed.
-    pub allowed: Places,
+    pub allowed: AddressList,
     /// Public addresses that are refused.
-    pub refused: Places,
+    pub refused: AddressList,
 }
 
 impl ScribeConfig {

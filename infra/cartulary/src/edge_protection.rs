@@ -4,47 +4,47 @@
 
 use std::sync::Arc;
 
-use edge::limits::{Limits, Quotas};
+use edge::rate_limiter::{Quotas, RateLimiter};
 use edge::redis::Redis;
-use edge::sold_out::SoldOut;
+use edge::sold_out::SoldOutFilter;
 use projections::kernel::Models;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
-use views::live::{Changes, News};
-use views::row_cache::{self, HotRows};
+use views::live::{RowNotice, RowNotices};
+use views::row_cache::{self, RowCache};
 
 use crate::configuration::EdgeConfig;
 
 /// What keeps load away from the store and the scribe.
 pub struct EdgeProtection {
-    pub limits: Limits,
+    pub limits: RateLimiter,
     /// None where it is switched off.
-    pub hot_rows: Option<HotRows>,
+    pub row_cache: Option<RowCache>,
     /// None where it is switched off.
-    pub sold_out: Option<Arc<SoldOut>>,
+    pub sold_out: Option<Arc<SoldOutFilter>>,
 }
 
 impl EdgeProtection {
     pub fn new(config: &EdgeConfig, redis: Option<&Redis>) -> Self {
         let redis = || redis.cloned();
         Self {
-            limits: Limits::new(config.quotas, redis()),
-            hot_rows: config.row_cache.map(|life| HotRows::new(redis(), life)),
-            sold_out: config.sold_out.map(|life| Arc::new(SoldOut::new(redis(), life))),
+            limits: RateLimiter::new(config.quotas, redis()),
+            row_cache: config.row_cache.map(|life| RowCache::new(redis(), life)),
+            sold_out: config.sold_out.map(|life| Arc::new(SoldOutFilter::new(redis(), life))),
         }
     }
 
     /// No limit and no cache.
     pub fn none() -> Self {
-        Self { limits: Limits::new(Quotas::default(), None), hot_rows: None, sold_out: None }
+        Self { limits: RateLimiter::new(Quotas::default(), None), row_cache: None, sold_out: None }
     }
 
     /// Keeps the caches in step with the rows that the projector of this process changes, until `stop`.
-    pub fn follow(&self, changes: &Changes, models: &Arc<Models>, stop: &CancellationToken) {
-        if let Some(hot_rows) = &self.hot_rows {
-            let (news, copies) = (changes.subscribe(), hot_rows.copies.clone());
-            tokio::spawn(row_cache::follow(news, copies, models.clone(), stop.clone()));
+    pub fn follow(&self, changes: &RowNotices, models: &Arc<Models>, stop: &CancellationToken) {
+        if let Some(row_cache) = &self.row_cache {
+            let (notices, store) = (changes.subscribe(), row_cache.store());
+            tokio::spawn(row_cache::invalidate_changed_rows(notices, store, models.clone(), stop.clone()));
         }
         if let Some(sold_out) = &self.sold_out {
             tokio::spawn(observe(changes.subscribe(), sold_out.clone(), models.clone(), stop.clone()));
@@ -55,8 +55,8 @@ impl EdgeProtection {
 /// Shows the sold-out cache which rows the projector of this process changes, until `stop`. What is missed is decided by
 /// the scribe, at the latest when the entry of the cache expires.
 async fn observe(
-    mut changes: Receiver<Arc<News>>,
-    sold_out: Arc<SoldOut>,
+    mut changes: Receiver<Arc<RowNotice>>,
+    sold_out: Arc<SoldOutFilter>,
     models: Arc<Models>,
     stop: CancellationToken,
 ) {
@@ -66,8 +66,8 @@ async fn observe(
             change = changes.recv() => change,
         };
         match change.as_deref() {
-            Ok(News::Taken(batch)) => sold_out.observe(&models, &batch.changed).await,
-            Ok(News::Rebuilt { .. }) | Err(RecvError::Lagged(_)) => {}
+            Ok(RowNotice::Batch(batch)) => sold_out.observe(&models, &batch.changed).await,
+            Ok(RowNotice::Rebuilt { .. }) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }

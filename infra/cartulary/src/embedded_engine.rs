@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use api::auth::SigningKey;
 use platform::database;
-use vault::{OuterKey, secret_file};
+use vault::{OuterKey, read_or_create_key};
 
 use crate::cli::{Bearer, sign};
 use crate::embedded::{EmbeddedServer, EmbeddedSettings, folder_of};
@@ -47,7 +47,7 @@ impl EmbeddedEngine {
             event_log::migrate(&pool).await?;
             pool.close().await;
             let outer = OuterKey::from_file(&outer_key_file)?;
-            let key = SigningKey::from_seed(TOKEN_KEY, *secret_file(&token_key_file)?);
+            let key = SigningKey::from_seed(TOKEN_KEY, *read_or_create_key(&token_key_file)?);
             std::fs::write(&token_public_file, key.public_pem()?)?;
             let auth = settings.auth_with(vec![key.public()?]);
             let config = settings.configuration_with(Roles::ALONE, server.url(), outer, auth)?;

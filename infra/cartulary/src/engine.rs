@@ -26,11 +26,11 @@ use uuid::Uuid;
 
 use crate::edge_protection::EdgeProtection;
 use edge::redis::Redis;
-use outside::webhooks::WebhookDesk;
+use outside::webhooks::WebhookGateway;
 use platform::health::Health;
-use scribe::peers::Dispatch;
+use scribe::forwarding::Dispatch;
 use vault::Vault;
-use views::live::Live;
+use views::live::Subscriptions;
 use views::store::PgReader;
 
 /// How long a query waits for the position that it demands.
@@ -41,12 +41,12 @@ pub struct Engine {
     pub pool: PgPool,
     pub scribe: Dispatch,
     pub vault: Arc<Vault>,
-    pub webhooks: WebhookDesk,
+    pub webhooks: WebhookGateway,
     pub kinds: StateRegistry,
     /// Changes whenever rows have changed.
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,
-    pub live: Live,
+    pub live: Subscriptions,
     pub edge: EdgeProtection,
     pub metrics: PrometheusHandle,
     /// Health of the components of this process.
@@ -63,7 +63,7 @@ impl Engine {
     ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
         let lane = self.scribe.routes().lane(tenant).await?;
         let keys: Vec<_> = keys.into_iter().map(|key| (lane, key)).collect();
-        scribe::recall(&self.pool, &self.kinds, &keys).await
+        scribe::load_receipts(&self.pool, &self.kinds, &keys).await
     }
 
     /// The lane position of a tenant's position, if the history in which it was given is still the valid one.
@@ -176,9 +176,9 @@ impl Backend for Engine {
     fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         async move {
             let reader = PgReader::new(self.pool.clone());
-            match &self.edge.hot_rows {
+            match &self.edge.row_cache {
                 None => reader.page(model, &question).await,
-                Some(hot_rows) => hot_rows.page(&reader, model, &question).await,
+                Some(row_cache) => row_cache.page(&reader, model, &question).await,
             }
         }
         .boxed()
@@ -204,7 +204,7 @@ impl Backend for Engine {
                 Some(since) => Some(self.position(question.tenant, since).await.map_err(|_| gone("a position"))?),
                 None => None,
             };
-            self.live.watch(model, &question, since).await
+            self.live.subscribe(model, &question, since).await
         };
         watching.boxed()
     }
@@ -235,7 +235,7 @@ impl Backend for Engine {
     }
 
     fn degradations(&self) -> Vec<String> {
-        self.redis.as_ref().and_then(Redis::trouble).into_iter().collect()
+        self.redis.as_ref().and_then(Redis::outage).into_iter().collect()
     }
 
     fn metrics(&self) -> String {

@@ -13,18 +13,18 @@ use axum::response::{IntoResponse, Response};
 use commands::kernel::{NotNow, StateRegistry};
 use futures::future::select_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use outside::webhooks::{Guard, WebhookDesk};
+use outside::webhooks::{Guard, WebhookGateway};
 use platform::http_server;
 use projections::kernel::Models;
 use scribe::ScribeHandle;
-use scribe::peers::Dispatch;
+use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
-use views::live::{self, Live};
+use views::live::{self, Subscriptions};
 
 use crate::components::Components;
 use crate::configuration::Configuration;
@@ -100,10 +100,10 @@ impl Running {
         let config = &components.config;
         let (vault, models) = (Arc::new(Vault::new(pool.clone(), &config.outer_key)), Arc::new(Models::all()));
         let reads = components.reads(&models, scribe.as_ref(), &dispatch).await?;
-        let (routes, changes) = (dispatch.routes(), reads.changes());
-        let live = Live::new(pool.clone(), routes.clone(), changes.clone(), redis.clone(), roles.alone);
+        let (routes, changes) = (dispatch.routes(), reads.row_notices());
+        let live = Subscriptions::new(pool.clone(), routes.clone(), changes.clone(), redis.clone(), roles.alone);
         let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
-        let webhooks = WebhookDesk::open(&pool, routes, guard, &config.outer_key);
+        let webhooks = WebhookGateway::open(&pool, routes, guard, &config.outer_key);
         let edge = EdgeProtection::new(&config.edge, redis.as_ref());
         edge.follow(&changes, &models, &stop);
         let engine = Engine {

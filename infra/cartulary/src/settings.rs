@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
 use commands::scribe::Limits;
 use domain::shared::Seconds;
-use edge::limits::{QUOTA_MOST, Quotas};
+use edge::rate_limiter::{QUOTA_MOST, Quotas};
 use edge::sold_out;
 use kafka::LANES;
-use outside::webhooks::Places;
+use outside::webhooks::AddressList;
 use platform::database::CONNECTIONS_MOST;
 use serde::Deserialize;
 use vault::OuterKey;
@@ -192,7 +192,7 @@ impl Settings {
             ("queue_commands_most", self.queue_commands_most as u64, 1, 10_000_000),
             ("batch_commands_most", self.batch_commands_most as u64, 1, 100_000),
             ("state_mb_most", self.state_mb_most as u64, 1, 1_000_000),
-            ("row_cache_ms", self.row_cache_ms.unwrap_or_default().into(), 0, row_cache::LIFE_MS_MOST.into()),
+            ("row_cache_ms", self.row_cache_ms.unwrap_or_default().into(), 0, row_cache::TTL_MS_MOST.into()),
             ("customer_commands_per_minute", self.customer_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("member_commands_per_minute", self.member_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("tenant_commands_per_minute", self.tenant_commands_per_minute.into(), 0, QUOTA_MOST.into()),
@@ -296,8 +296,8 @@ impl Settings {
     }
 
     fn webhooks(&self) -> Result<WebhookConfig> {
-        let allowed = Places::read(&self.webhook_targets_allowed).context("webhook_targets_allowed")?;
-        let refused = Places::read(&self.webhook_targets_refused).context("webhook_targets_refused")?;
+        let allowed = AddressList::parse(&self.webhook_targets_allowed).context("webhook_targets_allowed")?;
+        let refused = AddressList::parse(&self.webhook_targets_refused).context("webhook_targets_refused")?;
         Ok(WebhookConfig { allowed, refused })
     }
 

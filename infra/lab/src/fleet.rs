@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use vault::{OuterKey, secret_file};
+use vault::{OuterKey, read_or_create_key};
 
 /// How long a process may take until it listens, until it is ready, and until it has stopped.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
@@ -66,7 +66,7 @@ impl Fleet {
     pub fn new(folder: &Path, variables: Vec<(String, String)>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let fleet = Self {
-            key: SigningKey::from_seed(TOKEN_KEY, *secret_file(&folder.join("token.key"))?),
+            key: SigningKey::from_seed(TOKEN_KEY, *read_or_create_key(&folder.join("token.key"))?),
             folder: folder.to_owned(),
             variables,
         };

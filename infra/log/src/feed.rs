@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use commands::scribe::{EventRow, LaneId};
-use projections::ports::{Checkpoint, Epochs, Fault, History, RawEvent, Seen};
+use projections::ports::{Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
 use sqlx::PgPool;
 
 use crate::Tail;
@@ -64,6 +64,6 @@ pub fn raw_event(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
         actor: parse_actor(&row.meta).ok()?,
         occurred_at: row.occurred_at,
         recorded_at: row.recorded_at,
-        seen: Seen::default(),
+        decoded: DecodedEvent::default(),
     })
 }

@@ -6,8 +6,8 @@ use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use futures::TryStreamExt;
 use platform::clock::POSTGRES_EPOCH;
-use platform::connectivity::answered;
-use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, RawEvent, Seen};
+use platform::connectivity::with_timeout;
+use projections::ports::{Cause, Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgExecutor, PgPool, Row};
@@ -45,7 +45,7 @@ impl History for PgHistory {
     }
 
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
-        let rows: Vec<(i16, Option<i64>, Option<i64>)> = answered(sqlx::query_as(HEADS).fetch_all(&self.pool))
+        let rows: Vec<(i16, Option<i64>, Option<i64>)> = with_timeout(sqlx::query_as(HEADS).fetch_all(&self.pool))
             .await
             .map_err(fault("reading the heads of all lanes"))?;
         let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
@@ -80,7 +80,7 @@ const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JO
 /// Epochs of a lane with their first positions, oldest first.
 pub async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fault> {
     let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
-    let epochs = answered(epochs.bind(lane).fetch_all(store)).await;
+    let epochs = with_timeout(epochs.bind(lane).fetch_all(store)).await;
     Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
 }
 
@@ -132,7 +132,7 @@ pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
         actor,
         occurred_at: timestamp(bytes(&value(15)?)?),
         recorded_at: timestamp(bytes(&value(16)?)?),
-        seen: Seen::default(),
+        decoded: DecodedEvent::default(),
     })
 }
 

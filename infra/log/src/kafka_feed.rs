@@ -199,18 +199,18 @@ impl KafkaFeed {
     async fn needs_fallback(&mut self) -> sqlx::Result<bool> {
         let check = self.is_comparison_due();
         let GroupConnection::Open(feed) = &mut self.connection else {
-            self.health.show(KAFKA, self.outage.reason());
+            self.health.set_outage(KAFKA, self.outage.reason());
             return Ok(true);
         };
         let in_doubt = self.outage.reason().is_some() || feed.lanes().is_empty();
-        let topic_is_new = check && in_doubt && feed.look().await;
+        let topic_is_new = check && in_doubt && feed.check_topic().await;
         let outage = self.outage.reason();
         let kafka_is_down = outage.is_some();
-        self.health.show(KAFKA, outage);
+        self.health.set_outage(KAFKA, outage);
         if !feed.lanes().is_empty() {
             self.assigned_at = Instant::now();
             self.group_outage.back();
-            self.health.show(self.group.part, None);
+            self.health.set_outage(self.group.part, None);
             return Ok(kafka_is_down);
         }
         if check && self.assigned_at.elapsed() > ASSIGNMENT_TIMEOUT {
@@ -227,7 +227,7 @@ impl KafkaFeed {
         let group_outage = self.group_outage.reason();
         let fallback = kafka_is_down || group_outage.is_some();
         let reason = group_outage.unwrap_or_else(|| "it has not yet assigned lanes to this process".to_owned());
-        self.health.show(self.group.part, Some(reason));
+        self.health.set_outage(self.group.part, Some(reason));
         Ok(fallback)
     }
 

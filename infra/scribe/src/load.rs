@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{AggregateRegistry, Rejected, StreamRef};
+use commands::kernel::{Rejected, StateRegistry, StreamRef};
 use commands::scribe::{
     Accepted, ChangedStream, LaneId, Load, LoadOutcome, LoadResult, LoadedState, Need, ReceiptKey, Settled,
     StoredReceipt, StreamKey,
@@ -22,7 +22,7 @@ use uuid::Uuid;
 const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Carries out loads. Those that cannot be read now are answered as unavailable.
-pub(super) async fn load(pool: &PgPool, registry: &AggregateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
+pub(super) async fn load(pool: &PgPool, registry: &StateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
     let (mut tenants, mut receipts, mut streams) = (vec![], vec![], vec![]);
     for load in loads {
         match load.need {
@@ -60,7 +60,7 @@ async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<LoadOut
 
 async fn load_wanted_receipts(
     pool: &PgPool,
-    registry: &AggregateRegistry,
+    registry: &StateRegistry,
     wanted: &[(Load, ReceiptKey)],
 ) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
@@ -80,7 +80,7 @@ async fn load_wanted_receipts(
 /// effect.
 pub async fn load_receipts(
     pool: &PgPool,
-    registry: &AggregateRegistry,
+    registry: &StateRegistry,
     keys: &[(LaneId, ReceiptKey)],
 ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
     let lanes: Vec<_> = keys.iter().map(|(lane, _)| lane.0).collect();
@@ -138,7 +138,7 @@ fn accepted(row: &PgRow) -> Result<Accepted, sqlx::Error> {
 /// Adds one event of a command to its receipt. The first event of a command has the fingerprint.
 fn add_event(
     receipts: &mut HashMap<ReceiptKey, StoredReceipt>,
-    registry: &AggregateRegistry,
+    registry: &StateRegistry,
     row: &PgRow,
 ) -> Result<(), sqlx::Error> {
     let fingerprint: Option<&str> = row.try_get("fingerprint")?;
@@ -182,7 +182,7 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error>
     Ok((read_key(row)?, StoredReceipt { fingerprint, settled }))
 }
 
-async fn load_streams(pool: &PgPool, registry: &AggregateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
+async fn load_streams(pool: &PgPool, registry: &StateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
     if wanted.is_empty() {
         return vec![];
     }
@@ -199,7 +199,7 @@ async fn load_streams(pool: &PgPool, registry: &AggregateRegistry, wanted: &[(Lo
 
 async fn fold_streams(
     pool: &PgPool,
-    registry: &AggregateRegistry,
+    registry: &StateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<LoadResult>, sqlx::Error> {
     let mut states = start_from_snapshots(pool, registry, wanted).await?;
@@ -245,7 +245,7 @@ async fn fold_streams(
 /// State of each stream from its snapshot, or the initial state if it has no snapshot that this version can read.
 async fn start_from_snapshots(
     pool: &PgPool,
-    registry: &AggregateRegistry,
+    registry: &StateRegistry,
     wanted: &[(Load, StreamKey)],
 ) -> Result<Vec<Option<LoadedState>>, sqlx::Error> {
     let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
@@ -282,7 +282,7 @@ async fn start_from_snapshots(
 /// Carries out loads in the background. Each round takes all requests that have come in meanwhile.
 pub(super) async fn run_loader(
     pool: PgPool,
-    registry: Arc<AggregateRegistry>,
+    registry: Arc<StateRegistry>,
     mut requests: tokio::sync::mpsc::UnboundedReceiver<Load>,
     deliver: impl AsyncFn(Vec<LoadOutcome>),
 ) {

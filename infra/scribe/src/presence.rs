@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use commands::scribe::LaneId;
 use kafka::LANES;
-use platform::connectivity::answered;
+use platform::connectivity::with_timeout;
 use platform::health::Health;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -46,12 +46,12 @@ impl Presence {
         let pause = Duration::from_millis(self.lease_ms.unsigned_abs() / HEARTBEATS_PER_LEASE);
         tokio::spawn(async move {
             while tokio::time::timeout(pause, stop.cancelled()).await.is_err() {
-                match answered(self.announce(&mut conflict)).await {
+                match with_timeout(self.announce(&mut conflict)).await {
                     Ok(share) => _ = sender.send_if_modified(|known| std::mem::replace(known, share.clone()) != share),
                     Err(error) => tracing::debug!(role = self.role, %error, "the heartbeat cannot be written"),
                 }
             }
-            if let Err(error) = answered(self.leave(&conflict)).await {
+            if let Err(error) = with_timeout(self.leave(&conflict)).await {
                 tracing::debug!(role = self.role, %error, "the presence cannot be deleted; its lease will expire");
             }
         });
@@ -66,7 +66,7 @@ impl Presence {
                     RETURNING (SELECT start FROM before)";
         let before = sqlx::query_scalar(text).bind(self.role).bind(&self.name).bind(self.lease_ms).bind(conflict.start);
         match conflict.observe(before.fetch_one(&self.pool).await?) {
-            true => self.health.away(
+            true => self.health.report_outage(
                 "the name of this process",
                 format!(
                     "another `{}` process has the name `{}`, so both claim the same lanes; give each process its own \
@@ -74,7 +74,7 @@ impl Presence {
                     self.role, self.name
                 ),
             ),
-            false => self.health.back("the name of this process"),
+            false => self.health.report_recovery("the name of this process"),
         }
         let names = members(&self.pool, self.role).await?;
         Ok(share(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name))
@@ -116,7 +116,7 @@ impl NameConflict {
 /// Names of the processes of a role with a valid lease, sorted.
 pub async fn members(pool: &PgPool, role: &str) -> Result<Vec<String>, sqlx::Error> {
     let text = "SELECT name FROM work.presences WHERE role = $1 AND lease > clock_timestamp() ORDER BY name";
-    answered(sqlx::query_scalar(text).bind(role).fetch_all(pool)).await
+    with_timeout(sqlx::query_scalar(text).bind(role).fetch_all(pool)).await
 }
 
 /// Share of one of these processes: blocks of consecutive lanes, dealt round-robin; none if its name is missing.

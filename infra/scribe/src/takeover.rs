@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use commands::scribe::{LaneId, TakeOverOutcome};
 use platform::clock::Timestamptz;
-use platform::connectivity::silence;
+use platform::connectivity::timeout_error;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
@@ -23,7 +23,7 @@ pub(super) async fn take_over(pool: &PgPool, owner: &Owner, lane: LaneId) -> Tak
         transaction.commit().await?;
         Ok::<_, anyhow::Error>(outcome)
     };
-    match timeout(TAKE_OVER_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(silence().into())) {
+    match timeout(TAKE_OVER_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(timeout_error().into())) {
         Ok(outcome) => outcome,
         Err(error) => {
             tracing::warn!(lane = lane.0, %error, "the lane cannot be taken over now; trying again");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use commands::kernel::{Commands, NotNow};
 use commands::scribe::{Answer, Envelope};
 use domain::shared::{CommandId, TenantId};
-use scribe::peers::Dispatch;
+use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
 use uuid::Uuid;
 use vault::Vault;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use commands::scribe::LaneId;
-use event_log::kafka_feed::{BATCH, Carried, Group, Wire};
+use event_log::kafka_feed::{BATCH_EVENTS_MOST, ConsumerGroup, FeedBatch, KafkaFeed};
 use projections::ports::RawEvent;
 use tokio::time::Instant;
 
@@ -14,11 +14,11 @@ use crate::log_reader::Delta;
 use crate::positions::Positions;
 use crate::runner::{PolicyRunner, ReadResult};
 
-const GROUP: Group = Group {
+const GROUP: ConsumerGroup = ConsumerGroup {
     name: "cartulary.policies",
     part: "the consumer group of policies",
     role: "policies",
-    taken: "SELECT lane, max(position) AS position FROM work.policies GROUP BY lane",
+    progress_sql: "SELECT lane, max(position) AS position FROM work.policies GROUP BY lane",
 };
 
 /// Maximum time for reading missing events from the log before Kafka is polled again.
@@ -27,31 +27,35 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 impl PolicyRunner {
     /// Joins the consumer group as soon as Kafka answers, if events are to come from Kafka. A process that writes lanes
     /// reads its own tail instead.
-    pub(crate) fn open_kafka_feed(&self) -> Option<Wire> {
+    pub(crate) fn open_kafka_feed(&self) -> Option<KafkaFeed> {
         let (Some(kafka), Lanes::Shared(share)) = (&self.kafka, &self.lanes) else { return None };
-        Some(Wire::open(GROUP, kafka.clone(), self.pool.clone(), share.clone(), self.health.clone()))
+        Some(KafkaFeed::open(GROUP, kafka.clone(), self.pool.clone(), share.clone(), self.health.clone()))
     }
 
     /// Reacts to the next events from Kafka.
-    pub(crate) async fn follow_kafka(&self, feed: &mut Wire, positions: &mut Positions) -> anyhow::Result<ReadResult> {
-        let Carried { events, handed_over } = feed.next().await?;
-        let (lanes, check) = (feed.lanes(), !events.is_empty() || feed.asks_the_log());
-        let known = !handed_over && positions.are_of(&lanes);
+    pub(crate) async fn follow_kafka(
+        &self,
+        feed: &mut KafkaFeed,
+        positions: &mut Positions,
+    ) -> anyhow::Result<ReadResult> {
+        let FeedBatch { events, reassigned } = feed.next().await?;
+        let (lanes, check) = (feed.lanes(), !events.is_empty() || feed.is_comparison_due());
+        let known = !reassigned && positions.are_of(&lanes);
         // A restored log may have new events already while Kafka still carries the lost ones.
         if !known || check && !positions.are_current(&self.pool).await? {
             *positions = self.read_positions(lanes).await?;
         }
-        let is_full = events.len() >= BATCH;
+        let is_full = events.len() >= BATCH_EVENTS_MOST;
         let (deltas, mut behind) = next_events(events, positions, &self.subscribed_events());
         if !behind.is_empty() {
             let lanes: Vec<i16> = behind.iter().map(|lane| lane.0).collect();
             tracing::warn!(?lanes, "Kafka does not continue at the positions of the policies; reading the log");
         }
         let mut result = self.react_to(&deltas, positions).await?;
-        if let Some(look) = feed.look_at_log(|lane| positions.after(LaneId(lane))).await? {
+        if let Some(look) = feed.compare_with_log(|lane| positions.after(LaneId(lane))).await? {
             metrics::gauge!("cartulary_policies_lag_events")
                 .set(f64::from(u32::try_from(look.lag).unwrap_or(u32::MAX)));
-            behind.extend(look.late);
+            behind.extend(look.lagging);
         }
         result = result.max(self.catch_up(&behind, positions).await?);
         feed.commit();
@@ -104,7 +108,7 @@ fn next_events(
 mod tests {
     use domain::kernel::Actor;
     use domain::shared::{CommandId, Principal, TenantId, Timestamp};
-    use projections::ports::Seen;
+    use projections::ports::DecodedEvent;
     use uuid::Uuid;
 
     use super::*;
@@ -130,7 +134,7 @@ mod tests {
             actor: Actor::Member(Principal::ENGINE),
             occurred_at: Timestamp::default(),
             recorded_at: Timestamp::default(),
-            seen: Seen::default(),
+            decoded: DecodedEvent::default(),
         }
     }
 

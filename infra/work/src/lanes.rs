@@ -26,7 +26,7 @@ impl Lanes {
     /// The lanes at present. They change at every take-over.
     pub fn now(&self) -> BTreeSet<LaneId> {
         match self {
-            Self::Written(scribe) => scribe.held(),
+            Self::Written(scribe) => scribe.owned_lanes(),
             Self::Shared(share) => share.borrow().clone(),
         }
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use commands::kernel::StoredEvent;
 use commands::scribe::{EventRow, LaneId};
 use domain::kernel::Recorded;
-use event_log::history::event;
-use event_log::{Tail, raw};
+use event_log::history::decode_event;
+use event_log::{Tail, raw_event};
 use projections::ports::RawEvent;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
@@ -109,7 +109,7 @@ fn add_events(deltas: &mut BTreeMap<LaneId, Delta>, rows: &[PgRow]) -> Result<()
     for row in rows {
         let (lane, position): (_, i64) = (LaneId(row.try_get(0)?), row.try_get(1)?);
         let Some(delta) = deltas.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
-        match event(row) {
+        match decode_event(row) {
             Ok(event) => delta.events.push(event),
             Err(error) => {
                 delta.upto = position.saturating_sub(1);
@@ -127,7 +127,7 @@ fn add_events(deltas: &mut BTreeMap<LaneId, Delta>, rows: &[PgRow]) -> Result<()
 fn read_tail(tail: &Tail, lane: LaneId, epoch: i64, (from, upto): (i64, i64), names: &[&str]) -> Option<Vec<RawEvent>> {
     let most = usize::try_from(upto - from).ok()?;
     let read = |row: &EventRow, written: i64| {
-        let wanted = names.contains(&row.name.as_str()).then(|| raw(lane.0, written, row));
+        let wanted = names.contains(&row.name.as_str()).then(|| raw_event(lane.0, written, row));
         (row.position, written == epoch, wanted)
     };
     let rows = tail.after(lane, from, most, read)?;

@@ -10,7 +10,7 @@ use commands::kernel::Commands;
 use commands::scribe::LaneId;
 use domain::shared::Timestamp;
 use platform::health::Health;
-use scribe::peers::Dispatch;
+use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;

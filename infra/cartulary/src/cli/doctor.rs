@@ -9,7 +9,7 @@ use event_log::require_migrated;
 use platform::database::connect;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
-use work::held_back;
+use work::current_pause;
 
 use super::say;
 use super::table::table;
@@ -70,7 +70,7 @@ async fn check(settings: &Settings) -> Vec<Finding> {
     }
     match settings.redis() {
         Ok(None) => {}
-        Ok(Some(client)) => findings.push(finding("redis", redis::look(&client).await)),
+        Ok(Some(client)) => findings.push(finding("redis", redis::server_info(&client).await)),
         Err(error) => findings.push(finding("redis", Err::<String, _>(error))),
     }
     findings
@@ -105,7 +105,7 @@ async fn check_server(pool: &PgPool) -> Vec<Finding> {
 /// Reports a pause of timers and effects.
 async fn check_work(pool: &PgPool) -> Finding {
     let what = "timers and effects";
-    match held_back(pool).await {
+    match current_pause(pool).await {
         Ok(None) => finding(what, Ok("running")),
         Ok(Some(hold)) => {
             let text = format!("paused since {}: {}; `cartulary release` resumes them", hold.since, hold.reason);

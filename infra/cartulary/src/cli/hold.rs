@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use event_log::require_migrated;
 use platform::database::connect;
-use work::{held_back, hold_back, release};
+use work::{current_pause, pause_work, resume_work};
 
 use super::say;
 
@@ -19,7 +19,7 @@ pub(super) struct HoldArgs {
 pub(super) async fn run(args: &HoldArgs, url: &str) -> Result<ExitCode> {
     let pool = connect(url).await?;
     require_migrated(&pool).await?;
-    hold_back(&mut *pool.acquire().await?, &args.reason).await?;
+    pause_work(&mut *pool.acquire().await?, &args.reason).await?;
     say("timers, effects and webhooks are paused; `cartulary release` resumes them");
     Ok(ExitCode::SUCCESS)
 }
@@ -27,8 +27,8 @@ pub(super) async fn run(args: &HoldArgs, url: &str) -> Result<ExitCode> {
 pub(super) async fn run_release(url: &str) -> Result<ExitCode> {
     let pool = connect(url).await?;
     require_migrated(&pool).await?;
-    ensure!(held_back(&pool).await?.is_some(), "timers, effects and webhooks are not paused");
-    release(&pool).await?;
+    ensure!(current_pause(&pool).await?.is_some(), "timers, effects and webhooks are not paused");
+    resume_work(&pool).await?;
     say("timers, effects and webhooks are resumed");
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use platform::database::connect;
 use projections::kernel::{Model, Models};
 use serde_json::json;
 use sqlx::PgPool;
-use views::reads::build_anew;
+use views::follower::rebuild_model;
 use views::store::{PgRows, digest};
 
 use super::table::table;
@@ -80,7 +80,7 @@ async fn rebuild_all(pool: &PgPool, models: &[&Model]) -> Result<Vec<[String; 3]
     let mut rows = Vec::new();
     for (number, model) in (1..).zip(models) {
         progress(&format!("rebuilding {} ({number} of {})", model.name, models.len()));
-        let built = build_anew(pool, model).await?;
+        let built = rebuild_model(pool, model).await?;
         let detail = format!("{} rows, {} parked", built.rows, built.parked.len());
         rows.push([model.name.clone(), format!("{} events", built.events), detail]);
     }

@@ -47,14 +47,14 @@ pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
 /// Waits until the database can be used, and answers health requests with the reason meanwhile. `None` where the process is
 /// asked to stop before.
 async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<TcpListener>> {
-    let Some(reason) = database::trouble(url).await else { return Ok(Some(listener)) };
+    let Some(reason) = database::outage(url).await else { return Ok(Some(listener)) };
     tracing::warn!(reason, "waiting for the database");
     let (sender, reasons) = watch::channel(reason);
     let listener = listener.into_std()?;
     let (stop, same) = (CancellationToken::new(), TcpListener::from_std(listener.try_clone()?)?);
-    let waiting = tokio::spawn(http_server::waiting(same, reasons, stop.clone()));
+    let waiting = tokio::spawn(http_server::serve_not_ready(same, reasons, stop.clone()));
     let usable = async {
-        while let Some(reason) = database::trouble(url).await {
+        while let Some(reason) = database::outage(url).await {
             sender.send_replace(reason);
             tokio::time::sleep(RETRY_AFTER).await;
         }

@@ -9,7 +9,7 @@ use clap::Args;
 use domain::shared::{CustomerId, Principal, Role, TenantId};
 use platform::clock::now;
 use uuid::Uuid;
-use vault::secret_file;
+use vault::read_or_create_key;
 
 use super::say;
 use crate::embedded_engine::{TOKEN_KEY, token_key_file};
@@ -86,7 +86,7 @@ pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
             if !file.exists() {
                 bail!("{} does not exist; start `cartulary dev` here first, or give --key", file.display());
             }
-            SigningKey::from_seed(TOKEN_KEY, *secret_file(&file)?)
+            SigningKey::from_seed(TOKEN_KEY, *read_or_create_key(&file)?)
         }
     };
     say(sign(&key, &bearer, settings)?);

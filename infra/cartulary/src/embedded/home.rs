@@ -13,8 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use aws_lc_rs::digest::{SHA256, digest};
 use rustix::process::geteuid;
-use sha2::{Digest, Sha256};
 
 use super::orphan;
 use super::server_user::ServerUser;
@@ -202,8 +202,8 @@ fn check_socket_folder(folder: &Path, user: ServerUser) -> Result<()> {
 
 /// A digest of a path, in 16 hexadecimal digits.
 fn short_hash(path: &Path) -> String {
-    let digest = Sha256::digest(path.as_os_str().as_bytes());
-    digest[..8].iter().fold(String::new(), |mut text, byte| {
+    let digest = digest(&SHA256, path.as_os_str().as_bytes());
+    digest.as_ref()[..8].iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

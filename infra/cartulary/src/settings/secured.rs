@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Settings;
 use edge::redis;
-use vault::secret_text;
+use vault::read_secret;
 
 /// Default SASL mechanism: the strongest that brokers offer.
 pub(super) const MECHANISM: &str = "SCRAM-SHA-512";
@@ -36,7 +36,7 @@ impl Settings {
              network is private"
         );
         let over_tls = self.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss://"));
-        ensure!(over_tls || self.redis_ca_file.is_none(), "redis_ca_file is of use with a rediss:// address only");
+        ensure!(over_tls || self.redis_ca_file.is_none(), "redis_ca_file requires a rediss:// address");
         self.redis_url.as_ref().map_or(Ok(()), |url| redis::client(url, None).map(drop))
     }
 
@@ -63,7 +63,7 @@ impl Settings {
 
     fn kafka_login(&self) -> Result<Option<Login>> {
         let (Some(user), Some(file)) = (&self.kafka_user, &self.kafka_password_file) else { return Ok(None) };
-        let text = secret_text(file)?;
+        let text = read_secret(file)?;
         let password = text.strip_suffix('\n').unwrap_or(&text);
         ensure!(is_one_line(password), "{} must hold a password, in one line", file.display());
         let (mechanism, user) = (self.kafka_mechanism.parse()?, user.clone());
@@ -96,7 +96,7 @@ fn authorities(file: &Path) -> Result<Vec<u8>> {
 
 /// Refuses a file without a certificate and its private key.
 fn check_identity(file: &Path) -> Result<()> {
-    let text = secret_text(file)?;
+    let text = read_secret(file)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let certificates = certificates.with_context(|| format!("{} holds what is no PEM", file.display()))?;
     ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", file.display());
@@ -185,9 +185,9 @@ mod tests {
             ),
             (
                 |settings| settings.redis_url = Some("redis://redis.example:6379/".into()),
-                "redis_ca_file is of use with a rediss:// address only",
+                "redis_ca_file requires a rediss:// address",
             ),
-            (|settings| settings.redis_url = None, "redis_ca_file is of use with a rediss:// address only"),
+            (|settings| settings.redis_url = None, "redis_ca_file requires a rediss:// address"),
         ];
         for (change, expected) in wrong {
             let mut settings = right.clone();

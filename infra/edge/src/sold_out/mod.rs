@@ -21,7 +21,7 @@ use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt, Two
 use domain::shared::TenantId;
 use projections::kernel::Models;
 use projections::projector::ChangedRows;
-use scribe::peers::Dispatch;
+use scribe::forwarding::Dispatch;
 
 use crate::redis::Redis;
 use cache::{Observation, SoldOutCache};

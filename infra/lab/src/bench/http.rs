@@ -30,12 +30,12 @@ use super::without_scribe::WithoutScribe;
 use cartulary::edge_protection::EdgeProtection;
 use cartulary::engine::Engine;
 use cartulary::process::Roles;
-use outside::webhooks::{Guard, WebhookDesk};
+use outside::webhooks::{Guard, WebhookGateway};
 use platform::clock::new_id;
 use platform::health::Health;
 use platform::http_server;
 use vault::Vault;
-use views::live::{Changes, Live};
+use views::live::{RowNotices, Subscriptions};
 
 const CONNECTIONS: &[usize] = &[64, 128, 256];
 const CONNECTIONS_MOST: usize = 256;
@@ -154,8 +154,14 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let pool = shops.pool().clone();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
-        webhooks: WebhookDesk::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
-        live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
+        webhooks: WebhookGateway::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
+        live: Subscriptions::new(
+            pool.clone(),
+            shops.running.dispatch.routes().clone(),
+            RowNotices::default(),
+            None,
+            false,
+        ),
         pool,
         scribe: shops.running.dispatch.clone(),
         kinds: StateRegistry::all(),

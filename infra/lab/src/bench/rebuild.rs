@@ -24,7 +24,7 @@ use super::rows::{EPOCH, Row, insert_many};
 use event_log::PgHistory;
 use event_log::Routes;
 use platform::clock::{Timestamptz, now};
-use views::store::{PgBuilds, PgRows};
+use views::store::{PgRows, PgTableBuilder};
 
 const EVENTS: usize = 1_000_000;
 const KEYS: usize = 100_000;
@@ -42,7 +42,7 @@ pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report
     pool.execute("CHECKPOINT").await?;
     let models = Models::all();
     PgRows::new(pool.clone()).prepare(models.iter()).await?;
-    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let (history, builds) = (PgHistory::new(pool.clone()), PgTableBuilder::new(pool.clone()));
     let mut speeds = [vec![], vec![], vec![]];
     for round in 1..=ROUNDS {
         progress.says(format!("rebuilding, run {round} of {ROUNDS}"));

@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aws_lc_rs::digest::{self, SHA256};
 use projections::kernel::{ColumnType, Model, Models};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
 use super::Claim;
-use views::reads::build_anew;
+use views::follower::rebuild_model;
 use views::store::{digest, rows};
 
 /// Models whose rows name winners of the flash sale.
@@ -57,7 +57,7 @@ pub(crate) async fn rebuilt_equal(pool: &PgPool) -> Result<Vec<Claim>> {
     let models = Models::all();
     for model in models.iter() {
         let live = digest(pool, model).await?;
-        build_anew(pool, model).await?;
+        rebuild_model(pool, model).await?;
         let rebuilt = digest(pool, model).await?;
         if (live.sha256, live.rows) != (rebuilt.sha256, rebuilt.rows) {
             different.push(model.name.clone());
@@ -94,12 +94,12 @@ async fn outline(pool: &PgPool, model: &Model) -> Result<(usize, Vec<u8>)> {
     let rows = rows(pool, model).await?;
     let mut outlines = rows.iter().map(|row| outline_of(model, row)).collect::<Result<Vec<_>>>()?;
     outlines.sort_unstable();
-    let mut hash = Sha256::new();
+    let mut hash = digest::Context::new(&SHA256);
     for outline in &outlines {
         hash.update(outline.as_bytes());
         hash.update(b"\n");
     }
-    Ok((outlines.len(), hash.finalize().to_vec()))
+    Ok((outlines.len(), hash.finish().as_ref().to_vec()))
 }
 
 fn outline_of(model: &Model, row: &str) -> Result<String> {

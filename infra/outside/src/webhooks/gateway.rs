@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::integrations::{Delivery, NotPermitted, ShownSecret, Webhooks};
+use api::port::{Delivery, NotPermitted, ShownSecret, Webhooks};
 use commands::kernel::Misuse;
 use domain::shared::{TargetUrl, TenantId, WebhookSubscriptionId};
 use event_log::Routes;

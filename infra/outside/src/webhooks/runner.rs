@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::shared::TenantId;
-use scribe::peers::Dispatch;
+use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::shared::{TenantId, WebhookSubscriptionId};
-use vault::{OuterKey, Use, mac_of_parts};
+use vault::{KeyPurpose, OuterKey, mac_of_parts};
 use zeroize::Zeroizing;
 
 /// Key from which all webhook secrets are derived.
@@ -22,7 +22,7 @@ pub(super) struct Secret {
 
 impl SigningKeys {
     pub fn new(outer: &OuterKey) -> Self {
-        Self(outer.derive(Use::Webhooks))
+        Self(outer.derive(KeyPurpose::Webhooks))
     }
 
     /// Derives the secret of a generation. The result is always the same.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
 use platform::clock::Timestamptz;
-use platform::connectivity::{answered, notice, silence};
+use platform::connectivity::{set_tcp_timeouts, timeout_error, with_timeout};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
@@ -50,19 +50,19 @@ pub(super) async fn commit_batch(committer: Option<Committer>, url: String, batc
     match committer {
         Ok(committer) => timeout(COMMIT_TIMEOUT, committer.commit(batch))
             .await
-            .unwrap_or_else(|_| Committed::not_written(id, &silence())),
+            .unwrap_or_else(|_| Committed::not_written(id, &timeout_error())),
         Err(error) => Committed::not_written(id, &error),
     }
 }
 
 impl Committer {
     pub(super) async fn connect(url: &str) -> Result<Self, sqlx::Error> {
-        answered(Self::open(url)).await
+        with_timeout(Self::open(url)).await
     }
 
     async fn open(url: &str) -> Result<Self, sqlx::Error> {
         let mut connection = PgConnection::connect(url).await?;
-        notice(&mut connection).await?;
+        set_tcp_timeouts(&mut connection).await?;
         sqlx::query("SET statement_timeout = '30s'").execute(&mut connection).await?;
         // Each statement is planned once: batches differ only in the lengths of their arrays.
         sqlx::query("SET plan_cache_mode = 'force_generic_plan'").execute(&mut connection).await?;

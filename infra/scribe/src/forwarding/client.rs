@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use commands::kernel::{AggregateRegistry, NotNow};
+use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::{Answer, Envelope, LaneId};
 use domain::shared::TenantId;
 use event_log::Routes;
@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use platform::clock::now;
-use platform::connectivity::answered;
+use platform::connectivity::with_timeout;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -52,7 +52,7 @@ pub struct Dispatch {
     routes: Routes,
     pool: PgPool,
     key: ForwardingKey,
-    registry: Arc<AggregateRegistry>,
+    registry: Arc<StateRegistry>,
     http: Client<HttpConnector, Full<Bytes>>,
     owners: Arc<RwLock<OwnerCache>>,
     failures: Arc<ForwardingFailures>,
@@ -76,7 +76,7 @@ impl Dispatch {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let routes = local.as_ref().map_or_else(|| Routes::new(pool.clone()), |local| local.routes().clone());
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        let (registry, never) = (Arc::new(AggregateRegistry::all()), Arc::new(watch::Sender::new(0)));
+        let (registry, never) = (Arc::new(StateRegistry::all()), Arc::new(watch::Sender::new(0)));
         let (owners, failures) = (Arc::default(), Arc::default());
         let dispatch = Self { local, routes, pool, key, registry, http, owners, failures, scribes, never };
         let names = dispatch.local.is_none().then_some(names);
@@ -215,7 +215,7 @@ impl Dispatch {
         }
         let text = "SELECT address FROM log.lanes WHERE lane = $1 AND lease > clock_timestamp() AND address <> ''";
         let address: Option<String> =
-            answered(sqlx::query_scalar(text).bind(lane.0).fetch_optional(&self.pool)).await?;
+            with_timeout(sqlx::query_scalar(text).bind(lane.0).fetch_optional(&self.pool)).await?;
         if let Ok(mut owners) = self.owners.write() {
             owners.insert(lane, (address.clone(), Instant::now()));
         }
@@ -240,7 +240,7 @@ impl Dispatch {
                 continue;
             }
             let text = "SELECT DISTINCT address FROM log.lanes WHERE lease > clock_timestamp()";
-            let Ok(owners) = answered(sqlx::query_scalar(text).fetch_all(&self.pool)).await else { continue };
+            let Ok(owners) = with_timeout(sqlx::query_scalar(text).fetch_all(&self.pool)).await else { continue };
             self.failures.retain(&owners);
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -1,6 +1,6 @@
 //! Messages between processes: forwarded commands and their answers, as JSON.
 
-use commands::kernel::{AggregateRegistry, AnyCommand, Commands, Misuse, NotNow, Rejected};
+use commands::kernel::{AnyCommand, Commands, Misuse, NotNow, Rejected, StateRegistry};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
@@ -114,7 +114,7 @@ impl From<Answer> for ForwardedAnswer {
 }
 
 impl ForwardedAnswer {
-    pub(super) fn into_answer(self, registry: &AggregateRegistry) -> Answer {
+    pub(super) fn into_answer(self, registry: &StateRegistry) -> Answer {
         match self {
             Self::Accepted { accepted, replayed } => {
                 let ForwardedReceipt { tenant_position, epoch, recorded_at, changed } = accepted;

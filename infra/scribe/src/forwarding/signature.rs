@@ -1,7 +1,7 @@
 //! Signature of forwarded requests: an HMAC with a timestamp, which only processes with the outer key can compute.
 
 use domain::shared::Timestamp;
-use vault::{OuterKey, Use, mac_of_parts};
+use vault::{KeyPurpose, OuterKey, mac_of_parts};
 use zeroize::Zeroizing;
 
 /// Maximum difference between the clocks of two processes, in seconds.
@@ -18,7 +18,7 @@ pub struct ForwardingKey {
 
 impl ForwardingKey {
     pub fn new(outer: &OuterKey) -> Self {
-        Self { key: outer.derive(Use::Peers) }
+        Self { key: outer.derive(KeyPurpose::Peers) }
     }
 
     /// Signature of a request body: `<seconds since 1970>.<MAC in hexadecimal>`.

@@ -2,35 +2,36 @@
 
 use std::collections::BTreeSet;
 
-use event_log::kafka_feed::{Carried, Group, Wire};
+use event_log::kafka_feed::{ConsumerGroup, FeedBatch, KafkaFeed};
 use projections::kernel::Model;
 
 use super::{PgProjector, ReadModelFollower};
 
-const GROUP: Group = Group {
+const GROUP: ConsumerGroup = ConsumerGroup {
     name: "cartulary.project",
     part: "the consumer group of read models",
     role: "project",
-    taken: "SELECT c.lane, max(c.position) AS position FROM reads.checkpoints c JOIN reads.live USING (model, shape)
+    progress_sql:
+        "SELECT c.lane, max(c.position) AS position FROM reads.checkpoints c JOIN reads.live USING (model, shape)
             GROUP BY c.lane",
 };
 
 impl ReadModelFollower {
     /// Opens the Kafka feed if it is configured. It joins the consumer group as soon as Kafka answers.
-    pub(super) fn open_kafka_feed(&self) -> Option<Wire> {
+    pub(super) fn open_kafka_feed(&self) -> Option<KafkaFeed> {
         let (pool, lanes, health) = (self.pool.clone(), self.lanes.clone(), self.health.clone());
-        Some(Wire::open(GROUP, self.kafka.clone()?, pool, lanes, health))
+        Some(KafkaFeed::open(GROUP, self.kafka.clone()?, pool, lanes, health))
     }
 
     /// Projects the next batch from Kafka, reads gaps and late events from the log, and commits the offsets. Returns the
     /// models whose rows include events of a lost history.
     pub(super) async fn follow_kafka(
         &mut self,
-        feed: &mut Wire,
+        feed: &mut KafkaFeed,
         projector: &mut PgProjector,
     ) -> anyhow::Result<Vec<Model>> {
-        let Carried { events, handed_over } = feed.next().await?;
-        if handed_over {
+        let FeedBatch { events, reassigned } = feed.next().await?;
+        if reassigned {
             *projector = self.open_projector().await?;
         }
         let mut behind = BTreeSet::new();
@@ -40,9 +41,9 @@ impl ReadModelFollower {
             diverged = effects.diverged;
             behind.extend(effects.gaps);
         }
-        if let Some(look) = feed.look_at_log(|lane| projector.after(lane)).await? {
+        if let Some(look) = feed.compare_with_log(|lane| projector.after(lane)).await? {
             self.report_lag(look.lag);
-            behind.extend(look.late);
+            behind.extend(look.lagging);
         }
         if !behind.is_empty() && diverged.is_empty() {
             diverged = self.catch_up(projector, &behind).await?;

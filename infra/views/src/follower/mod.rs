@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use commands::scribe::LaneId;
 use event_log::StoreFeed;
-use platform::connectivity::Reach;
+use platform::connectivity::Connectivity;
 use platform::health::Health;
 use projections::kernel::{Model, Models};
 use projections::ports::{Checkpoint, Fault, History, RawEvent};
@@ -50,7 +50,7 @@ pub struct ReadModelFollower {
     /// Kafka as the source of events; `None`: the log.
     kafka: Option<kafka::Settings>,
     health: Health,
-    connectivity: Reach,
+    connectivity: Connectivity,
     /// Changes when this process has written to the log.
     written: watch::Receiver<u64>,
     /// Changes after every batch.
@@ -80,7 +80,7 @@ impl ReadModelFollower {
         lanes: watch::Receiver<BTreeSet<LaneId>>,
         written: watch::Receiver<u64>,
     ) -> Self {
-        let (health, connectivity) = (Health::default(), Reach::default());
+        let (health, connectivity) = (Health::default(), Connectivity::default());
         let (progress, notices) = (watch::Sender::new(0), RowNotices::default());
         Self { pool, models, feed, lanes, kafka: None, health, connectivity, written, progress, notices }
     }
@@ -96,7 +96,7 @@ impl ReadModelFollower {
     }
 
     /// Restarts when this monitor finds the database lost.
-    pub fn with_connectivity(self, connectivity: Reach) -> Self {
+    pub fn with_connectivity(self, connectivity: Connectivity) -> Self {
         Self { connectivity, ..self }
     }
 
@@ -125,7 +125,7 @@ impl ReadModelFollower {
                 () = connectivity.until_lost() => Err(anyhow!("the database does not answer")),
             };
             if let Err(error) = followed {
-                self.health.away(COMPONENT, format!("{error:#}"));
+                self.health.report_outage(COMPONENT, format!("{error:#}"));
                 tokio::time::sleep(RETRY_DELAY).await;
             }
         }
@@ -159,7 +159,7 @@ impl ReadModelFollower {
                 projector = self.open_projector().await?;
                 continue;
             }
-            self.health.back(COMPONENT);
+            self.health.report_recovery(COMPONENT);
             let stopped = projector.stopped().count();
             metrics::gauge!("cartulary_read_models_stopped").set(u32::try_from(stopped).unwrap_or(u32::MAX));
             if kafka_feed.is_none() {
@@ -242,8 +242,8 @@ impl ReadModelFollower {
     fn report_lag(&self, lag: i64) {
         metrics::gauge!("cartulary_read_models_lag_events").set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
         match lag > LAG_EVENTS_MOST {
-            true => self.health.away(LAG_COMPONENT, format!("{lag} events behind the end of the log")),
-            false => self.health.back(LAG_COMPONENT),
+            true => self.health.report_outage(LAG_COMPONENT, format!("{lag} events behind the end of the log")),
+            false => self.health.report_recovery(LAG_COMPONENT),
         }
     }
 

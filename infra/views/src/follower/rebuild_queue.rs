@@ -46,11 +46,11 @@ impl RebuildQueue {
             match task.await.map_err(anyhow::Error::from).and_then(|built| built) {
                 Ok(Some(_)) => {
                     self.notices.publish_rebuilt(&model.name);
-                    self.health.back(COMPONENT);
+                    self.health.report_recovery(COMPONENT);
                     switched = true;
                 }
                 Ok(None) => tracing::debug!(model = model.name, "another process is rebuilding this read model"),
-                Err(error) => self.health.away(COMPONENT, format!("{}: {error:#}", model.name)),
+                Err(error) => self.health.report_outage(COMPONENT, format!("{}: {error:#}", model.name)),
             }
         }
         if self.running.is_none() && !self.pending.is_empty() {

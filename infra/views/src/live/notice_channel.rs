@@ -41,7 +41,7 @@ pub async fn publish(redis: Redis, notices: RowNotices, stop: CancellationToken)
                     let send = async |mut connection| {
                         redis::cmd("PUBLISH").arg(&channel).arg(sealed).exec_async(&mut connection).await
                     };
-                    redis.ask(send).await;
+                    redis.execute(send).await;
                 }
             }
             // Receivers notice the gap.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use api::port::Freshness;
-use platform::connectivity::answered;
+use platform::connectivity::with_timeout;
 use projections::kernel::Change;
 use projections::ports::{Cause, Checkpoint, Fault};
 use tokio::sync::broadcast::error::RecvError;
@@ -143,8 +143,9 @@ impl Subscriptions {
         let text = "SELECT model, lane, position, epoch FROM reads.checkpoints
                     WHERE model = ANY($1) AND shape = ANY($2)";
         let query = sqlx::query_as(text).bind(&names).bind(&shapes).fetch_all(&self.pool);
-        let rows: Vec<(String, i16, i64, i64)> =
-            answered(query).await.map_err(|error| Fault::caused(Cause::Unavailable, "reading checkpoints", error))?;
+        let rows: Vec<(String, i16, i64, i64)> = with_timeout(query)
+            .await
+            .map_err(|error| Fault::caused(Cause::Unavailable, "reading checkpoints", error))?;
         let at = |(model, lane, position, epoch)| ((model, lane), Checkpoint { lane, position, epoch });
         Ok(rows.into_iter().map(at).collect())
     }

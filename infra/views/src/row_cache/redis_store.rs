@@ -63,7 +63,7 @@ impl RowCacheStore for RedisRowCache {
         // MGET returns nil for a value of another type, where GET would fail.
         let mget = redis::cmd("MGET").arg(&keys).to_owned();
         let values: Option<Vec<Option<Vec<u8>>>> =
-            self.redis.ask(|mut redis| async move { mget.query_async(&mut redis).await }).await;
+            self.redis.execute(|mut redis| async move { mget.query_async(&mut redis).await }).await;
         let values = values.unwrap_or_default().into_iter().chain(std::iter::repeat(None));
         let open = |(key, sealed): (&String, Option<Vec<u8>>)| decode(self.redis.open(key, &sealed?)?);
         keys.iter().zip(values).map(open).collect()
@@ -81,7 +81,7 @@ impl RowCacheStore for RedisRowCache {
         for (key, row) in &rows {
             put.arg(self.redis.seal(&self.row_key(key), &encode(row)));
         }
-        self.redis.ask(|mut redis| async move { put.invoke_async::<()>(&mut redis).await }).await;
+        self.redis.execute(|mut redis| async move { put.invoke_async::<()>(&mut redis).await }).await;
     }
 
     async fn invalidate(&self, model: &Model, at: &[Checkpoint], keys: Vec<RowCacheKey>) {
@@ -95,7 +95,7 @@ impl RowCacheStore for RedisRowCache {
         for keys in keys.chunks(KEYS_PER_COMMAND) {
             pipe.cmd("UNLINK").arg(keys).ignore();
         }
-        self.redis.ask(|mut redis| async move { pipe.query_async::<()>(&mut redis).await }).await;
+        self.redis.execute(|mut redis| async move { pipe.query_async::<()>(&mut redis).await }).await;
     }
 }
 
