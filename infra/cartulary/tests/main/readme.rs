@@ -1,22 +1,19 @@
-//! What the README asks its readers to paste, pasted: every command of its first pages is answered as it says.
+//! The commands of the README are sent as they stand, and are answered as it says.
 
 use anyhow::{Context, Result, ensure};
 use cartulary::running;
+use lab::harness::{Cluster, EventStream, database};
 use serde_json::Value;
 
-use crate::process::Desk;
-use crate::server::database;
-use crate::socket::Events;
-
 const README: &str = include_str!("../../../../README.md");
-/// Where the README's engine listens.
+/// Address of the README's engine.
 const ADDRESS: &str = "http://127.0.0.1:8480";
 
 /// One `curl` of the README.
 #[derive(Debug)]
 struct Pasted {
     path: String,
-    /// Under which it is sent, where the README names one.
+    /// The idempotency key, where there is one.
     key: Option<String>,
     streams: bool,
     body: String,
@@ -37,23 +34,25 @@ impl Pasted {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_pasted_from_the_readme_works() -> Result<()> {
+async fn every_curl_command_of_the_readme_works() -> Result<()> {
     let blocks = README.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let pasted: Vec<_> = blocks.filter(|block| block.contains("curl")).map(Pasted::read).collect::<Result<_>>()?;
     ensure!(pasted.len() >= 5, "the README shows {} commands", pasted.len());
 
     let url = database().await;
-    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
-    let engine = desk.start_ready(&[]).await?;
-    let (shop, owner) = desk.shop(&engine, &pool, 1).await?;
-    let token = desk.owner_token(shop.tenant).await?;
+    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let engine = cluster.start_ready(&[]).await?;
+    let (shop, owner) = cluster.shop(&engine, &pool, 1).await?;
+    let token = cluster.owner_token(shop.tenant).await?;
     let mut receipt = String::from("no receipt yet");
     for Pasted { path, key, streams, body } in pasted {
         let body = body.replace("the token of the receipt", &receipt);
         if streams {
             let query: Value = serde_json::from_str(&body)?;
-            let first =
-                Events::open(&engine, &token, query["query"].as_str().context("a query")?).await?.next().await?;
+            let first = EventStream::open(&engine.url, &token, query["query"].as_str().context("a query")?)
+                .await?
+                .next()
+                .await?;
             ensure!(first.starts_with("event: next") && !first.contains("\"errors\""), "{body}: {first}");
             continue;
         }
