@@ -15,7 +15,7 @@ pub(crate) struct Field {
     /// Path as errors name it: `lines[0].quantity`.
     pub(crate) path: String,
     pub(crate) family: Family,
-    /// Whether it may be left out.
+    /// True if the field may be left out.
     optional: bool,
     /// A valid body with the placeholder in this field.
     body: String,
@@ -50,7 +50,7 @@ impl Field {
         self.body.replacen(&format!("\"{HERE}\""), &value.json, 1)
     }
 
-    /// Whether an error about `found` is an error about this field.
+    /// True if an error about `found` is an error about this field.
     pub(crate) fn is_named(&self, fate: Fate, code: &str, found: &str) -> bool {
         let around = self.path.rsplit_once('.').map_or("", |(around, _)| around);
         match (fate, code) {

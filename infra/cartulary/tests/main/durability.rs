@@ -16,7 +16,7 @@ async fn set(pool: &PgPool, change: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a command is refused because the database is unsafe, and the process reports the setting.
+/// Sends a command: true if it is refused because the database is unsafe, and the process reports the setting.
 async fn refuses(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
     let (status, answer) =
         send_once(owner, "ReserveStock", new_id(), &shop.reservation(new_id())).await.context("an answer")?;
@@ -30,7 +30,7 @@ async fn refuses(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
     Ok(ready == 503 && reason.contains("synchronous_commit is off"))
 }
 
-/// Whether a command is accepted and the process is ready.
+/// Sends a command: true if it is accepted and the process is ready.
 async fn accepts(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
     let answer = send_once(owner, "ReserveStock", new_id(), &shop.reservation(new_id())).await;
     Ok(answer.is_some_and(|(status, _)| status == 200) && engine.get("/ready").await?.0 == 200)

@@ -146,7 +146,7 @@ async fn missing_programs_are_reported_with_the_command_that_installs_them() -> 
 }
 
 #[tokio::test]
-async fn data_lie_outside_a_project_that_the_users_of_the_server_may_not_enter() -> Result<()> {
+async fn data_are_kept_outside_a_project_folder_that_postgres_may_not_enter() -> Result<()> {
     let project = Project::new("closed")?;
     fs::set_permissions(&project.folder, fs::Permissions::from_mode(0o700))?;
     let server = project.start().await?;

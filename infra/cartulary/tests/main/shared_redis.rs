@@ -90,7 +90,7 @@ impl TwoFronts {
         send_once(&self.fronts[front], "PlaceOrder", order, &body).await.context("an order is answered")
     }
 
-    /// Whether this process puts a new order off.
+    /// Sends a new order to a process: true if it is put off.
     async fn puts_off(&self, front: usize) -> Result<bool> {
         let (status, answer) = self.order(front, new_id(), new_id()).await?;
         Ok(status == 503 && answer["code"] == "SOLD_OUT_FOR_NOW")

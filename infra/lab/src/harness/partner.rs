@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 use work::{Attempt, Target};
 
-/// How the partner answers one request.
+/// Behaviour of the partner on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartnerReply {
     /// Performs it and answers 200.

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-/// How the receiver answers one message.
+/// Behaviour of the receiver on one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiverReply {
     /// Answers 204.
@@ -60,7 +60,7 @@ pub struct Received {
     pub path: String,
     /// The moment it was received.
     pub at: Instant,
-    /// How it was answered.
+    /// The behaviour that it met.
     pub reply: ReceiverReply,
 }
 

@@ -34,7 +34,7 @@ pub const WEBHOOK_LIMITS: WebhookLimits = WebhookLimits {
     troubled_places: 8,
 };
 
-/// What the process does.
+/// Task of the process.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Victim {
     /// Runs policies and effects on a database, with a partner at an address.

@@ -57,7 +57,7 @@ pub(crate) async fn pause_reason(pool: &PgPool, subscription: WebhookSubscriptio
     Ok(sqlx::query_scalar(text).bind(subscription.uuid()).fetch_optional(pool).await?)
 }
 
-/// Whether a subscription has a cursor.
+/// Looks for the cursor of a subscription.
 pub(crate) async fn has_cursor(pool: &PgPool, subscription: WebhookSubscriptionId) -> Result<bool> {
     let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE subscription = $1)";
     Ok(sqlx::query_scalar(text).bind(subscription.uuid()).fetch_one(pool).await?)

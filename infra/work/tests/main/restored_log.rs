@@ -28,7 +28,7 @@ async fn policies_skip_no_event(new: i64) -> Result<()> {
     let lane = shop.lane(&backend.pool).await?;
     let kept = lane_head(&backend.pool, lane).await?;
     backend.close().await;
-    // What is lost was written in an epoch that the restored log does not contain.
+    // The lost events were written in an epoch that the restored log does not contain.
     let mut backend = Backend::start(&url).await?;
     backend.run_policies();
     place_orders(&backend, &shop, 4).await?;
