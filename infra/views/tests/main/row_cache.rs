@@ -134,7 +134,7 @@ async fn cached_stock_level(shop: &CachedShop, server: &RedisServer) -> Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cached_row_is_used_for_its_lifetime_and_no_longer() -> Result<()> {
     let server = RedisServer::start().await?;
-    let shop = CachedShop::open(Some(server.url.clone()), 3_000).await?;
+    let shop = CachedShop::open(Some(server.url.clone()), 10_000).await?;
     let mut raw = redis::Client::open(server.url.as_str())?.get_multiplexed_async_connection().await?;
     let (key, old) = cached_stock_level(&shop, &server).await?;
     let token = shop.receive().await?;
