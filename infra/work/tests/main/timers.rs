@@ -1,4 +1,6 @@
 //! Durable timers: each fires once, at its time, in the process that owns its lane.
+//!
+//! proves: INV-09
 
 use anyhow::Result;
 use cartulary::running;
