@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::{self, BenchOptions};
 use crate::demo::{self, DemoArgs};
+use crate::harness::victim::Victim;
 use crate::machines::{self, MachinesArgs};
 
 /// Cartulary's laboratory: demo, benchmarks and fault scenarios.
@@ -29,6 +30,14 @@ enum Command {
     Machines(MachinesArgs),
     /// Measure this engine, stock cqrs-es and bare SQL in one run on one server.
     Bench(BenchOptions),
+    /// Compare queries by key without the row cache, with it in memory and with it in Redis.
+    RowCache,
+    /// A process that a test kills.
+    #[command(hide = true)]
+    Victim {
+        #[command(subcommand)]
+        victim: Victim,
+    },
 }
 
 impl Cli {
@@ -38,6 +47,8 @@ impl Cli {
             Command::Demo(args) => demo::run(args, Settings::read(self.config.as_deref())?).await,
             Command::Machines(args) => machines::run(args).await,
             Command::Bench(options) => bench::run(options).await,
+            Command::RowCache => bench::row_cache::run().await,
+            Command::Victim { victim } => victim.run().await.map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -22,11 +22,11 @@ use tokio::time::{Instant, sleep, timeout};
 use vault::{OuterKey, read_or_create_key};
 
 /// How long a process may take until it listens, until it is ready, and until it has stopped.
-const LISTENS_WITHIN: Duration = Duration::from_secs(30);
-const READY_WITHIN: Duration = Duration::from_secs(60);
-const STOPS_WITHIN: Duration = Duration::from_secs(30);
+const LISTENS_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(120);
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to say how it is.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// The name of the key that signs tokens.
 const TOKEN_KEY: &str = "fleet";
 const DATABASE: &str = "CARTULARY_DATABASE_URL";
@@ -207,12 +207,14 @@ pub async fn stop(members: Vec<Member>) -> Result<()> {
     stopped
 }
 
-/// The product's binary: `CARTULARY_BINARY`, or else `cartulary` in the folder of this program.
+/// The product's binary: `CARTULARY_BINARY`, or else `cartulary` in the folder of this program, or in the one above it
+/// where this program is a test in `target/*/deps`.
 pub fn product() -> Result<PathBuf> {
     if let Some(set) = std::env::var_os("CARTULARY_BINARY") {
         return Ok(set.into());
     }
-    let found = std::env::current_exe()?.with_file_name("cartulary");
-    anyhow::ensure!(found.exists(), "{} is missing; build it with `cargo build -p cartulary`", found.display());
-    Ok(found)
+    let here = std::env::current_exe()?.with_file_name("cartulary");
+    let above = here.parent().and_then(|folder| Some(folder.parent()?.join("cartulary")));
+    let found = [Some(here.clone()), above].into_iter().flatten().find(|path| path.exists());
+    found.with_context(|| format!("{} is missing; build it with `cargo build -p cartulary`", here.display()))
 }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cli;
 pub mod demo;
 pub mod fleet;
+pub mod harness;
 pub mod hosted;
 pub mod laws;
 pub mod machines;

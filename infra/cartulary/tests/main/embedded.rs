@@ -1,11 +1,10 @@
-//! The private PostgreSQL outlives whatever is killed.
+//! The embedded PostgreSQL: durable settings, clean starts after kills, and clear errors.
 
 use std::{
     env, fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::PathBuf,
-    process::{self, Command, Stdio},
-    time::Duration,
+    process::{self, Command},
 };
 
 use anyhow::{Context, Result};
@@ -60,7 +59,7 @@ async fn write_a_note(server: &EmbeddedServer) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_server_is_durable_private_and_keeps_its_data() -> Result<()> {
+async fn server_is_durable_private_and_keeps_its_data() -> Result<()> {
     let project = Project::new("keeps")?;
     let server = project.start().await?;
     for (setting, value) in [
@@ -83,7 +82,7 @@ async fn a_server_is_durable_private_and_keeps_its_data() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_killed_server_starts_again_with_everything_it_had_acknowledged() -> Result<()> {
+async fn killed_server_keeps_what_it_acknowledged() -> Result<()> {
     let project = Project::new("killed")?;
     let mut server = project.start().await?;
     write_a_note(&server).await?;
@@ -98,43 +97,8 @@ async fn a_killed_server_starts_again_with_everything_it_had_acknowledged() -> R
     again.stop().await
 }
 
-/// Names the project to the process that is to be killed.
-const VICTIM: &str = "CARTULARY_TEST_VICTIM";
-
 #[tokio::test]
-#[ignore = "the process that the next test starts and kills"]
-async fn victim() -> Result<()> {
-    let Some(folder) = env::var_os(VICTIM).map(PathBuf::from) else { return Ok(()) };
-    let server = EmbeddedServer::start(&EmbeddedSettings { project: folder.clone(), binaries: None }).await?;
-    write_a_note(&server).await?;
-    fs::write(folder.join("written"), "")?;
-    std::future::pending().await
-}
-
-#[tokio::test]
-async fn a_server_whose_starter_was_killed_is_stopped_cleanly_by_the_next_start() -> Result<()> {
-    let project = Project::new("orphan")?;
-    let mut victim = Command::new(env::current_exe()?)
-        .args(["--exact", "embedded::victim", "--ignored"])
-        .env(VICTIM, &project.folder)
-        .stdout(Stdio::null())
-        .spawn()?;
-    while !project.folder.join("written").exists() {
-        anyhow::ensure!(victim.try_wait()?.is_none(), "the victim ended before it was killed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    victim.kill()?;
-    victim.wait()?;
-
-    let again = project.start().await?;
-    assert_eq!(answer(&again, "SELECT text FROM note").await?, "kept");
-    let its_log = fs::read_to_string(again.log().with_file_name("postgres.previous.log"))?;
-    assert!(its_log.trim_end().ends_with("database system is shut down"), "{its_log}");
-    again.stop().await
-}
-
-#[tokio::test]
-async fn files_that_name_a_living_stranger_do_not_keep_a_server_from_starting() -> Result<()> {
+async fn pid_file_of_an_unrelated_process_does_not_block_a_start() -> Result<()> {
     let project = Project::new("stranger")?;
     let server = project.start().await?;
     let (data, sockets) = (server.data(), server.sockets().to_owned());
@@ -152,7 +116,7 @@ async fn files_that_name_a_living_stranger_do_not_keep_a_server_from_starting() 
 }
 
 #[tokio::test]
-async fn a_half_made_server_is_made_anew() -> Result<()> {
+async fn unfinished_data_folder_is_made_again() -> Result<()> {
     let project = Project::new("half")?;
     fs::create_dir_all(project.folder.join(".cartulary/postgres.draft/base"))?;
     fs::set_permissions(project.folder.join(".cartulary"), fs::Permissions::from_mode(0o755))?;
@@ -160,7 +124,7 @@ async fn a_half_made_server_is_made_anew() -> Result<()> {
 }
 
 #[tokio::test]
-async fn two_on_one_project_get_a_clear_sentence() -> Result<()> {
+async fn second_server_on_one_project_is_refused_with_the_folder() -> Result<()> {
     let project = Project::new("two")?;
     let first = project.start().await?;
     let refused = project.start().await.expect_err("the first one runs");
@@ -169,7 +133,7 @@ async fn two_on_one_project_get_a_clear_sentence() -> Result<()> {
 }
 
 #[tokio::test]
-async fn missing_programs_are_told_with_the_command_that_installs_them() -> Result<()> {
+async fn missing_programs_are_reported_with_the_command_that_installs_them() -> Result<()> {
     let project = Project::new("missing")?;
     let settings = EmbeddedSettings { binaries: Some("/nowhere".into()), ..project.settings() };
     let refused = EmbeddedServer::start(&settings).await.expect_err("there is nothing");
@@ -182,7 +146,7 @@ async fn missing_programs_are_told_with_the_command_that_installs_them() -> Resu
 }
 
 #[tokio::test]
-async fn data_lie_outside_a_project_that_the_servers_user_may_not_enter() -> Result<()> {
+async fn data_are_kept_outside_a_project_folder_that_postgres_may_not_enter() -> Result<()> {
     let project = Project::new("closed")?;
     fs::set_permissions(&project.folder, fs::Permissions::from_mode(0o700))?;
     let server = project.start().await?;

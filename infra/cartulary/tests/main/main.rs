@@ -1,48 +1,17 @@
-//! What infra does for real: real files, real processes, real PostgreSQL.
+//! The product's binary as processes, on real PostgreSQL, Redis and Kafka servers.
 
-use lab::laws;
-
-mod agreement;
-mod away;
-mod bad_fields;
-mod bad_input;
-mod bad_values;
-mod broker;
 mod crash;
-mod cut;
-mod differential;
-mod effects;
+mod durability;
 mod embedded;
-mod followed;
-mod guard;
-mod hostile_queries;
-mod hot_rows;
-mod hot_rows_speed;
-mod house;
 mod idempotency;
-mod limited;
+mod kafka_policies;
 mod live;
-mod over_kafka;
-mod partner;
-mod process;
-mod rebuilds;
-mod receiver;
-mod redis;
-mod restored;
+mod missed_timers;
+mod outages;
+mod personal_data;
 mod rivals;
 mod roles;
-mod scenarios;
-mod secrets;
-mod secured;
-mod server;
-mod shared;
-mod shop;
-mod silent;
+mod shared_redis;
+mod silent_network;
 mod snippets;
-mod socket;
-mod sold_out;
-mod story;
-mod timers;
-mod webhooks;
-mod webhooks_front;
-mod webhooks_waiting;
+mod tls;

@@ -1,60 +1,71 @@
-//! Every role as processes of their own, killed one after the other.
+//! Every role in processes of its own, which are killed one after the other under load.
 
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cartulary::running;
+use futures::future::try_join_all;
 use lab::demo::client::Client;
 use lab::fleet::Member;
+use lab::harness::{Broker, Cluster, Shop, caught_up, database, digests, eventually, rebuild_all, send_until_decided};
+use lab::laws::keeps_the_laws;
 use platform::clock::new_id;
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::broker::Broker;
-use crate::laws::keeps_the_laws;
-use crate::process::{Desk, persist};
-use crate::server::database;
-use crate::shop::{Shop, caught_up, digests, eventually, rebuild_all};
-
-/// Within so long the lanes of a process that was killed are written again, on two cores that start its successor as well;
-/// `cartulary bench fanout` measures it on a quiet machine against the bar of five seconds.
-const HANDED_OVER_WITHIN: Duration = Duration::from_secs(8);
-/// Tenants, so that lanes of every process get something to do.
+/// Tenants, enough for every process to get lanes with commands.
 const SHOPS: usize = 4;
 
-/// How often in a row each client reserves, so that most of it is under way when a process is killed.
+/// Commands of each client in a row. A process is killed when the first of all is answered.
 const IN_A_ROW: usize = 10;
-/// So long after they began one is killed.
-const KILLED_AFTER: Duration = Duration::from_millis(30);
-
-/// Reserves in every shop through every front, several times in a row; how long the slowest of them took.
-async fn reserve_everywhere(shops: &[(Shop, Vec<Client>)], accepted: &mut Vec<Uuid>) -> Result<Duration> {
-    let begun = Instant::now();
-    let asked = shops.iter().flat_map(|(shop, fronts)| {
+/// Reserves in every shop through every process, several times in a row. Where a process is killed meanwhile, each client
+/// sends its last command after the kill.
+async fn reserve_everywhere(
+    shops: &[(Shop, Vec<Client>)],
+    accepted: &mut Vec<Uuid>,
+    kill: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let (begun, killed) = (watch::Sender::new(false), watch::Sender::new(false));
+    let clients = shops.iter().flat_map(|(shop, fronts)| {
+        let (begun, killed) = (&begun, &killed);
         (0..fronts.len()).map(move |first| {
-            // A front that is gone is left for the next one.
+            // A client that gets no answer goes on with the next process.
             let fronts: Vec<_> = fronts[first..].iter().chain(&fronts[..first]).collect();
             async move {
                 let mut ids = Vec::new();
-                for _ in 0..IN_A_ROW {
+                for number in 1..=IN_A_ROW {
+                    if number == IN_A_ROW {
+                        killed.subscribe().wait_for(|killed| *killed).await?;
+                    }
                     let (id, body) = (new_id(), shop.reservation(new_id()));
-                    let answer = persist(&fronts, "ReserveStock", id, &body).await?;
+                    let answer = send_until_decided(&fronts, "ReserveStock", id, &body).await?;
                     ensure!(answer["outcome"] == "accepted", "{answer}");
                     ids.push(id);
+                    begun.send_replace(true);
                 }
-                Ok(ids)
+                anyhow::Ok(ids)
             }
         })
     });
-    accepted.extend(futures::future::try_join_all(asked).await?.into_iter().flatten());
-    Ok(begun.elapsed())
+    let killing = async {
+        begun.subscribe().wait_for(|begun| *begun).await?;
+        kill.await?;
+        killed.send_replace(true);
+        Ok(())
+    };
+    let (ids, ()) = futures::try_join!(try_join_all(clients), killing)?;
+    accepted.extend(ids.into_iter().flatten());
+    Ok(())
 }
 
-/// Every process of a small installation; Kafka between the log and those who follow it where there is one.
+/// No kill, for [`reserve_everywhere`].
+async fn none() -> Result<()> {
+    Ok(())
+}
+
+/// Roles and names of the processes, with relays where there is Kafka.
 fn fleet(kafka: bool) -> Vec<(&'static str, &'static str)> {
     let mut fleet = vec![("scribe", "scribe-1"), ("scribe", "scribe-2"), ("serve", "serve-1"), ("serve", "serve-2")];
     if kafka {
-        // Without the topic that they make nobody is dealt lanes.
+        // They create the topic, without which followers are assigned no lanes.
         fleet.extend([("relay", "relay-1"), ("relay", "relay-2")]);
     }
     fleet.extend([("policies", "policies-1"), ("policies", "policies-2")]);
@@ -65,46 +76,42 @@ fn fleet(kafka: bool) -> Vec<(&'static str, &'static str)> {
     fleet
 }
 
-/// Kills every process once under load and starts it again. In the end nothing is lost, doubled or left undone.
+/// Kills every process once under load and starts it again. In the end no command is lost or doubled.
 async fn kill_each(brokers: Option<&str>) -> Result<()> {
     let url = database().await;
-    let (desk, pool) = (Desk::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
     let variables: Vec<_> = brokers.map(|brokers| ("CARTULARY_KAFKA_BROKERS", brokers)).into_iter().collect();
     let mut processes: Vec<(&str, &str, Member)> = Vec::new();
     for (role, name) in fleet(brokers.is_some()) {
-        processes.push((role, name, desk.start_role(role, name, &variables).await?));
+        processes.push((role, name, cluster.start_role(role, name, &variables).await?));
     }
     let mut shops = Vec::new();
     for _ in 0..SHOPS {
-        let (shop, one) = desk.shop(&processes[2].2, &pool, 1_000_000).await?;
-        let other = desk.owner(&processes[3].2, shop.tenant).await?;
+        let (shop, one) = cluster.shop(&processes[2].2, &pool, 1_000_000).await?;
+        let other = cluster.owner(&processes[3].2, shop.tenant).await?;
         shops.push((shop, vec![one, other]));
     }
     let mut accepted = Vec::new();
-    reserve_everywhere(&shops, &mut accepted).await?;
+    reserve_everywhere(&shops, &mut accepted, none()).await?;
 
     for place in 0..processes.len() {
         let (role, name, killed) = processes.remove(place);
-        let kill = async {
-            sleep(KILLED_AFTER).await;
-            killed.kill().await
-        };
-        let (took, ()) = futures::try_join!(reserve_everywhere(&shops, &mut accepted), kill)?;
-        ensure!(took > KILLED_AFTER, "{name} was killed when nothing was under way any more");
-        ensure!(took < HANDED_OVER_WITHIN, "without {name} it took {took:?}");
-        processes.insert(place, (role, name, desk.start_role(role, name, &variables).await?));
-        // It listens at another address now.
+        reserve_everywhere(&shops, &mut accepted, killed.kill())
+            .await
+            .with_context(|| format!("after {name} was killed"))?;
+        processes.insert(place, (role, name, cluster.start_role(role, name, &variables).await?));
+        // Its address has changed.
         if role == "serve" {
             for (shop, fronts) in &mut shops {
-                fronts[place - 2] = desk.owner(&processes[place].2, shop.tenant).await?;
+                fronts[place - 2] = cluster.owner(&processes[place].2, shop.tenant).await?;
             }
         }
-        reserve_everywhere(&shops, &mut accepted).await?;
+        reserve_everywhere(&shops, &mut accepted, none()).await?;
     }
 
     if brokers.is_some() {
-        // The group waits some seconds for members that were killed, and the log is followed meanwhile.
-        goes_over_kafka(&processes, async || reserve_everywhere(&shops, &mut accepted).await.map(drop)).await?;
+        // The group waits some seconds for killed members, and followers read the log meanwhile.
+        events_come_over_kafka(&processes, async || reserve_everywhere(&shops, &mut accepted, none()).await).await?;
     }
     let reserved: Vec<Uuid> =
         sqlx::query_scalar("SELECT command_id FROM log.events WHERE type = 'stock.reserved'").fetch_all(&pool).await?;
@@ -121,17 +128,17 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
     keeps_the_laws(&pool).await
 }
 
-/// Whether what is done reaches read models and policies over Kafka, in the end.
-async fn goes_over_kafka(
+/// Waits until events reach read models and policies over Kafka.
+async fn events_come_over_kafka(
     processes: &[(&str, &str, Member)],
-    mut something_is_done: impl AsyncFnMut() -> Result<()>,
+    mut write: impl AsyncFnMut() -> Result<()>,
 ) -> Result<()> {
     let from_kafka = "cartulary_events_from_kafka_total";
     for (role, figure) in
         [("relay", "cartulary_relayed_events_total"), ("project", from_kafka), ("policies", from_kafka)]
     {
         eventually(figure, async || {
-            something_is_done().await?;
+            write().await?;
             let mut events = 0;
             for (_, _, process) in processes.iter().filter(|(of, ..)| *of == role) {
                 events += process.counted(figure).await?;
@@ -144,12 +151,12 @@ async fn goes_over_kafka(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_role_may_be_killed_and_nothing_is_lost_doubled_or_left_undone() -> Result<()> {
+async fn no_command_is_lost_or_doubled_when_each_process_is_killed_once() -> Result<()> {
     kill_each(None).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_holds_with_kafka_between_the_log_and_those_who_follow_it() -> Result<()> {
+async fn no_command_is_lost_or_doubled_when_each_process_is_killed_once_with_kafka() -> Result<()> {
     let broker = Broker::start().await?;
     kill_each(Some(&broker.address)).await
 }

@@ -20,6 +20,7 @@ mod ours;
 mod progress;
 mod rebuild;
 mod report;
+pub mod row_cache;
 mod rows;
 mod shops;
 mod without_scribe;

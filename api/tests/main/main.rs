@@ -1,0 +1,8 @@
+//! The API over HTTP, against the whole engine.
+
+mod bad_fields;
+mod bad_input;
+mod bad_values;
+mod hostile_queries;
+mod scenarios;
+mod story;

@@ -1,0 +1,207 @@
+//! Scenarios as text.
+//!
+//! A scenario is a page of Markdown. Its fenced blocks are run; the rest is for readers:
+//!
+//! - `request`: a request and its bearer. `POST /v1/commands/PlaceOrder as customer ada`, then headers, a blank line and the
+//!   body; at `/graphql` the body is the query itself. `, 50 at once` sends it fifty times in parallel.
+//! - `answer`: the status, then JSON that the answer must contain. Fields that are not named may be anything, lists
+//!   are whole, `"…"` stands for any value. `answer soon` asks again until it holds, for the work of policies.
+//!   `answer 49 times` says how many of several answers at once look like this.
+//! - `{{ada}}` is an id that is made once per name and story, `{{item:mug}}` the stock of `mug` in the first store,
+//!   `{{tenant}}` and `{{store}}` those of the story, `{{each}}` is new for each of several requests at once, and
+//!   `{{last.receipt.token}}` comes out of the answer before.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use domain::inventory::StockItem;
+use domain::shared::{ProductId, StoreId};
+use platform::clock::new_id;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A scenario as it was read.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) title: String,
+    pub(crate) proves: Vec<String>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One request and the expected answers.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Line of the file in which it begins.
+    pub(crate) line: usize,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// The bearer, in the words of the scenario.
+    pub(crate) who: String,
+    pub(crate) at_once: usize,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    pub(crate) soon: bool,
+    pub(crate) answers: Vec<Expected>,
+}
+
+/// Parts that an answer must contain, and the number of such answers.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) times: Option<usize>,
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Story {
+    pub(crate) fn read(text: &str) -> Result<Self> {
+        let title = text.lines().find_map(|line| line.strip_prefix("# ")).context("a scenario has a title")?.to_owned();
+        let proves = text.lines().filter_map(|line| line.strip_prefix("proves: "));
+        let proves = proves.flat_map(|ids| ids.split(", ")).map(str::to_owned).collect();
+        let mut steps: Vec<Step> = vec![];
+        for (line, word, block) in blocks(text)? {
+            match word.split_once(' ').unwrap_or((&word, "")) {
+                ("request", "") => steps.push(request(line, &block).with_context(|| format!("line {line}"))?),
+                ("answer", how) => {
+                    let step = steps.last_mut().context("an answer without a request")?;
+                    step.soon |= how == "soon";
+                    let times = how.strip_suffix(" times").or(how.strip_suffix(" time"));
+                    ensure!(how.is_empty() || step.soon || times.is_some(), "line {line}: `answer {how}` is unknown");
+                    let (status, body) = block.split_once('\n').unwrap_or((&block, ""));
+                    let (times, status) = (times.map(str::parse).transpose()?, status.trim().parse()?);
+                    step.answers.push(Expected { times, status, body: body.trim().to_owned() });
+                }
+                _ => bail!("line {line}: a block of `{word}` is unknown"),
+            }
+        }
+        ensure!(!steps.is_empty(), "it has no request");
+        ensure!(steps.iter().all(|step| !step.answers.is_empty()), "a request without an answer");
+        Ok(Self { title, proves, steps })
+    }
+}
+
+/// Fenced blocks with the line they begin in and the word behind the fence.
+fn blocks(text: &str) -> Result<Vec<(usize, String, String)>> {
+    let mut blocks = vec![];
+    let mut open: Option<(usize, String, String)> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(word), None) => open = Some((number, word.trim().to_owned(), String::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((.., block))) => block.extend([line, "\n"]),
+            (None, None) => {}
+        }
+    }
+    ensure!(open.is_none(), "a block is never closed");
+    Ok(blocks)
+}
+
+fn request(line: usize, block: &str) -> Result<Step> {
+    let (head, body) = block.split_once("\n\n").unwrap_or((block, ""));
+    let mut head = head.lines();
+    let first = head.next().context("an empty request")?;
+    let (what, who) = first.split_once(" as ").context("`METHOD /path as bearer`")?;
+    let (method, path) = what.split_once(' ').context("`METHOD /path as bearer`")?;
+    let (who, at_once) = match who.split_once(", ") {
+        Some((who, times)) => (who, times.strip_suffix(" at once").context("`, 50 at once`")?.parse()?),
+        None => (who, 1),
+    };
+    let headers = head.map(|line| {
+        let (name, value) = line.split_once(": ").with_context(|| format!("`{line}` is no header"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    });
+    let (headers, body) = (headers.collect::<Result<_>>()?, body.trim().to_owned());
+    let (method, path, who) = (method.to_owned(), path.to_owned(), who.trim().to_owned());
+    Ok(Step { line, method, path, who, at_once, headers, body, soon: false, answers: vec![] })
+}
+
+/// The names of a scenario and their ids.
+pub(crate) struct Names {
+    known: BTreeMap<String, Uuid>,
+    store: StoreId,
+    pub(crate) last: Value,
+}
+
+impl Names {
+    pub(crate) fn new(tenant: Uuid, store: StoreId) -> Self {
+        let known = [("tenant".to_owned(), tenant), ("store".to_owned(), store.uuid())].into();
+        Self { known, store, last: Value::Null }
+    }
+
+    pub(crate) fn id(&mut self, name: &str) -> Uuid {
+        *self.known.entry(name.to_owned()).or_insert_with(new_id)
+    }
+
+    /// Makes `each` stand for a new id.
+    pub(crate) fn next_each(&mut self) {
+        self.known.remove("each");
+    }
+
+    /// Replaces names by their values.
+    pub(crate) fn fill(&mut self, text: &str) -> Result<String> {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (name, after) = after.split_once("}}").context("a name is never closed")?;
+            filled.push_str(before);
+            filled.push_str(&self.value(name)?);
+            rest = after;
+        }
+        filled.push_str(rest);
+        Ok(filled)
+    }
+
+    fn value(&mut self, name: &str) -> Result<String> {
+        if let Some(path) = name.strip_prefix("last.") {
+            let value = path.split('.').try_fold(&self.last, |value, step| value.get(step));
+            let value = value.with_context(|| format!("the answer before has no `{path}`: {}", self.last))?;
+            return Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+        if let Some(product) = name.strip_prefix("item:") {
+            let product = ProductId::new(self.id(product));
+            return Ok(StockItem::id(product, self.store).to_string());
+        }
+        Ok(self.id(name).to_string())
+    }
+}
+
+/// The first difference between an answer and the expected one.
+pub(crate) fn differs(expected: &Value, found: &Value, path: &str) -> Option<String> {
+    match (expected, found) {
+        (Value::String(any), found) if any == "…" && !found.is_null() => None,
+        (Value::Object(expected), Value::Object(found)) => expected.iter().find_map(|(name, value)| {
+            differs(value, found.get(name).unwrap_or(&Value::Null), &format!("{path}.{name}"))
+        }),
+        (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
+            let pairs = (0..).zip(expected.iter().zip(found));
+            pairs
+                .into_iter()
+                .find_map(|(index, (one, other)): (usize, _)| differs(one, other, &format!("{path}[{index}]")))
+        }
+        _ if expected == found => None,
+        _ => Some(format!("at `{}` expected {expected}, found {found}", path.trim_start_matches('.'))),
+    }
+}
+
+#[test]
+fn first_difference_from_the_expected_answer_is_named() {
+    let found = serde_json::json!({ "a": { "b": [1, { "c": "x", "d": null }] }, "e": 2 });
+    let differs = |expected: Value| differs(&expected, &found, "");
+    assert_eq!(differs(serde_json::json!({ "a": { "b": [1, { "c": "…" }] } })), None);
+    assert_eq!(differs(serde_json::json!({ "a": { "b": [1, { "d": null }] }, "e": 2 })), None);
+    let first = differs(serde_json::json!({ "a": { "b": [1, { "c": "y" }] } }));
+    assert_eq!(first.as_deref(), Some("at `a.b[1].c` expected \"y\", found \"x\""));
+    assert!(differs(serde_json::json!({ "a": { "b": [1] } })).is_some(), "lists are whole");
+    assert!(differs(serde_json::json!({ "a": { "b": [1, { "d": "…" }] } })).is_some(), "null differs from any value");
+    assert!(differs(serde_json::json!({ "z": 1 })).is_some(), "a missing field differs");
+}
+
+#[test]
+fn names_have_one_value_throughout_a_scenario() {
+    let tenant = new_id();
+    let mut names = Names::new(tenant, StoreId::new(new_id()));
+    names.last = serde_json::json!({ "receipt": { "token": "t-1", "at": 7 } });
+    let text = names.fill("{{ada}} {{ada}} {{tenant}} {{last.receipt.token}} {{last.receipt.at}}").expect("names");
+    let words: Vec<_> = text.split(' ').collect();
+    assert_eq!((words[0], words[2], words[3], words[4]), (words[1], tenant.to_string().as_str(), "t-1", "7"));
+    assert!(names.fill("{{last.nothing}}").is_err());
+}

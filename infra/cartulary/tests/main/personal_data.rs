@@ -1,0 +1,118 @@
+//! Personal data: in answers to callers with the permission only, never in the database, logs or metrics.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use cartulary::running;
+use lab::demo::client::Client;
+use lab::harness::{Cluster, Shop, caught_up, database, send_once};
+use lab::laws::keeps_the_laws;
+use platform::clock::new_id;
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::process::Command;
+use uuid::Uuid;
+
+const PEOPLE: usize = 20;
+/// A name that occurs nowhere else.
+const NAME: &str = "Zyxanthia Quillfeather";
+const MAIL: &str = "quillmail.example";
+const PHONE: &str = "+49170555";
+
+/// A customer whose name, address and number occur nowhere else.
+fn person(number: usize, customer: Uuid) -> serde_json::Value {
+    json!({
+        "customer": customer, "name": format!("{NAME} {number}"), "email": format!("Zyx{number}@{MAIL}"),
+        "phone": format!("{PHONE}{number:04}"),
+    })
+}
+
+/// Sends personal fields in every way there is, refused commands included; the customers.
+async fn seed(owner: &Client, shop: &Shop) -> Result<Vec<Uuid>> {
+    let people: Vec<Uuid> = (0..PEOPLE).map(|_| new_id()).collect();
+    for (number, customer) in people.iter().enumerate() {
+        owner.do_it("RegisterCustomer", new_id(), &person(number, *customer)).await?;
+        owner.do_it("PlaceOrder", new_id(), &shop.order(new_id(), *customer)).await?;
+    }
+    owner.do_it("UpdateProfile", new_id(), &person(PEOPLE, people[0])).await?;
+    let import =
+        json!({ "customer": new_id(), "name": NAME, "email": format!("imported@{MAIL}"), "source": "old shop" });
+    owner.do_it("ImportCustomer", new_id(), &import).await?;
+    // The address is taken; then the body does not parse; then it is sent to the wrong command.
+    let taken = send_once(owner, "RegisterCustomer", new_id(), &person(1, new_id())).await.context("an answer")?;
+    ensure!(taken.0 == 409, "{taken:?}");
+    let mut odd = person(2, new_id());
+    odd["phone"] = json!(format!("{PHONE} call {NAME}"));
+    let odd = send_once(owner, "RegisterCustomer", new_id(), &odd).await.context("an answer")?;
+    ensure!(odd.0 == 422, "{odd:?}");
+    let strange = send_once(owner, "PlaceOrder", new_id(), &person(3, new_id())).await.context("an answer")?;
+    ensure!(strange.0 == 422, "{strange:?}");
+    Ok(people)
+}
+
+/// Lines of a text with any of the seeded data: as it is, in lower case, or in the hexadecimal of a dump.
+fn leaks(text: &str) -> Vec<&str> {
+    let words = ["zyxanthia", "quillfeather", "quillmail", "49170555", "@example.org"];
+    let hex = |word: &str| word.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let shows = |line: &&str| {
+        let line = line.to_lowercase();
+        words.iter().any(|word| line.contains(word) || line.contains(&hex(word)))
+    };
+    text.lines().filter(shows).take(5).collect()
+}
+
+async fn dump(url: &str) -> Result<String> {
+    let dumped = Command::new("pg_dump").args(["--inserts", "--dbname", url]).output().await?;
+    ensure!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    Ok(String::from_utf8(dumped.stdout)?)
+}
+
+/// Log of the database server.
+async fn server_log(pool: &PgPool) -> Result<String> {
+    let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(pool).await?;
+    let log = Path::new(&data).parent().context("a folder")?.join("postgres.log");
+    Ok(String::from_utf8_lossy(&fs::read(log)?).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn personal_data_are_in_no_dump_log_or_metric() -> Result<()> {
+    let url = database().await;
+    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let engine = cluster.start_ready(&[("CARTULARY_LOG", "trace")]).await?;
+    let (shop, owner) = cluster.shop(&engine, &pool, 1_000).await?;
+    let people = seed(&owner, &shop).await?;
+    caught_up(&pool).await?;
+
+    // The owner may read them and search for them.
+    let query = "query($customer: UUID!, $email: String!) { customer(customer: $customer) { name email phone }
+                 customers(filter: { email: { eq: $email } }) { edges { node { name customer } } } }";
+    let asked = json!({ "customer": people[0], "email": format!("zyx5@{MAIL}") });
+    let found = owner.query(query, asked).await?;
+    let expected = person(PEOPLE, people[0]);
+    for field in ["name", "phone"] {
+        assert_eq!(found["customer"][field], expected[field], "{found}");
+    }
+    assert_eq!(found["customers"]["edges"][0]["node"]["customer"], json!(people[5]), "{found}");
+
+    let (_, metrics) = engine.get("/metrics").await?;
+    let log = engine.log.clone();
+    engine.stop().await?;
+    let (dumped, logged, server_logged) = (dump(&url).await?, fs::read_to_string(log)?, server_log(&pool).await?);
+    // The texts hold what is not personal, and the search finds a line that is put in.
+    assert!(dumped.contains("Corner shop") && dumped.contains(&people[0].to_string()) && dumped.contains("old shop"));
+    assert!(logged.lines().count() > 100 && logged.contains("DEBUG"), "the log is next to empty");
+    assert!(server_logged.contains("ready to accept connections"));
+    let accepted =
+        metrics.lines().find_map(|line| line.strip_prefix("cartulary_commands_total{outcome=\"accepted\"} "));
+    assert!(accepted.is_some_and(|count| count != "0"), "the metrics count no commands: {metrics}");
+    let dumped_bytes = "pre \\x7a7978616e74686961 post";
+    for line in [&format!("a {NAME} b"), dumped_bytes] {
+        assert_eq!(leaks(line).len(), 1, "{line}");
+    }
+    for (place, text) in [("dump", &dumped), ("log", &logged), ("server's log", &server_logged), ("metrics", &metrics)]
+    {
+        assert!(leaks(text).is_empty(), "the {place} shows {:?}", leaks(text));
+    }
+    keeps_the_laws(&pool).await
+}

@@ -1,0 +1,239 @@
+//! Parts of the engine in the test's process, without HTTP: the scribe, and what a test adds to it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use commands::kernel::Commands;
+use commands::scribe::{Accepted, Answer, Envelope, Limits, Settled};
+use domain::kernel::Actor;
+use domain::shared::{CommandId, Principal, TenantId};
+use event_log::PgHistory;
+use event_log::StoreFeed;
+use outside::webhooks::{Guard, Line, Places, WebhookDesk, WebhookLimits};
+use platform::clock::new_id;
+use platform::health::Health;
+use projections::kernel::Models;
+use replay::rebuild::{Budget, rebuild};
+use scribe::peers::{Dispatch, PeerSeal};
+use scribe::presence;
+use scribe::{Owner, ScribeHandle, ScribeSettings};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use vault::{OuterKey, Vault};
+use views::reads::ReadSide;
+use views::store::{PgBuilds, digest};
+use work::{Lanes, PolicyRunner, Targets};
+
+use super::{OUTER_KEY, PATIENCE, Shop, eventually};
+
+/// Bounds the engines that run at a time in one test binary: a backend takes one slot, a cluster three.
+pub(super) static SLOTS: Semaphore = Semaphore::const_new(4);
+/// Connections of one backend beside those of its scribe.
+const CONNECTIONS_MOST: u32 = 6;
+/// Principal of the commands that a backend sends.
+const CLERK: Principal = Principal::new(Uuid::from_u128(0xc1e2_0001));
+
+/// Parts of the engine in the test's process. It starts with a scribe alone; tests add what they need.
+pub struct Backend {
+    /// Connections to the database, beside those of the scribe.
+    pub pool: PgPool,
+    /// Writes all lanes.
+    pub scribe: ScribeHandle,
+    dispatch: Dispatch,
+    vault: Arc<Vault>,
+    commands: Arc<Commands>,
+    stop: CancellationToken,
+    roles: Vec<JoinHandle<()>>,
+    _slot: SemaphorePermit<'static>,
+}
+
+/// Settings of a scribe that owns all lanes of a database.
+pub fn scribe_settings(url: &str) -> ScribeSettings {
+    let owner = Owner { name: "test".into(), lease_ms: 10_000, address: String::new() };
+    ScribeSettings {
+        url: url.to_owned(),
+        owner,
+        limits: Limits::default(),
+        loops: 2,
+        share: presence::alone(),
+        data: None,
+    }
+}
+
+impl Backend {
+    /// Starts a scribe. It writes through the URL in the settings; everything else connects to `url`.
+    pub async fn start_with(url: &str, settings: &ScribeSettings) -> Result<Self> {
+        let slot = SLOTS.acquire().await?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MOST).connect(url).await?;
+        let scribe = scribe::start(settings, &pool).await?;
+        let outer = OuterKey::from_base64(OUTER_KEY)?;
+        let vault = Arc::new(Vault::new(pool.clone(), &outer));
+        let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
+        let seal = PeerSeal::new(&outer);
+        let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), seal, stop.clone()).await?;
+        Ok(Self { pool, scribe, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
+    }
+
+    /// Starts a scribe that owns all lanes of a database.
+    pub async fn start(url: &str) -> Result<Self> {
+        Self::start_with(url, &scribe_settings(url)).await
+    }
+
+    /// Keeps the read models up to date from now on.
+    pub fn run_read_models(&mut self) {
+        let feed = StoreFeed::new(self.pool.clone(), Some(self.scribe.tail().clone()));
+        let (models, lanes, written) = (Arc::new(Models::all()), presence::alone(), self.scribe.written());
+        let reads = ReadSide::new(self.pool.clone(), models, feed, lanes, written);
+        self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
+    }
+
+    /// Runs policies and timers from now on.
+    pub fn run_policies(&mut self) {
+        self.run_policies_with(self.commands.clone(), Arc::default());
+    }
+
+    /// Runs policies, timers and effects from now on: those of these commands, with these partners.
+    pub fn run_policies_with(&mut self, commands: Arc<Commands>, targets: Arc<Targets>) {
+        let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
+        let lanes = Lanes::Written(self.scribe.clone());
+        let (kafka, health) = (None, Health::default());
+        let runner = PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets };
+        self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
+    }
+
+    /// Runs policies and timers and sends webhooks from now on, also to this machine.
+    pub fn run_webhooks(&mut self, limits: WebhookLimits) -> Result<WebhookDesk> {
+        self.run_webhooks_over(limits, None)
+    }
+
+    /// The same over an HTTP client of the test's, such as one that trusts other certificates.
+    pub fn run_webhooks_over(&mut self, limits: WebhookLimits, line: Option<Line>) -> Result<WebhookDesk> {
+        let outer = OuterKey::from_base64(OUTER_KEY)?;
+        let desk = WebhookDesk::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
+        let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
+        let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
+        let targets = Targets::default().with("webhooks", desk.keeper()).into();
+        let (kafka, health) = (None, Health::default());
+        let policies = PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets };
+        let mut deliveries = desk.runner(&policies)?;
+        deliveries.limits = limits;
+        deliveries.line = line.map_or(deliveries.line, Arc::new);
+        self.roles.push(tokio::spawn(deliveries.run(self.stop.clone())));
+        self.roles.push(tokio::spawn(policies.run(self.stop.clone())));
+        Ok(desk)
+    }
+
+    /// Stops everything in order and waits until it has stopped.
+    pub async fn close(self) {
+        self.stop.cancel();
+        self.scribe.stop().await;
+        for role in self.roles {
+            role.await.ok();
+        }
+        self.pool.close().await;
+    }
+
+    /// A command as the scribe takes it, its personal fields sealed.
+    pub async fn envelope(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Envelope> {
+        let body = body.to_string();
+        let kind = self.commands.get(name).with_context(|| format!("there is no command {name}"))?;
+        let mut command = kind.parse(&body)?;
+        let person_keys = self.vault.seal(tenant, &mut *command).await?;
+        Ok(Envelope {
+            id: CommandId::new(id),
+            command,
+            fingerprint: self.vault.fingerprint(format!("{name}\n{body}").as_bytes()).into(),
+            principal: CLERK,
+            actor: Actor::Member(CLERK),
+            correlation: None,
+            causation: None,
+            deadline: None,
+            id_is_new: false,
+            person_keys,
+        })
+    }
+
+    /// Sends a command once.
+    pub async fn send_once(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Answer> {
+        let envelope = self.envelope(tenant, name, id, body).await?;
+        self.scribe.submit(tenant, false, vec![envelope]).await.pop().context("one answer for one command")
+    }
+
+    /// Sends a command until it is decided: again after every answer that asks for it.
+    pub async fn send(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Answer> {
+        let begun = Instant::now();
+        loop {
+            match self.send_once(tenant, name, id, body).await? {
+                Answer::NotNow(reason) if begun.elapsed() > PATIENCE => {
+                    bail!("{name} is not decided within {PATIENCE:?}: {reason}")
+                }
+                Answer::NotNow(_) => sleep(Duration::from_millis(20)).await,
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// Sends a command that must be accepted.
+    pub async fn execute(&self, tenant: TenantId, name: &str, body: &Value) -> Result<Accepted> {
+        match self.send(tenant, name, new_id(), body).await? {
+            Answer::Settled { settled: Settled::Accepted(accepted), .. } => Ok(accepted),
+            other => bail!("{name} was answered {other:?}"),
+        }
+    }
+
+    /// Opens a tenant with one product on sale.
+    pub async fn shop(&self, units: i64) -> Result<Shop> {
+        let tenant = TenantId::new(new_id());
+        let subdomain = format!("shop-{}", &tenant.to_string()[24..]);
+        let open = json!({ "name": "Corner shop", "subdomain": subdomain, "currency": "USD", "zone": "Europe/Berlin" });
+        self.execute(tenant, "OpenTenant", &open).await?;
+        let shop = Shop::new(tenant);
+        for (name, body) in shop.setup_commands(units) {
+            self.execute(tenant, name, &body).await?;
+        }
+        Ok(shop)
+    }
+}
+
+/// Lets webhooks be sent to this machine, which the product forbids unless it is set.
+pub fn loopback_guard() -> Result<Guard> {
+    Ok(Guard::new(Places::read(&["127.0.0.0/8".to_owned()])?, Places::default()))
+}
+
+/// Waits until every read model has followed the log to its end.
+pub async fn caught_up(pool: &PgPool) -> Result<()> {
+    let text = "SELECT count(*) FROM reads.live v JOIN reads.checkpoints c USING (model, shape)
+                JOIN LATERAL (SELECT coalesce(max(e.position), 0) AS position FROM log.events e
+                              WHERE e.lane = c.lane) head ON head.position = c.position";
+    let every = i64::try_from(Models::all().iter().count())? * 16;
+    eventually("every read model is at the end of the log", async || {
+        Ok(sqlx::query_scalar::<_, i64>(text).fetch_one(pool).await? == every)
+    })
+    .await
+}
+
+/// Name, digest and number of rows of every read model.
+pub async fn digests(pool: &PgPool) -> Result<Vec<(String, String, u64)>> {
+    let mut digests = Vec::new();
+    for model in Models::all().iter() {
+        let found = digest(pool, model).await?;
+        digests.push((model.name.clone(), found.to_string(), found.rows));
+    }
+    Ok(digests)
+}
+
+/// Rebuilds every read model, so many events and rows at a time.
+pub async fn rebuild_all(pool: &PgPool, at_a_time: usize) -> Result<()> {
+    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let budget = Budget { rows_most: at_a_time, page: at_a_time };
+    for model in Models::all().iter() {
+        rebuild(model, &history, &builds, budget).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! One PostgreSQL for each test binary, one database per test.
+
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Result;
+use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
+use cartulary::running;
+use sqlx::{Connection, Executor, PgConnection, PgExecutor, PgPool};
+
+use super::eventually;
+
+/// The PostgreSQL server of this process.
+struct TestServer {
+    /// Gives the URL of the database of this name.
+    url: Box<dyn Fn(&str) -> String + Send + Sync>,
+}
+
+static SERVER: OnceLock<TestServer> = OnceLock::new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// Creates a database with the current schema, for one test alone, and returns its URL.
+pub async fn database() -> String {
+    let server = tokio::task::spawn_blocking(|| SERVER.get_or_init(start)).await.expect("a server");
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&(server.url)("postgres")).await.expect("the server answers");
+    // Two copies of one template cannot be made at the same time.
+    connection.execute("SELECT pg_advisory_lock(1)").await.expect("the lock is free in time");
+    let copy = format!("CREATE DATABASE {name} TEMPLATE cartulary");
+    connection.execute(&*copy).await.expect("a copy of the template");
+    connection.close().await.expect("closed");
+    (server.url)(&name)
+}
+
+/// Starts the server on a thread that lives as long as the tests, and a shell that ends it after them.
+#[expect(clippy::zombie_processes, reason = "the shell outlives the tests on purpose")]
+fn start() -> TestServer {
+    let project = std::env::temp_dir().join(format!("cartulary-tests-{}", std::process::id()));
+    std::fs::create_dir_all(&project).expect("a folder");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let folder = project.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let settings = EmbeddedSettings { project: folder, binaries: None };
+            let server = EmbeddedServer::start(&settings).await.expect("the server starts");
+            let pool = running::connect(&server.url()).await.expect("the server answers");
+            running::migrate(&pool).await.expect("the schema of today");
+            pool.close().await;
+            let (pid, data) = (server.pid().expect("a server has a pid"), server.data());
+            sender.send((server.url_of("DATABASE"), pid, data)).expect("the thread that starts the server waits");
+            std::future::pending::<()>().await;
+            drop(server);
+        });
+    });
+    let (url, pid, data) = receiver.recv().expect("the server starts");
+    let script = format!(
+        "while kill -0 {own} 2>/dev/null; do sleep 0.2; done; kill -INT {pid}; sleep 2; rm -rf '{project}' '{data}'",
+        own = std::process::id(),
+        project = project.display(),
+        data = data.display(),
+    );
+    let mut watch = Command::new("sh");
+    watch.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _outlives_us = watch.spawn().expect("a shell");
+    TestServer { url: Box::new(move |name| url.replacen("DATABASE", name, 1)) }
+}
+
+/// Ends all sessions on a database but those of the application `witness`, as a fail-over or an operator does.
+pub async fn cut_sessions(by: impl PgExecutor<'_>) -> Result<()> {
+    let text = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name <> 'witness'";
+    sqlx::query(text).execute(by).await?;
+    Ok(())
+}
+
+/// Waits until so many background loops have looked at a table (`work.hold`) three times more, each look begun after
+/// this call: the marker behind something that must not happen. What was due before is begun by then.
+///
+/// It locks the table until the loops wait for it, so each look is seen as it begins.
+pub async fn looked_again(pool: &PgPool, table: &str, loops: i64) -> Result<()> {
+    const LOOKS: usize = 3;
+    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE relation = $1::regclass AND NOT granted";
+    for _ in 0..LOOKS {
+        let mut lock = pool.begin().await?;
+        sqlx::query(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).execute(&mut *lock).await?;
+        eventually(&format!("{loops} loops look at {table}"), async || {
+            Ok(sqlx::query_scalar::<_, i64>(waiting).bind(table).fetch_one(&mut *lock).await? >= loops)
+        })
+        .await?;
+        lock.rollback().await?;
+    }
+    Ok(())
+}

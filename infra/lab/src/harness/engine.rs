@@ -1,0 +1,210 @@
+//! The whole engine in the test's process, with its HTTP server, on a database of its own.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use api::auth::{Claims, SigningKey};
+use bytes::Bytes;
+use cartulary::cli::Bearer;
+use cartulary::running::{self, Roles, Running};
+use cartulary::settings::Settings;
+use domain::shared::{Role, StoreId, TenantId};
+use domain::tenancy::Tenant;
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Request};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use platform::clock::{new_id, now};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+use vault::OuterKey;
+
+use super::{OUTER_KEY, database, eventually};
+
+/// A running engine, and an HTTP client that calls it as any principal.
+pub struct Engine {
+    running: Running,
+    key: SigningKey,
+    settings: Settings,
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+}
+
+/// A request of a test.
+#[derive(Clone, Debug, Default)]
+pub struct HttpRequest {
+    /// `POST`.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body as it is sent.
+    pub body: Bytes,
+}
+
+/// The response to it.
+#[derive(Clone, Debug)]
+pub struct HttpResponse {
+    /// The status code.
+    pub status: u16,
+    /// The media type; empty where there is none.
+    pub kind: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl HttpRequest {
+    /// A POST with a bearer token and a media type.
+    pub fn post(path: &str, token: &str, kind: &str, body: impl Into<Bytes>) -> Self {
+        let headers =
+            vec![("authorization".to_owned(), format!("Bearer {token}")), ("content-type".to_owned(), kind.to_owned())];
+        Self { method: "POST".into(), path: path.into(), headers, body: body.into() }
+    }
+}
+
+impl HttpResponse {
+    /// The body as JSON; null where it is not JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The body of a batch, one value per command.
+    pub fn lines(&self) -> Result<Vec<Value>> {
+        let lines = self.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).context("an answer is not JSON")).collect()
+    }
+}
+
+impl Engine {
+    /// Starts an engine with every role and the default settings, and waits until it is ready.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(settings: Settings) -> Result<Self> {
+        let url = database().await;
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Webhooks to this machine are allowed; to all other private addresses they are not.
+        let webhook_targets_allowed = vec!["127.0.0.0/8".into()];
+        let settings = Settings { listen, owner: "test".into(), webhook_targets_allowed, ..settings };
+        let key = SigningKey::from_seed("test", [7; 32]);
+        let outer = OuterKey::from_base64(OUTER_KEY)?;
+        let auth = settings.auth_with(vec![key.public()?]);
+        let running =
+            Running::start(&settings, running::listen(&settings).await?, Roles::ALONE, &url, &outer, auth).await?;
+        let http = HttpClient::builder(TokioExecutor::new()).build_http();
+        let engine = Self { running, key, settings, http };
+        eventually("the engine is ready", async || {
+            let ready = HttpRequest { method: "GET".into(), path: "/ready".into(), ..HttpRequest::default() };
+            Ok(engine.send(&ready).await?.status == 200)
+        })
+        .await?;
+        Ok(engine)
+    }
+
+    /// Stops it and waits until it has stopped.
+    pub async fn close(self) {
+        self.running.stop().await;
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.running.address)
+    }
+
+    /// Connections to its database.
+    pub fn pool(&self) -> &PgPool {
+        &self.running.pool
+    }
+
+    /// A token of a principal, valid for an hour.
+    pub fn token(&self, bearer: &Bearer) -> Result<String> {
+        let seconds = now().micros().div_euclid(1_000_000);
+        let claims = Claims {
+            iss: self.settings.token_issuer.clone(),
+            aud: self.settings.token_audience.clone(),
+            sub: bearer.subject,
+            tenant: bearer.tenant,
+            roles: vec![bearer.role],
+            customer: bearer.customer,
+            exp: seconds + 3_600,
+            nbf: None,
+            iat: seconds,
+        };
+        Ok(self.key.sign(&claims)?)
+    }
+
+    /// Sends a request and reads the whole response.
+    pub async fn send(&self, sent: &HttpRequest) -> Result<HttpResponse> {
+        let uri = format!("{}{}", self.url(), sent.path);
+        let mut request = Request::builder().method(sent.method.as_str()).uri(uri);
+        for (name, value) in &sent.headers {
+            request = request.header(name, value);
+        }
+        let answer = self.http.request(request.body(Full::new(sent.body.clone()))?).await?;
+        let status = answer.status().as_u16();
+        let headers = answer.headers().clone();
+        let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().into();
+        Ok(HttpResponse { status, kind, headers, body: answer.into_body().collect().await?.to_bytes() })
+    }
+
+    /// Sends a command that must be accepted.
+    pub async fn execute(&self, token: &str, name: &str, body: &Value) -> Result<Value> {
+        let path = format!("/v1/commands/{name}");
+        let got = self.send(&HttpRequest::post(&path, token, "application/json", body.to_string())).await?;
+        ensure!(got.status == 200, "{name} was answered with {}: {}", got.status, got.json());
+        Ok(got.json())
+    }
+
+    /// Sends a command under an idempotency key.
+    pub async fn command(&self, token: &str, name: &str, key: Uuid, body: &Value) -> Result<HttpResponse> {
+        let mut sent = HttpRequest::post(&format!("/v1/commands/{name}"), token, "application/json", body.to_string());
+        sent.headers.push(("idempotency-key".into(), key.to_string()));
+        self.send(&sent).await
+    }
+
+    /// The state that the process reports at `/reason`.
+    pub async fn reason(&self) -> Result<Value> {
+        let reason = HttpRequest { method: "GET".into(), path: "/reason".into(), ..HttpRequest::default() };
+        Ok(self.send(&reason).await?.json())
+    }
+
+    /// Runs a GraphQL query that must succeed, and returns its data.
+    pub async fn query(&self, token: &str, query: &str) -> Result<Value> {
+        let body = json!({ "query": query }).to_string();
+        let got = self.send(&HttpRequest::post("/graphql", token, "application/json", body)).await?;
+        let mut answer = got.json();
+        ensure!(got.status == 200 && answer["errors"].is_null(), "{query} was answered with {answer}");
+        Ok(answer["data"].take())
+    }
+
+    /// Registers a tenant at the platform and waits until the policy has opened it.
+    pub async fn tenant(&self) -> Result<(TenantId, StoreId)> {
+        let tenant = TenantId::new(new_id());
+        let short = tenant.to_string().replace('-', "");
+        let operator = self.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?;
+        let register = json!({
+            "tenant": tenant, "name": "Corner shop", "subdomain": format!("shop-{short}"),
+            "contact_email": format!("{short}@example.org"), "currency": "USD", "zone": "Europe/Berlin",
+        });
+        self.execute(&operator, "RegisterTenant", &register).await?;
+        let text = "SELECT EXISTS (SELECT FROM log.events WHERE tenant = $1 AND type = 'tenant.opened')";
+        eventually("the tenant is opened", async || {
+            Ok(sqlx::query_scalar(text).bind(tenant.uuid()).fetch_one(self.pool()).await?)
+        })
+        .await?;
+        Ok((tenant, Tenant::first_store(tenant)))
+    }
+
+    /// Counts the events and the stored refusals of a tenant.
+    pub async fn written(&self, tenant: Uuid) -> Result<(i64, i64)> {
+        let text = "SELECT (SELECT count(*) FROM log.events WHERE tenant = $1),
+                           (SELECT count(*) FROM log.receipts WHERE tenant = $1)";
+        Ok(sqlx::query_as(text).bind(tenant).fetch_one(self.pool()).await?)
+    }
+}

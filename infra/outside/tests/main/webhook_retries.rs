@@ -1,0 +1,224 @@
+//! Webhooks to addresses that fail or are slow: retries, the places they take, and what ends the waiting.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use api::integrations::Webhooks;
+use async_trait::async_trait;
+use domain::shared::WebhookSubscriptionId;
+use lab::harness::victim::WEBHOOK_LIMITS;
+use lab::harness::{Backend, Receiver, ReceiverReply, Shop, database, eventually, loopback_guard, place_orders};
+use outside::webhooks::{Line, Names, WebhookLimits};
+use serde_json::json;
+
+use crate::webhooks::{has_cursor, looked_for_work, pause_reason, resume, subscribe};
+
+/// Pauses that no test outlives.
+const HOURS: [Duration; 9] = [Duration::from_secs(3_600); 9];
+/// Attempts that no test outlives.
+const ENDLESS: WebhookLimits = WebhookLimits { attempt_time_most: Duration::from_secs(3_600), ..WEBHOOK_LIMITS };
+
+/// Changes address and description of a subscription.
+async fn change(
+    backend: &Backend,
+    shop: &Shop,
+    subscription: WebhookSubscriptionId,
+    to: &Receiver,
+    words: &str,
+) -> Result<()> {
+    let body =
+        json!({ "subscription": subscription, "url": to.url(), "events": ["order.placed"], "description": words });
+    backend.execute(shop.tenant, "ChangeSubscription", &body).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_delivery_is_retried_at_once_when_the_address_is_changed() -> Result<()> {
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let patient = WebhookLimits { pauses: &HOURS, ..WEBHOOK_LIMITS };
+    let webhooks = backend.run_webhooks(patient)?;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    for (odd, trouble) in [
+        (format!("http://{closed}/"), "nobody can be connected to there"),
+        (
+            format!("https://{}/", receiver.address),
+            "no TLS connection with a certificate for this name that is trusted",
+        ),
+        ("https://10.255.255.1/".to_owned(), "this leads to no address that may be called"),
+        ("http://nowhere.invalid/".to_owned(), "this leads to no address that may be called"),
+    ] {
+        let subscription = subscribe(&backend, &shop, &odd, &["order.placed"]).await?;
+        place_orders(&backend, &shop, 1).await?;
+        eventually("it fails", async || Ok(!webhooks.deliveries(shop.tenant, subscription, None, 1).await?.is_empty()))
+            .await?;
+        let made = webhooks.deliveries(shop.tenant, subscription, None, 1).await?;
+        assert_eq!((made[0].trouble.as_deref(), made[0].status), (Some(trouble), None), "{odd}");
+        let before = receiver.accepted_positions().len();
+        change(&backend, &shop, subscription, &receiver, "repaired").await?;
+        eventually("it arrives", async || Ok(receiver.accepted_positions().len() > before)).await?;
+        backend.execute(shop.tenant, "Unsubscribe", &json!({ "subscription": subscription })).await?;
+        eventually("the cursor is deleted", async || Ok(!has_cursor(&backend.pool, subscription).await?)).await?;
+    }
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_without_answers_take_one_tenants_places_and_block_no_other_tenant() -> Result<()> {
+    let (url, dead, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let (greedy, other) = (backend.shop(100).await?, backend.shop(100).await?);
+    // An attempt outlives the test: a delivery that waited for one would never come.
+    backend.run_webhooks(ENDLESS)?;
+    dead.replies(&[], ReceiverReply::NoAnswer);
+    for _ in 0..12 {
+        subscribe(&backend, &greedy, &dead.url(), &["order.placed"]).await?;
+    }
+    let healthy = subscribe(&backend, &other, &well.url(), &["order.placed"]).await?;
+    eventually("all cursors are there", async || Ok(has_cursor(&backend.pool, healthy).await?)).await?;
+    place_orders(&backend, &greedy, 1).await?;
+    eventually("the dead addresses are called", async || Ok(dead.received().len() == ENDLESS.tenant_places)).await?;
+    for placed in 1..=10 {
+        place_orders(&backend, &other, 1).await?;
+        eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
+    }
+    assert_eq!(dead.received().len(), ENDLESS.tenant_places, "a tenant takes more than its own places");
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
+    let (url, slow, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let (busy, other) = (backend.shop(100).await?, backend.shop(100).await?);
+    // The slow ones could take all places.
+    backend.run_webhooks(WebhookLimits { places: 4, troubled_places: 3, ..ENDLESS })?;
+    slow.replies(&[], ReceiverReply::SlowAccepted);
+    for _ in 0..4 {
+        subscribe(&backend, &busy, &slow.url(), &["order.placed"]).await?;
+    }
+    let healthy = subscribe(&backend, &other, &well.url(), &["order.placed"]).await?;
+    eventually("all cursors are there", async || Ok(has_cursor(&backend.pool, healthy).await?)).await?;
+    place_orders(&backend, &busy, 60).await?;
+    // An address is known to be slow from its first delivery, and treated so from the turn after it.
+    let (pool, tenant) = (&backend.pool, busy.tenant);
+    let all_slow = "SELECT bool_and(slow) FROM work.webhook_cursors WHERE tenant = $1";
+    eventually("all are known to be slow", async || {
+        Ok(sqlx::query_scalar(all_slow).bind(tenant.uuid()).fetch_one(pool).await?)
+    })
+    .await?;
+    let turns = "SELECT turn FROM work.webhook_cursors WHERE tenant = $1 ORDER BY subscription";
+    let turns =
+        async || -> Result<Vec<i64>> { Ok(sqlx::query_scalar(turns).bind(tenant.uuid()).fetch_all(pool).await?) };
+    let first = turns().await?;
+    eventually("each slow address has another turn", async || {
+        Ok(turns().await?.iter().zip(&first).all(|(now, first)| now > first))
+    })
+    .await?;
+    ensure!(slow.received().len() < 4 * 60, "the slow addresses have all their messages");
+    // From now on they keep every place that they get.
+    slow.replies(&[], ReceiverReply::NoAnswer);
+    for placed in 1..=3 {
+        place_orders(&backend, &other, 1).await?;
+        eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
+    }
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn address_that_is_changed_during_the_last_attempt_is_not_paused() -> Result<()> {
+    let (url, dead, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let webhooks = backend.run_webhooks(WebhookLimits { pauses: &[], ..WEBHOOK_LIMITS })?;
+    dead.replies(&[], ReceiverReply::NoAnswer);
+    let subscription = subscribe(&backend, &shop, &dead.url(), &["order.placed"]).await?;
+    place_orders(&backend, &shop, 1).await?;
+    eventually("the dead address is called", async || Ok(dead.received().len() == 1)).await?;
+    change(&backend, &shop, subscription, &well, "repaired").await?;
+    // A pause would be written before the attempt is recorded.
+    eventually("the attempt has failed", async || {
+        let made = webhooks.deliveries(shop.tenant, subscription, None, 200).await?;
+        Ok(made.iter().any(|made| made.trouble.is_some()))
+    })
+    .await?;
+    assert_eq!(pause_reason(&backend.pool, subscription).await?, None);
+    place_orders(&backend, &shop, 1).await?;
+    eventually("both arrive", async || Ok(well.accepted_positions().len() == 2)).await?;
+    assert_eq!(pause_reason(&backend.pool, subscription).await?, None);
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_changes_and_replays_do_not_end_the_pause_before_a_retry_and_a_resume_does() -> Result<()> {
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let webhooks = backend.run_webhooks(WebhookLimits { pauses: &HOURS, ..WEBHOOK_LIMITS })?;
+    receiver.replies(&[], ReceiverReply::Status(500));
+    let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
+    place_orders(&backend, &shop, 1).await?;
+    let made = async |replay: bool| {
+        let made = webhooks.deliveries(shop.tenant, subscription, None, 200).await?;
+        Ok::<_, anyhow::Error>(made.iter().filter(|made| made.replay == replay).count())
+    };
+    eventually("it fails", async || Ok(made(false).await? == 1)).await?;
+    change(&backend, &shop, subscription, &receiver, "other words").await?;
+    let range = json!({ "subscription": subscription, "from": 1, "to": 1_000_000 });
+    backend.execute(shop.tenant, "ReplayEvents", &range).await?;
+    eventually("the range is tried", async || Ok(made(true).await? == 1)).await?;
+    backend.execute(shop.tenant, "ReplayEvents", &range).await?;
+    looked_for_work(&backend.pool, 1).await?;
+    assert_eq!((made(false).await?, made(true).await?), (1, 1), "an attempt before its time");
+    backend
+        .execute(shop.tenant, "PauseSubscription", &json!({ "subscription": subscription, "reason": "by hand" }))
+        .await?;
+    resume(&backend, &shop, subscription).await?;
+    eventually("it is tried at once", async || Ok((made(false).await?, made(true).await?) == (2, 2))).await?;
+    backend.close().await;
+    Ok(())
+}
+
+/// A resolver whose lookups time out.
+#[derive(Clone, Default)]
+struct Unanswered(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Names for Unanswered {
+    async fn addresses(&self, _: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(std::io::ErrorKind::TimedOut.into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unavailable_name_lookup_is_no_failed_attempt() -> Result<()> {
+    let url = database().await;
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let names = Unanswered::default();
+    let line = Line::new(loopback_guard()?.asking(names.clone()).into())?;
+    // One failure would pause the subscription.
+    let webhooks = backend.run_webhooks_over(WebhookLimits { pauses: &[], ..WEBHOOK_LIMITS }, Some(line))?;
+    let subscription = subscribe(&backend, &shop, "https://hooks.example.org/", &["order.placed"]).await?;
+    place_orders(&backend, &shop, 1).await?;
+    let later = "SELECT attempts = 0 AND due_at BETWEEN now() AND now() + interval '20 s'
+                 FROM work.webhook_cursors WHERE subscription = $1";
+    eventually("it waits for the next lookup", async || {
+        let later = sqlx::query_scalar(later).bind(subscription.uuid()).fetch_optional(&backend.pool).await?;
+        Ok(names.0.load(Ordering::Relaxed) >= 1 && later == Some(true))
+    })
+    .await?;
+    assert_eq!(webhooks.deliveries(shop.tenant, subscription, None, 1).await?, []);
+    assert_eq!(pause_reason(&backend.pool, subscription).await?, None);
+    backend.close().await;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The scribe in the test's process, on a real PostgreSQL.
+
+mod differential;
+mod fail_over;
+mod lost_connections;
+mod presence;
+mod queue;

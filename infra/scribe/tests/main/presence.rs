@@ -1,0 +1,41 @@
+//! Presence: the processes of a role that share the lanes.
+
+use anyhow::Result;
+use cartulary::running;
+use lab::harness::{database, eventually};
+use platform::health::Health;
+use scribe::presence::{Presence, present};
+use sqlx::Executor;
+use tokio_util::sync::CancellationToken;
+
+/// Notes each DELETE on presences, also one without rows.
+const NOTE_DELETES: &str = "
+    CREATE TABLE deletes (at timestamptz DEFAULT now());
+    CREATE FUNCTION note_delete() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.deletes DEFAULT VALUES; RETURN NULL; END';
+    CREATE TRIGGER note AFTER DELETE ON work.presences FOR EACH STATEMENT EXECUTE FUNCTION note_delete();";
+
+#[tokio::test]
+async fn leaving_process_does_not_remove_its_successor_of_the_same_name() -> Result<()> {
+    let pool = running::connect(&database().await).await?;
+    pool.execute(NOTE_DELETES).await?;
+    let join = async |stop: &CancellationToken| {
+        // The next heartbeat is ten minutes away.
+        let (name, lease_ms) = ("same".to_owned(), 4 * 600_000);
+        let presence = Presence { pool: pool.clone(), role: "project", name, lease_ms, health: Health::default() };
+        presence.join(stop.clone()).await
+    };
+    let leave = [CancellationToken::new(), CancellationToken::new()];
+    for stop in &leave {
+        join(stop).await?;
+    }
+    leave[0].cancel();
+    // It deletes nothing; the statement itself is the marker.
+    eventually("the first one has left", async || {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM deletes)").fetch_one(&pool).await?)
+    })
+    .await?;
+    assert_eq!(present(&pool, "project").await?, ["same"]);
+    leave[1].cancel();
+    eventually("it has left", async || Ok(present(&pool, "project").await?.is_empty())).await
+}

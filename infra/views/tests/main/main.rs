@@ -1,0 +1,6 @@
+//! Read models on a real PostgreSQL and a real Redis.
+
+mod agreement;
+mod rebuild;
+mod restored_log;
+mod row_cache;

@@ -1,0 +1,203 @@
+//! Durable timers: each fires once, at its time, in the process that owns its lane.
+//!
+//! proves: INV-09
+
+use anyhow::Result;
+use cartulary::running;
+use domain::inventory::HOLD_TIME;
+use domain::shared::TenantId;
+use lab::harness::victim::{EFFECT_LIMITS, run_samples};
+use lab::harness::{Backend, Shop, age_by, database, eventually, looked_again, pending_timers, scribe_settings};
+use lab::laws::keeps_the_laws;
+use platform::clock::new_id;
+use scribe::Owner;
+use serde_json::json;
+use sqlx::PgPool;
+
+/// Counts the cancelled orders and the expired reservations of a shop.
+async fn expired(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
+    Ok((shop.count(pool, "order.cancelled").await?, shop.count(pool, "stock.reservation_expired").await?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
+    let url = database().await;
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(1).await?;
+    backend.execute(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
+    backend.run_policies();
+    eventually("the timers are set", async || Ok(pending_timers(&backend.pool).await? == 2)).await?;
+    backend.close().await;
+
+    // Two seconds are left.
+    let pool = running::connect(&url).await?;
+    age_by(&pool, HOLD_TIME.0 - 2).await?;
+    let mut backend = Backend::start(&url).await?;
+    backend.run_policies();
+    eventually("the reservation has expired", async || Ok(expired(&shop, &pool).await? == (1, 1))).await?;
+    let early = "SELECT count(*) FROM log.events e JOIN log.events r
+                     ON r.tenant = e.tenant AND r.stream_id = e.stream_id AND r.type = 'stock.reserved'
+                 WHERE e.type = 'stock.reservation_expired' AND e.recorded_at < (r.payload->>'until')::timestamptz";
+    assert_eq!(sqlx::query_scalar::<_, i64>(early).fetch_one(&pool).await?, 0);
+    eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
+    backend.close().await;
+    keeps_the_laws(&pool).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_without_lanes_takes_no_timer_from_the_lane_owner() -> Result<()> {
+    let url = database().await;
+    let mut owner = Backend::start(&url).await?;
+    let shop = owner.shop(1).await?;
+    owner.execute(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
+    owner.run_policies();
+    eventually("the timers are set", async || Ok(pending_timers(&owner.pool).await? == 2)).await?;
+    owner.close().await;
+    let pool = running::connect(&url).await?;
+    age_by(&pool, HOLD_TIME.0 + 1).await?;
+
+    // The owner of the lanes looks for timers after the other process has done so several times.
+    let mut owner = Backend::start(&url).await?;
+    eventually("the lanes are taken", async || Ok(owner.scribe.troubles().is_empty())).await?;
+    let mut standby = scribe_settings(&url);
+    standby.owner = Owner { name: "standby".into(), ..standby.owner };
+    let mut standby = Backend::start_with(&url, &standby).await?;
+    // Its effects look for work as often as its timers, and leave a trace of it.
+    run_samples(&mut standby, "127.0.0.1:1", EFFECT_LIMITS)?;
+    looked_again(&pool, "work.hold", 1).await?;
+    owner.run_policies();
+    eventually("the reservation has expired", async || Ok(expired(&shop, &pool).await? == (1, 1))).await?;
+    eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
+
+    // The owner also takes the timers that are set later.
+    let second = owner.shop(1).await?;
+    owner.execute(second.tenant, "PlaceOrder", &second.order(new_id(), new_id())).await?;
+    eventually("the next timers are set", async || Ok(pending_timers(&pool).await? == 2)).await?;
+    standby.close().await;
+    owner.close().await;
+    keeps_the_laws(&pool).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policy_reacts_to_events_that_were_written_while_it_was_stopped() -> Result<()> {
+    let url = database().await;
+    let mut backend = Backend::start(&url).await?;
+    backend.run_policies();
+    let introduced = "SELECT count(*) FROM work.policies";
+    eventually("the policies are registered", async || {
+        Ok(sqlx::query_scalar::<_, i64>(introduced).fetch_one(&backend.pool).await? > 0)
+    })
+    .await?;
+    backend.close().await;
+
+    let backend = Backend::start(&url).await?;
+    let shop = backend.shop(1).await?;
+    let rules = json!({ "purchase": { "points": 1, "per_minor": 100 }, "signup": 50 });
+    backend.execute(shop.tenant, "SetEarningRules", &rules).await?;
+    backend.execute(shop.tenant, "EnableProgram", &json!({})).await?;
+    let person = json!({ "customer": new_id(), "name": "Ada", "email": null, "phone": null });
+    backend.execute(shop.tenant, "RegisterCustomer", &person).await?;
+    backend.close().await;
+
+    let mut backend = Backend::start(&url).await?;
+    backend.run_policies();
+    eventually("the registration has earned its points", async || {
+        Ok(shop.count(&backend.pool, "points.earned").await? == 1)
+    })
+    .await?;
+    let pool = backend.pool.clone();
+    keeps_the_laws(&pool).await?;
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_for_a_lane_of_another_process_waits_without_blocking_others() -> Result<()> {
+    let url = database().await;
+    let mut backend = Backend::start(&url).await?;
+    let platform = backend.scribe.routes().lane(TenantId::PLATFORM).await?;
+    let mut shops = Vec::new();
+    while shops.len() < 2 {
+        let shop = Shop::new(TenantId::new(new_id()));
+        let lane = backend.scribe.routes().lane(shop.tenant).await?;
+        if lane != platform && shops.iter().all(|(_, other)| *other != lane) {
+            shops.push((shop, lane));
+        }
+    }
+    eventually("the lanes are taken", async || Ok(backend.scribe.troubles().is_empty())).await?;
+    // Another process takes the lane of the first shop.
+    let take =
+        "UPDATE log.lanes SET owner = 'other', epoch = epoch + 1, lease = now() + interval '1 hour' WHERE lane = $1";
+    sqlx::query(take).bind(shops[0].1.0).execute(&backend.pool).await?;
+    backend.run_policies();
+    for (number, (shop, _)) in shops.iter().enumerate() {
+        let register = json!({
+            "tenant": shop.tenant, "name": "Corner shop", "subdomain": format!("corner-{number}"),
+            "contact_email": format!("office{number}@example.org"), "currency": "USD", "zone": "Europe/Berlin",
+        });
+        backend.execute(TenantId::PLATFORM, "RegisterTenant", &register).await?;
+    }
+    let (away, here) = (&shops[0].0, &shops[1].0);
+    eventually("the second tenant is open", async || Ok(here.count(&backend.pool, "tenant.opened").await? == 1))
+        .await?;
+    eventually("the command for the first tenant waits", async || Ok(pending_timers(&backend.pool).await? == 1))
+        .await?;
+    assert_eq!(away.count(&backend.pool, "tenant.opened").await?, 0);
+
+    let leave = "UPDATE log.lanes SET lease = now() - interval '1 second' WHERE lane = $1";
+    sqlx::query(leave).bind(shops[0].1.0).execute(&backend.pool).await?;
+    eventually("the first tenant is open too", async || Ok(away.count(&backend.pool, "tenant.opened").await? == 1))
+        .await?;
+    eventually("no timer waits", async || Ok(pending_timers(&backend.pool).await? == 0)).await?;
+    let pool = backend.pool.clone();
+    keeps_the_laws(&pool).await?;
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_with_an_unreadable_payload_stops_its_lane_only() -> Result<()> {
+    stops_only_its_lane("payload").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_with_unreadable_metadata_stops_its_lane_only() -> Result<()> {
+    stops_only_its_lane("meta").await
+}
+
+/// Breaks a column of one event, and repairs it.
+async fn stops_only_its_lane(column: &str) -> Result<()> {
+    let url = database().await;
+    let backend = Backend::start(&url).await?;
+    let first = backend.shop(1).await?;
+    let second = loop {
+        let other = backend.shop(1).await?;
+        if other.lane(&backend.pool).await? != first.lane(&backend.pool).await? {
+            break other;
+        }
+    };
+    for shop in [first, second] {
+        backend.execute(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
+    }
+    let break_it = format!(
+        "UPDATE log.events SET {column} = json_build_object('broken', {column})
+         WHERE tenant = $1 AND type = 'order.placed'"
+    );
+    sqlx::query(&break_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
+    // The scribe that wrote it has the event in memory.
+    backend.close().await;
+    let mut backend = Backend::start(&url).await?;
+    backend.run_policies();
+    let set = "SELECT count(*) FILTER (WHERE tenant = $1), count(*) FILTER (WHERE tenant = $2) FROM work.timers";
+    let set = async || -> Result<(i64, i64)> {
+        let (first, second) = (first.tenant.uuid(), second.tenant.uuid());
+        Ok(sqlx::query_as(set).bind(first).bind(second).fetch_one(&backend.pool).await?)
+    };
+    eventually("the timers of the other lane are set", async || Ok(set().await? == (0, 2))).await?;
+    let repair_it =
+        format!("UPDATE log.events SET {column} = {column}->'broken' WHERE tenant = $1 AND type = 'order.placed'");
+    sqlx::query(&repair_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
+    eventually("the timers of the repaired lane are set", async || Ok(set().await? == (2, 2))).await?;
+    backend.close().await;
+    Ok(())
+}
