@@ -12,7 +12,7 @@ use crate::admission::connections::ConnectionLimits;
 use crate::admission::cost_limiter::CostLimiter;
 use crate::auth::AuthConfig;
 use crate::command_intake::CommandIntake;
-use crate::graphql::Service;
+use crate::graphql::GraphqlExecutor;
 use crate::port::Backend;
 
 /// Settings of the API that operators may choose.
@@ -38,7 +38,7 @@ pub struct AppState {
     backend: Arc<dyn Backend>,
     auth: Arc<AuthConfig>,
     intake: Arc<CommandIntake>,
-    graphql: Arc<Service>,
+    graphql: Arc<GraphqlExecutor>,
     connections: Arc<ConnectionLimits>,
     documents: Arc<Documents>,
 }
@@ -66,7 +66,7 @@ impl AppState {
             example_query: graph.example_query().to_owned(),
         };
         let intake = Arc::new(CommandIntake::new(Arc::clone(&backend), commands));
-        let graphql = Service {
+        let graphql = GraphqlExecutor {
             backend: Arc::clone(&backend),
             intake: Arc::clone(&intake),
             models,
@@ -108,7 +108,7 @@ impl FromRef<AppState> for Arc<CommandIntake> {
     }
 }
 
-impl FromRef<AppState> for Arc<Service> {
+impl FromRef<AppState> for Arc<GraphqlExecutor> {
     fn from_ref(state: &AppState) -> Self {
         Arc::clone(&state.graphql)
     }

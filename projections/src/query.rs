@@ -18,7 +18,7 @@ pub struct RowQuery {
     pub owner: Option<CustomerId>,
     pub filters: Vec<Filter>,
     /// Sort order; key order if `None`.
-    pub order: Option<Order>,
+    pub order: Option<SortOrder>,
     /// Cursor after which the page begins.
     pub after: Option<Cursor>,
     /// Maximum number of rows.
@@ -49,7 +49,7 @@ pub enum Test {
 
 /// Sort order. Rows without a value come last, or first if descending.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct SortOrder {
     pub field: String,
     pub descending: bool,
 }
@@ -158,7 +158,7 @@ mod tests {
     use crate::inventory::{Reservation, StockLevel};
 
     fn by(field: &str) -> RowQuery {
-        let order = Some(Order { field: field.into(), descending: true });
+        let order = Some(SortOrder { field: field.into(), descending: true });
         RowQuery { order, ..RowQuery::all(TenantId::new(Uuid::from_u128(1)), 10) }
     }
 

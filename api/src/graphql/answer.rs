@@ -14,8 +14,8 @@ use serde_json::{Value as Json, json};
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
+use super::executor::{GraphqlExecutor, QUERY_TIMEOUT};
 use super::query_cost::{COST_MOST, actual_cost};
-use super::service::{QUERY_TIMEOUT, Service};
 use super::session::Session;
 use crate::admission::cost_limiter::ThrottleStatus;
 use crate::error::Problem;
@@ -56,7 +56,7 @@ pub(crate) enum SubscriptionMessage {
 }
 
 /// Validates a request before any work is done for it: document limits, syntax and estimated cost.
-pub(crate) fn check(service: &Service, sent: GraphqlRequest) -> Result<CheckedRequest, RequestError> {
+pub(crate) fn check(service: &GraphqlExecutor, sent: GraphqlRequest) -> Result<CheckedRequest, RequestError> {
     guard::check(&sent.query)
         .map_err(|violation| error_response(StatusCode::BAD_REQUEST, violation.code, &violation.message))?;
     let variables = Variables::from_json(sent.variables);
@@ -93,7 +93,7 @@ impl CheckedRequest {
     }
 
     /// Charges the estimated cost to the caller.
-    fn charge(&self, service: &Service, caller: &Caller) -> Result<(), RequestError> {
+    fn charge(&self, service: &GraphqlExecutor, caller: &Caller) -> Result<(), RequestError> {
         let key = (caller.tenant, caller.principal);
         let charged = service.cost_limiter.charge(key, self.cost, service.backend.now());
         charged.map(|_| ()).map_err(|seconds| request_error(&Problem::throttled(seconds)))
@@ -102,7 +102,7 @@ impl CheckedRequest {
 
 /// Executes a query or mutation. Returns `Err` if nothing was executed; the status is then not 200.
 pub(crate) async fn answer(
-    service: &Arc<Service>,
+    service: &Arc<GraphqlExecutor>,
     caller: Caller,
     correlation: Option<Uuid>,
     checked: CheckedRequest,
@@ -130,7 +130,7 @@ pub(crate) async fn answer(
 
 /// Runs a subscription until its reader stops. The caller is charged for the first result only, not for updates.
 pub(crate) fn subscribe(
-    service: &Arc<Service>,
+    service: &Arc<GraphqlExecutor>,
     caller: Caller,
     correlation: Option<Uuid>,
     checked: CheckedRequest,
@@ -180,7 +180,7 @@ fn is_one_field(selections: &SelectionSet) -> bool {
 
 /// Body of a response. An operation that was executed is answered with 200, even with errors; errors without a path and
 /// without data mean that nothing was executed.
-fn response_body(service: &Service, response: Response, cost: &Json) -> Result<Json, RequestError> {
+fn response_body(service: &GraphqlExecutor, response: Response, cost: &Json) -> Result<Json, RequestError> {
     let executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
     let code = if executed { "INTERNAL" } else { "INVALID_QUERY" };
     let errors = response.errors.iter().take(ERRORS_MOST).map(|error| error_json(service, error.clone(), code));
@@ -197,7 +197,7 @@ fn response_body(service: &Service, response: Response, cost: &Json) -> Result<J
 }
 
 /// JSON of an error. One without a code gets `default_code`; internal errors are logged and lose their message.
-fn error_json(service: &Service, error: ServerError, default_code: &str) -> Json {
+fn error_json(service: &GraphqlExecutor, error: ServerError, default_code: &str) -> Json {
     let mut json = serde_json::to_value(&error).unwrap_or_default();
     if json["extensions"]["code"].is_null() {
         if default_code == "INTERNAL" && !is_about_input(&error.message) {

@@ -4,7 +4,7 @@ use async_graphql::Value;
 use async_graphql::dynamic::{Enum, Field, InputObject, InputValue, SchemaBuilder, TypeRef};
 use domain::shared::{Email, PersonalField};
 use projections::kernel::{Column, ColumnType, Model};
-use projections::query::{Filter, Order, Test, value_text};
+use projections::query::{Filter, SortOrder, Test, value_text};
 
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
@@ -202,11 +202,11 @@ fn blind_index_filter(
 }
 
 /// Parses an order argument. The schema has already validated it.
-pub(super) fn order(model: &Model, order: &Value) -> Order {
+pub(super) fn order(model: &Model, order: &Value) -> SortOrder {
     let order = to_json(order);
     let by = order["by"].as_str().unwrap_or_default();
     let known = model.columns.iter().find(|column| capitals(&column.name) == by);
-    Order {
+    SortOrder {
         field: known.map(|column| column.name.clone()).unwrap_or_default(),
         descending: order["direction"] == "DESC",
     }

@@ -3,6 +3,7 @@
 mod answer;
 mod batcher;
 mod example;
+mod executor;
 mod filters;
 mod mutations;
 mod names;
@@ -12,7 +13,6 @@ mod query_cost;
 mod relation_fields;
 mod rows;
 mod scalars;
-mod service;
 mod session;
 mod subscriptions;
 #[cfg(test)]
@@ -30,7 +30,7 @@ use projections::kernel::Models;
 pub(crate) use answer::{
     CheckedRequest, GraphqlRequest, RequestError, SubscriptionMessage, answer, check, request_error, subscribe,
 };
-pub(crate) use service::{Graph, Service};
+pub(crate) use executor::{Graph, GraphqlExecutor};
 
 use filters::Filterable;
 use query_cost::CostEstimator;

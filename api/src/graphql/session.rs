@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::batcher::Batcher;
-use super::service::{QUERY_TIMEOUT, Service};
+use super::executor::{GraphqlExecutor, QUERY_TIMEOUT};
 use super::value::from_json;
 use crate::error::Problem;
 use crate::port::{Caller, Freshness, LiveUpdates, SealedField};
@@ -22,7 +22,7 @@ use crate::relation::Relations;
 
 /// State of one request. Nothing in it is shared between requests, so rows read for one caller cannot reach another.
 pub(crate) struct Session {
-    pub(super) service: Arc<Service>,
+    pub(super) service: Arc<GraphqlExecutor>,
     pub(super) caller: Caller,
     pub(super) correlation: Option<Uuid>,
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
@@ -36,7 +36,7 @@ pub(crate) struct Session {
 const KEYS_MOST: usize = 100;
 
 impl Session {
-    pub(crate) fn new(service: Arc<Service>, caller: Caller, correlation: Option<Uuid>) -> Self {
+    pub(crate) fn new(service: Arc<GraphqlExecutor>, caller: Caller, correlation: Option<Uuid>) -> Self {
         let names = || service.models.iter().map(|model| model.name.clone());
         let rows = names().map(|name| (name, Batcher::default())).collect();
         let pages = names().map(|name| (name, Batcher::default())).collect();

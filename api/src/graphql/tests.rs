@@ -55,7 +55,7 @@ fn engine() -> Arc<Engine> {
 
 async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Json) -> Json {
     let state = engine.state();
-    let (service, auth) = (Arc::<Service>::from_ref(&state), Arc::<AuthConfig>::from_ref(&state));
+    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(&state), Arc::<AuthConfig>::from_ref(&state));
     let mut headers = axum::http::HeaderMap::new();
     let token = format!("Bearer {}", Engine::token(claims));
     headers.insert("authorization", token.parse().expect("a header"));
@@ -268,7 +268,7 @@ async fn query_cost_is_charged_and_limited() {
     let expensive = "query($n: Int = 100) { products(first: $n) { edges { node { stockLevels(first: 100) { edges { cursor } } } } } }";
     assert_eq!(code(&ask_as(&engine, &json!({}), expensive, json!({ "n": 100 })).await), "TOO_COSTLY");
 
-    let service = Arc::<Service>::from_ref(&engine.state());
+    let service = Arc::<GraphqlExecutor>::from_ref(&engine.state());
     let caller =
         (domain::shared::TenantId::new(Uuid::from_u128(1)), domain::shared::Principal::new(Uuid::from_u128(1)));
     assert!((0..4).all(|_| service.cost_limiter.charge(caller, 5_000, service.backend.now()).is_ok()));

@@ -20,7 +20,7 @@ use crate::admission::body;
 use crate::admission::connections::ConnectionLimits;
 use crate::auth::AuthConfig;
 use crate::error::Problem;
-use crate::graphql::{GraphqlRequest, Service, answer, check};
+use crate::graphql::{GraphqlExecutor, GraphqlRequest, answer, check};
 use crate::json;
 use crate::port::Caller;
 use crate::state::Documents;
@@ -29,7 +29,7 @@ const RESPONSE: &str = "application/graphql-response+json";
 
 pub(super) async fn graphql(
     caller: Caller,
-    State(graphql): State<Arc<Service>>,
+    State(graphql): State<Arc<GraphqlExecutor>>,
     State(connections): State<Arc<ConnectionLimits>>,
     headers: HeaderMap,
     body: Body,
@@ -69,7 +69,7 @@ pub(super) async fn graphql(
 /// Opens a WebSocket if the request asks for one; otherwise shows the console.
 pub(super) async fn open(
     State(auth): State<Arc<AuthConfig>>,
-    State(graphql): State<Arc<Service>>,
+    State(graphql): State<Arc<GraphqlExecutor>>,
     State(connections): State<Arc<ConnectionLimits>>,
     State(documents): State<Arc<Documents>>,
     headers: HeaderMap,

@@ -1,6 +1,6 @@
 //! Every field of every command, found in the commands' schemas.
 
-use commands::kernel::CommandKind;
+use commands::kernel::CommandDescriptor;
 use serde_json::{Map, Value, json};
 
 use crate::bad_values::{BadValue, Family, Fate};
@@ -23,7 +23,7 @@ pub(crate) struct Field {
 
 impl Field {
     /// All fields of a command, however deep.
-    pub(crate) fn all(kind: &CommandKind) -> Vec<Self> {
+    pub(crate) fn all(kind: &CommandDescriptor) -> Vec<Self> {
         let root = kind.schema.as_value();
         let mut found = vec![];
         walk(root, root, "", "", false, &mut found);
@@ -63,7 +63,7 @@ impl Field {
 }
 
 /// A valid body with every optional field.
-pub(crate) fn sample(kind: &CommandKind) -> Value {
+pub(crate) fn sample(kind: &CommandDescriptor) -> Value {
     value_for(kind.schema.as_value(), kind.schema.as_value())
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use cartulary::cli::Bearer;
-use commands::kernel::{CommandKind, Commands};
+use commands::kernel::{CommandDescriptor, Commands};
 use domain::shared::{Permission, Role, TenantId};
 use lab::harness::{Engine, HttpRequest, HttpResponse};
 use platform::clock::new_id;
@@ -44,7 +44,7 @@ impl Callers {
     }
 
     /// A token that may send the command; none for commands of the engine alone.
-    fn token(&self, kind: &CommandKind) -> Option<&str> {
+    fn token(&self, kind: &CommandDescriptor) -> Option<&str> {
         match kind.needs {
             Permission::RunEngine => None,
             needs if Role::Owner.permits(needs) => Some(&self.owner),

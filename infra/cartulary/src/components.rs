@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use commands::kernel::Commands;
+use api::error::Problem;
+use axum::response::{IntoResponse, Response};
+use commands::kernel::{Commands, NotNow};
 use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::{PgHistory, StoreFeed, require_migrated};
@@ -26,7 +28,6 @@ use views::follower::ReadModelFollower;
 use work::{Lanes, PolicyRunner, Targets};
 
 use crate::configuration::Configuration;
-use crate::process::at_capacity;
 use crate::settings::machine;
 
 /// Makes the components of one process.
@@ -180,4 +181,9 @@ impl Components {
         let presence = Presence { pool: self.pool.clone(), role, name, lease_ms, health: self.health.clone() };
         presence.join(self.stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
     }
+}
+
+/// Answers a request for which the process has no capacity.
+pub fn at_capacity() -> Response {
+    Problem::from(NotNow::Overloaded { retry_after_s: 1 }).into_response()
 }

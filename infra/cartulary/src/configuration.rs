@@ -10,15 +10,15 @@ use edge::rate_limiter::Quotas;
 use outside::webhooks::AddressList;
 use vault::OuterKey;
 
-use crate::process::Roles;
+use crate::roles::Roles;
 
-/// What one process runs with.
+/// Configuration of one process.
 pub struct Configuration {
     pub roles: Roles,
     pub database: DatabaseConfig,
     pub outer_key: OuterKey,
     pub auth: AuthConfig,
-    /// Whether GraphQL may be asked for its schema.
+    /// GraphQL introspection is allowed.
     pub introspection: bool,
     pub scribe: ScribeConfig,
     /// The Kafka that carries the log, where one is used.
@@ -34,7 +34,7 @@ pub struct DatabaseConfig {
     pub connections_most: u32,
     /// Name of this process among those of its role, the same after every restart.
     pub owner: String,
-    /// How long others wait before they take over the work of a silent process, in milliseconds.
+    /// Time after which other processes take over the work of a silent one, in milliseconds.
     pub lease_ms: i64,
 }
 
@@ -56,9 +56,9 @@ pub struct EdgeConfig {
     /// Prefix of our keys in Redis; without it, the identity of the database.
     pub redis_namespace: Option<String>,
     pub quotas: Quotas,
-    /// How long a cached row may be served; no cache without it.
+    /// Longest time for which a cached row is served; no cache without it.
     pub row_cache: Option<Duration>,
-    /// How long a "sold out" may be answered from the cache; no cache without it.
+    /// Longest time for which "sold out" is answered from the cache; no cache without it.
     pub sold_out: Option<Duration>,
 }
 

@@ -16,7 +16,7 @@ use views::row_cache::{self, RowCache};
 
 use crate::configuration::EdgeConfig;
 
-/// What keeps load away from the store and the scribe.
+/// Rate limiter and caches that keep load away from the store and the scribe.
 pub struct EdgeProtection {
     pub limits: RateLimiter,
     /// None where it is switched off.

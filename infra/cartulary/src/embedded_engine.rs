@@ -9,7 +9,8 @@ use vault::{OuterKey, read_or_create_key};
 
 use crate::cli::{Bearer, sign};
 use crate::embedded::{EmbeddedServer, EmbeddedSettings, folder_of};
-use crate::process::{Roles, Running, listen};
+use crate::process::{Running, listen};
+use crate::roles::Roles;
 use crate::settings::Settings;
 
 /// The id (`kid`) of the key that signs tokens of an embedded engine.

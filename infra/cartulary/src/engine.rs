@@ -33,7 +33,7 @@ use vault::Vault;
 use views::live::Subscriptions;
 use views::store::PgReader;
 
-/// How long a query waits for the position that it demands.
+/// Longest time that a query waits for the position that it demands.
 const WAIT_MOST: Duration = Duration::from_secs(2);
 
 /// The components of a running process, as the API uses them.
@@ -153,7 +153,9 @@ impl Backend for Engine {
         match &self.edge.sold_out {
             None => self.scribe.submit(tenant, false, commands).boxed(),
             Some(sold_out) => {
-                sold_out.submit(&self.scribe, tenant, commands, move |keys| self.recall(tenant, keys)).boxed()
+                let recall = move |keys| self.recall(tenant, keys);
+                let decide = move |commands| self.scribe.submit(tenant, false, commands);
+                sold_out.submit(tenant, commands, recall, decide).boxed()
             }
         }
     }

@@ -11,4 +11,7 @@ pub mod embedded;
 pub mod embedded_engine;
 pub mod engine;
 pub mod process;
+pub mod roles;
 pub mod settings;
+
+pub use components::at_capacity;

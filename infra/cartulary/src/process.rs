@@ -6,11 +6,9 @@ use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
-use api::error::Problem;
 use api::state::AppState;
 use axum::Router;
-use axum::response::{IntoResponse, Response};
-use commands::kernel::{NotNow, StateRegistry};
+use commands::kernel::StateRegistry;
 use futures::future::select_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use outside::webhooks::{Guard, WebhookGateway};
@@ -26,46 +24,22 @@ use tokio_util::sync::CancellationToken;
 use vault::Vault;
 use views::live::{self, Subscriptions};
 
-use crate::components::Components;
+use crate::components::{Components, at_capacity};
 use crate::configuration::Configuration;
 use crate::edge_protection::EdgeProtection;
 use crate::engine::Engine;
 
-/// How long WebSockets may take to answer the closing frame.
+/// Time for WebSockets to answer the closing frame.
 const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
-/// How long the pool may wait for its connections; one on a dead network must not keep the process from ending.
+/// Time for the pool to close its connections; one on a dead network must not keep the process from ending.
 const POOL_CLOSED_WITHIN: Duration = Duration::from_secs(5);
-
-/// The roles of one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Roles {
-    /// Serves the API.
-    pub front: bool,
-    /// Writes lanes.
-    pub scribe: bool,
-    /// Keeps read models up to date.
-    pub reads: bool,
-    /// Runs policies, timers and effects.
-    pub policies: bool,
-    /// Copies the log to Kafka.
-    pub relay: bool,
-    /// No other process shares the lanes, so presence is not announced.
-    pub alone: bool,
-}
-
-impl Roles {
-    /// Every role but the relay, in one process that shares the lanes with no other.
-    pub const ALONE: Self = Self { alone: true, ..Self::ALL };
-    /// Every role but the relay, beside other processes.
-    pub const ALL: Self = Self { front: true, scribe: true, reads: true, policies: true, relay: false, alone: false };
-}
 
 /// A running process.
 pub struct Running {
     pub address: SocketAddr,
     pub pool: PgPool,
     pub dispatch: Dispatch,
-    /// What the process serves, for requests from inside it.
+    /// Router of the process, for requests from inside it.
     pub(crate) router: Router,
     scribe: Option<ScribeHandle>,
     state: AppState,
@@ -197,11 +171,6 @@ impl Tasks {
             task.await.ok();
         }
     }
-}
-
-/// Answers a request for which the process has no capacity.
-pub fn at_capacity() -> Response {
-    Problem::from(NotNow::Overloaded { retry_after_s: 1 }).into_response()
 }
 
 /// Waits for Ctrl-C or SIGTERM. Signals are remembered from the first call on, so that one which arrives between two calls

@@ -12,7 +12,7 @@ use commands::scribe::Limits;
 use domain::shared::Seconds;
 use edge::rate_limiter::{QUOTA_MOST, Quotas};
 use edge::sold_out;
-use kafka::LANES;
+use event_log::LANES;
 use outside::webhooks::AddressList;
 use platform::database::CONNECTIONS_MOST;
 use serde::Deserialize;
@@ -20,9 +20,9 @@ use vault::OuterKey;
 use views::row_cache;
 
 use crate::configuration::{Configuration, DatabaseConfig, EdgeConfig, ScribeConfig, WebhookConfig};
-use crate::process::Roles;
+use crate::roles::Roles;
 
-/// How long a row is cached where Redis is set and nothing else is, in milliseconds.
+/// Default lifetime of a cached row with Redis, in milliseconds.
 const ROW_CACHE_MS: u32 = 1_000;
 
 /// Everything that can be set. `cartulary doctor` shows what is in force.
@@ -52,7 +52,7 @@ pub struct Settings {
     /// Name of this process among those of its role, the same after every restart. The default is the machine's name, which
     /// is enough where no two processes of one role share a machine.
     pub owner: String,
-    /// How long other processes wait before they take over the work of a silent one, in milliseconds.
+    /// Time after which other processes take over the work of a silent one, in milliseconds.
     pub lease_ms: i64,
     /// Address on which a process that writes lanes takes commands from other processes; port 0 takes a free port.
     pub peer_listen: SocketAddr,
@@ -69,7 +69,7 @@ pub struct Settings {
     /// Kafka brokers that carry the log to other processes, as `host:port`, separated by commas; without them every process
     /// reads the log itself.
     pub kafka_brokers: Option<String>,
-    /// Whether brokers are reached over TLS; their certificates and the names of their hosts are checked then.
+    /// Reach brokers over TLS; their certificates and the names of their hosts are checked then.
     pub kafka_tls: bool,
     /// The certificates that must have signed those of the brokers, in PEM; without it, those that the system trusts.
     pub kafka_ca_file: Option<PathBuf>,
@@ -81,7 +81,7 @@ pub struct Settings {
     pub kafka_password_file: Option<PathBuf>,
     /// SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
     pub kafka_mechanism: String,
-    /// Whether the password may be sent without TLS, as in a private network.
+    /// Allow the password without TLS, as in a private network.
     pub kafka_password_in_clear: bool,
     pub kafka_topic: String,
     /// Replication factor of the topic.
@@ -97,7 +97,7 @@ pub struct Settings {
     pub redis_ca_file: Option<PathBuf>,
     /// Prefix of our keys in Redis; without it, the identity of the database.
     pub redis_namespace: Option<String>,
-    /// How long a cached row may be served, in milliseconds; 0 for no cache. The default is 1,000 with Redis and 0 without.
+    /// Longest time for which a cached row is served, in milliseconds; 0 for no cache. The default is 1,000 with Redis and 0 without.
     pub row_cache_ms: Option<u32>,
     /// Commands a minute for each customer; 0 for no limit, as with the next two.
     pub customer_commands_per_minute: u32,
@@ -105,9 +105,9 @@ pub struct Settings {
     pub member_commands_per_minute: u32,
     /// The same for all callers of a tenant together.
     pub tenant_commands_per_minute: u32,
-    /// How long "sold out" is answered from a cache after a refusal, in milliseconds; 0 for no cache.
+    /// Longest time for which "sold out" is answered from a cache after a refusal, in milliseconds; 0 for no cache.
     pub sold_out_hint_ms: u32,
-    /// Whether GraphQL introspection is allowed.
+    /// Allow GraphQL introspection.
     pub introspection: bool,
     /// Log filter, such as `info` or `warn,work=debug`. Read before everything else, so only the variable CARTULARY_LOG
     /// has an effect.

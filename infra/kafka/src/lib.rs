@@ -26,5 +26,5 @@ pub use outage::Outage;
 pub use record::{Foreign, decode, headers};
 pub use relay::Relay;
 pub use security::{Login, Mechanism, Password, Tls, UnknownMechanism};
-pub use settings::{LANES, Settings};
+pub use settings::Settings;
 pub use topic::{TopicError, probe};

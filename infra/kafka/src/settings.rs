@@ -5,9 +5,6 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use crate::security::{self, Login, Tls};
 
-/// Number of lanes and of partitions. Lane *i* is partition *i*.
-pub const LANES: i16 = 16;
-
 /// Connection to Kafka, and properties of the topic.
 #[derive(Clone, Debug)]
 pub struct Settings {

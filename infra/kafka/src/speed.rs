@@ -16,7 +16,9 @@ use crate::leases::Leases;
 use crate::outage::Outage;
 use crate::record::headers;
 use crate::relay::Relay;
-use crate::settings::{LANES, Settings};
+use projections::ports::LANES;
+
+use crate::settings::Settings;
 use crate::topic::{self, REQUEST_TIMEOUT, TopicError, blocking};
 
 /// Interval between two looks at the length of the topic. Negligible in runs that take seconds.

@@ -9,7 +9,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::sleep;
 
 use crate::outage::{Outage, text};
-use crate::settings::{LANES, Settings};
+use projections::ports::LANES;
+
+use crate::settings::Settings;
 
 /// Timeout of requests to Kafka.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

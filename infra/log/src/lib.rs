@@ -12,6 +12,7 @@ mod tail;
 pub use feed::{StoreFeed, raw_event};
 pub use history::PgHistory;
 pub use migrations::{migrate, require_migrated};
+pub use projections::ports::LANES;
 pub use routes::Routes;
 pub use tail::Tail;
 

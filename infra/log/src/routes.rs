@@ -5,8 +5,8 @@ use std::sync::{Arc, RwLock};
 use commands::scribe::LaneId;
 use domain::shared::TenantId;
 use foldhash::HashMap;
-use kafka::LANES;
 use platform::connectivity::with_timeout;
+use projections::ports::LANES;
 use sqlx::PgPool;
 
 /// Lane of each tenant, with a cache of the routes used by this process. A route never changes while a process runs.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use commands::scribe::{EventRow, LaneId};
-use kafka::LANES;
+use projections::ports::LANES;
 
 /// Memory limit of one lane in bytes. Readers that are further behind read from the store.
 const BYTES_MOST: usize = 2 * 1024 * 1024;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use commands::scribe::LaneId;
-use kafka::LANES;
+use event_log::LANES;
 use platform::connectivity::with_timeout;
 use platform::health::Health;
 use sqlx::PgPool;

@@ -5,9 +5,9 @@ use std::mem;
 
 use domain::kernel::Unreadable;
 
+use super::raw_event::RawEvent;
 use super::sources::Source;
 use super::{Place, ReadModel, Sources};
-use crate::ports::RawEvent;
 
 /// In-memory rows of one read model, independent of the row type.
 ///

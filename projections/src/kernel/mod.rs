@@ -3,7 +3,8 @@
 mod fold;
 mod key;
 mod model;
-mod naming;
+mod names;
+mod raw_event;
 mod shape;
 mod sources;
 
@@ -15,7 +16,8 @@ use serde::de::DeserializeOwned;
 pub use fold::{Change, Fold, Parked};
 pub use key::{Key, Place};
 pub use model::{Model, Models};
-pub use naming::plural;
+pub use names::plural;
+pub use raw_event::{DecodedEvent, RawEvent};
 pub use shape::{Column, ColumnType};
 pub use sources::{Folded, Sources, Unfoldable};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use domain::kernel::{Aggregate, Recorded, Unreadable};
 
+use super::raw_event::RawEvent;
 use super::{Key, ReadModel};
 use crate::key;
-use crate::ports::RawEvent;
 
 /// Row after an event; `None` deletes it.
 pub type Folded<R> = Result<Option<R>, Unfoldable>;

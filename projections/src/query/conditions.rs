@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{QueryError, RowQuery, Test, filterable, value_text};
 use crate::kernel::{ColumnType, Key, Model};
 
-/// Validated conditions of a query, evaluated against many rows. Order, page and tenant are not considered.
+/// Validated conditions of a query, evaluated against many rows. SortOrder, page and tenant are not considered.
 #[derive(Clone, Debug)]
 pub struct Conditions(Vec<Condition>);
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::admission::concurrency::Permit;
 use crate::admission::connections::ConnectionLimits;
-use crate::graphql::{CheckedRequest, RequestError, Service, SubscriptionMessage, request_error, subscribe};
+use crate::graphql::{CheckedRequest, GraphqlExecutor, RequestError, SubscriptionMessage, request_error, subscribe};
 use crate::port::{Caller, Ended};
 
 const EVENTS: &str = "text/event-stream";
@@ -45,7 +45,7 @@ pub(in crate::http) fn accepts_events(headers: &HeaderMap) -> bool {
 
 /// Answers a subscription.
 pub(in crate::http) fn event_stream(
-    graphql: &Arc<Service>,
+    graphql: &Arc<GraphqlExecutor>,
     connections: &ConnectionLimits,
     caller: Caller,
     correlation: Option<Uuid>,

@@ -19,7 +19,7 @@ use crate::admission::body::MESSAGE_BYTES_MOST;
 use crate::admission::connections::ConnectionLimits;
 use crate::auth::AuthConfig;
 use crate::error::Problem;
-use crate::graphql::Service;
+use crate::graphql::GraphqlExecutor;
 use socket::Socket;
 
 pub(super) use event_stream::{accepts_events, event_stream};
@@ -41,7 +41,7 @@ pub(super) fn wants_socket(headers: &HeaderMap) -> bool {
 /// Opens a WebSocket. The token comes in a header, or in the first message on the socket.
 pub(super) fn open(
     auth: Arc<AuthConfig>,
-    graphql: Arc<Service>,
+    graphql: Arc<GraphqlExecutor>,
     connections: Arc<ConnectionLimits>,
     headers: &HeaderMap,
     upgrade: WebSocketUpgrade,

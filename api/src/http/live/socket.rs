@@ -18,7 +18,7 @@ use super::message::{self, ClientMessage, Close};
 use crate::admission::concurrency::{ConcurrencyLimiter, Permit};
 use crate::admission::connections::SOCKET_SUBSCRIPTIONS_MOST;
 use crate::auth::AuthConfig;
-use crate::graphql::{GraphqlRequest, Service, SubscriptionMessage, check, subscribe};
+use crate::graphql::{GraphqlExecutor, GraphqlRequest, SubscriptionMessage, check, subscribe};
 use crate::port::Caller;
 
 /// Time from the upgrade to `connection_init`; an idle socket would hold a permit that others need.
@@ -36,7 +36,7 @@ type Event = (Arc<str>, Option<SubscriptionMessage>);
 pub(super) struct Socket {
     socket: WebSocket,
     auth: Arc<AuthConfig>,
-    graphql: Arc<Service>,
+    graphql: Arc<GraphqlExecutor>,
     sockets: Arc<ConcurrencyLimiter>,
     correlation: Option<Uuid>,
     /// The caller, once authenticated.
@@ -56,7 +56,7 @@ impl Socket {
     pub(super) fn new(
         socket: WebSocket,
         auth: Arc<AuthConfig>,
-        graphql: Arc<Service>,
+        graphql: Arc<GraphqlExecutor>,
         sockets: Arc<ConcurrencyLimiter>,
         correlation: Option<Uuid>,
     ) -> Self {

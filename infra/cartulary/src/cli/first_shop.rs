@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-/// How long a policy may take to open the registered tenant.
+/// Time for a policy to open the registered tenant.
 const OPENED_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 /// Bytes of an answer that are read at most.

@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 pub use environment::write as write_environment;
 pub use token::{Bearer, sign};
 
-use crate::process::Roles;
+use crate::roles::Roles;
 use crate::settings::Settings;
 
 /// Log filter where `CARTULARY_LOG` is not set: our own crates, and warnings of the others.

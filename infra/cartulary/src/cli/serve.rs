@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::say;
-use crate::process::{Roles, Running, listen, stop_requested};
+use crate::process::{Running, listen, stop_requested};
+use crate::roles::Roles;
 use crate::settings::Settings;
 
 /// Pause before a database that could not be used is tried again.

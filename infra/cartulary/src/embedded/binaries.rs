@@ -77,7 +77,7 @@ fn version_folders(parent: &str, prefix: &str) -> Vec<PathBuf> {
     by_version.into_values().rev().collect()
 }
 
-/// What is installed in a folder, or where the links in that folder lead.
+/// Programs of an installation in a folder, or in the folder to which its links lead.
 fn installation(folder: &Path) -> Option<Binaries> {
     let initdb = folder.join("initdb").canonicalize().ok()?;
     let postgres = initdb.with_file_name("postgres");

@@ -1,4 +1,4 @@
-//! What a killed run leaves behind: a server without a parent, or only its files.
+//! Orphans: a server process that a killed run left behind, or only its files.
 
 use std::{
     fs, io,
@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Stops an orphaned server of these data and removes the files that would keep a new one from starting.
 ///
-/// Only for the holder of the home's lock, who thereby knows that nobody else is starting here.
+/// Only for the holder of the home's lock, so that no other process starts a server here.
 pub(super) async fn clear(data: &Path, sockets: &Path) -> Result<()> {
     if let Some(pid) = recorded_pid(data)
         && is_postmaster(pid, data)
@@ -63,7 +63,7 @@ pub(super) fn send(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
-/// What the server itself says about its state: `starting`, `ready`, `stopping`.
+/// State that the server reports: `starting`, `ready`, `stopping`.
 pub(super) fn status(data: &Path) -> Option<String> {
     const STATUS_LINE: usize = 7;
     pid_file(data)?.lines().nth(STATUS_LINE).map(|line| line.trim().to_owned())
@@ -84,7 +84,7 @@ async fn orphan_gone(pid: Pid, data: &Path) {
     }
 }
 
-/// Whether this process is the server of these data. One that only waits to be buried is not.
+/// True if this process is the server of these data. A zombie process is not.
 fn is_postmaster(pid: Pid, data: &Path) -> bool {
     command_line(pid).is_some_and(|words| {
         let Some((program, arguments)) = words.split_first() else { return false };

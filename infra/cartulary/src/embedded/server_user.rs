@@ -56,7 +56,7 @@ impl ServerUser {
         command
     }
 
-    /// Whether this user may enter a folder. A shell run as that user tries it, because only the system knows all its rules.
+    /// True if this user may enter a folder. A shell run as that user tries it, because only the system knows all its rules.
     pub(super) async fn may_enter(self, folder: &Path) -> Result<bool> {
         let Self::User { .. } = self else { return Ok(true) };
         let tried = self.command("/bin/sh").args(["-c", "cd -- \"$1\" 2>/dev/null", "sh"]).arg(folder).status().await;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
-use cartulary::running;
 use domain::inventory::HOLD_TIME;
 use futures::{StreamExt, TryStreamExt, stream};
 use lab::demo::client::Client;
@@ -70,7 +69,7 @@ async fn overdue(pool: &PgPool) -> Result<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flash_sale_sells_exactly_the_stock_when_the_engine_is_killed_in_the_middle() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let address = free_address()?;
     let place: &[(&str, &str)] = &[("CARTULARY_LISTEN", &address)];
     let engine = cluster.start_ready(place).await?;

@@ -1,7 +1,6 @@
 //! Durability settings of the database: while commits could be lost, no command is acknowledged.
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
 use lab::demo::client::Client;
 use lab::fleet::Member;
 use lab::harness::{Cluster, Shop, cut_sessions, database, eventually, send_once};
@@ -39,7 +38,7 @@ async fn accepts(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_are_refused_while_synchronous_commit_is_off_and_the_setting_is_reported() -> Result<()> {
     let url = database().await;
-    let pool = running::connect(&format!("{url}&application_name=witness")).await?;
+    let pool = platform::database::connect(&format!("{url}&application_name=witness")).await?;
     let cluster = Cluster::new(&url).await?;
     let engine = cluster.start_ready(&[]).await?;
     let (shop, owner) = cluster.shop(&engine, &pool, 1_000).await?;

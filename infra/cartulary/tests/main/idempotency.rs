@@ -1,7 +1,6 @@
 //! Idempotency: one command id has one effect and one answer, however often it is sent, also after a restart.
 
 use anyhow::{Context, Result};
-use cartulary::running;
 use futures::future::join_all;
 use lab::demo::client::Client;
 use lab::harness::{Cluster, database, send_once};
@@ -39,7 +38,7 @@ async fn send_in_parallel(owner: &Client, name: &str, id: Uuid, body: &Value) ->
 async fn fifty_parallel_sends_of_one_id_have_one_effect_and_equal_answers() -> Result<()> {
     const ROUNDS: i64 = 40;
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let engine = cluster.start_ready(&[]).await?;
     // The second half of the rounds finds no stock, so that rejections are compared as well.
     let (shop, owner) = cluster.shop(&engine, &pool, ROUNDS / 2).await?;
@@ -71,7 +70,7 @@ async fn fifty_parallel_sends_of_one_id_have_one_effect_and_equal_answers() -> R
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_body_under_a_known_id_is_refused_and_ids_are_per_tenant() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let engine = cluster.start_ready(&[]).await?;
     let (shop, owner) = cluster.shop(&engine, &pool, 5).await?;
     let (other, other_owner) = cluster.shop(&engine, &pool, 5).await?;

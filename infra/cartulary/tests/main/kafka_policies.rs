@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
-use cartulary::running;
 use event_log::PgHistory;
 use kafka::{Leases, Relay};
 use lab::demo::client::Client;
@@ -19,7 +18,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use work::held_back;
+use work::current_pause;
 
 use crate::outages::{gets_ready, reports};
 
@@ -108,7 +107,7 @@ impl Shops {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn points_are_earned_once_while_lanes_move_between_processes() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let relay = cluster.start_role("relay", "relay-1", &kafka).await?;
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
@@ -140,7 +139,7 @@ async fn points_are_earned_once_while_lanes_move_between_processes() -> Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_follow_the_log_while_kafka_is_away_and_return_to_it() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let relay = cluster.start_role("relay", "relay-1", &kafka).await?;
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
@@ -189,7 +188,7 @@ impl History for WithoutPayments {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_missing_in_the_topic_are_read_from_the_log() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let settings = kafka::Settings { brokers: broker.address.clone(), ..kafka::Settings::default() };
     let (stop, leases) = (CancellationToken::new(), Leases::new(pool.clone(), "test"));
@@ -215,7 +214,7 @@ async fn events_missing_in_the_topic_are_read_from_the_log() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_that_follow_kafka_go_back_when_the_log_was_restored() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let relay = cluster.start_role("relay", "relay-1", &kafka).await?;
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
@@ -242,7 +241,7 @@ async fn policies_that_follow_kafka_go_back_when_the_log_was_restored() -> Resul
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
     shops.sell(8).await?;
     shops.has_earned().await?;
-    ensure!(held_back(&pool).await?.is_some(), "timers and effects are not paused after the restore");
+    ensure!(current_pause(&pool).await?.is_some(), "timers and effects are not paused after the restore");
     shops.sells_over_kafka(&policies).await?;
     shops.has_earned().await?;
     shops.close(vec![serve, policies, relay, scribe]).await

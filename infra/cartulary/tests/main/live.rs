@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
 use lab::demo::client::Client;
 use lab::fleet::Member;
 use lab::harness::{Cluster, EventStream, PATIENCE, RedisServer, Shop, Socket, database, eventually};
@@ -34,7 +33,7 @@ struct Live {
 impl Live {
     async fn open(units: i64) -> Result<Self> {
         let url = database().await;
-        let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+        let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
         let engine = cluster.start_ready(&[("CARTULARY_INTROSPECTION", "true")]).await?;
         let (shop, owner) = cluster.shop(&engine, &pool, units).await?;
         let token = cluster.owner_token(shop.tenant).await?;
@@ -361,7 +360,7 @@ async fn closed_for_being_slow(live: &Live) -> Result<()> {
 async fn changes_reach_other_processes_with_redis_without_it_and_when_it_is_killed() -> Result<()> {
     let redis = RedisServer::start().await?;
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let with = [("CARTULARY_REDIS_URL", redis.url.as_str()), ("CARTULARY_REDIS_NAMESPACE", "test")];
     let workers = [
         cluster.start_role("scribe", "scribe", &with).await?,

@@ -3,7 +3,6 @@
 //! proves: INV-09
 
 use anyhow::Result;
-use cartulary::running;
 use domain::inventory::HOLD_TIME;
 use lab::harness::{Cluster, Shop, age_by, database, eventually, pending_timers, send_until_decided};
 use lab::laws::keeps_the_laws;
@@ -18,7 +17,7 @@ async fn expired(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn timer_that_was_due_while_no_process_ran_fires_once() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let engine = cluster.start_ready(&[]).await?;
     let (shop, owner) = cluster.shop(&engine, &pool, 2).await?;
     let (unpaid, paid) = (new_id(), new_id());

@@ -4,7 +4,6 @@ use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
 use domain::shared::TenantId;
 use lab::demo::client::Client;
 use lab::fleet::Member;
@@ -50,7 +49,7 @@ fn kafka_warnings(engine: &Member) -> Result<usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_recover_when_kafka_is_killed_and_wiped() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let writer = cluster.start_ready(&[]).await?;
     let relay = cluster.start_role("relay", "relay-1", &kafka).await?;
@@ -99,7 +98,7 @@ async fn followers_recover_when_kafka_is_killed_and_wiped() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_wrong_broker_the_log_is_followed_and_the_reason_is_reported() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let wrong = [("CARTULARY_KAFKA_BROKERS", NOWHERE)];
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
     let serve = cluster.start_role("serve", "serve-1", &[]).await?;
@@ -122,7 +121,7 @@ async fn with_a_wrong_broker_the_log_is_followed_and_the_reason_is_reported() ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumer_group_without_lanes_stops_neither_read_models_nor_policies() -> Result<()> {
     let (broker, url) = (Broker::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let kafka = [("CARTULARY_KAFKA_BROKERS", broker.address.as_str())];
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
     let serve = cluster.start_role("serve", "serve-1", &[]).await?;
@@ -161,7 +160,7 @@ async fn without_a_scribe_the_project_role_is_ready_and_the_serve_role_is_not() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_are_decided_by_another_scribe_while_the_owner_is_frozen() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let scribes =
         [cluster.start_role("scribe", "scribe-1", &[]).await?, cluster.start_role("scribe", "scribe-2", &[]).await?];
     let policies = cluster.start_role("policies", "policies-1", &[]).await?;
@@ -192,7 +191,7 @@ async fn two_processes_of_one_name_report_each_other() -> Result<()> {
     let cluster = Cluster::new(&url).await?;
     let one = cluster.start_role("project", "same", &[]).await?;
     let other = cluster.start_unready("project", "same", &[]).await?;
-    reports(&one, "another project goes by the name `same`").await?;
+    reports(&one, "another `project` process has the name `same`").await?;
     reports(&other, "set CARTULARY_OWNER").await?;
     other.kill().await?;
     gets_ready(&one).await?;
@@ -202,7 +201,7 @@ async fn two_processes_of_one_name_report_each_other() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serving_process_that_cannot_reach_the_scribe_reports_it_until_it_can() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let scribe = cluster.start_role("scribe", "scribe-1", &[("CARTULARY_PEER_ADDRESS", NOWHERE)]).await?;
     let policies = cluster.start_role("policies", "policies-1", &[]).await?;
     let serve = cluster.start_role("serve", "serve-1", &[]).await?;
@@ -210,7 +209,7 @@ async fn serving_process_that_cannot_reach_the_scribe_reports_it_until_it_can() 
     let client = cluster.owner(&serve, unknown.tenant).await?;
     let answered = send_once(&client, "ReserveStock", new_id(), &unknown.reservation(new_id())).await;
     ensure!(matches!(answered, Some((503, _))), "decided though the scribe cannot be reached: {answered:?}");
-    reports(&serve, &format!("letters to {NOWHERE} are not answered")).await?;
+    reports(&serve, &format!("commands forwarded to {NOWHERE} are not answered")).await?;
     scribe.stop().await?;
     let scribe = cluster.start_role("scribe", "scribe-1", &[]).await?;
     gets_ready(&serve).await?;

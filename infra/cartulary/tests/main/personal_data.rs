@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
 use lab::demo::client::Client;
 use lab::harness::{Cluster, Shop, caught_up, database, send_once};
 use lab::laws::keeps_the_laws;
@@ -78,7 +77,7 @@ async fn server_log(pool: &PgPool) -> Result<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn personal_data_are_in_no_dump_log_or_metric() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let engine = cluster.start_ready(&[("CARTULARY_LOG", "trace")]).await?;
     let (shop, owner) = cluster.shop(&engine, &pool, 1_000).await?;
     let people = seed(&owner, &shop).await?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
-use cartulary::running;
 use futures::future::try_join_all;
 use lab::demo::client::Client;
 use lab::harness::{
@@ -69,7 +68,7 @@ async fn keep_reserving(mine: &Client, other: &Client, shop: &Shop, contest: &Co
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_that_take_all_lanes_from_each_other_lose_and_double_no_command() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     // Two processes of one name do not wait for each other's lease: each takes the lanes at once.
     let first = cluster.start_ready(&[]).await?;
     let (shop, one) = cluster.shop(&first, &pool, 1_000_000).await?;
@@ -120,7 +119,7 @@ async fn fingerprint(pool: &PgPool) -> Result<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commit_of_a_process_that_was_paused_and_replaced_changes_nothing() -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let armed = Arc::new(AtomicBool::new(false));
     let trap = armed.clone();
     let proxy =

@@ -1,7 +1,6 @@
 //! Every role in processes of its own, which are killed one after the other under load.
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
 use futures::future::try_join_all;
 use lab::demo::client::Client;
 use lab::fleet::Member;
@@ -79,7 +78,7 @@ fn fleet(kafka: bool) -> Vec<(&'static str, &'static str)> {
 /// Kills every process once under load and starts it again. In the end no command is lost or doubled.
 async fn kill_each(brokers: Option<&str>) -> Result<()> {
     let url = database().await;
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let variables: Vec<_> = brokers.map(|brokers| ("CARTULARY_KAFKA_BROKERS", brokers)).into_iter().collect();
     let mut processes: Vec<(&str, &str, Member)> = Vec::new();
     for (role, name) in fleet(brokers.is_some()) {

@@ -1,7 +1,6 @@
 //! Several processes that share one Redis.
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
 use lab::demo::client::Client;
 use lab::harness::{Cluster, RedisServer, Shop, database, eventually, send_once};
 use platform::clock::new_id;
@@ -16,7 +15,7 @@ const BURST: u32 = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_share_cached_rows_and_counts_through_redis_and_go_on_without_it() -> Result<()> {
     let (server, url) = (RedisServer::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     // Rows are cached for longer than a look at them may take, and eight orders may come at once.
     let variables = [
         ("CARTULARY_REDIS_URL", server.url.as_str()),
@@ -100,7 +99,7 @@ impl TwoFronts {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_share_sold_out_hints_through_redis() -> Result<()> {
     let (server, url) = (RedisServer::start().await?, database().await);
-    let (cluster, pool) = (Cluster::new(&url).await?, running::connect(&url).await?);
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let variables = [("CARTULARY_REDIS_URL", server.url.as_str()), ("CARTULARY_SOLD_OUT_HINT_MS", "5000")];
     let mut processes = Vec::new();
     for (role, name) in

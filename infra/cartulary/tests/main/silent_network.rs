@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use cartulary::running;
 use lab::fleet::Member;
 use lab::harness::{Cluster, caught_up, database, eventually, send_once, send_until_decided};
 use lab::laws::keeps_the_laws;
@@ -91,7 +90,7 @@ async fn all_ready(processes: &[Member]) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_role_gives_up_silent_connections_and_connects_again() -> Result<()> {
     let url = database().await;
-    let (link, pool) = (Link::to(&url).await?, running::connect(&url).await?);
+    let (link, pool) = (Link::to(&url).await?, platform::database::connect(&url).await?);
     let cluster = Cluster::new(&link.url).await?;
     let mut processes = Vec::new();
     for role in ["scribe", "policies", "project", "serve"] {

@@ -7,8 +7,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use cartulary::running;
-use edge::redis::{Redis, client, look};
+use edge::redis::{Redis, client, server_info};
 use lab::demo::client::Client;
 use lab::fleet::Member;
 use lab::harness::{Cluster, KAFKA_TURN, PATIENCE, caught_up, eventually, free_address};
@@ -90,8 +89,10 @@ async fn database_with_a_wrong_certificate_is_waited_for_and_the_reason_is_repor
     ensure!(url.contains("sslmode=verify-full"), "{url}");
     let (cluster, address) = (Cluster::new(&url).await?, free_address()?);
     migrate(&cluster).await?;
-    let missing =
-        running::connect(&url.replace("authority.crt", "nowhere.crt")).await.err().context("it was trusted")?;
+    let missing = platform::database::connect(&url.replace("authority.crt", "nowhere.crt"))
+        .await
+        .err()
+        .context("it was trusted")?;
     ensure!(format!("{missing:#}").contains("a file that its URL names (sslrootcert"), "{missing:#}");
 
     provider.start(DATABASE, &provider.wrong[0].0, PASSWORD).await?;
@@ -122,26 +123,26 @@ async fn redis_with_a_wrong_certificate_is_not_used_and_the_reason_is_reported()
     let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")?;
     let trusting = client(&url, Some(provider.authorities()?))?;
     let redis = Redis::start(trusting.clone(), "test", &outer, CancellationToken::new()).await?;
-    assert_eq!(redis.trouble(), None);
-    assert!(look(&trusting).await?.starts_with("reachable, version "));
+    assert_eq!(redis.outage(), None);
+    assert!(server_info(&trusting).await?.starts_with("reachable, version "));
     let ping = async || {
-        redis.ask(|mut redis| async move { ::redis::cmd("PING").query_async::<String>(&mut redis).await }).await
+        redis.execute(|mut redis| async move { ::redis::cmd("PING").query_async::<String>(&mut redis).await }).await
     };
     assert_eq!(ping().await.as_deref(), Some("PONG"));
 
     // No authority of the system has signed it.
-    let refused = look(&client(&url, None)?).await.err().context("it was trusted")?;
+    let refused = server_info(&client(&url, None)?).await.err().context("it was trusted")?;
     ensure!(format!("{refused:#}").contains("UnknownIssuer"), "{refused:#}");
 
     for (identity, reason) in &provider.wrong {
         provider.start(REDIS, identity, PASSWORD).await?;
         ping().await;
-        eventually(reason, async || Ok(redis.trouble().is_some_and(|trouble| trouble.contains(reason)))).await?;
+        eventually(reason, async || Ok(redis.outage().is_some_and(|trouble| trouble.contains(reason)))).await?;
         assert_eq!(ping().await, None);
     }
     provider.start(REDIS, &provider.right, PASSWORD).await?;
     eventually("Redis is asked again", async || Ok(ping().await.is_some())).await?;
-    assert_eq!(redis.trouble(), None);
+    assert_eq!(redis.outage(), None);
     Ok(())
 }
 
@@ -180,7 +181,7 @@ async fn processes_work_on_servers_that_accept_tls_only() -> Result<()> {
     let (cluster, variables) = (Cluster::new(url).await?, variables(&provider, &addresses)?);
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     migrate(&cluster).await?;
-    let pool = running::connect(url).await?;
+    let pool = platform::database::connect(url).await?;
     let writer = cluster.start_ready(&variables).await?;
     let relay = cluster.start_unready("relay", "relay-1", &variables).await?;
     let project = cluster.start_unready("project", "project-1", &variables).await?;

@@ -21,7 +21,6 @@ use commands::scribe::{Answer, Envelope, ReceiptKey, Settled, StoredReceipt, Two
 use domain::shared::TenantId;
 use projections::kernel::Models;
 use projections::projector::ChangedRows;
-use scribe::forwarding::Dispatch;
 
 use crate::redis::Redis;
 use cache::{Observation, SoldOutCache};
@@ -55,20 +54,21 @@ impl SoldOutFilter {
     /// Submits commands up to the first one that demands units of a sold-out stream; that one and all after it are
     /// deferred, because the commands of one request are decided in their order.
     ///
-    /// `recall` finds the receipts of commands.
-    pub async fn submit<F>(
+    /// `recall` finds the receipts of commands, `decide` has commands decided.
+    pub async fn submit<F, D>(
         &self,
-        dispatch: &Dispatch,
         tenant: TenantId,
         mut commands: Vec<Envelope>,
         recall: impl FnOnce(Vec<ReceiptKey>) -> F,
+        decide: impl FnOnce(Vec<Envelope>) -> D,
     ) -> Vec<Answer>
     where
         F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
+        D: Future<Output = Vec<Answer>>,
     {
         let demands: Vec<_> = commands.iter().map(|command| CommandDemands::of(tenant, command)).collect();
         if demands.iter().all(|command| command.demands.is_empty()) {
-            return dispatch.submit(tenant, false, commands).await;
+            return decide(commands).await;
         }
         let deferral = self.first_deferred(tenant, &demands, recall).await;
         let (first, wait) = deferral.unwrap_or((commands.len(), Duration::ZERO));
@@ -78,7 +78,7 @@ impl SoldOutFilter {
             return vec![sold_out_for_now(wait); deferred];
         }
         self.remember(&demands[..first]);
-        let mut answers = dispatch.submit(tenant, false, commands).await;
+        let mut answers = decide(commands).await;
         answers.resize(first, Answer::Fault("a command was not answered".into()));
         let observation = |(answer, command): (&Answer, &CommandDemands)| {
             Some(Observation { tenant, stream: sold_out_stream(answer, &command.demands)?, is_sold_out: true })

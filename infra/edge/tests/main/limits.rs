@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::auth::Caller;
+use api::port::Caller;
 use cartulary::cli::Bearer;
 use cartulary::settings::Settings;
 use domain::kernel::Actor;
 use domain::shared::{CustomerId, Principal, Role, TenantId, Timestamp};
-use edge::limits::{Limits, Quotas};
+use edge::rate_limiter::{Quotas, RateLimiter};
 use lab::harness::{Engine, HttpRequest, HttpResponse, RedisServer, Shop, Socket, connect_redis, eventually};
 use platform::clock::new_id;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn refilled(quota: u32, elapsed: Duration) -> u32 {
 }
 
 /// Counts the commands that one caller is granted when it asks these processes in turn.
-async fn granted(processes: &[&Limits], caller: &Caller, times: u32) -> u32 {
+async fn granted(processes: &[&RateLimiter], caller: &Caller, times: u32) -> u32 {
     let mut granted = 0;
     for process in processes.iter().cycle().take(times as usize) {
         granted += process.allow(caller, 1).await.granted;
@@ -52,7 +52,7 @@ async fn granted(processes: &[&Limits], caller: &Caller, times: u32) -> u32 {
 }
 
 /// Checks that two processes grant a new caller one burst, and not one each.
-async fn count_together(processes: &[&Limits]) -> Result<bool> {
+async fn count_together(processes: &[&RateLimiter]) -> Result<bool> {
     let begun = Instant::now();
     let got = granted(processes, &customer(TenantId::new(new_id())), 20).await;
     ensure!(got >= CUSTOMER_BURST, "a new caller is granted only {got}");
@@ -62,8 +62,8 @@ async fn count_together(processes: &[&Limits]) -> Result<bool> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_count_together_with_redis_and_apart_without_it() -> Result<()> {
     let mut server = RedisServer::start().await?;
-    let first = Limits::new(QUOTAS, Some(connect_redis(&server.url).await?));
-    let second = Limits::new(QUOTAS, Some(connect_redis(&server.url).await?));
+    let first = RateLimiter::new(QUOTAS, Some(connect_redis(&server.url).await?));
+    let second = RateLimiter::new(QUOTAS, Some(connect_redis(&server.url).await?));
     let both = [&first, &second];
     eventually("they count together", async || count_together(&both).await).await?;
 
@@ -91,7 +91,7 @@ async fn two_processes_count_together_with_redis_and_apart_without_it() -> Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_values_under_the_keys_of_counts_lock_no_caller_out() -> Result<()> {
     let server = RedisServer::start().await?;
-    let limits = Limits::new(QUOTAS, Some(connect_redis(&server.url).await?));
+    let limits = RateLimiter::new(QUOTAS, Some(connect_redis(&server.url).await?));
     for value in [Some("nan"), Some("inf"), Some("-1e300"), Some("five"), Some(""), None] {
         let ada = customer(TenantId::new(new_id()));
         eventually("it is counted in Redis", async || {
@@ -122,11 +122,11 @@ async fn foreign_values_under_the_keys_of_counts_lock_no_caller_out() -> Result<
 
 #[tokio::test]
 async fn caller_without_a_quota_is_not_counted() -> Result<()> {
-    let limits = Limits::new(Quotas { customer: 1, member: 0, tenant: 0 }, None);
+    let limits = RateLimiter::new(Quotas { customer: 1, member: 0, tenant: 0 }, None);
     let member = Caller { customer: None, roles: vec![Role::Owner], ..customer(TenantId::new(new_id())) };
     assert!(!limits.apply_to(&member));
     let allowance = limits.allow(&member, 1_000_000).await;
-    assert_eq!((allowance.granted, allowance.standing), (1_000_000, None));
+    assert_eq!((allowance.granted, allowance.status), (1_000_000, None));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ use super::shops::Shops;
 use super::without_scribe::WithoutScribe;
 use cartulary::edge_protection::EdgeProtection;
 use cartulary::engine::Engine;
-use cartulary::process::Roles;
+use cartulary::roles::Roles;
 use outside::webhooks::{Guard, WebhookGateway};
 use platform::clock::new_id;
 use platform::health::Health;
@@ -176,6 +176,6 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
     let state = AppState::new(backend, shops.auth()?, api::state::Settings::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(http_server::serve(listener, api::http::router(state), cartulary::process::at_capacity, stop));
+    tokio::spawn(http_server::serve(listener, api::http::router(state), cartulary::at_capacity, stop));
     Ok(address)
 }

@@ -9,12 +9,12 @@ use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId};
 use event_log::PgHistory;
 use event_log::StoreFeed;
-use outside::webhooks::{Guard, Line, Places, WebhookDesk, WebhookLimits};
+use outside::webhooks::{AddressList, Guard, HttpClient, WebhookGateway, WebhookLimits};
 use platform::clock::new_id;
 use platform::health::Health;
 use projections::kernel::Models;
 use replay::rebuild::{Budget, rebuild};
-use scribe::peers::{Dispatch, PeerSeal};
+use scribe::forwarding::{Dispatch, ForwardingKey};
 use scribe::presence;
 use scribe::{Owner, ScribeHandle, ScribeSettings};
 use serde_json::{Value, json};
@@ -26,8 +26,8 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vault::{OuterKey, Vault};
-use views::reads::ReadSide;
-use views::store::{PgBuilds, digest};
+use views::follower::ReadModelFollower;
+use views::store::{PgTableBuilder, digest};
 use work::{Lanes, PolicyRunner, Targets};
 
 use super::{OUTER_KEY, PATIENCE, Shop, eventually};
@@ -61,7 +61,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
         owner,
         limits: Limits::default(),
         loops: 2,
-        share: presence::alone(),
+        share: presence::all_lanes(),
         data: None,
     }
 }
@@ -75,7 +75,7 @@ impl Backend {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
-        let seal = PeerSeal::new(&outer);
+        let seal = ForwardingKey::new(&outer);
         let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), seal, stop.clone()).await?;
         Ok(Self { pool, scribe, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
     }
@@ -88,8 +88,8 @@ impl Backend {
     /// Keeps the read models up to date from now on.
     pub fn run_read_models(&mut self) {
         let feed = StoreFeed::new(self.pool.clone(), Some(self.scribe.tail().clone()));
-        let (models, lanes, written) = (Arc::new(Models::all()), presence::alone(), self.scribe.written());
-        let reads = ReadSide::new(self.pool.clone(), models, feed, lanes, written);
+        let (models, lanes, written) = (Arc::new(Models::all()), presence::all_lanes(), self.scribe.written());
+        let reads = ReadModelFollower::new(self.pool.clone(), models, feed, lanes, written);
         self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
     }
 
@@ -103,27 +103,38 @@ impl Backend {
         let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let lanes = Lanes::Written(self.scribe.clone());
         let (kafka, health) = (None, Health::default());
-        let runner = PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets };
+        let runner =
+            PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets, restore_hooks: vec![] };
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 
     /// Runs policies and timers and sends webhooks from now on, also to this machine.
-    pub fn run_webhooks(&mut self, limits: WebhookLimits) -> Result<WebhookDesk> {
+    pub fn run_webhooks(&mut self, limits: WebhookLimits) -> Result<WebhookGateway> {
         self.run_webhooks_over(limits, None)
     }
 
     /// The same over an HTTP client of the test's, such as one that trusts other certificates.
-    pub fn run_webhooks_over(&mut self, limits: WebhookLimits, line: Option<Line>) -> Result<WebhookDesk> {
+    pub fn run_webhooks_over(&mut self, limits: WebhookLimits, line: Option<HttpClient>) -> Result<WebhookGateway> {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
-        let desk = WebhookDesk::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
+        let desk = WebhookGateway::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
         let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
-        let targets = Targets::default().with("webhooks", desk.keeper()).into();
+        let targets = Targets::default().with("webhooks", desk.reconciler()).into();
         let (kafka, health) = (None, Health::default());
-        let policies = PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets };
+        let policies = PolicyRunner {
+            pool,
+            scribe,
+            lanes,
+            kafka,
+            health,
+            vault,
+            commands,
+            targets,
+            restore_hooks: desk.restore_hooks(),
+        };
         let mut deliveries = desk.runner(&policies)?;
         deliveries.limits = limits;
-        deliveries.line = line.map_or(deliveries.line, Arc::new);
+        deliveries.client = line.map_or(deliveries.client, Arc::new);
         self.roles.push(tokio::spawn(deliveries.run(self.stop.clone())));
         self.roles.push(tokio::spawn(policies.run(self.stop.clone())));
         Ok(desk)
@@ -203,7 +214,7 @@ impl Backend {
 
 /// Lets webhooks be sent to this machine, which the product forbids unless it is set.
 pub fn loopback_guard() -> Result<Guard> {
-    Ok(Guard::new(Places::read(&["127.0.0.0/8".to_owned()])?, Places::default()))
+    Ok(Guard::new(AddressList::parse(&["127.0.0.0/8".to_owned()])?, AddressList::default()))
 }
 
 /// Waits until every read model has followed the log to its end.
@@ -230,7 +241,7 @@ pub async fn digests(pool: &PgPool) -> Result<Vec<(String, String, u64)>> {
 
 /// Rebuilds every read model, so many events and rows at a time.
 pub async fn rebuild_all(pool: &PgPool, at_a_time: usize) -> Result<()> {
-    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let (history, builds) = (PgHistory::new(pool.clone()), PgTableBuilder::new(pool.clone()));
     let budget = Budget { rows_most: at_a_time, page: at_a_time };
     for model in Models::all().iter() {
         rebuild(model, &history, &builds, budget).await?;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
-use cartulary::running;
 use sqlx::{Connection, Executor, PgConnection, PgExecutor, PgPool};
 
 use super::eventually;
@@ -45,8 +44,8 @@ fn start() -> TestServer {
         runtime.block_on(async {
             let settings = EmbeddedSettings { project: folder, binaries: None };
             let server = EmbeddedServer::start(&settings).await.expect("the server starts");
-            let pool = running::connect(&server.url()).await.expect("the server answers");
-            running::migrate(&pool).await.expect("the schema of today");
+            let pool = platform::database::connect(&server.url()).await.expect("the server answers");
+            event_log::migrate(&pool).await.expect("the schema of today");
             pool.close().await;
             let (pid, data) = (server.pid().expect("a server has a pid"), server.data());
             sender.send((server.url_of("DATABASE"), pid, data)).expect("the thread that starts the server waits");

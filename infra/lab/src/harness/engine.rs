@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use api::auth::{Claims, SigningKey};
 use bytes::Bytes;
 use cartulary::cli::Bearer;
-use cartulary::running::{self, Roles, Running};
+use cartulary::process::Running;
+use cartulary::roles::Roles;
 use cartulary::settings::Settings;
 use domain::shared::{Role, StoreId, TenantId};
 use domain::tenancy::Tenant;
@@ -95,8 +96,8 @@ impl Engine {
         let key = SigningKey::from_seed("test", [7; 32]);
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
-        let running =
-            Running::start(&settings, running::listen(&settings).await?, Roles::ALONE, &url, &outer, auth).await?;
+        let config = settings.configuration_with(Roles::ALONE, url, outer, auth)?;
+        let running = Running::start(config, cartulary::process::listen(settings.listen).await?).await?;
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
         let engine = Self { running, key, settings, http };
         eventually("the engine is ready", async || {

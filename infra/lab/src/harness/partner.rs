@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use work::{Attempt, Target};
+use work::{AttemptResult, Target};
 
 /// Behaviour of the partner on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl PartnerClient {
         Self { address, http: HttpClient::builder(TokioExecutor::new()).build_http() }
     }
 
-    async fn post(&self, request: &work::Request) -> Result<(u16, Bytes)> {
+    async fn post(&self, request: &work::EffectCall) -> Result<(u16, Bytes)> {
         let post = Request::post(format!("http://{}/{}", self.address, request.tenant))
             .header("idempotency-key", request.key.to_string())
             .body(Full::from(request.body.clone()))?;
@@ -152,12 +152,12 @@ impl PartnerClient {
 
 #[async_trait]
 impl Target for PartnerClient {
-    async fn perform(&self, request: &work::Request) -> Attempt {
+    async fn perform(&self, request: &work::EffectCall) -> AttemptResult {
         match self.post(request).await {
-            Ok((200, body)) => Attempt::Done(serde_json::from_slice(&body).unwrap_or_default()),
-            Ok((status @ 400..500, _)) => Attempt::Refused(status.to_string()),
-            Ok((status, _)) => Attempt::Failed(status.to_string()),
-            Err(error) => Attempt::Failed(error.to_string()),
+            Ok((200, body)) => AttemptResult::Done(serde_json::from_slice(&body).unwrap_or_default()),
+            Ok((status @ 400..500, _)) => AttemptResult::Refused(status.to_string()),
+            Ok((status, _)) => AttemptResult::Failed(status.to_string()),
+            Err(error) => AttemptResult::Failed(error.to_string()),
         }
     }
 }

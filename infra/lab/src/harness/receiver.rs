@@ -34,7 +34,7 @@ pub enum ReceiverReply {
     /// Answers 301 to another path of its own.
     Redirect,
     /// Answers only when every caller has given up.
-    NoAnswer,
+    QueryError,
     /// Closes the connection without an answer.
     Cut,
     /// Answers 200 with a body that does not end.
@@ -192,7 +192,7 @@ async fn answer(book: Arc<Mutex<ReceiverBook>>, request: Request<Incoming>) -> R
             answer.status(status).header("retry-after", seconds).body(text(""))?
         }
         ReceiverReply::Redirect => answer.status(301).header("location", "/elsewhere").body(text(""))?,
-        ReceiverReply::NoAnswer => {
+        ReceiverReply::QueryError => {
             sleep(Duration::from_secs(600)).await;
             bail!("every caller has given up")
         }

@@ -19,19 +19,19 @@ pub const EFFECT_LIMITS: EffectLimits = EffectLimits {
     attempt_time_most: Duration::from_secs(3),
     attempts_most: 8,
     age_most: Duration::from_secs(3_600),
-    first_pause: Duration::from_millis(20),
-    pause_most: Duration::from_millis(100),
+    first_delay: Duration::from_millis(20),
+    delay_most: Duration::from_millis(100),
     failures_most: 5,
-    rest: Duration::from_secs(3_600),
+    open_time: Duration::from_secs(3_600),
 };
 
 /// Limits of webhooks in tests, by the same rule.
 pub const WEBHOOK_LIMITS: WebhookLimits = WebhookLimits {
     attempt_time_most: Duration::from_secs(3),
-    pauses: &[Duration::from_millis(20); 9],
-    places: 16,
-    tenant_places: 4,
-    troubled_places: 8,
+    retry_schedule: &[Duration::from_millis(20); 9],
+    deliveries_most: 16,
+    tenant_deliveries_most: 4,
+    degraded_deliveries_most: 8,
 };
 
 /// Task of the process.

@@ -6,7 +6,6 @@ use std::{env, fs, process};
 
 use anyhow::{Result, ensure};
 use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
-use cartulary::running;
 use lab::harness::victim::{EFFECT_LIMITS, WEBHOOK_LIMITS, run_samples};
 use lab::harness::{Backend, Partner, PartnerReply, Receiver, ReceiverReply, Shop, database, eventually, place_orders};
 use lab::laws::keeps_the_laws;
@@ -42,7 +41,7 @@ async fn effect_of_a_killed_process_is_requested_again_under_the_same_key() -> R
     let mut victim = victim(&["effects", &url, &partner.address.to_string()])?;
     eventually("the partner performs it without an answer", async || Ok(partner.seen(shop.tenant).1 == 1)).await?;
     victim.kill().await?;
-    let pool = running::connect(&url).await?;
+    let pool = platform::database::connect(&url).await?;
     assert_eq!(noted(&shop, &pool).await?, (0, 0));
 
     let mut backend = Backend::start(&url).await?;
@@ -74,7 +73,7 @@ async fn webhook_of_a_killed_process_is_sent_again_under_the_same_id() -> Result
     place_orders(&backend, &shop, 1).await?;
     eventually("the first order is delivered", async || Ok(receiver.accepted_positions().len() == 1)).await?;
     backend.close().await;
-    receiver.replies(&[ReceiverReply::Accepted, ReceiverReply::NoAnswer], ReceiverReply::Accepted);
+    receiver.replies(&[ReceiverReply::Accepted, ReceiverReply::QueryError], ReceiverReply::Accepted);
     let backend = Backend::start(&url).await?;
     place_orders(&backend, &shop, 5).await?;
     backend.close().await;

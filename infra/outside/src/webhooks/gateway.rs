@@ -22,7 +22,7 @@ use super::log_reader;
 use super::reconciliation::CursorReconciler;
 use super::restore::WebhookRewind;
 use super::runner::WebhookRunner;
-use super::signing::SigningKeys;
+use super::signature::SigningKeys;
 
 /// Entry point to webhooks: checks URLs, shows secrets and recorded deliveries, and makes the background components.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ mod message;
 mod reconciliation;
 mod restore;
 mod runner;
-mod signing;
+mod signature;
 
 pub use gateway::WebhookGateway;
 pub use guard::{Forbidden, Guard, Resolver};
@@ -25,4 +25,4 @@ pub use ip_networks::AddressList;
 pub use limits::WebhookLimits;
 pub use reconciliation::CursorReconciler;
 pub use runner::WebhookRunner;
-pub use signing::SigningKeys;
+pub use signature::SigningKeys;

@@ -15,7 +15,7 @@ use work::Lanes;
 use super::cursors::{ClaimQuota, Cursor, claim_due, has_due};
 use super::http_client::HttpClient;
 use super::limits::WebhookLimits;
-use super::signing::SigningKeys;
+use super::signature::SigningKeys;
 
 /// Interval at which cursors are looked at again if no events were written.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

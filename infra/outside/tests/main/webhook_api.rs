@@ -10,7 +10,7 @@ use domain::shared::{Principal, Role};
 use lab::harness::{
     Backend, Engine, HttpRequest, HttpResponse, Receiver, database, eventually, loopback_guard, place_orders,
 };
-use outside::webhooks::Line;
+use outside::webhooks::HttpClient;
 use platform::clock::new_id;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -117,7 +117,7 @@ async fn delivery_over_tls_needs_a_trusted_certificate_for_the_name() -> Result<
     let stranger = Receiver::open_at("127.0.0.1", Some(stranger)).await?;
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(10).await?;
-    let client = Line::trusting(Arc::new(loopback_guard()?), roots)?;
+    let client = HttpClient::trusting(Arc::new(loopback_guard()?), roots)?;
     let webhooks = backend.run_webhooks_over(WEBHOOK_LIMITS, Some(client))?;
     let over_tls = |receiver: &Receiver| format!("https://{}/", receiver.address);
     subscribe(&backend, &shop, &over_tls(&receiver), &["order.placed"]).await?;
@@ -133,7 +133,7 @@ async fn delivery_over_tls_needs_a_trusted_certificate_for_the_name() -> Result<
         })
         .await?;
         let made = webhooks.deliveries(shop.tenant, subscription, None, 1).await?;
-        let trouble = "no TLS connection with a certificate for this name that is trusted";
+        let trouble = "no TLS connection could be made with a trusted certificate for this name";
         assert_eq!((made[0].status, made[0].trouble.as_deref()), (None, Some(trouble)));
     }
     assert_eq!((receiver.accepted_positions().len(), other.received().len(), stranger.received().len()), (2, 0, 0));

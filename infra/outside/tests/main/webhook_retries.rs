@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use api::integrations::Webhooks;
+use api::port::Webhooks;
 use async_trait::async_trait;
 use domain::shared::WebhookSubscriptionId;
 use lab::harness::victim::WEBHOOK_LIMITS;
 use lab::harness::{Backend, Receiver, ReceiverReply, Shop, database, eventually, loopback_guard, place_orders};
-use outside::webhooks::{Line, Names, WebhookLimits};
+use outside::webhooks::{HttpClient, Resolver, WebhookLimits};
 use serde_json::json;
 
 use crate::webhooks::{has_cursor, looked_for_work, pause_reason, resume, subscribe};
@@ -40,17 +40,17 @@ async fn failed_delivery_is_retried_at_once_when_the_address_is_changed() -> Res
     let (url, receiver) = (database().await, Receiver::open().await?);
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
-    let patient = WebhookLimits { pauses: &HOURS, ..WEBHOOK_LIMITS };
+    let patient = WebhookLimits { retry_schedule: &HOURS, ..WEBHOOK_LIMITS };
     let webhooks = backend.run_webhooks(patient)?;
     let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     for (odd, trouble) in [
-        (format!("http://{closed}/"), "nobody can be connected to there"),
+        (format!("http://{closed}/"), "no connection to the address could be made"),
         (
             format!("https://{}/", receiver.address),
-            "no TLS connection with a certificate for this name that is trusted",
+            "no TLS connection could be made with a trusted certificate for this name",
         ),
-        ("https://10.255.255.1/".to_owned(), "this leads to no address that may be called"),
-        ("http://nowhere.invalid/".to_owned(), "this leads to no address that may be called"),
+        ("https://10.255.255.1/".to_owned(), "the host has no address that may be called"),
+        ("http://nowhere.invalid/".to_owned(), "the host has no address that may be called"),
     ] {
         let subscription = subscribe(&backend, &shop, &odd, &["order.placed"]).await?;
         place_orders(&backend, &shop, 1).await?;
@@ -75,19 +75,20 @@ async fn addresses_without_answers_take_one_tenants_places_and_block_no_other_te
     let (greedy, other) = (backend.shop(100).await?, backend.shop(100).await?);
     // An attempt outlives the test: a delivery that waited for one would never come.
     backend.run_webhooks(ENDLESS)?;
-    dead.replies(&[], ReceiverReply::NoAnswer);
+    dead.replies(&[], ReceiverReply::QueryError);
     for _ in 0..12 {
         subscribe(&backend, &greedy, &dead.url(), &["order.placed"]).await?;
     }
     let healthy = subscribe(&backend, &other, &well.url(), &["order.placed"]).await?;
     eventually("all cursors are there", async || Ok(has_cursor(&backend.pool, healthy).await?)).await?;
     place_orders(&backend, &greedy, 1).await?;
-    eventually("the dead addresses are called", async || Ok(dead.received().len() == ENDLESS.tenant_places)).await?;
+    eventually("the dead addresses are called", async || Ok(dead.received().len() == ENDLESS.tenant_deliveries_most))
+        .await?;
     for placed in 1..=10 {
         place_orders(&backend, &other, 1).await?;
         eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
     }
-    assert_eq!(dead.received().len(), ENDLESS.tenant_places, "a tenant takes more than its own places");
+    assert_eq!(dead.received().len(), ENDLESS.tenant_deliveries_most, "a tenant takes more than its own places");
     backend.close().await;
     Ok(())
 }
@@ -98,7 +99,7 @@ async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
     let mut backend = Backend::start(&url).await?;
     let (busy, other) = (backend.shop(100).await?, backend.shop(100).await?);
     // The slow ones could take all places.
-    backend.run_webhooks(WebhookLimits { places: 4, troubled_places: 3, ..ENDLESS })?;
+    backend.run_webhooks(WebhookLimits { deliveries_most: 4, degraded_deliveries_most: 3, ..ENDLESS })?;
     slow.replies(&[], ReceiverReply::SlowAccepted);
     for _ in 0..4 {
         subscribe(&backend, &busy, &slow.url(), &["order.placed"]).await?;
@@ -123,7 +124,7 @@ async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
     .await?;
     ensure!(slow.received().len() < 4 * 60, "the slow addresses have all their messages");
     // From now on they keep every place that they get.
-    slow.replies(&[], ReceiverReply::NoAnswer);
+    slow.replies(&[], ReceiverReply::QueryError);
     for placed in 1..=3 {
         place_orders(&backend, &other, 1).await?;
         eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
@@ -137,8 +138,8 @@ async fn address_that_is_changed_during_the_last_attempt_is_not_paused() -> Resu
     let (url, dead, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
-    let webhooks = backend.run_webhooks(WebhookLimits { pauses: &[], ..WEBHOOK_LIMITS })?;
-    dead.replies(&[], ReceiverReply::NoAnswer);
+    let webhooks = backend.run_webhooks(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS })?;
+    dead.replies(&[], ReceiverReply::QueryError);
     let subscription = subscribe(&backend, &shop, &dead.url(), &["order.placed"]).await?;
     place_orders(&backend, &shop, 1).await?;
     eventually("the dead address is called", async || Ok(dead.received().len() == 1)).await?;
@@ -162,7 +163,7 @@ async fn other_changes_and_replays_do_not_end_the_pause_before_a_retry_and_a_res
     let (url, receiver) = (database().await, Receiver::open().await?);
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
-    let webhooks = backend.run_webhooks(WebhookLimits { pauses: &HOURS, ..WEBHOOK_LIMITS })?;
+    let webhooks = backend.run_webhooks(WebhookLimits { retry_schedule: &HOURS, ..WEBHOOK_LIMITS })?;
     receiver.replies(&[], ReceiverReply::Status(500));
     let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
     place_orders(&backend, &shop, 1).await?;
@@ -192,8 +193,8 @@ async fn other_changes_and_replays_do_not_end_the_pause_before_a_retry_and_a_res
 struct Unanswered(Arc<AtomicUsize>);
 
 #[async_trait]
-impl Names for Unanswered {
-    async fn addresses(&self, _: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
+impl Resolver for Unanswered {
+    async fn resolve(&self, _: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Err(std::io::ErrorKind::TimedOut.into())
     }
@@ -205,9 +206,9 @@ async fn unavailable_name_lookup_is_no_failed_attempt() -> Result<()> {
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
     let names = Unanswered::default();
-    let line = Line::new(loopback_guard()?.asking(names.clone()).into())?;
+    let line = HttpClient::new(loopback_guard()?.asking(names.clone()).into())?;
     // One failure would pause the subscription.
-    let webhooks = backend.run_webhooks_over(WebhookLimits { pauses: &[], ..WEBHOOK_LIMITS }, Some(line))?;
+    let webhooks = backend.run_webhooks_over(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS }, Some(line))?;
     let subscription = subscribe(&backend, &shop, "https://hooks.example.org/", &["order.placed"]).await?;
     place_orders(&backend, &shop, 1).await?;
     let later = "SELECT attempts = 0 AND due_at BETWEEN now() AND now() + interval '20 s'

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::integrations::Webhooks;
-use cartulary::running;
+use api::port::Webhooks;
 use commands::scribe::Answer;
 use domain::shared::WebhookSubscriptionId;
 use lab::harness::victim::WEBHOOK_LIMITS;
@@ -16,7 +15,7 @@ use platform::clock::new_id;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
-use work::{held_back, release};
+use work::{current_pause, resume_work};
 
 /// Waits until each of so many runners has looked for due subscriptions several times.
 pub(crate) async fn looked_for_work(pool: &PgPool, runners: i64) -> Result<()> {
@@ -80,7 +79,7 @@ async fn every_event_arrives_in_order_and_under_one_id_after_failed_attempts() -
         ReceiverReply::Redirect,
         ReceiverReply::RetryAfter(429, 1),
         ReceiverReply::RetryAfter(503, 0),
-        ReceiverReply::NoAnswer,
+        ReceiverReply::QueryError,
         ReceiverReply::Cut,
         ReceiverReply::EndlessBody,
         ReceiverReply::Status(404),
@@ -129,7 +128,7 @@ async fn subscription_is_paused_after_the_last_attempt_and_resumes_at_the_same_e
     place_orders(&backend, &shop, 3).await?;
     eventually("it is paused", async || Ok(pause_reason(&backend.pool, subscription).await?.is_some())).await?;
     let why = pause_reason(&backend.pool, subscription).await?;
-    assert_eq!(why.as_deref(), Some("tried 10 times; at last: the answer was 500"));
+    assert_eq!(why.as_deref(), Some("tried 10 times; last error: the answer was 500"));
     assert_eq!(receiver.received().len(), 11);
     place_orders(&backend, &shop, 2).await?;
     looked_for_work(&backend.pool, 1).await?;
@@ -137,7 +136,7 @@ async fn subscription_is_paused_after_the_last_attempt_and_resumes_at_the_same_e
 
     receiver.replies(&[ReceiverReply::Status(410)], ReceiverReply::Accepted);
     resume(&backend, &shop, subscription).await?;
-    let gone = "tried 1 times; at last: the answer was 410";
+    let gone = "tried 1 times; last error: the answer was 410";
     eventually("the subscription is paused after a 410", async || {
         Ok(pause_reason(&backend.pool, subscription).await?.as_deref() == Some(gone))
     })
@@ -279,15 +278,15 @@ async fn restored_log_pauses_webhooks_until_the_release_and_then_delivers_the_ne
     assert_eq!([quiet.accepted_positions().len(), gone.accepted_positions().len()], [3, 3]);
     backend.close().await;
 
-    let pool = running::connect(&url).await?;
+    let pool = platform::database::connect(&url).await?;
     restore_lane(&pool, lane, kept).await?;
     let mut backend = Backend::start(&url).await?;
     backend.run_webhooks(WEBHOOK_LIMITS)?;
     place_orders(&backend, &shop, 2).await?;
-    eventually("the restore is noticed", async || Ok(held_back(&pool).await?.is_some())).await?;
+    eventually("the restore is noticed", async || Ok(current_pause(&pool).await?.is_some())).await?;
     looked_for_work(&pool, 1).await?;
     assert_eq!(receiver.accepted_positions().len(), 6, "a delivery before the release");
-    release(&pool).await?;
+    resume_work(&pool).await?;
     eventually("the new events are delivered", async || Ok(receiver.accepted_positions().len() == 8)).await?;
     let wanted = subscribed_positions(&pool, &shop, subscription, "order.placed").await?;
     assert_eq!(receiver.accepted_positions()[6..], wanted[3..]);

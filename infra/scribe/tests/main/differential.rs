@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use commands::scribe::{Answer, Settled};
 use cqrs_es::AggregateError;
-use domain::kernel::{Aggregate, Decision, Named, StreamId, encode};
+use domain::kernel::{Aggregate, Decision, Encoded, StreamId, encode};
 use domain::shared::{Date, StoreId, TenantId, Timestamp, Zone};
 use domain::tenancy::Tenant;
 use lab::harness::{Backend, Shop, database};
@@ -145,7 +145,7 @@ impl Pair {
     }
 }
 
-fn refusal(named: Named) -> Result<Refusal> {
+fn refusal(named: Encoded) -> Result<Refusal> {
     Ok((named.name.into(), serde_json::from_str(&named.body)?))
 }
 

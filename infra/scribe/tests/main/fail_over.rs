@@ -1,7 +1,6 @@
 //! Fail-over to a database server that lacks the last commits.
 
 use anyhow::Result;
-use cartulary::running;
 use lab::harness::{
     Backend, caught_up, cut_sessions, database, digests, eventually, lane_head, orphaned_checkpoints, place_orders,
     rebuild_all, restore_lane_on,
@@ -11,7 +10,7 @@ use lab::laws::keeps_the_laws;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scribe_forgets_its_state_when_another_database_server_takes_over() -> Result<()> {
     let url = database().await;
-    let witness = running::connect(&format!("{url}&application_name=witness")).await?;
+    let witness = platform::database::connect(&format!("{url}&application_name=witness")).await?;
     let mut backend = Backend::start(&url).await?;
     backend.run_read_models();
     let shop = backend.shop(1_000).await?;

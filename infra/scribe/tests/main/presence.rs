@@ -1,10 +1,9 @@
 //! Presence: the processes of a role that share the lanes.
 
 use anyhow::Result;
-use cartulary::running;
 use lab::harness::{database, eventually};
 use platform::health::Health;
-use scribe::presence::{Presence, present};
+use scribe::presence::{Presence, members};
 use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ const NOTE_DELETES: &str = "
 
 #[tokio::test]
 async fn leaving_process_does_not_remove_its_successor_of_the_same_name() -> Result<()> {
-    let pool = running::connect(&database().await).await?;
+    let pool = platform::database::connect(&database().await).await?;
     pool.execute(NOTE_DELETES).await?;
     let join = async |stop: &CancellationToken| {
         // The next heartbeat is ten minutes away.
@@ -35,7 +34,7 @@ async fn leaving_process_does_not_remove_its_successor_of_the_same_name() -> Res
         Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM deletes)").fetch_one(&pool).await?)
     })
     .await?;
-    assert_eq!(present(&pool, "project").await?, ["same"]);
+    assert_eq!(members(&pool, "project").await?, ["same"]);
     leave[1].cancel();
-    eventually("it has left", async || Ok(present(&pool, "project").await?.is_empty())).await
+    eventually("it has left", async || Ok(members(&pool, "project").await?.is_empty())).await
 }

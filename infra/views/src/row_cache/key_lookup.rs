@@ -68,7 +68,7 @@ fn listed_keys(model: &Model, query: &RowQuery) -> Option<Vec<Key>> {
 mod tests {
     use domain::shared::{CustomerId, ProductId};
     use projections::kernel::Models;
-    use projections::query::Order;
+    use projections::query::SortOrder;
     use serde_json::json;
     use uuid::Uuid;
 
@@ -104,7 +104,7 @@ mod tests {
             query(&[("product", Test::From(id(1)))]),
             query(&[("product", Test::Equals(id(1))), ("description", Test::Equals("Mug".into()))]),
             RowQuery { count: true, ..one.clone() },
-            RowQuery { order: Some(Order { field: "status".into(), descending: false }), ..one },
+            RowQuery { order: Some(SortOrder { field: "status".into(), descending: false }), ..one },
         ] {
             assert_eq!(keys(&query), None, "{query:?}");
         }

@@ -1,7 +1,6 @@
 //! Read models whose log was restored to an earlier moment: they go back to the common history and equal a rebuild.
 
 use anyhow::Result;
-use cartulary::running;
 use lab::harness::{
     Backend, caught_up, database, digests, eventually, lane_head, orphaned_checkpoints, place_orders, rebuild_all,
     restore_lane,
@@ -33,7 +32,7 @@ async fn models_equal_a_rebuild(length: NewLength) -> Result<()> {
     caught_up(&backend.pool).await?;
     backend.close().await;
 
-    let pool = running::connect(&url).await?;
+    let pool = platform::database::connect(&url).await?;
     let before = lane_head(&pool, lane).await?;
     restore_lane(&pool, lane, kept).await?;
     let mut backend = Backend::start(&url).await?;

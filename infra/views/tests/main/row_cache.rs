@@ -14,41 +14,41 @@ use platform::clock::{new_id, now};
 use projections::kernel::{Key, Models};
 use projections::ports::Checkpoint;
 use serde_json::{Value, json};
-use views::row_cache::{Copied, Copies, InMemory, Name, Shared};
+use views::row_cache::{CachedRow, MemoryRowCache, RedisRowCache, RowCacheKey, RowCacheStore};
 
 /// Lifetime of a cached row that no test outlives, so that only a notice of a change ends it.
 const LONG_MS: u32 = 3_600_000;
 
 /// A reader that read before a change and stores its row after it.
-async fn late_reader_stores_no_old_row(copies: Arc<dyn Copies>) -> Result<()> {
+async fn late_reader_stores_no_old_row(copies: Arc<dyn RowCacheStore>) -> Result<()> {
     let models = Models::all();
     let model = models.get("StockLevel").expect("a model");
     let at = |position| Checkpoint { lane: 3, position, epoch: 7 };
     let tenant = TenantId::new(new_id());
-    let name = Name::of(model, tenant, &Key::of(&[new_id()]));
-    let other = Name::of(model, TenantId::new(new_id()), &Key::of(&[new_id()]));
-    let copy = |position| Copied { row: format!("{{\"at\":{position}}}"), at: at(position), read_at: now() };
-    let found = async |name: &Name| copies.find(std::slice::from_ref(name)).await.pop().flatten();
+    let name = RowCacheKey::of(model, tenant, &Key::of(&[new_id()]));
+    let other = RowCacheKey::of(model, TenantId::new(new_id()), &Key::of(&[new_id()]));
+    let copy = |position| CachedRow { row: format!("{{\"at\":{position}}}"), at: at(position), read_at: now() };
+    let found = async |name: &RowCacheKey| copies.get(std::slice::from_ref(name)).await.pop().flatten();
 
-    copies.keep(model, at(5), vec![(name.clone(), copy(5))]).await;
+    copies.put(model, at(5), vec![(name.clone(), copy(5))]).await;
     ensure!(found(&name).await.is_some_and(|copy| copy.at == at(5)), "a stored row is found");
     ensure!(found(&other).await.is_none(), "no other row is found");
-    copies.forget(model, &[at(6)], vec![name.clone()]).await;
+    copies.invalidate(model, &[at(6)], vec![name.clone()]).await;
     ensure!(found(&name).await.is_none(), "a changed row is forgotten");
-    copies.keep(model, at(5), vec![(name.clone(), copy(5))]).await;
+    copies.put(model, at(5), vec![(name.clone(), copy(5))]).await;
     ensure!(found(&name).await.is_none(), "an old row came back");
-    copies.keep(model, at(6), vec![(name.clone(), copy(6))]).await;
+    copies.put(model, at(6), vec![(name.clone(), copy(6))]).await;
     ensure!(found(&name).await.is_some_and(|copy| copy.at == at(6)), "a new row is stored");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_row_is_not_stored_after_a_notice_of_its_change() -> Result<()> {
-    late_reader_stores_no_old_row(Arc::new(InMemory::default())).await?;
+    late_reader_stores_no_old_row(Arc::new(MemoryRowCache::default())).await?;
     let server = RedisServer::start().await?;
     let redis = connect_redis(&server.url).await?;
     let life = Duration::from_millis(LONG_MS.into());
-    late_reader_stores_no_old_row(Arc::new(Shared::new(redis, life))).await
+    late_reader_stores_no_old_row(Arc::new(RedisRowCache::new(redis, life))).await
 }
 
 /// An engine with a shop, and a token of its owner.

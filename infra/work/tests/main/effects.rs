@@ -6,7 +6,7 @@ use lab::harness::{Backend, Partner, PartnerReply, Shop, database, eventually, l
 use lab::laws::keeps_the_laws;
 use serde_json::json;
 use sqlx::PgPool;
-use work::{EffectLimits, held_back, hold_back, release};
+use work::{EffectLimits, current_pause, pause_work, resume_work};
 
 /// Counts the effects without a noted outcome.
 async fn open_effects(pool: &PgPool) -> Result<i64> {
@@ -125,7 +125,7 @@ async fn refusal_is_noted_and_an_effect_that_is_given_up_is_kept_as_a_failure() 
     assert_eq!((partner.seen(refused.tenant).0.len(), partner.seen(failing.tenant).0.len()), (1, 3));
     let kept: Vec<(uuid::Uuid, String, String)> =
         sqlx::query_as("SELECT tenant, command, reason FROM work.failures").fetch_all(&backend.pool).await?;
-    assert_eq!(kept, [(failing.tenant.uuid(), "send_sample".into(), "tried 3 times; at last: 500".into())]);
+    assert_eq!(kept, [(failing.tenant.uuid(), "send_sample".into(), "tried 3 times; last error: 500".into())]);
     backend.close().await;
     Ok(())
 }
@@ -134,7 +134,7 @@ async fn refusal_is_noted_and_an_effect_that_is_given_up_is_kept_as_a_failure() 
 async fn paused_effects_wait_for_their_release_and_do_not_age_meanwhile() -> Result<()> {
     let (url, partner) = (database().await, Partner::open().await?);
     let mut backend = Backend::start(&url).await?;
-    hold_back(&mut *backend.pool.acquire().await?, "restored from yesterday's backup").await?;
+    pause_work(&mut *backend.pool.acquire().await?, "restored from yesterday's backup").await?;
     let shop = backend.shop(10).await?;
     run_samples(&mut backend, &partner.address.to_string(), EFFECT_LIMITS)?;
     eventually("the effect is there", async || Ok(open_effects(&backend.pool).await? == 1)).await?;
@@ -149,11 +149,11 @@ async fn paused_effects_wait_for_their_release_and_do_not_age_meanwhile() -> Res
     ] {
         sqlx::query(text).bind(age).execute(&backend.pool).await?;
     }
-    let hold = held_back(&backend.pool).await?.context("effects are paused")?;
+    let hold = current_pause(&backend.pool).await?.context("effects are paused")?;
     assert_eq!(hold.reason, "restored from yesterday's backup");
-    release(&backend.pool).await?;
+    resume_work(&backend.pool).await?;
     eventually("the effect is noted", async || Ok(noted(&shop, &backend.pool).await?.0 == 1)).await?;
-    assert_eq!(held_back(&backend.pool).await?, None);
+    assert_eq!(current_pause(&backend.pool).await?, None);
     backend.close().await;
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! Policies whose log was restored to an earlier moment: they go back to the common history and skip no event.
 
 use anyhow::Result;
-use cartulary::running;
 use domain::inventory::HOLD_TIME;
 use lab::harness::{
     Backend, age_by, database, eventually, lane_head, looked_again, pending_timers, place_orders, restore_lane,
 };
 use lab::laws::keeps_the_laws;
 use sqlx::PgPool;
-use work::{held_back, release};
+use work::{current_pause, resume_work};
 
 /// Orders in the log without a timer that expires them.
 const WITHOUT_TIMER: &str = "SELECT count(*) FROM log.events e WHERE e.type = 'order.placed' AND NOT EXISTS (
@@ -35,14 +34,14 @@ async fn policies_skip_no_event(new: i64) -> Result<()> {
     eventually("all timers are set", async || Ok(pending_timers(&backend.pool).await? == 14)).await?;
     backend.close().await;
 
-    let pool = running::connect(&url).await?;
+    let pool = platform::database::connect(&url).await?;
     let lost = lane_head(&pool, lane).await?;
     restore_lane(&pool, lane, kept).await?;
     let mut backend = Backend::start(&url).await?;
     place_orders(&backend, &shop, new).await?;
     assert_eq!(lane_head(&pool, lane).await?.cmp(&lost), new.cmp(&4));
     backend.run_policies();
-    eventually("the policies have gone back to the common history", async || Ok(held_back(&pool).await?.is_some()))
+    eventually("the policies have gone back to the common history", async || Ok(current_pause(&pool).await?.is_some()))
         .await?;
     place_orders(&backend, &shop, 1).await?;
     eventually("every order has its timer", async || Ok(count(&pool, WITHOUT_TIMER).await? == 0)).await?;
@@ -55,7 +54,7 @@ async fn policies_skip_no_event(new: i64) -> Result<()> {
     backend.run_policies();
     looked_again(&pool, "work.hold", 1).await?;
     assert_eq!(pending_timers(&pool).await?, waiting);
-    release(&pool).await?;
+    resume_work(&pool).await?;
     eventually("the timers have fired", async || Ok(pending_timers(&pool).await? == 0)).await?;
     assert_eq!(shop.count(&pool, "order.cancelled").await?, 3 + new + 1);
     assert_eq!(shop.count(&pool, "stock.reservation_expired").await?, 3 + new + 1);

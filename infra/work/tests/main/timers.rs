@@ -3,7 +3,6 @@
 //! proves: INV-09
 
 use anyhow::Result;
-use cartulary::running;
 use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
@@ -30,7 +29,7 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
     backend.close().await;
 
     // Two seconds are left.
-    let pool = running::connect(&url).await?;
+    let pool = platform::database::connect(&url).await?;
     age_by(&pool, HOLD_TIME.0 - 2).await?;
     let mut backend = Backend::start(&url).await?;
     backend.run_policies();
@@ -53,12 +52,12 @@ async fn process_without_lanes_takes_no_timer_from_the_lane_owner() -> Result<()
     owner.run_policies();
     eventually("the timers are set", async || Ok(pending_timers(&owner.pool).await? == 2)).await?;
     owner.close().await;
-    let pool = running::connect(&url).await?;
+    let pool = platform::database::connect(&url).await?;
     age_by(&pool, HOLD_TIME.0 + 1).await?;
 
     // The owner of the lanes looks for timers after the other process has done so several times.
     let mut owner = Backend::start(&url).await?;
-    eventually("the lanes are taken", async || Ok(owner.scribe.troubles().is_empty())).await?;
+    eventually("the lanes are taken", async || Ok(owner.scribe.problems().is_empty())).await?;
     let mut standby = scribe_settings(&url);
     standby.owner = Owner { name: "standby".into(), ..standby.owner };
     let mut standby = Backend::start_with(&url, &standby).await?;
@@ -124,7 +123,7 @@ async fn command_for_a_lane_of_another_process_waits_without_blocking_others() -
             shops.push((shop, lane));
         }
     }
-    eventually("the lanes are taken", async || Ok(backend.scribe.troubles().is_empty())).await?;
+    eventually("the lanes are taken", async || Ok(backend.scribe.problems().is_empty())).await?;
     // Another process takes the lane of the first shop.
     let take =
         "UPDATE log.lanes SET owner = 'other', epoch = epoch + 1, lease = now() + interval '1 hour' WHERE lane = $1";

@@ -17,7 +17,7 @@ use super::super::progress::Progress;
 use super::super::report::Report;
 use super::super::shops::{Shops, on_any_port};
 use crate::fleet::{self, Fleet};
-use cartulary::process::Roles;
+use cartulary::roles::Roles;
 use platform::clock::new_id;
 
 /// Clients, each on a tenant of its own; they ask again as soon as they are answered.

@@ -16,7 +16,7 @@ use super::super::report::Report;
 use super::super::shops::{Shops, on_any_port};
 use super::broker::Broker;
 use crate::fleet::Fleet;
-use cartulary::process::Roles;
+use cartulary::roles::Roles;
 use cartulary::settings::Settings;
 
 /// How long the read models may lag behind before that is an error and no figure.

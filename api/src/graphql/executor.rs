@@ -23,7 +23,7 @@ pub(crate) struct Graph {
 }
 
 /// GraphQL over one engine.
-pub(crate) struct Service {
+pub(crate) struct GraphqlExecutor {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) intake: Arc<CommandIntake>,
     pub(crate) models: Models,
