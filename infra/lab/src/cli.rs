@@ -1,4 +1,4 @@
-//! The subcommands of the laboratory.
+//! Command line of `cartulary-lab`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,11 +12,11 @@ use crate::demo::{self, DemoArgs};
 use crate::harness::victim::Victim;
 use crate::machines::{self, MachinesArgs};
 
-/// Cartulary's laboratory: demo, benchmarks and fault scenarios.
+/// Demo, benchmarks and fault scenarios of Cartulary.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
-    /// A TOML file with settings; CARTULARY_* variables win over it.
+    /// TOML file with settings. CARTULARY_* environment variables take precedence over it.
     #[arg(long, global = true, value_name = "FILE", env = "CARTULARY_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -25,10 +25,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Play a real shop's history and a flash sale through the public API, and check every claim that is printed.
     Demo(DemoArgs),
     Machines(MachinesArgs),
-    /// Measure this engine, stock cqrs-es and bare SQL in one run on one server.
     Bench(BenchOptions),
     /// Compare queries by key without the row cache, with it in memory and with it in Redis.
     RowCache,
@@ -41,7 +39,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the subcommand. Exits 0 only if all of it was done and every claim held.
+    /// Runs the subcommand. The exit code is 0 only if it completed and every check passed.
     pub async fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Demo(args) => demo::run(args, Settings::read(self.config.as_deref())?).await,

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use lab::cli::Cli;
 
-/// Log filter where `CARTULARY_LOG` is not set: warnings would mix with the results that are printed.
+/// Log filter if `CARTULARY_LOG` is not set. Warnings would mix with the printed results.
 const LOG: &str = "error";
 
-/// The allocator of the product, because benchmarks run it in this process.
+/// The allocator of the product, because benchmarks run the product in this process.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

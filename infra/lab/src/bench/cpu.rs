@@ -1,9 +1,9 @@
-//! Processor time: what a command costs, however busy the machine is with other things.
+//! CPU time of this process and of the database server. Unlike elapsed time, it does not depend on other load.
 
 use std::fs;
 use std::time::Duration;
 
-/// Processor time that was used so far.
+/// CPU time used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cpu {
     pub(super) engine: Duration,
@@ -11,8 +11,7 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Reads the clocks of this process and of a server with all its children; nothing where the system does not
-    /// tell.
+    /// Reads the CPU time of this process, and of a server with its child processes. Zero on systems without `/proc`.
     pub(super) fn read(server: Option<u32>) -> Self {
         let own = std::process::id();
         let mut read = Self::default();
@@ -34,8 +33,8 @@ impl Cpu {
         Self { engine: self.engine.saturating_sub(earlier.engine), server: self.server.saturating_sub(earlier.server) }
     }
 
-    /// What one of so many commands took.
-    pub(super) fn shared_by(self, commands: f64) -> Self {
+    /// CPU time per command.
+    pub(super) fn per_command(self, commands: f64) -> Self {
         let share = |used: Duration| Duration::from_secs_f64(used.as_secs_f64() / commands.max(1.0));
         Self { engine: share(self.engine), server: share(self.server) }
     }
@@ -50,13 +49,13 @@ struct Process {
 impl Process {
     fn read(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is a name in brackets that may hold anything.
+        // The second field is the name in parentheses, which may contain spaces and parentheses.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
         let ticks = |first: usize| Some(Duration::from_millis((number(first)? + number(first + 1)?) * MS_PER_TICK));
         Some(Self { parent: number(1)?.try_into().ok()?, used: ticks(11)?, ended_children: ticks(13)? })
     }
 }
 
-/// Linux counts in hundredths of a second, whatever the machine.
+/// Linux reports CPU time in hundredths of a second on every machine.
 const MS_PER_TICK: u64 = 10;

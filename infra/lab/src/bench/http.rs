@@ -1,138 +1,150 @@
-//! Line 4: orders over HTTP, with every role running, beside the same server without the scribe.
+//! Benchmark `http`: orders per second over HTTP with every role, compared with the same server without the scribe.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use api::state::AppState;
+use api::front::Front;
 use bytes::Bytes;
-use commands::kernel::StateRegistry;
+use cartulary::edge_protection::EdgeProtection;
+use cartulary::engine::Engine;
+use cartulary::process::Roles;
+use commands::kernel::AggregateRegistry;
+use domain::tenancy::Tenant;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use outside::webhooks::{Guard, WebhookDesk};
+use platform::clock::new_id;
+use platform::health::Health;
+use platform::http_server;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
-
-use domain::tenancy::Tenant;
-
-use super::arena::{Arena, Database};
-use super::clients::{Contender, Pace};
-use super::connection::HttpConnection;
-use super::contest::{Entry, contest, stage, told};
-use super::progress::Progress;
-use super::report::Report;
-use super::shops::Shops;
-use super::without_scribe::WithoutScribe;
-use cartulary::edge_protection::EdgeProtection;
-use cartulary::engine::Engine;
-use cartulary::roles::Roles;
-use outside::webhooks::{Guard, WebhookGateway};
-use platform::clock::new_id;
-use platform::health::Health;
-use platform::http_server;
 use vault::Vault;
-use views::live::{RowNotices, Subscriptions};
+use views::live::{Changes, Live};
 
+use super::bench_engine::BenchEngine;
+use super::http_connection::HttpConnection;
+use super::load_generator::{Contender, RunLength};
+use super::null_backend::NullBackend;
+use super::progress::Progress;
+use super::protocol::{ContenderSpec, boxed, report_contenders, run_contenders};
+use super::report::Report;
+use super::scratch_server::{ScratchDatabase, ScratchServer};
+
+/// Numbers of connections to calibrate with.
 const CONNECTIONS: &[usize] = &[64, 128, 256];
 const CONNECTIONS_MOST: usize = 256;
 
-const OURS: Entry = Entry {
+const ALL_ROLES: ContenderSpec = ContenderSpec {
     name: "PlaceOrder over HTTP",
     clients: CONNECTIONS,
-    start: |arena, database| {
-        async move { Ok(stage(Orders::open(&database, Behind::Everything).await?, database, arena)) }.boxed()
+    start: |server, database| {
+        async move { Ok(boxed(OrderClients::open(&database, Backing::AllRoles).await?, database, server)) }.boxed()
     },
 };
 
-/// What is left of the time when nobody follows the log: no bar, but it tells what read models and policies cost.
-const LOG_ALONE: Entry = Entry {
-    name: "the same without read models and policies",
+/// Without followers of the log, to measure the cost of read models and policies. It has no bar.
+const LOG_ONLY: ContenderSpec = ContenderSpec {
+    name: "PlaceOrder over HTTP without read models and policies",
     clients: CONNECTIONS,
-    start: |arena, database| {
-        async move { Ok(stage(Orders::open(&database, Behind::LogAlone).await?, database, arena)) }.boxed()
+    start: |server, database| {
+        async move { Ok(boxed(OrderClients::open(&database, Backing::LogOnly).await?, database, server)) }.boxed()
     },
 };
 
-const HOLLOW: Entry = Entry {
-    name: "the same without the scribe",
+const NO_SCRIBE: ContenderSpec = ContenderSpec {
+    name: "PlaceOrder over HTTP without the scribe",
     clients: CONNECTIONS,
-    start: |arena, database| {
-        async move { Ok(stage(Orders::open(&database, Behind::Nothing).await?, database, arena)) }.boxed()
+    start: |server, database| {
+        async move { Ok(boxed(OrderClients::open(&database, Backing::NoScribe).await?, database, server)) }.boxed()
     },
 };
 
-pub(super) async fn line(arena: &Arena, pace: Pace, progress: &Progress, report: &mut Report) -> Result<()> {
-    let entries = [OURS, LOG_ALONE, HOLLOW];
-    let [ours, log_alone, hollow] = told(&entries, contest(arena, &entries, pace, progress).await?, report)?;
-    let told = log_alone.per_second / hollow.per_second;
-    report.figure("PlaceOrder over HTTP without read models and policies: with / without the scribe", told, "");
-    report.at_least("PlaceOrder over HTTP: with / without the scribe", ours.per_second / hollow.per_second, 0.50);
+pub(super) async fn run(
+    server: &ScratchServer,
+    length: RunLength,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    let entries = [ALL_ROLES, LOG_ONLY, NO_SCRIBE];
+    let [all_roles, log_only, no_scribe] =
+        report_contenders(&entries, run_contenders(server, &entries, length, progress).await?, report)?;
+    let ratio = log_only.per_second / no_scribe.per_second;
+    report.figure("PlaceOrder over HTTP without read models and policies: with / without the scribe", ratio, "");
+    report.at_least(
+        "PlaceOrder over HTTP: with / without the scribe",
+        all_roles.per_second / no_scribe.per_second,
+        0.50,
+    );
     Ok(())
 }
 
-/// What is behind the front door.
+/// The part of the engine behind the HTTP layer.
 #[derive(PartialEq)]
-enum Behind {
-    Everything,
-    LogAlone,
-    Nothing,
+enum Backing {
+    AllRoles,
+    LogOnly,
+    NoScribe,
 }
 
 /// Clients that place orders of one line.
-struct Orders {
-    shops: Mutex<Option<Shops>>,
-    hollow: CancellationToken,
+struct OrderClients {
+    shops: Mutex<Option<BenchEngine>>,
+    stop: CancellationToken,
     connections: Vec<Mutex<(HttpConnection, usize)>>,
-    requests: Vec<Wish>,
+    orders: Vec<OrderTemplate>,
 }
 
-/// What stays the same in the orders of one tenant for one product.
-struct Wish {
+/// Token and constant part of the body of the orders of one tenant for one product.
+struct OrderTemplate {
     token: String,
     rest: String,
 }
 
-impl Orders {
-    async fn open(database: &Database, behind: Behind) -> Result<Self> {
-        let followed = behind != Behind::LogAlone;
-        let shops = Shops::open_with(database, Roles { reads: followed, policies: followed, ..Roles::ALONE }).await?;
-        let hollow = CancellationToken::new();
-        let address = match behind {
-            Behind::Nothing => serve_without_scribe(&shops, hollow.clone()).await?,
-            Behind::Everything | Behind::LogAlone => shops.running.address,
+impl OrderClients {
+    async fn open(database: &ScratchDatabase, backing: Backing) -> Result<Self> {
+        let with_followers = backing != Backing::LogOnly;
+        let shops =
+            BenchEngine::open_with(database, Roles { reads: with_followers, policies: with_followers, ..Roles::ALONE })
+                .await?;
+        let stop = CancellationToken::new();
+        let address = match backing {
+            Backing::NoScribe => serve_without_scribe(&shops, stop.clone()).await?,
+            Backing::AllRoles | Backing::LogOnly => shops.running.address,
         };
         let mut connections = Vec::with_capacity(CONNECTIONS_MOST);
         for number in 0..CONNECTIONS_MOST {
             connections.push(Mutex::new((HttpConnection::open(address).await?, number)));
         }
-        let wish = |number| {
-            let (tenant, token, product) = shops.turn(number);
+        let template = |number| {
+            let (tenant, token, product) = shops.round_robin(number);
             let lines = json!([{ "product": product, "quantity": 1 }]);
             let store = Tenant::first_store(tenant);
-            let rest = json!({ "customer": shops.facts.customer, "store": store, "lines": lines }).to_string();
-            Wish { token: format!("Bearer {token}"), rest: rest[1..].to_owned() }
+            let rest = json!({ "customer": shops.workload.customer, "store": store, "lines": lines }).to_string();
+            OrderTemplate { token: format!("Bearer {token}"), rest: rest[1..].to_owned() }
         };
-        let requests = (0..1_000).map(wish).collect();
-        Ok(Self { shops: Mutex::new(Some(shops)), hollow, connections, requests })
+        let orders = (0..1_000).map(template).collect();
+        Ok(Self { shops: Mutex::new(Some(shops)), stop, connections, orders })
     }
 }
 
-impl Contender for Orders {
+impl Contender for OrderClients {
     async fn call(&self, client: usize) -> Result<()> {
-        let mut place = self.connections.get(client).context("a connection for each client")?.lock().await;
-        let (connection, turn) = &mut *place;
-        *turn += self.connections.len() + 1;
-        let wish = &self.requests[*turn % self.requests.len()];
+        let mut entry = self.connections.get(client).context("there are fewer connections than clients")?.lock().await;
+        let (connection, number) = &mut *entry;
+        *number += self.connections.len() + 1;
+        let order = &self.orders[*number % self.orders.len()];
         let request = Request::post("/v1/commands/PlaceOrder")
             .header("host", "bench")
-            .header("authorization", &wish.token)
+            .header("authorization", &order.token)
             .header("content-type", "application/json")
             .header("idempotency-key", new_id().to_string())
-            .body(Full::new(Bytes::from(format!("{{\"order\":\"{}\",{}", new_id(), wish.rest))))?;
+            .body(Full::new(Bytes::from(format!("{{\"order\":\"{}\",{}", new_id(), order.rest))))?;
         let (status, body) = connection.send(request).await?;
         ensure!(status == StatusCode::OK, "answered with {status}: {}", String::from_utf8_lossy(&body));
         Ok(())
@@ -140,7 +152,7 @@ impl Contender for Orders {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         async {
-            self.hollow.cancel();
+            self.stop.cancel();
             if let Some(shops) = self.shops.lock().await.take() {
                 shops.close().await;
             }
@@ -149,22 +161,16 @@ impl Contender for Orders {
     }
 }
 
-/// A second front door on the same engine; behind it nobody decides anything.
-async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<SocketAddr> {
+/// Starts a second HTTP server on the same engine, with a backend that decides nothing.
+async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> Result<SocketAddr> {
     let pool = shops.pool().clone();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
-        webhooks: WebhookGateway::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
-        live: Subscriptions::new(
-            pool.clone(),
-            shops.running.dispatch.routes().clone(),
-            RowNotices::default(),
-            None,
-            false,
-        ),
+        webhooks: WebhookDesk::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
+        live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
         pool,
         scribe: shops.running.dispatch.clone(),
-        kinds: StateRegistry::all(),
+        kinds: AggregateRegistry::all(),
         progress: watch::channel(0).1,
         redis: None,
         edge: EdgeProtection::none(),
@@ -172,10 +178,15 @@ async fn serve_without_scribe(shops: &Shops, stop: CancellationToken) -> Result<
         health: Health::default(),
         stop: stop.clone(),
     };
-    let backend = Arc::new(WithoutScribe { engine });
-    let state = AppState::new(backend, shops.auth()?, api::state::Settings::default())?;
+    let backend = Arc::new(NullBackend { engine });
+    let front = Front::new(backend, shops.auth()?, api::front::Settings::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(http_server::serve(listener, api::http::router(state), cartulary::at_capacity, stop));
+    tokio::spawn(http_server::serve(
+        listener,
+        api::http::router(Arc::new(front)),
+        cartulary::process::at_capacity,
+        stop,
+    ));
     Ok(address)
 }

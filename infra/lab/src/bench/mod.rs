@@ -1,29 +1,30 @@
-//! `cartulary bench`: the bars of the design, measured beside peers in the same run.
+//! `cartulary-lab bench`: throughput and latency of the engine, compared with other implementations in the same run.
 //!
-//! Machines differ, so absolute figures are shown and ratios are judged. Every contender gets the same server with the
-//! settings of `cartulary dev`, an empty store, and the number of clients at which it does best; they run in turns,
-//! three times, and medians count. Read models and policies are off where a line is about the log alone.
+//! Machines differ, so absolute figures are reported and ratios are checked against bars. Every contender gets the same
+//! PostgreSQL server with the settings of `cartulary dev`, an empty database, and the number of clients at which its
+//! throughput is highest. Contenders run alternately, three times, and medians are reported. Read models and policies
+//! are off in the benchmarks of the log alone.
 
-mod arena;
-mod bare;
-mod begin;
-mod clients;
-mod connection;
-mod contest;
+mod bare_inserts;
+mod bench_engine;
 mod cpu;
-mod cqrs_es;
-mod facts;
+mod cqrs_es_contender;
 mod fanout;
-mod fresh;
+mod freshness;
 mod http;
-mod ours;
+mod http_connection;
+mod load_generator;
+mod log_rows;
+mod null_backend;
 mod progress;
+mod protocol;
 mod rebuild;
 mod report;
+mod scratch_server;
 pub mod row_cache;
-mod rows;
-mod shops;
-mod without_scribe;
+mod scribe_contender;
+mod start_up;
+mod workload;
 mod writes;
 
 use std::path::PathBuf;
@@ -31,95 +32,103 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use cartulary::process::stop_requested;
 use clap::{Args, ValueEnum};
 
-use arena::Arena;
-use clients::Pace;
+use load_generator::RunLength;
 use progress::Progress;
 pub use report::Report;
+use scratch_server::ScratchServer;
 
-use cartulary::process::stop_requested;
-
-/// What to measure, and how to show it.
+/// Measure this engine, unmodified cqrs-es and bare SQL inserts in one run on one PostgreSQL server.
+///
+/// Absolute figures depend on the machine; ratios of figures of the same run are compared with bars.
 #[derive(Clone, Debug, Args)]
 pub struct BenchOptions {
-    /// Which lines of the bars.
+    /// Benchmarks to run.
     #[arg(value_enum, default_value = "all")]
-    lines: Vec<Line>,
+    benchmarks: Vec<Benchmark>,
     /// Write JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Write one line per ratio, and exit 1 if one misses its bar.
+    /// Write one line per ratio, and exit with 1 if one misses its bar.
     #[arg(long)]
     check: bool,
-    /// How long one run is measured; a quarter of it comes before as warm-up.
+    /// Measured time of one run in seconds. A warm-up of a quarter of it comes first.
     #[arg(long, value_name = "N", default_value_t = 20)]
     seconds: u64,
-    /// The folder of `initdb` and `postgres`; without it they are searched for.
+    /// Folder of `initdb` and `postgres`. If it is not set, the usual folders are searched.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
-    /// The folder whose `.cartulary` holds Kafka's jars; `cargo xtask up kafka` fetches them.
-    #[arg(long, value_name = "FOLDER", default_value = ".")]
-    house: PathBuf,
+    /// Folder with the `.cartulary` folder that holds the jars of Kafka. `cargo xtask up kafka` downloads them.
+    #[arg(long, alias = "house", value_name = "FOLDER", default_value = ".")]
+    project: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Line {
+enum Benchmark {
+    /// All except `fanout`.
     All,
     /// Commands per second on distinct streams.
     Commands,
     /// Commands per second on one hot stream.
     Hot,
-    /// How long one client waits for one command.
+    /// Latency of a single client.
     Single,
     /// Orders per second over HTTP.
     Http,
-    /// Events per second of building a read model anew.
+    /// Events per second of a read model rebuild.
     Rebuild,
-    /// How long after its commit an event is seen in a row.
+    /// Time from the commit of an event until its row is visible.
     Fresh,
-    /// How long the engine takes to be ready on existing data.
+    /// Time until the engine is ready on existing data.
     Start,
-    /// Many processes, with a real Kafka that is started for it. It needs Java, so `all` leaves it out.
+    /// Several processes with a Kafka that is started for it. Needs Java 17.
     Fanout,
 }
 
-/// Runs the benches and shows what they found. Fails only where something could not be measured.
+/// Runs the benchmarks and prints the report. An error means that a benchmark could not be measured.
 pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     let measured = Duration::from_secs(options.seconds.max(1));
-    let pace = Pace { warm_up: measured / 4, measured };
-    let mut lines = options.lines.clone();
-    if lines.contains(&Line::All) {
-        let fanout = lines.contains(&Line::Fanout);
-        lines = Line::value_variants().to_vec();
-        lines.retain(|line| fanout || *line != Line::Fanout);
+    let length = RunLength { warm_up: measured / 4, measured };
+    let mut benchmarks = options.benchmarks.clone();
+    if benchmarks.contains(&Benchmark::All) {
+        let fanout = benchmarks.contains(&Benchmark::Fanout);
+        benchmarks = Benchmark::value_variants().to_vec();
+        benchmarks.retain(|benchmark| fanout || *benchmark != Benchmark::Fanout);
     }
-    let arena = Arena::open(options.binaries.clone()).await?;
+    let server = ScratchServer::start(options.binaries.clone()).await?;
     let mut report = Report::default();
     let done = tokio::select! {
-        done = measure(&lines, &arena, &options, pace, &mut report) => done,
-        asked = stop_requested() => asked.and_then(|()| bail!("stopped before the end")),
+        done = measure(&benchmarks, &server, &options, length, &mut report) => done,
+        stopped = stop_requested() => stopped.and_then(|()| bail!("stopped before the end")),
     };
-    arena.close().await?;
+    server.stop().await?;
     done?;
     report.print(options.json, options.check)?;
     let passed = !options.check || report.holds();
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(lines: &[Line], arena: &Arena, options: &BenchOptions, pace: Pace, report: &mut Report) -> Result<()> {
+async fn measure(
+    benchmarks: &[Benchmark],
+    server: &ScratchServer,
+    options: &BenchOptions,
+    length: RunLength,
+    report: &mut Report,
+) -> Result<()> {
     let progress = Progress::new();
-    for line in lines {
-        match line {
-            Line::All => {}
-            Line::Commands => writes::commands(arena, pace, &progress, report).await?,
-            Line::Hot => writes::hot_stream(arena, pace, &progress, report).await?,
-            Line::Single => writes::single(arena, pace, &progress, report).await?,
-            Line::Http => http::line(arena, pace, &progress, report).await?,
-            Line::Rebuild => rebuild::line(arena, &progress, report).await?,
-            Line::Fresh => fresh::line(arena, pace, &progress, report).await?,
-            Line::Start => begin::line(arena, options.binaries.clone(), &progress, report).await?,
-            Line::Fanout => fanout::lines(arena, &options.house, pace, &progress, report).await?,
+    for benchmark in benchmarks {
+        match benchmark {
+            Benchmark::All => {}
+            Benchmark::Commands => writes::commands(server, length, &progress, report).await?,
+            Benchmark::Hot => writes::hot_stream(server, length, &progress, report).await?,
+            Benchmark::Single => writes::single(server, length, &progress, report).await?,
+            Benchmark::Http => http::run(server, length, &progress, report).await?,
+            Benchmark::Rebuild => rebuild::run(server, &progress, report).await?,
+            Benchmark::Fresh => freshness::run(server, length, &progress, report).await?,
+            Benchmark::Start => start_up::run(server, options.binaries.clone(), &progress, report).await?,
+            Benchmark::Fanout => fanout::run(server, &options.project, length, &progress, report).await?,
         }
     }
     Ok(())

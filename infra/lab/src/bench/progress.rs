@@ -1,11 +1,11 @@
-//! What is going on, for somebody who watches.
+//! Progress display of a benchmark run.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-/// A line on standard error, if that is a terminal.
+/// Spinner on standard error with the current step. Hidden if standard error is not a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
 }
@@ -17,9 +17,9 @@ impl Progress {
         Self { bar }
     }
 
-    pub(super) fn says(&self, what: String) {
-        tracing::debug!(what, "bench");
-        self.bar.set_message(what);
+    pub(super) fn show(&self, step: String) {
+        tracing::debug!(step, "bench");
+        self.bar.set_message(step);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Line 5: how fast a read model is built anew from a log of a million events.
+//! Benchmark `rebuild`: read model rebuilds from a log of a million events, against a bare read of the same events.
 
 use std::collections::HashMap;
 
@@ -6,46 +6,47 @@ use anyhow::{Context, Result};
 use domain::kernel::{Actor, Encoded, encode};
 use domain::loyalty::{EntryKind, LoyaltyAccount, LoyaltyAccountEvent};
 use domain::shared::{CustomerId, PositivePoints};
+use event_log::PgHistory;
+use event_log::Routes;
 use futures::TryStreamExt;
+use platform::clock::{Timestamptz, now};
 use projections::kernel::Models;
 use projections::ports::History;
 use replay::rebuild::{Budget, rebuild};
 use serde_json::{Value, json};
 use sqlx::{Executor, PgPool};
 use tokio::time::Instant;
+use views::store::{PgBuilds, PgRows};
 
-use super::arena::Arena;
-use super::clients::middle;
-use super::contest::ROUNDS;
-use super::facts::{Facts, fingerprint};
+use super::load_generator::median;
+use super::log_rows::{EPOCH, LogRow, insert_many};
 use super::progress::Progress;
+use super::protocol::ROUNDS;
 use super::report::Report;
-use super::rows::{EPOCH, Row, insert_many};
-use event_log::PgHistory;
-use event_log::Routes;
-use platform::clock::{Timestamptz, now};
-use views::store::{PgRows, PgTableBuilder};
+use super::scratch_server::ScratchServer;
+use super::workload::{Workload, fingerprint};
 
 const EVENTS: usize = 1_000_000;
 const KEYS: usize = 100_000;
+/// Rows of one insert.
 const ROWS: usize = 5_000;
 
-/// One row per key, and one row per event.
+/// A model with one row per key, and a model with one row per event.
 const MODELS: [&str; 2] = ["PointsBalance", "PointsEntry"];
 
-pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report) -> Result<()> {
-    let database = arena.database().await?;
+pub(super) async fn run(server: &ScratchServer, progress: &Progress, report: &mut Report) -> Result<()> {
+    let database = server.create_database().await?;
     let pool = platform::database::connect(&database.url).await?;
-    progress.says(format!("writing {EVENTS} events"));
+    progress.show(format!("writing {EVENTS} events"));
     fill(&pool).await?;
     pool.execute("VACUUM ANALYZE log.events").await?;
     pool.execute("CHECKPOINT").await?;
     let models = Models::all();
     PgRows::new(pool.clone()).prepare(models.iter()).await?;
-    let (history, builds) = (PgHistory::new(pool.clone()), PgTableBuilder::new(pool.clone()));
+    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
     let mut speeds = [vec![], vec![], vec![]];
     for round in 1..=ROUNDS {
-        progress.says(format!("rebuilding, run {round} of {ROUNDS}"));
+        progress.show(format!("rebuilding, run {round} of {ROUNDS}"));
         let begun = Instant::now();
         read_bare(&pool, &history).await?;
         speeds[0].push(EVENTS as f64 / begun.elapsed().as_secs_f64());
@@ -57,8 +58,8 @@ pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report
         }
     }
     pool.close().await;
-    arena.clear(database).await?;
-    let [bare, keyed, rows] = speeds.map(|speeds| middle(speeds).unwrap_or_default());
+    server.drop_database(database).await?;
+    let [bare, keyed, rows] = speeds.map(|speeds| median(speeds).unwrap_or_default());
     report.figure("bare ordered read and JSON parse", bare, "events/s");
     report.figure("rebuild of PointsBalance, 100,000 rows", keyed, "events/s");
     report.figure("rebuild of PointsEntry, a row per event", rows, "events/s");
@@ -66,7 +67,7 @@ pub(super) async fn line(arena: &Arena, progress: &Progress, report: &mut Report
     Ok(())
 }
 
-/// What no rebuild can do without: every event in order, its payload parsed.
+/// Reads every event in order and parses its payload: the least work of any rebuild.
 async fn read_bare(pool: &PgPool, history: &PgHistory) -> Result<()> {
     let mut events = 0;
     for head in history.heads().await? {
@@ -81,37 +82,37 @@ async fn read_bare(pool: &PgPool, history: &PgHistory) -> Result<()> {
     Ok(())
 }
 
-/// Points for everybody, turn by turn, in the words of the domain.
+/// Writes events that give points to all customers, round robin.
 async fn fill(pool: &PgPool) -> Result<()> {
     sqlx::query("UPDATE log.lanes SET epoch = $1").bind(EPOCH).execute(pool).await?;
     sqlx::query("INSERT INTO log.epochs SELECT lane, $1, 1, now() FROM log.lanes").bind(EPOCH).execute(pool).await?;
-    let (facts, routes) = (Facts::new()?, Routes::new(pool.clone()));
-    let customers: Vec<_> = (0..KEYS).map(|_| CustomerId::new(Facts::id())).collect();
-    let meta = json!({ "actor": Actor::Member(facts.principal), "command": "EarnPoints",
-                       "fingerprint": fingerprint(Facts::id()) });
+    let (workload, routes) = (Workload::new()?, Routes::new(pool.clone()));
+    let customers: Vec<_> = (0..KEYS).map(|_| CustomerId::new(Workload::id())).collect();
+    let meta = json!({ "actor": Actor::Member(workload.principal), "command": "EarnPoints",
+                       "fingerprint": fingerprint(Workload::id()) });
     let meta = meta.to_string();
     let mut positions: HashMap<i16, i64> = HashMap::new();
     let mut connection = pool.acquire().await?;
     for first in (0..EVENTS).step_by(ROWS) {
         let numbers = first..first + ROWS;
-        let events = numbers.clone().map(|number| earned(number, customers[number % KEYS]));
+        let events = numbers.clone().map(|number| earned_event(number, customers[number % KEYS]));
         let events: Vec<Encoded> = events.collect::<Result<_>>()?;
         let mut rows = Vec::with_capacity(ROWS);
         for (number, event) in numbers.zip(&events) {
-            let tenant = facts.tenant(number);
+            let tenant = workload.tenant(number);
             let lane = routes.lane(tenant).await?.0;
             let position = positions.entry(lane).or_default();
             *position += 1;
-            rows.push(Row {
+            rows.push(LogRow {
                 lane,
                 position: *position,
                 tenant: tenant.uuid(),
-                tenant_position: i64::try_from(number / facts.tenants.len())? + 1,
+                tenant_position: i64::try_from(number / workload.tenants.len())? + 1,
                 stream_type: "LoyaltyAccount",
                 stream: LoyaltyAccount::id(customers[number % KEYS]).uuid(),
                 sequence: i64::try_from(number / KEYS)? + 1,
-                principal: facts.principal.uuid(),
-                command: Facts::id(),
+                principal: workload.principal.uuid(),
+                command: Workload::id(),
                 name: &event.name,
                 payload: &event.body,
                 meta: &meta,
@@ -123,7 +124,7 @@ async fn fill(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-fn earned(number: usize, customer: CustomerId) -> Result<Encoded> {
+fn earned_event(number: usize, customer: CustomerId) -> Result<Encoded> {
     Ok(encode(&LoyaltyAccountEvent::Earned {
         customer,
         points: PositivePoints::try_from(i64::try_from(number % 97)? + 1)?,

@@ -1,21 +1,21 @@
-//! Figures, and the ratios that are held against the bars.
+//! Benchmark report: figures, and ratios that are compared with bars.
 
 use anyhow::Result;
+use cartulary::cli::say;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use super::clients::Measured;
-use cartulary::cli::say;
+use super::load_generator::Measurement;
 
-/// Everything a bench found out.
+/// Results of a benchmark run.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     figures: Vec<Figure>,
     ratios: Vec<Ratio>,
 }
 
-/// Something that was measured. Machines differ, so no figure has a bar.
+/// A measured value. Machines differ, so figures have no bar.
 #[derive(Debug, Serialize)]
 struct Figure {
     name: String,
@@ -23,7 +23,7 @@ struct Figure {
     unit: &'static str,
 }
 
-/// Two figures of the same run, divided.
+/// A value with a bar, usually the ratio of two figures of the same run.
 #[derive(Debug, Serialize)]
 struct Ratio {
     name: &'static str,
@@ -33,34 +33,38 @@ struct Ratio {
 }
 
 impl Report {
+    /// Adds a figure.
     pub(super) fn figure(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
         self.figures.push(Figure { name: name.into(), value, unit });
     }
 
-    /// All that is known of one contender.
-    pub(super) fn contender(&mut self, name: &str, measured: &Measured) {
+    /// Adds all figures of one contender.
+    pub(super) fn contender(&mut self, name: &str, measured: &Measurement) {
         let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         self.figure(name, measured.per_second, "commands/s");
         self.figure(format!("{name}, clients"), measured.clients as f64, "");
         self.figure(format!("{name}, p50"), ms(measured.p50), "ms");
         self.figure(format!("{name}, p99"), ms(measured.p99), "ms");
-        self.figure(format!("{name}, processor here"), ms(measured.cpu.engine) * 1e3, "µs/command");
-        self.figure(format!("{name}, processor of the server"), ms(measured.cpu.server) * 1e3, "µs/command");
+        self.figure(format!("{name}, CPU in this process"), ms(measured.cpu.engine) * 1e3, "µs/command");
+        self.figure(format!("{name}, CPU in the database server"), ms(measured.cpu.server) * 1e3, "µs/command");
     }
 
+    /// Adds a value that must be at least its bar.
     pub(super) fn at_least(&mut self, name: &'static str, value: f64, bar: f64) {
         self.ratios.push(Ratio { name, value, bar, holds: value >= bar });
     }
 
+    /// Adds a value that must be at most its bar.
     pub(super) fn at_most(&mut self, name: &'static str, value: f64, bar: f64) {
         self.ratios.push(Ratio { name, value, bar, holds: value <= bar });
     }
 
-    /// Whether every ratio holds its bar.
+    /// True if every ratio meets its bar.
     pub fn holds(&self) -> bool {
         self.ratios.iter().all(|ratio| ratio.holds)
     }
 
+    /// Prints the report as a table, as JSON, or as one line per ratio.
     pub(super) fn print(&self, json: bool, check: bool) -> Result<()> {
         if json {
             say(serde_json::to_string_pretty(self)?);
@@ -78,7 +82,7 @@ impl Report {
     fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(NOTHING);
-        table.set_header(["what", "value", "unit", "bar", ""]);
+        table.set_header(["measurement", "value", "unit", "bar", ""]);
         for figure in &self.figures {
             table.add_row([&figure.name, &rounded(figure.value), figure.unit, "", ""]);
         }
@@ -93,7 +97,7 @@ impl Report {
     }
 }
 
-/// Four digits that say something.
+/// Formats a value with about four significant digits.
 fn rounded(value: f64) -> String {
     let decimals = match value.abs() {
         0.0 | 1000.0.. => 0,

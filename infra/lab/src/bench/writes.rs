@@ -1,105 +1,135 @@
-//! Lines 1 to 3 of the bars: how fast commands become durable.
+//! Benchmarks `commands`, `hot` and `single`: throughput and latency until commands are durable.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use futures::FutureExt;
 
-use super::arena::Arena;
-use super::bare::Bare;
-use super::clients::Pace;
-use super::contest::{Entry, contest, stage, told};
-use super::cqrs_es;
-use super::ours::{self, House};
+use super::bare_inserts::BareInserts;
+use super::cqrs_es_contender::{CqrsEsDistinctStreams, CqrsEsHotStream};
+use super::load_generator::RunLength;
 use super::progress::Progress;
+use super::protocol::{ContenderSpec, boxed, report_contenders, run_contenders};
 use super::report::Report;
+use super::scratch_server::ScratchServer;
+use super::scribe_contender::{BenchScribe, ScribeDistinctStreams, ScribeHotStream};
 
-/// More connections than this the server of `cartulary dev` does not take.
-const STOCK_CONNECTIONS_MOST: u32 = 48;
-/// The pool of postgres-es by default; on one hot stream more connections only mean more conflicts.
-const STOCK_CONNECTIONS: u32 = 10;
-/// Rows of one bare statement.
+/// Most connections that the server of `cartulary dev` accepts.
+const CONNECTIONS_MOST: u32 = 48;
+/// Default pool size of postgres-es. On one hot stream more connections only cause more conflicts.
+const DEFAULT_POOL_SIZE: u32 = 10;
+/// Rows per statement of the bare inserts.
 const ROWS: u32 = 500;
-/// Stock reads the whole hot stream for every command, so what it reaches depends on how long it runs: always this.
-const HOT: Pace = Pace { warm_up: Duration::ZERO, measured: Duration::from_secs(10) };
-const CROWD: usize = 64;
+/// Length of the runs against cqrs-es on a hot stream. It reads the whole stream for every command, so its throughput
+/// depends on this length, which is therefore fixed.
+const HOT_STREAM_LENGTH: RunLength = RunLength { warm_up: Duration::ZERO, measured: Duration::from_secs(10) };
+/// Clients of the runs against cqrs-es on a hot stream.
+const HOT_STREAM_CLIENTS: usize = 64;
 
-const OURS: Entry = Entry {
+const SCRIBE: ContenderSpec = ContenderSpec {
     name: "scribe, distinct streams",
     clients: &[256, 1_024, 2_048, 4_096],
-    start: |arena, database| {
-        async move { Ok(stage(ours::Distinct(House::open(&database).await?), database, arena)) }.boxed()
+    start: |server, database| {
+        async move { Ok(boxed(ScribeDistinctStreams(BenchScribe::open(&database).await?), database, server)) }.boxed()
     },
 };
 
-const STOCK: Entry = Entry {
+const CQRS_ES: ContenderSpec = ContenderSpec {
     name: "postgres-es, distinct streams",
     clients: &[8, 16, 32, 48],
-    start: |arena, database| {
-        async move { Ok(stage(cqrs_es::Distinct::start(&database, STOCK_CONNECTIONS_MOST).await?, database, arena)) }
+    start: |server, database| {
+        async move { Ok(boxed(CqrsEsDistinctStreams::start(&database, CONNECTIONS_MOST).await?, database, server)) }
             .boxed()
     },
 };
 
-const BARE: Entry = Entry {
+const BARE: ContenderSpec = ContenderSpec {
     name: "bare inserts of 500 rows",
     clients: &[1, 2, 3, 4],
-    start: |arena, database| {
-        async move { Ok(stage(Bare::<ROWS>::start(&database, 4).await?, database, arena)) }.boxed()
+    start: |server, database| {
+        async move { Ok(boxed(BareInserts::<ROWS>::start(&database, 4).await?, database, server)) }.boxed()
     },
 };
 
-const HOT_STOCK: Entry = Entry {
+const CQRS_ES_HOT_STREAM: ContenderSpec = ContenderSpec {
     name: "postgres-es, one hot stream, 64 clients",
-    clients: &[CROWD],
-    start: |arena, database| {
-        async move { Ok(stage(cqrs_es::Hot::start(&database, STOCK_CONNECTIONS).await?, database, arena)) }.boxed()
+    clients: &[HOT_STREAM_CLIENTS],
+    start: |server, database| {
+        async move { Ok(boxed(CqrsEsHotStream::start(&database, DEFAULT_POOL_SIZE).await?, database, server)) }.boxed()
     },
 };
 
-const fn hot(name: &'static str, clients: &'static [usize]) -> Entry {
-    Entry {
+const fn hot_stream_of_scribe(name: &'static str, clients: &'static [usize]) -> ContenderSpec {
+    ContenderSpec {
         name,
         clients,
-        start: |arena, database| {
-            async move { Ok(stage(ours::Hot(House::open(&database).await?), database, arena)) }.boxed()
+        start: |server, database| {
+            async move { Ok(boxed(ScribeHotStream(BenchScribe::open(&database).await?), database, server)) }.boxed()
         },
     }
 }
 
-const SINGLE_OURS: Entry = Entry { name: "scribe, one client", clients: &[1], ..OURS };
+const SINGLE_SCRIBE: ContenderSpec = ContenderSpec { name: "scribe, one client", clients: &[1], ..SCRIBE };
 
-const SINGLE_BARE: Entry = Entry {
+const SINGLE_BARE: ContenderSpec = ContenderSpec {
     name: "bare insert of one row, one client",
     clients: &[1],
-    start: |arena, database| async move { Ok(stage(Bare::<1>::start(&database, 1).await?, database, arena)) }.boxed(),
+    start: |server, database| {
+        async move { Ok(boxed(BareInserts::<1>::start(&database, 1).await?, database, server)) }.boxed()
+    },
 };
 
-/// Line 1: every command on a stream of its own.
-pub(super) async fn commands(arena: &Arena, pace: Pace, progress: &Progress, report: &mut Report) -> Result<()> {
-    let entries = [OURS, STOCK, BARE];
-    let [ours, stock, bare] = told(&entries, contest(arena, &entries, pace, progress).await?, report)?;
-    report.at_least("distinct streams: scribe / postgres-es", ours.per_second / stock.per_second, 15.0);
-    report.at_least("distinct streams: scribe / bare inserts", ours.per_second / bare.per_second, 0.40);
+/// Benchmark `commands`: every command on a new stream.
+pub(super) async fn commands(
+    server: &ScratchServer,
+    length: RunLength,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    let entries = [SCRIBE, CQRS_ES, BARE];
+    let [scribe, cqrs_es, bare] =
+        report_contenders(&entries, run_contenders(server, &entries, length, progress).await?, report)?;
+    report.at_least("distinct streams: scribe / postgres-es", scribe.per_second / cqrs_es.per_second, 15.0);
+    report.at_least("distinct streams: scribe / bare inserts", scribe.per_second / bare.per_second, 0.40);
     Ok(())
 }
 
-/// Line 2: every command on one and the same stream.
-pub(super) async fn hot_stream(arena: &Arena, pace: Pace, progress: &Progress, report: &mut Report) -> Result<()> {
-    let best = [hot("scribe, one hot stream", &[256, 1_024, 2_048, 4_096]), OURS];
-    let [one, many] = told(&best, contest(arena, &best, pace, progress).await?, report)?;
+/// Benchmark `hot`: every command on one stream.
+pub(super) async fn hot_stream(
+    server: &ScratchServer,
+    length: RunLength,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    let against_distinct = [hot_stream_of_scribe("scribe, one hot stream", &[256, 1_024, 2_048, 4_096]), SCRIBE];
+    let [one, many] = report_contenders(
+        &against_distinct,
+        run_contenders(server, &against_distinct, length, progress).await?,
+        report,
+    )?;
     report.at_least("scribe: one hot stream / distinct streams", one.per_second / many.per_second, 0.70);
-    let crowd = [hot("scribe, one hot stream, 64 clients", &[CROWD]), HOT_STOCK];
-    let [ours, stock] = told(&crowd, contest(arena, &crowd, HOT, progress).await?, report)?;
-    report.at_least("one hot stream, 64 clients: scribe / postgres-es", ours.per_second / stock.per_second, 500.0);
+    let against_cqrs_es =
+        [hot_stream_of_scribe("scribe, one hot stream, 64 clients", &[HOT_STREAM_CLIENTS]), CQRS_ES_HOT_STREAM];
+    let [scribe, cqrs_es] = report_contenders(
+        &against_cqrs_es,
+        run_contenders(server, &against_cqrs_es, HOT_STREAM_LENGTH, progress).await?,
+        report,
+    )?;
+    report.at_least("one hot stream, 64 clients: scribe / postgres-es", scribe.per_second / cqrs_es.per_second, 500.0);
     Ok(())
 }
 
-/// Line 3: nobody else is there.
-pub(super) async fn single(arena: &Arena, pace: Pace, progress: &Progress, report: &mut Report) -> Result<()> {
-    let entries = [SINGLE_OURS, SINGLE_BARE];
-    let [ours, bare] = told(&entries, contest(arena, &entries, pace, progress).await?, report)?;
-    let ratio = ours.p50.as_secs_f64() / bare.p50.as_secs_f64();
+/// Benchmark `single`: latency of one client without other load.
+pub(super) async fn single(
+    server: &ScratchServer,
+    length: RunLength,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    let entries = [SINGLE_SCRIBE, SINGLE_BARE];
+    let [scribe, bare] =
+        report_contenders(&entries, run_contenders(server, &entries, length, progress).await?, report)?;
+    let ratio = scribe.p50.as_secs_f64() / bare.p50.as_secs_f64();
     report.at_most("one client, p50: scribe / bare insert of one row", ratio, 1.5);
     Ok(())
 }

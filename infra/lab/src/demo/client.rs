@@ -1,4 +1,4 @@
-//! A caller of the public API.
+//! HTTP client of the public API.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,35 +13,36 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Sends requests as one bearer, to one front door after the other; clones share their connections.
+/// Sends requests with one bearer token, round robin over the API servers. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    fronts: Arc<Fronts>,
+    servers: Arc<Servers>,
     token: String,
 }
 
-/// Where HTTP is served, and how many requests there were.
-struct Fronts {
+/// URLs of the API servers, and the number of requests so far.
+struct Servers {
     urls: Vec<String>,
-    asked: AtomicUsize,
+    requests: AtomicUsize,
 }
 
-/// What the server answered.
+/// Status and body of an answer.
 pub struct Reply {
     pub status: u16,
     pub body: Bytes,
 }
 
 impl Client {
+    /// Client of one API server.
     pub fn new(url: &str, token: String) -> Self {
-        Self::of_all(vec![url.to_owned()], token)
+        Self::round_robin(vec![url.to_owned()], token)
     }
 
-    /// With several front doors, which take turns.
-    pub fn of_all(urls: Vec<String>, token: String) -> Self {
+    /// Client of several API servers, which are used in turn.
+    pub fn round_robin(urls: Vec<String>, token: String) -> Self {
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
-        Self { http, fronts: Arc::new(Fronts { urls, asked: AtomicUsize::new(0) }), token }
+        Self { http, servers: Arc::new(Servers { urls, requests: AtomicUsize::new(0) }), token }
     }
 
     /// The same connections with another token.
@@ -49,8 +50,7 @@ impl Client {
         Self { token, ..self.clone() }
     }
 
-    /// Sends one command. Answers whether it was accepted; a refusal of the business is an answer, everything else
-    /// an error.
+    /// Sends one command and returns its answer: accepted or rejected. Any other status is an error.
     pub async fn command(&self, name: &str, id: Uuid, body: &Value) -> Result<Value> {
         let (path, id) = (format!("/v1/commands/{name}"), id.to_string());
         let reply = self.post(&path, "application/json", Some(&id), body.to_string()).await?;
@@ -59,16 +59,16 @@ impl Client {
         Ok(answer)
     }
 
-    /// Sends one command and expects it to be accepted.
-    pub async fn do_it(&self, name: &str, id: Uuid, body: &Value) -> Result<Value> {
+    /// Sends one command. A rejection is an error.
+    pub async fn execute(&self, name: &str, id: Uuid, body: &Value) -> Result<Value> {
         let answer = self.command(name, id, body).await?;
         if answer["outcome"] != "accepted" {
-            bail!("{name} was refused: {answer}");
+            bail!("{name} was rejected: {answer}");
         }
         Ok(answer)
     }
 
-    /// Sends many commands in one request, one line each; one answer each, in the same order.
+    /// Sends NDJSON with one command per line in one request. Returns one answer per command, in the same order.
     pub async fn batch(&self, lines: String) -> Result<Vec<Value>> {
         let reply = self.post("/v1/commands", "application/x-ndjson", None, lines).await?;
         ensure!(
@@ -81,7 +81,7 @@ impl Client {
         answers.map(|line| serde_json::from_slice(line).context("an answer is not JSON")).collect()
     }
 
-    /// Asks the read models.
+    /// Runs a GraphQL query.
     pub async fn query(&self, query: &str, variables: Value) -> Result<Value> {
         let body = json!({ "query": query, "variables": variables }).to_string();
         let reply = self.post("/graphql", "application/json", None, body).await?;
@@ -90,19 +90,19 @@ impl Client {
         Ok(answer["data"].take())
     }
 
-    /// A page that needs no token.
+    /// Fetches a page that needs no token.
     pub async fn get(&self, path: &str) -> Result<Reply> {
-        let request = Request::get(format!("{}{path}", self.front())).body(Full::default())?;
+        let request = Request::get(format!("{}{path}", self.next_url())).body(Full::default())?;
         let answer = self.http.request(request).await?;
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
     }
 
-    /// Sends a body of some media type, under the caller's own key if there is one.
-    pub async fn post(&self, path: &str, kind: &str, key: Option<&str>, body: String) -> Result<Reply> {
-        let mut request = Request::post(format!("{}{path}", self.front()))
+    /// Sends a body of this media type, with an `Idempotency-Key` header if a key is given.
+    pub async fn post(&self, path: &str, media_type: &str, key: Option<&str>, body: String) -> Result<Reply> {
+        let mut request = Request::post(format!("{}{path}", self.next_url()))
             .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", kind);
+            .header("content-type", media_type);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -111,9 +111,9 @@ impl Client {
         Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })
     }
 
-    /// Whose turn it is.
-    fn front(&self) -> &str {
-        let turn = self.fronts.asked.fetch_add(1, Ordering::Relaxed);
-        self.fronts.urls.get(turn % self.fronts.urls.len().max(1)).map_or("", String::as_str)
+    /// URL for the next request.
+    fn next_url(&self) -> &str {
+        let number = self.servers.requests.fetch_add(1, Ordering::Relaxed);
+        self.servers.urls.get(number % self.servers.urls.len().max(1)).map_or("", String::as_str)
     }
 }

@@ -1,10 +1,11 @@
-//! Plays a real shop's purchases as imported orders and shows what the read models make of them.
+//! Imports the purchases of a real shop as orders, and compares the read models with sums over the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cartulary::cli::say;
 use comfy_table::Table;
 use domain::shared::{CustomerId, OrderId};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -13,14 +14,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::cdnow::{Purchase, currency, purchases};
-use super::{Claim, Shop};
-use cartulary::cli::say;
+use super::{Check, DemoShop};
 
-/// Commands in one request, and requests at a time.
+/// Commands in one request, and concurrent requests.
 const LINES: usize = 500;
 const REQUESTS: usize = 8;
 
-pub(super) async fn play(shop: &Shop) -> Result<Vec<Claim>> {
+pub(super) async fn play(shop: &DemoShop) -> Result<Vec<Check>> {
     let purchases = purchases()?;
     let expected = Expected::of(shop, &purchases);
     let customers: Vec<_> = expected.customers.keys().map(|number| customer_line(shop, number)).collect();
@@ -33,23 +33,23 @@ pub(super) async fn play(shop: &Shop) -> Result<Vec<Claim>> {
     let sales = daily_sales(shop).await?;
     let (days, sum, orders) = sales;
     Ok(vec![
-        Claim::equal("points of the ten best customers", best, expected.best_ten()),
-        Claim::equal("days with sales", days, expected.days),
-        Claim::equal("orders in daily sales", orders, i64::try_from(purchases.len())?),
-        Claim::equal("sales in cents", sum, purchases.iter().map(|purchase| purchase.minor).sum()),
+        Check::equal("points of the ten best customers", best, expected.best_ten()),
+        Check::equal("days with sales", days, expected.days),
+        Check::equal("orders in daily sales", orders, i64::try_from(purchases.len())?),
+        Check::equal("sales in cents", sum, purchases.iter().map(|purchase| purchase.minor).sum()),
     ])
 }
 
-/// What the file itself says.
+/// Results computed from the file alone.
 struct Expected {
-    /// Points by the shop's customer number: one for each whole dollar of each purchase.
+    /// Points by customer number of the shop: one for each whole dollar of each purchase.
     customers: BTreeMap<String, i64>,
     points: BTreeMap<CustomerId, i64>,
     days: usize,
 }
 
 impl Expected {
-    fn of(shop: &Shop, purchases: &[Purchase]) -> Self {
+    fn of(shop: &DemoShop, purchases: &[Purchase]) -> Self {
         let mut customers: BTreeMap<String, i64> = BTreeMap::new();
         let mut days = std::collections::BTreeSet::new();
         for purchase in purchases {
@@ -67,24 +67,25 @@ impl Expected {
     }
 }
 
-fn customer(shop: &Shop, number: &str) -> CustomerId {
+fn customer(shop: &DemoShop, number: &str) -> CustomerId {
     CustomerId::derived(shop.tenant.uuid(), &format!("cdnow:{number}"))
 }
 
-/// A command's id comes from tenant and line, so that equal purchases stay apart and a second demo adds nothing.
-fn line(shop: &Shop, name: &str, key: &str, command: &Value) -> String {
+/// One NDJSON line. The command id is derived from tenant and key, so that equal purchases are distinct commands and a
+/// second run changes nothing.
+fn line(shop: &DemoShop, name: &str, key: &str, command: &Value) -> String {
     let id = Uuid::new_v5(&shop.tenant.uuid(), format!("{name}:{key}").as_bytes());
     json!({ "id": id, "name": name, "command": command }).to_string()
 }
 
-fn customer_line(shop: &Shop, number: &str) -> String {
+fn customer_line(shop: &DemoShop, number: &str) -> String {
     let command = json!({
         "customer": customer(shop, number), "name": null, "email": null, "source": format!("cdnow {number}"),
     });
     line(shop, "ImportCustomer", number, &command)
 }
 
-fn order_line(shop: &Shop, purchase: &Purchase) -> Result<String> {
+fn order_line(shop: &DemoShop, purchase: &Purchase) -> Result<String> {
     let key = purchase.line.to_string();
     let command = json!({
         "order": OrderId::derived(shop.tenant.uuid(), &format!("cdnow:{key}")),
@@ -92,18 +93,18 @@ fn order_line(shop: &Shop, purchase: &Purchase) -> Result<String> {
         "store": shop.store,
         "total": { "minor": purchase.minor, "currency": currency()? },
         "units": purchase.units,
-        // The file knows the day only; noon is the same day in the store's zone.
+        // The file has no time of day. 17:00 UTC is noon or 13:00 of the same day in the time zone of the store.
         "ordered_at": format!("{}T17:00:00Z", purchase.day),
         "source": format!("cdnow {key}"),
     });
     Ok(line(shop, "ImportOrder", &key, &command))
 }
 
-async fn send(shop: &Shop, what: &str, lines: Vec<String>) -> Result<()> {
+async fn send(shop: &DemoShop, noun: &str, lines: Vec<String>) -> Result<()> {
     let count = lines.len();
     let style = ProgressStyle::with_template("{msg:>10} {bar:40} {pos}/{len} {rate}")?
         .with_key("rate", |state: &ProgressState, out: &mut dyn Write| _ = write!(out, "{:.0}/s", state.per_sec()));
-    let progress = ProgressBar::new(count as u64).with_style(style).with_message(what.to_owned());
+    let progress = ProgressBar::new(count as u64).with_style(style).with_message(noun.to_owned());
     let requests = lines.chunks(LINES).map(|chunk| (chunk.len() as u64, chunk.join("\n"))).collect::<Vec<_>>();
     let begun = tokio::time::Instant::now();
     let added: usize = stream::iter(requests)
@@ -111,8 +112,8 @@ async fn send(shop: &Shop, what: &str, lines: Vec<String>) -> Result<()> {
             let (owner, progress) = (shop.owner.clone(), progress.clone());
             async move {
                 let answers = owner.batch(body).await?;
-                if let Some(refused) = answers.iter().find(|answer| answer["outcome"] != "accepted") {
-                    bail!("a line was not accepted: {refused}");
+                if let Some(rejected) = answers.iter().find(|answer| answer["outcome"] != "accepted") {
+                    bail!("a command was not accepted: {rejected}");
                 }
                 progress.inc(size);
                 Ok(answers.iter().filter(|answer| answer["receipt"]["replayed"] != true).count())
@@ -124,16 +125,17 @@ async fn send(shop: &Shop, what: &str, lines: Vec<String>) -> Result<()> {
     let seconds = begun.elapsed().as_secs_f64();
     progress.finish_and_clear();
     say(match added {
-        0 => format!("{count} {what} were there already; sent again in {seconds:.1} s without effect"),
+        0 => format!("{count} {noun} existed already; repeated in {seconds:.1} s without effect"),
         _ => {
-            format!("{added} {what} in {seconds:.1} s: {:.0} commands/s through the public API", count as f64 / seconds)
+            format!("{added} {noun} in {seconds:.1} s: {:.0} commands/s through the public API", count as f64 / seconds)
         }
     });
     Ok(())
 }
 
-/// Points are given by a policy that follows the orders; waits until it has followed all of them.
-async fn best_customers(shop: &Shop, expected: &Expected) -> Result<String> {
+/// Waits until the ten best customers have the expected points, which a policy books after the orders. Prints the
+/// customers and returns their points.
+async fn best_customers(shop: &DemoShop, expected: &Expected) -> Result<String> {
     let query = "{ pointsBalances(first: 10, order: { by: BALANCE, direction: DESC }) {
                      edges { node { customerId balance } } } }";
     let wanted = expected.best_ten();
@@ -159,8 +161,9 @@ async fn best_customers(shop: &Shop, expected: &Expected) -> Result<String> {
     Ok(found)
 }
 
-/// Pages through all days; shows the last ones. Days, cents, orders.
-async fn daily_sales(shop: &Shop) -> Result<(usize, i64, i64)> {
+/// Reads all days page by page and prints the last ones. Returns the number of days, their sales in cents and their
+/// orders.
+async fn daily_sales(shop: &DemoShop) -> Result<(usize, i64, i64)> {
     let query = "query Days($after: String) { salesDays(first: 100, after: $after) {
                      edges { node { day paidOrders netMinor } } pageInfo { hasNextPage endCursor } } }";
     let mut after = Value::Null;
@@ -193,7 +196,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// 64-bit numbers may come as strings, because JavaScript would round them.
+/// Parses an integer. 64-bit numbers are strings in the API, because JavaScript would round them.
 fn number(value: &Value) -> i64 {
     value.as_i64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_default()
 }

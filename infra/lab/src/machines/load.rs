@@ -1,12 +1,14 @@
-//! Callers who buy through the front doors of all nodes, and do not give up before they were answered.
+//! Load: callers that place orders through the API of all nodes, and repeat each order until it is answered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use cartulary::cli::Bearer;
 use domain::inventory::StockItem;
 use domain::shared::{ProductId, Role, StoreId, TenantId};
 use futures::future::try_join_all;
+use platform::clock::new_id;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -14,180 +16,188 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::demo::client::Client;
-use crate::demo::{Shop, Stage, open_shop_of, put_on_sale};
-use cartulary::cli::Bearer;
-use platform::clock::new_id;
+use crate::demo::{DemoShop, Deployment, open_shop_of, put_on_sale};
 
-/// Shops, so that the lanes of every scribe get something to do.
+/// Number of shops: enough that the lanes of every scribe receive commands.
 const SHOPS: usize = 6;
-/// Callers of each shop at each door.
-const CALLERS: usize = 2;
-/// How long a caller thinks before the next order.
-const PAUSE: Duration = Duration::from_millis(60);
-/// Every so many orders of a caller want something of which there is too little.
-const SCARCE: usize = 8;
-/// What there is of everything else.
-const PLENTY: i64 = 1_000_000;
-/// A caller who hears nothing for so long asks at another door.
-const ASKED_FOR: Duration = Duration::from_secs(3);
-/// How long a caller who was told "not now" waits.
-const AGAIN: Duration = Duration::from_millis(50);
-/// Nobody waits longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Callers of each shop at each node.
+const CALLERS_PER_NODE: usize = 2;
+/// Pause of a caller between two orders.
+const THINK_TIME: Duration = Duration::from_millis(60);
+/// One in this many orders of a caller is for the scarce product, which sells out.
+const SCARCE_EVERY: usize = 8;
+/// Units of the product that does not sell out.
+const PLENTIFUL_UNITS: i64 = 1_000_000;
+/// Time without an answer after which a caller tries another node.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wait of a caller before it repeats an order.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Time limit for the decision of one order, over all attempts.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Shops with something to sell.
-pub(super) struct Market {
-    stalls: Vec<Stall>,
+/// All shops under load.
+pub(super) struct LoadShops {
+    shops: Vec<LoadShop>,
 }
 
-struct Stall {
+struct LoadShop {
     tenant: TenantId,
     store: Uuid,
     plenty: ProductId,
     scarce: ProductId,
-    /// The shop's owner at each front door.
-    doors: Vec<Client>,
+    /// Client of the shop's owner for each node.
+    clients: Vec<Client>,
 }
 
-/// An order, and what came of it.
+/// An order and its outcome.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
-    stall: usize,
-    /// The caller's first door.
-    door: usize,
+pub(super) struct OrderRequest {
+    shop: usize,
+    /// Index of the node that is tried first.
+    node: usize,
     id: Uuid,
     order: Uuid,
     wants_scarce: bool,
-    pub(super) asked: Instant,
+    pub(super) sent: Instant,
     pub(super) answered: Instant,
-    /// Whether it was placed; refused otherwise.
+    /// True if it was placed, false if it was rejected as sold out.
     pub(super) accepted: bool,
 }
 
-/// One answer to one try.
-pub(super) enum Said {
+/// Result of one attempt. `NotNow` also stands for a missing answer.
+pub(super) enum SendResult {
     Decided(Value),
     NotNow,
 }
 
-impl Market {
-    /// Opens the shops.
-    pub(super) async fn open(stage: &Stage<'_>, fronts: &[String]) -> Result<Self> {
-        let stalls = (0..SHOPS).map(|number| Stall::open(stage, fronts, number));
-        Ok(Self { stalls: try_join_all(stalls).await? })
+impl LoadShops {
+    /// Registers the shops and puts their products on sale.
+    pub(super) async fn open(deployment: &Deployment<'_>, urls: &[String]) -> Result<Self> {
+        let shops = (0..SHOPS).map(|number| LoadShop::open(deployment, urls, number));
+        Ok(Self { shops: try_join_all(shops).await? })
     }
 
-    /// All callers, each on a task of its own.
-    pub(super) fn callers(self: &Arc<Self>, enough: &CancellationToken) -> JoinSet<Result<Vec<Order>>> {
+    /// Starts all callers, one task each. They end after `stop` is cancelled.
+    pub(super) fn callers(self: &Arc<Self>, stop: &CancellationToken) -> JoinSet<Result<Vec<OrderRequest>>> {
         let mut callers = JoinSet::new();
-        for (stall, at) in self.stalls.iter().enumerate() {
-            for door in (0..at.doors.len()).flat_map(|door| [door; CALLERS]) {
-                callers.spawn(self.clone().keep_buying(stall, door, enough.clone()));
+        for (shop, entry) in self.shops.iter().enumerate() {
+            for node in (0..entry.clients.len()).flat_map(|node| [node; CALLERS_PER_NODE]) {
+                callers.spawn(self.clone().place_orders(shop, node, stop.clone()));
             }
         }
         callers
     }
 
-    async fn keep_buying(self: Arc<Self>, stall: usize, door: usize, enough: CancellationToken) -> Result<Vec<Order>> {
+    async fn place_orders(
+        self: Arc<Self>,
+        shop: usize,
+        node: usize,
+        stop: CancellationToken,
+    ) -> Result<Vec<OrderRequest>> {
         let mut orders = Vec::new();
-        while !enough.is_cancelled() {
+        while !stop.is_cancelled() {
             let now = Instant::now();
-            let wants_scarce = orders.len() % SCARCE == 0;
+            let wants_scarce = orders.len() % SCARCE_EVERY == 0;
             let (id, order) = (new_id(), new_id());
-            let mut placed = Order { stall, door, id, order, wants_scarce, asked: now, answered: now, accepted: false };
-            placed.accepted = accepted(&self.persist(&placed, door).await?)?;
+            let mut placed =
+                OrderRequest { shop, node, id, order, wants_scarce, sent: now, answered: now, accepted: false };
+            placed.accepted = accepted(&self.send_to_any_node(&placed, node).await?)?;
             placed.answered = Instant::now();
             orders.push(placed);
-            sleep(PAUSE).await;
+            sleep(THINK_TIME).await;
         }
         Ok(orders)
     }
 
-    /// Asks at one door after the other until somebody decides.
-    async fn persist(&self, order: &Order, door: usize) -> Result<Value> {
-        let doors = &self.stalls[order.stall].doors;
-        for turn in door.. {
-            if let Said::Decided(answer) = self.ask(order, turn % doors.len()).await? {
+    /// Sends an order to one node after the other until one decides it.
+    async fn send_to_any_node(&self, order: &OrderRequest, node: usize) -> Result<Value> {
+        let clients = &self.shops[order.shop].clients;
+        for number in node.. {
+            if let SendResult::Decided(answer) = self.send(order, number % clients.len()).await? {
                 return Ok(answer);
             }
-            ensure!(order.asked.elapsed() < PATIENCE, "an order is never decided");
-            sleep(AGAIN).await;
+            ensure!(order.sent.elapsed() < DECISION_TIMEOUT, "an order was not decided within {DECISION_TIMEOUT:?}");
+            sleep(RETRY_DELAY).await;
         }
-        bail!("there are no doors")
+        bail!("there are no nodes")
     }
 
-    /// Asks once at one door.
-    async fn ask(&self, order: &Order, door: usize) -> Result<Said> {
-        let stall = &self.stalls[order.stall];
-        let product = if order.wants_scarce { stall.scarce } else { stall.plenty };
+    /// Sends an order once, to one node.
+    async fn send(&self, order: &OrderRequest, node: usize) -> Result<SendResult> {
+        let shop = &self.shops[order.shop];
+        let product = if order.wants_scarce { shop.scarce } else { shop.plenty };
         let body = json!({
-            "order": order.order, "customer": order.order, "store": stall.store,
+            "order": order.order, "customer": order.order, "store": shop.store,
             "lines": [{ "product": product, "quantity": 1 }],
         });
-        ask(&stall.doors[door], order.id, &body).await
+        send(&shop.clients[node], order.id, &body).await
     }
 
-    /// Asks for an order again at the next node; whether the answer is the same, and marked as a repeat.
-    pub(super) async fn answers_alike(&self, order: &Order) -> Result<bool> {
-        let order = Order { asked: Instant::now(), ..order.clone() };
-        let answer = self.persist(&order, order.door + 1).await?;
+    /// Sends an order again, starting at the next node. True if the outcome is the same and the receipt is marked as
+    /// replayed.
+    pub(super) async fn is_answered_alike(&self, order: &OrderRequest) -> Result<bool> {
+        let order = OrderRequest { sent: Instant::now(), ..order.clone() };
+        let answer = self.send_to_any_node(&order, order.node + 1).await?;
         Ok(accepted(&answer)? == order.accepted && answer["receipt"]["replayed"] == true)
     }
 
-    /// A new order, to be asked for from elsewhere.
-    pub(super) fn order_at(&self, door: usize) -> Order {
+    /// Creates a new order that is not sent yet.
+    pub(super) fn order_at(&self, node: usize) -> OrderRequest {
         let now = Instant::now();
         let (id, order) = (new_id(), new_id());
-        Order { stall: 0, door, id, order, wants_scarce: false, asked: now, answered: now, accepted: false }
+        OrderRequest { shop: 0, node, id, order, wants_scarce: false, sent: now, answered: now, accepted: false }
     }
 
-    /// Asks for it once at its first door.
-    pub(super) async fn once(&self, order: &Order) -> Result<Said> {
-        self.ask(order, order.door).await
+    /// Sends an order once, to its first node.
+    pub(super) async fn send_once(&self, order: &OrderRequest) -> Result<SendResult> {
+        self.send(order, order.node).await
     }
 
-    /// Asks for it at its first door until it is decided.
-    pub(super) async fn decided(&self, mut order: Order) -> Result<Order> {
-        order.asked = Instant::now();
+    /// Sends an order to its first node until it is decided there.
+    pub(super) async fn send_until_decided(&self, mut order: OrderRequest) -> Result<OrderRequest> {
+        order.sent = Instant::now();
         loop {
-            if let Said::Decided(answer) = self.ask(&order, order.door).await? {
-                return Ok(Order { accepted: accepted(&answer)?, answered: Instant::now(), ..order });
+            if let SendResult::Decided(answer) = self.send(&order, order.node).await? {
+                return Ok(OrderRequest { accepted: accepted(&answer)?, answered: Instant::now(), ..order });
             }
-            ensure!(order.asked.elapsed() < PATIENCE, "an order is never decided at this door");
-            sleep(AGAIN).await;
+            ensure!(
+                order.sent.elapsed() < DECISION_TIMEOUT,
+                "an order was not decided at this node within {DECISION_TIMEOUT:?}"
+            );
+            sleep(RETRY_DELAY).await;
         }
     }
 
     pub(super) fn tenants(&self) -> Vec<Uuid> {
-        self.stalls.iter().map(|stall| stall.tenant.uuid()).collect()
+        self.shops.iter().map(|shop| shop.tenant.uuid()).collect()
     }
 }
 
-impl Order {
+impl OrderRequest {
     pub(super) const fn id(&self) -> Uuid {
         self.id
     }
 }
 
-impl Stall {
-    async fn open(stage: &Stage<'_>, fronts: &[String], number: usize) -> Result<Self> {
+impl LoadShop {
+    async fn open(deployment: &Deployment<'_>, urls: &[String], number: usize) -> Result<Self> {
         let tenant = TenantId::new(new_id());
-        let name = format!("stall-{number}");
-        let shop = open_shop_of(stage, tenant, &name, &name).await?;
+        let name = format!("shop-{number}");
+        let shop = open_shop_of(deployment, tenant, &name, &name).await?;
         let (plenty, scarce) = (ProductId::new(new_id()), ProductId::new(new_id()));
         for product in [plenty, scarce] {
             put_on_sale(&shop, product, StockItem::id(product, StoreId::new(shop.store))).await?;
         }
         let item = StockItem::id(plenty, StoreId::new(shop.store));
-        shop.owner.do_it("ReceiveStock", new_id(), &json!({ "item": item, "units": PLENTY })).await?;
-        let token = stage.token(&Bearer::of(tenant, Role::Owner))?;
-        let doors = fronts.iter().map(|front| Client::new(front, token.clone())).collect();
-        let Shop { store, .. } = shop;
-        Ok(Self { tenant, store, plenty, scarce, doors })
+        shop.owner.execute("ReceiveStock", new_id(), &json!({ "item": item, "units": PLENTIFUL_UNITS })).await?;
+        let token = deployment.token(&Bearer::of(tenant, Role::Owner))?;
+        let clients = urls.iter().map(|url| Client::new(url, token.clone())).collect();
+        let DemoShop { store, .. } = shop;
+        Ok(Self { tenant, store, plenty, scarce, clients })
     }
 }
 
-/// Whether an order was placed. There is one reason to refuse one here.
+/// True if the order was placed, false if it was rejected as sold out. Any other answer is an error.
 fn accepted(answer: &Value) -> Result<bool> {
     match (answer["outcome"].as_str(), answer["rejection"]["code"].as_str()) {
         (Some("accepted"), _) => Ok(true),
@@ -196,14 +206,14 @@ fn accepted(answer: &Value) -> Result<bool> {
     }
 }
 
-/// Sends a command once. Nothing heard is as good as "not now": whoever asks again asks under the same id.
-async fn ask(door: &Client, id: Uuid, body: &Value) -> Result<Said> {
+/// Sends a command once. A missing answer counts as "not now", because a repetition uses the same command id.
+async fn send(client: &Client, id: Uuid, body: &Value) -> Result<SendResult> {
     let key = id.to_string();
-    let sent = door.post("/v1/commands/PlaceOrder", "application/json", Some(&key), body.to_string());
-    let Ok(Ok(reply)) = timeout(ASKED_FOR, sent).await else { return Ok(Said::NotNow) };
+    let request = client.post("/v1/commands/PlaceOrder", "application/json", Some(&key), body.to_string());
+    let Ok(Ok(reply)) = timeout(ANSWER_TIMEOUT, request).await else { return Ok(SendResult::NotNow) };
     match reply.status {
-        200 | 409 => Ok(Said::Decided(serde_json::from_slice(&reply.body).context("an answer is not JSON")?)),
-        503 => Ok(Said::NotNow),
+        200 | 409 => Ok(SendResult::Decided(serde_json::from_slice(&reply.body).context("an answer is not JSON")?)),
+        503 => Ok(SendResult::NotNow),
         status => bail!("an order was answered with {status}: {}", String::from_utf8_lossy(&reply.body)),
     }
 }

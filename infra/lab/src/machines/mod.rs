@@ -1,11 +1,12 @@
-//! `cartulary machines`: the installation of docs/running.md on three machines and a fourth one with the servers, which are
-//! network namespaces of this kernel. Two nodes are cut off for a while, one is killed; what must hold then is checked.
+//! `cartulary-lab machines`: fault scenarios on the deployment of docs/running.md, with three nodes and a server
+//! machine as network namespaces of this kernel. Two nodes are isolated for a while and one is killed; each recovery is
+//! checked.
 
+mod checks;
+mod fault_scenarios;
 mod installation;
-mod judged;
 mod load;
 mod network;
-mod scenes;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,55 +16,57 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cartulary::cli::say;
 use clap::Args;
 use serde::Serialize;
 use servers::{ALL, Server, Servers};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::demo::Claim;
-use cartulary::cli::say;
+use crate::demo::Check;
 use installation::{Installation, start_servers};
-use load::{Market, Order};
+use load::{LoadShops, OrderRequest};
 use network::{DELAY_MS, Network};
 
-/// Three nodes on a network of their own, two of them cut off and one killed, with every claim checked. Takes two minutes.
+/// Run fault scenarios on three nodes in network namespaces, and check every recovery. Takes two minutes and needs
+/// root.
 ///
-/// Makes network namespaces, so it needs root, and takes them away again. One holds PostgreSQL, Kafka and Redis; on each of
-/// three others run `serve`, `scribe`, `project` and `policies`, on two of them `relay` as well: this very binary, told by
-/// variables where everything is. Callers in a fifth one buy through the doors of all nodes. Meanwhile the cable of node-1 is
-/// out for 15 seconds, for 15 more all packets of node-3 are lost without a word, and all processes of node-2 are killed and
-/// started again. In the end the log is held against what callers were told, and read models against a rebuild. Exits 0 only
-/// if every claim holds.
+/// Five network namespaces are created, and deleted at the end. One holds PostgreSQL, Kafka and Redis. Each of three
+/// nodes runs `serve`, `scribe`, `project` and `policies`, two of them `relay` as well, configured by environment
+/// variables only. Callers in the fifth namespace place orders through all nodes. Meanwhile the link of node-1 is down
+/// for 15 seconds, all packets of node-3 are dropped silently for 15 seconds, and all processes of node-2 are killed
+/// and restarted. At the end the log is compared with the answers that callers received, and the read models with a
+/// rebuild. Exits with 0 only if every check passes.
 #[derive(Debug, Args)]
 pub struct MachinesArgs {
-    /// Write figures and claims as JSON to standard output; what happens meanwhile goes to standard error.
+    /// Write figures and checks as JSON to standard output, and progress to standard error.
     #[arg(long)]
     json: bool,
-    /// The folder whose `.cartulary` holds Kafka's jars; `cargo xtask machines` and `cargo xtask up kafka` fetch them.
-    #[arg(long, value_name = "FOLDER", default_value = ".")]
-    house: PathBuf,
+    /// Folder with the `.cartulary` folder that holds the jars of Kafka. `cargo xtask up kafka` downloads them.
+    #[arg(long, alias = "house", value_name = "FOLDER", default_value = ".")]
+    project: PathBuf,
 }
 
-/// What was found out.
+/// Figures and checks of one run.
 #[derive(Debug, Serialize)]
-struct Findings {
-    figures: Vec<Figure>,
-    claims: Vec<Claim>,
+struct ScenarioReport {
+    figures: Vec<ScenarioFigure>,
+    #[serde(rename = "claims")]
+    checks: Vec<Check>,
     #[serde(skip)]
     json: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Figure {
+struct ScenarioFigure {
     name: String,
     value: f64,
     unit: &'static str,
 }
 
-impl Findings {
-    /// Tells what happens.
-    fn says(&self, text: impl AsRef<str>) {
+impl ScenarioReport {
+    /// Reports progress.
+    fn log(&self, text: impl AsRef<str>) {
         match self.json {
             true => tracing::info!("{}", text.as_ref()),
             false => say(text),
@@ -71,111 +74,111 @@ impl Findings {
     }
 
     fn figure(&mut self, name: String, value: f64, unit: &'static str) {
-        self.says(format!("    {name}: {value:.2} {unit}"));
-        self.figures.push(Figure { name, value, unit });
+        self.log(format!("    {name}: {value:.2} {unit}"));
+        self.figures.push(ScenarioFigure { name, value, unit });
     }
 
-    /// That something took no longer than it may.
+    /// Adds a duration as a figure, and the check that it is at most `most`.
     fn within(&mut self, name: String, took: Duration, most: Duration) {
-        self.claims.push(Claim::that(&format!("{name}, within {most:?}"), took <= most, format!("{took:.1?}")));
+        self.checks.push(Check::that(&format!("{name}, within {most:?}"), took <= most, format!("{took:.1?}")));
         self.figure(name, took.as_secs_f64(), "s");
     }
 
-    fn claim(&mut self, claim: Claim) {
-        self.claims.push(claim);
+    fn check(&mut self, check: Check) {
+        self.checks.push(check);
     }
 }
 
 pub async fn run(args: MachinesArgs) -> Result<ExitCode> {
-    // Heard from now on, so that nothing stays behind.
-    let asked = tokio::spawn(cartulary::process::stop_requested());
-    let network = Arc::new(Network::make()?);
+    // Signals are handled before anything is created, so that everything is removed when one arrives.
+    let stop_signal = tokio::spawn(cartulary::process::stop_requested());
+    let network = Arc::new(Network::create()?);
     let folder = std::env::temp_dir().join(format!("cartulary-machines-{}", std::process::id()));
-    fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    fs::create_dir(&folder).with_context(|| format!("{} cannot be created", folder.display()))?;
     fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
-    let servers = Servers::in_folder(&folder, &args.house)?.at(network.servers.address);
-    let findings = Findings { figures: Vec::new(), claims: Vec::new(), json: args.json };
-    // Where the callers are, with threads of its own: whoever calls from there reaches the nodes and nothing else.
-    let (there, in_folder, with_servers) = (network.clone(), folder.clone(), servers.clone());
-    let found = network.callers.inside(move || {
+    let servers = Servers::in_folder(&folder, &args.project)?.at(network.servers.address);
+    let report = ScenarioReport { figures: Vec::new(), checks: Vec::new(), json: args.json };
+    // The callers need a runtime whose threads are in their namespace.
+    let (scenario_network, scenario_folder, scenario_servers) = (network.clone(), folder.clone(), servers.clone());
+    let result = network.callers.run_inside(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(until_asked(asked, &there, &in_folder, &with_servers, findings))
+        runtime.block_on(run_until_stopped(stop_signal, &scenario_network, &scenario_folder, &scenario_servers, report))
     });
-    let found = found.await;
-    // Whatever ended it, nothing stays behind; why it ended matters more than what became of that.
-    let cleared = tokio::task::spawn_blocking(move || servers.down(&ALL)).await?.map(drop);
+    let result = result.await;
+    // Servers and namespaces are removed after an error too, which is returned before an error of the removal.
+    let servers_stopped = tokio::task::spawn_blocking(move || servers.down(&ALL)).await?.map(drop);
     drop(network);
-    let kept = found.as_ref().is_err().then(|| format!("; logs are in {}", folder.display()));
-    let findings = found.with_context(|| format!("the machines could not be shown{}", kept.unwrap_or_default()))?;
-    cleared?;
-    let holds = findings.claims.iter().all(|claim| claim.holds);
-    if holds {
+    let logs = result.as_ref().is_err().then(|| format!("; logs are in {}", folder.display()));
+    let report = result.with_context(|| format!("the scenarios did not complete{}", logs.unwrap_or_default()))?;
+    servers_stopped?;
+    let passed = report.checks.iter().all(|check| check.holds);
+    if passed {
         fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
     } else {
-        findings.says(format!("the logs of all processes are in {}", folder.display()));
+        report.log(format!("the logs of all processes are in {}", folder.display()));
     }
     if args.json {
-        say(serde_json::to_string_pretty(&findings)?);
+        say(serde_json::to_string_pretty(&report)?);
     }
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn until_asked(
-    asked: JoinHandle<Result<()>>,
+async fn run_until_stopped(
+    stop_signal: JoinHandle<Result<()>>,
     network: &Network,
     folder: &Path,
     servers: &Servers,
-    findings: Findings,
-) -> Result<Findings> {
+    report: ScenarioReport,
+) -> Result<ScenarioReport> {
     let mut starting = tokio::spawn(start_servers(network.servers.clone(), servers.clone()));
-    let shown = tokio::select! {
-        shown = show(network, folder, &mut starting, findings) => shown,
-        asked = asked => asked?.and_then(|()| bail!("stopped before the end")),
+    let result = tokio::select! {
+        result = run_all(network, folder, &mut starting, report) => result,
+        stopped = stop_signal => stopped?.and_then(|()| bail!("stopped before the end")),
     };
-    // A server that is started after all others were ended would stay behind.
+    // The servers are stopped after this; one that starts later would keep running.
     if !starting.is_finished() {
         starting.await.ok();
     }
-    shown
+    result
 }
 
-/// All of it, one scene after the other.
-async fn show(
+/// Starts the deployment, runs the scenarios under load and checks the results.
+async fn run_all(
     network: &Network,
     folder: &Path,
     starting: &mut JoinHandle<Result<Vec<Server>>>,
-    mut findings: Findings,
-) -> Result<Findings> {
-    findings.says(format!(
-        "A network of {} nodes; PostgreSQL, Redis and Kafka start on a machine of theirs",
+    mut report: ScenarioReport,
+) -> Result<ScenarioReport> {
+    report.log(format!(
+        "A network of {} nodes; PostgreSQL, Redis and Kafka start on a fourth machine",
         network.nodes.len()
     ));
     let addresses = starting.await??;
     match network.delay() {
-        Ok(()) => findings.says(format!("Every cable holds back for {DELAY_MS} ms what goes into either end")),
-        Err(error) => findings.says(format!("Cables without delay, because this kernel cannot make any ({error:#})")),
+        Ok(()) => report.log(format!("Every link delays packets by {DELAY_MS} ms in each direction")),
+        Err(error) => report.log(format!("Links have no delay, because this kernel does not support it ({error:#})")),
     }
-    scenes::round_trip(network, &addresses, &mut findings).await?;
+    fault_scenarios::round_trip(network, &addresses, &mut report).await?;
     let mut installation = Installation::start(network, folder, addresses).await?;
-    let fronts = installation.fronts();
-    findings.says(format!("{} processes are ready; the front doors are {}", installation.count(), fronts.join(" ")));
-    let market = Arc::new(Market::open(&installation.stage(fronts.clone()), &fronts).await?);
-    let enough = CancellationToken::new();
-    let mut callers = market.callers(&enough);
-    let played = scenes::play(network, &mut installation, &market, &mut findings);
-    let (scenes, alone) = tokio::select! {
-        played = played => played?,
-        // A caller only ends early where an answer was wrong or never came.
-        Some(ended) = callers.join_next() => return ended?.and_then(|_| bail!("a caller has ended by itself")),
+    let urls = installation.urls();
+    report.log(format!("{} processes are ready; API URLs: {}", installation.count(), urls.join(" ")));
+    let shops = Arc::new(LoadShops::open(&installation.deployment(urls.clone()), &urls).await?);
+    let stop_load = CancellationToken::new();
+    let mut callers = shops.callers(&stop_load);
+    let scenarios = fault_scenarios::run_scenarios(network, &mut installation, &shops, &mut report);
+    let (phases, isolated_orders) = tokio::select! {
+        done = scenarios => done?,
+        // A caller ends early only after a wrong or a missing answer.
+        Some(ended) = callers.join_next() => return ended?.and_then(|_| bail!("a caller ended early")),
     };
-    enough.cancel();
-    let mut orders: Vec<Order> = Vec::new();
+    stop_load.cancel();
+    let mut orders: Vec<OrderRequest> = Vec::new();
     while let Some(caller) = callers.join_next().await {
         orders.extend(caller??);
     }
-    scenes::tell_waits(&scenes, &orders, &mut findings);
-    orders.extend(alone);
-    judged::log(&mut installation, &market, &orders, &mut findings).await?;
-    findings.claims.iter().for_each(|claim| findings.says(claim.line()));
-    Ok(findings)
+    fault_scenarios::report_waits(&phases, &orders, &mut report);
+    orders.extend(isolated_orders);
+    checks::check_results(&mut installation, &shops, &orders, &mut report).await?;
+    report.checks.iter().for_each(|check| report.log(check.line()));
+    Ok(report)
 }

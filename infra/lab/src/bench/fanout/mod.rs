@@ -1,37 +1,37 @@
-//! `cartulary bench fanout`: the bars of many processes, with a real Kafka that it starts itself.
+//! Benchmark `fanout`: several processes with a real Kafka that it starts itself.
 //!
-//! Two cores bear PostgreSQL, Kafka, all processes of ours and the load generator together.
+//! PostgreSQL, Kafka, the processes of the engine and the load generator share the cores of one machine.
 
 mod broker;
-mod catch_up;
-mod hand_over;
-mod live;
-mod visible;
+mod failover;
+mod kafka_freshness;
+mod live_updates;
+mod relay;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::arena::Arena;
-use super::clients::Pace;
+use super::load_generator::RunLength;
 use super::progress::Progress;
 use super::report::Report;
-use broker::Broker;
+use super::scratch_server::ScratchServer;
+use broker::KafkaBroker;
 
-/// Every line, one after the other. `house` is the folder whose `.cartulary` holds Kafka's jars.
-pub(super) async fn lines(
-    arena: &Arena,
-    house: &Path,
-    pace: Pace,
+/// Runs all parts. `project` is the folder with the `.cartulary` folder that holds the jars of Kafka.
+pub(super) async fn run(
+    server: &ScratchServer,
+    project: &Path,
+    length: RunLength,
     progress: &Progress,
     report: &mut Report,
 ) -> Result<()> {
-    progress.says("starting Kafka".into());
-    let broker = Broker::start(arena.folder("kafka")?, house).await?;
-    // First what gives the broker much to do: a fresh Java machine is busy with compiling itself.
-    catch_up::line(arena, &broker, progress, report).await.context("relay")?;
-    visible::line(arena, &broker, pace, progress, report).await.context("commit to visible row")?;
-    hand_over::line(arena, progress, report).await.context("hand-over")?;
-    live::line(arena, progress, report).await.context("live")?;
+    progress.show("starting Kafka".into());
+    let broker = KafkaBroker::start(server.create_folder("kafka")?, project).await?;
+    // The relay comes first, because its load warms up the just-in-time compiler of the broker.
+    relay::run(server, &broker, progress, report).await.context("relay")?;
+    kafka_freshness::run(server, &broker, length, progress, report).await.context("commit to visible row")?;
+    failover::run(server, progress, report).await.context("scribe failover")?;
+    live_updates::run(server, progress, report).await.context("live updates")?;
     Ok(())
 }

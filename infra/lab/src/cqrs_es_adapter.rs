@@ -1,6 +1,6 @@
-//! Gives each of our aggregates the face of a cqrs-es aggregate, so that the stock library can run them beside us.
+//! Adapter that presents each of our aggregates as a cqrs-es aggregate, so that the unmodified library can run it.
 //!
-//! The same decisions go through both in a differential test and in the benches. Nothing else is built on it.
+//! Used by the differential test and the benchmarks only, which send the same decisions through both engines.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,35 +9,35 @@ use cqrs_es::event_sink::EventSink;
 use domain::kernel::{Aggregate, Decision, encode};
 use serde::{Deserialize, Serialize};
 
-/// One of our aggregates as cqrs-es sees it.
+/// One of our aggregates as a cqrs-es aggregate.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
-pub struct Hosted<A: Aggregate>(pub A);
+pub struct CqrsEsAggregate<A: Aggregate>(pub A);
 
-/// What cqrs-es calls a command: a verb with its arguments.
+/// A verb with its arguments: the command type of the cqrs-es aggregate.
 pub type Verb<A> = Arc<dyn Fn(&A) -> Decision<A> + Send + Sync>;
 
-/// One of our events as cqrs-es sees it. Its payload is our payload under our dotted name, because cqrs-es reads an
+/// One of our events as a cqrs-es event. Its payload holds our payload under our event name, because cqrs-es decodes an
 /// event from its payload alone.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
-pub struct HostedEvent<A: Aggregate>(pub A::Event);
+pub struct CqrsEsEvent<A: Aggregate>(pub A::Event);
 
-impl<A: Aggregate> PartialEq for HostedEvent<A> {
+impl<A: Aggregate> PartialEq for CqrsEsEvent<A> {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
     }
 }
 
-impl<A: Aggregate> fmt::Debug for HostedEvent<A> {
+impl<A: Aggregate> fmt::Debug for CqrsEsEvent<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<A: Aggregate> cqrs_es::DomainEvent for HostedEvent<A> {
+impl<A: Aggregate> cqrs_es::DomainEvent for CqrsEsEvent<A> {
     fn event_type(&self) -> String {
-        encode(&self.0).map_or_else(|unreadable| unreadable.name, |named| named.name.into())
+        encode(&self.0).map_or_else(|error| error.name, |encoded| encoded.name.into())
     }
 
     fn event_version(&self) -> String {
@@ -45,27 +45,27 @@ impl<A: Aggregate> cqrs_es::DomainEvent for HostedEvent<A> {
     }
 }
 
-impl<A: Aggregate> cqrs_es::Aggregate for Hosted<A> {
+impl<A: Aggregate> cqrs_es::Aggregate for CqrsEsAggregate<A> {
     const TYPE: &'static str = A::TYPE;
     type Command = Verb<A>;
-    type Event = HostedEvent<A>;
+    type Event = CqrsEsEvent<A>;
     type Error = A::Rejection;
     type Services = ();
 
     async fn handle(&mut self, verb: Verb<A>, (): &(), sink: &EventSink<Self>) -> Result<(), A::Rejection> {
         for event in verb(&self.0)? {
-            sink.write(HostedEvent(event), self).await;
+            sink.write(CqrsEsEvent(event), self).await;
         }
         Ok(())
     }
 
-    fn apply(&mut self, event: HostedEvent<A>) {
+    fn apply(&mut self, event: CqrsEsEvent<A>) {
         self.0.apply(&event.0);
     }
 }
 
-/// The tables of postgres-es, as its `db/init.sql` lays them out.
-pub const TABLES: &str = "
+/// DDL of the tables of postgres-es, as in its `db/init.sql`.
+pub const SCHEMA_SQL: &str = "
     CREATE TABLE events (
         aggregate_type text                         NOT NULL,
         aggregate_id   text                         NOT NULL,

@@ -1,4 +1,4 @@
-//! What the contenders write: the same facts, each time with fresh ids.
+//! Workload: the commands and events that all contenders write, equal in content, with new ids each time.
 
 use std::cell::Cell;
 
@@ -15,27 +15,26 @@ use domain::shared::{
     Timestamp, UnitChange, Units, Zone,
 };
 use domain::tenancy::Tenant;
+use platform::clock::{new_id, now};
 use uuid::Uuid;
 
-use platform::clock::{new_id, now};
-
-/// Every run spreads its commands over so many tenants.
+/// Number of tenants over which a run spreads its commands.
 const TENANTS: usize = 20;
 
 thread_local! {
-    /// Callers share no counter, so threads do not either; each begins somewhere else.
+    /// Counter for ids. Each thread has its own with a random start, so that generating ids causes no contention.
     static NUMBER: Cell<u64> = Cell::new(new_id().as_u64_pair().1);
 }
 
-/// The people and things of one run.
-pub(super) struct Facts {
+/// Tenants, ids and field values of one run.
+pub(super) struct Workload {
     pub(super) tenants: Vec<TenantId>,
-    /// The first store of each tenant.
+    /// First store of each tenant.
     stores: Vec<StoreId>,
     pub(super) principal: Principal,
     pub(super) customer: CustomerId,
     pub(super) product: ProductId,
-    /// The one item that everybody wants.
+    /// Stock item of the benchmark with one hot stream.
     pub(super) hot_item: StockItemId,
     pub(super) zone: Zone,
     total: Price,
@@ -46,7 +45,7 @@ pub(super) struct Facts {
     ordered_at: Timestamp,
 }
 
-impl Facts {
+impl Workload {
     pub(super) fn new() -> Result<Self> {
         let total = Money { minor: 4_990, currency: "USD".parse()? };
         let reason = "the night shift found a crate behind the third rack from the left, counted it twice and told the \
@@ -71,7 +70,8 @@ impl Facts {
         })
     }
 
-    /// A fresh UUIDv7. In a shop callers make these, on machines of their own, so here they must cost next to nothing.
+    /// Generates a UUIDv7. In production callers generate ids on their own machines, so the cost must be negligible
+    /// here.
     pub(super) fn id() -> Uuid {
         let number = NUMBER.replace(NUMBER.get().wrapping_add(1));
         let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -83,17 +83,17 @@ impl Facts {
         uuid::Builder::from_unix_timestamp_millis(ms, &bits).into_uuid()
     }
 
-    /// Clients take turns on the tenants.
+    /// Tenant of a client, round robin.
     pub(super) fn tenant(&self, client: usize) -> TenantId {
         self.tenants[client % self.tenants.len()]
     }
 
-    /// The first store of that tenant.
+    /// First store of the tenant of a client.
     pub(super) fn store(&self, client: usize) -> StoreId {
         self.stores[client % self.stores.len()]
     }
 
-    /// A paid order of another shop system, about 200 bytes as an event.
+    /// Import of a paid order of another shop system; its event has about 200 bytes.
     pub(super) fn import_order(&self, client: usize) -> ImportOrder {
         ImportOrder {
             order: OrderId::new(Self::id()),
@@ -106,19 +106,19 @@ impl Facts {
         }
     }
 
-    /// The same as a value for the aggregate alone.
+    /// The same import as the argument of the aggregate's verb.
     pub(super) fn import(&self, client: usize) -> Import {
         let (store, ordered_on) = (self.store(client), self.ordered_at.date_in(&self.zone));
         let (customer, total, units, source) = (self.customer, self.total, self.units, self.source.clone());
         Import { customer, store, total, units, ordered_on, source }
     }
 
-    /// One unit more of the hot item, about 150 bytes as an event.
+    /// Adjustment of the hot stock item by one unit; its event has about 150 bytes.
     pub(super) fn adjust(&self) -> AdjustStock {
         AdjustStock { item: self.hot_item, change: self.change, reason: self.reason.clone(), force: false }
     }
 
-    /// A command as admission hands it to the scribe.
+    /// Envelope of a command, as the API submits it to the scribe.
     pub(super) fn envelope(&self, command: impl AnyCommand + 'static) -> Envelope {
         let id = Self::id();
         Envelope {
@@ -136,8 +136,8 @@ impl Facts {
     }
 }
 
-/// As long as a real one.
+/// Fingerprint of the length of a real one.
 pub(super) fn fingerprint(id: Uuid) -> String {
-    let mut room = Uuid::encode_buffer();
-    format!("1.{}", &id.simple().encode_lower(&mut room)[..22])
+    let mut buffer = Uuid::encode_buffer();
+    format!("1.{}", &id.simple().encode_lower(&mut buffer)[..22])
 }

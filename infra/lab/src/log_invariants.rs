@@ -1,10 +1,10 @@
-//! The laws that a log must keep, whatever happened to it.
+//! Log invariants: conditions that hold for every log after any sequence of crashes, takeovers and restores.
 
 use anyhow::{Context, Result, ensure};
 use sqlx::PgPool;
 
-/// What can never be found in a log, each as a question for the number of places where it is found.
-const BROKEN: &[(&str, &str)] = &[
+/// Violations, each with the SQL that counts its occurrences.
+const VIOLATIONS: &[(&str, &str)] = &[
     (
         "a lane whose positions are not dense from 1",
         "SELECT count(*) FROM (SELECT FROM log.events GROUP BY lane
@@ -21,22 +21,22 @@ const BROKEN: &[(&str, &str)] = &[
          HAVING min(sequence) <> 1 OR max(sequence) <> count(*)) t",
     ),
     (
-        "a command that has a hole or an event twice",
+        "a command with a missing or a repeated event",
         "SELECT count(*) FROM (SELECT FROM log.events GROUP BY tenant, principal, command_id
          HAVING min(command_index) <> 0 OR max(command_index) + 1 <> count(*)
              OR count(DISTINCT (recorded_at, epoch)) <> 1) t",
     ),
     (
-        "a command that was both refused and carried out",
+        "a command that was both rejected and recorded",
         "SELECT count(*) FROM log.receipts r JOIN log.events e USING (tenant, principal, command_id)",
     ),
     (
-        "time that goes backwards within a lane",
+        "an event recorded earlier than its predecessor in the lane",
         "SELECT count(*) FROM (SELECT recorded_at < lag(recorded_at) OVER (PARTITION BY lane ORDER BY position) AS back
          FROM log.events) t WHERE back",
     ),
     (
-        "a lane and its tenants in different order",
+        "a tenant whose order differs from that of its lane",
         "SELECT count(*) FROM (SELECT tenant_position < lag(tenant_position)
              OVER (PARTITION BY tenant ORDER BY position) AS back FROM log.events) t WHERE back",
     ),
@@ -47,8 +47,8 @@ const BROKEN: &[(&str, &str)] = &[
           ORDER BY o.since DESC LIMIT 1)",
     ),
     (
-        // Every event that moves units; no test forces a count below what is set aside.
-        "a stock item that gave away more than it had",
+        // Lists every event that changes the available units. Tests never force a count below the reserved units.
+        "a stock item with more units reserved than it had",
         "SELECT count(*) FROM (SELECT sum(CASE
              WHEN type IN ('stock.received', 'stock.returned', 'stock.reservation_released', 'stock.reservation_expired')
                  THEN (payload->>'units')::bigint
@@ -59,11 +59,11 @@ const BROKEN: &[(&str, &str)] = &[
     ),
 ];
 
-/// Holds a log against its laws; an error says which one is broken.
-pub async fn keeps_the_laws(pool: &PgPool) -> Result<()> {
-    for (what, text) in BROKEN {
-        let found: i64 = sqlx::query_scalar(text).fetch_one(pool).await.with_context(|| (*what).to_owned())?;
-        ensure!(found == 0, "the log holds {what} ({found} times)");
+/// Checks every log invariant. The error names the first violation and its number of occurrences.
+pub async fn check_log_invariants(pool: &PgPool) -> Result<()> {
+    for (violation, text) in VIOLATIONS {
+        let count: i64 = sqlx::query_scalar(text).fetch_one(pool).await.with_context(|| (*violation).to_owned())?;
+        ensure!(count == 0, "the log contains {violation} ({count} times)");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Closed-loop clients: each sends its next command as soon as the one before is answered.
+//! Closed-loop load generator: each client sends its next command as soon as the previous one is answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,45 +10,45 @@ use tokio::time::{Instant, sleep_until};
 
 use super::cpu::Cpu;
 
-/// Something whose speed is measured.
+/// An implementation that is measured.
 pub(super) trait Contender: Send + Sync + 'static {
-    /// Commands that one call stands for.
+    /// Commands per call.
     const COMMANDS_PER_CALL: u32 = 1;
 
-    /// One call by one client, until it is durable.
+    /// Makes one call for one client. Returns when its commands are durable.
     fn call(&self, client: usize) -> impl Future<Output = Result<()>> + Send;
 
-    /// Lets go of everything.
+    /// Stops it and closes its connections.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
-/// How long a run takes.
+/// Length of a run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct RunLength {
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
 }
 
-/// What came out of a run.
+/// Result of a run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measured {
+pub(super) struct Measurement {
     pub(super) clients: usize,
     pub(super) per_second: f64,
     pub(super) p50: Duration,
     pub(super) p99: Duration,
-    /// Processor time of one command, here and in the database server.
+    /// CPU time per command, in this process and in the database server.
     pub(super) cpu: Cpu,
 }
 
-/// Lets so many clients call for as long as the pace says.
-pub(super) async fn press<C: Contender>(
+/// Runs this many clients and measures throughput, latency and CPU time after the warm-up.
+pub(super) async fn measure<C: Contender>(
     contender: &Arc<C>,
     clients: usize,
-    pace: Pace,
+    length: RunLength,
     server: Option<u32>,
-) -> Result<Measured> {
-    let from = Instant::now() + pace.warm_up;
-    let until = from + pace.measured;
+) -> Result<Measurement> {
+    let from = Instant::now() + length.warm_up;
+    let until = from + length.measured;
     let mut running = JoinSet::new();
     for client in 0..clients {
         let contender = contender.clone();
@@ -76,37 +76,37 @@ pub(super) async fn press<C: Contender>(
     }
     latencies.sort_unstable();
     let commands = latencies.len() as f64 * f64::from(C::COMMANDS_PER_CALL);
-    Ok(Measured {
+    Ok(Measurement {
         clients,
-        per_second: commands / pace.measured.as_secs_f64(),
+        per_second: commands / length.measured.as_secs_f64(),
         p50: percentile(&latencies, 0.5),
         p99: percentile(&latencies, 0.99),
-        cpu: cpu.shared_by(commands),
+        cpu: cpu.per_command(commands),
     })
 }
 
-/// The value below which this part of sorted values lies.
+/// Percentile of sorted values; `part` is between 0 and 1.
 pub(super) fn percentile(sorted: &[Duration], part: f64) -> Duration {
-    let place = (sorted.len() as f64 * part) as usize;
-    sorted.get(place).copied().unwrap_or_default()
+    let index = (sorted.len() as f64 * part) as usize;
+    sorted.get(index).copied().unwrap_or_default()
 }
 
-/// The median of each figure over several runs.
-pub(super) fn median(runs: &[Measured]) -> Option<Measured> {
-    let time = |of: fn(&Measured) -> Duration| {
-        middle(runs.iter().map(|run| of(run).as_secs_f64()).collect()).map(Duration::from_secs_f64)
+/// Median of each figure over several runs.
+pub(super) fn median_measurement(runs: &[Measurement]) -> Option<Measurement> {
+    let time = |of: fn(&Measurement) -> Duration| {
+        median(runs.iter().map(|run| of(run).as_secs_f64()).collect()).map(Duration::from_secs_f64)
     };
-    Some(Measured {
+    Some(Measurement {
         clients: runs.first()?.clients,
-        per_second: middle(runs.iter().map(|run| run.per_second).collect())?,
+        per_second: median(runs.iter().map(|run| run.per_second).collect())?,
         p50: time(|run| run.p50)?,
         p99: time(|run| run.p99)?,
         cpu: Cpu { engine: time(|run| run.cpu.engine)?, server: time(|run| run.cpu.server)? },
     })
 }
 
-/// The median of some values.
-pub(super) fn middle(mut values: Vec<f64>) -> Option<f64> {
+/// Median of some values.
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

@@ -1,4 +1,4 @@
-//! The yardstick: the same rows in the same columns, inserted with nothing around it.
+//! Baseline contender: inserts of the same rows into the same columns, without an engine.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -7,24 +7,24 @@ use domain::kernel::{Actor, Encoded, encode};
 use domain::orders::{Import, OrderEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use platform::clock::{Timestamptz, now};
 use serde::Serialize;
 use sqlx::{Executor, PgConnection};
 use tokio::sync::Mutex;
 
-use super::arena::Database;
-use super::clients::Contender;
-use super::facts::{Facts, fingerprint};
-use super::rows::{Row, insert_many, insert_one};
-use platform::clock::{Timestamptz, now};
+use super::load_generator::Contender;
+use super::log_rows::{LogRow, insert_many, insert_one};
+use super::scratch_server::ScratchDatabase;
+use super::workload::{Workload, fingerprint};
 
-/// A copy of the log's table, in partitions like that, with a primary key alone.
+/// Table with the columns and partitions of `log.events`, but the primary key as the only index.
 const TABLE: &str = "CREATE TABLE bare (LIKE log.events, PRIMARY KEY (lane, position)) PARTITION BY LIST (lane)";
 
-/// `ROWS` rows a statement, each client on a connection and a lane of its own. Many rows go to the copy; a single one
-/// goes to the log's table itself.
-pub(super) struct Bare<const ROWS: u32> {
+/// Inserts `ROWS` rows per statement; each client has its own connection and lane. Several rows are inserted into
+/// `bare`, a single row into `log.events` itself.
+pub(super) struct BareInserts<const ROWS: u32> {
     lanes: Vec<Lane>,
-    facts: Facts,
+    workload: Workload,
 }
 
 struct Lane {
@@ -32,8 +32,8 @@ struct Lane {
     position: AtomicI64,
 }
 
-impl<const ROWS: u32> Bare<ROWS> {
-    pub(super) async fn start(database: &Database, connections: usize) -> Result<Self> {
+impl<const ROWS: u32> BareInserts<ROWS> {
+    pub(super) async fn start(database: &ScratchDatabase, connections: usize) -> Result<Self> {
         let mut setup = database.connection().await?;
         setup.execute(TABLE).await?;
         let mut lanes = Vec::new();
@@ -44,7 +44,7 @@ impl<const ROWS: u32> Bare<ROWS> {
             let connection = Mutex::new(database.connection().await?);
             lanes.push(Lane { connection, position: AtomicI64::new(1) });
         }
-        Ok(Self { lanes, facts: Facts::new()? })
+        Ok(Self { lanes, workload: Workload::new()? })
     }
 }
 
@@ -55,34 +55,34 @@ struct Meta<'a> {
     fingerprint: String,
 }
 
-/// Payload and meta of an imported order, made and encoded for this one row as the scribe does for its commands.
-fn texts(facts: &Facts, client: usize) -> Result<(Encoded, String)> {
-    let Import { customer, store, total, units, ordered_on, source } = facts.import(client);
+/// Payload and meta of an imported order, built and encoded for each row as the scribe does for each command.
+fn encoded_texts(workload: &Workload, client: usize) -> Result<(Encoded, String)> {
+    let Import { customer, store, total, units, ordered_on, source } = workload.import(client);
     let event = OrderEvent::Imported { customer, store, total, units, ordered_on, source };
-    let actor = Actor::Member(facts.principal);
-    let meta = Meta { actor: &actor, command: "ImportOrder", fingerprint: fingerprint(Facts::id()) };
+    let actor = Actor::Member(workload.principal);
+    let meta = Meta { actor: &actor, command: "ImportOrder", fingerprint: fingerprint(Workload::id()) };
     Ok((encode(&event)?, serde_json::to_string(&meta)?))
 }
 
-impl<const ROWS: u32> Contender for Bare<ROWS> {
+impl<const ROWS: u32> Contender for BareInserts<ROWS> {
     const COMMANDS_PER_CALL: u32 = ROWS;
 
     async fn call(&self, client: usize) -> Result<()> {
-        let lane = self.lanes.get(client).context("a connection for each client")?;
+        let lane = self.lanes.get(client).context("there are fewer connections than clients")?;
         let mut connection = lane.connection.lock().await;
         let first = lane.position.fetch_add(i64::from(ROWS), Ordering::Relaxed);
         let (number, at) = (i16::try_from(client)?, Timestamptz(now()));
-        let texts: Vec<_> = (0..ROWS).map(|_| texts(&self.facts, client)).collect::<Result<_>>()?;
-        let rows = texts.iter().zip(first..).map(|((event, meta), position)| Row {
+        let texts: Vec<_> = (0..ROWS).map(|_| encoded_texts(&self.workload, client)).collect::<Result<_>>()?;
+        let rows = texts.iter().zip(first..).map(|((event, meta), position)| LogRow {
             lane: number,
             position,
-            tenant: self.facts.tenant(client).uuid(),
+            tenant: self.workload.tenant(client).uuid(),
             tenant_position: position,
             stream_type: "Order",
-            stream: Facts::id(),
+            stream: Workload::id(),
             sequence: 1,
-            principal: self.facts.principal.uuid(),
-            command: Facts::id(),
+            principal: self.workload.principal.uuid(),
+            command: Workload::id(),
             name: &event.name,
             payload: &event.body,
             meta,

@@ -1,9 +1,11 @@
-//! An engine that accepts everything at once and writes nothing: what the front door costs by itself.
+//! API backend without a scribe: accepts every command at once and writes nothing. It measures the cost of the HTTP
+//! layer.
 
-use api::port::Freshness;
-use api::port::LiveUpdates;
-use api::port::Webhooks;
-use api::port::{Backend, Behind, SealedField};
+use api::backend::{Backend, Behind, SealedField};
+use api::freshness::Freshness;
+use api::integrations::Webhooks;
+use api::live::Watching;
+use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -14,14 +16,13 @@ use projections::ports::Fault;
 use projections::query::{Page, QueryError, RowQuery};
 use uuid::Uuid;
 
-use cartulary::engine::Engine;
-
-pub(super) struct WithoutScribe {
+/// Backend that accepts every command and answers everything else by the engine.
+pub(super) struct NullBackend {
     pub(super) engine: Engine,
 }
 
-impl WithoutScribe {
-    /// As if every stream that the command names had got its first event.
+impl NullBackend {
+    /// Accepts a command, with one changed event on each stream that it names.
     fn accept(&self, envelope: &Envelope) -> Answer {
         let mut hint = Hint::default();
         envelope.command.streams(&mut hint);
@@ -36,7 +37,7 @@ impl WithoutScribe {
     }
 }
 
-impl Backend for WithoutScribe {
+impl Backend for NullBackend {
     fn now(&self) -> Timestamp {
         self.engine.now()
     }
@@ -93,7 +94,7 @@ impl Backend for WithoutScribe {
         model: &'a Model,
         question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
+    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
         self.engine.watch(model, question, since)
     }
 

@@ -1,24 +1,24 @@
-//! Where the demo plays: one process, or many.
+//! Deployment that demo, benchmarks and fault scenarios run against: one process or several.
 
 use anyhow::Result;
+use cartulary::cli::Bearer;
+use cartulary::embedded_engine::EmbeddedEngine;
 use sqlx::PgPool;
 
 use super::client::Client;
-use cartulary::cli::Bearer;
-use cartulary::embedded_engine::EmbeddedEngine;
 
-/// Makes a token for somebody.
+/// Signs a token for a bearer.
 type Sign<'a> = Box<dyn Fn(&Bearer) -> Result<String> + Send + Sync + 'a>;
 
-/// An installation, as a caller and a reader of its log see it.
-pub(crate) struct Stage<'a> {
-    /// The front doors, at least one.
+/// API URLs, log database and token signing of a running deployment.
+pub(crate) struct Deployment<'a> {
+    /// URLs of the API servers, at least one.
     urls: Vec<String>,
     pub(crate) pool: &'a PgPool,
     sign: Sign<'a>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Deployment<'a> {
     pub(crate) fn new(
         urls: Vec<String>,
         pool: &'a PgPool,
@@ -31,12 +31,12 @@ impl<'a> Stage<'a> {
         Self::new(vec![engine.url()], &engine.running.pool, |bearer| engine.token(bearer))
     }
 
-    /// The public API as somebody sees it.
+    /// Client of the public API with a token for this bearer.
     pub(crate) fn client(&self, bearer: &Bearer) -> Result<Client> {
-        Ok(Client::of_all(self.urls.clone(), self.token(bearer)?))
+        Ok(Client::round_robin(self.urls.clone(), self.token(bearer)?))
     }
 
-    /// A token for somebody, good for a day.
+    /// Token for this bearer, valid for a day.
     pub(crate) fn token(&self, bearer: &Bearer) -> Result<String> {
         (self.sign)(bearer)
     }

@@ -1,40 +1,40 @@
-//! A whole process with every role, with shops that sell many things.
+//! Engine with every role in this process, and tenants with many products on sale.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, Claims, SigningKey};
+use cartulary::process::{Roles, Running, listen};
+use cartulary::settings::Settings;
 use commands::catalogue::{CreateProduct, PublishProduct};
 use commands::inventory::{AdjustStock, OpenStockItem, ReceiveStock};
 use commands::scribe::{Accepted, Answer, Envelope, Settled};
 use domain::inventory::StockItem;
 use domain::shared::{CommandId, Money, Price, ProductId, Quantity, Role, TenantId};
 use domain::tenancy::Tenant;
-use sqlx::PgPool;
-
-use super::arena::Database;
-use super::facts::Facts;
-use super::ours::{REST, opening};
-use cartulary::process::{Running, listen};
-use cartulary::roles::Roles;
-use cartulary::settings::Settings;
 use platform::clock::{new_id, now};
+use sqlx::PgPool;
 use vault::OuterKey;
 
-/// Products of each tenant: enough that no product has more open reservations than it may.
+use super::scratch_server::ScratchDatabase;
+use super::scribe_contender::{SETTLE_TIME, open_tenant};
+use super::workload::Workload;
+
+/// Products of each tenant: enough that no product exceeds the limit of open reservations.
 const PRODUCTS: usize = 50;
-/// Nothing of a bench is worth keeping secret.
+/// Fixed outer key; the data of a benchmark need no secrecy.
 const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const TOKEN_KEY: (&str, [u8; 32]) = ("bench", [7; 32]);
 
-/// The settings of a bench: whatever port is free.
+/// Default settings, with a free port.
 pub(super) fn on_any_port() -> Settings {
     Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() }
 }
 
-pub(super) struct Shops {
+/// Running engine with tenants, products and tokens.
+pub(super) struct BenchEngine {
     pub(super) running: Running,
-    pub(super) facts: Facts,
+    pub(super) workload: Workload,
     pub(super) outer: OuterKey,
     pub(super) tokens: Vec<String>,
     products: Vec<ProductId>,
@@ -42,20 +42,20 @@ pub(super) struct Shops {
     key: SigningKey,
 }
 
-impl Shops {
-    /// Starts every role on an empty database, puts everything on sale, and waits until the scribe is no longer new.
-    pub(super) async fn open(database: &Database) -> Result<Self> {
+impl BenchEngine {
+    /// Starts every role on an empty database, creates the products, and waits for `SETTLE_TIME`.
+    pub(super) async fn open(database: &ScratchDatabase) -> Result<Self> {
         Self::open_with(database, Roles::ALONE).await
     }
 
-    /// The same with some roles only; there are no others.
-    pub(super) async fn open_with(database: &Database, roles: Roles) -> Result<Self> {
+    /// Starts only these roles; no other process has the remaining ones.
+    pub(super) async fn open_with(database: &ScratchDatabase, roles: Roles) -> Result<Self> {
         Self::open_as(database, on_any_port(), roles, OuterKey::from_base64(OUTER_KEY)?).await
     }
 
-    /// The same with some roles only; the others are other processes, with the same outer key.
+    /// Starts only these roles; other processes with the same outer key have the remaining ones.
     pub(super) async fn open_as(
-        database: &Database,
+        database: &ScratchDatabase,
         settings: Settings,
         roles: Roles,
         outer: OuterKey,
@@ -65,40 +65,40 @@ impl Shops {
         let listener = listen(settings.listen).await?;
         let config = settings.configuration_with(roles, database.url.clone(), outer.clone(), auth)?;
         let running = Running::start(config, listener).await?;
-        let facts = Facts::new()?;
+        let workload = Workload::new()?;
         let tokens =
-            facts.tenants.iter().map(|tenant| token(&key, *tenant, &facts, &settings)).collect::<Result<_>>()?;
+            workload.tenants.iter().map(|tenant| token(&key, *tenant, &workload, &settings)).collect::<Result<_>>()?;
         let products = (0..PRODUCTS).map(|_| ProductId::new(new_id())).collect();
-        let shops = Self { running, facts, outer, tokens, products, settings, key };
-        for (number, &tenant) in shops.facts.tenants.iter().enumerate() {
-            shops.ask(tenant, shops.putting_on_sale(number, tenant)?).await?;
+        let engine = Self { running, workload, outer, tokens, products, settings, key };
+        for (number, &tenant) in engine.workload.tenants.iter().enumerate() {
+            engine.execute(tenant, engine.setup_commands(number, tenant)?).await?;
         }
-        tokio::time::sleep(REST).await;
-        Ok(shops)
+        tokio::time::sleep(SETTLE_TIME).await;
+        Ok(engine)
     }
 
-    fn putting_on_sale(&self, number: usize, tenant: TenantId) -> Result<Vec<Envelope>> {
+    fn setup_commands(&self, number: usize, tenant: TenantId) -> Result<Vec<Envelope>> {
         let price = Price::try_from(Money { minor: 900, currency: "USD".parse()? })?;
         let store = Tenant::first_store(tenant);
-        let mut commands = vec![self.facts.envelope(opening(&self.facts, number)?)];
+        let mut commands = vec![self.workload.envelope(open_tenant(&self.workload, number)?)];
         for (number, &product) in self.products.iter().enumerate() {
             let (name, sku) = (format!("Mug {number}").parse()?, format!("MUG-{number}").parse()?);
             let create = CreateProduct { product, name, sku, price, description: None };
-            commands.push(self.facts.envelope(create));
-            commands.push(self.facts.envelope(PublishProduct { product }));
-            commands.push(self.facts.envelope(OpenStockItem { product, store }));
+            commands.push(self.workload.envelope(create));
+            commands.push(self.workload.envelope(PublishProduct { product }));
+            commands.push(self.workload.envelope(OpenStockItem { product, store }));
             let item = StockItem::id(product, store);
-            commands.push(self.facts.envelope(ReceiveStock { item, units: Quantity::MOST }));
+            commands.push(self.workload.envelope(ReceiveStock { item, units: Quantity::MOST }));
         }
         Ok(commands)
     }
 
-    /// The same under an id of the caller's; whether it was accepted, for it may also be put off.
+    /// Removes one unit with this command id. True if it was accepted, false if the answer was "not now".
     pub(super) async fn adjust_as(&self, number: usize, id: CommandId) -> Result<bool> {
-        let (tenant, _, product) = self.turn(number);
+        let (tenant, _, product) = self.round_robin(number);
         let item = StockItem::id(product, Tenant::first_store(tenant));
         let adjust = AdjustStock { item, change: (-1).try_into()?, reason: "broken".parse()?, force: false };
-        let envelope = Envelope { id, ..self.facts.envelope(adjust) };
+        let envelope = Envelope { id, ..self.workload.envelope(adjust) };
         match self.running.dispatch.submit(tenant, false, vec![envelope]).await.pop() {
             Some(Answer::Settled { settled: Settled::Accepted(_), .. }) => Ok(true),
             Some(Answer::NotNow(_)) => Ok(false),
@@ -106,7 +106,7 @@ impl Shops {
         }
     }
 
-    async fn ask(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {
+    async fn execute(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {
         let answers = self.running.dispatch.submit(tenant, false, commands).await;
         let mut last = None;
         for answer in answers {
@@ -115,24 +115,24 @@ impl Shops {
                 other => ensure!(false, "not accepted: {other:?}"),
             }
         }
-        last.context("no command, no answer")
+        last.context("no command was given")
     }
 
-    /// Tenant, token and product take turns.
-    pub(super) fn turn(&self, number: usize) -> (TenantId, &str, ProductId) {
-        let tenants = self.facts.tenants.len();
-        (self.facts.tenant(number), &self.tokens[number % tenants], self.products[number / tenants % PRODUCTS])
+    /// Tenant, token and product for a request number, round robin.
+    pub(super) fn round_robin(&self, number: usize) -> (TenantId, &str, ProductId) {
+        let tenants = self.workload.tenants.len();
+        (self.workload.tenant(number), &self.tokens[number % tenants], self.products[number / tenants % PRODUCTS])
     }
 
-    /// One unit less of something: one event.
+    /// Removes one unit of a product, which is one event.
     pub(super) async fn adjust(&self, number: usize) -> Result<(TenantId, Accepted)> {
-        let (tenant, _, product) = self.turn(number);
+        let (tenant, _, product) = self.round_robin(number);
         let item = StockItem::id(product, Tenant::first_store(tenant));
         let adjust = AdjustStock { item, change: (-1).try_into()?, reason: "broken".parse()?, force: false };
-        Ok((tenant, self.ask(tenant, vec![self.facts.envelope(adjust)]).await?))
+        Ok((tenant, self.execute(tenant, vec![self.workload.envelope(adjust)]).await?))
     }
 
-    /// Whose tokens are good here.
+    /// Authentication settings that accept the tokens of this engine.
     pub(super) fn auth(&self) -> Result<AuthConfig> {
         Ok(self.settings.auth_with(vec![self.key.public()?]))
     }
@@ -146,13 +146,13 @@ impl Shops {
     }
 }
 
-/// A token for the owner of a tenant, good for an hour.
-fn token(key: &SigningKey, tenant: TenantId, facts: &Facts, settings: &Settings) -> Result<String> {
+/// Token for the owner of a tenant, valid for an hour.
+fn token(key: &SigningKey, tenant: TenantId, workload: &Workload, settings: &Settings) -> Result<String> {
     let seconds = now().micros().div_euclid(1_000_000);
     let claims = Claims {
         iss: settings.token_issuer.clone(),
         aud: settings.token_audience.clone(),
-        sub: facts.principal,
+        sub: workload.principal,
         tenant,
         roles: vec![Role::Owner],
         customer: None,
