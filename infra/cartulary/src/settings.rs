@@ -69,7 +69,7 @@ pub struct Settings {
     /// Kafka brokers that carry the log to other processes, as `host:port`, separated by commas; without them every process
     /// reads the log itself.
     pub kafka_brokers: Option<String>,
-    /// Reach brokers over TLS; their certificates and the names of their hosts are checked then.
+    /// Connectivity brokers over TLS; their certificates and the names of their hosts are checked then.
     pub kafka_tls: bool,
     /// The certificates that must have signed those of the brokers, in PEM; without it, those that the system trusts.
     pub kafka_ca_file: Option<PathBuf>,

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
-use vault::{OuterKey, secret_file};
+use vault::{OuterKey, read_or_create_key};
 
 /// Time limits for a process to listen, to become ready and to stop.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ impl Fleet {
     pub fn new(folder: &Path, variables: Vec<(String, String)>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be created", folder.display()))?;
         let fleet = Self {
-            key: SigningKey::from_seed(TOKEN_KEY, *secret_file(&folder.join("token.key"))?),
+            key: SigningKey::from_seed(TOKEN_KEY, *read_or_create_key(&folder.join("token.key"))?),
             folder: folder.to_owned(),
             variables,
         };

@@ -10,7 +10,7 @@ use lab::harness::{
     Cluster, Shop, age_by, caught_up, database, digests, eventually, free_address, pending_timers, rebuild_all,
     send_until_decided,
 };
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -122,5 +122,5 @@ async fn flash_sale_sells_exactly_the_stock_when_the_engine_is_killed_in_the_mid
     assert_eq!(i64::try_from(late.iter().filter(|purchase| purchase.accepted()).count())?, UNITS / 2);
     assert_eq!(sold(&pool, &shop).await?, UNITS);
     engine.stop().await?;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::demo::client::Client;
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{Cluster, Shop, cut_sessions, database, eventually, send_once};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use sqlx::PgPool;
 
@@ -16,7 +16,7 @@ async fn set(pool: &PgPool, change: &str) -> Result<()> {
 }
 
 /// Sends a command: true if it is refused because the database is unsafe, and the process reports the setting.
-async fn refuses(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
+async fn refuses(engine: &EngineProcess, owner: &Client, shop: &Shop) -> Result<bool> {
     let (status, answer) =
         send_once(owner, "ReserveStock", new_id(), &shop.reservation(new_id())).await.context("an answer")?;
     if status != 503 || answer["code"] != "STORE_UNSAFE" {
@@ -30,7 +30,7 @@ async fn refuses(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
 }
 
 /// Sends a command: true if it is accepted and the process is ready.
-async fn accepts(engine: &Member, owner: &Client, shop: &Shop) -> Result<bool> {
+async fn accepts(engine: &EngineProcess, owner: &Client, shop: &Shop) -> Result<bool> {
     let answer = send_once(owner, "ReserveStock", new_id(), &shop.reservation(new_id())).await;
     Ok(answer.is_some_and(|(status, _)| status == 200) && engine.get("/ready").await?.0 == 200)
 }
@@ -61,5 +61,5 @@ async fn commands_are_refused_while_synchronous_commit_is_off_and_the_setting_is
         eventually("commands are accepted again", async || accepts(&engine, &owner, &shop).await).await?;
     }
     engine.stop().await?;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }

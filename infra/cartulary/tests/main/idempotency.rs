@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use futures::future::join_all;
 use lab::demo::client::Client;
 use lab::harness::{Cluster, database, send_once};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -64,7 +64,7 @@ async fn fifty_parallel_sends_of_one_id_have_one_effect_and_equal_answers() -> R
     }
     assert_eq!(shop.count(&pool, "stock.reserved").await?, ROUNDS / 2);
     again.stop().await?;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,5 +93,5 @@ async fn another_body_under_a_known_id_is_refused_and_ids_are_per_tenant() -> Re
     assert_eq!(answer["outcome"], "accepted");
     assert_eq!((shop.count(&pool, "stock.reserved").await?, other.count(&pool, "stock.reserved").await?), (1, 1));
     engine.stop().await?;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }

@@ -9,9 +9,9 @@ use anyhow::{Result, ensure};
 use event_log::PgHistory;
 use kafka::{Leases, Relay};
 use lab::demo::client::Client;
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{Broker, Cluster, Shop, database, eventually, lane_head, restore_lane, send_until_decided};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use projections::ports::{Checkpoint, Epochs, Fault, History, RawEvent};
 use serde_json::json;
@@ -34,13 +34,13 @@ struct Shops {
 }
 
 impl Shops {
-    async fn open(cluster: &Cluster, serve: &Member, pool: &PgPool, count: usize) -> Result<Self> {
+    async fn open(cluster: &Cluster, serve: &EngineProcess, pool: &PgPool, count: usize) -> Result<Self> {
         let mut shops = Self { pool: pool.clone(), list: Vec::new(), paid: Vec::new() };
         let rules = json!({ "purchase": { "points": 1, "per_minor": 100 }, "signup": null });
         for _ in 0..count {
             let (shop, owner) = cluster.shop(serve, pool, 1_000_000).await?;
-            owner.do_it("SetEarningRules", new_id(), &rules).await?;
-            owner.do_it("EnableProgram", new_id(), &json!({})).await?;
+            owner.execute("SetEarningRules", new_id(), &rules).await?;
+            owner.execute("EnableProgram", new_id(), &json!({})).await?;
             shops.list.push((shop, owner));
         }
         Ok(shops)
@@ -85,22 +85,22 @@ impl Shops {
     }
 
     /// Sells until events come to this process over Kafka.
-    async fn sells_over_kafka(&mut self, policies: &Member) -> Result<()> {
-        let before = policies.counted(FROM_KAFKA).await?;
+    async fn sells_over_kafka(&mut self, policies: &EngineProcess) -> Result<()> {
+        let before = policies.metric_sum(FROM_KAFKA).await?;
         eventually("events come over Kafka", async || {
             self.sell(1).await?;
-            Ok(policies.counted(FROM_KAFKA).await? > before)
+            Ok(policies.metric_sum(FROM_KAFKA).await? > before)
         })
         .await
     }
 
-    async fn close(self, processes: Vec<Member>) -> Result<()> {
+    async fn close(self, processes: Vec<EngineProcess>) -> Result<()> {
         for process in processes {
             process.stop().await?;
         }
         let failures: i64 = sqlx::query_scalar("SELECT count(*) FROM work.failures").fetch_one(&self.pool).await?;
         assert_eq!(failures, 0);
-        keeps_the_laws(&self.pool).await
+        check_log_invariants(&self.pool).await
     }
 }
 

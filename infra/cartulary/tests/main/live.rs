@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::demo::client::Client;
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{Cluster, EventStream, PATIENCE, RedisServer, Shop, Socket, database, eventually};
 use platform::clock::new_id;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const LONG_S: i64 = 3_600;
 /// A process with every role, and a shop.
 struct Live {
     cluster: Cluster,
-    engine: Member,
+    engine: EngineProcess,
     shop: Shop,
     owner: Client,
     token: String,
@@ -41,7 +41,7 @@ impl Live {
     }
 
     async fn done(&self, name: &str, body: Value) -> Result<Value> {
-        self.owner.do_it(name, new_id(), &body).await
+        self.owner.execute(name, new_id(), &body).await
     }
 
     fn level(&self, more: &str) -> String {
@@ -55,7 +55,7 @@ impl Live {
 }
 
 /// Value of a metric of a process.
-async fn figure(engine: &Member, name: &str) -> Result<u64> {
+async fn figure(engine: &EngineProcess, name: &str) -> Result<u64> {
     let page = engine.get("/metrics").await?.1;
     let mut lines = page.lines().filter_map(|line| line.strip_prefix(name));
     Ok(lines.find_map(|line| line.trim().parse::<f64>().ok()).map_or(0, |value| value as u64))
@@ -382,7 +382,7 @@ async fn changes_reach_other_processes_with_redis_without_it_and_when_it_is_kill
     }
     let mut left = 100;
     let mut reserve = async |readers: &mut [Socket]| {
-        owner.do_it("ReserveStock", new_id(), &shop.reservation(new_id())).await?;
+        owner.execute("ReserveStock", new_id(), &shop.reservation(new_id())).await?;
         left -= 1;
         for reader in readers.iter_mut() {
             reader.update_with("1", "/row/available", json!(left)).await?;

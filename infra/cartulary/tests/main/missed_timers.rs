@@ -5,7 +5,7 @@
 use anyhow::Result;
 use domain::inventory::HOLD_TIME;
 use lab::harness::{Cluster, Shop, age_by, database, eventually, pending_timers, send_until_decided};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use sqlx::PgPool;
 
@@ -53,5 +53,5 @@ async fn timer_that_was_due_while_no_process_ran_fires_once() -> Result<()> {
     assert_eq!(expired(&shop, &pool).await?, (1, 1));
     assert_eq!(shop.count(&pool, "tenant.opened").await?, 1);
     engine.stop().await?;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }

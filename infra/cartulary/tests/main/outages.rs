@@ -6,12 +6,12 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use domain::shared::TenantId;
 use lab::demo::client::Client;
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{
     Broker, Cluster, PATIENCE, Shop, caught_up, database, digests, eventually, free_address, rebuild_all, send_once,
     send_until_decided,
 };
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
@@ -29,19 +29,19 @@ pub(crate) async fn reserve(client: &Client, shop: &Shop, count: usize) -> Resul
 }
 
 /// Waits until a process reports a reason with this word, and is not ready.
-pub(crate) async fn reports(engine: &Member, word: &str) -> Result<()> {
+pub(crate) async fn reports(engine: &EngineProcess, word: &str) -> Result<()> {
     eventually(word, async || Ok(engine.get("/reason").await?.1.contains(word))).await?;
     ensure!(engine.get("/ready").await?.0 == 503, "it is ready in spite of that");
     Ok(())
 }
 
 /// Waits until a process is ready.
-pub(crate) async fn gets_ready(engine: &Member) -> Result<()> {
+pub(crate) async fn gets_ready(engine: &EngineProcess) -> Result<()> {
     eventually("it is ready", async || Ok(engine.get("/ready").await?.0 == 200)).await
 }
 
 /// Counts the warnings about Kafka in the log of a process.
-fn kafka_warnings(engine: &Member) -> Result<usize> {
+fn kafka_warnings(engine: &EngineProcess) -> Result<usize> {
     let log = fs::read_to_string(&engine.log)?;
     Ok(log.lines().filter(|line| line.contains("WARN") && line.contains("Kafka")).count())
 }
@@ -78,10 +78,10 @@ async fn followers_recover_when_kafka_is_killed_and_wiped() -> Result<()> {
     // The relay that fills the empty topic is killed meanwhile; another one goes on.
     relay.kill().await?;
     let relay = cluster.start_role("relay", "relay-2", &kafka).await?;
-    let before = project.counted("cartulary_events_from_kafka_total").await?;
+    let before = project.metric_sum("cartulary_events_from_kafka_total").await?;
     reserve(&owner, &shop, 20).await?;
     eventually("events come over Kafka again", async || {
-        Ok(project.counted("cartulary_events_from_kafka_total").await? > before)
+        Ok(project.metric_sum("cartulary_events_from_kafka_total").await? > before)
     })
     .await?;
     caught_up(&pool).await?;
@@ -92,7 +92,7 @@ async fn followers_recover_when_kafka_is_killed_and_wiped() -> Result<()> {
     let live = digests(&pool).await?;
     rebuild_all(&pool, 1_000).await?;
     assert_eq!(live, digests(&pool).await?, "the read models equal a rebuild");
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,7 +182,7 @@ async fn commands_are_decided_by_another_scribe_while_the_owner_is_frozen() -> R
     for scribe in scribes {
         scribe.stop().await?;
     }
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

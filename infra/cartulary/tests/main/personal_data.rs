@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use lab::demo::client::Client;
 use lab::harness::{Cluster, Shop, caught_up, database, send_once};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use serde_json::json;
 use sqlx::PgPool;
@@ -31,13 +31,13 @@ fn person(number: usize, customer: Uuid) -> serde_json::Value {
 async fn seed(owner: &Client, shop: &Shop) -> Result<Vec<Uuid>> {
     let people: Vec<Uuid> = (0..PEOPLE).map(|_| new_id()).collect();
     for (number, customer) in people.iter().enumerate() {
-        owner.do_it("RegisterCustomer", new_id(), &person(number, *customer)).await?;
-        owner.do_it("PlaceOrder", new_id(), &shop.order(new_id(), *customer)).await?;
+        owner.execute("RegisterCustomer", new_id(), &person(number, *customer)).await?;
+        owner.execute("PlaceOrder", new_id(), &shop.order(new_id(), *customer)).await?;
     }
-    owner.do_it("UpdateProfile", new_id(), &person(PEOPLE, people[0])).await?;
+    owner.execute("UpdateProfile", new_id(), &person(PEOPLE, people[0])).await?;
     let import =
         json!({ "customer": new_id(), "name": NAME, "email": format!("imported@{MAIL}"), "source": "old shop" });
-    owner.do_it("ImportCustomer", new_id(), &import).await?;
+    owner.execute("ImportCustomer", new_id(), &import).await?;
     // The address is taken; then the body does not parse; then it is sent to the wrong command.
     let taken = send_once(owner, "RegisterCustomer", new_id(), &person(1, new_id())).await.context("an answer")?;
     ensure!(taken.0 == 409, "{taken:?}");
@@ -113,5 +113,5 @@ async fn personal_data_are_in_no_dump_log_or_metric() -> Result<()> {
     {
         assert!(leaks(text).is_empty(), "the {place} shows {:?}", leaks(text));
     }
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }

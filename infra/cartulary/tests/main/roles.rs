@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use lab::demo::client::Client;
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{Broker, Cluster, Shop, caught_up, database, digests, eventually, rebuild_all, send_until_decided};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -80,7 +80,7 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
     let url = database().await;
     let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let variables: Vec<_> = brokers.map(|brokers| ("CARTULARY_KAFKA_BROKERS", brokers)).into_iter().collect();
-    let mut processes: Vec<(&str, &str, Member)> = Vec::new();
+    let mut processes: Vec<(&str, &str, EngineProcess)> = Vec::new();
     for (role, name) in fleet(brokers.is_some()) {
         processes.push((role, name, cluster.start_role(role, name, &variables).await?));
     }
@@ -124,12 +124,12 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
     let live = digests(&pool).await?;
     rebuild_all(&pool, 1_000).await?;
     assert_eq!(live, digests(&pool).await?, "the read models equal a rebuild");
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 /// Waits until events reach read models and policies over Kafka.
 async fn events_come_over_kafka(
-    processes: &[(&str, &str, Member)],
+    processes: &[(&str, &str, EngineProcess)],
     mut write: impl AsyncFnMut() -> Result<()>,
 ) -> Result<()> {
     let from_kafka = "cartulary_events_from_kafka_total";
@@ -140,7 +140,7 @@ async fn events_come_over_kafka(
             write().await?;
             let mut events = 0;
             for (_, _, process) in processes.iter().filter(|(of, ..)| *of == role) {
-                events += process.counted(figure).await?;
+                events += process.metric_sum(figure).await?;
             }
             Ok(events > 0)
         })

@@ -33,7 +33,7 @@ async fn processes_share_cached_rows_and_counts_through_redis_and_go_on_without_
     let fronts = [owner, cluster.owner(two, shop.tenant).await?];
     let query = format!("{{ stockLevel(stockItem: \"{}\") {{ available }} }}", shop.item);
     for available in 10_001..=10_005 {
-        fronts[0].do_it("ReceiveStock", new_id(), &json!({ "item": shop.item, "units": 1 })).await?;
+        fronts[0].execute("ReceiveStock", new_id(), &json!({ "item": shop.item, "units": 1 })).await?;
         for front in &fronts {
             eventually("both processes show the change", async || {
                 Ok(front.query(&query, json!({})).await?["stockLevel"]["available"] == available)
@@ -132,7 +132,7 @@ async fn processes_share_sold_out_hints_through_redis() -> Result<()> {
     })
     .await?;
 
-    two.fronts[0].do_it("ReceiveStock", new_id(), &json!({ "item": shop.item, "units": 2 })).await?;
+    two.fronts[0].execute("ReceiveStock", new_id(), &json!({ "item": shop.item, "units": 2 })).await?;
     eventually("an order is accepted", async || Ok(two.order(1, new_id(), customer).await?.0 == 200)).await?;
     eventually("there is no hint", async || Ok(server.keys(":gone:").await?.is_empty())).await?;
     for process in processes {

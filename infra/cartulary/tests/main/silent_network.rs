@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{Cluster, caught_up, database, eventually, send_once, send_until_decided};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -80,7 +80,7 @@ async fn silenced(state: &mut watch::Receiver<(u32, bool)>, times: u32) {
 }
 
 /// Waits until all processes are ready.
-async fn all_ready(processes: &[Member]) -> Result<()> {
+async fn all_ready(processes: &[EngineProcess]) -> Result<()> {
     for process in processes {
         eventually(&format!("{} is ready", process.name), async || Ok(process.get("/ready").await?.0 == 200)).await?;
     }
@@ -128,5 +128,5 @@ async fn every_role_gives_up_silent_connections_and_connects_again() -> Result<(
     for process in processes {
         process.stop().await?;
     }
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }

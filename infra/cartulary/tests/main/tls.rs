@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use edge::redis::{Redis, client, server_info};
 use lab::demo::client::Client;
-use lab::fleet::Member;
+use lab::fleet::EngineProcess;
 use lab::harness::{Cluster, KAFKA_TURN, PATIENCE, caught_up, eventually, free_address};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
@@ -166,7 +166,7 @@ fn variables(provider: &Provider, addresses: &[String]) -> Result<Vec<(&'static 
 }
 
 /// Checks that neither pages nor log of a process hold the password.
-async fn shows_no_password(process: &Member) -> Result<()> {
+async fn shows_no_password(process: &EngineProcess) -> Result<()> {
     let pages = [process.get("/reason").await?.1, process.get("/metrics").await?.1, fs::read_to_string(&process.log)?];
     ensure!(pages.iter().all(|page| !page.contains(PASSWORD)), "{} shows its password", process.name);
     ensure!(pages[2].contains("DEBUG"), "its log is next to empty");
@@ -201,8 +201,10 @@ async fn processes_work_on_servers_that_accept_tls_only() -> Result<()> {
     gets_ready(&relay).await?;
     gets_ready(&project).await?;
     reserve(&owner, &shop, 5).await?;
-    eventually("events come over Kafka", async || Ok(project.counted("cartulary_events_from_kafka_total").await? > 0))
-        .await?;
+    eventually("events come over Kafka", async || {
+        Ok(project.metric_sum("cartulary_events_from_kafka_total").await? > 0)
+    })
+    .await?;
     caught_up(&pool).await?;
     assert_eq!(shop.count(&pool, "stock.reserved").await?, 10);
 
@@ -211,7 +213,7 @@ async fn processes_work_on_servers_that_accept_tls_only() -> Result<()> {
     let (secured, all): (i64, i64) = sqlx::query_as(over_tls).fetch_one(&pool).await?;
     assert!(secured == all && all > 3, "{secured} of {all} connections are over TLS");
     for process in [writer, relay, project] {
-        assert_eq!(process.counted("cartulary_redis_up").await?, 1, "{}", process.name);
+        assert_eq!(process.metric_sum("cartulary_redis_up").await?, 1, "{}", process.name);
         shows_no_password(&process).await?;
         process.stop().await?;
     }

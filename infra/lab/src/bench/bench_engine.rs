@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, Claims, SigningKey};
-use cartulary::process::{Roles, Running, listen};
+use cartulary::process::{Running, listen};
+use cartulary::roles::Roles;
 use cartulary::settings::Settings;
 use commands::catalogue::{CreateProduct, PublishProduct};
 use commands::inventory::{AdjustStock, OpenStockItem, ReceiveStock};

@@ -4,19 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use api::front::Front;
+use api::state::AppState;
 use bytes::Bytes;
 use cartulary::edge_protection::EdgeProtection;
 use cartulary::engine::Engine;
-use cartulary::process::Roles;
-use commands::kernel::AggregateRegistry;
+use cartulary::roles::Roles;
+use commands::kernel::StateRegistry;
 use domain::tenancy::Tenant;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use outside::webhooks::{Guard, WebhookDesk};
+use outside::webhooks::{Guard, WebhookGateway};
 use platform::clock::new_id;
 use platform::health::Health;
 use platform::http_server;
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
-use views::live::{Changes, Live};
+use views::live::{RowNotices, Subscriptions};
 
 use super::bench_engine::BenchEngine;
 use super::http_connection::HttpConnection;
@@ -166,11 +166,17 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
     let pool = shops.pool().clone();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
-        webhooks: WebhookDesk::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
-        live: Live::new(pool.clone(), shops.running.dispatch.routes().clone(), Changes::default(), None, false),
+        webhooks: WebhookGateway::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
+        live: Subscriptions::new(
+            pool.clone(),
+            shops.running.dispatch.routes().clone(),
+            RowNotices::default(),
+            None,
+            false,
+        ),
         pool,
         scribe: shops.running.dispatch.clone(),
-        kinds: AggregateRegistry::all(),
+        kinds: StateRegistry::all(),
         progress: watch::channel(0).1,
         redis: None,
         edge: EdgeProtection::none(),
@@ -179,14 +185,9 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
         stop: stop.clone(),
     };
     let backend = Arc::new(NullBackend { engine });
-    let front = Front::new(backend, shops.auth()?, api::front::Settings::default())?;
+    let state = AppState::new(backend, shops.auth()?, api::state::Settings::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(http_server::serve(
-        listener,
-        api::http::router(Arc::new(front)),
-        cartulary::process::at_capacity,
-        stop,
-    ));
+    tokio::spawn(http_server::serve(listener, api::http::router(state), cartulary::at_capacity, stop));
     Ok(address)
 }

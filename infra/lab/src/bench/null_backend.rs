@@ -1,10 +1,10 @@
 //! API backend without a scribe: accepts every command at once and writes nothing. It measures the cost of the HTTP
 //! layer.
 
-use api::backend::{Backend, Behind, SealedField};
-use api::freshness::Freshness;
-use api::integrations::Webhooks;
-use api::live::Watching;
+use api::port::Freshness;
+use api::port::LiveUpdates;
+use api::port::Webhooks;
+use api::port::{Backend, Behind, SealedField};
 use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
@@ -94,7 +94,7 @@ impl Backend for NullBackend {
         model: &'a Model,
         question: RowQuery,
         since: Option<Freshness>,
-    ) -> BoxFuture<'a, Result<Watching, QueryError>> {
+    ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
         self.engine.watch(model, question, since)
     }
 

@@ -16,7 +16,7 @@ use replay::rebuild::{Budget, rebuild};
 use serde_json::{Value, json};
 use sqlx::{Executor, PgPool};
 use tokio::time::Instant;
-use views::store::{PgBuilds, PgRows};
+use views::store::{PgRows, PgTableBuilder};
 
 use super::load_generator::median;
 use super::log_rows::{EPOCH, LogRow, insert_many};
@@ -43,7 +43,7 @@ pub(super) async fn run(server: &ScratchServer, progress: &Progress, report: &mu
     pool.execute("CHECKPOINT").await?;
     let models = Models::all();
     PgRows::new(pool.clone()).prepare(models.iter()).await?;
-    let (history, builds) = (PgHistory::new(pool.clone()), PgBuilds::new(pool.clone()));
+    let (history, builds) = (PgHistory::new(pool.clone()), PgTableBuilder::new(pool.clone()));
     let mut speeds = [vec![], vec![], vec![]];
     for round in 1..=ROUNDS {
         progress.show(format!("rebuilding, run {round} of {ROUNDS}"));

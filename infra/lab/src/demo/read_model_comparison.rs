@@ -12,7 +12,7 @@ use projections::kernel::{ColumnType, Model, Models};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
-use views::reads::build_anew;
+use views::follower::rebuild_model;
 use views::store::{digest, rows};
 
 use super::Check;
@@ -61,7 +61,7 @@ pub(crate) async fn compare_with_rebuild(pool: &PgPool) -> Result<Vec<Check>> {
     let models = Models::all();
     for model in models.iter() {
         let live = digest(pool, model).await?;
-        build_anew(pool, model).await?;
+        rebuild_model(pool, model).await?;
         let rebuilt = digest(pool, model).await?;
         if (live.sha256, live.rows) != (rebuilt.sha256, rebuilt.rows) {
             different.push(model.name.clone());

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::backend::SLOTS;
 use super::{PATIENCE, Shop, eventually};
 use crate::demo::client::Client;
-use crate::fleet::{self, Member};
+use crate::fleet::{self, EngineProcess};
 
 /// Time after which a client takes a request for lost and sends it again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
@@ -59,32 +59,32 @@ impl Cluster {
     }
 
     /// Starts an engine with every role and waits until it listens.
-    pub async fn start(&self, variables: &[(&str, &str)]) -> Result<Member> {
+    pub async fn start(&self, variables: &[(&str, &str)]) -> Result<EngineProcess> {
         self.start_as(&["serve", "--all"], variables).await
     }
 
     /// Starts a process in one role under a name, and waits until it listens.
-    pub async fn start_unready(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Member> {
+    pub async fn start_unready(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<EngineProcess> {
         let variables = [&[("CARTULARY_OWNER", name), ("CARTULARY_CONNECTIONS_MOST", "4")], more].concat();
         self.start_as(&[role], &variables).await
     }
 
     /// Starts a process in one role under a name, and waits until it is ready.
-    pub async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<Member> {
+    pub async fn start_role(&self, role: &str, name: &str, more: &[(&str, &str)]) -> Result<EngineProcess> {
         let engine = self.start_unready(role, name, more).await?;
         engine.ready().await?;
         Ok(engine)
     }
 
-    async fn start_as(&self, words: &[&str], variables: &[(&str, &str)]) -> Result<Member> {
+    async fn start_as(&self, words: &[&str], variables: &[(&str, &str)]) -> Result<EngineProcess> {
         let log = self.folder.join(format!("engine-{}.log", FOLDERS.fetch_add(1, Ordering::Relaxed)));
         let mut command = self.cartulary();
         command.args(words).envs(variables.iter().copied());
-        Member::start(command, &words.join(" "), log).await
+        EngineProcess::start(command, &words.join(" "), log).await
     }
 
     /// Starts an engine with every role and waits until it is ready.
-    pub async fn start_ready(&self, variables: &[(&str, &str)]) -> Result<Member> {
+    pub async fn start_ready(&self, variables: &[(&str, &str)]) -> Result<EngineProcess> {
         let engine = self.start(variables).await?;
         engine.ready().await?;
         Ok(engine)
@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     /// A client of one process, with a token of a tenant's owner.
-    pub async fn owner(&self, engine: &Member, tenant: TenantId) -> Result<Client> {
+    pub async fn owner(&self, engine: &EngineProcess, tenant: TenantId) -> Result<Client> {
         Ok(Client::new(&engine.url, self.owner_token(tenant).await?))
     }
 
@@ -119,14 +119,14 @@ impl Cluster {
     }
 
     /// A client of one process, with a token of a customer.
-    pub async fn customer(&self, engine: &Member, tenant: TenantId, customer: Uuid) -> Result<Client> {
+    pub async fn customer(&self, engine: &EngineProcess, tenant: TenantId, customer: Uuid) -> Result<Client> {
         let (tenant, customer) = (tenant.to_string(), customer.to_string());
         let token = self.token(&["--tenant", &tenant, "--role", "customer", "--customer", &customer]).await?;
         Ok(Client::new(&engine.url, token))
     }
 
     /// Registers a tenant over HTTP and puts a product on sale. Some process must run policies, which open the tenant.
-    pub async fn shop(&self, engine: &Member, pool: &PgPool, units: i64) -> Result<(Shop, Client)> {
+    pub async fn shop(&self, engine: &EngineProcess, pool: &PgPool, units: i64) -> Result<(Shop, Client)> {
         let tenant = TenantId::new(new_id());
         let operator = Client::new(&engine.url, self.token(&["--role", "operator"]).await?);
         let tail = &tenant.to_string()[24..];
@@ -134,11 +134,11 @@ impl Cluster {
             "tenant": tenant, "name": "Corner shop", "subdomain": format!("shop-{tail}"),
             "contact_email": format!("office-{tail}@example.org"), "currency": "USD", "zone": "Europe/Berlin",
         });
-        operator.do_it("RegisterTenant", new_id(), &register).await?;
+        operator.execute("RegisterTenant", new_id(), &register).await?;
         let (shop, owner) = (Shop::new(tenant), self.owner(engine, tenant).await?);
         eventually("the tenant is open", async || Ok(shop.count(pool, "tenant.opened").await? == 1)).await?;
         for (name, body) in shop.setup_commands(units) {
-            owner.do_it(name, new_id(), &body).await?;
+            owner.execute(name, new_id(), &body).await?;
         }
         Ok((shop, owner))
     }

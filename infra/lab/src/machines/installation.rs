@@ -160,7 +160,7 @@ impl Installation {
         let (name, share) =
             (scribe_of(node)?, "SELECT count(*) FROM log.lanes WHERE owner = $1 AND lease > clock_timestamp()");
         wait_for("it writes its share of the lanes", async || {
-            let scribes = presence::present(&self.pool, "scribe").await?.len();
+            let scribes = presence::members(&self.pool, "scribe").await?.len();
             let held: i64 = sqlx::query_scalar(share).bind(name).fetch_one(&self.pool).await?;
             Ok(scribes == self.in_role("scribe").len() && held >= LANES_LEAST)
         })

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
 use lab::harness::victim::{EFFECT_LIMITS, WEBHOOK_LIMITS, run_samples};
 use lab::harness::{Backend, Partner, PartnerReply, Receiver, ReceiverReply, Shop, database, eventually, place_orders};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use serde_json::json;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -57,7 +57,7 @@ async fn effect_of_a_killed_process_is_requested_again_under_the_same_key() -> R
     assert_eq!(done, 1);
     assert!(asked.len() == 2 && asked[0] == asked[1], "{asked:?}");
     backend.close().await;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

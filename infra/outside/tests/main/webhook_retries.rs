@@ -206,7 +206,7 @@ async fn unavailable_name_lookup_is_no_failed_attempt() -> Result<()> {
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
     let names = Unanswered::default();
-    let line = HttpClient::new(loopback_guard()?.asking(names.clone()).into())?;
+    let line = HttpClient::new(loopback_guard()?.with_resolver(names.clone()).into())?;
     // One failure would pause the subscription.
     let webhooks = backend.run_webhooks_over(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS }, Some(line))?;
     let subscription = subscribe(&backend, &shop, "https://hooks.example.org/", &["order.placed"]).await?;

@@ -11,8 +11,8 @@ use cqrs_es::AggregateError;
 use domain::kernel::{Aggregate, Decision, Encoded, StreamId, encode};
 use domain::shared::{Date, StoreId, TenantId, Timestamp, Zone};
 use domain::tenancy::Tenant;
+use lab::cqrs_es_adapter::{self, CqrsEsAggregate};
 use lab::harness::{Backend, Shop, database};
-use lab::hosted::{self, Hosted};
 use platform::clock::new_id;
 use postgres_es::PostgresCqrs;
 use serde_json::Value;
@@ -67,7 +67,7 @@ impl Pair {
         backend.pool.execute("CREATE SCHEMA stock").await?;
         let options = PgConnectOptions::from_str(&url)?.options([("search_path", "stock")]);
         let stock = PgPoolOptions::new().max_connections(4).connect_with(options).await?;
-        stock.execute(hosted::TABLES).await?;
+        stock.execute(cqrs_es_adapter::SCHEMA_SQL).await?;
         let shop = backend.shop(1_000_000).await?;
         Ok(Self { backend, stock, shop, zone: "Europe/Berlin".parse()? })
     }
@@ -88,7 +88,7 @@ impl Pair {
 
     /// Plays a script on both sides and compares every answer, then every event.
     async fn play<A: Aggregate>(self, script: Vec<Step<A>>) -> Result<()> {
-        let framework: PostgresCqrs<Hosted<A>> = postgres_es::postgres_cqrs(self.stock.clone(), vec![], ());
+        let framework: PostgresCqrs<CqrsEsAggregate<A>> = postgres_es::postgres_cqrs(self.stock.clone(), vec![], ());
         let mut refused = 0;
         for (number, step) in script.iter().enumerate() {
             let doing = || format!("step {number}, {} {}", step.command, step.body);

@@ -5,7 +5,7 @@ use lab::harness::{
     Backend, caught_up, cut_sessions, database, digests, eventually, lane_head, orphaned_checkpoints, place_orders,
     rebuild_all, restore_lane_on,
 };
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scribe_forgets_its_state_when_another_database_server_takes_over() -> Result<()> {
@@ -46,5 +46,5 @@ async fn scribe_forgets_its_state_when_another_database_server_takes_over() -> R
     let live = digests(&witness).await?;
     rebuild_all(&witness, 1_000).await?;
     assert_eq!(digests(&witness).await?, live);
-    keeps_the_laws(&witness).await
+    check_log_invariants(&witness).await
 }

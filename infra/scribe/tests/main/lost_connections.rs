@@ -4,7 +4,7 @@ use anyhow::Result;
 use commands::scribe::{Answer, Settled};
 use futures::{StreamExt, TryStreamExt, stream};
 use lab::harness::{Backend, CommitFate, CommitProxy, database, scribe_settings};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ async fn connections_cut_around_a_commit_lose_and_double_no_command() -> Result<
         "{recovered} of {} commands were cut after they were written",
         answers.len()
     );
-    keeps_the_laws(&backend.pool).await?;
+    check_log_invariants(&backend.pool).await?;
 
     // A repeated command has the same answer, also from a scribe that has nothing in memory.
     backend.close().await;

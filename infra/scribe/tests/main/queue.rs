@@ -7,7 +7,7 @@ use commands::kernel::NotNow;
 use commands::scribe::Answer;
 use futures::future::join_all;
 use lab::harness::{Backend, PATIENCE, database, eventually, scribe_settings};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use tokio::time::timeout;
 
@@ -53,7 +53,7 @@ async fn full_queue_puts_callers_off_and_decides_them_when_they_come_again() -> 
         assert!(matches!(answer, Answer::Settled { .. }), "{answer:?}");
     }
     assert_eq!(shop.count(&backend.pool, "stock.reserved").await?, i64::try_from(CALLERS)?);
-    keeps_the_laws(&backend.pool).await?;
+    check_log_invariants(&backend.pool).await?;
     backend.close().await;
     Ok(())
 }

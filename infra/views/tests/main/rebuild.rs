@@ -3,7 +3,7 @@
 use anyhow::Result;
 use domain::shared::TenantId;
 use lab::harness::{Backend, Shop, caught_up, database, digests, eventually, rebuild_all};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -96,7 +96,7 @@ async fn rebuild_equals_the_live_read_model_in_steps_of_one_and_of_a_thousand() 
         rebuild_all(&backend.pool, at_a_time).await?;
         assert_eq!(digests(&backend.pool).await?, live, "{at_a_time} at a time");
     }
-    keeps_the_laws(&backend.pool).await?;
+    check_log_invariants(&backend.pool).await?;
 
     // Events after a rebuild reach the new tables.
     let shop = backend.shop(10).await?;

@@ -5,7 +5,7 @@ use lab::harness::{
     Backend, caught_up, database, digests, eventually, lane_head, orphaned_checkpoints, place_orders, rebuild_all,
     restore_lane,
 };
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 
 /// Length of the lane after new orders, compared with its length before the restore.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ async fn models_equal_a_rebuild(length: NewLength) -> Result<()> {
     let live = digests(&pool).await?;
     rebuild_all(&pool, 1_000).await?;
     assert_eq!(digests(&pool).await?, live, "{length:?}");
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
 use lab::harness::{Backend, Partner, PartnerReply, Shop, database, eventually, looked_again};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use serde_json::json;
 use sqlx::PgPool;
 use work::{EffectLimits, current_pause, pause_work, resume_work};
@@ -55,7 +55,7 @@ async fn effect_is_performed_once_and_noted_once_when_attempts_fail() -> Result<
     eventually("no effect is open", async || Ok(open_effects(&backend.pool).await? == 0)).await?;
     assert_eq!((partner.seen(shop.tenant).1, noted(&shop, &backend.pool).await?), (1, (1, 0)));
     let pool = backend.pool.clone();
-    keeps_the_laws(&pool).await?;
+    check_log_invariants(&pool).await?;
     backend.close().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use domain::inventory::HOLD_TIME;
 use lab::harness::{
     Backend, age_by, database, eventually, lane_head, looked_again, pending_timers, place_orders, restore_lane,
 };
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use sqlx::PgPool;
 use work::{current_pause, resume_work};
 
@@ -60,7 +60,7 @@ async fn policies_skip_no_event(new: i64) -> Result<()> {
     assert_eq!(shop.count(&pool, "stock.reservation_expired").await?, 3 + new + 1);
     assert_eq!(count(&pool, "SELECT count(*) FROM work.failures").await?, 0);
     backend.close().await;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

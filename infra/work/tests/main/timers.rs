@@ -7,7 +7,7 @@ use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
 use lab::harness::{Backend, Shop, age_by, database, eventually, looked_again, pending_timers, scribe_settings};
-use lab::laws::keeps_the_laws;
+use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use scribe::Owner;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
     assert_eq!(sqlx::query_scalar::<_, i64>(early).fetch_one(&pool).await?, 0);
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
     backend.close().await;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +74,7 @@ async fn process_without_lanes_takes_no_timer_from_the_lane_owner() -> Result<()
     eventually("the next timers are set", async || Ok(pending_timers(&pool).await? == 2)).await?;
     standby.close().await;
     owner.close().await;
-    keeps_the_laws(&pool).await
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +105,7 @@ async fn policy_reacts_to_events_that_were_written_while_it_was_stopped() -> Res
     })
     .await?;
     let pool = backend.pool.clone();
-    keeps_the_laws(&pool).await?;
+    check_log_invariants(&pool).await?;
     backend.close().await;
     Ok(())
 }
@@ -149,7 +149,7 @@ async fn command_for_a_lane_of_another_process_waits_without_blocking_others() -
         .await?;
     eventually("no timer waits", async || Ok(pending_timers(&backend.pool).await? == 0)).await?;
     let pool = backend.pool.clone();
-    keeps_the_laws(&pool).await?;
+    check_log_invariants(&pool).await?;
     backend.close().await;
     Ok(())
 }

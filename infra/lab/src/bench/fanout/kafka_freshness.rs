@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cartulary::process::Roles;
+use cartulary::roles::Roles;
 use cartulary::settings::Settings;
 use tokio_util::sync::CancellationToken;
 

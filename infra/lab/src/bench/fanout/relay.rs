@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use event_log::LANES;
 use event_log::PgHistory;
 use kafka::speed::{self, Records};
-use kafka::{LANES, Leases, Settings};
+use kafka::{Leases, Settings};
 use projections::ports::{History, RawEvent};
 use sqlx::PgPool;
 
