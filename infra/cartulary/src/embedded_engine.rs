@@ -114,3 +114,24 @@ fn key_file(project: &Path, folder: &Path, name: &str) -> PathBuf {
     let (beside, older) = (folder.join(name), project.join(".cartulary").join(name));
     if !beside.exists() && older.exists() { older } else { beside }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lie_beside_the_data_unless_an_older_version_put_them_into_the_project() {
+        let base = std::env::temp_dir().join(format!("cartulary-keys-{}", std::process::id()));
+        let (project, folder) = (base.join("project"), base.join("data"));
+        for folder in [&project.join(".cartulary"), &folder] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        let (beside, older) = (folder.join("outer.key"), project.join(".cartulary/outer.key"));
+        assert_eq!(key_file(&project, &folder, "outer.key"), beside);
+        std::fs::write(&older, "older").expect("written");
+        assert_eq!(key_file(&project, &folder, "outer.key"), older);
+        std::fs::write(&beside, "beside").expect("written");
+        assert_eq!(key_file(&project, &folder, "outer.key"), beside);
+        std::fs::remove_dir_all(base).expect("removed");
+    }
+}

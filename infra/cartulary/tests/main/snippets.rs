@@ -20,7 +20,7 @@ const MARKER: &str = "-- next snippet --";
 struct Project {
     folder: PathBuf,
     engine: Child,
-    /// What the engine printed.
+    /// Output of the engine.
     output: String,
 }
 

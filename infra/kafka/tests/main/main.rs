@@ -8,5 +8,4 @@ mod foreign;
 mod log;
 mod secured;
 mod servers;
-mod speed;
 mod workers;
