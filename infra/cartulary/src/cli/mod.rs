@@ -25,7 +25,7 @@ use crate::roles::Roles;
 use crate::settings::Settings;
 
 /// Log filter where `CARTULARY_LOG` is not set: our own crates, and warnings of the others.
-pub const LOG: &str = "warn,platform=info,event_log=info,scribe=info,views=info,work=info,outside=info,vault=info,edge=info,\
+pub const LOG: &str = "warn,api=info,commands=info,projections=info,replay=info,platform=info,event_log=info,scribe=info,views=info,work=info,outside=info,vault=info,edge=info,\
                        kafka=info,cartulary=info";
 
 /// Cartulary: an event-sourced commerce engine. Start with `cartulary dev`.
