@@ -192,7 +192,7 @@ async fn two_processes_of_one_name_report_each_other() -> Result<()> {
     let one = cluster.start_role("project", "same", &[]).await?;
     let other = cluster.start_unready("project", "same", &[]).await?;
     reports(&one, "another `project` process has the name `same`").await?;
-    reports(&other, "set CARTULARY_OWNER").await?;
+    reports(&other, "CARTULARY_OWNER").await?;
     other.kill().await?;
     gets_ready(&one).await?;
     one.stop().await
