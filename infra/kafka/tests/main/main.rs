@@ -8,4 +8,4 @@ mod foreign;
 mod log;
 mod secured;
 mod servers;
-mod workers;
+mod consumers;
