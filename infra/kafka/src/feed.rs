@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use projections::ports::{Fault, History, RawEvent};
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::TopicPartitionList;
 use tokio::time::{Instant, timeout_at};
 
 use crate::availability::{Availability, text};
@@ -62,10 +62,15 @@ pub struct Feed<H> {
 impl<H: History> Feed<H> {
     /// Joins a group. The first batches report the assigned lanes. `availability` is that of Kafka; its outage is also
     /// reported when this call fails.
-    pub async fn open(settings: &Settings, group: &str, history: H, availability: Availability) -> Result<Self, TopicError> {
+    pub async fn open(
+        settings: &Settings,
+        group: &str,
+        history: H,
+        availability: Availability,
+    ) -> Result<Self, TopicError> {
         let partitions = topic::partitions(settings, &availability).await?;
         if let Some(partitions) = partitions {
-            topic::check(settings, partitions)?;
+            topic::check_partitions(settings, partitions)?;
         }
         let context = GroupCallbacks { availability, changes: Arc::default() };
         let consumer: StreamConsumer<GroupCallbacks> = settings.consumer(group).create_with_context(context)?;

@@ -10,8 +10,8 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
-use crate::error::{LaneError, too_large};
 use crate::availability::Availability;
+use crate::error::{LaneError, too_large};
 use crate::record::decode;
 
 pub(crate) type Producer = ThreadedProducer<DeliveryReports>;

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::BATCH_EVENTS_MOST;
+use crate::availability::Availability;
 use crate::error::{LaneError, too_large};
 use crate::in_flight::{InFlight, Producer, report_left_out};
-use crate::availability::Availability;
 use crate::record::headers;
 use crate::resume::{head, last_common_checkpoint, read_partition_end};
 use crate::settings::Settings;

@@ -13,11 +13,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::availability::Availability;
 use crate::error::LaneError;
 use crate::in_flight::{DeliveryReports, Producer};
 use crate::lane_relay::{Heads, LaneRelay, Start};
 use crate::leases::Leases;
-use crate::availability::Availability;
 use crate::settings::Settings;
 use crate::topic::{self, TopicError};
 
@@ -165,7 +165,8 @@ impl<H: History + 'static> Session<'_, H> {
     async fn renew(&mut self) {
         let (now, lease_ms) = (Instant::now(), self.relay.settings.lease_ms);
         let owned = timeout(QUERY_TIMEOUT, self.relay.leases.acquire_or_renew(lease_ms)).await;
-        let owned = owned.unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer").into()));
+        let owned =
+            owned.unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer").into()));
         let owned = match owned {
             Ok(owned) => owned,
             Err(error) => {

@@ -12,8 +12,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::leases::Leases;
 use crate::availability::Availability;
+use crate::leases::Leases;
 use crate::record::headers;
 use crate::relay::Relay;
 use projections::ports::LANES;

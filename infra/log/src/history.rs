@@ -45,9 +45,10 @@ impl History for PgHistory {
     }
 
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
-        let rows: Vec<(i16, Option<i64>, Option<i64>)> = within_statement_timeout(sqlx::query_as(HEADS).fetch_all(&self.pool))
-            .await
-            .map_err(fault("reading the heads of all lanes"))?;
+        let rows: Vec<(i16, Option<i64>, Option<i64>)> =
+            within_statement_timeout(sqlx::query_as(HEADS).fetch_all(&self.pool))
+                .await
+                .map_err(fault("reading the heads of all lanes"))?;
         let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
             lane,
             position: position.unwrap_or(0),

@@ -100,8 +100,10 @@ impl KafkaFeed {
         health: Health,
     ) -> Self {
         let log = StoreFeed::new(pool.clone(), None);
-        let (kafka_availability, group_availability, now) = (Availability::new(KAFKA), Availability::new(group.component), Instant::now());
-        let connection = join_group(settings.clone(), group.name, log.clone(), kafka_availability.clone(), Duration::ZERO);
+        let (kafka_availability, group_availability, now) =
+            (Availability::new(KAFKA), Availability::new(group.component), Instant::now());
+        let connection =
+            join_group(settings.clone(), group.name, log.clone(), kafka_availability.clone(), Duration::ZERO);
         Self {
             group,
             settings,

@@ -153,7 +153,9 @@ pub async fn set_tcp_timeouts(connection: &mut PgConnection) -> Result<(), sqlx:
 }
 
 /// Runs a short statement; an error if it is not answered within eight seconds.
-pub async fn within_statement_timeout<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+pub async fn within_statement_timeout<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
     timeout(STATEMENT_TIMEOUT, statement).await.unwrap_or_else(|_| Err(timeout_error()))
 }
 

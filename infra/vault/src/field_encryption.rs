@@ -32,7 +32,11 @@ pub struct Vault {
 impl Vault {
     pub fn new(pool: PgPool, outer: &OuterKey) -> Self {
         let keys = DataKeys::new(pool, &outer.derive(KeyPurpose::Wrap));
-        Self { keys, blind_index_key: outer.derive(KeyPurpose::Blind), fingerprint_key: outer.derive(KeyPurpose::Fingerprint) }
+        Self {
+            keys,
+            blind_index_key: outer.derive(KeyPurpose::Blind),
+            fingerprint_key: outer.derive(KeyPurpose::Fingerprint),
+        }
     }
 
     /// Keyed digest of a command's body, prefixed with the version of the digest.
@@ -75,7 +79,8 @@ impl Vault {
 
     /// Blind index of a field: a keyed digest of its folded value, equal for equal values of this field in a tenant.
     pub fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
-        let digest = mac_of_parts(&self.blind_index_key, &[tenant.uuid().as_bytes(), field.as_bytes(), folded.as_bytes()]);
+        let digest =
+            mac_of_parts(&self.blind_index_key, &[tenant.uuid().as_bytes(), field.as_bytes(), folded.as_bytes()]);
         URL_SAFE_NO_PAD.encode(&digest[..16])
     }
 }

@@ -81,7 +81,11 @@ async fn relay_and_consumer_catch_up_after_a_broker_restart() {
     eventually("everything is relayed", async || records(&environment).await >= 33_600).await;
     println!("the relay has caught up {:?} after the broker was back", since.elapsed());
     received.until(&mut feed, 33_600).await;
-    println!("the consumer has caught up {:?} after the broker was back, {} repeats", since.elapsed(), received.repeats);
+    println!(
+        "the consumer has caught up {:?} after the broker was back, {} repeats",
+        since.elapsed(),
+        received.repeats
+    );
     assert_eq!(received.gaps, 0);
     running.stop().await.expect("a clean stop");
 }

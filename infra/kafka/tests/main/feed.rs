@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka::{Batch, Feed, Leases, Availability, Relay};
+use kafka::{Availability, Batch, Feed, Leases, Relay};
 use projections::ports::RawEvent;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kafka::{Feed, Login, Mechanism, Availability, Password, Tls, probe};
+use kafka::{Availability, Feed, Login, Mechanism, Password, Tls, probe};
 use tokio::sync::{Mutex, MutexGuard};
 use xtask::servers::{Authority, Program, Secured, Servers, in_folder};
 
@@ -118,14 +118,16 @@ async fn each_way_of_authentication_is_accepted_with_the_right_secret_and_reject
     // With missing or superfluous TLS settings, the error names the possible causes.
     let sides = [(&secured, None), (&secured, provider.tls(None)), (&plain, provider.tls(None))];
     for (brokers, tls) in sides {
-        (environment.settings.brokers, environment.settings.tls, environment.settings.login) = (brokers.clone(), tls, None);
+        (environment.settings.brokers, environment.settings.tls, environment.settings.login) =
+            (brokers.clone(), tls, None);
         rejected(&environment, "TLS is set on one side only, or it requires a login").await;
     }
     environment.settings.brokers = secured;
 
     provider.start(&identity, None).await;
     environment.settings.topic = format!("{topic}-certificate");
-    environment.settings.tls = provider.tls(Some(provider.authority.sign("cartulary", "DNS:cartulary").expect("signed")));
+    environment.settings.tls =
+        provider.tls(Some(provider.authority.sign("cartulary", "DNS:cartulary").expect("signed")));
     carries_events(&environment).await;
     environment.settings.tls = provider.tls(None);
     rejected(&environment, "it requires a client certificate").await;
@@ -166,7 +168,9 @@ async fn a_broker_with_a_wrong_certificate_or_login_is_reported_and_used_once_it
     reports("its certificate is not for this host").await;
     eventually("the consumer reports it, too", async || {
         received.add(feed.next(1_000, Duration::from_millis(100)).await.expect("the log answers"));
-        feed.availability().outage_reason().is_some_and(|reason| reason.contains("its certificate is not for this host"))
+        feed.availability()
+            .outage_reason()
+            .is_some_and(|reason| reason.contains("its certificate is not for this host"))
     })
     .await;
     (0..16).for_each(|lane| log.append(lane, 10));

@@ -241,7 +241,9 @@ impl Dispatch {
                 continue;
             }
             let text = "SELECT DISTINCT address FROM log.lanes WHERE lease > clock_timestamp()";
-            let Ok(owners) = within_statement_timeout(sqlx::query_scalar(text).fetch_all(&self.pool)).await else { continue };
+            let Ok(owners) = within_statement_timeout(sqlx::query_scalar(text).fetch_all(&self.pool)).await else {
+                continue;
+            };
             self.failures.retain(&owners);
             tokio::select! {
                 () = stop.cancelled() => return,
