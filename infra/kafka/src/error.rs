@@ -1,10 +1,10 @@
-//! Errors that end the relaying of a lane.
+//! Errors that end the relaying of a lane until it is started again.
 
 use projections::ports::Fault;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::outage::text;
+use crate::availability::text;
 use crate::topic::TopicError;
 
 /// Reason for which a lane is restarted.
@@ -20,7 +20,7 @@ pub(crate) enum LaneError {
     PartitionRecreated,
 }
 
-/// Kafka refuses this record for its size, and would refuse it every time.
+/// True if Kafka refuses a record because of its size. It would refuse it every time.
 pub(crate) fn too_large(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge))
 }

@@ -12,9 +12,9 @@ pub struct Leases {
     owner: String,
 }
 
-/// Takes all free lanes; other relays stand by. Lanes are not balanced among relays: one relay keeps up with all
-/// scribes, and a second one exists only to take over.
-const HOLD: &str = "WITH free AS (
+/// Renews the leases of this relay and acquires those of all free lanes; other relays stand by. Lanes are not balanced
+/// among relays: one keeps up with all scribes, and another exists only to take over.
+const ACQUIRE_OR_RENEW: &str = "WITH free AS (
         SELECT lane FROM work.relays WHERE owner = $1 OR lease < clock_timestamp() ORDER BY lane
         FOR UPDATE SKIP LOCKED)
     UPDATE work.relays r SET owner = $1, lease = clock_timestamp() + $2 * interval '1 ms'
@@ -23,17 +23,18 @@ const HOLD: &str = "WITH free AS (
 const RELEASE: &str = "UPDATE work.relays SET owner = '', lease = '-infinity' WHERE owner = $1";
 
 impl Leases {
-    /// Each start gets its own owner name: two processes with the same one would both believe that they hold a lane.
+    /// Each start gets its own owner name: two processes with the same one would both believe that they own the same
+    /// lanes.
     pub fn new(pool: PgPool, name: &str) -> Self {
         // A hash map's seed differs at each start, also in containers, where pids repeat.
         let start = RandomState::new().build_hasher().finish();
         Self { owner: format!("{name} {start:016x}"), pool }
     }
 
-    /// Takes free lanes and renews held ones. Returns the lanes held now.
-    pub(crate) async fn hold(&self, lease_ms: i64) -> Result<BTreeSet<i16>, sqlx::Error> {
-        let held = sqlx::query_scalar(HOLD).bind(&self.owner).bind(lease_ms).fetch_all(&self.pool).await?;
-        Ok(held.into_iter().collect())
+    /// Acquires free lanes and renews the leases of owned ones. Returns the lanes owned now.
+    pub(crate) async fn acquire_or_renew(&self, lease_ms: i64) -> Result<BTreeSet<i16>, sqlx::Error> {
+        let owned = sqlx::query_scalar(ACQUIRE_OR_RENEW).bind(&self.owner).bind(lease_ms).fetch_all(&self.pool).await?;
+        Ok(owned.into_iter().collect())
     }
 
     /// Releases all lanes, so that another relay can take them without waiting for the leases to expire.

@@ -1,7 +1,7 @@
 //! Record format: one event per record, CloudEvents 1.0 in binary mode.
 //!
 //! The value is the payload as stored, the key is the stream, all other fields are headers. A record that no relay can
-//! have written is [`Foreign`]: it is counted and skipped, and stops neither relay nor worker.
+//! have written is [`Foreign`]: it is counted and skipped, and stops neither relay nor consumer.
 
 use std::fmt::{Display, Write};
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The relay: copies the lanes on which it holds leases from the log to Kafka.
+//! Relay: copies the lanes on which it has leases from the log to Kafka.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,78 +13,83 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::availability::Availability;
 use crate::error::LaneError;
 use crate::in_flight::{DeliveryReports, Producer};
-use crate::lane::{Heads, Lane, Start};
+use crate::lane_relay::{Heads, LaneRelay, Start};
 use crate::leases::Leases;
-use crate::outage::Outage;
 use crate::settings::Settings;
 use crate::topic::{self, TopicError};
 
-/// Interval at which the heads of the log are polled. Adds half of it to the mean latency of an event.
+/// Interval at which the heads of the log are polled. On average an event waits for half of it.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Interval at which leases are renewed and requested.
+/// Interval at which leases are renewed and free lanes are acquired.
 const RENEW_INTERVAL: Duration = Duration::from_millis(500);
-/// Timeout of queries to the log. Long enough for the connectivity monitor to detect dead connections first.
+/// Timeout of queries to the log. Longer than the 1.3 s in which a silent database is noticed, so that the pool tests
+/// the connection of a query that is given up.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before a failed operation is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Time for batches in flight after the relay is cancelled.
+/// Time in which the batches in flight can be acknowledged when a session ends. After it they are dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Relay: copies the log to Kafka in order, without gaps, at least once.
 ///
-/// Several relays may run: one at a time holds the lease on a lane. If two believe that they hold it, records repeat,
+/// Several relays may run: one at a time has the lease on a lane. If two believe that they have it, records repeat,
 /// with no further effect.
 pub struct Relay<H> {
     settings: Settings,
     history: Arc<H>,
     leases: Leases,
-    kafka: Outage,
-    log: Outage,
+    /// Availability of Kafka.
+    kafka: Availability,
+    /// Availability of PostgreSQL.
+    log: Availability,
 }
 
-/// State of a lane that this relay holds.
+/// State of a lane on which this relay has the lease.
 enum LaneState {
     Running { stop: CancellationToken, progress: Arc<AtomicI64> },
-    Paused { until: Instant, start: Start },
+    Failed { restart_at: Instant, start: Start },
 }
 
-/// A producer and the lanes that use it.
+/// Relaying with one producer, until the producer fails or Kafka is back after an outage.
 struct Session<'r, H> {
     relay: &'r Relay<H>,
     producer: Producer,
     heads: watch::Sender<Heads>,
     lanes: BTreeMap<i16, LaneState>,
     tasks: JoinSet<(i16, Result<(), LaneError>)>,
-    held_until: Instant,
-    /// Pending metadata request, which shows whether Kafka is back after an outage.
-    reconnect: Option<JoinHandle<KafkaResult<()>>>,
+    /// Time at which the leases expire unless they are renewed.
+    leased_until: Instant,
+    /// Metadata request whose success shows that Kafka is back after an outage.
+    metadata_request: Option<JoinHandle<KafkaResult<()>>>,
 }
 
 impl<H: History + 'static> Relay<H> {
     pub fn new(settings: Settings, history: H, leases: Leases) -> Self {
-        let (kafka, log) = (Outage::of("Kafka"), Outage::of("the log"));
+        let (kafka, log) = (Availability::new("Kafka"), Availability::new("the log"));
         Self { settings, history: Arc::new(history), leases, kafka, log }
     }
 
     /// Availability of Kafka and of the log.
-    pub fn outages(&self) -> [Outage; 2] {
+    pub fn availability(&self) -> [Availability; 2] {
         [self.kafka.clone(), self.log.clone()]
     }
 
-    /// Runs until it is cancelled. While Kafka is unavailable or the topic is unsuitable, events wait in the log.
+    /// Runs until `stop`. While Kafka cannot be used or the topic has a wrong number of partitions, events wait in the
+    /// log.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let ended = match topic::ensure(&self.settings, &self.kafka).await {
+            let result = match topic::ensure(&self.settings, &self.kafka).await {
                 Ok(()) => {
-                    self.kafka.back();
+                    self.kafka.report_recovery();
                     self.session(&stop).await
                 }
-                refused => refused,
+                Err(error) => Err(error),
             };
-            if let Err(error) = ended {
-                self.kafka.away(&error.to_string());
+            if let Err(error) = result {
+                self.kafka.report_outage(&error.to_string());
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -96,14 +101,14 @@ impl<H: History + 'static> Relay<H> {
         }
     }
 
-    /// Runs with one producer until it is cancelled or the producer fails fatally.
+    /// Runs one session, until `stop` or until a new producer is needed. An error if the topic cannot be used.
     async fn session(&self, stop: &CancellationToken) -> Result<(), TopicError> {
         let producer: Producer = self.settings.producer().create_with_context(DeliveryReports(self.kafka.clone()))?;
         let heads = watch::Sender::new(Arc::from([]));
         let lanes = BTreeMap::new();
-        let (tasks, held_until) = (JoinSet::new(), Instant::now());
-        let mut session = Session { relay: self, producer, heads, lanes, tasks, held_until, reconnect: None };
-        let ended = session.run(stop).await;
+        let (tasks, leased_until) = (JoinSet::new(), Instant::now());
+        let mut session = Session { relay: self, producer, heads, lanes, tasks, leased_until, metadata_request: None };
+        let result = session.run(stop).await;
         session.lanes.values().for_each(LaneState::stop);
         let finish = async { while session.tasks.join_next().await.is_some() {} };
         if timeout(SHUTDOWN_TIMEOUT, finish).await.is_err() {
@@ -112,7 +117,7 @@ impl<H: History + 'static> Relay<H> {
         // Dropping the producer discards unacknowledged records and may block on its thread.
         let producer = session.producer;
         tokio::task::spawn_blocking(move || drop(producer)).await.ok();
-        ended
+        result
     }
 }
 
@@ -126,21 +131,21 @@ impl<H: History + 'static> Session<'_, H> {
                 () = stop.cancelled() => return Ok(()),
                 _ = renew.tick() => {
                     self.renew().await;
-                    self.show_lag();
+                    self.record_lag();
                     if self.kafka_is_back().await {
                         return Ok(());
                     }
                 }
-                // Bounded, so that a log that hangs does not block cancellation.
+                // With a time limit, so that a log that does not answer does not delay `stop`.
                 _ = poll.tick() => match timeout(QUERY_TIMEOUT, self.relay.history.heads()).await {
                     Ok(Ok(heads)) => _ = self.heads.send_replace(heads.into()),
-                    Ok(Err(fault)) => self.relay.log.away(&fault.to_string()),
-                    Err(_) => self.relay.log.away("its heads cannot be read"),
+                    Ok(Err(fault)) => self.relay.log.report_outage(&fault.to_string()),
+                    Err(_) => self.relay.log.report_outage("its heads cannot be read"),
                 },
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok((_, Ok(()))) => {}
                     Ok((lane, Err(error))) if self.producer.client().fatal_error().is_none() => {
-                        self.pause(lane, error)?;
+                        self.restart_later(lane, error)?;
                     }
                     Ok((_, Err(error))) => {
                         tracing::warn!(%error, "the producer has failed; continuing with a new one");
@@ -155,35 +160,37 @@ impl<H: History + 'static> Session<'_, H> {
         }
     }
 
-    /// Renews the leases, starts the lanes that were gained and stops those that were lost.
+    /// Renews the leases, starts the lanes that were acquired and stops those that were lost. If the store does not
+    /// answer, the lanes go on until the leases have expired.
     async fn renew(&mut self) {
         let (now, lease_ms) = (Instant::now(), self.relay.settings.lease_ms);
-        let held = timeout(QUERY_TIMEOUT, self.relay.leases.hold(lease_ms)).await;
-        let held = held.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        let held = match held {
-            Ok(held) => held,
+        let owned = timeout(QUERY_TIMEOUT, self.relay.leases.acquire_or_renew(lease_ms)).await;
+        let owned =
+            owned.unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer").into()));
+        let owned = match owned {
+            Ok(owned) => owned,
             Err(error) => {
-                self.relay.log.away(&error.to_string());
-                if self.held_until < now {
+                self.relay.log.report_outage(&error.to_string());
+                if self.leased_until < now {
                     self.lanes.values().for_each(LaneState::stop);
                     self.lanes.clear();
                 }
                 return;
             }
         };
-        self.relay.log.back();
-        self.held_until = now + Duration::from_millis(lease_ms.unsigned_abs());
+        self.relay.log.report_recovery();
+        self.leased_until = now + Duration::from_millis(lease_ms.unsigned_abs());
         self.lanes.retain(|lane, state| {
-            let ours = held.contains(lane);
+            let ours = owned.contains(lane);
             if !ours {
                 state.stop();
             }
             ours
         });
-        for lane in held {
+        for lane in owned {
             match self.lanes.get(&lane) {
-                None => self.start(lane, Start::First),
-                Some(LaneState::Paused { until, start }) if *until <= now => self.start(lane, *start),
+                None => self.start(lane, Start::LeaseAcquired),
+                Some(LaneState::Failed { restart_at, start }) if *restart_at <= now => self.start(lane, *start),
                 Some(_) => {}
             }
         }
@@ -191,12 +198,12 @@ impl<H: History + 'static> Session<'_, H> {
 
     fn start(&mut self, lane: i16, start: Start) {
         let (stop, progress) = (CancellationToken::new(), Arc::new(AtomicI64::new(0)));
-        let task = Lane {
+        let task = LaneRelay {
             lane,
             settings: self.relay.settings.clone(),
             history: self.relay.history.clone(),
             producer: self.producer.clone(),
-            outage: self.relay.kafka.clone(),
+            kafka: self.relay.kafka.clone(),
             heads: self.heads.subscribe(),
             progress: progress.clone(),
             stop: stop.clone(),
@@ -204,53 +211,54 @@ impl<H: History + 'static> Session<'_, H> {
         self.lanes.insert(lane, LaneState::Running { stop: stop.clone(), progress });
         self.tasks.spawn(async move {
             let ended = task.run(start).await;
-            // The error of a cancelled lane is ignored: another relay, or this one again, may hold the lane by now.
+            // The error of a stopped lane is ignored: another relay, or this one again, may relay the lane by now.
             (lane, if stop.is_cancelled() { Ok(()) } else { ended })
         });
     }
 
-    /// Pauses one lane after an error; the others continue.
-    fn pause(&mut self, lane: i16, error: LaneError) -> Result<(), TopicError> {
+    /// Schedules the restart of one lane after an error; the others continue. An error if the topic cannot be used.
+    fn restart_later(&mut self, lane: i16, error: LaneError) -> Result<(), TopicError> {
         metrics::counter!("cartulary_relay_troubles_total").increment(1);
         let (mut pause, mut start) = (RETRY_PAUSE, Start::AfterError);
         match error {
             LaneError::Topic(error) if !error.is_transient() => return Err(error),
-            LaneError::Topic(TopicError::Away(error)) | LaneError::Kafka(error) => {
-                self.relay.kafka.away(&self.relay.kafka.why(&error));
+            LaneError::Topic(TopicError::Kafka(error)) | LaneError::Kafka(error) => {
+                self.relay.kafka.report_outage(&self.relay.kafka.cause_of(&error));
             }
-            LaneError::Topic(_) => self.relay.kafka.away(&error.to_string()),
-            LaneError::Log(Fault { cause: Cause::Unavailable, .. }) => self.relay.log.away(&error.to_string()),
+            LaneError::Topic(_) => self.relay.kafka.report_outage(&error.to_string()),
+            LaneError::Log(Fault { cause: Cause::Unavailable, .. }) => self.relay.log.report_outage(&error.to_string()),
             LaneError::Log(_) => tracing::error!(lane, %error, "a lane cannot be relayed"),
             LaneError::PartitionRecreated => {
                 tracing::warn!(lane, %error, "a lane is relayed from its first event again");
                 (pause, start) = (Duration::ZERO, Start::FromFirstEvent);
             }
         }
-        self.lanes.insert(lane, LaneState::Paused { until: Instant::now() + pause, start });
+        self.lanes.insert(lane, LaneState::Failed { restart_at: Instant::now() + pause, start });
         Ok(())
     }
 
-    /// Kafka is back after an outage. Checked here, because without events to send nothing else would notice. Kafka may
-    /// have lost records, so the caller ends the session, and the next one reads the end of each partition.
+    /// True if Kafka answers again after an outage. Asks for it with metadata requests, because without events to send
+    /// no other request would show it. Kafka may have lost records, so the caller ends the session, and the next one
+    /// reads the end of each partition.
     async fn kafka_is_back(&mut self) -> bool {
-        if self.relay.kafka.reason().is_none() {
+        if self.relay.kafka.outage_reason().is_none() {
             return false;
         }
-        if let Some(request) = self.reconnect.take_if(|request| request.is_finished()) {
+        if let Some(request) = self.metadata_request.take_if(|request| request.is_finished()) {
             let answer = request.await.unwrap_or(Err(KafkaError::Canceled));
             if let Err(error) = &answer {
-                // The reason may have changed.
-                self.relay.kafka.away(&self.relay.kafka.why(error));
+                // The reason may be another one than before.
+                self.relay.kafka.report_outage(&self.relay.kafka.cause_of(error));
             }
             return answer.is_ok();
         }
         let producer = self.producer.clone();
         let request = move || producer.client().fetch_metadata(None, RENEW_INTERVAL).map(drop);
-        self.reconnect.get_or_insert_with(|| tokio::task::spawn_blocking(request));
+        self.metadata_request.get_or_insert_with(|| tokio::task::spawn_blocking(request));
         false
     }
 
-    fn show_lag(&self) {
+    fn record_lag(&self) {
         let heads = self.heads.borrow().clone();
         for head in heads.iter() {
             let Some(LaneState::Running { progress, .. }) = self.lanes.get(&head.lane) else { continue };
@@ -262,6 +270,7 @@ impl<H: History + 'static> Session<'_, H> {
 }
 
 impl LaneState {
+    /// Stops the task of the lane after the batch in flight.
     fn stop(&self) {
         if let Self::Running { stop, .. } = self {
             stop.cancel();

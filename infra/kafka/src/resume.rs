@@ -1,4 +1,4 @@
-//! Resumption of a lane: after the last record in the partition that the current log agrees with.
+//! Resumption of a lane: after the last record of its partition that is also in the log.
 
 use projections::ports::{Checkpoint, Fault, History};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -7,12 +7,12 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::outage::Outage;
+use crate::availability::Availability;
 use crate::record::decode;
 use crate::settings::Settings;
 use crate::topic::REQUEST_TIMEOUT;
 
-/// Factor by which the search range grows each time it holds foreign records only.
+/// Factor by which the searched end of the partition grows each time it holds no record of a relay.
 const SEARCH_GROWTH: i64 = 16;
 
 /// End of a partition.
@@ -24,19 +24,19 @@ pub(crate) struct PartitionEnd {
     pub(crate) end: i64,
 }
 
-/// Reads the last record that a relay wrote with a position up to `head`. Later positions were lost by the log or are
-/// forged, so they do not show how much of the log Kafka holds. Blocks.
+/// Reads the last record that a relay wrote with a position up to `head`. A later position was lost by the log or is
+/// forged, so it does not show how much of the log Kafka holds. Blocks the thread.
 pub(crate) fn read_partition_end(
     settings: &Settings,
-    outage: &Outage,
+    kafka: &Availability,
     lane: i16,
     head: i64,
 ) -> Result<PartitionEnd, KafkaError> {
     let mut config = settings.client();
-    // The group is never joined, but librdkafka requires a name. It has to report the end of the partition, because
-    // offsets before the end need not belong to a record.
+    // librdkafka requires the name of a group, which is never joined. It has to report the end of the partition,
+    // because the offsets before that end need not belong to records.
     config.set("group.id", "cartulary.relay").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-    let consumer: BaseConsumer<Outage> = config.create_with_context(outage.clone())?;
+    let consumer: BaseConsumer<Availability> = config.create_with_context(kafka.clone())?;
     let (low, end) = consumer.fetch_watermarks(&settings.topic, i32::from(lane), REQUEST_TIMEOUT)?;
     let mut back = 1;
     loop {
@@ -49,15 +49,16 @@ pub(crate) fn read_partition_end(
     }
 }
 
+/// Last record of a relay with a position up to `head`, at the offset `from` or later.
 fn last_from(
-    consumer: &BaseConsumer<Outage>,
+    consumer: &BaseConsumer<Availability>,
     topic: &str,
     (lane, head): (i16, i64),
     from: i64,
 ) -> Result<Option<Checkpoint>, KafkaError> {
-    let mut place = TopicPartitionList::new();
-    place.add_partition_offset(topic, i32::from(lane), Offset::Offset(from))?;
-    consumer.assign(&place)?;
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, i32::from(lane), Offset::Offset(from))?;
+    consumer.assign(&assignment)?;
     let (mut last, mut last_answer) = (None, Instant::now());
     loop {
         // `poll` may return `None` early, so the timeout is measured here.
@@ -83,18 +84,18 @@ pub(crate) async fn head<H: History>(history: &H, lane: i16) -> Result<i64, Faul
     Ok(history.heads().await?.iter().find(|head| head.lane == lane).map_or(0, |head| head.position))
 }
 
-/// Last position that the partition and the current log have in common, with its epoch in the log.
-pub(crate) async fn last_common_checkpoint<H: History>(history: &H, seen: Checkpoint) -> Result<Checkpoint, Fault> {
-    let lane = seen.lane;
+/// Last position up to `sent` that the partition and the log have in common, with its epoch in the log.
+pub(crate) async fn last_common_checkpoint<H: History>(history: &H, sent: Checkpoint) -> Result<Checkpoint, Fault> {
+    let lane = sent.lane;
     let epochs = history.epochs(lane).await?;
     let head = head(history, lane).await?;
-    let agreed = if epochs.agrees(seen.position, seen.epoch) { seen.position } else { epochs.last_common(seen) };
-    let position = agreed.clamp(0, head);
-    if position < seen.position {
+    let common = if epochs.agrees(sent.position, sent.epoch) { sent.position } else { epochs.last_common(sent) };
+    let position = common.clamp(0, head);
+    if position < sent.position {
         tracing::warn!(
             lane,
-            held = seen.position,
-            common = position,
+            sent = sent.position,
+            continuing_after = position,
             "the log was rewritten before the last record in Kafka; continuing after the last common position"
         );
     }
@@ -102,6 +103,6 @@ pub(crate) async fn last_common_checkpoint<H: History>(history: &H, seen: Checkp
         return Ok(Checkpoint::start(lane));
     }
     let at = history.events(lane, position - 1, 1).await?;
-    let epoch = at.first().map_or(seen.epoch, |event| event.epoch);
+    let epoch = at.first().map_or(sent.epoch, |event| event.epoch);
     Ok(Checkpoint { lane, position, epoch })
 }

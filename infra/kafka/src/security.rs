@@ -12,7 +12,7 @@ pub struct Tls {
     /// File of the certificate authorities that brokers' certificates must chain to. Default: those of the system.
     pub authorities: Option<PathBuf>,
     /// File with the client certificate and its key, for brokers that require one.
-    pub identity: Option<PathBuf>,
+    pub client_certificate: Option<PathBuf>,
 }
 
 /// SASL credentials.
@@ -83,13 +83,13 @@ pub(crate) fn apply(config: &mut ClientConfig, tls: Option<&Tls>, login: Option<
         (Some(_), Some(_)) => "sasl_ssl",
     };
     config.set("security.protocol", protocol);
-    if let Some(Tls { authorities, identity }) = tls {
+    if let Some(Tls { authorities, client_certificate }) = tls {
         config.set("enable.ssl.certificate.verification", "true");
         config.set("ssl.endpoint.identification.algorithm", "https");
         if let Some(file) = authorities {
             config.set("ssl.ca.location", file.to_string_lossy());
         }
-        if let Some(file) = identity {
+        if let Some(file) = client_certificate {
             config.set("ssl.certificate.location", file.to_string_lossy());
             config.set("ssl.key.location", file.to_string_lossy());
         }

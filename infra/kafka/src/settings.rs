@@ -17,9 +17,9 @@ pub struct Settings {
     pub topic: String,
     /// Replication factor of the topic.
     pub replication: i32,
-    /// Retention of records. A worker that falls further behind reads the log.
+    /// Retention of records. A consumer that falls further behind reads the log.
     pub retention_ms: i64,
-    /// Size limit of a record. Larger events are left out of the topic, and workers read them from the log.
+    /// Size limit of a record. Larger events are left out of the topic, and consumers read them from the log.
     pub record_bytes_most: usize,
     /// Duration of a relay's lease on its lanes: the time until another relay takes over from one that was killed.
     pub lease_ms: i64,
@@ -58,12 +58,12 @@ impl Settings {
         config
     }
 
-    /// Producer options: no duplicates, no reordering, no give-up. The relay bounds the number of records in flight.
+    /// Producer options: no duplicates, no reordering, no time limit for a record. The relay bounds the number of
+    /// records in flight.
     pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         config.set("enable.idempotence", "true").set("acks", "all");
-        // No message timeout: a record that is given up would leave a gap. To stop waiting, the relay drops the
-        // producer.
+        // No message timeout: giving up a record would leave a gap. To stop waiting, the relay drops the producer.
         config.set("message.timeout.ms", "0").set("topic.metadata.propagation.max.ms", "5000");
         config.set("linger.ms", "2").set("compression.type", "lz4");
         config.set("message.max.bytes", self.record_bytes_most.to_string());
@@ -76,8 +76,8 @@ impl Settings {
         let mut config = self.client();
         config.set("group.id", group).set("partition.assignment.strategy", "cooperative-sticky");
         config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").set("check.crcs", "true");
-        // The lanes of a killed worker are reassigned after 6 s, the minimum that brokers allow (librdkafka's default:
-        // 45 s). A worker that loses its broker for longer waits equally long until its former membership expires.
+        // The lanes of a killed consumer are reassigned after 6 s, the minimum that brokers allow (librdkafka's
+        // default: 45 s). A consumer without a broker for longer gets lanes again after its old membership expired.
         config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "1500");
         config.set("queued.max.messages.kbytes", "16384").set("fetch.wait.max.ms", "100");
         config

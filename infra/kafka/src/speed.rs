@@ -12,8 +12,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::availability::Availability;
 use crate::leases::Leases;
-use crate::outage::Outage;
 use crate::record::headers;
 use crate::relay::Relay;
 use projections::ports::LANES;
@@ -21,7 +21,7 @@ use projections::ports::LANES;
 use crate::settings::Settings;
 use crate::topic::{self, REQUEST_TIMEOUT, TopicError, blocking};
 
-/// Interval between two looks at the length of the topic. Negligible in runs that take seconds.
+/// Pause between two checks of the length of the topic. Negligible in runs that take seconds.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 
@@ -32,7 +32,7 @@ pub async fn relayed(
     leases: Leases,
     records: i64,
 ) -> Result<Duration, TopicError> {
-    topic::ensure(settings, &Outage::of("Kafka")).await?;
+    topic::ensure(settings, &Availability::new("Kafka")).await?;
     let consumer: Arc<BaseConsumer> = Arc::new(settings.client().create()?);
     let started = Instant::now();
     let stop = CancellationToken::new();
@@ -73,7 +73,7 @@ impl Records {
 
 /// Time that a producer with the relay's settings takes for records that are built beforehand.
 pub async fn bare(settings: &Settings, records: Records) -> Result<Duration, TopicError> {
-    topic::ensure(settings, &Outage::of("Kafka")).await?;
+    topic::ensure(settings, &Availability::new("Kafka")).await?;
     let producer: ThreadedProducer<DefaultProducerContext> = settings.producer().create()?;
     let started = Instant::now();
     for Record { partition, key, payload, headers } in records.0 {

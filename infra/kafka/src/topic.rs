@@ -8,17 +8,17 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::sleep;
 
-use crate::outage::{Outage, text};
+use crate::availability::{Availability, text};
 use projections::ports::LANES;
 
 use crate::settings::Settings;
 
 /// Timeout of requests to Kafka.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Poll timeout for errors of connections.
-const POLL_TIMEOUT: Duration = Duration::from_millis(20);
-/// Wait after the topic was created, in which its partitions elect their leaders.
-const LEADER_ELECTION: Duration = Duration::from_millis(300);
+/// Time to wait for each error of a connection after a failed request.
+const ERROR_POLL_TIMEOUT: Duration = Duration::from_millis(20);
+/// Pause after the topic was created, in which its partitions elect their leaders.
+const LEADER_ELECTION_PAUSE: Duration = Duration::from_millis(300);
 
 /// Reason for which the topic cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,38 +35,38 @@ pub enum TopicError {
     #[error("Kafka does not answer: {0}")]
     NoAnswer(String),
     #[error("Kafka does not answer: {}", text(.0))]
-    Away(#[from] KafkaError),
+    Kafka(#[from] KafkaError),
 }
 
 impl TopicError {
-    /// The error can end without intervention.
+    /// True if the error can end without intervention.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::NoAnswer(_) | Self::Away(_))
+        matches!(self, Self::NoAnswer(_) | Self::Kafka(_))
     }
 }
 
-/// Creates the topic if it is missing. Waits for Kafka's answer.
-pub(crate) async fn ensure(settings: &Settings, outage: &Outage) -> Result<(), TopicError> {
-    let known = partitions(settings, outage).await?;
+/// Creates the topic if it is missing; an error if it has another number of partitions than lanes.
+pub(crate) async fn ensure(settings: &Settings, availability: &Availability) -> Result<(), TopicError> {
+    let known = partitions(settings, availability).await?;
     if known.is_none() {
-        let admin: AdminClient<Outage> = settings.client().create_with_context(outage.clone())?;
+        let admin: AdminClient<Availability> = settings.client().create_with_context(availability.clone())?;
         create(&admin, settings).await?;
-        // Before the election, metadata says that the partitions have no leader.
-        sleep(LEADER_ELECTION).await;
+        // Before the election the partitions have no leader, and requests to them fail.
+        sleep(LEADER_ELECTION_PAUSE).await;
     }
-    check(settings, known.unwrap_or_else(|| usize::from(LANES.unsigned_abs())))
+    check_partitions(settings, known.unwrap_or_else(|| usize::from(LANES.unsigned_abs())))
 }
 
-/// Result of a configuration check, for `cartulary doctor`. An error where the relay would have to wait.
+/// Checks the configuration for `cartulary doctor`. An error if a relay with these settings would have to wait.
 pub async fn probe(settings: &Settings) -> Result<&'static str, TopicError> {
-    match partitions(settings, &Outage::of("Kafka")).await? {
+    match partitions(settings, &Availability::new("Kafka")).await? {
         None => Ok("reachable; the relay will create the topic"),
-        Some(known) => check(settings, known).map(|()| "reachable"),
+        Some(known) => check_partitions(settings, known).map(|()| "reachable"),
     }
 }
 
 /// Rejects a topic with another number of partitions.
-pub(crate) fn check(settings: &Settings, partitions: usize) -> Result<(), TopicError> {
+pub(crate) fn check_partitions(settings: &Settings, partitions: usize) -> Result<(), TopicError> {
     if partitions == usize::from(LANES.unsigned_abs()) {
         return Ok(());
     }
@@ -77,23 +77,23 @@ pub(crate) fn check(settings: &Settings, partitions: usize) -> Result<(), TopicE
 /// create a topic that is requested by name, with the wrong number of partitions.
 ///
 /// Uses a consumer, because an `AdminClient` does not report the errors of its connections.
-pub(crate) async fn partitions(settings: &Settings, outage: &Outage) -> Result<Option<usize>, TopicError> {
-    let consumer: BaseConsumer<Outage> = settings.client().create_with_context(outage.clone())?;
-    let (topic, outage) = (settings.topic.clone(), outage.clone());
+pub(crate) async fn partitions(settings: &Settings, availability: &Availability) -> Result<Option<usize>, TopicError> {
+    let consumer: BaseConsumer<Availability> = settings.client().create_with_context(availability.clone())?;
+    let (topic, availability) = (settings.topic.clone(), availability.clone());
     blocking(move || {
         let metadata = consumer.fetch_metadata(None, REQUEST_TIMEOUT).map_err(|error| {
-            // Connection errors are delivered by polling. Without a subscription, errors are all that it delivers.
-            while consumer.poll(POLL_TIMEOUT).is_some() {}
-            TopicError::NoAnswer(outage.why(&error))
+            // Connection errors are delivered by polling. Without a subscription nothing else is delivered.
+            while consumer.poll(ERROR_POLL_TIMEOUT).is_some() {}
+            TopicError::NoAnswer(availability.cause_of(&error))
         })?;
-        outage.answered();
+        availability.clear_connection_error();
         let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
         Ok(found.map(|found| found.partitions().len()).filter(|partitions| *partitions > 0))
     })
     .await
 }
 
-async fn create(admin: &AdminClient<Outage>, settings: &Settings) -> Result<(), TopicError> {
+async fn create(admin: &AdminClient<Availability>, settings: &Settings) -> Result<(), TopicError> {
     let retention = settings.retention_ms.to_string();
     let in_sync = settings.in_sync_least().to_string();
     let most = settings.record_bytes_most.to_string();

@@ -6,7 +6,7 @@ use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use futures::TryStreamExt;
 use platform::clock::POSTGRES_EPOCH;
-use platform::connectivity::with_timeout;
+use platform::connectivity::within_statement_timeout;
 use projections::ports::{Cause, Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::fault;
 
-/// Time limit of one page. A longer wait means that the connection is silently dead.
+/// Time limit of one page. A longer wait means that the connection is dead although TCP has not noticed.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Implementation of [`History`] on the tables of the log.
@@ -45,9 +45,10 @@ impl History for PgHistory {
     }
 
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
-        let rows: Vec<(i16, Option<i64>, Option<i64>)> = with_timeout(sqlx::query_as(HEADS).fetch_all(&self.pool))
-            .await
-            .map_err(fault("reading the heads of all lanes"))?;
+        let rows: Vec<(i16, Option<i64>, Option<i64>)> =
+            within_statement_timeout(sqlx::query_as(HEADS).fetch_all(&self.pool))
+                .await
+                .map_err(fault("reading the heads of all lanes"))?;
         let head = |(lane, position, epoch): (i16, Option<i64>, Option<i64>)| Checkpoint {
             lane,
             position: position.unwrap_or(0),
@@ -80,7 +81,7 @@ const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JO
 /// Epochs of a lane with their first positions, oldest first.
 pub async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fault> {
     let epochs = sqlx::query_as("SELECT epoch, first_position FROM log.epochs WHERE lane = $1 ORDER BY since");
-    let epochs = with_timeout(epochs.bind(lane).fetch_all(store)).await;
+    let epochs = within_statement_timeout(epochs.bind(lane).fetch_all(store)).await;
     Ok(Epochs::new(epochs.map_err(fault(format!("reading the epochs of lane {lane}")))?))
 }
 
@@ -109,7 +110,7 @@ pub async fn events_of_tenant(
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
-/// Decodes one row that has the columns of [`RawEvent`] in their order, straight from the binary protocol: this
+/// Decodes one row that has the columns of [`RawEvent`] in their order, straight from the binary protocol, because this
 /// function bounds the speed of a replay.
 pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);

@@ -1,6 +1,6 @@
 //! Event log on PostgreSQL: migrations, history, epochs, tenant routes, and the feeds that consumers read.
 //!
-//! **Never here:** business decisions, and appends to the log: only the scribe writes it.
+//! **Never here:** business decisions, and appends of events: only the scribe writes those.
 
 mod feed;
 pub mod history;

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use commands::scribe::LaneId;
 use domain::shared::TenantId;
 use foldhash::HashMap;
-use platform::connectivity::with_timeout;
+use platform::connectivity::within_statement_timeout;
 use projections::ports::LANES;
 use sqlx::PgPool;
 
@@ -31,10 +31,10 @@ impl Routes {
                         INSERT INTO log.routes VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING lane
                     ) SELECT lane FROM added UNION ALL SELECT lane FROM log.routes WHERE tenant = $1 LIMIT 1";
         let find = || sqlx::query_scalar::<_, i16>(text).bind(tenant.uuid()).bind(lane_by_hash(tenant).0);
-        let lane = match with_timeout(find().fetch_optional(&self.pool)).await? {
+        let lane = match within_statement_timeout(find().fetch_optional(&self.pool)).await? {
             Some(lane) => LaneId(lane),
             // Another process inserted the row after this statement took its snapshot; a second run sees it.
-            None => LaneId(with_timeout(find().fetch_one(&self.pool)).await?),
+            None => LaneId(within_statement_timeout(find().fetch_one(&self.pool)).await?),
         };
         if let Ok(mut cache) = self.cache.write() {
             cache.insert(tenant, lane);

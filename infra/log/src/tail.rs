@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use commands::scribe::{EventRow, LaneId};
 use projections::ports::LANES;
 
-/// Memory limit of one lane in bytes. Readers that are further behind read from the store.
+/// Memory limit of one lane in bytes. A reader that is further behind reads from the store.
 const BYTES_MOST: usize = 2 * 1024 * 1024;
 /// Overhead of one event in bytes, in addition to its payload and meta.
 const EVENT_BYTES: usize = 256;

@@ -8,19 +8,20 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 
-/// Current time of this machine. Only this function reads the clock; all other code receives the time as a value.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+/// The only reader of the wall clock in the product. `domain`, `commands` and `projections` receive the time as a
+/// value; durations use `tokio::time::Instant`.
+#[expect(clippy::disallowed_methods, reason = "the only reader of the wall clock")]
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The time a duration after another, at most the latest that a timestamp holds.
+/// `at` plus a duration; the latest timestamp if the sum is later.
 pub fn time_after(at: Timestamp, duration: Duration) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_add(micros(duration)))
 }
 
-/// The time a duration before another, at least the earliest that a timestamp holds.
+/// `at` minus a duration; the earliest timestamp if the difference is earlier.
 pub fn time_before(at: Timestamp, duration: Duration) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_sub(micros(duration)))
 }
@@ -32,7 +33,7 @@ fn micros(duration: Duration) -> i64 {
 /// A new UUIDv7 (RFC 9562): the time in milliseconds, then random bits.
 pub fn new_id() -> uuid::Uuid {
     let mut random = [0; 10];
-    // If no random bits are available, ids of the same millisecond are equal; the receipt index refuses duplicates.
+    // Without random bits, ids of one millisecond are equal; a unique index then refuses the second row.
     getrandom::fill(&mut random).ok();
     let millis = u64::try_from(now().micros().div_euclid(1000)).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()

@@ -1,9 +1,13 @@
-//! Database connectivity: detects a lost database and closes the connections that were opened before.
+//! Database connectivity of a process: records whether the database is reachable, as [`crate::database::watch`]
+//! detects, and closes the pool's connections that were opened before a loss.
 //!
-//! On a network that drops every packet, a client waits for an answer until TCP gives up after a quarter of an hour, or
-//! for ever if the server received the statement and was gone before it answered. Therefore the database is probed all
-//! the time ([`crate::database::watch`]). When it stops answering, work on old connections is dropped and these
-//! connections are not used again.
+//! On a network that drops every packet, a client that sends a statement learns of the loss only when TCP gives up,
+//! after about a quarter of an hour. If the server acknowledged the statement before the loss, the client waits for
+//! ever. Therefore the database is probed once a second. When it is lost, work on older connections is dropped and they
+//! are not used again.
+//!
+//! The connection on which a scribe commits is not in the pool and has its own time limits (`scribe/driver.rs`,
+//! `commit/mod.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +18,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Time limit of a short statement: longer than the detection of a lost database, so that its connection is closed and
-/// not returned to the pool.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time limit of a short statement. Longer than the seven seconds in which a lost database is detected: when the
+/// statement is given up, its connection is already known to be stale and is closed instead of returned to the pool.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Makes the server detect a silent client within about ten seconds. Until then the locks of its transaction are held,
-/// among them those on lanes. The default of the server is two hours.
+/// Settings with which the server detects within about ten seconds that the client of this session has gone silent.
+/// Until then the server keeps the locks of its transaction, among them those on lanes; by default that takes two
+/// hours.
 const TCP_TIMEOUTS: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
                             SET tcp_user_timeout = 10000";
 
-/// Time that cancelled work has to end by itself; after that it is dropped.
+/// Time in which cancelled work can end by itself; after it, the work is dropped.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connectivity to the database as observed by this process. Clones share the state.
@@ -41,7 +46,7 @@ struct Observation {
 enum State {
     #[default]
     Reachable,
-    /// A probe has not been answered yet.
+    /// The current probe has been without an answer for 300 ms.
     Silent,
     Lost,
 }
@@ -86,8 +91,9 @@ impl Connectivity {
         }
     }
 
-    /// Runs work that can safely be dropped at any moment. Ends it when the database is lost, and starts it again when
-    /// the database is reachable.
+    /// Runs work until it ends. When the database is lost, cancels the work, drops it after three seconds if it has not
+    /// ended, and starts it again once the database is reachable. The work must therefore be safe to drop at any await
+    /// point.
     pub async fn restart_after_loss<F: Future<Output = ()>>(
         &self,
         stop: CancellationToken,
@@ -108,9 +114,9 @@ impl Connectivity {
         }
     }
 
-    /// Makes a pool close every connection that was opened before the last loss of the database, when it is acquired
-    /// and when it is released.
-    pub(crate) fn guard_pool(&self, options: PgPoolOptions) -> PgPoolOptions {
+    /// Adds callbacks to the options of a pool: each new connection gets the TCP timeouts of the server, and a
+    /// connection that was opened before the last loss of the database is closed when it is acquired or released.
+    pub(crate) fn configure_pool(&self, options: PgPoolOptions) -> PgPoolOptions {
         let (before, after) = (self.clone(), self.clone());
         options
             .after_connect(|connection, _| Box::pin(set_tcp_timeouts(connection)))
@@ -128,27 +134,29 @@ impl Connectivity {
         self.0.borrow().lost_at.is_some_and(|lost_at| lost_at.elapsed() <= age)
     }
 
-    /// Tests a connection that is released while the database is silent, perhaps in the middle of a statement. The
-    /// pool's own test has no time limit.
+    /// Tests a connection that is released while the database is silent or lost, as its user may have given up in the
+    /// middle of a statement. The pool's own test has no time limit.
     async fn is_alive(&self, connection: &mut PgConnection) -> bool {
         if self.0.borrow().state == State::Reachable {
             return true;
         }
         tokio::select! {
-            answer = with_timeout(connection.execute("")) => answer.is_ok(),
+            answer = within_statement_timeout(connection.execute("")) => answer.is_ok(),
             () = self.until_lost() => false,
         }
     }
 }
 
-/// Makes the server close this connection within about ten seconds after its client went silent.
+/// Makes the server close this connection about ten seconds after its client went silent.
 pub async fn set_tcp_timeouts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection.execute(TCP_TIMEOUTS).await.map(|_| ())
 }
 
-/// Gives up a short statement that is not answered within eight seconds.
-pub async fn with_timeout<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(ANSWER_TIMEOUT, statement).await.unwrap_or_else(|_| Err(timeout_error()))
+/// Runs a short statement; an error if it is not answered within eight seconds.
+pub async fn within_statement_timeout<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(STATEMENT_TIMEOUT, statement).await.unwrap_or_else(|_| Err(timeout_error()))
 }
 
 /// The error of a statement that was not answered in time.

@@ -12,31 +12,31 @@ use tokio_util::sync::CancellationToken;
 use crate::connectivity::Connectivity;
 use crate::health::Health;
 
-/// Default size of the pool of a process. Scribes have connections of their own.
+/// Default size of the pool of a process. The connections on which scribes commit are not in it.
 pub const CONNECTIONS_MOST: u32 = 16;
 /// Time limit for opening a connection, or for waiting for a free one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// Time after which an unanswered probe, or an unanswered new connection, means that the database is lost.
+/// Time limit of a probe on a new connection, and of a probe through the pool after [`SILENT_AFTER`].
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time after which an unanswered probe means that the database is silent.
+/// Time without an answer to a probe after which the database counts as silent.
 const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// Name of the database in the health report.
 const DATABASE: &str = "the database";
 
-/// Opens the pool that all components of a process share, except the scribes.
+/// Opens a pool of the default size without a connectivity monitor.
 pub async fn connect(url: &str) -> Result<PgPool> {
     connect_with(url, CONNECTIONS_MOST, &Connectivity::default()).await
 }
 
-/// Opens a pool of the given size. Its connections are closed after the database was lost.
+/// Opens a pool of the given size. After a loss of the database, `connectivity` closes its older connections.
 pub async fn connect_with(url: &str, connections_most: u32, connectivity: &Connectivity) -> Result<PgPool> {
     let options = PgPoolOptions::new()
         .max_connections(connections_most)
         .acquire_timeout(CONNECT_TIMEOUT)
         .test_before_acquire(false);
-    let options = connectivity.guard_pool(options);
+    let options = connectivity.configure_pool(options);
     let cannot_connect = || format!("cannot connect to {}", describe(url));
     // A pool retries until its time limit and then reports only the time limit; a single connection reports the cause.
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect(url)).await;
@@ -46,7 +46,7 @@ pub async fn connect_with(url: &str, connections_most: u32, connectivity: &Conne
     options.connect(url).await.with_context(cannot_connect)
 }
 
-/// Opens a new connection and reports why the database cannot be used; none if it can.
+/// Opens a new connection and runs a statement on it. Returns the reason if the database cannot be used.
 pub async fn outage(url: &str) -> Option<String> {
     outage_within(CONNECT_TIMEOUT, url).await
 }
@@ -65,8 +65,9 @@ async fn outage_within(time_limit: Duration, url: &str) -> Option<String> {
     Some(format!("{} cannot be used: {reason}", describe(url)))
 }
 
-/// Probes the database until `stop`, first through the pool. A broken idle connection of the pool says nothing about
-/// the next one, so a new connection decides then.
+/// Probes the database once a second until `stop`, through the pool. If that probe fails, a new connection decides
+/// whether the database is lost, because the failed connection may be the only broken one. While the database is lost,
+/// only new connections are tried.
 pub async fn watch(pool: PgPool, url: String, health: Health, connectivity: Connectivity, stop: CancellationToken) {
     while tokio::time::timeout(PROBE_INTERVAL, stop.cancelled()).await.is_err() {
         if !connectivity.is_lost() && answers(&pool, &connectivity).await {
@@ -87,7 +88,7 @@ pub async fn watch(pool: PgPool, url: String, health: Health, connectivity: Conn
     }
 }
 
-/// Probes the database through the pool; reports it as silent when the answer takes long.
+/// Probes the database through the pool; reports it as silent if there is no answer within [`SILENT_AFTER`].
 async fn answers(pool: &PgPool, connectivity: &Connectivity) -> bool {
     let mut probe = pin!(sqlx::query("SELECT 1").execute(pool));
     match tokio::time::timeout(SILENT_AFTER, &mut probe).await {
@@ -102,7 +103,7 @@ async fn answers(pool: &PgPool, connectivity: &Connectivity) -> bool {
 /// The text of a connection error.
 fn error_text(error: &sqlx::Error) -> String {
     match error {
-        // The error does not contain the path.
+        // The error does not name the file.
         sqlx::Error::Io(missing) if missing.kind() == ErrorKind::NotFound => {
             "a file that its URL names (sslrootcert, sslcert, sslkey, or a socket) does not exist".to_owned()
         }

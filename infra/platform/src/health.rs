@@ -1,10 +1,10 @@
-//! Health of a process: its current outages, listed at `/reason`. The log has one line when an outage begins and one
-//! when it ends.
+//! Health of a process: its current outages, listed at `/reason`. The beginning and the end of an outage are logged
+//! once each.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A component that lists its outages when asked.
+/// Function that returns the current outages of a component.
 type Source = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Outages of the components of one process. Clones share the list.
@@ -36,7 +36,7 @@ impl Health {
         }
     }
 
-    /// Sets or clears the outage of a component that writes the log lines itself.
+    /// Sets or clears the outage of a component without a log line, for a component that logs its outages itself.
     pub fn set_outage(&self, component: &'static str, reason: Option<String>) {
         match reason {
             Some(reason) => _ = self.outages().insert(component, reason),
@@ -44,7 +44,7 @@ impl Health {
         }
     }
 
-    /// Adds a component that is asked for its outages on every [`Self::reasons`].
+    /// Adds a component that lists its outages itself; [`Self::reasons`] calls `source` each time.
     pub fn add_source(&self, source: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
     }

@@ -38,10 +38,10 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 const HEALTH_PATHS: [&str; 4] = ["/live", "/ready", "/reason", "/metrics"];
 /// Time that running requests have to finish after `stop`.
 const REQUEST_GRACE: Duration = Duration::from_secs(10);
-/// Time that the last responses have to be sent. Idle connections are then closed.
+/// Time after the running requests in which the last responses can be sent.
 const SEND_GRACE: Duration = Duration::from_millis(500);
 
-/// Answers a request for which the process has no capacity.
+/// Builds the response to a request for which the process has no capacity.
 pub type AtCapacity = fn() -> Response<Body>;
 
 /// Serves until `stop`, then finishes the running requests.
@@ -57,7 +57,7 @@ struct ConnectionLimit {
     reserve: Arc<Semaphore>,
 }
 
-/// A connection that was accepted, with its share of the limit.
+/// A connection that was accepted, with its permit of the limit.
 struct Accepted {
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
@@ -118,8 +118,8 @@ async fn answer(router: Router, at_capacity: AtCapacity, is_reserve: bool, reque
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// Raises the limit of open files to the most that is permitted: every connection is one, and the usual default of
-/// 1,024 is too low.
+/// Raises the limit of open files to the highest that the process may set: every connection is an open file, and the
+/// usual default of 1,024 is too low.
 fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -127,7 +127,8 @@ fn raise_open_file_limit() {
     }
 }
 
-/// Serves health until `stop` while the process is not ready: `/reason` has the same form as later.
+/// Serves `/live`, `/ready` (503) and `/reason` until `stop`, while the process is not ready. `/reason` has the same
+/// form as in a process that is ready.
 pub async fn serve_not_ready(listener: TcpListener, reasons: watch::Receiver<String>, stop: CancellationToken) {
     let reason = get(move || {
         let reason = reasons.borrow().clone();

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-/// Jitter of a fixed schedule: share of the planned delay that is added at most.
+/// Jitter of a fixed schedule: largest extension of the planned delay, in per cent.
 const JITTER_PERCENT: u32 = 10;
 
-/// A random number for one delay. Without a source of randomness it is 0: the delays are then not spread, which does no
-/// other harm.
+/// A random number for one delay; 0 without a source of randomness. The delays are then not spread, which does no other
+/// harm.
 pub fn random() -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).ok();
@@ -23,8 +23,9 @@ pub fn exponential_delay(first: Duration, most: Duration, failures: i32, random:
     up_to(bound, random)
 }
 
-/// Fixed schedule with ten percent jitter: the delay after the given number of consecutive failures; none after the
-/// last attempt. `retry_after`, the time that the receiver asks for, replaces a shorter delay; the caller limits it.
+/// Fixed schedule with ten percent jitter: the delay after the given number of consecutive failures; `None` when the
+/// schedule has no further delay. `retry_after`, the time that the receiver asks for, replaces a shorter delay; the
+/// caller limits it.
 pub fn scheduled_delay(schedule: &[Duration], failures: i32, retry_after: Duration, random: u64) -> Option<Duration> {
     let index = usize::try_from(failures.saturating_sub(1)).ok()?;
     let delay = (*schedule.get(index)?).max(retry_after);

@@ -11,6 +11,7 @@ use commands::scribe::{
 };
 use domain::shared::{TenantId, Timestamp};
 use platform::clock::now;
+use platform::connectivity::timeout_error;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -26,12 +27,13 @@ use super::takeover::take_over;
 
 /// Interval at which leases are renewed and the condition of the store is checked.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// Time without an answer after which the store counts as unavailable, even if it answers later.
+/// Time after which the store counts as unavailable: it has not answered the maintenance statements, or has not
+/// finished a commit, which may still succeed.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed take-over of a lane.
 const TAKE_OVER_RETRY: Duration = Duration::from_millis(200);
 
-/// Input of a loop.
+/// Input of a scribe loop: commands of callers, and results of background tasks.
 pub(super) enum Input {
     Submit { tenant: TenantId, lane: LaneId, from_engine: bool, commands: Vec<Envelope>, reply: Reply },
     Loaded(Vec<LoadOutcome>),
@@ -41,11 +43,12 @@ pub(super) enum Input {
 
 type Commit = Pin<Box<dyn Future<Output = Committed> + Send>>;
 
-/// One scribe, with its connection and its callers.
+/// Loop around one scribe: carries out its outputs on one database connection and replies to the callers.
 pub(super) struct Driver {
     settings: ScribeSettings,
     pool: PgPool,
     scribe: Scribe,
+    /// Inbox of this loop, for results of background tasks. Weak, so that the loop ends with the last handle.
     inbox: mpsc::WeakSender<Input>,
     loads: mpsc::UnboundedSender<Load>,
     replies: PendingReplies,
@@ -53,12 +56,13 @@ pub(super) struct Driver {
     committer: Option<Committer>,
     commit: Option<Commit>,
     commit_started_at: Instant,
-    /// Counts commits, to wake readers.
+    /// Number of finished commits. Its changes wake the readers of the log in this process.
     announce: Arc<watch::Sender<u64>>,
     condition: StoreCondition,
     /// Maintenance is due as soon as no batch is being committed.
     maintenance_due: bool,
     status: LoopStatus,
+    /// Callers that wait for the end of the loop. No command is accepted while there is one.
     stopping: Vec<oneshot::Sender<()>>,
 }
 
@@ -125,7 +129,7 @@ impl Driver {
                     None => self.maintain().await,
                     Some(_) => self.postpone_maintenance(),
                 },
-                Ok(()) = self.settings.share.changed() => self.maintenance_due = true,
+                Ok(()) = self.settings.assigned_lanes.changed() => self.maintenance_due = true,
             }
             self.scribe.step(now());
             self.carry_out_outputs();
@@ -137,7 +141,7 @@ impl Driver {
         self.stopping.drain(..).for_each(|done| _ = done.send(()));
     }
 
-    /// Ends the leases, so that other processes can take the lanes over at once.
+    /// Ends the leases of the owned lanes, so that other processes can take them over at once.
     async fn release_lanes(&mut self) {
         let owned: Vec<_> = self.scribe.owned_lanes().collect();
         if let Some(committer) = &mut self.committer {
@@ -145,6 +149,7 @@ impl Driver {
         }
     }
 
+    /// Passes an input to the scribe. While the store is not safe or the loop is stopping, commands are refused.
     fn accept(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Submit { tenant, lane, from_engine, commands, reply } => {
@@ -198,14 +203,15 @@ impl Driver {
         }
         self.scribe.committed(&committed.outcome);
         if self.committer.is_none() {
-            self.distrust_lanes();
+            self.give_up_lanes();
         }
         self.announce.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Gives up all lanes in memory. The connection is lost, and the next one may lead to a promoted standby that lacks
-    /// the last commits: cached states are valid again only after the lanes were taken over again.
-    fn distrust_lanes(&mut self) {
+    /// Gives up all owned lanes in memory, to be taken over again, when the connection was lost or closed because the
+    /// store is not safe. The next connection may lead to a promoted standby that lacks the last commits, so cached
+    /// states are valid again only after the take-over.
+    fn give_up_lanes(&mut self) {
         let owned: Vec<_> = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
         for lane in owned {
             self.status.tail.clear(lane);
@@ -235,17 +241,19 @@ impl Driver {
         }
     }
 
-    /// Claims this loop's share of the lanes, with or without commands; each when its owner's lease has expired.
+    /// Starts to take over the assigned lanes of this loop that it does not own, even without commands for them. A
+    /// take-over succeeds when the lease of the owner has expired.
     fn claim_lanes(&mut self) {
-        let share = self.settings.share.borrow_and_update().clone();
-        self.status.lanes.iter().filter(|lane| share.contains(lane)).for_each(|lane| self.scribe.claim(*lane));
+        let assigned = self.settings.assigned_lanes.borrow_and_update().clone();
+        self.status.lanes.iter().filter(|lane| assigned.contains(lane)).for_each(|lane| self.scribe.claim(*lane));
     }
 
-    /// Renews the leases of this process's share, and ends the leases of lanes that now belong to other processes.
+    /// Renews the leases of owned lanes that are assigned to this process, and ends those of owned lanes that are
+    /// assigned to others. A lane whose epoch has changed is lost.
     async fn renew_leases(&mut self, committer: &mut Committer) -> Result<(), sqlx::Error> {
         let (ours, others): (Vec<_>, Vec<_>) = {
-            let share = self.settings.share.borrow();
-            self.scribe.owned_lanes().partition(|(lane, _)| share.contains(lane))
+            let assigned = self.settings.assigned_lanes.borrow();
+            self.scribe.owned_lanes().partition(|(lane, _)| assigned.contains(lane))
         };
         let mut renewed = committer.renew(&others, 0).await?;
         renewed.extend(committer.renew(&ours, self.settings.owner.lease_ms).await?);
@@ -255,7 +263,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Maintenance between batches: renews leases, and checks that acknowledged commands are durable.
+    /// Maintenance between batches: connects if there is no connection, renews leases, and checks that the store is
+    /// safe. Claims lanes and publishes the status.
     async fn maintain(&mut self) {
         self.maintenance_due = false;
         if self.committer.is_none() {
@@ -270,15 +279,16 @@ impl Driver {
             self.renew_leases(&mut committer).await?;
             durability::check_store(committer.connection(), self.settings.data.as_deref()).await
         };
-        let checked = timeout(STORE_TIMEOUT, check).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let checked = timeout(STORE_TIMEOUT, check).await.unwrap_or_else(|_| Err(timeout_error()));
         let condition = checked.unwrap_or_else(|error| {
             tracing::warn!(%error, "leases cannot be renewed, or the store cannot be checked");
             StoreCondition::Unavailable
         });
-        // A session keeps the settings it began with: only a new session sees that unsafe ones were corrected.
+        // An unsafe session is closed, because it keeps the settings that it began with: only a new one shows whether
+        // they were corrected.
         self.committer = Some(committer).filter(|_| matches!(condition, StoreCondition::Safe));
         if self.committer.is_none() {
-            self.distrust_lanes();
+            self.give_up_lanes();
         }
         if condition != self.condition {
             tracing::warn!(?condition, "the condition of the store has changed");
@@ -291,7 +301,7 @@ impl Driver {
 
     fn publish_status(&self) {
         let owned = self.scribe.owned_lanes().map(|(lane, _)| lane).collect();
-        self.status.publish(owned, &self.settings.share.borrow(), &self.condition);
+        self.status.publish(owned, &self.settings.assigned_lanes.borrow(), &self.condition);
     }
 }
 

@@ -24,7 +24,7 @@ use super::status::{LoopStatus, OwnedLanes, Problems};
 pub struct ScribeHandle {
     routes: Routes,
     inboxes: Vec<mpsc::Sender<Input>>,
-    /// Counts commits, to wake readers.
+    /// Number of finished commits. Its changes wake readers of the log.
     written: watch::Receiver<u64>,
     problems: Problems,
     owned: OwnedLanes,
@@ -37,7 +37,7 @@ const INBOX_MOST: usize = 4_096;
 /// Time limit for answering all accepted commands during shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts the scribe loops of this process. Each one takes its lanes over at once.
+/// Starts the scribe loops of this process. Each begins at once to take over its assigned lanes.
 pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
     let (announce, written) = watch::channel(0);
     let announce = Arc::new(announce);
@@ -91,7 +91,7 @@ impl ScribeHandle {
         &self.routes
     }
 
-    /// Changes after each commit of this process.
+    /// Changes after each commit of this process, also a failed one.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.clone()
     }
@@ -111,7 +111,7 @@ impl ScribeHandle {
         self.owned.lock().is_ok_and(|owned| owned.contains(&lane))
     }
 
-    /// Lanes that this process owns. It also runs the policies of their events; those of other lanes run elsewhere.
+    /// Lanes that this process owns. Its policies react to the events of these lanes, and of no others.
     pub fn owned_lanes(&self) -> BTreeSet<LaneId> {
         self.owned.lock().map(|owned| owned.clone()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Scribe on PostgreSQL: drives the single writer of `commands::scribe` with tokio and one connection per loop.
+//! Scribe on PostgreSQL: drives the single writer of `commands::scribe` with tokio and one commit connection per loop.
 //!
 //! **Here:** the commit statement, lane ownership, the durability guard, presence of processes, and forwarding of
 //! commands to the process that owns their lane. **Never here:** decisions, which the state machine makes.

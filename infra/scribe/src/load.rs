@@ -1,5 +1,5 @@
 //! Loader: reads tenant positions, receipts and streams (snapshot and later events) that a scribe needs. Runs outside
-//! the scribe's loop and reads many with one query.
+//! the scribe's loop and reads all requests of one kind with one query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// Time limit of a round of loads. By then the callers may have given up.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Carries out loads. Those that cannot be read now are answered as unavailable.
+/// Carries out loads. If those of one kind cannot be read now, their result is `Unavailable`.
 pub(super) async fn load(pool: &PgPool, registry: &StateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
     let (mut tenants, mut receipts, mut streams) = (vec![], vec![], vec![]);
     for load in loads {
@@ -76,8 +76,8 @@ async fn load_wanted_receipts(
     wanted.iter().map(|(load, key)| LoadOutcome { load: *load, result: result(key) }).collect()
 }
 
-/// Stored receipts of commands: rebuilt from their events, or read from the row of a rejection or of a command without
-/// effect.
+/// Reads the stored receipts of commands. That of a command with events is built from its events; that of a rejection
+/// or of a command without effect has a row of its own.
 pub async fn load_receipts(
     pool: &PgPool,
     registry: &StateRegistry,
@@ -135,7 +135,7 @@ fn accepted(row: &PgRow) -> Result<Accepted, sqlx::Error> {
     })
 }
 
-/// Adds one event of a command to its receipt. The first event of a command has the fingerprint.
+/// Adds one event of a command to its receipt. Only the first event of a command carries the fingerprint.
 fn add_event(
     receipts: &mut HashMap<ReceiptKey, StoredReceipt>,
     registry: &StateRegistry,
@@ -165,7 +165,7 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error>
     let settled = match row.try_get::<Option<String>, _>("code")? {
         None => Settled::Accepted(accepted(row)?),
         Some(code) => {
-            // After 90 days only the columns `code` and `retry` are kept.
+            // Without `detail`, the code serves as the message.
             let detail: Option<String> = row.try_get("detail")?;
             let detail: serde_json::Value =
                 detail.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
@@ -242,7 +242,8 @@ async fn fold_streams(
     Ok(results.collect())
 }
 
-/// State of each stream from its snapshot, or the initial state if it has no snapshot that this version can read.
+/// State of each stream from its snapshot, or the initial state if there is no snapshot of the current state version.
+/// `None` for an unknown stream type.
 async fn start_from_snapshots(
     pool: &PgPool,
     registry: &StateRegistry,
@@ -279,7 +280,7 @@ async fn start_from_snapshots(
     Ok(states)
 }
 
-/// Carries out loads in the background. Each round takes all requests that have come in meanwhile.
+/// Carries out loads in the background. Each round takes all requests that arrived during the previous one.
 pub(super) async fn run_loader(
     pool: PgPool,
     registry: Arc<StateRegistry>,

@@ -1,14 +1,15 @@
-//! Presence: processes of one role announce themselves in a table, and share the lanes among those with a valid lease.
+//! Presence: the processes of a role announce themselves in a table, and the lanes are assigned to those with a valid
+//! lease.
 //!
-//! Every process computes the same shares from the same list. While the lists differ for a moment, two processes may
-//! claim the same lane; that costs time but not correctness, which rests on epochs, checkpoints and ids.
+//! Every process computes the same assignment from the same list. While the lists differ for a moment, two processes
+//! may claim the same lane; that costs time but not correctness, which rests on epochs, checkpoints and ids (ADR 0006).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use commands::scribe::LaneId;
 use event_log::LANES;
-use platform::connectivity::with_timeout;
+use platform::connectivity::within_statement_timeout;
 use platform::health::Health;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Number of consecutive lanes that go to the same process: the default number of scribe loops, so that each loop gets
 /// a lane.
-const LANES_IN_A_ROW: usize = 2;
+const LANES_PER_BLOCK: usize = 2;
 /// Number of heartbeats within one lease.
 const HEARTBEATS_PER_LEASE: u64 = 4;
 
@@ -30,34 +31,35 @@ pub struct Presence {
     pub health: Health,
 }
 
-/// The share of a process that shares the lanes with no other: all of them.
+/// Assignment of a process that runs alone: all lanes.
 pub fn all_lanes() -> watch::Receiver<BTreeSet<LaneId>> {
-    watch::channel(share(&["single"], "single")).1
+    watch::channel(assign(&["single"], "single")).1
 }
 
 impl Presence {
-    /// Announces this process until `stop`, and keeps its share of the lanes up to date.
+    /// Announces this process until `stop`. The returned channel holds the lanes that are assigned to it.
     ///
-    /// A process that cannot reach the store keeps its share: it cannot write without the store, and other processes
-    /// take its lanes over when its lease expires.
+    /// A process that cannot reach the store keeps its assignment: it cannot write without the store, and other
+    /// processes take its lanes over when its lease expires.
     pub async fn join(self, stop: CancellationToken) -> Result<watch::Receiver<BTreeSet<LaneId>>, sqlx::Error> {
         let mut conflict = NameConflict::new()?;
         let (sender, receiver) = watch::channel(self.announce(&mut conflict).await?);
         let pause = Duration::from_millis(self.lease_ms.unsigned_abs() / HEARTBEATS_PER_LEASE);
         tokio::spawn(async move {
             while tokio::time::timeout(pause, stop.cancelled()).await.is_err() {
-                match with_timeout(self.announce(&mut conflict)).await {
-                    Ok(share) => _ = sender.send_if_modified(|known| std::mem::replace(known, share.clone()) != share),
+                match within_statement_timeout(self.announce(&mut conflict)).await {
+                    Ok(lanes) => _ = sender.send_if_modified(|known| std::mem::replace(known, lanes.clone()) != lanes),
                     Err(error) => tracing::debug!(role = self.role, %error, "the heartbeat cannot be written"),
                 }
             }
-            if let Err(error) = with_timeout(self.leave(&conflict)).await {
+            if let Err(error) = within_statement_timeout(self.leave(&conflict)).await {
                 tracing::debug!(role = self.role, %error, "the presence cannot be deleted; its lease will expire");
             }
         });
         Ok(receiver)
     }
 
+    /// Writes a heartbeat. Returns the lanes assigned to this process.
     async fn announce(&self, conflict: &mut NameConflict) -> Result<BTreeSet<LaneId>, sqlx::Error> {
         let text = "WITH before AS (SELECT start FROM work.presences WHERE role = $1 AND name = $2)
                     INSERT INTO work.presences (role, name, lease, start)
@@ -77,7 +79,7 @@ impl Presence {
             false => self.health.report_recovery("the name of this process"),
         }
         let names = members(&self.pool, self.role).await?;
-        Ok(share(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name))
+        Ok(assign(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name))
     }
 
     /// Deletes the row of this start. The row of a successor with the same name stays.
@@ -103,8 +105,9 @@ impl NameConflict {
         Ok(Self { start: i64::from_le_bytes(random), announced: false, quiet: HEARTBEATS_PER_LEASE })
     }
 
-    /// Takes the start number that our heartbeat has overwritten, and returns true while there is a conflict. At the
-    /// first heartbeat a foreign number may be that of a dead predecessor; later it belongs to a running process.
+    /// Takes the start number that our heartbeat has overwritten, and returns true while there is a conflict: until a
+    /// whole lease has passed without a foreign number. The one that the first heartbeat overwrites may be that of a
+    /// dead predecessor, so it is no conflict.
     fn observe(&mut self, before: Option<i64>) -> bool {
         let overwritten = self.announced && before.is_some_and(|start| start != self.start);
         self.announced = true;
@@ -116,13 +119,14 @@ impl NameConflict {
 /// Names of the processes of a role with a valid lease, sorted.
 pub async fn members(pool: &PgPool, role: &str) -> Result<Vec<String>, sqlx::Error> {
     let text = "SELECT name FROM work.presences WHERE role = $1 AND lease > clock_timestamp() ORDER BY name";
-    with_timeout(sqlx::query_scalar(text).bind(role).fetch_all(pool)).await
+    within_statement_timeout(sqlx::query_scalar(text).bind(role).fetch_all(pool)).await
 }
 
-/// Share of one of these processes: blocks of consecutive lanes, dealt round-robin; none if its name is missing.
-fn share(names: &[&str], name: &str) -> BTreeSet<LaneId> {
+/// Lanes assigned to one of these processes: blocks of consecutive lanes, dealt round-robin; none if its name is
+/// missing.
+fn assign(names: &[&str], name: &str) -> BTreeSet<LaneId> {
     let Some(place) = names.iter().position(|other| *other == name) else { return BTreeSet::new() };
-    let is_ours = |lane: &i16| usize::from(lane.unsigned_abs()) / LANES_IN_A_ROW % names.len() == place;
+    let is_ours = |lane: &i16| usize::from(lane.unsigned_abs()) / LANES_PER_BLOCK % names.len() == place;
     (0..LANES).filter(is_ours).map(LaneId).collect()
 }
 
@@ -134,13 +138,13 @@ mod tests {
     fn every_lane_belongs_to_exactly_one_process() {
         for count in 1..=5 {
             let names = &["a", "b", "c", "d", "e"][..count];
-            let shares: Vec<_> = names.iter().map(|name| share(names, name)).collect();
-            assert_eq!(shares.iter().map(BTreeSet::len).sum::<usize>(), usize::from(LANES.unsigned_abs()));
-            assert_eq!(shares.iter().flatten().collect::<BTreeSet<_>>().len(), usize::from(LANES.unsigned_abs()));
-            let most = shares.iter().map(BTreeSet::len).max();
+            let assigned: Vec<_> = names.iter().map(|name| assign(names, name)).collect();
+            assert_eq!(assigned.iter().map(BTreeSet::len).sum::<usize>(), usize::from(LANES.unsigned_abs()));
+            assert_eq!(assigned.iter().flatten().collect::<BTreeSet<_>>().len(), usize::from(LANES.unsigned_abs()));
+            let most = assigned.iter().map(BTreeSet::len).max();
             assert!(most <= Some(usize::from(LANES.unsigned_abs()).div_ceil(count) + 1), "{count}: {most:?}");
         }
-        assert!(share(&["a"], "b").is_empty());
+        assert!(assign(&["a"], "b").is_empty());
     }
 
     #[test]

@@ -13,10 +13,10 @@ pub struct ScribeSettings {
     pub url: String,
     pub owner: Owner,
     pub limits: Limits,
-    /// Number of loops; each drives a part of the lanes.
+    /// Number of loops. Lane *i* is driven by loop *i* modulo this number.
     pub loops: usize,
-    /// Lanes of this process, where several processes share the lanes.
-    pub share: watch::Receiver<BTreeSet<LaneId>>,
+    /// Lanes assigned to this process. Changes as processes of the role join and leave.
+    pub assigned_lanes: watch::Receiver<BTreeSet<LaneId>>,
     /// Data folder of the log's server, if it is on this machine: commands are refused while its disk is nearly full.
     pub data: Option<PathBuf>,
 }

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::settings::Owner;
 
-/// Time limit of one attempt. It may wait for the lock of a batch that is being committed, which the server cancels
-/// after 30 seconds.
+/// Time limit of one attempt. An attempt waits while a batch that is being committed locks the lane; the server cancels
+/// such a batch after 30 seconds.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes a lane over, unless another process holds an unexpired lease. Waits for a batch that is being committed.

@@ -39,7 +39,7 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 ";
 
-/// Bounded heap, as Kafka shares a laptop with other servers.
+/// Options of Java. The heap is bounded, as Kafka shares a laptop with other servers.
 const JAVA: &[&str] = &["-Xms128m", "-Xmx512m", "-XX:+UseG1GC"];
 
 /// Path of Java, and folder of Kafka's jars.

@@ -61,7 +61,7 @@ struct Instance<'a> {
     folder: &'a Path,
     host: Ipv4Addr,
     port: u16,
-    /// TLS and authentication of callers; none without it.
+    /// TLS and authentication of callers; without it the server uses no TLS.
     secured: Option<&'a Secured>,
 }
 
@@ -79,13 +79,13 @@ impl Servers {
         })
     }
 
-    /// Listens on another address than that of loopback. The address must belong to a private network: Redis requires
-    /// no password, and connections are not encrypted.
+    /// Listens on another address than loopback. It must belong to a private network: Redis requires no password, and
+    /// connections are not encrypted.
     pub fn at(self, host: Ipv4Addr) -> Self {
         Self { host, ..self }
     }
 
-    /// Installs missing programs. Without it, they are reported as errors.
+    /// Installs missing programs. Without it, a missing program is an error.
     pub fn installing(self, install: Install) -> Self {
         Self { install: Some(install), ..self }
     }
@@ -95,7 +95,7 @@ impl Servers {
         Self { secured: Some(secured), ..self }
     }
 
-    /// Installs or checks the programs of these servers.
+    /// Checks that the programs of these servers are present, or installs them.
     pub fn prepare(&self, programs: &[Program]) -> Result<()> {
         for program in programs {
             match program {
@@ -131,7 +131,7 @@ impl Servers {
         Ok(record.servers)
     }
 
-    /// Stops recorded servers and no other process. Returns the stopped ones.
+    /// Stops recorded servers that run, and no other process. Returns the stopped ones.
     pub fn down(&self, programs: &[Program]) -> Result<Vec<Server>> {
         let record = Record::read(&self.folder)?;
         let mut running: Vec<Server> = record.servers.into_iter().filter(|server| server.runs()).collect();

@@ -20,7 +20,7 @@ use crate::{Instance, Program, Secured, Server, launch};
 
 /// Name of the role and of the database.
 const NAME: &str = "cartulary";
-/// Folder for data if the server's user has no access to the clone.
+/// Folder for data if the server's user has no access to the given folder.
 const OUTSIDE: &str = "/var/lib/cartulary";
 
 /// Line of `pg_hba.conf` that accepts passwords from the server's own network. The default accepts loopback only.
@@ -122,7 +122,7 @@ fn write_private(file: &Path, bytes: &[u8], user: User) -> Result<()> {
     Ok(())
 }
 
-/// Folder for the data: the given one, or one outside of the clone if the server's user has no access to it.
+/// Folder for the data: the given one, or one below [`OUTSIDE`] if the server's user has no access to it.
 fn home(folder: &Path, user: User) -> Result<PathBuf> {
     let mut enter = as_user(Path::new("/bin/sh"), user);
     enter.args(["-c", "cd -- \"$1\" 2>/dev/null", "sh"]).arg(folder);

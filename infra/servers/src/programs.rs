@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Installs a Debian package.
 pub type Install = fn(package: &str) -> Result<()>;
 
-/// Path of a program, which is installed if it is missing.
+/// Path of a program. If it is missing, it is installed, or reported as an error if there is no `install`.
 pub(crate) fn required(program: &str, package: &str, install: Option<Install>) -> Result<PathBuf> {
     if let Some(found) = on_path(program) {
         return Ok(found);
@@ -40,7 +40,7 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// This process runs as root.
+/// True if this process runs as root.
 pub fn is_root() -> bool {
     let mut id = Command::new("id");
     id.arg("-u");

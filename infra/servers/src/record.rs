@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Program;
 use crate::programs::run_quietly;
 
-/// A server that was started from this folder.
+/// A server that was started for this folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     pub program: Program,
@@ -39,12 +39,12 @@ pub(super) struct Record {
 }
 
 impl Server {
-    /// The process with its pid is this server, and not one that got the pid later.
+    /// True if the process with its pid is this server, and not one that got the pid later.
     pub fn runs(&self) -> bool {
         command_line(self.pid).is_some_and(|words| words.contains(&self.known_by))
     }
 
-    /// It accepts connections.
+    /// True if it accepts connections.
     pub fn answers(&self) -> bool {
         let address = SocketAddr::from((self.host, self.port));
         TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()

@@ -43,7 +43,8 @@ impl Authority {
         self.file("authority", "crt")
     }
 
-    /// Signs a certificate for hosts, such as `DNS:localhost,IP:127.0.0.1`. Returns the file with it and its key.
+    /// Signs a certificate for hosts, such as `DNS:localhost,IP:127.0.0.1`. Returns the file with the certificate and
+    /// its key.
     pub fn sign(&self, name: &str, hosts: &str) -> Result<PathBuf> {
         let extensions = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName={hosts}");
         let (certificate, key) = (self.certificate(), self.file("authority", "key"));

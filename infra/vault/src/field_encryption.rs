@@ -2,8 +2,9 @@
 //!
 //! XChaCha20-Poly1305 under the data key of the person. Tenant, person and field are associated data, so a ciphertext
 //! that was moved to another tenant, person or field does not open. The nonce is a keyed digest of the plaintext (a
-//! synthetic nonce, as in RFC 8452): equal values of one person and field have equal ciphertexts. An import that
-//! changes nothing is recognised by that; a ciphertext reveals nothing else but its length.
+//! synthetic nonce, as in RFC 8452), so equal values of one person and field have equal ciphertexts, by which an import
+//! recognises that it changes nothing (ADR 0002). Apart from that, a ciphertext reveals the person's id and the length
+//! of the value.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,35 +19,41 @@ use sqlx::PgPool;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::data_keys::{DataKey, DataKeys};
 use crate::outer_key::{KeyPurpose, OuterKey, mac_of_parts};
-use crate::person_keys::{DataKey, PersonKeys};
 
 /// Seals and opens personal fields, and computes blind indexes and fingerprints.
 pub struct Vault {
-    keys: PersonKeys,
-    blind: Zeroizing<[u8; 32]>,
-    fingerprint: Zeroizing<[u8; 32]>,
+    keys: DataKeys,
+    blind_index_key: Zeroizing<[u8; 32]>,
+    fingerprint_key: Zeroizing<[u8; 32]>,
 }
 
 impl Vault {
     pub fn new(pool: PgPool, outer: &OuterKey) -> Self {
-        let keys = PersonKeys::new(pool, &outer.derive(KeyPurpose::Wrap));
-        Self { keys, blind: outer.derive(KeyPurpose::Blind), fingerprint: outer.derive(KeyPurpose::Fingerprint) }
+        let keys = DataKeys::new(pool, &outer.derive(KeyPurpose::Wrap));
+        Self {
+            keys,
+            blind_index_key: outer.derive(KeyPurpose::Blind),
+            fingerprint_key: outer.derive(KeyPurpose::Fingerprint),
+        }
     }
 
-    /// A keyed digest of a command's body, prefixed with the version of the digest.
+    /// Keyed digest of a command's body, prefixed with the version of the digest.
     pub fn fingerprint(&self, body: &[u8]) -> String {
-        let digest = mac_of_parts(&self.fingerprint, &[body]);
+        let digest = mac_of_parts(&self.fingerprint_key, &[body]);
         format!("1.{}", URL_SAFE_NO_PAD.encode(&digest[..16]))
     }
 
-    /// Seals the personal fields of a command. Returns the new keys, which must be stored with its events.
+    /// Seals the personal fields of a command. Returns the wrapped data keys that the store may not have yet; they must
+    /// be written together with the events of the command.
     pub async fn seal(&self, tenant: TenantId, command: &mut dyn AnyCommand) -> Result<Vec<PersonKey>, SealError> {
         let mut sealer =
             CommandSealer { vault: self, tenant, keys: HashMap::new(), sealed: HashSet::new(), missing: None };
+        // Sealing stops at the first person whose key is missing, and is repeated once the key is fetched.
         loop {
             match command.seal(&mut sealer) {
-                Ok(()) => return Ok(sealer.keys.into_values().filter_map(|key| Some(key.unwritten?.0)).collect()),
+                Ok(()) => return Ok(sealer.keys.into_values().filter_map(|key| Some(key.unstored?.0)).collect()),
                 Err(error) => {
                     let person = sealer.missing.take().ok_or(error)?;
                     let key = self.keys.key_or_new(tenant, person).await.map_err(|_| SealError::KeyStoreUnavailable)?;
@@ -56,7 +63,8 @@ impl Vault {
         }
     }
 
-    /// Opens a field; none if the key was destroyed, or if the ciphertext belongs to another tenant or field.
+    /// Opens a field; `None` if the key was destroyed, or if the ciphertext is malformed or belongs to another tenant
+    /// or field.
     pub async fn open(&self, tenant: TenantId, field: &str, sealed: &str) -> Result<Option<String>, sqlx::Error> {
         let parsed = Sealed::parse(sealed).and_then(|sealed| Ciphertext::parse(sealed.ciphertext()));
         let Some(Ciphertext { person, nonce, sealed }) = parsed else {
@@ -69,9 +77,10 @@ impl Vault {
         Ok(opened.ok().and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
-    /// Blind index of a field: a keyed digest, equal for equal values of a tenant's field.
+    /// Blind index of a field: a keyed digest of its folded value, equal for equal values of this field in a tenant.
     pub fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
-        let digest = mac_of_parts(&self.blind, &[tenant.uuid().as_bytes(), field.as_bytes(), folded.as_bytes()]);
+        let digest =
+            mac_of_parts(&self.blind_index_key, &[tenant.uuid().as_bytes(), field.as_bytes(), folded.as_bytes()]);
         URL_SAFE_NO_PAD.encode(&digest[..16])
     }
 }
@@ -149,7 +158,7 @@ mod tests {
         assert_eq!(vault.fingerprint(b"body"), "1.AjbNqH3_lwniEOGd-0T52w");
         assert_eq!(vault.blind_index(tenant, "email", "anna@example.com"), "kzxNaFjgKMQSVsV_qzGa8Q");
 
-        let keys = HashMap::from([(person, DataKey { key: Zeroizing::new([7; 32]), unwritten: None })]);
+        let keys = HashMap::from([(person, DataKey { key: Zeroizing::new([7; 32]), unstored: None })]);
         let mut sealer = CommandSealer { vault: &vault, tenant, keys, sealed: HashSet::new(), missing: None };
         let sealed = sealer.seal(person, "email", "Anna@Example.com", Some("anna@example.com")).expect("sealed");
         let ciphertext =

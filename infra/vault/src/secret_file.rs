@@ -28,7 +28,7 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
     std::fs::read_to_string(path).map(Zeroizing::new).with_context(cannot_read)
 }
 
-/// Parses a key of 32 bytes in base64; the error states how to create one.
+/// Parses a key of 32 bytes in base64. Zeros are refused.
 pub(crate) fn parse_key(text: &str) -> Result<Zeroizing<[u8; 32]>> {
     let bytes = Zeroizing::new(STANDARD.decode(text.trim()).context("the outer key is not base64")?);
     let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice()) else {

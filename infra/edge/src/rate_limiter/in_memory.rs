@@ -8,8 +8,8 @@ use platform::clock::now;
 use super::bucket::Bucket;
 use super::{Counted, Rule};
 
-/// Number of callers and tenants that are counted at a time. Above it, a caller that sent nothing for long starts again
-/// with an empty bucket; the last 50,000 never do.
+/// Number of callers and tenants that are counted at a time. Above it, one that has sent nothing for long starts again
+/// with an empty bucket; the 50,000 most recent ones keep theirs.
 const COUNTS_MOST: usize = 100_000;
 
 /// Time at which each bucket is empty, by the name of its rule. The hasher of the cache is seeded at random, so callers

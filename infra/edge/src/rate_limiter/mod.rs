@@ -1,8 +1,8 @@
 //! Rate limiter: counts the commands of callers, in memory and in Redis for all processes together.
 //!
-//! Commands are counted in memory first. A caller that has used its quota on this process alone is refused without a
-//! request to Redis. The others are also counted in Redis; during an outage of Redis the count in memory decides.
-//! Callers without a limit are not counted.
+//! Commands are counted in memory first. A caller that has used up its quota in this process alone is refused without a
+//! request to Redis. Commands that the count in memory admits are also counted in Redis, which decides; during an
+//! outage of Redis the count in memory decides. Callers without a limit are not counted.
 
 mod bucket;
 mod in_memory;
@@ -56,8 +56,8 @@ impl RateLimiter {
         Self { quotas, in_memory: InMemory::default(), redis }
     }
 
-    /// Returns whether a caller has a limit.
-    pub fn apply_to(&self, caller: &Caller) -> bool {
+    /// Returns whether any limit applies to a caller.
+    pub fn applies_to(&self, caller: &Caller) -> bool {
         self.quotas.tenant > 0 || self.quota_of(caller).1 > 0
     }
 
@@ -90,6 +90,7 @@ impl RateLimiter {
         Allowance { granted: counted.granted, status }
     }
 
+    /// Name and quota of the limit for a single caller of this kind.
     fn quota_of(&self, caller: &Caller) -> (&'static str, u32) {
         match caller.customer {
             Some(_) => ("customer", self.quotas.customer),

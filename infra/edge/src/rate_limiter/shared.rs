@@ -1,7 +1,8 @@
 //! Counts in Redis, for all processes: the arithmetic of [`Bucket`] in one script, by the clock of Redis.
 //!
 //! The values carry no MAC, because the script changes them. An attacker that could write them could also remove them.
-//! A value that is not a number counts as empty, one that is too high as full.
+//! A value that is not a number counts as an empty bucket. One that is above the depth counts as a full bucket and is
+//! written back as one.
 
 use std::sync::LazyLock;
 
@@ -38,7 +39,7 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Grants and counts as many of the wanted commands as all rules permit; none if Redis does not answer.
+/// Grants and counts as many of the wanted commands as all rules permit; `None` if Redis does not answer.
 pub(super) async fn take(redis: &Redis, rules: &[Rule], wanted: u32) -> Option<Counted> {
     let mut take = TAKE.prepare_invoke();
     take.arg(wanted);

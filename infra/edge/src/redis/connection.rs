@@ -20,7 +20,7 @@ use vault::OuterKey;
 
 use super::seal::Seal;
 
-/// Time limit of a request; the caller then continues without an answer.
+/// Time limit of a request. After it, the caller continues without an answer and the connection is replaced.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause before each attempt to reconnect.
@@ -41,7 +41,7 @@ pub struct Redis {
 }
 
 enum State {
-    /// The connection with its number, so that a late error of an earlier connection does not affect it.
+    /// The connection with its number. An error of a connection with another number does not end it.
     Connected(u64, MultiplexedConnection),
     /// The reason of the outage.
     Disconnected(String),
@@ -66,7 +66,7 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Executes a request; none during an outage, if Redis refuses it, or after [`ANSWER_TIMEOUT`].
+    /// Executes a request; `None` during an outage, if Redis refuses the request, or after [`ANSWER_TIMEOUT`].
     pub async fn execute<T, F>(&self, request: impl FnOnce(MultiplexedConnection) -> F) -> Option<T>
     where
         F: Future<Output = RedisResult<T>>,
@@ -202,11 +202,12 @@ pub async fn namespace_of(pool: &PgPool) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(text).fetch_one(pool).await
 }
 
-/// Returns whether Redis refused only this request, so that the connection stays in use.
+/// Returns whether Redis refused only this request. The connection then stays in use.
 fn is_refusal(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
     match error.kind() {
-        // The server stores nothing at the moment; its address may lead to another server by now.
+        // The server cannot store anything now. After a fail-over, a new connection to its address may lead to another
+        // server.
         ErrorKind::Server(BusyLoading | MasterDown | ReadOnly) => false,
         ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType => true,
         _ => false,

@@ -2,7 +2,8 @@
 //!
 //! Redis is never the source of truth. A request is answered within 100 ms, or the caller continues without an answer;
 //! during an outage requests return at once. Values carry a MAC over their key, so that a value that another program
-//! wrote, or that was copied from the key of another tenant, is ignored.
+//! wrote, or that was copied from the key of another tenant, is ignored. Only the counts of the rate limiter carry
+//! none, because a script in Redis changes them.
 
 mod connection;
 mod seal;

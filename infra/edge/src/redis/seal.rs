@@ -1,4 +1,4 @@
-//! MAC on every value that is stored in Redis or sent through it.
+//! MAC on values that are stored in Redis or sent through it.
 
 use vault::{KeyPurpose, OuterKey, mac_of_parts};
 use zeroize::Zeroizing;
@@ -32,13 +32,14 @@ impl Seal {
 }
 
 impl Redis {
-    /// Adds a MAC to a value. The value is not encrypted, but bound to its key or channel and to processes that have
-    /// the outer key. The MAC does not prevent replay of an older value: only a time inside the value can.
+    /// Adds a MAC to a value. The value is not encrypted, but it is bound to its key or channel, and only processes
+    /// that have the outer key can make it. The MAC does not prevent replay of an older value: only a time inside the
+    /// value can.
     pub fn seal(&self, key: &str, body: &[u8]) -> Vec<u8> {
         self.seal.seal(key, body)
     }
 
-    /// Verifies and removes the MAC of a value; none if it was made with another outer key or for another key.
+    /// Verifies and removes the MAC of a value; `None` if it was made with another outer key or for another key.
     pub fn open<'a>(&self, key: &str, sealed: &'a [u8]) -> Option<&'a [u8]> {
         let opened = self.seal.open(key, sealed);
         if opened.is_none() {

@@ -24,7 +24,7 @@ pub(super) struct SoldOutCache {
     entries: Entries,
 }
 
-/// Observation that nothing, or something, is left in a stream.
+/// Observation that nothing, or that something, is left in a stream.
 #[derive(Clone, Copy)]
 pub(super) struct Observation {
     pub(super) tenant: TenantId,
@@ -49,7 +49,7 @@ impl SoldOutCache {
         Self { lifetime, entries: redis.map_or_else(in_memory, Entries::Shared) }
     }
 
-    /// Finds entries and the time until they expire. Streams without an entry are left out.
+    /// Finds the entries of streams, with the time until each expires. Streams without an entry are left out.
     pub(super) async fn find(&self, tenant: TenantId, streams: Vec<StreamRef>) -> HashMap<StreamRef, Duration> {
         let expiries: Vec<Option<Timestamp>> = match &self.entries {
             Entries::InMemory(entries) => {
@@ -68,13 +68,13 @@ impl SoldOutCache {
         let now = now().micros();
         let entries = streams.into_iter().zip(expiries).filter_map(|(stream, expires_at)| {
             let left = u64::try_from(expires_at?.micros().saturating_sub(now)).ok().filter(|left| *left > 0)?;
-            // A replayed value, or one written by a clock that is ahead, lives no longer than a new one.
+            // A value that was written by a clock that is ahead counts no longer than a new one.
             Some((stream, Duration::from_micros(left).min(self.lifetime)))
         });
         entries.collect()
     }
 
-    /// Records observations in their order: adds entries of sold-out streams and removes the others.
+    /// Records observations in their order: adds an entry for a sold-out stream and removes the entry of another one.
     pub(super) async fn record(&self, observations: Vec<Observation>) {
         let expires_at = time_after(now(), self.lifetime);
         match &self.entries {

@@ -1,11 +1,13 @@
 //! Sold-out filter: answers commands for a sold-out stream with `SOLD_OUT_FOR_NOW` instead of sending them to the
 //! scribe.
 //!
-//! The cache contains the streams in which nothing was left a moment ago: the projector saw it, or a command was just
-//! rejected for it. While an entry lives (`sold_out_hint_ms` at most), commands that demand units of that stream are
-//! asked to come back. This decides nothing: the first command after it reaches the scribe. A command that passed this
-//! process before passes again, and so does one that has a receipt; so a repeated command gets its receipt on any
-//! process.
+//! The cache holds the streams in which nothing was left a moment ago. An entry is added when a changed row of a read
+//! model says so, or when the scribe rejects a command for that reason. While the entry lives (at most
+//! `sold_out_hint_ms`), commands that demand units of the stream are deferred: the answer asks the caller to send them
+//! again later. The filter decides nothing: when the entry has expired, the next command goes to the scribe.
+//!
+//! A command that this process sent to the scribe before is not deferred, nor is one that has a receipt. A repeated
+//! command therefore gets its receipt from any process.
 
 mod cache;
 mod row_changes;
@@ -25,16 +27,17 @@ use projections::projector::ChangedRows;
 use crate::redis::Redis;
 use cache::{Observation, SoldOutCache};
 
-/// Longest lifetime of an entry that can be configured.
-pub const LIFE_MS_MOST: u32 = 5_000;
+/// Longest lifetime of an entry that can be configured, in milliseconds.
+pub const LIFETIME_MS_MOST: u32 = 5_000;
 
-/// Command ids that passed and are remembered; at least the last 50,000.
-const PASSED_MOST: usize = 100_000;
+/// Number of commands sent to the scribe whose ids are remembered; at least the last 50,000.
+const SUBMITTED_MOST: usize = 100_000;
 
 /// Sold-out filter of one process.
 pub struct SoldOutFilter {
     cache: SoldOutCache,
-    passed: Mutex<TwoGenerationCache<ReceiptKey, ()>>,
+    /// Commands with demands that this process sent to the scribe.
+    submitted: Mutex<TwoGenerationCache<ReceiptKey, ()>>,
 }
 
 /// Demands of a command, and the key under which it may have been decided before.
@@ -47,20 +50,20 @@ struct CommandDemands {
 impl SoldOutFilter {
     /// The cache is in Redis, or in the memory of this process if there is no Redis.
     pub fn new(redis: Option<Redis>, lifetime: Duration) -> Self {
-        let passed = Mutex::new(TwoGenerationCache::new(PASSED_MOST));
-        Self { cache: SoldOutCache::new(redis, lifetime), passed }
+        let submitted = Mutex::new(TwoGenerationCache::new(SUBMITTED_MOST));
+        Self { cache: SoldOutCache::new(redis, lifetime), submitted }
     }
 
-    /// Submits commands up to the first one that demands units of a sold-out stream; that one and all after it are
+    /// Submits the commands before the first one that demands units of a sold-out stream. That one and all after it are
     /// deferred, because the commands of one request are decided in their order.
     ///
-    /// `recall` finds the receipts of commands, `decide` has commands decided.
+    /// `find_receipts` reads the stored receipts of commands, `submit` sends commands to the scribe.
     pub async fn submit<F, D>(
         &self,
         tenant: TenantId,
         mut commands: Vec<Envelope>,
-        recall: impl FnOnce(Vec<ReceiptKey>) -> F,
-        decide: impl FnOnce(Vec<Envelope>) -> D,
+        find_receipts: impl FnOnce(Vec<ReceiptKey>) -> F,
+        submit: impl FnOnce(Vec<Envelope>) -> D,
     ) -> Vec<Answer>
     where
         F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
@@ -68,9 +71,9 @@ impl SoldOutFilter {
     {
         let demands: Vec<_> = commands.iter().map(|command| CommandDemands::of(tenant, command)).collect();
         if demands.iter().all(|command| command.demands.is_empty()) {
-            return decide(commands).await;
+            return submit(commands).await;
         }
-        let deferral = self.first_deferred(tenant, &demands, recall).await;
+        let deferral = self.first_deferred(tenant, &demands, find_receipts).await;
         let (first, wait) = deferral.unwrap_or((commands.len(), Duration::ZERO));
         let deferred = commands.split_off(first).len();
         metrics::counter!("cartulary_sold_out_hints_total").increment(deferred as u64);
@@ -78,7 +81,7 @@ impl SoldOutFilter {
             return vec![sold_out_for_now(wait); deferred];
         }
         self.remember(&demands[..first]);
-        let mut answers = decide(commands).await;
+        let mut answers = submit(commands).await;
         answers.resize(first, Answer::Fault("a command was not answered".into()));
         let observation = |(answer, command): (&Answer, &CommandDemands)| {
             Some(Observation { tenant, stream: sold_out_stream(answer, &command.demands)?, is_sold_out: true })
@@ -88,13 +91,13 @@ impl SoldOutFilter {
         answers
     }
 
-    /// Index of the first command to defer, and the time to wait. A command that passed before or has a receipt is not
-    /// deferred.
+    /// Index of the first command to defer, and the time until its entry expires. A command that was submitted before
+    /// or has a receipt is not deferred.
     async fn first_deferred<F>(
         &self,
         tenant: TenantId,
         commands: &[CommandDemands],
-        recall: impl FnOnce(Vec<ReceiptKey>) -> F,
+        find_receipts: impl FnOnce(Vec<ReceiptKey>) -> F,
     ) -> Option<(usize, Duration)>
     where
         F: Future<Output = Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error>>,
@@ -104,11 +107,12 @@ impl SoldOutFilter {
         let wait =
             |command: &CommandDemands| command.streams().filter_map(|stream| sold_out.get(&stream)).max().copied();
         let candidates = (0..).zip(commands).filter_map(|(index, command)| Some((index, command, wait(command)?)));
-        let candidates: Vec<_> = candidates.filter(|(_, command, _)| !self.has_passed(command)).collect();
+        let candidates: Vec<_> = candidates.filter(|(_, command, _)| !self.was_submitted(command)).collect();
         let may_have_receipt = candidates.iter().filter(|(_, command, _)| !command.id_is_new);
         let keys: Vec<_> = may_have_receipt.map(|(_, command, _)| command.key).collect();
-        // If receipts cannot be read, a command that has one is deferred as well; it comes back with the same id.
-        let receipts = if keys.is_empty() { HashMap::new() } else { recall(keys).await.unwrap_or_default() };
+        // If receipts cannot be read, a command that has one is deferred as well: its caller sends it again under the
+        // same id.
+        let receipts = if keys.is_empty() { HashMap::new() } else { find_receipts(keys).await.unwrap_or_default() };
         let first = candidates.into_iter().find(|(_, command, _)| !receipts.contains_key(&command.key));
         first.map(|(index, _, wait)| (index, wait))
     }
@@ -119,14 +123,15 @@ impl SoldOutFilter {
         self.cache.record(observations).await;
     }
 
-    fn has_passed(&self, command: &CommandDemands) -> bool {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).get(&command.key).is_some()
+    fn was_submitted(&self, command: &CommandDemands) -> bool {
+        self.submitted.lock().unwrap_or_else(PoisonError::into_inner).get(&command.key).is_some()
     }
 
+    /// Remembers submitted commands. An id that was generated for this request is left out: it cannot be sent again.
     fn remember(&self, commands: &[CommandDemands]) {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
         for command in commands.iter().filter(|command| !command.demands.is_empty() && !command.id_is_new) {
-            passed.insert(command.key, ());
+            submitted.insert(command.key, ());
         }
     }
 }
@@ -145,7 +150,7 @@ impl CommandDemands {
 }
 
 fn sold_out_for_now(wait: Duration) -> Answer {
-    let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(LIFE_MS_MOST).max(1);
+    let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(LIFETIME_MS_MOST).max(1);
     Answer::NotNow(NotNow::SoldOutForNow { retry_after_ms })
 }
 

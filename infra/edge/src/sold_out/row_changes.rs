@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::cache::Observation;
 
-/// Reads, from each changed row of a model that has such a field, how much is left in its stream.
+/// Reads from changed rows how much is left in their streams, if the model has a field for it. A row without the field,
+/// as a deleted one, counts as not sold out.
 pub(super) fn observations(models: &Models, changed: &ChangedRows) -> Vec<Observation> {
     let model = models.get(&changed.model);
     let Some((model, field)) = model.and_then(|model| Some((model, model.remaining?))) else { return Vec::new() };

@@ -1,7 +1,7 @@
 //! Rate limits of commands and sockets, in one process and in two that count together through Redis.
 //!
-//! A quota refills while a test runs. So each upper bound is the burst and what can have been refilled since the test
-//! began to count; on a slow machine that is more.
+//! A quota refills while a test runs, so each upper bound is the burst plus the number of commands that can have been
+//! refilled since the test began to count.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Commands per minute; a fifth of them may come at once.
+/// Commands per minute; a fifth of them are admitted at once (the burst).
 const QUOTAS: Quotas = Quotas { customer: 25, member: 0, tenant: 50 };
-/// Of `QUOTAS.customer` at once.
+/// Burst of `QUOTAS.customer`.
 const CUSTOMER_BURST: u32 = 5;
-/// Of `QUOTAS.tenant` at once.
+/// Burst of `QUOTAS.tenant`.
 const TENANT_BURST: u32 = 10;
 
 fn customer(tenant: TenantId) -> Caller {
@@ -37,7 +37,7 @@ fn customer(tenant: TenantId) -> Caller {
     }
 }
 
-/// Commands that a quota per minute gives back in a time, rounded up.
+/// Number of commands by which a quota per minute refills in a time, rounded up.
 fn refilled(quota: u32, elapsed: Duration) -> u32 {
     (f64::from(quota) * elapsed.as_secs_f64() / 60.0).ceil() as u32
 }
@@ -124,7 +124,7 @@ async fn foreign_values_under_the_keys_of_counts_lock_no_caller_out() -> Result<
 async fn caller_without_a_quota_is_not_counted() -> Result<()> {
     let limits = RateLimiter::new(Quotas { customer: 1, member: 0, tenant: 0 }, None);
     let member = Caller { customer: None, roles: vec![Role::Owner], ..customer(TenantId::new(new_id())) };
-    assert!(!limits.apply_to(&member));
+    assert!(!limits.applies_to(&member));
     let allowance = limits.allow(&member, 1_000_000).await;
     assert_eq!((allowance.granted, allowance.status), (1_000_000, None));
     Ok(())
@@ -150,7 +150,8 @@ async fn limited_engine() -> Result<(Engine, Shop, String)> {
     Ok((engine, shop, owner))
 }
 
-/// Places orders until one is throttled: its key, its body, the response, and the log before it.
+/// Places orders until one is throttled. Returns its command id, its body, the response, and the size of the log before
+/// it.
 async fn first_throttled(
     engine: &Engine,
     shop: &Shop,

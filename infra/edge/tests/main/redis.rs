@@ -1,4 +1,4 @@
-//! Redis that is away, frozen or full: nothing waits for it, and it is used again when it answers.
+//! Redis that is away, frozen or full: no caller waits for it, and it is used again when it answers.
 
 use anyhow::{Result, ensure};
 use edge::redis::{ANSWER_TIMEOUT, Redis};
@@ -15,7 +15,7 @@ async fn get(redis: &Redis) -> Option<String> {
     redis.execute(|mut redis| async move { get.query_async(&mut redis).await }).await
 }
 
-/// Asks so often in vain that waiting each time, or connecting each time, would take far longer than the bound.
+/// Sends so many requests in vain that waiting for each answer, or connecting for each, would take ten times the bound.
 async fn asks_do_not_wait(redis: &Redis) -> Result<()> {
     let count = 10 * (PATIENCE.as_millis() / ANSWER_TIMEOUT.as_millis());
     let asks = async {
@@ -36,7 +36,7 @@ async fn is_used_again(redis: &Redis) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_that_is_away_is_not_waited_for_and_is_used_when_it_is_back() -> Result<()> {
     let nowhere = connect_redis(&format!("redis://{}", free_address()?)).await?;
-    assert!(nowhere.outage().is_some_and(|trouble| trouble.contains("does not answer")));
+    assert!(nowhere.outage().is_some_and(|reason| reason.contains("does not answer")));
     asks_do_not_wait(&nowhere).await?;
 
     let mut server = RedisServer::start().await?;

@@ -1,4 +1,4 @@
-//! Sold-out hints: orders for stock that is gone are put off for a bounded time, and the domain decides in the end.
+//! Sold-out hints: orders for stock that is gone are put off for a bounded time; after it, the domain decides.
 
 use anyhow::{Result, ensure};
 use cartulary::cli::Bearer;
@@ -30,7 +30,7 @@ impl Sale {
         Ok(Self { engine, shop, owner })
     }
 
-    /// Orders the unit. A hint from before the stock was received may put the order off.
+    /// Orders the unit. A hint that was recorded before the stock was received may put the order off.
     async fn first_order(&self, order: Uuid) -> Result<()> {
         eventually("the first order is accepted", async || {
             let got = self.order(order).await?;
@@ -112,7 +112,7 @@ async fn expired_or_forged_sold_out_hint_lets_the_domain_decide_again() -> Resul
     Ok(())
 }
 
-/// Waits until Redis holds a hint: its key and its value.
+/// Waits until Redis holds a hint; returns its key and its value.
 async fn hint_in_redis(sale: &Sale, server: &RedisServer) -> Result<(String, Vec<u8>)> {
     let mut hint = None;
     eventually("a hint is stored", async || {

@@ -1,23 +1,23 @@
-//! Events from the log to a worker, without faults.
+//! Events from the log to a consumer, without faults.
 
 use std::time::Duration;
 
 use kafka::TopicError;
 use tokio::time::Instant;
 
-use crate::feed::{Taken, delete_topic, eventually, feed, make_topic, records, relay};
+use crate::feed::{Received, delete_topic, eventually, feed, make_topic, records, relay};
 use crate::log::Log;
-use crate::servers::Place;
+use crate::servers::TestEnvironment;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_gets_every_event_once_and_in_order() {
-    let place = Place::shared().await;
+async fn a_consumer_gets_every_event_once_and_in_order() {
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(3_000);
-    let running = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 48_000).await;
-    assert_eq!((taken.repeats, taken.holes, taken.foreign), (0, 0, 0));
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 48_000).await;
+    assert_eq!((received.repeats, received.gaps, received.foreign), (0, 0, 0));
     assert_eq!(feed.lanes().len(), 16);
 
     // New events arrive without delay.
@@ -25,11 +25,11 @@ async fn a_worker_gets_every_event_once_and_in_order() {
     for round in 1..=20 {
         let since = Instant::now();
         log.append(round % 16, 1);
-        taken.until(&mut feed, 48_000 + usize::try_from(round).expect("small")).await;
+        received.until(&mut feed, 48_000 + usize::try_from(round).expect("small")).await;
         slowest = slowest.max(since.elapsed());
     }
-    println!("slowest of 20 events from the log to a worker: {slowest:?}");
-    for events in taken.events.values() {
+    println!("slowest of 20 events from the log to a consumer: {slowest:?}");
+    for events in received.events.values() {
         assert!(events.windows(2).all(|pair| pair[0].position + 1 == pair[1].position));
     }
     running.stop().await.expect("a clean stop");
@@ -37,57 +37,57 @@ async fn a_worker_gets_every_event_once_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_relay_repeats_no_record() {
-    let place = Place::shared().await;
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(500);
-    let mut taken = Taken::default();
-    let running = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    taken.until(&mut feed, 8_000).await;
+    let mut received = Received::default();
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    received.until(&mut feed, 8_000).await;
     running.stop().await.expect("a clean stop");
     log.append(3, 10);
-    let running = relay(&place, &log);
-    taken.until(&mut feed, 8_010).await;
+    let running = relay(&environment, &log);
+    received.until(&mut feed, 8_010).await;
     running.stop().await.expect("a clean stop");
-    assert_eq!((records(&place).await, taken.repeats, taken.holes), (8_010, 0, 0));
+    assert_eq!((records(&environment).await, received.repeats, received.gaps), (8_010, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_with_another_number_of_partitions_is_rejected_until_it_is_deleted() {
-    let place = Place::shared().await;
-    make_topic(&place, 3).await;
+    let environment = TestEnvironment::shared().await;
+    make_topic(&environment, 3).await;
     let log = Log::with(1);
-    let running = relay(&place, &log);
-    let reason = || running.outages[0].reason();
+    let running = relay(&environment, &log);
+    let reason = || running.kafka.outage_reason();
     // A new topic is not known to all brokers at once, so other reasons may come first.
     let refuses = || reason().is_some_and(|why| why.contains("has 3 partitions and must have 16, one per lane"));
     eventually("the relay rejects the topic", async || refuses()).await;
-    let refused = kafka::Feed::open(&place.settings, "worker", log.clone(), kafka::Outage::of("Kafka"))
+    let refused = kafka::Feed::open(&environment.settings, "consumer", log.clone(), kafka::Availability::new("Kafka"))
         .await
         .err()
         .expect("rejected");
     assert!(matches!(refused, TopicError::Partitions { partitions: 3, .. }), "{refused}");
-    assert_eq!(records(&place).await, 0);
+    assert_eq!(records(&environment).await, 0);
 
     // The relay needs no restart after the topic was deleted.
-    delete_topic(&place).await;
-    eventually("the relay creates the topic and fills it", async || records(&place).await == 16).await;
+    delete_topic(&environment).await;
+    eventually("the relay creates the topic and fills it", async || records(&environment).await == 16).await;
     assert_eq!(reason(), None);
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_too_large_for_a_record_is_left_out_and_later_events_are_relayed() {
-    let mut place = Place::shared().await;
-    place.settings.record_bytes_most = 100_000;
+    let mut environment = TestEnvironment::shared().await;
+    environment.settings.record_bytes_most = 100_000;
     let log = Log::with(20);
     log.set_payload(5, 7, format!("\"{}\"", "x".repeat(200_000)));
-    let running = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 15 * 20 + 6).await;
-    while taken.holes < 13 {
-        taken.take(feed.next(100, Duration::from_secs(1)).await.expect("the log answers"));
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 15 * 20 + 6).await;
+    while received.gaps < 13 {
+        received.add(feed.next(100, Duration::from_secs(1)).await.expect("the log answers"));
     }
-    assert_eq!((taken.holes, taken.events[&5].len()), (13, 6));
+    assert_eq!((received.gaps, received.events[&5].len()), (13, 6));
     running.stop().await.expect("a clean stop");
 }

@@ -1,4 +1,4 @@
-//! Faults between the log and a worker: killed relays, lost brokers, changed topics, a rewritten log.
+//! Faults between the log and a consumer: killed relays, lost brokers, changed topics, a rewritten log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,133 +8,137 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::feed::{LONG, Taken, admin, delete_topic, eventually, feed, make_topic, records, relay};
+use crate::feed::{LONG, Received, admin, delete_topic, eventually, feed, make_topic, records, relay};
 use crate::log::Log;
-use crate::servers::{Place, kill_broker, start_broker};
+use crate::servers::{TestEnvironment, kill_broker, start_broker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_relay_takes_over_after_the_lease_of_a_killed_one() {
-    let place = Place::shared().await;
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(5_000);
-    let first = relay(&place, &log);
-    eventually("the first relay is under way", async || records(&place).await > 8_000).await;
-    let owner = owner(&place).await;
-    let (second, since) = (relay(&place, &log), Instant::now());
+    let first = relay(&environment, &log);
+    eventually("the first relay is under way", async || records(&environment).await > 8_000).await;
+    let owner = owner(&environment).await;
+    let (second, since) = (relay(&environment, &log), Instant::now());
     first.kill().await;
-    eventually("the second relay takes over", async || self::owner(&place).await != owner).await;
-    let before = records(&place).await;
-    eventually("the second relay goes on", async || records(&place).await > before).await;
+    eventually("the second relay takes over", async || self::owner(&environment).await != owner).await;
+    let before = records(&environment).await;
+    eventually("the second relay goes on", async || records(&environment).await > before).await;
     println!("taken over {:?} after a kill", since.elapsed());
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 80_000).await;
-    assert_eq!(taken.holes, 0);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 80_000).await;
+    assert_eq!(received.gaps, 0);
     second.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_relay_takes_over_from_a_stopped_one_without_waiting_for_its_lease() {
-    let mut place = Place::shared().await;
+    let mut environment = TestEnvironment::shared().await;
     // Longer than any test waits, so that only a released lane can be taken over.
-    place.settings.lease_ms = 10 * i64::try_from(LONG.as_millis()).expect("small");
+    environment.settings.lease_ms = 10 * i64::try_from(LONG.as_millis()).expect("small");
     let log = Log::with(100);
-    let first = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 1_600).await;
-    let second = relay(&place, &log);
+    let first = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 1_600).await;
+    let second = relay(&environment, &log);
     first.stop().await.expect("a clean stop");
     (0..16).for_each(|lane| log.append(lane, 1));
-    taken.until(&mut feed, 1_616).await;
-    assert_eq!(taken.holes, 0);
+    received.until(&mut feed, 1_616).await;
+    assert_eq!(received.gaps, 0);
     second.stop().await.expect("a clean stop");
 }
 
 /// Makes the topic, unless the relay was faster. A topic that is being deleted cannot be made yet.
-async fn topic_is_made(place: &Place) -> bool {
-    let topic = NewTopic::new(&place.settings.topic, 16, TopicReplication::Fixed(1));
-    let made = admin(place).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
-    made.into_iter().all(|made| made.is_ok()) || records(place).await > 0
+async fn topic_is_made(environment: &TestEnvironment) -> bool {
+    let topic = NewTopic::new(&environment.settings.topic, 16, TopicReplication::Fixed(1));
+    let made = admin(environment).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+    made.into_iter().all(|made| made.is_ok()) || records(environment).await > 0
 }
 
-async fn owner(place: &Place) -> String {
-    let owner = sqlx::query_scalar("SELECT max(owner) FROM work.relays").fetch_one(&place.pool);
+async fn owner(environment: &TestEnvironment) -> String {
+    let owner = sqlx::query_scalar("SELECT max(owner) FROM work.relays").fetch_one(&environment.pool);
     owner.await.expect("PostgreSQL answers")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn relay_and_worker_catch_up_after_a_broker_restart() {
-    let place = Place::alone().await;
+async fn relay_and_consumer_catch_up_after_a_broker_restart() {
+    let environment = TestEnvironment::alone().await;
     let log = Log::with(2_000);
-    let running = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 5_000).await;
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 5_000).await;
     kill_broker();
     (0..16).for_each(|lane| log.append(lane, 100));
     eventually("the relay reports the error", async || {
-        running.outages[0].reason().is_some_and(|reason| reason.contains("Connection refused"))
+        running.kafka.outage_reason().is_some_and(|reason| reason.contains("Connection refused"))
     })
     .await;
     start_broker();
     let since = Instant::now();
-    eventually("everything is relayed", async || records(&place).await >= 33_600).await;
+    eventually("everything is relayed", async || records(&environment).await >= 33_600).await;
     println!("the relay has caught up {:?} after the broker was back", since.elapsed());
-    taken.until(&mut feed, 33_600).await;
-    println!("the worker has caught up {:?} after the broker was back, {} repeats", since.elapsed(), taken.repeats);
-    assert_eq!(taken.holes, 0);
+    received.until(&mut feed, 33_600).await;
+    println!(
+        "the consumer has caught up {:?} after the broker was back, {} repeats",
+        since.elapsed(),
+        received.repeats
+    );
+    assert_eq!(received.gaps, 0);
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_starts_before_kafka_waits_and_catches_up() {
-    let place = Place::alone().await;
+    let environment = TestEnvironment::alone().await;
     kill_broker();
     let log = Log::with(100);
-    let running = relay(&place, &log);
-    eventually("the relay reports the outage", async || running.outages[0].reason().is_some()).await;
+    let running = relay(&environment, &log);
+    eventually("the relay reports the outage", async || running.kafka.outage_reason().is_some()).await;
     start_broker();
     let since = Instant::now();
-    eventually("everything is relayed", async || records(&place).await == 1_600).await;
-    assert_eq!(running.outages[0].reason(), None);
+    eventually("everything is relayed", async || records(&environment).await == 1_600).await;
+    assert_eq!(running.kafka.outage_reason(), None);
     println!("caught up {:?} after the broker came", since.elapsed());
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_recreated_while_the_relay_runs_is_filled_again() {
-    let place = Place::shared().await;
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(2_000);
-    let running = relay(&place, &log);
-    eventually("everything is relayed", async || records(&place).await == 32_000).await;
-    delete_topic(&place).await;
-    eventually("the topic is deleted", async || records(&place).await < 32_000).await;
-    eventually("the topic is there again", async || topic_is_made(&place).await).await;
+    let running = relay(&environment, &log);
+    eventually("everything is relayed", async || records(&environment).await == 32_000).await;
+    delete_topic(&environment).await;
+    eventually("the topic is deleted", async || records(&environment).await < 32_000).await;
+    eventually("the topic is there again", async || topic_is_made(&environment).await).await;
     (0..16).for_each(|lane| log.append(lane, 10));
     let since = Instant::now();
-    eventually("the topic is filled again", async || records(&place).await >= 32_160).await;
+    eventually("the topic is filled again", async || records(&environment).await >= 32_160).await;
     println!("filled again {:?} after it was wiped", since.elapsed());
-    let mut taken = Taken::default();
-    let mut feed = feed(&place, &log, "worker").await;
-    taken.until(&mut feed, 32_160).await;
-    println!("{} records came before a gap was filled", taken.holes);
+    let mut received = Received::default();
+    let mut feed = feed(&environment, &log, "consumer").await;
+    received.until(&mut feed, 32_160).await;
+    println!("{} records came before a gap was filled", received.gaps);
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_on_a_truncated_topic_gets_the_rest_and_detects_the_gap() -> Result<(), KafkaError> {
-    let place = Place::shared().await;
+async fn a_consumer_on_a_truncated_topic_gets_the_rest_and_detects_the_gap() -> Result<(), KafkaError> {
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(200);
-    let running = relay(&place, &log);
-    eventually("everything is relayed", async || records(&place).await == 3_200).await;
+    let running = relay(&environment, &log);
+    eventually("everything is relayed", async || records(&environment).await == 3_200).await;
     let mut upto = TopicPartitionList::new();
     for lane in 0..16 {
-        upto.add_partition_offset(&place.settings.topic, lane, Offset::Offset(150))?;
+        upto.add_partition_offset(&environment.settings.topic, lane, Offset::Offset(150))?;
     }
-    admin(&place).delete_records(&upto, &AdminOptions::new()).await?;
+    admin(&environment).delete_records(&upto, &AdminOptions::new()).await?;
     (0..16).for_each(|lane| log.append(lane, 10));
-    eventually("the relay goes on", async || records(&place).await == 3_360).await;
-    let mut feed = feed(&place, &log, "worker").await;
+    eventually("the relay goes on", async || records(&environment).await == 3_360).await;
+    let mut feed = feed(&environment, &log, "consumer").await;
     let mut first = BTreeMap::new();
     let mut count = 0;
     while count < 16 * 60 {
@@ -150,40 +154,40 @@ async fn a_worker_on_a_truncated_topic_gets_the_rest_and_detects_the_gap() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_topic_is_created_again_by_the_relay() {
-    let place = Place::shared().await;
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(200);
-    let running = relay(&place, &log);
-    eventually("everything is relayed", async || records(&place).await == 3_200).await;
-    delete_topic(&place).await;
-    eventually("the topic is deleted", async || records(&place).await < 3_200).await;
+    let running = relay(&environment, &log);
+    eventually("everything is relayed", async || records(&environment).await == 3_200).await;
+    delete_topic(&environment).await;
+    eventually("the topic is deleted", async || records(&environment).await < 3_200).await;
     (0..16).for_each(|lane| log.append(lane, 10));
     let since = Instant::now();
-    eventually("the topic is filled again", async || records(&place).await >= 3_360).await;
+    eventually("the topic is filled again", async || records(&environment).await >= 3_360).await;
     println!("created and filled again {:?} after it was deleted", since.elapsed());
     running.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_older_than_the_topic_reports_its_creation_and_a_newer_one_does_not() {
-    let place = Place::shared().await;
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(0);
-    let mut before = feed(&place, &log, "worker").await;
+    let mut before = feed(&environment, &log, "consumer").await;
     assert!(!before.check_topic().await, "there is no topic yet");
-    make_topic(&place, 16).await;
+    make_topic(&environment, 16).await;
     eventually("the topic is seen", async || before.check_topic().await).await;
-    let mut after = feed(&place, &log, "another").await;
+    let mut after = feed(&environment, &log, "another").await;
     assert!(!after.check_topic().await, "no topic was created since");
-    assert_eq!(after.outage().reason(), None);
+    assert_eq!(after.availability().outage_reason(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn relaying_continues_after_the_last_common_position_of_a_rewritten_log() {
-    let place = Place::shared().await;
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(100);
-    let running = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 1_600).await;
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 1_600).await;
     running.stop().await.expect("a clean stop");
 
     // Lane 2 is rewritten while no relay runs, lane 9 becomes shorter than its partition, lane 4 is rewritten while
@@ -192,11 +196,11 @@ async fn relaying_continues_after_the_last_common_position_of_a_rewritten_log() 
     log.append(2, 50);
     log.take_over(9, 99, 61);
     log.append(9, 5);
-    let running = relay(&place, &log);
-    eventually("both are relayed", async || records(&place).await == 1_600 + 50 + 5).await;
+    let running = relay(&environment, &log);
+    eventually("both are relayed", async || records(&environment).await == 1_600 + 50 + 5).await;
     log.take_over(4, 44, 91);
     log.append(4, 10);
-    eventually("the third is relayed", async || records(&place).await == 1_600 + 50 + 5 + 10).await;
+    eventually("the third is relayed", async || records(&environment).await == 1_600 + 50 + 5 + 10).await;
     log.append(9, 1);
     let mut after = Vec::new();
     while after.len() < 66 {

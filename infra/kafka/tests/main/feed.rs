@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka::{Batch, Feed, Leases, Outage, Relay};
+use kafka::{Availability, Batch, Feed, Leases, Relay};
 use projections::ports::RawEvent;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -13,24 +13,26 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
-use crate::servers::Place;
+use crate::servers::TestEnvironment;
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-pub(crate) struct Running {
+/// A relay in a task, with the availability of Kafka that it reports.
+pub(crate) struct RunningRelay {
     stop: CancellationToken,
-    pub(crate) outages: [Outage; 2],
+    pub(crate) kafka: Availability,
     task: JoinHandle<()>,
 }
 
 /// Starts a relay.
-pub(crate) fn relay(place: &Place, log: &Log) -> Running {
+pub(crate) fn relay(environment: &TestEnvironment, log: &Log) -> RunningRelay {
     let stop = CancellationToken::new();
-    let relay = Relay::new(place.settings.clone(), log.clone(), Leases::new(place.pool.clone(), "test"));
-    Running { outages: relay.outages(), task: tokio::spawn(relay.run(stop.clone())), stop }
+    let relay = Relay::new(environment.settings.clone(), log.clone(), Leases::new(environment.pool.clone(), "test"));
+    let [kafka, _] = relay.availability();
+    RunningRelay { kafka, task: tokio::spawn(relay.run(stop.clone())), stop }
 }
 
-impl Running {
+impl RunningRelay {
     pub(crate) async fn stop(self) -> Result<(), JoinError> {
         self.stop.cancel();
         self.task.await
@@ -44,21 +46,21 @@ impl Running {
 }
 
 /// Opens a feed.
-pub(crate) async fn feed(place: &Place, log: &Log, group: &str) -> Feed<Log> {
-    Feed::open(&place.settings, group, log.clone(), Outage::of("Kafka")).await.expect("Kafka answers")
+pub(crate) async fn feed(environment: &TestEnvironment, log: &Log, group: &str) -> Feed<Log> {
+    Feed::open(&environment.settings, group, log.clone(), Availability::new("Kafka")).await.expect("Kafka answers")
 }
 
-/// Events that a worker received, by lane, processed as a projector does: repeats are skipped, gaps are counted.
+/// Events that a consumer received, by lane, processed as a projector does: repeats are skipped, gaps are counted.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct Received {
     pub(crate) events: BTreeMap<i16, Vec<RawEvent>>,
     pub(crate) repeats: usize,
-    pub(crate) holes: usize,
+    pub(crate) gaps: usize,
     pub(crate) foreign: usize,
 }
 
-impl Taken {
-    pub(crate) fn take(&mut self, batch: Batch) {
+impl Received {
+    pub(crate) fn add(&mut self, batch: Batch) {
         self.foreign += batch.foreign;
         for event in batch.events {
             let lane = self.events.entry(event.lane).or_default();
@@ -66,7 +68,7 @@ impl Taken {
             match event.position {
                 position if position == next => lane.push(event),
                 position if position < next => self.repeats += 1,
-                _ => self.holes += 1,
+                _ => self.gaps += 1,
             }
         }
     }
@@ -79,31 +81,31 @@ impl Taken {
     pub(crate) async fn until(&mut self, feed: &mut Feed<Log>, count: usize) {
         let since = Instant::now();
         while self.count() < count {
-            assert!(since.elapsed() < LONG, "only {} of {count} events came, {} holes", self.count(), self.holes);
-            self.take(feed.next(5_000, Duration::from_millis(200)).await.expect("the log answers"));
+            assert!(since.elapsed() < LONG, "only {} of {count} events came, {} gaps", self.count(), self.gaps);
+            self.add(feed.next(5_000, Duration::from_millis(200)).await.expect("the log answers"));
             feed.commit();
         }
     }
 }
 
-pub(crate) fn admin(place: &Place) -> AdminClient<DefaultClientContext> {
-    client(place).create().expect("a client")
+pub(crate) fn admin(environment: &TestEnvironment) -> AdminClient<DefaultClientContext> {
+    client(environment).create().expect("a client")
 }
 
-pub(crate) fn client(place: &Place) -> ClientConfig {
+pub(crate) fn client(environment: &TestEnvironment) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &place.settings.brokers);
+    config.set("bootstrap.servers", &environment.settings.brokers);
     config
 }
 
-pub(crate) async fn make_topic(place: &Place, partitions: i32) {
-    let topic = NewTopic::new(&place.settings.topic, partitions, TopicReplication::Fixed(1));
-    let made = admin(place).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
+pub(crate) async fn make_topic(environment: &TestEnvironment, partitions: i32) {
+    let topic = NewTopic::new(&environment.settings.topic, partitions, TopicReplication::Fixed(1));
+    let made = admin(environment).create_topics([&topic], &AdminOptions::new()).await.expect("Kafka answers");
     made.into_iter().for_each(|made| drop(made.expect("made")));
 }
 
-pub(crate) async fn delete_topic(place: &Place) {
-    let gone = admin(place).delete_topics(&[&place.settings.topic], &AdminOptions::new()).await;
+pub(crate) async fn delete_topic(environment: &TestEnvironment) {
+    let gone = admin(environment).delete_topics(&[&environment.settings.topic], &AdminOptions::new()).await;
     gone.expect("Kafka answers").into_iter().for_each(|gone| drop(gone.expect("deleted")));
 }
 
@@ -118,8 +120,8 @@ pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) ->
 }
 
 /// Number of records written to all partitions so far.
-pub(crate) async fn records(place: &Place) -> i64 {
-    let (config, topic) = (client(place), place.settings.topic.clone());
+pub(crate) async fn records(environment: &TestEnvironment) -> i64 {
+    let (config, topic) = (client(environment), environment.settings.topic.clone());
     let count = move || {
         use rdkafka::consumer::{BaseConsumer, Consumer};
         let consumer: BaseConsumer = config.create().expect("a client");

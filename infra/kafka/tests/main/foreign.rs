@@ -4,20 +4,20 @@ use kafka::headers;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
-use crate::feed::{Taken, client, eventually, feed, records, relay};
+use crate::feed::{Received, client, eventually, feed, records, relay};
 use crate::log::{Log, event};
-use crate::servers::Place;
+use crate::servers::TestEnvironment;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_records_are_counted_and_stop_neither_worker_nor_relay() {
-    let place = Place::shared().await;
+async fn foreign_records_are_counted_and_stop_neither_consumer_nor_relay() {
+    let environment = TestEnvironment::shared().await;
     let log = Log::with(50);
-    let running = relay(&place, &log);
-    eventually("everything is relayed", async || records(&place).await == 800).await;
+    let running = relay(&environment, &log);
+    eventually("everything is relayed", async || records(&environment).await == 800).await;
     running.stop().await.expect("a clean stop");
 
-    let producer: FutureProducer = client(&place).create().expect("a client");
-    let topic = &place.settings.topic;
+    let producer: FutureProducer = client(&environment).create().expect("a client");
+    let topic = &environment.settings.topic;
     let send = async |record: FutureRecord<'_, str, str>| {
         producer.send(record, Timeout::Never).await.expect("Kafka takes everything");
     };
@@ -40,14 +40,14 @@ async fn foreign_records_are_counted_and_stop_neither_worker_nor_relay() {
     }
 
     (0..16).for_each(|lane| log.append(lane, 5));
-    let running = relay(&place, &log);
-    let mut feed = feed(&place, &log, "worker").await;
-    let mut taken = Taken::default();
-    taken.until(&mut feed, 880).await;
-    assert_eq!((taken.holes, taken.repeats, taken.foreign), (0, 0, 119));
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 880).await;
+    assert_eq!((received.gaps, received.repeats, received.foreign), (0, 0, 119));
     (0..16).for_each(|lane| log.append(lane, 1));
-    taken.until(&mut feed, 896).await;
-    assert_eq!((taken.holes, taken.repeats, taken.foreign), (0, 0, 119));
-    assert_eq!(records(&place).await, 896 + 119, "the relay continued after its own last record");
+    received.until(&mut feed, 896).await;
+    assert_eq!((received.gaps, received.repeats, received.foreign), (0, 0, 119));
+    assert_eq!(records(&environment).await, 896 + 119, "the relay continued after its own last record");
     running.stop().await.expect("a clean stop");
 }

@@ -17,7 +17,7 @@ const RELAYS: &str = include_str!("../../../log/migrations/0004_relay.sql");
 
 static RUN: OnceLock<Run> = OnceLock::new();
 static TESTS: AtomicU32 = AtomicU32::new(0);
-/// Tests that stop the broker hold the write lock.
+/// Tests that stop the broker hold the write lock, all others the read lock.
 static TURNS: RwLock<()> = RwLock::const_new(());
 
 struct Run {
@@ -27,7 +27,7 @@ struct Run {
 }
 
 /// Topic and database of one test.
-pub(crate) struct Place {
+pub(crate) struct TestEnvironment {
     pub(crate) settings: Settings,
     pub(crate) pool: PgPool,
     _turn: Turn,
@@ -39,7 +39,7 @@ enum Turn {
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
-impl Place {
+impl TestEnvironment {
     /// Shares the broker with other tests.
     pub(crate) async fn shared() -> Self {
         Self::with(Turn::Shared(TURNS.read().await)).await
@@ -91,7 +91,7 @@ fn start() -> Run {
     Run { database: address(Program::Postgres), brokers: address(Program::Kafka), servers }
 }
 
-/// Stops the servers after this process has ended for any reason.
+/// Starts a shell that stops the servers after this process has ended for any reason.
 #[expect(clippy::zombie_processes, reason = "the shell has to outlive the tests")]
 fn watch(folder: &Path) {
     let script = format!(

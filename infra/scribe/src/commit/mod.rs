@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
 use platform::clock::Timestamptz;
-use platform::connectivity::{set_tcp_timeouts, timeout_error, with_timeout};
+use platform::connectivity::{set_tcp_timeouts, timeout_error, within_statement_timeout};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
@@ -14,11 +14,11 @@ use tokio::time::{Instant, timeout};
 
 use super::metrics;
 
-/// Time limit of a commit: after it, the connection counts as silently dead. The batch may still have been written; its
-/// receipts show that.
+/// Time limit of a commit. After it, the connection counts as dead although TCP has not noticed. The batch may still
+/// have been written; its receipts show that.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connection that writes the batches of one scribe.
+/// Connection on which one scribe loop writes its batches and renews its leases.
 pub(super) struct Committer {
     connection: PgConnection,
 }
@@ -32,8 +32,8 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    /// Outcome of a batch that did not reach the store, or was not answered.
-    fn not_written(batch: BatchId, error: &sqlx::Error) -> Self {
+    /// Outcome of a batch whose commit the store has not confirmed: none of its lanes counts as written.
+    fn unconfirmed(batch: BatchId, error: &sqlx::Error) -> Self {
         tracing::warn!(batch = batch.0, %error, "the store cannot be reached");
         let outcome = CommitOutcome { batch, written: vec![], refused_data: false };
         Self { outcome, committer: None, parts: vec![] }
@@ -50,14 +50,14 @@ pub(super) async fn commit_batch(committer: Option<Committer>, url: String, batc
     match committer {
         Ok(committer) => timeout(COMMIT_TIMEOUT, committer.commit(batch))
             .await
-            .unwrap_or_else(|_| Committed::not_written(id, &timeout_error())),
-        Err(error) => Committed::not_written(id, &error),
+            .unwrap_or_else(|_| Committed::unconfirmed(id, &timeout_error())),
+        Err(error) => Committed::unconfirmed(id, &error),
     }
 }
 
 impl Committer {
     pub(super) async fn connect(url: &str) -> Result<Self, sqlx::Error> {
-        with_timeout(Self::open(url)).await
+        within_statement_timeout(Self::open(url)).await
     }
 
     async fn open(url: &str) -> Result<Self, sqlx::Error> {
@@ -69,7 +69,7 @@ impl Committer {
         Ok(Self { connection })
     }
 
-    /// Writes a batch. Errors are part of the outcome.
+    /// Writes a batch. An error is an outcome in which no lane was written.
     async fn commit(mut self, batch: Batch) -> Committed {
         let (id, events, begun) = (batch.id, metrics::event_count(&batch), Instant::now());
         let parts: Vec<(LaneId, Part)> = batch.parts.into_iter().collect();
@@ -95,8 +95,8 @@ impl Committer {
         }
     }
 
-    /// Renews the leases of lanes, and returns the lanes that are still owned with their epochs. Only for use between
-    /// batches: it updates the rows that a batch locks.
+    /// Sets the leases of lanes at these epochs to end after `lease_ms`. Returns the lanes that still have their epoch.
+    /// Only for use between batches: it updates the rows that a batch locks.
     pub(super) async fn renew(&mut self, lanes: &[(LaneId, i64)], lease_ms: i64) -> Result<Vec<LaneId>, sqlx::Error> {
         let (ids, epochs): (Vec<i16>, Vec<i64>) = lanes.iter().map(|(lane, epoch)| (lane.0, *epoch)).unzip();
         let text = "UPDATE log.lanes l SET lease = clock_timestamp() + $3 * interval '1 millisecond'
@@ -134,7 +134,7 @@ const SECTIONS: [(&str, usize); 4] = [
 ];
 /// Number of parameters of the fence.
 const FENCE_PARAMETERS: usize = 3;
-/// Typical size of one event in the message to the server, in bytes; reserves the buffer.
+/// Typical size of one event in the message to the server, in bytes; used to reserve the buffer.
 const EVENT_BYTES: usize = 768;
 
 /// Statements for all subsets of the sections; bit *i* of the index selects section *i*.

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use platform::clock::now;
-use platform::connectivity::with_timeout;
+use platform::connectivity::within_statement_timeout;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,9 +27,9 @@ use super::signature::ForwardingKey;
 use crate::handle::ScribeHandle;
 use crate::presence;
 
-/// Lifetime of a cached owner address, and interval of the background checks.
+/// Lifetime of a cached owner address, interval of the background checks, and time limit of a probe.
 const ADDRESS_TTL: Duration = Duration::from_secs(1);
-/// Total time for attempts while a lane changes its owner. After it, callers retry with the same ids.
+/// Time after which no further attempt is made while a lane changes its owner. Callers then retry with the same ids.
 const ATTEMPTS_TIMEOUT: Duration = Duration::from_secs(8);
 /// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,8 @@ const SCRIBE: &str = "scribe";
 /// Maximum size of an answer in bytes.
 const ANSWER_BYTES_MOST: usize = 16 * 1024 * 1024;
 
-/// Owner address of each lane and the time of the look-up; `None` for a lane without a reachable owner.
+/// Owner address of each lane and the time of the look-up; `None` for a lane whose owner has no valid lease or no
+/// address.
 type OwnerCache = HashMap<LaneId, (Option<String>, Instant)>;
 
 /// Submits commands to the owner of their lane, in this process or another one.
@@ -131,8 +132,8 @@ impl Dispatch {
         }
     }
 
-    /// Sends a request to the owner of the lane until each command has a final answer. A repeated attempt is safe,
-    /// because the commands keep their ids.
+    /// Sends a request to the owner of the lane until each command has a final answer, or the time for attempts is
+    /// over. A repeated attempt is safe, because the commands keep their ids.
     async fn forward(&self, lane: LaneId, body: Bytes, count: usize) -> Vec<Answer> {
         let until = Instant::now() + ATTEMPTS_TIMEOUT;
         let mut first: Vec<Option<Answer>> = vec![None; count];
@@ -164,7 +165,7 @@ impl Dispatch {
         }
     }
 
-    /// Sends a request, and waits for the answer only while the address still owns the lane: a frozen process does not
+    /// Sends a request, and waits for the answer only while this address owns the lane: a frozen process does not
     /// answer, but loses the lane.
     async fn request_owner(&self, lane: LaneId, address: &str, body: Bytes) -> anyhow::Result<Vec<Answer>> {
         let request = self.request(address, body);
@@ -215,7 +216,7 @@ impl Dispatch {
         }
         let text = "SELECT address FROM log.lanes WHERE lane = $1 AND lease > clock_timestamp() AND address <> ''";
         let address: Option<String> =
-            with_timeout(sqlx::query_scalar(text).bind(lane.0).fetch_optional(&self.pool)).await?;
+            within_statement_timeout(sqlx::query_scalar(text).bind(lane.0).fetch_optional(&self.pool)).await?;
         if let Ok(mut owners) = self.owners.write() {
             owners.insert(lane, (address.clone(), Instant::now()));
         }
@@ -240,7 +241,9 @@ impl Dispatch {
                 continue;
             }
             let text = "SELECT DISTINCT address FROM log.lanes WHERE lease > clock_timestamp()";
-            let Ok(owners) = with_timeout(sqlx::query_scalar(text).fetch_all(&self.pool)).await else { continue };
+            let Ok(owners) = within_statement_timeout(sqlx::query_scalar(text).fetch_all(&self.pool)).await else {
+                continue;
+            };
             self.failures.retain(&owners);
             tokio::select! {
                 () = stop.cancelled() => return,

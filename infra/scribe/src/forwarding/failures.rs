@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Duration after which a failure is reported. A killed process keeps its lanes for about this long, until its lease
-/// expires; until then callers only wait.
+/// has expired and they are taken over; until then callers only wait.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 /// Failing owners by address. Bounded by the number of addresses in `log.lanes`.

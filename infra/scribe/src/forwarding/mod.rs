@@ -1,8 +1,8 @@
 //! Forwarding of commands to the process that owns their lane.
 //!
 //! Requests use HTTP on a port of their own. Each is authenticated by a MAC whose key all processes derive from the
-//! outer key: a client that does not have that key cannot send commands of the engine. A request may be sent twice,
-//! because command ids make commands idempotent: the second answer repeats the first.
+//! outer key: a client without that key cannot send commands. A request may be sent twice, because command ids make
+//! commands idempotent: the second answer repeats the first.
 
 mod client;
 mod failures;

@@ -27,13 +27,15 @@ impl ForwardingKey {
         format!("{seconds}.{}", self.mac(seconds, body))
     }
 
-    /// True if a process with the same key has signed this body within the last seconds.
+    /// True if a process with the same key has signed this body, at a time that differs from `now` by at most 30
+    /// seconds.
     pub(super) fn verify(&self, body: &[u8], signature: &str, now: Timestamp) -> bool {
         let Some((seconds, mac)) = Self::fresh_parts(signature, now) else { return false };
         subtle::ConstantTimeEq::ct_eq(self.mac(seconds, body).as_bytes(), mac.as_bytes()).into()
     }
 
-    /// Timestamp and MAC of a signature that is well-formed and recent. Does not verify the MAC, which needs the body.
+    /// Timestamp and MAC of a signature that is well-formed and at most 30 seconds old. Does not verify the MAC, which
+    /// needs the body.
     pub(super) fn fresh_parts(signature: &str, now: Timestamp) -> Option<(i64, &str)> {
         let (seconds, mac) = signature.split_once('.')?;
         let seconds = seconds.parse::<i64>().ok()?;

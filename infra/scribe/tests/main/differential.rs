@@ -1,6 +1,6 @@
 //! Differential test: the same scripts through cqrs-es on postgres-es and through the scribe give the same events.
 //!
-//! The scribe decides first; its time of decision is handed to the same verb on the other side.
+//! The scribe decides first; its time of decision is passed to the same verb on the other side.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -49,10 +49,11 @@ impl<A: Aggregate> Step<A> {
     }
 }
 
-/// Both sides, and one tenant to write in.
+/// The scribe and cqrs-es, with a tenant to write in.
 struct Pair {
     backend: Backend,
-    stock: PgPool,
+    /// Pool of cqrs-es.
+    cqrs_es: PgPool,
     shop: Shop,
     zone: Zone,
 }
@@ -64,12 +65,12 @@ impl Pair {
     async fn open() -> Result<Self> {
         let url = database().await;
         let backend = Backend::start(&url).await?;
-        backend.pool.execute("CREATE SCHEMA stock").await?;
-        let options = PgConnectOptions::from_str(&url)?.options([("search_path", "stock")]);
-        let stock = PgPoolOptions::new().max_connections(4).connect_with(options).await?;
-        stock.execute(cqrs_es_adapter::SCHEMA_SQL).await?;
+        backend.pool.execute("CREATE SCHEMA cqrs_es").await?;
+        let options = PgConnectOptions::from_str(&url)?.options([("search_path", "cqrs_es")]);
+        let cqrs_es = PgPoolOptions::new().max_connections(4).connect_with(options).await?;
+        cqrs_es.execute(cqrs_es_adapter::SCHEMA_SQL).await?;
         let shop = backend.shop(1_000_000).await?;
-        Ok(Self { backend, stock, shop, zone: "Europe/Berlin".parse()? })
+        Ok(Self { backend, cqrs_es, shop, zone: "Europe/Berlin".parse()? })
     }
 
     fn tenant(&self) -> TenantId {
@@ -88,7 +89,7 @@ impl Pair {
 
     /// Plays a script on both sides and compares every answer, then every event.
     async fn play<A: Aggregate>(self, script: Vec<Step<A>>) -> Result<()> {
-        let framework: PostgresCqrs<CqrsEsAggregate<A>> = postgres_es::postgres_cqrs(self.stock.clone(), vec![], ());
+        let framework: PostgresCqrs<CqrsEsAggregate<A>> = postgres_es::postgres_cqrs(self.cqrs_es.clone(), vec![], ());
         let mut refused = 0;
         for (number, step) in script.iter().enumerate() {
             let doing = || format!("step {number}, {} {}", step.command, step.body);
@@ -115,12 +116,12 @@ impl Pair {
             events += ours.len();
         }
         ensure!(events >= STEPS / 4, "only {events} events in {STEPS} steps");
-        self.stock.close().await;
+        self.cqrs_es.close().await;
         self.backend.close().await;
         Ok(())
     }
 
-    /// Refusal of the scribe, if it refuses, and its time of decision.
+    /// Refusal by the scribe, or `None` if it accepts, and its time of decision.
     async fn ours<A: Aggregate>(&self, step: &Step<A>) -> Result<(Option<Refusal>, Timestamp)> {
         match self.backend.send(self.tenant(), step.command, new_id(), &step.body).await? {
             Answer::Settled { settled: Settled::Accepted(accepted), .. } => Ok((None, accepted.recorded_at)),
@@ -141,7 +142,7 @@ impl Pair {
     async fn their_events(&self, kind: &str, stream: Uuid) -> Result<Vec<(i64, String, String, Value)>> {
         let text = "SELECT sequence, event_type, event_version, payload->event_type FROM events
                     WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence";
-        Ok(sqlx::query_as(text).bind(kind).bind(stream.to_string()).fetch_all(&self.stock).await?)
+        Ok(sqlx::query_as(text).bind(kind).bind(stream.to_string()).fetch_all(&self.cqrs_es).await?)
     }
 }
 
@@ -166,7 +167,7 @@ impl Dice {
         Uuid::from_u128((kind << 64) | version_and_variant | u128::from(self.below(STREAMS) + 1))
     }
 
-    /// From 1 to 9.
+    /// A number from 1 to 9.
     fn units(&mut self) -> i64 {
         i64::try_from(self.below(9) + 1).expect("a small number")
     }

@@ -20,7 +20,7 @@ async fn scribe_forgets_its_state_when_another_database_server_takes_over() -> R
     place_orders(&backend, &shop, 20).await?;
     caught_up(&witness).await?;
 
-    // A lagging standby takes over: every session ends, and the last commits are missing where the next ones lead.
+    // A lagging standby takes over: every session ends, and the server of the next sessions lacks the last commits.
     let mut fail_over = witness.begin().await?;
     sqlx::query("SELECT FROM log.lanes FOR UPDATE").execute(&mut *fail_over).await?;
     restore_lane_on(&mut fail_over, lane, kept).await?;
@@ -28,7 +28,7 @@ async fn scribe_forgets_its_state_when_another_database_server_takes_over() -> R
     let lease = "SELECT lease::text FROM log.lanes WHERE lane = $1";
     let before: String = sqlx::query_scalar(lease).bind(lane).fetch_one(&mut *fail_over).await?;
     fail_over.commit().await?;
-    // No command is under way whose failure could show it; the scribe finds it by itself.
+    // No command is in flight whose failure could show the loss: the scribe has to detect it by itself.
     eventually("the scribe has taken the lane again", async || {
         Ok(sqlx::query_scalar::<_, String>(lease).bind(lane).fetch_one(&witness).await? != before)
     })

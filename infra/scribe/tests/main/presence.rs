@@ -1,4 +1,4 @@
-//! Presence: the processes of a role that share the lanes.
+//! Presence of the processes of a role.
 
 use anyhow::Result;
 use lab::harness::{database, eventually};
@@ -7,7 +7,7 @@ use scribe::presence::{Presence, members};
 use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 
-/// Notes each DELETE on presences, also one without rows.
+/// Records each DELETE statement on presences, even one that deletes no row.
 const NOTE_DELETES: &str = "
     CREATE TABLE deletes (at timestamptz DEFAULT now());
     CREATE FUNCTION note_delete() RETURNS trigger LANGUAGE plpgsql AS
@@ -29,7 +29,7 @@ async fn leaving_process_does_not_remove_its_successor_of_the_same_name() -> Res
         join(stop).await?;
     }
     leave[0].cancel();
-    // It deletes nothing; the statement itself is the marker.
+    // Its statement deletes no row; the recorded statement shows that it has run.
     eventually("the first one has left", async || {
         Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM deletes)").fetch_one(&pool).await?)
     })

@@ -1,4 +1,4 @@
-//! The queue of the scribe: bounded, and without effect on commands that it does not take.
+//! Queue of the scribe: it is bounded, and a command that it refuses has no effect.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,7 +33,7 @@ async fn full_queue_puts_callers_off_and_decides_them_when_they_come_again() -> 
         refused.fetch_add(usize::from(is_busy(&answer)), Ordering::Relaxed);
         anyhow::Ok(answer)
     });
-    // The queue, the batch under way and the one that is being decided: all others are put off while nothing commits.
+    // The queue, the batch being committed and the one being decided hold this many; all other commands are refused.
     let room = QUEUE + 2 * BATCH;
     let released = async {
         eventually("the queue is full", async || Ok(refused.load(Ordering::Relaxed) >= CALLERS - room)).await?;

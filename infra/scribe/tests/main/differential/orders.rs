@@ -18,10 +18,10 @@ async fn orders_have_the_same_events_in_both() -> Result<()> {
     pair.play(script).await
 }
 
-/// Steps of an order from placing to refund without any refusal, by their numbers.
+/// Numbers of the steps that take an order from its placement to a refund without a refusal.
 const REGULAR_STEPS: [u64; 7] = [0, 4, 7, 9, 11, 12, 13];
 
-/// Two of three steps take an order further; the rest come at any time.
+/// A step of one order: in two of three cases its next regular step, otherwise any step.
 fn step(dice: &mut Dice, pair: &Pair, number: usize, progress: &mut HashMap<OrderId, usize>) -> Result<Step<Order>> {
     let order = OrderId::new(dice.id(0x30 + number as u128 / 40));
     let done = progress.entry(order).or_default();
@@ -78,7 +78,7 @@ fn step(dice: &mut Dice, pair: &Pair, number: usize, progress: &mut HashMap<Orde
     })
 }
 
-/// At the price and under the names that the product has in the shop of these tests.
+/// Places an order at the price and under the names that the product has in the shop of these tests.
 fn place(order: OrderId, customer: CustomerId, pair: &Pair) -> Result<Step<Order>> {
     let (store, product, day) = (pair.store(), pair.shop.product, pair.day());
     let currency = "USD".parse()?;

@@ -1,4 +1,5 @@
-//! Relaying of one lane: reads a batch from the log, sends it, waits until Kafka has acknowledged it, continues.
+//! Relaying of one lane: reads a batch from the log, sends it, waits until Kafka has acknowledged it, and continues.
+//! The next batch is read while one is being sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,51 +14,53 @@ use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::BATCH_EVENTS_MOST;
+use crate::availability::Availability;
 use crate::error::{LaneError, too_large};
 use crate::in_flight::{InFlight, Producer, report_left_out};
-use crate::outage::Outage;
 use crate::record::headers;
 use crate::resume::{head, last_common_checkpoint, read_partition_end};
 use crate::settings::Settings;
 use crate::topic::{self, blocking};
 
-/// Events per batch. The next batch is read while one is being sent.
-const BATCH: usize = 2_000;
 /// Pause before a record is offered again to a full producer queue.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// Last position of each lane of the log.
 pub(crate) type Heads = Arc<[Checkpoint]>;
 
-/// Circumstance in which the relaying of a lane starts.
+/// Reason for which the relaying of a lane starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    First,
+    /// This relay has acquired the lease on the lane.
+    LeaseAcquired,
     AfterError,
-    /// The partition was recreated and no longer holds all earlier records, so relaying starts at the lane's first
-    /// event.
+    /// The partition was recreated and no longer holds all earlier records, so relaying starts at the first event of
+    /// the lane.
     FromFirstEvent,
 }
 
-/// The relaying of one lane.
-pub(crate) struct Lane<H> {
+/// Task that relays one lane.
+pub(crate) struct LaneRelay<H> {
     pub(crate) lane: i16,
     pub(crate) settings: Settings,
     pub(crate) history: Arc<H>,
     pub(crate) producer: Producer,
-    pub(crate) outage: Outage,
-    /// Last position of each lane of the log; changes as the log grows.
+    /// Availability of Kafka.
+    pub(crate) kafka: Availability,
+    /// Heads of the log, published after each poll.
     pub(crate) heads: watch::Receiver<Heads>,
     /// Last position that Kafka has acknowledged, read by the lag metric.
     pub(crate) progress: Arc<AtomicI64>,
     pub(crate) stop: CancellationToken,
 }
 
-impl<H: History> Lane<H> {
-    /// Relays events until it is cancelled. It stops between two batches.
+impl<H: History> LaneRelay<H> {
+    /// Relays events until `stop`, which is checked between two batches.
     pub(crate) async fn run(mut self, start: Start) -> Result<(), LaneError> {
-        if start != Start::First {
+        if start != Start::LeaseAcquired {
             // The topic may have been deleted.
-            topic::ensure(&self.settings, &self.outage).await?;
+            topic::ensure(&self.settings, &self.kafka).await?;
         }
         let (mut at, mut end) = self.resume(start == Start::FromFirstEvent).await?;
         let mut batch = Vec::new();
@@ -68,7 +71,7 @@ impl<H: History> Lane<H> {
                 if head.position < at.position || head.epoch != at.epoch {
                     at = last_common_checkpoint(self.history.as_ref(), at).await?;
                 }
-                batch = self.history.events(self.lane, at.position, BATCH).await?;
+                batch = self.history.events(self.lane, at.position, BATCH_EVENTS_MOST).await?;
             }
             if epoch_changes(at, &batch) {
                 let agreed = last_common_checkpoint(self.history.as_ref(), at).await?;
@@ -79,10 +82,10 @@ impl<H: History> Lane<H> {
             }
             let Some(last) = batch.last() else { continue };
             let sent = Checkpoint { lane: self.lane, position: last.position, epoch: last.epoch };
-            let next = self.history.events(self.lane, last.position, BATCH);
+            let next = self.history.events(self.lane, last.position, BATCH_EVENTS_MOST);
             let (acknowledged, next) = join(self.send(&batch, end), next).await;
             end = acknowledged?;
-            self.outage.back();
+            self.kafka.report_recovery();
             metrics::counter!("cartulary_relayed_events_total").increment(batch.len() as u64);
             (at, batch) = (sent, next?);
         }
@@ -91,10 +94,10 @@ impl<H: History> Lane<H> {
 
     /// Checkpoint after which relaying continues, and the next offset of the partition.
     async fn resume(&self, from_first_event: bool) -> Result<(Checkpoint, i64), LaneError> {
-        let (settings, outage, lane) = (self.settings.clone(), self.outage.clone(), self.lane);
+        let (settings, kafka, lane) = (self.settings.clone(), self.kafka.clone(), self.lane);
         let head = head(self.history.as_ref(), lane).await?;
-        let partition = blocking(move || read_partition_end(&settings, &outage, lane, head)).await?;
-        self.outage.back();
+        let partition = blocking(move || read_partition_end(&settings, &kafka, lane, head)).await?;
+        self.kafka.report_recovery();
         let at = match partition.last.filter(|_| !from_first_event) {
             Some(last) => last_common_checkpoint(self.history.as_ref(), last).await?,
             None => Checkpoint::start(lane),
@@ -103,10 +106,10 @@ impl<H: History> Lane<H> {
         Ok((at, partition.end))
     }
 
-    /// Waits until the lane's head differs from the last event sent. `None` when cancelled.
+    /// Waits until the head of the lane differs from the last event sent. `None` when stopped.
     async fn next_head(&mut self, at: Checkpoint) -> Option<Checkpoint> {
         loop {
-            // A head that was known before the last read may be older than it, so only changes from now on count.
+            // A head published before the last read of the log may be older than that read, so only a new one counts.
             tokio::select! {
                 () = self.stop.cancelled() => return None,
                 changed = self.heads.changed() => changed.ok()?,
@@ -119,18 +122,18 @@ impl<H: History> Lane<H> {
         }
     }
 
-    /// Sends a batch and waits until it is acknowledged. Returns the offset after it.
+    /// Sends a batch and waits until it is acknowledged. Returns the next offset of the partition.
     async fn send(&self, batch: &[RawEvent], end: i64) -> Result<i64, LaneError> {
         let in_flight = InFlight::after(end);
         for event in batch {
             self.send_one(event, &in_flight).await?;
-            // Sixteen lanes that never yield would prevent the relay from renewing its leases.
+            // Without yielding, sixteen lanes would prevent the relay from renewing its leases.
             consume_budget().await;
         }
         in_flight.acknowledged().await
     }
 
-    /// Puts one event into the producer's queue; waits while the queue is full.
+    /// Puts one event into the producer's queue; waits while the queue is full. An event that is too large is left out.
     async fn send_one(&self, event: &RawEvent, in_flight: &Arc<InFlight>) -> Result<(), LaneError> {
         let mut key = Uuid::encode_buffer();
         let key: &str = event.stream.hyphenated().encode_lower(&mut key);
@@ -156,7 +159,7 @@ impl<H: History> Lane<H> {
     }
 }
 
-/// The next events have another epoch than the last one sent: the log may have been rewritten before that position.
+/// True if the next event has another epoch than the last one sent: the log may have been rewritten before that one.
 fn epoch_changes(at: Checkpoint, next: &[RawEvent]) -> bool {
     next.first().is_some_and(|event| event.epoch != at.epoch) && at.position > 0
 }

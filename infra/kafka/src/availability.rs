@@ -1,4 +1,4 @@
-//! Availability of a server: logged once when it is lost and once when it is back.
+//! Availability of a server: logged once when it is lost and once when it can be used again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,10 +10,10 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::connection_error;
 
-/// Availability of one server, shared by the tasks that use it and those that report it.
+/// Availability of one server. Clones share it: those of the tasks that use the server, and those of the health report.
 #[derive(Clone, Debug)]
-pub struct Outage {
-    what: &'static str,
+pub struct Availability {
+    server: &'static str,
     state: Arc<Mutex<State>>,
 }
 
@@ -21,43 +21,43 @@ pub struct Outage {
 struct State {
     /// Reason for the outage; `None` while the server is available.
     reason: Option<String>,
-    /// Last connection error. It is more precise than the timeouts of calls that it causes.
+    /// Last error of a connection. It is more precise than the timeouts of the calls that fail because of it.
     connection_error: Option<String>,
 }
 
-impl Outage {
-    pub fn of(what: &'static str) -> Self {
-        Self { what, state: Arc::default() }
+impl Availability {
+    pub fn new(server: &'static str) -> Self {
+        Self { server, state: Arc::default() }
     }
 
-    /// Records a failure. Logged at the start of an outage only.
-    pub fn away(&self, reason: &str) {
-        metrics::counter!("cartulary_fan_out_errors_total", "of" => self.what).increment(1);
+    /// Records a failed call, which begins an outage unless there is one. Only its beginning is logged.
+    pub fn report_outage(&self, reason: &str) {
+        metrics::counter!("cartulary_fan_out_errors_total", "of" => self.server).increment(1);
         if self.state().reason.replace(reason.to_owned()).is_none() {
-            tracing::warn!(reason, "{} is unavailable; waiting for it, nothing is lost", self.what);
+            tracing::warn!(reason, "{} is unavailable; waiting for it, nothing is lost", self.server);
         }
     }
 
-    /// Records a success, which ends an outage.
-    pub fn back(&self) {
+    /// Records a successful call, which ends an outage.
+    pub fn report_recovery(&self) {
         if std::mem::take(&mut *self.state()).reason.is_some() {
-            tracing::info!("{} can be used again", self.what);
+            tracing::info!("{} can be used again", self.server);
         }
     }
 
     /// Name of the server.
-    pub fn what(&self) -> &'static str {
-        self.what
+    pub fn server(&self) -> &'static str {
+        self.server
     }
 
     /// Reason for the outage; `None` while the server is available.
-    pub fn reason(&self) -> Option<String> {
+    pub fn outage_reason(&self) -> Option<String> {
         self.state().reason.clone()
     }
 
-    /// Cause of a failed call: the connection error behind it where one is known, otherwise the text of the call's
-    /// error.
-    pub(crate) fn why(&self, error: &KafkaError) -> String {
+    /// Cause of a failed call: the last connection error if the call failed for want of a connection, otherwise the
+    /// text of its own error.
+    pub(crate) fn cause_of(&self, error: &KafkaError) -> String {
         use RDKafkaErrorCode::{
             AllBrokersDown, Authentication, BrokerTransportFailure, OperationTimedOut, Resolve, SSL,
         };
@@ -69,8 +69,8 @@ impl Outage {
         connection_error.unwrap_or_else(|| text(error))
     }
 
-    /// A call succeeded, so earlier connection errors no longer apply.
-    pub(crate) fn answered(&self) {
+    /// Forgets the last connection error, because a call has succeeded since.
+    pub(crate) fn clear_connection_error(&self) {
         self.state().connection_error = None;
     }
 
@@ -79,11 +79,11 @@ impl Outage {
     }
 }
 
-/// librdkafka reports every broken connection; these go to the log at debug level.
-impl ClientContext for Outage {
+/// Callbacks of librdkafka, which reports every broken connection: only the loss of all brokers is an outage.
+impl ClientContext for Availability {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
-        // The facility of failed connections. librdkafka does not report all of them through `error`.
+        // Failed connections. librdkafka does not report all of them through `error`.
         if facility == "FAIL" {
             self.state().connection_error = Some(connection_error::explain(message));
         }
@@ -93,14 +93,14 @@ impl ClientContext for Outage {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 let connection_error = self.state().connection_error.clone();
-                self.away(connection_error.as_deref().unwrap_or(reason));
+                self.report_outage(connection_error.as_deref().unwrap_or(reason));
             }
             _ => tracing::debug!(%error, reason, "librdkafka"),
         }
     }
 }
 
-impl ConsumerContext for Outage {}
+impl ConsumerContext for Availability {}
 
 /// librdkafka's description of an error, without the wrapping of the Rust crate.
 pub(crate) fn text(error: &KafkaError) -> String {
