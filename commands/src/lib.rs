@@ -1,4 +1,5 @@
-//! Write side: commands, the desk on which they decide, and the scribe (single writer) that orders them.
+//! Write side: commands, the desk (unit of work of one command), and the scribe (single writer) that decides them in
+//! order.
 //!
 //! **Never here:** async, runtimes, clocks, databases, read models.
 //! **To add a command** (ARCHITECTURE.md, *To add something*): one verb in the domain, one struct here in the file of

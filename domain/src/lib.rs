@@ -1,4 +1,4 @@
-//! Domain layer: aggregates that decide on commands. It knows nothing of storage or of the API.
+//! Domain layer: aggregates that decide on commands. It depends neither on storage nor on the API.
 //!
 //! **Never here:** async, clocks, random numbers, I/O, floats. Time, ids and random values come in as arguments.
 //! **To add an aggregate** (ARCHITECTURE.md, *To add something*): one file in its context, and one line in the `visit`
@@ -18,8 +18,8 @@ pub mod tenancy;
 
 use kernel::Visitor;
 
-/// Announces each context to a visitor by the name of its module and visits it, so that the two names cannot differ. Every
-/// layer lists its contexts with it.
+/// For each context: calls [`Visitor::context`] with the name of the context's module, then the `visit` of that module.
+/// The layers `commands` and `projections` list their contexts with this macro too.
 #[macro_export]
 macro_rules! visit_contexts {
     ($($context:ident::visit($each:ident);)*) => {$(

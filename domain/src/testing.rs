@@ -1,4 +1,5 @@
-//! Given-when-then tests of an aggregate. Every step also checks the rules that hold for all aggregates.
+//! Given-when-then tests of an aggregate. Every step also checks that names are well formed, that events survive
+//! encoding, and that the state survives a snapshot.
 
 #[cfg(test)]
 pub(crate) mod values;
@@ -14,13 +15,13 @@ pub fn given<A: Aggregate>(history: impl IntoIterator<Item = A::Event>) -> Given
     Given { state }
 }
 
-/// State on which the next verb decides.
+/// State of the aggregate, on which the next verb decides.
 pub struct Given<A> {
     state: A,
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Calls a verb, and calls it once more on the state after its own events (see [`When::then_once`]).
+    /// Calls a verb, and calls it once more on the state that its own events lead to (see [`When::then_once`]).
     pub fn when(self, verb: impl Fn(&A) -> Decision<A>) -> When<A> {
         let decision = verb(&self.state);
         let again = decision.as_ref().ok().map(|events| {

@@ -1,4 +1,4 @@
-//! Rules that hold for every aggregate, and fossils: one sample of every version of every stored event.
+//! Tests of every aggregate, and fossils: one stored sample of every version of every event.
 //!
 //! A fossil is `fossils/<aggregate>/<event name>.v<version>.json`. It is never changed or deleted, because such events
 //! may be in the log of an installation; a new version of an event gets a new file.
@@ -13,7 +13,7 @@ use domain::kernel::{Aggregate, Visitor, encode};
 use serde_json::Value;
 
 #[test]
-fn every_aggregate_type_has_one_name() {
+fn names_of_aggregates_are_unique() {
     let mut names = BTreeSet::new();
     for aggregate in descriptors() {
         assert!(names.insert(aggregate.name), "two aggregates have the name {}", aggregate.name);
@@ -88,7 +88,7 @@ fn every_event_has_a_fossil() {
     }
 }
 
-/// Functions of one aggregate type that the rules need.
+/// Data and functions of one aggregate type that the tests need.
 struct Descriptor {
     name: &'static str,
     version: i16,

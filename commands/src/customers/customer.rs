@@ -126,12 +126,12 @@ impl Command for UpdateProfile {
     }
 }
 
-/// Blind index of the current address of the customer.
+/// Blind index of the customer's current e-mail address.
 fn current_index(desk: &mut Desk, customer: CustomerId) -> Result<Option<String>, Refusal> {
     Ok(desk.read::<Customer>(customer)?.email_index().map(String::from))
 }
 
-/// Claims the new address and releases the old one, if they differ.
+/// Claims the new address, and releases the old one if it is another. `before` is the blind index of the old address.
 fn move_claim(
     desk: &mut Desk,
     context: &Context,

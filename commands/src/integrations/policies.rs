@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{AnyCommand, Effect, Outcome, Policy, Reactions, Start};
 
-/// Keeps the delivery cursor of a subscription in step with it. The cursor is the position up to which events were
-/// delivered; it starts, stops and resumes with the subscription.
+/// Requests an update of a subscription's delivery cursors whenever the subscription changes. A cursor is the position
+/// up to which events were delivered; it starts, pauses and ends with its subscription.
 pub struct KeepCursorsOfWebhooks;
 
 impl Policy for KeepCursorsOfWebhooks {
@@ -29,8 +29,8 @@ impl Policy for KeepCursorsOfWebhooks {
     }
 }
 
-/// Sets the cursors of a subscription to the state in the log. It does not carry the change, so that it can run late,
-/// twice and in any order.
+/// Updates the cursors of a subscription from its state in the log. The effect contains the subscription's id and not
+/// the change, so that it can run late, twice and in any order.
 #[derive(Serialize, Deserialize)]
 pub struct KeepCursors {
     pub subscription: WebhookSubscriptionId,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject};
 
-/// Time for which a rotated secret still signs beside its successor.
-const OLD_SECRET_VALID: Seconds = Seconds(24 * 60 * 60);
+/// Time for which a replaced secret still signs beside its successor.
+const OLD_SECRET_VALID_FOR: Seconds = Seconds(24 * 60 * 60);
 
 /// Subscribe a URL to events from now on. Deliveries are in order and signed according to Standard Webhooks 1.0.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -84,7 +84,7 @@ impl Command for ChangeSubscription {
     }
 }
 
-/// Checks that each event exists and can be delivered.
+/// Terms from the fields of a command, after a check that each event exists and is delivered to webhooks.
 fn terms(url: &TargetUrl, events: &[EventType], description: Option<&Text<500>>) -> Result<WebhookTerms, Refusal> {
     for (index, event) in events.iter().enumerate() {
         let misuse = |text: &str| Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", format!("events[{index}]"), text)));
@@ -167,9 +167,9 @@ impl Command for RotateSecret {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let old_valid = if self.at_once { Seconds(0) } else { OLD_SECRET_VALID };
+        let old_valid_for = if self.at_once { Seconds(0) } else { OLD_SECRET_VALID_FOR };
         desk.decide::<WebhookSubscription>(self.subscription, |subscription| {
-            subscription.rotate_secret(context.now, old_valid)
+            subscription.rotate_secret(context.now, old_valid_for)
         })
     }
 }

@@ -7,8 +7,8 @@ use domain::shared::StockItemId;
 use super::ExpireReservation;
 use crate::kernel::{Policy, Reactions, Start};
 
-/// Records that a reservation expired, whichever command made it. Decisions count its units as free from that time on
-/// anyway; the event makes it visible to read models and alerts.
+/// Sets a timer that records the expiry of a reservation, whichever command made the reservation. Decisions treat the
+/// units of an expired reservation as free even before its expiry is recorded; read models and alerts need the event.
 pub struct ExpirePassedReservation;
 
 impl Policy for ExpirePassedReservation {

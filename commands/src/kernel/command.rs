@@ -1,4 +1,4 @@
-//! The command trait: a request of a caller, its permission, its streams and its decision.
+//! Trait of all commands: permission, subject, streams and decision.
 
 use std::borrow::Cow;
 
@@ -15,32 +15,35 @@ use super::{Demands, Desk, Hint, Refusal};
 /// Its fields are domain values, so that invalid input fails to parse and never reaches a verb. Its doc comments are
 /// the descriptions in the API. Always `#[serde(deny_unknown_fields)]`.
 pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    /// The permission that the caller needs. It has no default, so that it cannot be forgotten.
+    /// The permission that the caller needs.
     const NEEDS: Permission;
 
-    /// The party it acts for. A customer's token may act only for that customer.
+    /// The party that the command acts for. A customer's token may act only for that customer.
     fn subject(&self) -> Subject;
 
-    /// Names the streams that it will read, as far as they are known before. Affects speed only, never the outcome.
+    /// Names the streams that the decision will read, as far as the command alone shows them. They are loaded before
+    /// the decision. Affects speed only, never the outcome.
     fn streams(&self, hint: &mut Hint);
 
-    /// Decides on the desk, all or nothing. Pure; runs again after a missing stream was loaded.
+    /// Decides on the desk, all or nothing. Pure: if it reads a stream that is not in memory, it runs again on a new
+    /// desk after the stream was loaded.
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
 
-    /// Names the streams that it draws on and that can sell out. Affects speed only, never the outcome.
+    /// Names the streams that the command draws on and that can sell out. Never affects a decision; for a short time
+    /// after a stream sold out, the edge answers `SOLD_OUT_FOR_NOW` and no decision is made.
     fn demands(&self, _demands: &mut Demands) {}
 
-    /// Encrypts its personal fields. A field that is left open cannot be serialized.
+    /// Encrypts the personal fields of the command. A field that is left open cannot be serialized.
     fn seal(&mut self, _sealer: &mut dyn Sealer) -> Result<(), SealError> {
         Ok(())
     }
 
-    /// The URL that the engine will call because of this command. The edge refuses URLs outside the public internet.
+    /// The URL that the engine will call because of this command. The API refuses URLs outside the public internet.
     fn target(&self) -> Option<&TargetUrl> {
         None
     }
 
-    /// The time of the fact outside, for imports and offline tills. By default it is the time of recording.
+    /// The time of the fact in another system, for imports. `None` means the time of the decision.
     fn occurred_at(&self) -> Option<Timestamp> {
         None
     }

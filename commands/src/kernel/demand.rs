@@ -1,11 +1,11 @@
-//! Demands: the streams that a command draws on and that can sell out. The edge reads them to answer "sold out" from a
-//! short-lived cache, without asking the scribe.
+//! Demands: the streams that a command draws on and that can sell out. While the sold-out cache has an entry for one of
+//! them, the edge answers `SOLD_OUT_FOR_NOW` without asking the scribe.
 
 use domain::kernel::Aggregate;
 
 use super::{Refusal, Rejected, StreamRef, rejected};
 
-/// Collects the demands of one command. Affects speed only, never the outcome.
+/// Collects the demands of one command.
 #[derive(Debug, Default)]
 pub struct Demands(Vec<Demand>);
 
@@ -17,7 +17,7 @@ pub struct Demand {
 }
 
 impl Demands {
-    /// Adds a stream. `sold_out` is the rejection by its aggregate when nothing is left.
+    /// Adds a stream. `sold_out` is the rejection that its aggregate returns when nothing is left.
     pub fn add<A: Aggregate>(&mut self, id: A::Id, sold_out: A::Rejection) -> &mut Self {
         self.add_with::<A>(id, sold_out, |refusal| refusal)
     }
@@ -43,7 +43,7 @@ impl Demands {
 impl Demand {
     /// True if this rejection of the command says that nothing is left of the stream.
     pub fn is_sold_out(&self, rejected: &Rejected) -> bool {
-        // Not by the message: in a rolling update another version may have written it.
+        // The message is not compared: in a rolling update, another version may word it differently.
         (&rejected.code, &rejected.details) == (&self.sold_out.code, &self.sold_out.details)
     }
 }

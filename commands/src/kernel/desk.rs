@@ -1,4 +1,8 @@
-//! The desk: the unit of work of one command. It reads any stream of its tenant and decides on several, all or nothing.
+//! The desk: the unit of work of one command. The command reads any streams of its tenant through it and decides on
+//! several of them, all or nothing.
+//!
+//! If a stream is not in memory, `read` returns [`Refusal::Missing`]; the scribe loads it and runs the whole decision
+//! again on a new desk.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -9,10 +13,10 @@ use uuid::Uuid;
 
 use super::{Misuse, Refusal, State, rejected};
 
-/// Streams that one command may touch. More is misuse and should be several commands.
+/// Largest number of streams that one command may touch; a command that touches more is refused as misuse.
 pub const STREAMS_MOST: usize = 256;
 
-/// Streams kept inline without an allocation; most commands name no more.
+/// Number of streams that a list stores without a heap allocation; most commands touch no more.
 const INLINE_STREAMS: usize = 4;
 
 /// Key of a stream within its tenant.
@@ -51,10 +55,12 @@ pub trait StateLookup {
     fn state(&self, stream: StreamRef) -> Option<&dyn State>;
 }
 
-/// Unit of work of one command. States do not change until the whole command is accepted.
+/// Unit of work of one command. New events stay in drafts; states do not change until the whole command is accepted.
 pub struct Desk<'a> {
     states: &'a dyn StateLookup,
+    /// Streams requested so far.
     touched: SmallVec<[StreamRef; INLINE_STREAMS]>,
+    /// Requested streams that are not in memory.
     missing: Vec<StreamRef>,
     drafts: Vec<Draft>,
 }
@@ -64,7 +70,8 @@ impl<'a> Desk<'a> {
         Self { states, touched: SmallVec::new(), missing: Vec::new(), drafts: Vec::new() }
     }
 
-    /// Reads any stream of the tenant, as all earlier commands and the drafts of this one left it.
+    /// Returns the state of a stream after all earlier commands and the drafts of this one; [`Refusal::Missing`] if the
+    /// stream is not in memory.
     pub fn read<A: Aggregate>(&mut self, id: A::Id) -> Result<Cow<'a, A>, Refusal> {
         let stream = StreamRef::of::<A>(id);
         self.touch(stream)?;
@@ -81,7 +88,7 @@ impl<'a> Desk<'a> {
         Ok(Cow::Owned(changed))
     }
 
-    /// Runs a verb of one aggregate and drafts its events.
+    /// Runs a verb on a stream and keeps its events as a draft.
     pub fn decide<A: Aggregate>(&mut self, id: A::Id, verb: impl FnOnce(&A) -> Decision<A>) -> Result<(), Refusal> {
         let state = self.read::<A>(id)?;
         let events = verb(&state).map_err(rejected)?;
@@ -92,7 +99,8 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    /// Requests all these streams at once, so that those that are not in memory are loaded in one round.
+    /// Requests all these streams at once. If any is not in memory, returns [`Refusal::Missing`], and the scribe loads
+    /// all missing ones together; without this call, every `read` of a missing stream would cost a run of its own.
     pub fn fetch(&mut self, streams: impl FnOnce(&mut Hint)) -> Result<(), Refusal> {
         let mut hint = Hint::default();
         streams(&mut hint);
@@ -110,7 +118,7 @@ impl<'a> Desk<'a> {
         self.missing
     }
 
-    /// The decided events by stream, in order of decision.
+    /// The drafts of all verbs that returned events, in the order of the calls.
     pub fn into_drafts(self) -> Vec<Draft> {
         self.drafts
     }
@@ -127,7 +135,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Events of one stream that take effect when their command is accepted.
+/// New events of one stream, returned by one verb. The scribe applies and stores them if the command is accepted.
 pub struct Draft {
     pub stream: StreamRef,
     events: Box<dyn Events>,

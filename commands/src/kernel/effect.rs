@@ -9,16 +9,15 @@ use super::AnyCommand;
 
 /// A call to a partner outside: a charge, a mail, a shipment.
 ///
-/// Its fields are the request, which is stored until its outcome is known. A field that is added later needs a
-/// default.
+/// Its fields are stored as the request until the outcome is recorded. A field that is added later needs a default.
 pub trait Effect: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Name under which requests are stored. Never changes.
     const NAME: &'static str;
-    /// The partner (`mail`). A failure delays only the effects of the same tenant on the same target.
+    /// Target that carries the effect out (`mail`). A failure delays only effects of the same tenant on this target.
     const TARGET: &'static str;
 
-    /// The command that records the outcome, in the tenant of the event. `None` if no aggregate needs it; an effect
-    /// that was refused or given up is then kept for an operator.
+    /// The command that records the outcome, in the tenant of the event. `None` if no aggregate needs the outcome; an
+    /// effect that was refused or given up is then kept for an operator.
     fn follow_up(&self, outcome: &Outcome) -> Option<Box<dyn AnyCommand>>;
 }
 
@@ -26,7 +25,7 @@ pub trait Effect: Serialize + DeserializeOwned + Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The partner did it, and answered this.
+    /// The target carried the effect out, with this answer.
     Done { answer: serde_json::Value },
     /// The partner refused for good; a retry would not help.
     Refused { reason: String },

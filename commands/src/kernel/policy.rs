@@ -1,5 +1,5 @@
-//! Policies: reactions to events, as commands, timers and effects. Pure functions; a process that needs memory is an
-//! aggregate.
+//! Policies: pure functions that answer an event with commands, timers and effects. A business process that must
+//! remember something is an aggregate.
 
 use domain::kernel::{Aggregate, Recorded};
 use domain::shared::{CommandId, TenantId, Timestamp};
@@ -7,16 +7,16 @@ use uuid::Uuid;
 
 use super::{AnyCommand, Command, Effect, EffectRequest};
 
-/// Reacts to the events of one kind of aggregate.
+/// Reacts to the events of one aggregate type.
 ///
-/// Everything it requests gets an id derived from (policy, event, step), so that a repeated delivery requests nothing
-/// new.
+/// Commands, timers and effects get ids derived from (policy, event, step), so that a repeated delivery of the event
+/// requests nothing new.
 pub trait Policy: 'static {
-    /// Part of the ids of everything it requests. Never changes.
+    /// Part of the ids of all commands, timers and effects that the policy requests. Never changes.
     const ID: &'static str;
     const START: Start;
     type Source: Aggregate;
-    /// The public names of the events it reacts to. Others are not even decoded for it: most events concern no policy.
+    /// Public names of the events that the policy reacts to. Other events are not decoded for it.
     const EVENTS: &'static [&'static str];
 
     fn react(event: &Recorded<<Self::Source as Aggregate>::Event>, reactions: &mut Reactions);
@@ -42,7 +42,7 @@ pub struct Reactions {
 
 /// A command that follows from an event.
 pub struct Reaction {
-    /// Derived, so that a repeated reaction has the same id.
+    /// Derived from policy, event and step, so that a repeated reaction has the same id.
     pub id: CommandId,
     pub tenant: TenantId,
     pub when: When,
@@ -83,8 +83,8 @@ impl Reactions {
         self.effects.push(EffectRequest::new(id, self.tenant, effect));
     }
 
-    /// The commands and timers.
-    pub fn into_vec(self) -> Vec<Reaction> {
+    /// The commands and timers, without the effects.
+    pub fn into_commands(self) -> Vec<Reaction> {
         self.commands
     }
 
@@ -98,7 +98,8 @@ impl Reactions {
         self.commands.push(Reaction { id, tenant, when, command: Box::new(command) });
     }
 
-    /// Counts commands and effects separately, so that a policy that later adds one kind keeps the ids of the other.
+    /// Id of a request. Commands (`kind` is empty) and effects are counted separately, so that the ids of one kind stay
+    /// the same when a policy later requests more of the other.
     fn derived(&self, kind: &str, step: usize) -> Uuid {
         Uuid::new_v5(&self.event, format!("{}:{kind}{step}", self.policy).as_bytes())
     }

@@ -15,7 +15,7 @@ pub enum Refusal {
     NotNow(NotNow),
     /// Invalid in every state. Never stored.
     Misuse(Misuse),
-    /// A stream is not in memory; the scribe loads it and decides again. Internal: no caller gets it.
+    /// A stream is not in memory; the scribe loads it and decides again. No caller gets this refusal.
     Missing,
 }
 

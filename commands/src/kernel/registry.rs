@@ -12,7 +12,7 @@ use super::{error_text, shape};
 /// Registry of the commands, policies and effects of all contexts.
 #[derive(Default)]
 pub struct Commands {
-    /// The context that is being visited.
+    /// Name of the context that is being visited.
     context: &'static str,
     commands: BTreeMap<String, CommandDescriptor>,
     policies: Vec<PolicyDescriptor>,
@@ -45,9 +45,9 @@ impl CommandDescriptor {
 pub struct PolicyDescriptor {
     pub id: &'static str,
     pub start: Start,
-    /// The stream type of its events.
+    /// Stream type of the events that the policy reacts to.
     pub source: &'static str,
-    /// The events it reacts to; see [`Policy::EVENTS`].
+    /// Names of these events; see [`Policy::EVENTS`].
     pub events: &'static [&'static str],
     react: fn(&Recorded<StoredEvent<'_>>) -> Result<Reactions, Unreadable>,
 }
@@ -61,7 +61,7 @@ pub struct StoredEvent<'a> {
 }
 
 impl PolicyDescriptor {
-    /// True if it reacts to events of this name in streams of this type.
+    /// True if the policy reacts to events of this name in streams of this type.
     pub fn listens_to(&self, source: &str, event: &str) -> bool {
         self.source == source && self.events.contains(&event)
     }
@@ -135,7 +135,7 @@ fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
         let code = if error.inner().is_data() { "INVALID_FIELD" } else { "INVALID_JSON" };
         let message = error_text::plain(&error.inner().to_string());
         let parent = Some(error.path().to_string()).filter(|path| path != ".");
-        // The path includes an unknown field, but not a missing one.
+        // The path of the error includes the name of an unknown field, but not that of a missing one.
         let named = error_text::named_field(&message)
             .filter(|name| parent.as_deref().and_then(|path| path.rsplit('.').next()) != Some(*name));
         let field: Vec<_> = parent.as_deref().into_iter().chain(named).collect();

@@ -1,5 +1,5 @@
-//! Shape check: refuses lists and objects where the published schema has none. Serde alone would read a struct from a
-//! list and a plain enum from an object.
+//! Shape check: refuses lists and objects where the published schema allows none. Serde alone accepts a list for a
+//! struct and an object for an enum without fields.
 
 use schemars::Schema;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::Misuse;
 
 /// Refuses lists and objects where the schema expects something else.
 pub(super) fn check(schema: &Schema, body: &str) -> Result<(), Misuse> {
-    // Fast path: a body with one object and no list cannot have one in the wrong place.
+    // Fast path: the only object in this body is the command itself.
     if !body.contains('[') && body.matches('{').nth(1).is_none() {
         return Ok(());
     }
@@ -22,7 +22,7 @@ pub(super) fn check(schema: &Schema, body: &str) -> Result<(), Misuse> {
     }
 }
 
-/// The path of the first list or object where the schema has none.
+/// The path of the first list or object in a place where the schema does not allow it.
 fn misplaced(root: &Value, node: &Value, value: &Value, path: String) -> Option<String> {
     let node = resolve(root, node);
     let choices = ["anyOf", "oneOf"].iter().find_map(|word| node[*word].as_array());

@@ -1,4 +1,4 @@
-//! Type-erased aggregate states, so that one cache can hold those of all aggregate types.
+//! Type-erased aggregate states, so that one cache contains the states of all aggregate types.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub struct StateRegistry {
     aggregates: BTreeMap<&'static str, StateDescriptor>,
 }
 
-/// Descriptor of an aggregate type: its versions, its empty state, and its restore from a snapshot.
+/// Descriptor of an aggregate type: versions, constructor of the empty state, decoder of snapshots.
 #[derive(Clone, Copy)]
 pub struct StateDescriptor {
     pub state_version: i32,

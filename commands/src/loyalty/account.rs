@@ -37,7 +37,7 @@ impl Command for AdjustPoints {
     }
 }
 
-/// Current business day of the tenant's first store. Points belong to no store, so its days count for them.
+/// Current business day of the tenant's first store. Points belong to no store, so the days of this one count.
 pub(super) fn today(desk: &mut Desk, context: &Context) -> Result<Date, Refusal> {
     let store = Tenant::first_store(context.tenant);
     desk.read::<Tenant>(context.tenant)?.day_at(store, context.now).map_err(rejected)

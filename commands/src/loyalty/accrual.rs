@@ -1,5 +1,7 @@
 //! Accrual of points and its reversal. Each cause earns points once, even if several commands name it.
 
+use std::borrow::Cow;
+
 use domain::loyalty::{Earning, EntryKind, LoyaltyAccount, LoyaltyProgram};
 use domain::orders::{Order, OrderStatus};
 use domain::shared::{CustomerId, Date, EarningId, OrderId, Permission, PositivePoints, Text};
@@ -79,14 +81,7 @@ impl Command for EarnForOrder {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let cause = Cause::purchase(self.customer, self.order);
         cause.fetch(desk, context)?;
-        let order = desk.read::<Order>(self.order)?;
-        if order.customer().map_err(rejected)? != self.customer {
-            return Err(Refusal::Misuse(Misuse::new(
-                "INVALID_FIELD",
-                "customer",
-                "the order belongs to another customer",
-            )));
-        }
+        let order = order_of(desk, self.order, self.customer)?;
         let total = order.total().map_err(rejected)?;
         let earned = desk.read::<LoyaltyProgram>(context.tenant)?.points_for(total.money());
         let Some((points, version)) = earned.filter(|_| order.is_paid() && !is_cancelled(&order)) else {
@@ -125,14 +120,7 @@ impl Command for ReverseForOrder {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let cause = Cause::purchase(self.customer, self.order);
         cause.fetch(desk, context)?;
-        let order = desk.read::<Order>(self.order)?;
-        if order.customer().map_err(rejected)? != self.customer {
-            return Err(Refusal::Misuse(Misuse::new(
-                "INVALID_FIELD",
-                "customer",
-                "the order belongs to another customer",
-            )));
-        }
+        let order = order_of(desk, self.order, self.customer)?;
         cause.reverse_due(desk, &order, self.on)
     }
 }
@@ -165,7 +153,7 @@ impl Command for EarnForSignup {
     }
 }
 
-/// Cause of points: customer, kind, and id in the system it comes from.
+/// Cause of points: customer, kind, and the id of the cause in its own system.
 struct Cause {
     customer: CustomerId,
     kind: EntryKind,
@@ -193,7 +181,7 @@ impl Cause {
         hint.stream::<Earning>(self.id()).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
     }
 
-    /// Loads all streams of a decision about points in one round.
+    /// Requests all streams of a decision about points at once, so that they are loaded together.
     fn fetch(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
             hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
@@ -201,7 +189,7 @@ impl Cause {
         })
     }
 
-    /// Credits the points, unless the cause was recorded before.
+    /// Credits the points, unless the cause has earned points before.
     fn credit(&self, desk: &mut Desk, points: PositivePoints, version: u32, on: Date) -> Result<(), Refusal> {
         if desk.read::<Earning>(self.id())?.is_recorded() {
             return Ok(());
@@ -212,7 +200,8 @@ impl Cause {
         })
     }
 
-    /// Reverses the points that the order no longer earns. A repeat reverses nothing more.
+    /// Reverses the points of the refunded part of an order, or all points of a cancelled one, less those reversed
+    /// before.
     fn reverse_due(&self, desk: &mut Desk, order: &Order, on: Date) -> Result<(), Refusal> {
         let total = order.total().map_err(rejected)?;
         let lost = if is_cancelled(order) { total } else { order.refunded().map_err(rejected)? };
@@ -222,6 +211,15 @@ impl Cause {
             account.take_back(self.customer, points, self.kind, self.source.clone(), on)
         })
     }
+}
+
+/// The order; refuses a customer to whom it does not belong.
+fn order_of<'a>(desk: &mut Desk<'a>, id: OrderId, customer: CustomerId) -> Result<Cow<'a, Order>, Refusal> {
+    let order = desk.read::<Order>(id)?;
+    if order.customer().map_err(rejected)? == customer {
+        return Ok(order);
+    }
+    Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "customer", "the order belongs to another customer")))
 }
 
 fn is_cancelled(order: &Order) -> bool {

@@ -1,6 +1,6 @@
 //! Policies that award and reverse points on purchases, sign-ups, refunds and cancellations.
 //!
-//! Their commands read the current state of the order, so that their order of arrival does not matter.
+//! The commands about an order read its current state, so that their order of arrival does not matter.
 
 use domain::customers::{Customer, CustomerEvent};
 use domain::kernel::Recorded;
@@ -58,7 +58,7 @@ impl Policy for EarnOnSignup {
     }
 }
 
-/// Reverses the share of the points that belongs to a refund.
+/// Reverses the points that belong to the refunded part of an order.
 pub struct ReverseOnOrderRefunded;
 
 impl Policy for ReverseOnOrderRefunded {

@@ -1,5 +1,5 @@
-//! Import of orders from other shop systems. They are paid and fulfilled there, and recorded here for points and
-//! reports.
+//! Import of orders from other shop systems. Such an order is paid and fulfilled there, and recorded here for points
+//! and reports.
 
 use domain::orders::{Import, Order, Reference};
 use domain::shared::{CustomerId, OrderId, Permission, Price, Reason, Seconds, StoreId, Text, Timestamp, Units};
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::order::today;
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
 
-/// Maximum lead of the clock of another system: one day, which covers a system that sends local time as UTC.
+/// Largest accepted lead of another system's clock over ours: one day, which covers a system that sends local time as
+/// UTC.
 const CLOCK_AHEAD_MOST: Seconds = Seconds(24 * 60 * 60);
 
 /// Import a paid order from another shop system. It reserves no stock.
@@ -51,7 +52,10 @@ impl Command for ImportOrder {
                 "expected a time that is not in the future",
             )));
         }
-        desk.fetch(|hint| self.streams(hint.stream::<Tenant>(context.tenant)))?;
+        desk.fetch(|hint| {
+            hint.stream::<Tenant>(context.tenant);
+            self.streams(hint);
+        })?;
         let tenant = desk.read::<Tenant>(context.tenant)?;
         tenant.require_currency(self.total.currency()).map_err(rejected)?;
         let import = Import {

@@ -101,7 +101,7 @@ impl Command for MarkInTransit {
     }
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        send(desk, self.order)
+        ship(desk, self.order)
     }
 }
 
@@ -154,7 +154,7 @@ impl Command for MoveOrder {
             OrderStatus::Pending => remain_pending(desk, self.order),
             OrderStatus::Processing => desk.decide::<Order>(self.order, Order::accept),
             OrderStatus::Ready => desk.decide::<Order>(self.order, Order::mark_ready),
-            OrderStatus::InTransit => send(desk, self.order),
+            OrderStatus::InTransit => ship(desk, self.order),
             OrderStatus::Delivered => desk.decide::<Order>(self.order, Order::mark_delivered),
             OrderStatus::Cancelled => match &self.reason {
                 Some(reason) => cancel(desk, context, self.order, reason),
@@ -205,8 +205,8 @@ fn cancel(desk: &mut Desk, context: &Context, order: OrderId, reason: &Reason) -
     stock_hold_of(desk, order)?.release(desk)
 }
 
-/// Moves the order to in transit and commits its stock, once.
-fn send(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
+/// Moves the order to the status in transit and commits its stock; does neither if it has this status already.
+fn ship(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
     let before = desk.read::<Order>(order)?.status();
     desk.decide::<Order>(order, Order::mark_in_transit)?;
     if before == Ok(OrderStatus::InTransit) {
@@ -215,7 +215,7 @@ fn send(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
     stock_hold_of(desk, order)?.commit(desk)
 }
 
-/// Accepts a move to pending only for a pending order: no order returns to that status.
+/// Accepts a move to pending only for an order that is pending: no order returns to this status.
 fn remain_pending(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
     let to = OrderStatus::Pending;
     match desk.read::<Order>(order)?.status().map_err(rejected)? {

@@ -48,33 +48,36 @@ impl Command for PlaceOrder {
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
-        // An order with more lines is rejected before they are read.
+        // `decide` rejects an order with more lines before it reads their streams.
         for line in self.lines.iter().take(LINES_MOST) {
             hint.stream::<Product>(line.product).stream::<StockItem>(StockItem::id(line.product, self.store));
         }
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        Order::require_lines(self.lines.len()).map_err(rejected)?;
-        desk.fetch(|hint| self.streams(hint.stream::<Tenant>(context.tenant)))?;
+        Order::require_line_count(self.lines.len()).map_err(rejected)?;
+        desk.fetch(|hint| {
+            hint.stream::<Tenant>(context.tenant);
+            self.streams(hint);
+        })?;
         let existing = desk.read::<Order>(self.order)?;
         if existing.status().is_ok() {
-            return self.repeat(&existing);
+            return self.accept_repeat(&existing);
         }
         let tenant = desk.read::<Tenant>(context.tenant)?;
         tenant.require_accepting_orders().map_err(rejected)?;
         let placed_on = tenant.day_at(self.store, context.now).map_err(rejected)?;
         let currency = tenant.currency().map_err(rejected)?;
-        let lines = self.priced(desk)?;
-        let stock_hold = StockHold::new(self.order, self.store, self.pieces()).map_err(rejected)?;
+        let lines = self.price_lines(desk)?;
+        let stock_hold = StockHold::new(self.order, self.store, self.wanted_units()).map_err(rejected)?;
         let placement = Placement { customer: self.customer, store: self.store, lines, currency, placed_on };
         desk.decide::<Order>(self.order, |order| order.place(placement))?;
         stock_hold.reserve(desk, context)
     }
 
     fn demands(&self, demands: &mut Demands) {
-        // An order with more units than a quantity can carry is rejected before stock is asked.
-        let lines = self.pieces().take(LINES_MOST);
+        // If the units of a product exceed `Quantity::MOST`, `decide` rejects the order before it decides on stock.
+        let lines = self.wanted_units().take(LINES_MOST);
         let Ok(stock_hold) = StockHold::new(self.order, self.store, lines) else { return };
         for (product, item, units) in stock_hold.items() {
             let sold_out = StockRejection::OutOfStock { free: 0, wanted: units.get() };
@@ -84,30 +87,31 @@ impl Command for PlaceOrder {
 }
 
 impl PlaceOrder {
-    /// Accepts a repeat of an existing order without a new decision on prices and stock.
-    fn repeat(&self, existing: &Order) -> Result<(), Refusal> {
+    /// Accepts the command for an existing order with the same customer, store and lines, even if prices or stock have
+    /// changed since; rejects it if any of these differs.
+    fn accept_repeat(&self, existing: &Order) -> Result<(), Refusal> {
         let same = existing.customer() == Ok(self.customer) && existing.store() == Ok(self.store);
-        if same && existing.lines().eq(self.pieces()) {
+        if same && existing.lines().eq(self.wanted_units()) {
             return Ok(());
         }
         Err(rejected(OrderRejection::OrderExists {}))
     }
 
-    fn pieces(&self) -> impl Iterator<Item = (ProductId, Quantity)> {
+    fn wanted_units(&self) -> impl Iterator<Item = (ProductId, Quantity)> {
         self.lines.iter().map(|line| (line.product, line.quantity))
     }
 
-    fn priced(&self, desk: &mut Desk) -> Result<Vec<OrderLine>, Refusal> {
+    fn price_lines(&self, desk: &mut Desk) -> Result<Vec<OrderLine>, Refusal> {
         let mut lines = Vec::with_capacity(self.lines.len());
         for line in &self.lines {
             let product: Cow<'_, Product> = desk.read::<Product>(line.product)?;
-            lines.push(priced(line, &product).map_err(|refusal| with_product(line.product, refusal))?);
+            lines.push(price_line(line, &product).map_err(|refusal| with_product(line.product, refusal))?);
         }
         Ok(lines)
     }
 }
 
-fn priced(wanted: &WantedLine, product: &Product) -> Result<OrderLine, Refusal> {
+fn price_line(wanted: &WantedLine, product: &Product) -> Result<OrderLine, Refusal> {
     let price = product.sale_price().map_err(rejected)?;
     let name = product.name().map_err(rejected)?.clone();
     let sku = product.sku().map_err(rejected)?.clone();

@@ -8,8 +8,8 @@ use domain::shared::OrderId;
 use super::ExpireOrder;
 use crate::kernel::{Policy, Reactions, Start};
 
-/// Expires an unpaid order when its stock reservations expire. The time counts from the recording of the order, which
-/// is never before its decision, so that it never ends before the reservations do.
+/// Sets a timer that expires an order, if it is unpaid, when its stock reservations expire. Both deadlines are
+/// [`HOLD_TIME`] after the time of the decision, which is the `recorded_at` of the event.
 pub struct ExpireUnpaidOrder;
 
 impl Policy for ExpireUnpaidOrder {

@@ -46,35 +46,41 @@ impl StockHold {
     /// Reserves all units until the deadline for payment.
     pub(super) fn reserve(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let until = context.now.after(HOLD_TIME);
-        self.each(desk, |item, units| item.reserve(self.reservation, units, until, context.now))
+        self.decide_each(desk, |item, units| item.reserve(self.reservation, units, until, context.now))
     }
 
-    /// Confirms all reservations. Expired ones are made again first, if their units are still free.
+    /// Confirms all reservations. Those that have expired are made again first; rejects if their units are no longer
+    /// free.
     pub(super) fn confirm(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let (now, until) = (context.now, context.now.after(HOLD_TIME));
-        self.each(desk, |item, units| match item.confirm(self.reservation, now) {
+        self.decide_each(desk, |item, units| match item.confirm(self.reservation, now) {
             Err(StockRejection::ReservationGone { .. }) => item.reserve(self.reservation, units, until, now),
             _ => Ok(vec![]),
         })?;
-        self.each(desk, |item, _| item.confirm(self.reservation, now))
+        self.decide_each(desk, |item, _| item.confirm(self.reservation, now))
     }
 
-    /// Releases the reservations that have not ended.
+    /// Releases the reservations that are still open.
     pub(super) fn release(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.each(desk, |item, _| item.release(self.reservation))
+        self.decide_each(desk, |item, _| item.release(self.reservation))
     }
 
-    /// Records the reservations that have expired.
+    /// Records the expiry of the reservations that have expired.
     pub(super) fn expire(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        self.each(desk, |item, _| item.expire(self.reservation, context.now))
+        self.decide_each(desk, |item, _| item.expire(self.reservation, context.now))
     }
 
     /// Records that all units have left the store.
     pub(super) fn commit(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.each(desk, |item, _| item.commit(self.reservation))
+        self.decide_each(desk, |item, _| item.commit(self.reservation))
     }
 
-    fn each(&self, desk: &mut Desk, verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>) -> Result<(), Refusal> {
+    /// Runs a verb on the stock item of every product.
+    fn decide_each(
+        &self,
+        desk: &mut Desk,
+        verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>,
+    ) -> Result<(), Refusal> {
         desk.fetch(|hint| {
             for (_, item, _) in self.items() {
                 hint.stream::<StockItem>(item);
@@ -88,7 +94,7 @@ impl StockHold {
     }
 }
 
-/// Adds the product that a rejection is about to its details.
+/// Adds a product id to the details of a rejection; returns other refusals unchanged.
 pub(super) fn with_product(product: ProductId, refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::Rejected(Rejected { code, message, details: Value::Object(mut details), retry }) => {
@@ -99,7 +105,7 @@ pub(super) fn with_product(product: ProductId, refusal: Refusal) -> Refusal {
     }
 }
 
-/// The stock hold of an order, if the order exists.
+/// The stock hold of an existing order; rejects an unknown order.
 pub(super) fn stock_hold_of(desk: &mut Desk, id: OrderId) -> Result<StockHold, Refusal> {
     let order = desk.read::<Order>(id)?;
     StockHold::of(id, &order).map_err(rejected)

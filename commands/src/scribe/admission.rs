@@ -1,5 +1,4 @@
-//! Admission: from a submission to the ready queue. All data that a command needs is loaded before it takes a place
-//! in a batch.
+//! Admission: loads the data that the commands of a submission need, then puts the submission into the ready queue.
 
 use std::collections::hash_map;
 
@@ -15,11 +14,12 @@ use super::submission::{OpenSubmission, PendingCommand, Submission};
 use super::{Scribe, TenantHead};
 use crate::kernel::{Hint, Misuse, NotNow, StreamRef};
 
-/// Commands of one submission whose data is loaded at the same time.
+/// Number of next commands of a submission whose data is loaded together.
 const LOOKAHEAD_COMMANDS: usize = 256;
 
 impl Scribe {
-    /// Accepts a submission. Each of its commands gets exactly one answer.
+    /// Takes a submission. Each of its commands gets exactly one answer; all get `OVERLOADED` if the queue is full and
+    /// the sender is not the engine.
     pub fn submit(&mut self, submission: Submission, now: Timestamp) {
         let Submission { ticket, tenant, lane, from_engine, commands } = submission;
         if !from_engine && self.queued.saturating_add(commands.len()) > self.limits.queue_commands_most {
@@ -41,7 +41,7 @@ impl Scribe {
         let LoadOutcome { load, result } = outcome;
         let is_current = self.ownership(load.lane).is_some_and(|ownership| ownership.epoch == load.epoch);
         if !is_current {
-            // Read before the lane was taken over; submissions that still need the data have requested it again.
+            // The lane was taken over after this request; submissions that still need the data have requested it again.
             return;
         }
         let waiting = self.loading.remove(&load.need).unwrap_or_default();
@@ -49,7 +49,7 @@ impl Scribe {
             (Need::Tenant(tenant), LoadResult::Tenant(tenant_position)) => {
                 self.heads.insert(tenant, TenantHead { lane: load.lane, tenant_position });
             }
-            // The state in memory is newer than the loaded one.
+            // The state in memory may be newer than the loaded one.
             (Need::Stream(key), LoadResult::Stream(_)) if self.states.contains(&key) => {}
             (Need::Stream(key), LoadResult::Stream(state)) => self.states.insert(key, state),
             (Need::Receipt(key), LoadResult::Receipt(Some(receipt))) => self.receipts.insert(key, receipt.into()),
@@ -62,8 +62,9 @@ impl Scribe {
         }
     }
 
-    /// Requests the data that a submission lacks for its next commands: streams of their hints, the `missing` ones, and
-    /// receipts. A submission that lacks none is ready.
+    /// Requests the data for the next commands of a submission that is not in memory: the tenant's position, receipts,
+    /// the streams of the hints, and the streams in `missing`. Puts a submission that lacks nothing into the ready
+    /// queue.
     pub(super) fn prepare(&mut self, ticket: Ticket, missing: &[StreamRef], now: Timestamp) {
         let Some(submission) = self.submissions.get(&ticket) else { return };
         let (tenant, lane) = (submission.tenant, submission.lane);
@@ -120,6 +121,7 @@ impl Scribe {
         }
     }
 
+    /// Lets a submission wait for its lane, and requests the take-over of the lane unless that has begun.
     fn wait_for_lane(&mut self, ticket: Ticket, id: LaneId) {
         let lane = self.lanes.entry(id).or_insert_with(Lane::new);
         lane.waiting.push(ticket);
@@ -141,14 +143,14 @@ impl Scribe {
         }
     }
 
-    /// True if the store certainly has no receipt for this command other than those in memory.
+    /// True if the store certainly has no receipt for this command beyond those in memory.
     pub(super) fn has_no_stored_receipt(&self, pending: &PendingCommand, lane: LaneId, now: Timestamp) -> bool {
         pending.envelope.id_is_new
             || pending.receipt_absent_in.is_some_and(|generation| self.receipts.is_complete_since(generation))
             || self.is_new(pending.envelope.id.uuid(), lane, now)
     }
 
-    /// True if an id was created so recently that everything stored under it is still in memory.
+    /// True if an id was created so recently that everything stored under it is still in memory (ADR 0001).
     fn is_new(&self, id: Uuid, lane: LaneId, now: Timestamp) -> bool {
         let Some(ownership) = self.ownership(lane) else { return false };
         let may_be_stored_until_ms = ownership.log_ids_until_ms.max(self.forgotten_until_ms());
@@ -161,7 +163,8 @@ impl Scribe {
         now.micros().div_euclid(1000).saturating_add(ahead)
     }
 
-    /// Gives the same answer to all undecided commands of these submissions, whose needs cannot be met.
+    /// Ends these submissions, because their data cannot be loaded: gives the same answer to all their undecided
+    /// commands.
     pub(super) fn answer_all(&mut self, tickets: &[Ticket], answer: &Answer) {
         for ticket in tickets {
             let Some(submission) = self.submissions.remove(ticket) else { continue };

@@ -23,7 +23,7 @@ pub enum Answer {
     Fault(String),
 }
 
-/// A durable decision.
+/// A decision. Callers get it only once it is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
     Accepted(Accepted),
@@ -39,7 +39,8 @@ pub enum Settled {
 /// The receipt of an accepted command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
-    /// Tenant position of the command's last event; of the event before the command if it changed nothing.
+    /// Tenant position of the command's last event; of the tenant's last event at that time if the command changed
+    /// nothing.
     pub tenant_position: i64,
     pub epoch: i64,
     pub recorded_at: Timestamp,

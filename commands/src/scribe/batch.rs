@@ -1,4 +1,4 @@
-//! Batches: the rows of one commit statement, and the commands to answer once they are durable.
+//! Batches: the rows of one commit statement, and the commands that are answered once the rows are durable.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Batch {
 #[derive(Default)]
 pub struct Part {
     pub epoch: i64,
-    /// Time of the last row; the store refuses the part when its own clock is far behind.
+    /// Time of the last row. The store refuses the part if this is more than two seconds ahead of its own clock.
     pub recorded_at: Timestamp,
     pub events: Vec<EventRow>,
     pub receipts: Vec<ReceiptRow>,
@@ -76,11 +76,11 @@ pub(super) struct OpenBatch {
     /// Bytes of event payloads and metas.
     pub(super) bytes: usize,
     pub(super) parts: BTreeMap<LaneId, OpenPart>,
-    /// Expected commands per part; allocated in advance.
+    /// Expected number of commands per part, for which memory is allocated in advance.
     part_capacity: usize,
 }
 
-/// One lane's share of an open batch.
+/// The part of one lane in an open batch.
 #[derive(Default)]
 pub(super) struct OpenPart {
     pub(super) rows: Part,
@@ -101,7 +101,7 @@ impl OpenBatch {
         Self { id: BatchId(1), commands: 0, bytes: 0, parts: BTreeMap::new(), part_capacity: 0 }
     }
 
-    /// The batch after this one, with capacity for as many commands.
+    /// The batch after this one, with memory for as many commands per part.
     pub(super) fn next(&self) -> Self {
         let part_capacity = self.commands.checked_div(self.parts.len()).unwrap_or(0);
         Self { id: BatchId(self.id.0.saturating_add(1)), commands: 0, bytes: 0, parts: BTreeMap::new(), part_capacity }

@@ -1,4 +1,4 @@
-//! The decision of one command: repeat check, run of the command, and rows in the current batch.
+//! Decision of one command: check for a repeat, run of the command, and rows added to the current batch.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,7 @@ use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, Str
 /// A draft and its events as the log stores them.
 type EncodedDraft = (Draft, Vec<Encoded>);
 
-/// The result of running a command.
+/// Result of one run of a command.
 enum Verdict {
     Accepted(Vec<EncodedDraft>),
     Rejected(Rejected),
@@ -31,7 +31,8 @@ enum Verdict {
 }
 
 impl Scribe {
-    /// Decides the next command of a submission. Prepares it again if data it needs has left memory meanwhile.
+    /// Decides the next command of a submission, or gives it the stored answer if it is a repeat. If the lane is
+    /// not owned or needed data has left memory, requests it again; the command is then decided later.
     pub(super) fn decide_next(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(submission) = self.submissions.get(&ticket) else { return };
         let (tenant, lane) = (submission.tenant, submission.lane);
@@ -55,11 +56,11 @@ impl Scribe {
         };
         match self.run(submission, pending, &context) {
             Verdict::Accepted(drafts) => {
-                let settled = self.write_events(ticket, lane, &context, drafts);
+                let settled = self.add_events(ticket, lane, &context, drafts);
                 self.settle(ticket, lane, settled);
             }
             Verdict::Rejected(rejected) => {
-                let settled = self.write_rejection(ticket, lane, &context, rejected);
+                let settled = self.add_rejection(ticket, lane, &context, rejected);
                 self.settle(ticket, lane, settled);
             }
             Verdict::Missing(streams) => self.load_missing(ticket, &streams, now),
@@ -67,7 +68,7 @@ impl Scribe {
         }
     }
 
-    /// Runs the pure decision. A panic in it becomes a fault of this command alone.
+    /// Runs the decision of the command on a new desk. A panic in it becomes a fault of this command alone.
     fn run(&self, submission: &OpenSubmission, pending: &PendingCommand, context: &Context) -> Verdict {
         let envelope = &pending.envelope;
         if envelope.deadline.is_some_and(|deadline| deadline < context.now) {
@@ -91,7 +92,7 @@ impl Scribe {
         }
     }
 
-    /// Encodes the drafts before anything is changed, so that a failure has no effect.
+    /// Encodes the drafts before any state or batch is changed, so that a failure has no effect.
     fn encode(&self, tenant: TenantId, drafts: Vec<Draft>, context: &Context) -> Verdict {
         let mut encoded = Vec::with_capacity(drafts.len());
         let mut count = 0_usize;
@@ -116,21 +117,22 @@ impl Scribe {
         Verdict::Accepted(encoded)
     }
 
-    /// Applies the events to the states and adds them to the batch.
-    fn write_events(&mut self, ticket: Ticket, lane: LaneId, context: &Context, drafts: Vec<EncodedDraft>) -> Settled {
+    /// Applies the drafts to the states and adds their events to the batch; a command without events gets a receipt
+    /// row.
+    fn add_events(&mut self, ticket: Ticket, lane: LaneId, context: &Context, drafts: Vec<EncodedDraft>) -> Settled {
         let has_later = drafts.iter().map(|(_, events)| events.len()).sum::<usize>() > 1;
         let Some((mut next_meta, later_meta, occurred_at)) = self.event_meta(ticket, context, has_later) else {
             return Settled::Accepted(self.accepted(lane, context, ChangedStreams::new()));
         };
         if drafts.is_empty() {
-            self.write_receipt(ticket, lane, context, None);
+            self.add_receipt(ticket, lane, context, None);
         }
         let mut changed = ChangedStreams::new();
         let mut index = 0_i16;
         for (draft, events) in drafts {
             let stream = draft.stream;
             let key = StreamKey { tenant: context.tenant, stream };
-            let sequence = self.apply(lane, key, &draft, &events);
+            let sequence = self.apply_draft(lane, key, &draft, &events);
             let version = self.registry.get(stream.stream_type).map_or(1, |descriptor| descriptor.event_version);
             for (event, sequence) in events.into_iter().zip(sequence..) {
                 let (position, tenant_position) = self.next_positions(lane, context);
@@ -175,9 +177,9 @@ impl Scribe {
         Some((first, later, envelope.command.occurred_at().unwrap_or(context.now)))
     }
 
-    /// Applies a draft to its state, and writes a snapshot if one is due. Returns the sequence number of the draft's
-    /// first event.
-    fn apply(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Encoded]) -> i64 {
+    /// Applies a draft to its state, and adds a snapshot to the batch if one is due. Returns the sequence number of the
+    /// draft's first event.
+    fn apply_draft(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Encoded]) -> i64 {
         let batch = self.current.id;
         let Some(entry) = self.states.get_mut(&key) else { return 0 };
         let first = entry.sequence.saturating_add(1);
@@ -191,7 +193,8 @@ impl Scribe {
             let (tenant, StreamRef { stream_type, id }) = (key.tenant, key.stream);
             let (sequence, state_version) = (entry.sequence, descriptor.state_version);
             let snapshots = &mut self.current.part(lane).rows.snapshots;
-            // A statement can write a row only once, so a later snapshot of a stream replaces the earlier.
+            // The commit statement can write a row only once, so a later snapshot replaces the earlier one of the
+            // stream.
             snapshots.retain(|row| !(row.tenant == tenant && row.stream == id && row.stream_type == stream_type));
             snapshots.push(SnapshotRow { tenant, stream_type, stream: id, state_version, sequence, state });
         }
@@ -199,19 +202,19 @@ impl Scribe {
         first
     }
 
-    fn write_rejection(&mut self, ticket: Ticket, lane: LaneId, context: &Context, rejected: Rejected) -> Settled {
+    fn add_rejection(&mut self, ticket: Ticket, lane: LaneId, context: &Context, rejected: Rejected) -> Settled {
         let detail = serde_json::json!({ "message": rejected.message, "details": rejected.details }).to_string();
         let retry = match rejected.retry {
             Retry::SameId => "SAME_ID",
             Retry::NewId => "NEW_ID",
             Retry::Never => "NEVER",
         };
-        self.write_receipt(ticket, lane, context, Some((rejected.code.clone(), retry, detail)));
+        self.add_receipt(ticket, lane, context, Some((rejected.code.clone(), retry, detail)));
         let Accepted { tenant_position, epoch, recorded_at, .. } = self.accepted(lane, context, ChangedStreams::new());
         Settled::Rejected { rejected: Box::new(rejected), tenant_position, epoch, recorded_at }
     }
 
-    fn write_receipt(
+    fn add_receipt(
         &mut self,
         ticket: Ticket,
         lane: LaneId,
@@ -258,9 +261,10 @@ impl Scribe {
         (position, tenant_position)
     }
 
-    /// Moves the decided command to the batch; it is answered when the batch is durable.
+    /// Moves the decided command from its submission to the batch, and keeps its receipt in memory. It is answered when
+    /// the batch is durable.
     fn settle(&mut self, ticket: Ticket, lane: LaneId, settled: Settled) {
-        let Some((tenant, from_engine, mut pending)) = self.pop(ticket) else { return };
+        let Some((tenant, from_engine, mut pending)) = self.pop_command(ticket) else { return };
         let recorded_at = match &settled {
             Settled::Accepted(accepted) => accepted.recorded_at,
             Settled::Rejected { recorded_at, .. } => *recorded_at,
@@ -280,16 +284,17 @@ impl Scribe {
         part.rows.epoch = epoch;
         part.rows.recorded_at = recorded_at;
         part.rows.person_keys.extend(pending.envelope.person_keys.iter().cloned());
-        // If the commit fails, its receipt may be stored all the same: it must be looked up before a new decision.
+        // If the outcome of the commit is lost, the receipt may be stored. The command must then look for it in the
+        // store before it is decided again, so what is known about its absence is cleared.
         (pending.receipt_absent_in, pending.envelope.id_is_new) = (None, false);
         let answer = Answer::Settled { settled, replayed: false };
         part.decided.push(DecidedCommand { ticket, tenant, from_engine, pending, answer });
         self.continue_submission(ticket);
     }
 
-    /// Answers a repeat: at once if the first decision is durable, else together with it.
+    /// Answers a repeat: at once if the batch of the first decision is durable, otherwise when that batch is.
     fn answer_repeat(&mut self, ticket: Ticket, lane: LaneId, batch: BatchId, answer: Answer) {
-        let Some((tenant, from_engine, pending)) = self.pop(ticket) else { return };
+        let Some((tenant, from_engine, pending)) = self.pop_command(ticket) else { return };
         let in_flight = self.in_flight.as_mut().filter(|open| open.id == batch);
         let current = Some(&mut self.current).filter(|open| open.id == batch);
         if let Some(open) = in_flight.or(current) {
@@ -302,11 +307,12 @@ impl Scribe {
 
     /// Answers the next command without storing anything.
     fn answer_next(&mut self, ticket: Ticket, answer: Answer) {
-        let Some((.., pending)) = self.pop(ticket) else { return };
+        let Some((.., pending)) = self.pop_command(ticket) else { return };
         self.answer(ticket, pending.index, answer);
         self.continue_submission(ticket);
     }
 
+    /// Loads the streams that a run has missed; refuses the command if it misses streams too often.
     fn load_missing(&mut self, ticket: Ticket, missing: &[StreamRef], now: Timestamp) {
         let Some(submission) = self.submissions.get_mut(&ticket) else { return };
         submission.rounds = submission.rounds.saturating_add(1);
@@ -318,8 +324,8 @@ impl Scribe {
         self.prepare(ticket, missing, now);
     }
 
-    /// Takes the next command off a submission, with its tenant and the submission's `from_engine`.
-    fn pop(&mut self, ticket: Ticket) -> Option<(TenantId, bool, PendingCommand)> {
+    /// Takes the next command off a submission. Returns the tenant and `from_engine` of the submission with it.
+    fn pop_command(&mut self, ticket: Ticket) -> Option<(TenantId, bool, PendingCommand)> {
         let submission = self.submissions.get_mut(&ticket)?;
         let pending = submission.queue.pop_front()?;
         submission.rounds = 0;
@@ -327,7 +333,7 @@ impl Scribe {
         Some((submission.tenant, submission.from_engine, pending))
     }
 
-    /// Removes an empty submission; puts another back into the ready queue for its next command.
+    /// Removes a submission without further commands, or puts it back into the ready queue for its next command.
     fn continue_submission(&mut self, ticket: Ticket) {
         if self.submissions.get(&ticket).is_some_and(|submission| submission.queue.is_empty()) {
             self.submissions.remove(&ticket);
@@ -337,8 +343,8 @@ impl Scribe {
     }
 }
 
-/// The stored answer for a repeat with the same body, a misuse for another body. The engine derives its ids from the
-/// cause of the command, so there the first body counts.
+/// The stored answer for a repeat with the same body, a misuse for another body. The engine derives a command's id from
+/// its cause, so a repeat may have another body; it gets the stored answer too.
 fn repeated_answer(receipt: &CachedReceipt, pending: &PendingCommand) -> Answer {
     let from_engine = pending.envelope.principal == Principal::ENGINE;
     if from_engine || receipt.fingerprint == pending.envelope.fingerprint {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::two_generation_cache::CacheKey;
 use crate::kernel::StreamRef;
 
-/// A lane: one of the gapless partitions of the log. Every tenant belongs to one.
+/// A lane: one of the gapless partitions of the log. Every tenant belongs to exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LaneId(pub i16);
 
@@ -20,7 +20,7 @@ pub struct Ticket(pub u64);
 pub struct BatchId(pub u64);
 
 impl BatchId {
-    /// Stands for whatever was durable before this scribe's first batch.
+    /// Batch id of data read from the store: it is durable already.
     pub(super) const BEFORE_FIRST: Self = Self(0);
 }
 
@@ -31,7 +31,7 @@ pub struct StreamKey {
     pub stream: StreamRef,
 }
 
-/// Identity of a command. Ids are unique per principal, so that no caller can occupy the ids of another.
+/// Identity of a command. Command ids are unique per principal, so that no caller can use up the ids of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiptKey {
     pub tenant: TenantId,

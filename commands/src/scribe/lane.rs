@@ -8,8 +8,9 @@ pub(super) struct Lane {
     pub(super) status: LaneStatus,
     /// Submissions that wait for the lane to be taken over.
     pub(super) waiting: Vec<Ticket>,
-    /// Limit on commands per batch while a command that the store refuses is searched for by halving. Such a lane has
-    /// its batches to itself, so that it does not fail the others.
+    /// Limit on commands per batch after the store refused the data of a batch: halved until the refused command is
+    /// alone, doubled after each success. A lane with this limit shares no batch with other lanes, so that they do not
+    /// fail too.
     pub(super) isolated_commands_most: Option<usize>,
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Ownership {
     pub(super) position: i64,
     /// Time of the last decision; time never goes backwards within a lane.
     pub(super) recorded_at: Timestamp,
-    /// Ids created later than this were not in the log at the take-over; milliseconds since 1970.
+    /// Latest creation time of an id that the log could contain at the take-over; milliseconds since 1970.
     pub(super) log_ids_until_ms: i64,
 }
 

@@ -1,15 +1,15 @@
 //! Limits of the scribe.
 
-/// Limits of one scribe. All of them can be configured; the defaults fit a laptop.
+/// Limits of one scribe. The defaults fit a laptop.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Undecided commands; further ones of clients are answered `OVERLOADED`.
+    /// Undecided commands; further commands of clients are answered `OVERLOADED`, those of the engine are taken.
     pub queue_commands_most: usize,
     /// Commands decided into one batch. Larger batches add latency and no throughput.
     pub batch_commands_most: usize,
-    /// Bytes of events in one batch.
+    /// Bytes of events after which a batch takes no further command.
     pub batch_bytes_most: usize,
-    /// Times a command may read streams that its hint had not named.
+    /// Loads of streams that a command may cause during its decision, because its hint did not name them.
     pub rounds_most: u8,
     /// Estimated bytes of states kept in memory.
     pub state_bytes_most: usize,

@@ -62,7 +62,7 @@ pub enum LoadResult {
 /// The outcome of a commit.
 pub struct CommitOutcome {
     pub batch: BatchId,
-    /// The lanes whose part of the batch is durable: their epoch had not changed.
+    /// Lanes whose part of the batch is durable. The parts of the other lanes failed or their outcome is unknown.
     pub written: Vec<LaneId>,
     /// The store refused the data itself. False for a lost connection, a timeout or a lost lane.
     pub refused_data: bool,

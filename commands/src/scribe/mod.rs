@@ -1,15 +1,16 @@
 //! The scribe: a single writer. One sequential loop decides the commands of its lanes and writes them in batches.
 //!
-//! A state machine without a runtime. Inputs: submissions, results of loads, outcomes of commits and take-overs, and
-//! the time. Outputs: loads, commits, take-overs and answers, which a driver carries out. It never waits, so the same
-//! code runs on a database and in a simulator.
+//! It is a state machine without a runtime. Inputs: submissions, results of loads, outcomes of commits and take-overs,
+//! and the time. Outputs: loads, commits, take-overs and answers, which a driver carries out. The scribe never waits,
+//! so the same code runs on a database and in a simulator.
 //!
 //! Invariants:
-//! - A command is answered only after the batch with its decision is durable; so is every rejection that is stored.
-//! - While a batch is being committed, the next one is decided on the states the first leaves behind. If the commit
-//!   fails, its lanes are taken over again, everything decided since is discarded, and the commands are decided again
-//!   after their receipts were read.
-//! - No id is decided twice: its receipt is in memory, or was looked up, or the id is provably new.
+//! - A decided command, accepted or rejected, is answered only after the batch with its decision is durable.
+//! - While a batch is being committed, the next one is decided on the states that the first leaves behind. A lane whose
+//!   part of the commit fails is taken over again; its decisions in both batches are discarded, and the commands are
+//!   decided again after their receipts were looked up.
+//! - No command id has two stored decisions: before a decision, either the store was asked for a receipt of the id and
+//!   had none, or the id is provably new (ADR 0001), and no receipt of it is in memory.
 
 mod admission;
 mod answer;
@@ -52,7 +53,7 @@ pub use state_cache::LoadedState;
 pub use submission::{Envelope, PersonKey, Submission};
 pub use two_generation_cache::{CacheKey, TwoGenerationCache};
 
-/// Decides the commands of many lanes, one after the other.
+/// Decides the commands of its lanes, one after the other.
 pub struct Scribe {
     limits: Limits,
     registry: StateRegistry,
@@ -71,7 +72,7 @@ pub struct Scribe {
     in_flight: Option<OpenBatch>,
     /// The batch that is being filled.
     current: OpenBatch,
-    /// Every batch up to this one has an outcome.
+    /// Last batch that has an outcome; so have all batches before it.
     last_finished: BatchId,
     outputs: VecDeque<Output>,
 }
@@ -104,7 +105,8 @@ impl Scribe {
         }
     }
 
-    /// Decides ready commands into the current batch, and hands the batch out if no other is being committed.
+    /// Decides ready commands and adds them to the current batch. If no batch is being committed, hands this one out
+    /// and begins the next.
     pub fn step(&mut self, now: Timestamp) {
         self.fill_batch(now);
         if self.in_flight.is_none() && !self.current.is_empty() {
@@ -117,7 +119,7 @@ impl Scribe {
         self.rotate_caches();
     }
 
-    /// The next task for the driver. Tasks are carried out in this order.
+    /// The next task for the driver, oldest first.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -1,4 +1,4 @@
-//! Queue of ready submissions: round robin over tenants, with a reserved share for the engine's own commands.
+//! Queue of ready submissions: round robin over tenants, with every fourth turn for the engine's own commands.
 
 use std::collections::VecDeque;
 
@@ -8,16 +8,18 @@ use foldhash::HashMap;
 use super::ids::Ticket;
 use super::submission::OpenSubmission;
 
-/// The engine's own commands go first in one of this many turns, so that load by clients does not delay timers and
-/// policies.
+/// One of this many turns goes to the engine's own commands, so that load by clients does not delay timers and
+/// policies. Without commands of clients, every turn does.
 const ENGINE_EVERY: u32 = 4;
 
 /// Submissions whose next command has all it needs in memory.
 #[derive(Default)]
 pub(super) struct ReadyQueue {
     tenants: HashMap<TenantId, VecDeque<Ticket>>,
+    /// Tenants in `tenants`, in the order of their next turns.
     turns: VecDeque<TenantId>,
     engine: VecDeque<Ticket>,
+    /// Number of turns so far.
     turn: u32,
 }
 

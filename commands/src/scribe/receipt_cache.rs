@@ -43,7 +43,7 @@ impl ReceiptCache {
         self.cache.insert_weighted(key, receipt, 1);
     }
 
-    /// Forgets the oldest receipts if there are too many; never those of batches after the last finished one.
+    /// Forgets the oldest receipts if there are too many, except those of batches after the last finished one.
     pub(super) fn rotate(&mut self, last_finished: BatchId) {
         self.cache.rotate(|receipt| receipt.batch > last_finished);
     }
@@ -57,8 +57,8 @@ impl ReceiptCache {
         self.cache.generation()
     }
 
-    /// True if every receipt written since that generation is still in memory. A look-up in the store made then remains
-    /// valid.
+    /// True if every receipt added since that generation is still in memory. If the store had no receipt of a command
+    /// then, it has none now that is not in memory.
     pub(super) fn is_complete_since(&self, generation: u64) -> bool {
         self.cache.generation() <= generation.saturating_add(1)
     }

@@ -1,4 +1,4 @@
-//! Outcomes of commits and take-overs. Every failure of a batch has the same answer: take the lane over again.
+//! Outcomes of commits and take-overs. After every failure of a lane's part of a batch, the lane is taken over again.
 
 use std::collections::VecDeque;
 
@@ -53,7 +53,7 @@ impl Scribe {
         }
     }
 
-    /// Takes a lane over before a command needs it.
+    /// Requests the take-over of a lane before a command needs it.
     pub fn claim(&mut self, id: LaneId) {
         let lane = self.lanes.entry(id).or_insert_with(Lane::new);
         if matches!(lane.status, LaneStatus::NotOwned) {
@@ -62,7 +62,8 @@ impl Scribe {
         }
     }
 
-    /// Processes the loss of a lane to another process. If a batch of the lane is in flight, its outcome does this.
+    /// Recovers a lane that another process has taken. If a batch in flight has rows of the lane, its outcome will show
+    /// the loss and start the recovery.
     pub fn lost(&mut self, id: LaneId) {
         let in_flight = self.in_flight.as_ref().is_some_and(|batch| batch.parts.contains_key(&id));
         if self.ownership(id).is_some() && !in_flight {
@@ -92,9 +93,9 @@ impl Scribe {
         }
     }
 
-    /// Recovers from a failed batch: the lane may be lost, or the rows may or may not be stored. Forgets everything in
-    /// memory about the lane, takes it over, and decides its unanswered commands again. Their receipts show whether the
-    /// batch was stored.
+    /// Recovers a lane that was lost, or whose rows may or may not be stored. Forgets everything in memory about the
+    /// lane, requests its take-over, and puts its decided but unanswered commands back. Each of them is decided again
+    /// unless the store has its receipt.
     fn recover(&mut self, id: LaneId, failed: OpenPart, refused_data: bool) {
         let commands = failed.decided.len();
         let mut undecided = failed.decided;
@@ -155,7 +156,7 @@ impl Scribe {
         self.loading.retain(|_, waiting| !waiting.is_empty());
     }
 
-    /// Doubles the batch limit of an isolated lane after a success; at the general limit the isolation ends.
+    /// Doubles the batch limit of an isolated lane after a success. The isolation ends at the limit for all batches.
     fn widen_isolation(&mut self, id: LaneId) {
         let general = self.limits.batch_commands_most;
         if let Some(lane) = self.lanes.get_mut(&id) {

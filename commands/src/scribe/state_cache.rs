@@ -1,4 +1,4 @@
-//! Cache of states. They include the effects of every decision so far, committed or not.
+//! Cache of aggregate states. They include the events of every decision so far, committed or not.
 
 use domain::shared::TenantId;
 
@@ -8,9 +8,9 @@ use crate::kernel::{State, StateLookup, StreamRef};
 
 /// Estimated memory of an entry beside its state.
 const ENTRY_BYTES: usize = 256;
-/// Smallest snapshot worth writing; short streams are folded faster than a snapshot is read.
+/// Size assumed for a smaller snapshot or for none, so that short streams, which are folded fast, get no snapshot.
 const SNAPSHOT_BYTES_LEAST: usize = 2 * 1024;
-/// A snapshot is due when the events since the last one take this many times its bytes.
+/// A snapshot is due when the events since the last one have more than this many times its bytes.
 const TAIL_PER_SNAPSHOT: usize = 4;
 
 pub(super) struct StateCache {
@@ -21,9 +21,11 @@ pub(super) struct CachedState {
     pub(super) state: Box<dyn State>,
     /// Sequence number of the last event.
     pub(super) sequence: i64,
+    /// Bytes of the last snapshot.
     snapshot_bytes: usize,
+    /// Bytes of the events after the last snapshot.
     tail_bytes: usize,
-    /// The last batch that changed the state; it stays in memory until that batch has an outcome.
+    /// The last batch that changed the state. The state stays in memory until that batch has an outcome.
     batch: BatchId,
 }
 
@@ -94,7 +96,7 @@ impl StateCache {
         self.cache.add_weight(bytes);
     }
 
-    /// Forgets states not used for long if there are too many; never those changed after the last finished batch.
+    /// Forgets states not used for long if there are too many, except those changed after the last finished batch.
     pub(super) fn rotate(&mut self, last_finished: BatchId) {
         self.cache.rotate(|entry| entry.batch > last_finished);
     }

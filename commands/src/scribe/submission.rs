@@ -1,4 +1,4 @@
-//! Submissions: the commands of a request, as they come in and while they wait for their decisions.
+//! Submissions: the commands of a request, before and while they wait for their decisions.
 
 use std::collections::VecDeque;
 
@@ -10,21 +10,21 @@ use uuid::Uuid;
 use super::ids::{LaneId, ReceiptKey, Ticket};
 use crate::kernel::AnyCommand;
 
-/// The commands of one request. They are decided in their order; commands of other requests may come between.
+/// The commands of one request. They are decided in this order; commands of other requests may be decided in between.
 pub struct Submission {
     pub ticket: Ticket,
     pub tenant: TenantId,
     pub lane: LaneId,
-    /// Sent by a policy or a timer; these have a reserved share of every batch.
+    /// Sent by a policy or a timer; such submissions have reserved turns in the ready queue.
     pub from_engine: bool,
     pub commands: Vec<Envelope>,
 }
 
-/// A command with the facts that admission has established about it.
+/// A command with its id, its sender and its origin.
 pub struct Envelope {
     pub id: CommandId,
     pub command: Box<dyn AnyCommand>,
-    /// Keyed digest of the request body; distinguishes a retry from another command under the same id.
+    /// Digest of the request body; distinguishes a retry from another command under the same id.
     pub fingerprint: CompactString,
     pub principal: Principal,
     pub actor: Actor,
@@ -91,7 +91,7 @@ pub(super) struct PendingCommand {
     pub(super) index: usize,
     /// Boxed, because it moves several times between queues and batches.
     pub(super) envelope: Box<Envelope>,
-    /// Generation of the receipt cache in which the store had no receipt for this command.
+    /// Generation of the receipt cache at the time when the store had no receipt for this command.
     pub(super) receipt_absent_in: Option<u64>,
 }
 

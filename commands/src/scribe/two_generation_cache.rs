@@ -6,8 +6,8 @@ use foldhash::HashMap;
 
 /// Key of a [`TwoGenerationCache`].
 pub trait CacheKey: Eq + Hash {
-    /// Creation time in milliseconds since 1970, if the key carries one. It spares most look-ups of recent keys in the
-    /// old generation, and lets the cache report up to when keys may have been forgotten.
+    /// Creation time in milliseconds since 1970, if the key carries one. With it, `get` skips the old generation for
+    /// most recent keys, and the cache knows the latest creation time among forgotten keys.
     fn created_at_ms(&self) -> Option<i64> {
         None
     }
@@ -15,8 +15,8 @@ pub trait CacheKey: Eq + Hash {
 
 impl CacheKey for String {}
 
-/// Two maps: entries used since the last rotation (young), and entries used before it (old). A rotation forgets the
-/// old ones, and the young become the old. An entry that is used at least once per generation stays.
+/// Two maps: entries used since the last rotation (young), and entries last used before it (old). A rotation forgets
+/// the old entries and makes the young ones old. An entry that is used at least once per generation stays.
 ///
 /// Two ways of use: [`insert`](Self::insert) counts entries and rotates by itself. With
 /// [`insert_weighted`](Self::insert_weighted) entries have any weight, and the owner calls [`rotate`](Self::rotate).
@@ -26,14 +26,16 @@ pub struct TwoGenerationCache<K, V> {
     young_weight: usize,
     young_weight_most: usize,
     generation: u64,
-    /// Latest creation time of a young key, of an old key, and of a forgotten key, as far as keys carry one.
+    /// Latest creation time of a young key, as far as keys carry one.
     young_until_ms: i64,
+    /// Latest creation time of an old key.
     old_until_ms: i64,
+    /// Latest creation time of a forgotten key.
     forgotten_until_ms: i64,
 }
 
 impl<K: CacheKey, V> TwoGenerationCache<K, V> {
-    /// A cache of at most about this weight; the most recent half of it is never forgotten.
+    /// A cache of about this weight. It always keeps the entries used last, up to half of the weight.
     pub fn new(weight_most: usize) -> Self {
         Self {
             young: HashMap::default(),
@@ -54,7 +56,7 @@ impl<K: CacheKey, V> TwoGenerationCache<K, V> {
         self.young.get(key).or_else(|| may_be_old().then(|| self.old.get(key)).flatten())
     }
 
-    /// Finds a value and marks it as used. `weigh` is called when it moves from the old generation to the young.
+    /// Finds a value and marks it as used. `weigh` is called when the value moves from the old generation to the young.
     pub fn get_mut(&mut self, key: &K, weigh: impl Fn(&V) -> usize) -> Option<&mut V>
     where
         K: Clone,
@@ -67,8 +69,8 @@ impl<K: CacheKey, V> TwoGenerationCache<K, V> {
         self.young.get_mut(key)
     }
 
-    /// Inserts a value of weight 1, and rotates before it if the young generation is full. Replacing a young value adds
-    /// no weight.
+    /// Inserts a value of weight 1. If the young generation is full, rotates first. A replaced young value adds no
+    /// weight.
     pub fn insert(&mut self, key: K, value: V) {
         let replaces = self.young.contains_key(&key);
         if !replaces && self.young_weight >= self.young_weight_most {
@@ -78,7 +80,7 @@ impl<K: CacheKey, V> TwoGenerationCache<K, V> {
         self.insert_weighted(key, value, usize::from(!replaces));
     }
 
-    /// Inserts a value. It hides an old value of the same key. Does not rotate.
+    /// Inserts a value, which hides an old value of the same key. Does not rotate.
     pub fn insert_weighted(&mut self, key: K, value: V, weight: usize) {
         self.young_until_ms = self.young_until_ms.max(key.created_at_ms().unwrap_or(i64::MIN));
         self.young.insert(key, value);

@@ -7,7 +7,7 @@ use domain::tenancy::{Registration, RegistrationEvent};
 use super::{FollowReinstatement, FollowSuspension, OpenTenant};
 use crate::kernel::{Policy, Reactions, Start};
 
-/// Opens a registered tenant in its own lane.
+/// Opens a registered tenant: sends the command to the new tenant, which may be in another lane than the platform.
 pub struct OpenTenantOnRegistered;
 
 impl Policy for OpenTenantOnRegistered {
@@ -23,8 +23,8 @@ impl Policy for OpenTenantOnRegistered {
     }
 }
 
-/// Passes suspensions and reinstatements on to the tenant, in its own lane. Lanes are not ordered with each other, so
-/// the command carries the number of the decision.
+/// Sends the platform's suspensions and reinstatements to the tenant. The commands may arrive out of order, so each one
+/// contains the number of its decision: the sequence of the event in the stream of the registration.
 pub struct FollowPlatform;
 
 impl Policy for FollowPlatform {

@@ -1,4 +1,4 @@
-//! Tenant commands, in the lane of the tenant.
+//! Commands on the stream of a tenant.
 
 use domain::shared::{Currency, Permission, Reason, Slug, StoreId, Title, Zone};
 use domain::tenancy::Tenant;
@@ -26,7 +26,7 @@ impl Command for OpenTenant {
         Subject::Tenant
     }
 
-    /// None: its only stream is that of the tenant, whose id is in the context.
+    /// None: the only stream is that of the tenant, whose id is not a field of the command.
     fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {

@@ -98,7 +98,7 @@ fn a_product_that_a_store_does_not_stock_cannot_be_bought_there() {
 }
 
 #[test]
-fn the_number_of_order_lines_is_limited_to_1_to_100() {
+fn an_order_has_1_to_100_lines() {
     let mut shop = Shop::stocked();
     assert_eq!(rejected(shop.place(1, [])).code, "EMPTY_ORDER");
     let many = |count: usize| (0..count).map(|number| (100 + number as u128, 1));

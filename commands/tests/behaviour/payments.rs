@@ -20,7 +20,7 @@ fn a_paid_order_keeps_its_reservation_without_expiry() {
     shop.pass(100 * EXPIRED_AFTER);
     assert_eq!((shop.free(MUG), shop.status(1)), (7, Some(OrderStatus::Pending)));
     assert_eq!(shop.count("stock.reservation_confirmed"), 1);
-    assert_eq!(shop.engine_refusals, []);
+    assert_eq!(shop.engine_rejections, []);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn an_unpaid_order_is_cancelled_at_its_deadline() {
     assert_eq!((shop.count("order.cancelled"), shop.count("stock.reservation_expired")), (1, 1));
     let end = shop.log.iter().find(|event| event.event.name == "order.cancelled").expect("an event");
     assert!(end.event.body.starts_with(r#"{"by":"engine""#) && matches!(end.actor, Actor::Engine(_)));
-    assert_eq!(shop.engine_refusals, []);
+    assert_eq!(shop.engine_rejections, []);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_paid_order_earns_points_once() {
     assert_eq!((shop.balance(ADA), shop.count("points.earned")), (55, 1));
     let on = it("2026-11-20");
     assert_eq!(shop.send_as_engine(EarnForOrder { order: order(1), customer: ADA, on }).expect("a repeat"), []);
-    assert_eq!(shop.engine_refusals, []);
+    assert_eq!(shop.engine_rejections, []);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn an_unpaid_order_earns_no_points() {
 }
 
 #[test]
-fn a_refund_reverses_its_share_of_the_points_and_the_last_one_the_rest() {
+fn a_refund_reverses_its_part_of_the_points_and_the_last_one_the_rest() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 2), (COFFEE, 3)]);
     shop.done(refund(1000, "a"));

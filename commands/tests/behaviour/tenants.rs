@@ -14,7 +14,7 @@ fn operator() -> Actor {
 }
 
 #[test]
-fn a_registered_tenant_is_opened_in_its_own_lane_with_a_first_store() {
+fn a_registered_tenant_is_opened_with_a_first_store_in_a_stream_of_its_own() {
     let shop = Shop::opened();
     let opened: Vec<_> = shop.log.iter().filter(|event| event.event.name == "tenant.opened").collect();
     assert_eq!(opened.len(), 1);
@@ -81,7 +81,7 @@ fn the_team_may_open_stores_and_an_operator_may_suspend() {
 }
 
 #[test]
-fn a_suspension_at_the_platform_is_applied_in_the_lane_of_the_tenant() {
+fn a_suspension_at_the_platform_is_applied_in_the_stream_of_the_tenant() {
     let mut shop = Shop::opened();
     let suspend = || SuspendTenant { tenant: TENANT, reason: it("fraud") };
     let mut platform = |command: SuspendTenant| shop.send_as(operator(), TenantId::PLATFORM, command);
@@ -93,7 +93,7 @@ fn a_suspension_at_the_platform_is_applied_in_the_lane_of_the_tenant() {
     let reinstate = || ReinstateTenant { tenant: TENANT };
     shop.send_as(operator(), TenantId::PLATFORM, reinstate()).expect("a reinstatement");
     assert_eq!(shop.state::<Tenant>(TENANT).require_accepting_orders(), Ok(()));
-    assert_eq!(shop.engine_refusals, []);
+    assert_eq!(shop.engine_rejections, []);
 }
 
 #[test]

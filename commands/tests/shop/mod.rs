@@ -16,8 +16,8 @@ use uuid::Uuid;
 pub(crate) use given::{ADA, BEN, COFFEE, MUG, STORE, TENANT};
 pub(crate) use values::*;
 
-/// Maximum number of decisions of one command while streams are missing, as in the scribe.
-const ROUNDS_MOST: usize = 4;
+/// Largest number of runs of one command, all but the last with missing streams; the scribe allows one more.
+const RUNS_MOST: usize = 4;
 
 pub(crate) struct Shop {
     aggregates: StateRegistry,
@@ -31,7 +31,7 @@ pub(crate) struct Shop {
     queue: VecDeque<Reaction>,
     timers: Vec<Reaction>,
     /// Rejections of commands that the engine sent.
-    pub(crate) engine_refusals: Vec<Rejected>,
+    pub(crate) engine_rejections: Vec<Rejected>,
     /// False to record events without running policies.
     pub(crate) runs_policies: bool,
 }
@@ -66,7 +66,7 @@ impl Shop {
             sent: 0,
             queue: VecDeque::new(),
             timers: vec![],
-            engine_refusals: vec![],
+            engine_rejections: vec![],
             runs_policies: true,
         }
     }
@@ -146,7 +146,7 @@ impl Shop {
             let context = Context { now: self.now, tenant, principal: Principal::ENGINE, actor, command: command_id };
             match self.decide(command.as_ref(), context) {
                 Ok(_) => {}
-                Err(Refusal::Rejected(rejected)) => self.engine_refusals.push(rejected),
+                Err(Refusal::Rejected(rejected)) => self.engine_rejections.push(rejected),
                 Err(refusal) => panic!("{}: {refusal:?}", command.name()),
             }
         }
@@ -156,7 +156,7 @@ impl Shop {
         let mut hint = commands::kernel::Hint::default();
         command.streams(&mut hint);
         self.load(context.tenant, hint.into_streams());
-        for _ in 0..ROUNDS_MOST {
+        for _ in 0..RUNS_MOST {
             let states = TenantStates(self.states.get(&context.tenant));
             let mut desk = Desk::new(&states);
             match command.decide(&mut desk, &context) {
@@ -175,7 +175,7 @@ impl Shop {
                 Err(refusal) => return Err(refusal),
             }
         }
-        panic!("{} needs more than {ROUNDS_MOST} rounds", command.name());
+        panic!("{} needs more than {RUNS_MOST} runs", command.name());
     }
 
     fn load(&mut self, tenant: TenantId, streams: impl IntoIterator<Item = StreamRef>) {
@@ -249,7 +249,7 @@ fn react<P: Policy>(event: &Recorded<Encoded>) -> Vec<Reaction> {
     let event = event.clone().map(read);
     let mut reactions = Reactions::new(P::ID, &event);
     P::react(&event, &mut reactions);
-    reactions.into_vec()
+    reactions.into_commands()
 }
 
 /// The rejection in an answer; panics on any other answer.
@@ -257,7 +257,7 @@ fn react<P: Policy>(event: &Recorded<Encoded>) -> Vec<Reaction> {
 pub(crate) fn rejected(answer: Result<Vec<Recorded<Encoded>>, Refusal>) -> Rejected {
     match answer {
         Err(Refusal::Rejected(rejected)) => rejected,
-        other => panic!("expected another refusal, got {other:?}"),
+        other => panic!("expected a rejection, got {other:?}"),
     }
 }
 
@@ -266,7 +266,7 @@ pub(crate) fn rejected(answer: Result<Vec<Recorded<Encoded>>, Refusal>) -> Rejec
 pub(crate) fn misuse(answer: Result<Vec<Recorded<Encoded>>, Refusal>) -> String {
     match answer {
         Err(Refusal::Misuse(misuse)) => misuse.code.into_owned(),
-        other => panic!("expected another refusal, got {other:?}"),
+        other => panic!("expected a misuse, got {other:?}"),
     }
 }
 

@@ -31,7 +31,7 @@ enum Status {
     Archived,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum ProductEvent {
     /// A product was added to the catalogue as a draft; it cannot be bought yet.

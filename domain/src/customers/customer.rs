@@ -1,7 +1,7 @@
 //! Customer of one tenant (BUY-01, BUY-14).
 //!
-//! Invariants: a customer registers at most once, also after an import; personal fields are sealed here. A name claim
-//! makes the e-mail address unique (ES-15).
+//! Invariants: a customer registers at most once, even after an import; personal fields are sealed. A name claim makes
+//! the e-mail address unique (ES-15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct Customer {
     profile: Profile,
 }
 
-/// Current sealed fields, to recognise a repeat.
+/// Current fields, sealed; a repeat is recognised by their ciphertexts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Profile {
     name: Option<Personal<PersonName>>,
@@ -24,7 +24,7 @@ struct Profile {
     phone: Option<Personal<Phone>>,
 }
 
-/// Origin of the customer record.
+/// Knowledge of a customer: none yet, from another system, or from a registration here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Status {
     #[default]
@@ -33,7 +33,7 @@ enum Status {
     Registered,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum CustomerEvent {
     /// A customer registered.
@@ -81,7 +81,8 @@ impl Customer {
         }
     }
 
-    /// Imports the fields that another system has. Absent fields and fields with the same value change nothing.
+    /// Imports the fields that another system has; absent fields are kept. An import of a known customer is recorded
+    /// only if a field changes.
     pub fn import(
         &self,
         name: Option<Personal<PersonName>>,
@@ -171,7 +172,8 @@ mod tests {
         Personal::Sealed(Sealed::new(word, None))
     }
 
-    /// An address in another case has another ciphertext and the same index.
+    /// Ciphertext and blind index of an address. The same address in another case has another ciphertext and the same
+    /// index.
     fn email(ciphertext: &str, index: &str) -> Option<Personal<Email>> {
         Some(Personal::Sealed(Sealed::new(ciphertext, Some(index))))
     }
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn second_import_records_only_changed_fields() {
+    fn second_import_is_recorded_only_if_a_field_changes() {
         imported().when(|customer| customer.import(None, email("one", "ada"), source())).then_nothing();
         imported().when(|customer| customer.import(None, None, source())).then_nothing();
         registered().when(|customer| customer.import(Some(name("ada")), email("one", "ada"), source())).then_nothing();

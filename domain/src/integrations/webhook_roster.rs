@@ -17,7 +17,7 @@ pub struct WebhookRoster {
     open: BTreeSet<WebhookSubscriptionId>,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum WebhookRosterEvent {
     /// A subscription of the tenant began.
@@ -57,7 +57,7 @@ impl WebhookRoster {
 
 impl Aggregate for WebhookRoster {
     const TYPE: &'static str = "WebhookRoster";
-    // The events name addresses of receivers, and many an address contains a secret.
+    // Not delivered to webhooks, like the events of the subscriptions themselves.
     const PUBLISHED: bool = false;
     type Id = TenantId;
     type Event = WebhookRosterEvent;

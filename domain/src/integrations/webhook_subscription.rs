@@ -1,7 +1,7 @@
 //! Webhook subscription: delivery of events to a URL outside (INT-10, PM-24).
 //!
-//! Invariants: a paused subscription is sent nothing; an ended one stays ended; the state contains no secret, only its
-//! generation number, from which the secret is derived with the outer key.
+//! Invariants: nothing is delivered while a subscription is paused; an ended one stays ended; the state contains no
+//! secret, only its generation number: the secret is derived from this number and the outer key.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub struct WebhookSubscription {
     terms: Option<WebhookTerms>,
     #[serde(rename = "standing")]
     status: Status,
-    /// Number of the current secret.
+    /// Generation number of the current secret.
     generation: u32,
     /// End of the time in which the previous secret signs as well.
     old_valid_until: Option<Timestamp>,
@@ -24,7 +24,7 @@ pub struct WebhookSubscription {
     replay: Option<(i64, i64)>,
 }
 
-/// Terms of a subscription: target and filter.
+/// Terms of a subscription: URL, filter of events and description.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WebhookTerms {
     pub url: TargetUrl,
@@ -41,7 +41,7 @@ enum Status {
     Ended,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum WebhookSubscriptionEvent {
     /// A URL was subscribed to these events, or to all events if the list is empty, from the next event on.
@@ -134,11 +134,11 @@ impl WebhookSubscription {
         }
     }
 
-    /// Rotates the signing secret. The previous secret signs as well for `old_valid`; the one before it ends at once.
-    pub fn rotate_secret(&self, now: Timestamp, old_valid: Seconds) -> Decision<Self> {
+    /// Rotates the signing secret. For `old_valid_for`, the previous secret signs as well; no older secret does.
+    pub fn rotate_secret(&self, now: Timestamp, old_valid_for: Seconds) -> Decision<Self> {
         self.known()?;
         let generation = self.generation.saturating_add(1);
-        Ok(vec![WebhookSubscriptionEvent::SecretRotated { generation, old_valid_until: now.after(old_valid) }])
+        Ok(vec![WebhookSubscriptionEvent::SecretRotated { generation, old_valid_until: now.after(old_valid_for) }])
     }
 
     /// Records that the secrets are shown.
@@ -147,7 +147,8 @@ impl WebhookSubscription {
         Ok(vec![WebhookSubscriptionEvent::SecretShown { generation: self.generation }])
     }
 
-    /// Delivers a range of tenant positions again, beside new events. It replaces a replay that is in progress.
+    /// Orders that the events from one tenant position to another, both included, are delivered again, beside new
+    /// events. Replaces a replay that is in progress.
     pub fn replay(&self, from: i64, to: i64) -> Decision<Self> {
         self.known()?;
         match self.status {
@@ -164,7 +165,7 @@ impl WebhookSubscription {
         }
     }
 
-    /// Terms by which events are delivered now; `None` if the subscription is paused or has ended.
+    /// Terms by which events are delivered now; `None` unless the subscription is active.
     pub fn active_terms(&self) -> Option<&WebhookTerms> {
         self.terms.as_ref().filter(|_| self.status == Status::Active)
     }
@@ -191,7 +192,7 @@ impl WebhookSubscription {
         self.replay
     }
 
-    /// Terms of a subscription that has not ended.
+    /// Terms of the subscription; a rejection if it was never created or has ended.
     fn known(&self) -> Result<&WebhookTerms, WebhookSubscriptionRejection> {
         match self.status {
             Status::Ended => Err(WebhookSubscriptionRejection::SubscriptionEnded {}),
@@ -202,7 +203,7 @@ impl WebhookSubscription {
 
 impl Aggregate for WebhookSubscription {
     const TYPE: &'static str = "WebhookSubscription";
-    // The events name addresses of receivers, and many an address contains a secret.
+    // The events contain URLs of receivers, and many such URLs contain a secret.
     const PUBLISHED: bool = false;
     type Id = WebhookSubscriptionId;
     type Event = WebhookSubscriptionEvent;

@@ -7,7 +7,7 @@ pub use stock_item::{OPEN_RESERVATIONS_MOST, StockEvent, StockItem, StockRejecti
 use crate::kernel::Visitor;
 use crate::shared::Seconds;
 
-/// Time for which stock is held for an unpaid order (INV-09).
+/// Time after which a reservation expires unless it is confirmed (INV-09).
 pub const HOLD_TIME: Seconds = Seconds(15 * 60);
 
 pub fn visit(each: &mut impl Visitor) {

@@ -1,7 +1,10 @@
 //! Stock of one product at one store (INV-01 to INV-10).
 //!
-//! Invariants: on hand ≥ 0; held units never exceed units on hand, unless a forced adjustment or a count lowered the
-//! latter; a hold ends once. *Available* is on hand minus held; alerts refer to it (contradiction C-22).
+//! A reservation is a hold on units. It is open until an event records that it was released or committed or that it
+//! expired. *Available* units are the units on hand minus those of all open reservations; alerts refer to this number.
+//!
+//! Invariants: on hand ≥ 0; open reservations never exceed the units on hand, unless a forced adjustment or a count
+//! lowered the latter; a reservation ends once.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Holds, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
 
-/// Largest number of open holds on one item. They are part of the state, so the limit bounds its size.
+/// Largest number of open reservations of one item. They are part of its state, so the limit bounds the state's size.
 pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StockItem {
     product: Option<ProductId>,
     on_hand: i64,
-    /// Threshold of the low-stock alert.
+    /// Threshold of the low-stock alert, in available units.
     low_at: i64,
     level: Level,
     reservations: Holds<ReservationId>,
 }
 
-/// Alert level of the available quantity. `Out` takes precedence over `Low` (contradiction C-23).
+/// Alert level of the available units. `Out` takes precedence over `Low`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Level {
     #[default]
@@ -31,7 +34,7 @@ enum Level {
     Fine,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum StockEvent {
     /// A product is now stocked at a store.
@@ -49,19 +52,19 @@ pub enum StockEvent {
     /// Stock was counted; `change` is the difference to the recorded number.
     #[serde(rename = "stock.counted")]
     Counted { on_hand: Units, change: i64 },
-    /// Units are held until the given time.
+    /// Units are reserved until the given time.
     #[serde(rename = "stock.reserved")]
     Reserved { reservation: ReservationId, units: Quantity, until: Timestamp },
-    /// A hold was paid for: it no longer expires, and stays until it is committed or released.
+    /// A reservation was paid for: it no longer expires, and stays until it is committed or released.
     #[serde(rename = "stock.reservation_confirmed")]
     ReservationConfirmed { reservation: ReservationId },
-    /// A hold was released.
+    /// A reservation was released.
     #[serde(rename = "stock.reservation_released")]
     ReservationReleased { reservation: ReservationId, units: i64 },
-    /// A hold expired because it was not paid in time.
+    /// A reservation expired because it was not paid in time.
     #[serde(rename = "stock.reservation_expired")]
     ReservationExpired { reservation: ReservationId, units: i64 },
-    /// Held units were shipped.
+    /// Reserved units were shipped.
     #[serde(rename = "stock.reservation_committed")]
     ReservationCommitted { reservation: ReservationId, units: i64 },
     /// The threshold of the low-stock alert was set.
@@ -97,7 +100,7 @@ pub enum StockRejection {
     ReservationGone { reservation: ReservationId },
     #[error("the reservation is for {held} units, not for {wanted}")]
     ReservationDiffers { held: i64, wanted: i64 },
-    #[error("more than {most} reservations are open")]
+    #[error("{most} reservations are open already")]
     TooManyReservations { most: usize },
 }
 
@@ -135,7 +138,7 @@ impl StockItem {
         Ok(self.with_alerts(vec![StockEvent::Returned { units }]))
     }
 
-    /// Adjusts the number on hand. An adjustment below the held units requires `force`.
+    /// Adjusts the number on hand. A decrease below the reserved units requires `force`.
     pub fn adjust(&self, change: i64, reason: Reason, force: bool) -> Decision<Self> {
         self.require_stocked()?;
         let on_hand = self.on_hand.saturating_add(change);
@@ -151,7 +154,7 @@ impl StockItem {
         }
     }
 
-    /// Sets the number on hand to a count, even if it is below the held units.
+    /// Sets the number on hand to the result of a count, even if that is below the reserved units.
     pub fn count(&self, on_hand: Units) -> Decision<Self> {
         self.require_stocked()?;
         match on_hand.get().saturating_sub(self.on_hand) {
@@ -160,9 +163,10 @@ impl StockItem {
         }
     }
 
-    /// Holds units. A repeat of the same reservation changes nothing.
+    /// Reserves units until a time. A repeat with the same units changes nothing while the reservation is active.
     ///
-    /// Units of expired holds are free at once; as many of these holds as are needed are recorded as expired.
+    /// Units of expired reservations can be reserved at once. The decision then also records the expiry of as many of
+    /// these reservations as it needs.
     pub fn reserve(
         &self,
         reservation: ReservationId,
@@ -188,7 +192,7 @@ impl StockItem {
         Ok(self.with_alerts(events))
     }
 
-    /// Confirms a hold that is paid for, so that it no longer expires. A repeat changes nothing.
+    /// Confirms a reservation that is paid for, so that it no longer expires. A repeat changes nothing.
     pub fn confirm(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
         match self.reservations.get(reservation) {
             Some(hold) if hold.until.is_none() => Ok(vec![]),
@@ -199,13 +203,13 @@ impl StockItem {
         }
     }
 
-    /// Releases a hold. Does nothing if it is not open.
+    /// Releases a reservation. Does nothing if it is not open.
     pub fn release(&self, reservation: ReservationId) -> Decision<Self> {
         let Some(hold) = self.reservations.get(reservation) else { return Ok(vec![]) };
         Ok(self.with_alerts(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
     }
 
-    /// Records that a hold has expired. Does nothing if it is confirmed, has ended or expires later.
+    /// Records that a reservation has expired. Does nothing if it is confirmed, has ended or expires later.
     pub fn expire(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
         match self.reservations.get(reservation) {
             Some(hold) if hold.until.is_some_and(|until| until <= now) => {
@@ -215,7 +219,7 @@ impl StockItem {
         }
     }
 
-    /// Takes the held units out of stock: they are shipped.
+    /// Takes the units of an open reservation out of stock, because they were shipped. Does not check its expiry.
     pub fn commit(&self, reservation: ReservationId) -> Decision<Self> {
         let Some(hold) = self.reservations.get(reservation) else {
             return Err(StockRejection::ReservationGone { reservation });
@@ -232,7 +236,7 @@ impl StockItem {
         Ok(self.with_alerts(vec![StockEvent::ThresholdSet { low_at }]))
     }
 
-    /// Units that can be held at this time: available units and those of expired holds.
+    /// Units that can be reserved at this time: available units and those of expired reservations.
     pub fn free(&self, now: Timestamp) -> i64 {
         let expired = self.reservations.expired(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
         self.available().saturating_add(expired)
@@ -246,12 +250,13 @@ impl StockItem {
         self.product.map(|_| ()).ok_or(StockRejection::NotStocked {})
     }
 
-    /// Expiry events of as many expired holds as `wanted` needs, and of an expired hold of the same id in any case.
-    fn expiries(&self, wanted: i64, own: ReservationId, now: Timestamp) -> Vec<StockEvent> {
+    /// Expiry events of expired reservations, soonest first, until `wanted` units are available. If the reservation
+    /// `requested` itself has expired, its expiry is always among them.
+    fn expiries(&self, wanted: i64, requested: ReservationId, now: Timestamp) -> Vec<StockEvent> {
         let mut available = self.available();
         let mut events = vec![];
         for (reservation, units) in self.reservations.expired(now) {
-            if available < wanted || reservation == own {
+            if available < wanted || reservation == requested {
                 available = available.saturating_add(units);
                 events.push(StockEvent::ReservationExpired { reservation, units });
             }
@@ -259,9 +264,10 @@ impl StockItem {
         events
     }
 
-    /// Adds the alert events that these events cause. An alert is raised when a level is crossed, not while it lasts.
+    /// Appends the alerts that these events cause. An alert is raised when the level changes, not while it lasts.
     fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
-        let available = events.iter().fold(self.available(), |sum, event| sum.saturating_add(available_change(event)));
+        let available =
+            events.iter().fold(self.available(), |sum, event| sum.saturating_add(change_of_available(event)));
         let low_at = events.iter().fold(self.low_at, |before, event| match event {
             StockEvent::ThresholdSet { low_at } => low_at.get(),
             _ => before,
@@ -289,8 +295,8 @@ impl StockItem {
     }
 }
 
-/// Change of the available quantity by an event.
-fn available_change(event: &StockEvent) -> i64 {
+/// Change of the available units by an event.
+fn change_of_available(event: &StockEvent) -> i64 {
     match event {
         StockEvent::Received { units } | StockEvent::Returned { units } => units.get(),
         StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => *change,

@@ -4,12 +4,12 @@ use super::*;
 use crate::testing::values::{at, id, parsed, quantity, units};
 use crate::testing::{Given, given};
 
-fn hold(number: u128) -> ReservationId {
+fn reservation(number: u128) -> ReservationId {
     ReservationId::new(id(number))
 }
 
-fn reserved(number: u128, pieces: i64, until: i64) -> StockEvent {
-    StockEvent::Reserved { reservation: hold(number), units: quantity(pieces), until: at(until) }
+fn reserved(number: u128, count: i64, until: i64) -> StockEvent {
+    StockEvent::Reserved { reservation: reservation(number), units: quantity(count), until: at(until) }
 }
 
 /// An item with this many units on hand and an alert threshold of 5.
@@ -30,75 +30,75 @@ fn product_that_is_not_stocked_rejects_changes() {
 }
 
 #[test]
-fn reservation_holds_units_once() {
+fn repeated_reservation_reserves_its_units_once() {
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(3), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(3), at(900), at(0)))
         .then_once([reserved(1, 3, 900)])
-        .when(|item| item.reserve(hold(1), quantity(4), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(4), at(900), at(0)))
         .then_rejected(StockRejection::ReservationDiffers { held: 3, wanted: 4 });
 }
 
 #[test]
 fn all_free_units_can_be_reserved_and_not_one_more() {
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(10), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(10), at(900), at(0)))
         .then_once([reserved(1, 10, 900), StockEvent::Depleted {}]);
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(11), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(11), at(900), at(0)))
         .then_rejected(StockRejection::OutOfStock { free: 10, wanted: 11 });
 }
 
 #[test]
-fn units_of_an_expired_hold_are_free_at_once_and_the_next_reservation_records_the_expiry() {
+fn units_of_an_expired_reservation_are_free_at_once_and_the_next_reservation_records_the_expiry() {
     let full = || {
         stocked(10)
-            .when(|item| item.reserve(hold(1), quantity(10), at(900), at(0)))
+            .when(|item| item.reserve(reservation(1), quantity(10), at(900), at(0)))
             .then([reserved(1, 10, 900), StockEvent::Depleted {}])
     };
     full().holds(|item| item.free(at(899)) == 0 && item.free(at(900)) == 10);
     full()
-        .when(|item| item.reserve(hold(2), quantity(1), at(1800), at(900)))
+        .when(|item| item.reserve(reservation(2), quantity(1), at(1800), at(900)))
         .then_once([
-            StockEvent::ReservationExpired { reservation: hold(1), units: 10 },
+            StockEvent::ReservationExpired { reservation: reservation(1), units: 10 },
             reserved(2, 1, 1800),
             StockEvent::Restored { available: 9 },
         ])
-        .when(|item| item.expire(hold(1), at(901)))
+        .when(|item| item.expire(reservation(1), at(901)))
         .then_nothing();
 }
 
 #[test]
-fn confirmed_hold_never_expires_and_is_committed_once() {
+fn confirmed_reservation_never_expires_and_is_committed_once() {
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(3), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(3), at(900), at(0)))
         .then([reserved(1, 3, 900)])
-        .when(|item| item.confirm(hold(1), at(899)))
-        .then_once([StockEvent::ReservationConfirmed { reservation: hold(1) }])
-        .when(|item| item.expire(hold(1), at(5000)))
+        .when(|item| item.confirm(reservation(1), at(899)))
+        .then_once([StockEvent::ReservationConfirmed { reservation: reservation(1) }])
+        .when(|item| item.expire(reservation(1), at(5000)))
         .then([])
-        .when(|item| item.commit(hold(1)))
-        .then([StockEvent::ReservationCommitted { reservation: hold(1), units: 3 }])
-        .when(|item| item.commit(hold(1)))
-        .then_rejected(StockRejection::ReservationGone { reservation: hold(1) });
+        .when(|item| item.commit(reservation(1)))
+        .then([StockEvent::ReservationCommitted { reservation: reservation(1), units: 3 }])
+        .when(|item| item.commit(reservation(1)))
+        .then_rejected(StockRejection::ReservationGone { reservation: reservation(1) });
 }
 
 #[test]
-fn expired_hold_cannot_be_confirmed() {
+fn expired_reservation_cannot_be_confirmed() {
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(3), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(3), at(900), at(0)))
         .then([reserved(1, 3, 900)])
-        .when(|item| item.confirm(hold(1), at(900)))
-        .then_rejected(StockRejection::ReservationGone { reservation: hold(1) });
+        .when(|item| item.confirm(reservation(1), at(900)))
+        .then_rejected(StockRejection::ReservationGone { reservation: reservation(1) });
 }
 
 #[test]
-fn release_frees_the_held_units_once() {
+fn release_frees_the_reserved_units_once() {
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(10), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(10), at(900), at(0)))
         .then([reserved(1, 10, 900), StockEvent::Depleted {}])
-        .when(|item| item.release(hold(1)))
+        .when(|item| item.release(reservation(1)))
         .then_once([
-            StockEvent::ReservationReleased { reservation: hold(1), units: 10 },
+            StockEvent::ReservationReleased { reservation: reservation(1), units: 10 },
             StockEvent::Restored { available: 10 },
         ])
         .holds(|item| item.free(at(0)) == 10);
@@ -107,19 +107,20 @@ fn release_frees_the_held_units_once() {
 #[test]
 fn alert_is_raised_only_when_the_level_changes() {
     stocked(10)
-        .when(|item| item.reserve(hold(1), quantity(5), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), quantity(5), at(900), at(0)))
         .then([reserved(1, 5, 900), StockEvent::LowReached { available: 5, low_at: units(5) }])
-        .when(|item| item.reserve(hold(2), quantity(1), at(900), at(0)))
+        .when(|item| item.reserve(reservation(2), quantity(1), at(900), at(0)))
         .then([reserved(2, 1, 900)])
         .when(|item| item.receive(quantity(2)))
         .then([StockEvent::Received { units: quantity(2) }, StockEvent::Recovered { available: 6 }]);
 }
 
 #[test]
-fn adjustment_below_the_held_units_requires_force() {
+fn adjustment_below_the_reserved_units_requires_force() {
     let reason: Reason = parsed("broken");
-    let held =
-        || stocked(10).when(|item| item.reserve(hold(1), quantity(4), at(900), at(0))).then([reserved(1, 4, 900)]);
+    let held = || {
+        stocked(10).when(|item| item.reserve(reservation(1), quantity(4), at(900), at(0))).then([reserved(1, 4, 900)])
+    };
     let (plain, forced) = (reason.clone(), reason.clone());
     held()
         .when(move |item| item.adjust(-7, plain.clone(), false))
@@ -141,7 +142,7 @@ fn ended_reservations_do_not_grow_the_state() {
     let mut item = stocked(100_000).into_state();
     for number in 1..=100_000_u128 {
         item.apply(&reserved(number, 1, 900));
-        item.apply(&StockEvent::ReservationReleased { reservation: hold(number), units: 1 });
+        item.apply(&StockEvent::ReservationReleased { reservation: reservation(number), units: 1 });
     }
     assert!(serde_json::to_string(&item).expect("JSON").len() < 64 * 1024);
 }

@@ -1,4 +1,4 @@
-//! Codec of events and rejections: serde's enum tag is the public name, its content is the stored payload.
+//! Codec of events and rejections: serde's enum tag is the public name, the fields of the variant are the stored body.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// Initial buffer size in bytes: most events fit, name included.
+/// Initial buffer size in bytes; most events fit in it, name included.
 const USUAL_BYTES: usize = 256;
 
 /// Encodes an enum value as its name and its content.
@@ -33,20 +33,19 @@ const USUAL_BYTES: usize = 256;
 pub fn encode<T: Serialize>(value: &T) -> Result<Encoded, Unreadable> {
     let unreadable = |reason: String| Unreadable { name: std::any::type_name::<T>().into(), reason };
     let mut text = to_json(value).map_err(|error| unreadable(error.to_string()))?;
-    // Serde tags externally: {"name":{…}}, or "name" where a variant has no fields. Names need no escapes.
+    // Serde tags externally: {"name":{…}}, or "name" for a unit variant. Names contain nothing that JSON escapes.
     if let Some(name) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         return Ok(Encoded { name: name.into(), body: "{}".into() });
     }
     let tag = text.strip_prefix("{\"").filter(|rest| rest.ends_with('}')).and_then(|rest| rest.split_once("\":"));
     let Some((name, body)) = tag else { return Err(unreadable("it is not an enum".into())) };
     let (name, begins) = (CompactString::from(name), text.len().saturating_sub(body.len()));
-    // Reuses the buffer: only the tag and the outer braces are cut off.
+    // The body reuses the buffer: the tag and the outer braces are cut off.
     text.drain(..begins);
     text.pop();
     Ok(Encoded { name, body: text })
 }
 
-/// Serializes into a buffer that most events fit in.
 fn to_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     let mut text = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut text, value)?;

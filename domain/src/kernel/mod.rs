@@ -1,8 +1,8 @@
-//! Kernel of the domain layer: the aggregate trait, the event codec and the catalogue. Independent of any context.
+//! Kernel of the domain layer: the aggregate trait, the event codec and the registry. Independent of any context.
 
-mod catalogue;
 mod encoded;
 mod recorded;
+mod registry;
 
 use std::fmt::Debug;
 
@@ -10,22 +10,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use catalogue::{
-    AggregateDescriptor, aggregate_by_event_name, aggregate_by_stream_type, aggregates, unpublished_stream_types,
-};
 pub use encoded::{Encoded, Unreadable, decode, encode};
 pub use recorded::{Actor, Recorded, event_id};
+pub use registry::{
+    AggregateDescriptor, aggregate_by_event_name, aggregate_by_stream_type, aggregates, unpublished_stream_types,
+};
 
 /// Consistency boundary: a state that is folded from its own events, and verbs that decide on it.
 ///
-/// Verbs are plain methods that take values and return a [`Decision`]. A verb whose result already holds returns no
-/// events. `apply` cannot fail, because a decided event is history.
+/// Verbs are plain methods that take values and return a [`Decision`]. A verb returns no events if the state is already
+/// the one that it would bring about. `apply` cannot fail, because a stored event cannot be refused any more.
 pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Stream type (`StockItem`), named as in `inventory.md`. Part of the stored format.
+    /// Stream type (`StockItem`), named as in the glossary. Part of the stored format.
     const TYPE: &'static str;
     /// Version of the state. Raise it when the meaning of the state changes: snapshots of other versions are ignored.
     const STATE_VERSION: i32 = 1;
-    /// True if events of this aggregate are sent to webhooks and other subscribers outside.
+    /// True if events of this aggregate are delivered to webhooks.
     const PUBLISHED: bool = true;
     /// Typed id of one stream.
     type Id: StreamId;

@@ -16,22 +16,22 @@ pub struct Recorded<E> {
     pub sequence: i64,
     /// Tenant position: number within the tenant, from 1, without gaps.
     pub tenant_position: i64,
-    /// Sender of the command. With `command` and `index`, it identifies the event for ever.
+    /// Sender of the command. Tenant, principal, command and index together identify the event for ever.
     pub principal: Principal,
     pub command: CommandId,
     /// Number within the events of the command, from 0.
     pub index: i16,
     /// Actor on whose behalf the command was sent, for audits.
     pub actor: Actor,
-    /// Time at which it happened in the business; differs from `recorded_at` for imports and offline tills.
+    /// Time of the fact: that of the other system for an imported order, otherwise `recorded_at`.
     pub occurred_at: Timestamp,
-    /// Time at which the log stored it; never decreases within a tenant.
+    /// Time of the decision; never decreases within a tenant.
     pub recorded_at: Timestamp,
     pub event: E,
 }
 
 impl<E> Recorded<E> {
-    /// Event id; stays the same through export, import and restore.
+    /// Event id, computed by [`event_id`]; the same after a restore of the log.
     pub fn id(&self) -> Uuid {
         event_id(self.tenant, self.principal, self.command, self.index)
     }
@@ -54,7 +54,7 @@ impl<E> Recorded<E> {
     }
 }
 
-/// Event id: UUIDv5 of (tenant, principal, command, index). A repeated command yields the same ids (design 4.4).
+/// Event id: UUIDv5 of (tenant, principal, command, index). A repeated command yields the same ids.
 pub fn event_id(tenant: TenantId, principal: Principal, command: CommandId, index: i16) -> Uuid {
     let mut name = [0; 34];
     name[..16].copy_from_slice(principal.uuid().as_bytes());

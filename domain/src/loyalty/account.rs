@@ -3,7 +3,7 @@
 //! Invariants: earned − redeemed + returned − reversed + adjusted = balance; a redemption or an adjustment never makes
 //! the balance negative. Only a reversal may leave a debt, which blocks redemptions.
 //! [`Earning`](super::Earning) ensures that a reason gives points once, [`Redemption`](super::Redemption) that a reward
-//! is bought and returned once; both are decided together with the account.
+//! is bought and returned once. A command decides on one of them and on the account together, all or nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct Totals {
     pub adjusted: i64,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum LoyaltyAccountEvent {
     /// Points were earned; `source` identifies the reason in its system of origin.
@@ -84,7 +84,7 @@ impl LoyaltyAccount {
         Ok(vec![LoyaltyAccountEvent::Earned { customer, points, kind, source, rule_version, on }])
     }
 
-    /// Takes points back whose reason no longer applies, even if they are spent.
+    /// Takes back points whose reason no longer applies, even if they are spent.
     pub fn take_back(
         &self,
         customer: CustomerId,
@@ -96,7 +96,7 @@ impl LoyaltyAccount {
         Ok(vec![LoyaltyAccountEvent::Reversed { customer, points, kind, source, on }])
     }
 
-    /// Adjusts the balance, not below zero.
+    /// Adjusts the balance by hand. Rejects a decrease that would make it negative.
     pub fn adjust(&self, customer: CustomerId, change: Points, reason: Reason, on: Date) -> Decision<Self> {
         match change.get() {
             0 => return Ok(vec![]),
@@ -133,7 +133,7 @@ impl LoyaltyAccount {
         self.totals
     }
 
-    /// The customer, if the balance covers the cost.
+    /// The customer of the account; a rejection if the balance does not cover the cost.
     fn customer_with_balance(&self, cost: i64) -> Result<CustomerId, LoyaltyAccountRejection> {
         let balance = self.balance();
         self.customer.filter(|_| cost <= balance).ok_or(LoyaltyAccountRejection::InsufficientPoints { balance, cost })

@@ -16,7 +16,7 @@ pub struct Earning {
     reversed: i64,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum EarningEvent {
     /// Points were given for this reason.
@@ -55,21 +55,21 @@ impl Earning {
         }
     }
 
-    /// Takes back the points of the refunded part of a payment, less those taken back before. `refunded` is the sum of
-    /// all refunds of `paid`.
+    /// Takes back the points that belong to the refunded part of a payment, less those taken back before. `refunded` is
+    /// the sum of all refunds of the payment.
     pub fn reverse_for(&self, refunded: Price, paid: Price) -> Decision<Self> {
         paid.minus(refunded).ok_or(EarningRejection::MoreBackThanPaid { refunded, paid })?;
         Ok(self.reversal_due(refunded, paid).map(|points| EarningEvent::Reversed { points }).into_iter().collect())
     }
 
-    /// Points that [`reverse_for`](Self::reverse_for) takes back now: earned × refunded ÷ paid, rounded down in the
-    /// customer's favour, less the points taken back before.
+    /// Points that [`reverse_for`](Self::reverse_for) takes back now: earned × refunded ÷ paid (all points
+    /// if `paid` is zero), rounded down in the customer's favour, less the points taken back before.
     pub fn reversal_due(&self, refunded: Price, paid: Price) -> Option<PositivePoints> {
-        let share = i128::from(self.earned)
+        let lost = i128::from(self.earned)
             .checked_mul(refunded.minor().into())
             .and_then(|product| product.checked_div(paid.minor().into()))
-            .map_or(self.earned, |share| i64::try_from(share).unwrap_or(i64::MAX));
-        let due = share.saturating_sub(self.reversed).min(self.left());
+            .map_or(self.earned, |lost| i64::try_from(lost).unwrap_or(i64::MAX));
+        let due = lost.saturating_sub(self.reversed).min(self.left());
         PositivePoints::try_from(due).ok()
     }
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn partial_refund_takes_back_its_share_and_the_last_one_takes_back_the_rest() {
+    fn partial_refund_takes_back_its_part_and_the_last_one_takes_back_the_rest() {
         earned(10).holds(|earning| earning.reversal_due(price(1), price(1000)).is_none());
         earned(10).holds(|earning| earning.reversal_due(price(350), price(1000)) == Some(points(3)));
         earned(10)

@@ -18,7 +18,7 @@ pub const REWARDS_MOST: usize = 50;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoyaltyProgram {
     enabled: bool,
-    /// Number of the current rules.
+    /// Version of the current rules; 0 before the first rules.
     version: u32,
     rules: Option<EarningRules>,
     /// Singular and plural name of a point.
@@ -55,7 +55,7 @@ pub struct Reward {
     pub value: Price,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum LoyaltyProgramEvent {
     /// The rules for earning points were set.
@@ -108,7 +108,7 @@ impl Rate {
             .checked_mul(self.points.get().into())
             .and_then(|product| product.checked_div(self.per_minor.get().into()))
             .filter(|points| *points > 0)?;
-        // A larger number is capped: no shop gives that many points.
+        // More points than one field can hold are capped.
         let points = i64::try_from(points).ok().and_then(|points| PositivePoints::try_from(points).ok());
         Some(points.unwrap_or(PositivePoints::MOST))
     }
@@ -165,7 +165,7 @@ impl LoyaltyProgram {
         }
     }
 
-    /// Version of the rules in force; a rejection while the programme is off.
+    /// Version of the current rules; a rejection while the programme is off.
     pub fn require_enabled(&self) -> Result<u32, LoyaltyProgramRejection> {
         if self.enabled { Ok(self.version) } else { Err(LoyaltyProgramRejection::ProgramOff {}) }
     }

@@ -38,7 +38,7 @@ pub enum RedemptionStatus {
     Expired,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum RedemptionEvent {
     /// A reward was bought with points and can be used.
@@ -125,7 +125,8 @@ impl Redemption {
         self.terms.filter(|_| self.status == RedemptionStatus::Open).map(|terms| terms.cost)
     }
 
-    /// Terms of an open redemption; `None` if it has ended with this status already.
+    /// Terms of a redemption that may end with this status; `None` if it has ended with it already. Rejects a
+    /// redemption of another customer, and one that has ended otherwise.
     fn ending(&self, customer: CustomerId, end: RedemptionStatus) -> Result<Option<Terms>, RedemptionRejection> {
         let terms = self.terms.filter(|terms| terms.customer == customer);
         let terms = terms.ok_or(RedemptionRejection::RedemptionUnknown {})?;

@@ -2,7 +2,7 @@
 //!
 //! Invariants: the status changes only as [`OrderStatus::next`] lists; prices never change after placement; an order is
 //! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment. An imported order is paid
-//! and fulfilled in its source system; here it can only be cancelled and refunded after that system did so.
+//! and fulfilled in the system that it came from; here only its refunds and its cancellation are recorded.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,10 @@ use crate::shared::{
     Currency, CustomerId, Date, Fingerprint, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units,
 };
 
-/// Largest number of lines. One decision reads two streams per line, so the limit bounds the desk.
+/// Largest number of lines of an order. Its placement reads two streams per line (product and stock item), and a
+/// command may read a limited number of streams.
 pub const LINES_MOST: usize = 100;
-/// Largest number of refunds. They are part of the state of the order, so the limit bounds its size.
+/// Largest number of refunds of an order. They are part of the state of the order, so the limit bounds its size.
 pub const REFUNDS_MOST: usize = 100;
 
 /// Reference of a payment or a refund in the system that moved the money.
@@ -27,10 +28,11 @@ pub type Reference = Text<200>;
 pub struct Order {
     terms: Option<Terms>,
     status: OrderStatus,
+    /// Digest of the payment's reference.
     payment: Option<Fingerprint>,
     /// Sum of all refunds.
     refunded: Option<Price>,
-    /// Refunded amount by digest of its reference, to recognise a repeat.
+    /// Amount of each refund, by the digest of its reference; recognises a repeat.
     refunds: BTreeMap<Fingerprint, Price>,
 }
 
@@ -44,10 +46,10 @@ struct Terms {
     origin: Origin,
 }
 
-/// Origin of an order, with the data that identifies a repeat.
+/// System in which an order was placed, with the data that a repeat of the command must match.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Origin {
-    /// Placed here; digest of all terms, prices and names included.
+    /// Placed here. Digest of customer, store, total and lines with their names and prices.
     #[serde(rename = "Here")]
     Own(Fingerprint),
     /// Placed in another shop system.
@@ -79,7 +81,7 @@ pub struct Import {
     pub source: Text<100>,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum OrderEvent {
     /// A customer placed an order at these prices.
@@ -179,8 +181,8 @@ impl Rejection for OrderRejection {
 }
 
 impl Order {
-    /// Rejects an order without lines or with too many. Called before anything is loaded for the lines.
-    pub fn require_lines(lines: usize) -> Result<(), OrderRejection> {
+    /// Rejects an order without lines or with too many. Called before the products and stock of the lines are loaded.
+    pub fn require_line_count(lines: usize) -> Result<(), OrderRejection> {
         match lines {
             0 => Err(OrderRejection::EmptyOrder {}),
             1..=LINES_MOST => Ok(()),
@@ -191,7 +193,7 @@ impl Order {
     /// Places an order at the prices of its lines.
     pub fn place(&self, placement: Placement) -> Decision<Self> {
         let Placement { customer, store, lines, currency, placed_on } = placement;
-        let total = total(&lines, currency)?;
+        let total = sum_of(&lines, currency)?;
         self.create(OrderEvent::Placed { customer, store, lines, total, placed_on })
     }
 
@@ -211,7 +213,7 @@ impl Order {
         match self.payment {
             Some(known) if known == Fingerprint::of(&reference) => Ok(vec![]),
             _ if self.status == OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
-            None if !terms.imported() => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
+            None if !terms.is_imported() => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
             _ => Err(OrderRejection::AlreadyPaid {}),
         }
     }
@@ -229,21 +231,26 @@ impl Order {
     /// Marks the order as packed. It must be paid and not fully refunded.
     pub fn mark_ready(&self) -> Decision<Self> {
         let events = self.advance(OrderStatus::Ready, |customer, store| OrderEvent::Ready { customer, store })?;
-        if self.is_paid_and_not_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        if self.is_paid_and_not_fully_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
     }
 
     /// Marks the order as shipped. It must be paid and not fully refunded.
     pub fn mark_in_transit(&self) -> Decision<Self> {
         let events =
             self.advance(OrderStatus::InTransit, |customer, store| OrderEvent::InTransit { customer, store })?;
-        if events.is_empty() || self.is_paid_and_not_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        if events.is_empty() || self.is_paid_and_not_fully_refunded() {
+            Ok(events)
+        } else {
+            Err(OrderRejection::NotPaid {})
+        }
     }
 
     pub fn mark_delivered(&self) -> Decision<Self> {
         self.advance(OrderStatus::Delivered, |customer, store| OrderEvent::Delivered { customer, store })
     }
 
-    /// Cancels the order before it is shipped. The rest of the payment becomes due for refund.
+    /// Cancels the order before it is shipped. The part of the payment that was not refunded yet becomes due for
+    /// refund.
     pub fn cancel(&self, by: CancelledBy, reason: Reason, on: Date) -> Decision<Self> {
         let Some(&Terms { customer, store, total, .. }) = self.transition_to(OrderStatus::Cancelled)? else {
             return Ok(vec![]);
@@ -252,12 +259,12 @@ impl Order {
         Ok(vec![OrderEvent::Cancelled { by, reason, customer, store, total, refund_due, on }])
     }
 
-    /// Cancels an imported order after its source system cancelled and refunded it. This is a fact, so it is recorded
-    /// even if the reference was used before or the number of refunds is at its limit.
+    /// Records that the source system of an imported order has cancelled and refunded it. This has happened already, so
+    /// it is recorded even if the reference was used before or the number of refunds is at its limit.
     pub fn cancel_imported(&self, reason: Reason, reference: Reference, on: Date) -> Decision<Self> {
         let terms = self.terms()?;
         let &Terms { customer, store, total, .. } = terms;
-        if !terms.imported() {
+        if !terms.is_imported() {
             return Err(OrderRejection::OrderNotImported {});
         }
         if self.status == OrderStatus::Cancelled {
@@ -281,6 +288,7 @@ impl Order {
         }
         let left = self.refundable(total);
         let after = left.minus(amount).ok_or(OrderRejection::RefundAbovePaid { left, wanted: amount })?;
+        // A refund of zero is not recorded.
         if after == left {
             return Ok(vec![]);
         }
@@ -330,11 +338,11 @@ impl Order {
 
     /// True if the total was paid, even if it was refunded since.
     pub fn is_paid(&self) -> bool {
-        self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::imported)
+        self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::is_imported)
     }
 
-    /// True if the order is paid and not fully refunded.
-    fn is_paid_and_not_refunded(&self) -> bool {
+    /// True if the order is paid and not fully refunded. An order with a total of zero is never fully refunded.
+    fn is_paid_and_not_fully_refunded(&self) -> bool {
         let all = self.terms.as_ref().map(|terms| terms.total).filter(|total| total.minor() > 0);
         self.is_paid() && (all.is_none() || self.refunded != all)
     }
@@ -352,18 +360,22 @@ impl Order {
         }
     }
 
-    /// The terms, if the order may change to this status; `None` if it has this status already.
+    /// Terms of an order that may change to this status; `None` if it has this status already.
     fn transition_to(&self, to: OrderStatus) -> Result<Option<&Terms>, OrderRejection> {
         let terms = self.terms()?;
         let from = self.status;
-        match from.next().contains(&to) {
-            _ if terms.imported() => Err(OrderRejection::OrderImported {}),
-            _ if from == to => Ok(None),
-            true => Ok(Some(terms)),
-            false => Err(OrderRejection::IllegalMove { from, to, allowed: from.next().into() }),
+        if terms.is_imported() {
+            Err(OrderRejection::OrderImported {})
+        } else if from == to {
+            Ok(None)
+        } else if from.next().contains(&to) {
+            Ok(Some(terms))
+        } else {
+            Err(OrderRejection::IllegalMove { from, to, allowed: from.next().into() })
         }
     }
 
+    /// The event, if the order may change to this status; no event if it has this status already.
     fn advance(&self, to: OrderStatus, event: fn(CustomerId, StoreId) -> OrderEvent) -> Decision<Self> {
         Ok(self.transition_to(to)?.map(|terms| event(terms.customer, terms.store)).into_iter().collect())
     }
@@ -379,8 +391,8 @@ impl Order {
 }
 
 impl Terms {
-    /// Terms that the first event sets. The day of placement is not one of them, so that a repeat on the next day is
-    /// recognised.
+    /// Terms that are set by the first event of an order; `None` for other events. The day of placement is not among
+    /// them, so that a repeat on the next day is recognised.
     fn of(event: &OrderEvent) -> Option<Self> {
         match *event {
             OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
@@ -396,13 +408,14 @@ impl Terms {
         }
     }
 
-    fn imported(&self) -> bool {
+    fn is_imported(&self) -> bool {
         matches!(self.origin, Origin::Imported { .. })
     }
 }
 
-fn total(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejection> {
-    Order::require_lines(lines.len())?;
+/// Total of new lines; rejects a wrong number of lines, a line in another currency and a total that is too large.
+fn sum_of(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejection> {
+    Order::require_line_count(lines.len())?;
     lines.iter().map(OrderLine::total).try_fold(Price::zero(currency), |sum, line| {
         if line.currency() != currency {
             return Err(OrderRejection::MixedCurrency { expected: currency, found: line.currency() });

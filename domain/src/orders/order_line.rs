@@ -15,7 +15,7 @@ pub struct OrderLine {
     pub quantity: Quantity,
     pub unit_price: Price,
     /// Unit price times quantity.
-    // Private, so that no line can have another total.
+    // Private, so that `new` alone computes it.
     total: Price,
 }
 

@@ -41,7 +41,7 @@ pub enum CancelledBy {
 }
 
 impl OrderStatus {
-    /// Statuses to which an order can change.
+    /// Statuses to which an order with this status can change.
     pub const fn next(self) -> &'static [Self] {
         match self {
             Self::Pending => &[Self::Processing, Self::Cancelled],

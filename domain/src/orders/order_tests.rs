@@ -14,9 +14,9 @@ fn reason() -> Reason {
     parsed("no longer wanted")
 }
 
-fn line(product: u128, pieces: i64, unit_price: Price) -> OrderLine {
+fn line(product: u128, count: i64, unit_price: Price) -> OrderLine {
     let (sku, name) = (parsed("MUG"), parsed("Mug"));
-    OrderLine::new(ProductId::new(id(product)), sku, name, quantity(pieces), unit_price).expect("a line")
+    OrderLine::new(ProductId::new(id(product)), sku, name, quantity(count), unit_price).expect("a line")
 }
 
 fn placement(lines: Vec<OrderLine>) -> Placement {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 
-/// Largest number of units or points in one field. Sums then fit into 64 bits, and into the integers that JavaScript
-/// represents exactly (2^53).
+/// Largest number of units or points in one field. The sum of nine million fields then stays below 2^53, up to which
+/// JavaScript represents integers exactly.
 const MOST: i64 = 1_000_000_000;
 
 macro_rules! counts {
@@ -62,11 +62,11 @@ macro_rules! counts {
 counts! {
     /// A number of units, zero included.
     Units: 0, "expected a whole number from 0 to 1000000000";
-    /// A number of units that are ordered or delivered: at least one.
+    /// A number of units that are ordered, received or reserved: at least one.
     Quantity: 1, "expected a whole number from 1 to 1000000000";
     /// Change of a number of units; negative for a decrease.
     UnitChange: -MOST, "expected a whole number from -1000000000 to 1000000000";
-    /// A number of loyalty points; negative for points that are taken away.
+    /// Change of a number of loyalty points; negative for a decrease.
     Points: -MOST, "expected a whole number from -1000000000 to 1000000000";
     /// A number of loyalty points that are earned or spent: at least one.
     PositivePoints: 1, "expected a whole number from 1 to 1000000000";

@@ -10,8 +10,8 @@ use crate::kernel::aggregate_by_event_name;
 
 /// A dotted event name such as `order.placed`.
 ///
-/// The name may belong to another version of the program: a stored value must be readable by all of them. Code that
-/// takes a name from a caller checks [`EventType::is_known`].
+/// Parsing also accepts names that this version of the program does not know, because another version may have stored
+/// them. Code that takes a name from a caller checks [`EventType::is_known`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType(CompactString);
 
@@ -25,7 +25,7 @@ impl EventType {
         aggregate_by_event_name(&self.0).is_some()
     }
 
-    /// True if events of this name are sent to subscribers outside; false for an unknown name.
+    /// True if events of this name are delivered to webhooks; false for an unknown name.
     pub fn is_published(&self) -> bool {
         aggregate_by_event_name(&self.0).is_some_and(|aggregate| aggregate.published)
     }
@@ -40,7 +40,7 @@ impl FromStr for EventType {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let is_word =
             |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let is_name = text.split_once('.').is_some_and(|(thing, happened)| is_word(thing) && is_word(happened));
+        let is_name = text.split_once('.').is_some_and(|(subject, verb)| is_word(subject) && is_word(verb));
         match is_name && text.len() <= BYTES_MOST {
             true => Ok(Self(text.into())),
             false => Invalid::because("expected the name of an event, such as order.placed"),
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn well_formed_name_is_accepted_and_only_existing_events_are_known() {
         let known = |name: &str| name.parse().map(|name: EventType| name.is_known());
-        // A name that a later version stored must be readable.
+        // A later version may have stored a name that this version does not know.
         assert_eq!([known("order.placed"), known("order.misplaced")], [Ok(true), Ok(false)]);
         assert!(aggregates().iter().flat_map(|aggregate| &aggregate.event_names).all(|name| known(name) == Ok(true)));
         let published = |name: &str| name.parse().map(|name: EventType| name.is_published());

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Digest of a value. A state stores it in place of the value to recognise a repeat, so that its size is bounded.
-///
-/// It has 122 bits of SHA-1, so that accidental collisions are not expected.
+/// Digest of a value: 122 bits of SHA-1, so that accidental collisions are not expected. A state that must recognise a
+/// repeat stores the digest and not the value, so that the size of the state is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(Uuid);
 

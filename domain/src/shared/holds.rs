@@ -1,6 +1,6 @@
-//! Holds: units set aside until they are confirmed, released or committed, or until they expire.
+//! Holds: units set aside for a limited time, such as the reservations of a stock item. A hold is open from its start
+//! until it is closed; a confirmed hold does not expire.
 //!
-//! One mechanism for all limited resources: stock, coupons, gift cards, points (design 4.2).
 //! Invariant: `total` is the sum of all open holds, so that no decision has to add them up.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// Open holds of one stream, by the id of the holder.
+/// Open holds of one stream, by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     from = "BTreeMap<Id, Hold>",
@@ -18,7 +18,7 @@ use super::Timestamp;
 )]
 pub struct Holds<Id> {
     open: BTreeMap<Id, Hold>,
-    /// Holds that can expire, soonest first, so that a decision reads only the expired ones.
+    /// Units of the holds that can expire, soonest first, so that a decision reads only the expired ones.
     by_time: BTreeMap<(Timestamp, Id), i64>,
     total: i64,
 }
@@ -38,7 +38,7 @@ impl<Id> Default for Holds<Id> {
 }
 
 impl<Id: Ord + Copy> Holds<Id> {
-    /// Sum of all open holds, including expired ones that are not closed yet.
+    /// Units of all open holds, including expired ones that are not closed yet.
     pub fn total(&self) -> i64 {
         self.total
     }
@@ -55,7 +55,7 @@ impl<Id: Ord + Copy> Holds<Id> {
         self.open.get(&id).copied()
     }
 
-    /// Open holds that have expired, soonest first.
+    /// Open holds that have expired, with their units, soonest first.
     pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = (Id, i64)> {
         self.by_time.iter().take_while(move |((until, _), _)| *until <= now).map(|((_, id), units)| (*id, *units))
     }
@@ -75,7 +75,7 @@ impl<Id: Ord + Copy> Holds<Id> {
         }
     }
 
-    /// Removes the expiry of a hold.
+    /// Removes the time of expiry of an open hold.
     pub fn confirm(&mut self, id: Id) {
         if let Some(hold) = self.open.get_mut(&id)
             && let Some(until) = hold.until.take()
@@ -84,7 +84,7 @@ impl<Id: Ord + Copy> Holds<Id> {
         }
     }
 
-    /// Removes a hold: it was released or committed, or it expired.
+    /// Removes a hold that was released or committed, or whose expiry was recorded.
     pub fn close(&mut self, id: Id) {
         if let Some(hold) = self.open.remove(&id) {
             self.total = self.total.saturating_sub(hold.units);

@@ -1,4 +1,4 @@
-//! Typed ids. An id is a UUIDv7 made by the caller, or a UUIDv5 derived from a natural key.
+//! Typed ids. An id is a UUID made by the caller (best version 7), or a UUIDv5 derived from a natural key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -54,23 +54,23 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An organisation that runs shops on the platform; the unit of isolation.
+    /// A tenant: an organisation that runs its shop on the platform.
     TenantId
-    /// A storefront or sales channel of a tenant.
+    /// A store of a tenant: a storefront, a till, a channel.
     StoreId
-    /// A person in one tenant.
+    /// A customer of one tenant.
     CustomerId
     /// A product.
     ProductId
-    /// Stock of one product at one store; derived from both.
+    /// Stock of one product at one store; the id is derived from both.
     StockItemId
-    /// A hold on stock; the id is made by the caller that reserves.
+    /// A reservation of stock; the id is made by the caller, or is that of the order.
     ReservationId
     /// A purchase from one tenant.
     OrderId
-    /// A customer's points; derived from the customer.
+    /// A customer's points; the id is derived from the customer.
     LoyaltyAccountId
-    /// One reason for points, such as an order; derived from the customer and the reason.
+    /// One reason for points, such as an order; the id is derived from the customer and the reason.
     EarningId
     /// A redemption: the purchase of a reward with points.
     RedemptionId
@@ -82,12 +82,12 @@ ids! {
     CommandId
     /// A sender of commands: a person, a device, or the engine itself.
     Principal
-    /// A claim on a name that must be unique.
+    /// A claim on a unique name; the id is derived from the name.
     ClaimId
 }
 
 impl TenantId {
-    /// Tenant of the platform itself: contains the streams that span tenants (design 4.1).
+    /// Tenant of the platform itself: contains the registrations of all tenants and the names unique among them.
     pub const PLATFORM: Self = Self(Uuid::from_u128(0x0ca2_7001_0000_7000_8000_0000_0000_0001));
 }
 

@@ -1,4 +1,4 @@
-//! Value types shared by all contexts. Each one validates on parsing, so that an invalid value cannot exist.
+//! Value types shared by all contexts. Each one validates on parsing, so that a verb gets valid values only.
 
 mod count;
 mod event_type;

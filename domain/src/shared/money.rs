@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Quantity, string_value};
 
-/// Largest amount, 10^15 minor units: sums of a large shop fit into 64 bits, and one amount into the integers that
-/// JavaScript represents exactly (2^53).
+/// Largest amount in minor units: below 2^53, up to which JavaScript represents integers exactly. Arithmetic beyond it
+/// returns `None`.
 const MOST: i64 = 1_000_000_000_000_000;
 
 /// An ISO 4217 code that is in use.
@@ -17,7 +17,7 @@ const MOST: i64 = 1_000_000_000_000_000;
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
-    /// Number of decimal digits of the minor unit: 2 for USD, 0 for JPY, 3 for KWD.
+    /// Number of decimal digits of the minor unit: 2 for USD, 0 for JPY, 3 for KWD; 2 if ISO 4217 defines none.
     pub fn digits(self) -> u32 {
         self.0.exponent().map_or(2, u32::from)
     }

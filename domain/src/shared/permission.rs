@@ -1,12 +1,12 @@
-//! Roles and permissions: one table for the write side, the read side and the documents.
+//! Roles and permissions: one table for the write side, the read side and the documentation.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Role of a caller within one tenant (IAM-11, S-21).
+/// Role of a caller within one tenant (IAM-11).
 ///
-/// A permission of a customer is limited to their own data: the subject of a command and the owner of a row are
-/// compared with the token.
+/// A customer has a permission for their own data only: the API compares the subject of a command and the owner of a
+/// row with the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -65,7 +65,7 @@ macro_rules! permissions {
                     Self::Admin => admin,
                     Self::Owner => owner,
                     Self::Operator => operator,
-                    // A policy follows up on a command that was permitted.
+                    // Policies and timers follow up on commands that were permitted.
                     Self::Engine => true,
                 }
             }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn staff_may_handle_orders_and_read_products_only() {
+    fn staff_may_only_handle_orders_read_products_and_update_profiles() {
         use Permission::*;
         let held: Vec<_> = Permission::ALL.iter().filter(|one| Role::Staff.permits(**one)).collect();
         assert_eq!(
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn customers_and_operators_have_no_permission_of_the_team() {
+    fn customers_and_operators_have_no_permission_reserved_for_the_team() {
         use Permission::*;
         let of_the_team =
             [HandleOrders, PayOrders, ManageStock, ManageProducts, ManagePoints, ManageProgram, ManageStores];

@@ -1,4 +1,4 @@
-//! Personal data: sealed (encrypted) when a command is admitted, opened only when a response is written (design 7).
+//! Personal data: sealed (encrypted) when the API has parsed a command, before the scribe gets it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,18 +11,18 @@ use super::text::{is_forbidden, is_invisible};
 
 /// A personal field: plaintext only between parsing and sealing a command, ciphertext afterwards.
 ///
-/// The same text of the same person and field yields the same ciphertext, so that a repeated command is recognised.
-/// `Debug` shows neither, and plaintext cannot be serialized, so that it cannot reach the log.
+/// The same text of the same person and field yields the same ciphertext, so that a repeated command is recognised
+/// (ADR 0002). `Debug` shows neither form, and plaintext cannot be serialized, so that it cannot reach the log.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Personal<T> {
     /// Plaintext, as the caller sent it.
     Open(T),
-    /// Ciphertext, for all code below the edge.
+    /// Ciphertext, in all code after the sealing of the command.
     Sealed(Sealed),
 }
 
-/// Ciphertext that contains the id of the key's owner, as one opaque string, followed by the keyed blind index if the
-/// field has one.
+/// One opaque string: the ciphertext, which names the person whose key encrypted it, and the blind index if the field
+/// has one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Sealed(String);
 
@@ -43,7 +43,8 @@ pub trait PersonalField: FromStr<Err = Invalid> + Clone + PartialEq {
 pub trait Sealer {
     fn seal(&mut self, person: Uuid, field: &str, text: &str, folded: Option<&str>) -> Result<Sealed, SealError>;
 
-    /// True if this sealer made the ciphertext, so that sealing can be retried after a key was missing.
+    /// True if this sealer made the ciphertext. A command whose sealing stopped at a missing key can then be sealed
+    /// again.
     fn has_sealed(&self, _sealed: &Sealed) -> bool {
         false
     }

@@ -13,10 +13,10 @@ const BYTES_MOST: usize = 2_000;
 
 /// An `http` or `https` URL, kept as it was written, whose host and port every URL parser reads alike.
 ///
-/// It is refused if the WHATWG parser reads another host or port than is written: upper case and other alphabets in
-/// names, short, octal or hexadecimal IPv4 addresses, backslashes, tabs, user names and passwords. Two parsers that
-/// disagree about the host let a request past the SSRF guard (`reliability.md`, B-SSRF). The guard that decides whether
-/// the host may be called is not part of the domain.
+/// If the guard against server-side request forgery (SSRF) and the HTTP client read different hosts in one URL, a
+/// request could go to a host that the guard forbids. A text is therefore refused if the WHATWG parser reads another
+/// host or port than is written. This excludes upper case and other alphabets in names, short, octal or hexadecimal
+/// IPv4 addresses, backslashes, tabs, user names and passwords. The guard itself is not part of the domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetUrl {
     text: String,
@@ -52,7 +52,7 @@ impl TargetUrl {
         split(&self.text).1
     }
 
-    /// Path and query as written, with the `/` that an empty path stands for.
+    /// Path and query as written; an empty path becomes `/`.
     pub fn path_and_query(&self) -> String {
         let path = split(&self.text).2;
         if path.starts_with('/') { path.into() } else { format!("/{path}") }
@@ -106,7 +106,7 @@ fn split(text: &str) -> (&str, &str, &str) {
     (scheme, authority, path)
 }
 
-/// The parsed host, if it is the host that was written. The WHATWG parser accepts names that RFC 1123 does not.
+/// The parsed host, if it equals the written one. A name must also follow RFC 1123, which is stricter than WHATWG.
 fn host_as_written(host: Host<&str>, written: &str) -> Option<TargetHost> {
     let bracketed = || written.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
     match host {

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 
 use super::{Invalid, string_value};
 
-/// A text of 1 to `MOST` characters with at least one visible one. Emoji, Arabic, quotes and line breaks are accepted.
+/// A text of 1 to `MOST` characters, at least one of them visible. Emoji, Arabic, quotes and line breaks are accepted.
 /// NUL and other control characters, a byte order mark and overrides of the text direction are refused, because they
 /// break or forge logs, mails and tables.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +74,7 @@ impl<const MOST: usize> schemars::JsonSchema for Text<MOST> {
     }
 }
 
+/// True for control characters, a byte order mark, overrides of the text direction and non-characters.
 pub(super) fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{feff}' | '\u{202d}' | '\u{202e}' | '\u{fffe}' | '\u{ffff}')
@@ -83,7 +84,7 @@ pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202c}' | '\u{ad}')
 }
 
-/// Stock keeping unit, the shop's own product code: 1 to 64 printable characters without blanks.
+/// Stock keeping unit, the tenant's own product code: 1 to 64 printable characters without blanks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sku(CompactString);
 
@@ -107,7 +108,7 @@ impl fmt::Display for Sku {
 
 string_value!(Sku, "Sku", { "type": "string", "minLength": 1, "maxLength": 64 });
 
-/// A name usable as a subdomain: 3 to 63 lower-case letters, digits and inner hyphens (a DNS label, RFC 1035).
+/// A name usable as a subdomain: 3 to 63 lower-case letters, digits and inner hyphens (a DNS label, RFC 1123).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slug(CompactString);
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{Invalid, string_value};
 
-/// An instant in UTC with microseconds, written as RFC 3339. Years 1900 to 2200.
+/// An instant in UTC with microseconds, written as RFC 3339, from 1900-01-01 to 2200-01-01.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -14,7 +14,7 @@ const EARLIEST: i64 = -2_208_988_800_000_000;
 const LATEST: i64 = 7_258_118_400_000_000;
 
 impl Timestamp {
-    /// Converts microseconds since 1970-01-01T00:00:00Z, clamped to the range.
+    /// Converts microseconds since 1970-01-01T00:00:00Z, clamped to the range of this type.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(EARLIEST, LATEST))
     }

@@ -15,7 +15,7 @@ pub struct NameClaim {
     owner: Option<Uuid>,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum NameClaimEvent {
     /// The name now belongs to `by`.

@@ -1,5 +1,5 @@
-//! Registration of a tenant, and its suspension by the platform, as a stream of the platform tenant (TEN-01, TEN-22).
-//! Policies forward the decisions to [`Tenant`](super::Tenant), which is in the tenant's own lane.
+//! Registration of a tenant, and its suspension by the platform, as a stream of the platform's tenant (TEN-01, TEN-22).
+//! Policies send each decision as a command to [`Tenant`](super::Tenant), a stream of the registered tenant.
 //!
 //! Invariants: a tenant is registered once; suspension and reinstatement alternate. Name claims make the subdomain and
 //! the e-mail address unique (ES-15).
@@ -25,7 +25,7 @@ struct Registered {
     zone: Zone,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum RegistrationEvent {
     /// An organisation registered as a tenant. The stream id is the tenant id.

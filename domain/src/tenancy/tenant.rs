@@ -1,8 +1,8 @@
-//! Tenant: an organisation that runs shops, in its own lane (TEN-01, TEN-22).
+//! Tenant: an organisation that runs its shop here (TEN-01, TEN-22).
 //!
-//! Invariants: a tenant has one currency for ever and at least one store; a suspended tenant accepts no new orders, but
-//! completes the open ones; of the platform's decisions to suspend or reinstate it, the one with the highest number is
-//! in force.
+//! Invariants: an open tenant has one currency for ever and at least one store; a suspended tenant accepts no new
+//! orders, but completes the open ones; of the platform's decisions to suspend or reinstate a tenant, the one with the
+//! highest number is in force.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Tenant {
     opened: Option<Opened>,
     stores: BTreeMap<StoreId, Store>,
     suspended: bool,
-    /// Number of the last decision of the platform that was applied.
+    /// Highest number of a decision of the platform that was applied.
     #[serde(rename = "followed")]
     last_decision: i64,
 }
@@ -39,7 +39,7 @@ struct Store {
     zone: Zone,
 }
 
-/// Event names and fields are the stored format.
+/// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum TenantEvent {
     /// The tenant was opened, with a first store of the tenant's name.
@@ -112,8 +112,8 @@ impl Tenant {
         }
     }
 
-    /// Stops new orders, even before the tenant is open. A decision with a lower number than the last applied one is
-    /// ignored, because policies may deliver decisions out of order.
+    /// Stops new orders, even before the tenant is open. A decision is ignored unless its number is above that of the
+    /// last applied one: decisions may arrive twice and out of order.
     pub fn suspend(&self, reason: Reason, decision: i64) -> Decision<Self> {
         match decision > self.last_decision {
             true => Ok(vec![TenantEvent::Suspended { reason, decision }]),
@@ -121,7 +121,7 @@ impl Tenant {
         }
     }
 
-    /// Accepts new orders again; order of decisions as in [`suspend`](Self::suspend).
+    /// Accepts new orders again. Ignores decisions as [`suspend`](Self::suspend) does.
     pub fn reinstate(&self, decision: i64) -> Decision<Self> {
         match decision > self.last_decision {
             true => Ok(vec![TenantEvent::Reinstated { decision }]),

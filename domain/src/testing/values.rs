@@ -15,7 +15,7 @@ pub(crate) const fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// Any value that is read from text.
+/// Parses a value of any domain type.
 #[track_caller]
 pub(crate) fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a valid test value")

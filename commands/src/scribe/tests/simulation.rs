@@ -78,7 +78,8 @@ impl Simulation {
         ticket
     }
 
-    /// Starts a new process on the same store. Commands without an answer never get one.
+    /// Starts a new process on the same store; the batch in flight is written. Commands without an answer never get
+    /// one.
     pub(super) fn restart(&mut self) {
         if let Some(batch) = self.in_flight.take() {
             self.write(batch);
@@ -95,7 +96,7 @@ impl Simulation {
         self.answered_in[&ticket]
     }
 
-    /// Runs until every command is answered.
+    /// Runs until every command is answered; `result_of` gives the result of each commit.
     pub(super) fn run(&mut self, mut result_of: impl FnMut(&Batch) -> Commit) {
         for _ in 0..10_000 {
             self.do_outputs();

@@ -1,11 +1,11 @@
-//! Catalogue of all aggregates: which events each one writes, and whether they are published.
+//! Registry of all aggregates: the events that each one writes, and whether webhooks receive them.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::{Aggregate, Visitor};
 
-/// Entry of one aggregate in the catalogue.
+/// Descriptor of an aggregate type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AggregateDescriptor {
     /// [`Aggregate::TYPE`].
@@ -18,7 +18,7 @@ pub struct AggregateDescriptor {
 
 /// Descriptors of all aggregates, context by context.
 pub fn aggregates() -> &'static [AggregateDescriptor] {
-    &CATALOGUE.aggregates
+    &REGISTRY.aggregates
 }
 
 /// Descriptor of the aggregate with this stream type.
@@ -28,31 +28,31 @@ pub fn aggregate_by_stream_type(stream_type: &str) -> Option<&'static AggregateD
 
 /// Descriptor of the aggregate that writes the event with this dotted name.
 pub fn aggregate_by_event_name(event_name: &str) -> Option<&'static AggregateDescriptor> {
-    CATALOGUE.by_event_name.get(event_name).and_then(|&index| aggregates().get(index))
+    REGISTRY.by_event_name.get(event_name).and_then(|&index| aggregates().get(index))
 }
 
-/// Stream types whose events never leave the engine ([`Aggregate::PUBLISHED`] is false).
+/// Stream types whose events webhooks do not receive ([`Aggregate::PUBLISHED`] is false).
 pub fn unpublished_stream_types() -> Vec<&'static str> {
     aggregates().iter().filter(|aggregate| !aggregate.published).map(|aggregate| aggregate.stream_type).collect()
 }
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    let mut catalogue = Catalogue::default();
-    crate::visit(&mut catalogue);
-    catalogue
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let mut registry = Registry::default();
+    crate::visit(&mut registry);
+    registry
 });
 
 #[derive(Default)]
-struct Catalogue {
+struct Registry {
     aggregates: Vec<AggregateDescriptor>,
     /// Index into `aggregates`.
     by_event_name: BTreeMap<String, usize>,
 }
 
-impl Visitor for Catalogue {
+impl Visitor for Registry {
     fn aggregate<A: Aggregate>(&mut self) {
         let schema = schemars::schema_for!(A::Event);
-        // Serde tags externally: every variant is an object with one property, the event's name.
+        // Serde tags externally: the schema of every variant is an object whose one property is the event's name.
         let variants = schema.as_value()["oneOf"].as_array().into_iter().flatten();
         let event_names: Vec<String> =
             variants.filter_map(|variant| variant["required"][0].as_str().map(Into::into)).collect();
