@@ -35,7 +35,7 @@ pub enum Outcome {
 pub struct Receipt {
     /// The tenant's position after the command.
     pub tenant_position: i64,
-    /// Freshness token, opaque: a query with it sees this command's effects.
+    /// Freshness token, opaque to clients: a query with it as `minPosition` sees this command's effects.
     pub token: String,
     pub recorded_at: Timestamp,
     /// True if the command was decided earlier and this is the stored answer.
@@ -44,7 +44,7 @@ pub struct Receipt {
     pub changed: Vec<ChangedStream>,
 }
 
-/// A changed stream and the number of its last event.
+/// A changed stream; `version` is the sequence of its last event.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChangedStream {
     #[serde(rename = "type")]

@@ -1,5 +1,5 @@
-//! Command intake: turns what a caller sent into what the scribe decides. A command is parsed, permitted and sealed
-//! here; one that fails here never reaches the scribe.
+//! Command intake: parses a command, checks that the caller may send it, seals its personal fields and submits it to
+//! the scribe. A command that fails one of these steps is not submitted.
 
 use std::sync::Arc;
 
@@ -13,13 +13,14 @@ use crate::error::Problem;
 use crate::json;
 use crate::port::{Backend, Caller};
 
-/// Time within which a command is decided or never will be; a caller that waits longer has disconnected.
+/// Time from the submission of a command to its deadline. A command not decided by then is refused with
+/// `DEADLINE_PASSED`. HTTP waits longer for the answer: `http::ANSWERED_WITHIN`.
 pub const DECIDED_WITHIN: Seconds = Seconds(10);
 
-/// Length of an idempotency key.
+/// Maximum length of an idempotency key, in bytes.
 const KEY_BYTES_MOST: usize = 255;
 
-/// A command as it was sent.
+/// A command as a caller sent it.
 pub struct CommandRequest<'a> {
     pub name: &'a str,
     /// JSON, not parsed yet.
@@ -30,7 +31,7 @@ pub struct CommandRequest<'a> {
     pub correlation: Option<Uuid>,
 }
 
-/// Intake of commands for one engine.
+/// Intake of commands for one backend.
 pub struct CommandIntake {
     backend: Arc<dyn Backend>,
     commands: Commands,
@@ -42,11 +43,11 @@ impl CommandIntake {
     }
 
     /// Deadline of a command that is submitted now.
-    pub fn deadline(&self) -> Option<Timestamp> {
-        Some(self.backend.now().after(DECIDED_WITHIN))
+    pub fn deadline(&self) -> Timestamp {
+        self.backend.now().after(DECIDED_WITHIN)
     }
 
-    /// Prepares one command and has it decided.
+    /// Prepares one command, submits it and returns the answer.
     pub async fn execute(&self, caller: &Caller, request: &CommandRequest<'_>) -> Result<CommandAnswer, Problem> {
         let envelope = self.prepare(caller, request).await?;
         let id = envelope.id;
@@ -66,7 +67,7 @@ impl CommandIntake {
             .commands
             .get(request.name)
             .ok_or_else(|| Problem::not_found("UNKNOWN_COMMAND", "there is no command of this name"))?;
-        permit(caller, kind)?;
+        check_permission(caller, kind)?;
         let (id, id_is_new) = match request.key {
             Some(key) => (command_id(caller.tenant, key)?, false),
             None => (CommandId::new(self.backend.new_id()), true),
@@ -76,7 +77,7 @@ impl CommandIntake {
         let mut command = kind.parse(body)?;
         check_subject(caller, command.subject())?;
         if let Some(url) = command.target()
-            && let Err(not_permitted) = self.backend.webhooks().permit(url).await
+            && let Err(not_permitted) = self.backend.webhooks().check_target(url).await
             && (id_is_new || !self.is_decided(caller, id).await?)
         {
             return Err(not_permitted.into());
@@ -92,13 +93,14 @@ impl CommandIntake {
             actor: caller.actor.clone(),
             correlation: request.correlation,
             causation: None,
-            deadline: self.deadline(),
+            deadline: Some(self.deadline()),
             id_is_new,
             person_keys,
         })
     }
 
-    /// True if the command has a stored answer. It keeps that answer even if its address is no longer permitted.
+    /// True if the command has a stored answer: the caller then gets that answer, even if the webhook address in the
+    /// command is no longer permitted.
     async fn is_decided(&self, caller: &Caller, id: CommandId) -> Result<bool, Problem> {
         let recalled = self.backend.receipt(caller.tenant, caller.principal, id).await;
         recalled.map(|receipt| receipt.is_some()).map_err(|fault| Problem::from_fault(&fault, self.backend.new_id()))
@@ -122,7 +124,7 @@ fn require_object(body: &str) -> Result<(), Misuse> {
     Err(Misuse::new("INVALID_FIELD", "", "expected a JSON object"))
 }
 
-fn permit(caller: &Caller, kind: &CommandDescriptor) -> Result<(), Problem> {
+fn check_permission(caller: &Caller, kind: &CommandDescriptor) -> Result<(), Problem> {
     if caller.may(kind.needs) {
         return Ok(());
     }
@@ -130,7 +132,7 @@ fn permit(caller: &Caller, kind: &CommandDescriptor) -> Result<(), Problem> {
     Err(Problem::forbidden(detail))
 }
 
-/// Checks for which subject the caller may act; [`permit`] checks the kind of command.
+/// Checks that the caller may act for the subject of the command: the customer, tenant or platform that it changes.
 fn check_subject(caller: &Caller, subject: Subject) -> Result<(), Problem> {
     let permitted = match subject {
         Subject::Customer(customer) => caller.customer.is_none_or(|own| own == customer),

@@ -1,5 +1,5 @@
-//! Errors of the API. The only module that maps causes to status codes and GraphQL extensions; internal messages are
-//! logged and never sent.
+//! Errors of the API, with their forms as problem details (HTTP) and as GraphQL errors. Internal messages are logged
+//! and not sent to clients.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::json::without_place;
 use crate::port::{Behind, NotPermitted};
 
-/// `Retry-After` of an address whose host name cannot be resolved.
+/// `Retry-After` for an address whose host name cannot be resolved, in seconds.
 const NAMES_AWAY_S: u32 = 5;
 
 /// A refusal by the API itself, sent as RFC 9457 problem details or as a GraphQL error.
@@ -97,7 +97,7 @@ impl Problem {
         Self { retry: Retry::SameId, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail) }
     }
 
-    /// The problem of a failed read of rows or receipts.
+    /// The problem of a failed read: 503 if the store is unavailable, otherwise an internal failure.
     pub fn from_fault(fault: &Fault, incident: Uuid) -> Self {
         match fault.cause {
             Cause::Unavailable => NotNow::StoreAway.into(),
@@ -136,7 +136,8 @@ pub const fn retry_code(retry: Retry) -> &'static str {
     }
 }
 
-/// Input that cannot be parsed is a bad request (400); input that parses and is invalid is unprocessable (422).
+/// Input that cannot be parsed, and an invalid idempotency key, are a bad request (400); input that parses and is
+/// invalid is unprocessable (422).
 impl From<Misuse> for Problem {
     fn from(misuse: Misuse) -> Self {
         let status = match &*misuse.code {

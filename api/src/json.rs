@@ -1,8 +1,8 @@
 //! Strict check of JSON from clients: refuses invalid input with the path of the field, before any value is used.
 //!
-//! Serde accepts JSON that must not reach the log: duplicate field names, NUL in strings, values nested a hundred deep.
-//! A `json` column keeps both of two duplicate fields, reading them gives the last one, and PostgreSQL fails on NUL
-//! when it reads the value.
+//! serde_json accepts JSON that must not get into the log: duplicate field names, NUL in strings, values nested a
+//! hundred deep. A `json` column of PostgreSQL keeps both of two duplicate fields but returns the last one, and it
+//! stores NUL but fails when the value is read.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::fmt;
 use commands::kernel::Misuse;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Nesting depth of accepted values; commands need far less.
+/// Maximum nesting depth of values; commands need far less.
 pub const DEPTH_MOST: usize = 32;
 
 /// Returns the text of a body that is exactly one JSON value.
@@ -73,14 +73,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn text<E: Error>(self, text: &str) -> Result<(), E> {
+    fn check_text<E: Error>(self, text: &str) -> Result<(), E> {
         if text.contains('\0') {
             return Err(self.progress.refuse("INVALID_FIELD", "a string must not contain NUL"));
         }
         Ok(())
     }
 
-    fn deeper<E: Error>(&mut self) -> Result<(), E> {
+    fn check_depth<E: Error>(&mut self) -> Result<(), E> {
         if self.depth == DEPTH_MOST {
             return Err(self.progress.refuse("TOO_DEEP", "values are nested too deep"));
         }
@@ -124,11 +124,11 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.text(text)
+        self.check_text(text)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut values: A) -> Result<(), A::Error> {
-        self.deeper()?;
+        self.check_depth()?;
         for index in 0.. {
             self.progress.steps.push(Step::Index(index));
             let next = values.next_element_seed(Walk { progress: &mut *self.progress, depth: self.depth + 1 })?;
@@ -141,11 +141,11 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
-        self.deeper()?;
+        self.check_depth()?;
         let mut names = HashSet::new();
         while let Some(name) = fields.next_key::<String>()? {
             self.progress.steps.push(Step::Field(name.clone()));
-            Walk { progress: &mut *self.progress, depth: 0 }.text(&name)?;
+            Walk { progress: &mut *self.progress, depth: 0 }.check_text(&name)?;
             if !names.insert(name) {
                 return Err(self.progress.refuse("DUPLICATE_FIELD", "the field occurs twice"));
             }

@@ -1,7 +1,7 @@
 //! The API: HTTP and GraphQL, built at start from the catalogues of commands and read models.
 //!
 //! **Here:** authentication, permissions, admission control, the form of answers. **Never here:** I/O, clocks, random
-//! numbers, SQL; the process behind the API provides them as a [`Backend`](port::Backend). **To add a command or a read
+//! numbers, SQL; the crate `cartulary` provides them as a [`Backend`](port::Backend). **To add a command or a read
 //! model:** nothing; a relation between read models is one line in the file of its context.
 //!
 //! Layers, bottom to top; none imports a higher one: [`port`] (traits and data); [`error`]; [`auth`], `admission`,

@@ -1,4 +1,4 @@
-//! Relations between read models: declarations only. The GraphQL fields that follow them are in `graphql`.
+//! Relations between read models: declarations only. `graphql::relation_fields` makes fields of them.
 
 use projections::kernel::{Model, Models};
 

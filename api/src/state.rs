@@ -15,7 +15,7 @@ use crate::command_intake::CommandIntake;
 use crate::graphql::GraphqlExecutor;
 use crate::port::Backend;
 
-/// Settings of the API that operators may choose.
+/// Settings of the API, set by the process that serves it.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Allows introspection and shows the schema; on for laptops, off in production.

@@ -222,7 +222,7 @@ impl Backend for Engine {
 /// Permits every host but `refused.example.org`, cannot resolve `away.example.org`, and has one secret and one event at
 /// position 7.
 impl Webhooks for Engine {
-    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
+    fn check_target<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
         let permitted = match url.authority() {
             "refused.example.org" => Err(Misuse::new("INVALID_FIELD", "url", "not this one").into()),
             "away.example.org" => Err(NotPermitted::Unknown),

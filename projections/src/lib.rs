@@ -2,7 +2,7 @@
 //!
 //! **Here:** read models, one file each, and the projector that keeps them up to date. **Never here:** decisions,
 //! commands, SQL, a runtime, a clock. **To add a read model** (ARCHITECTURE.md, *To add something*): one file in its
-//! context, one line in that context's `visit`.
+//! context's folder, one line in that context's `visit`.
 
 pub mod kernel;
 pub mod ports;

@@ -30,8 +30,8 @@ impl Checkpoint {
 
 /// Epochs of one lane in the order in which they began, each with its first position.
 ///
-/// A later epoch may begin below the end of an earlier one: the events of the earlier one from there on were lost in a
-/// fail-over or a restore.
+/// If a later epoch begins at or below the end of an earlier one, the events of the earlier one from that position on
+/// were lost in a fail-over or a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Epochs(Vec<(i64, i64)>);
 
@@ -51,7 +51,7 @@ impl Epochs {
         self.0.iter().any(|(known, _)| *known == epoch)
     }
 
-    /// Last position at which a reader's history equals the current one.
+    /// Last position up to which the events that a reader applied are still those of the log.
     pub fn last_common(&self, checkpoint: Checkpoint) -> i64 {
         let Some(at) = self.0.iter().position(|(epoch, _)| *epoch == checkpoint.epoch) else { return 0 };
         let later = self.0.iter().skip(at + 1).map(|(_, first)| first - 1);
@@ -94,19 +94,19 @@ pub struct Step {
 
 /// Row storage of all read models.
 pub trait Rows: Send + Sync {
-    /// Checkpoints of a read model, one per lane; empty if its table does not exist yet.
+    /// Checkpoints of a read model, one per lane; empty if its table is not live yet.
     fn checkpoints(&self, model: &Model) -> impl Future<Output = Result<Vec<Checkpoint>, Fault>> + Send;
 
     /// Loads the rows at these places, in the same order.
     fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
 
-    /// Stores a step atomically. Fails with [`Cause::Conflict`] if a stored checkpoint is not the one where the step
-    /// begins: another projector keeps this model.
+    /// Stores a step in one transaction. Fails with [`Cause::Conflict`] if a stored checkpoint is not the one where the
+    /// step begins, because another projector has advanced it.
     fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Advances the checkpoints of models that a batch does not affect, atomically. Fails with [`Cause::Conflict`] as
-    /// [`put`](Rows::put) does, if it applies to any of the models.
-    fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Advances the checkpoints of models that a batch does not affect, all in one transaction. Fails with
+    /// [`Cause::Conflict`] if any stored checkpoint is not the one where its move begins.
+    fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// Technical failure, as opposed to a mistake of the caller.
@@ -123,7 +123,7 @@ pub struct Fault {
 /// Kind of a fault, which decides how to handle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The store is unavailable; retry later.
+    /// The store is unavailable, possibly after it has committed; retry later.
     Unavailable,
     /// Stored data is invalid; an operator must look at it.
     Corrupt,

@@ -1,8 +1,10 @@
-//! Projector: keeps read models up to date. For each batch it loads rows, folds, and puts rows and checkpoints together.
+//! Projector: keeps read models up to date. For each batch and model it loads the affected rows, folds the events into
+//! them, and stores rows and checkpoints in one transaction.
 //!
-//! Models are independent: an error of one model, or of one key, never stops another. Nothing is skipped silently
-//! (design 5): positions are dense, so a gap is detected; epochs are compared, so a rewritten history is detected; an
-//! event that cannot be folded is parked, and an event that cannot be decoded stops the model in its lane.
+//! An error of one model, or of one key, does not stop the others; only a failed read of the log stops all models for
+//! this batch. No event is skipped silently: positions are dense, so a gap is detected; epochs are compared, so a
+//! rewritten history is detected; an event that cannot be folded is parked, and one that cannot be decoded stops the
+//! model in its lane.
 
 mod affected;
 mod progress;
@@ -18,8 +20,8 @@ use progress::{BatchRead, Progress};
 
 pub use affected::affected;
 
-/// Applies the log to any number of read models. One projector at a time should keep a model; with two, the checkpoint
-/// check lets one batch through and the other projector reloads its checkpoints.
+/// Applies the log to any number of read models. A model should have one projector. If two apply the same events, the
+/// checkpoint check of [`Rows::put`] accepts one batch, and the other projector reloads its checkpoints.
 pub struct Projector<S, H> {
     rows: S,
     history: H,
@@ -30,23 +32,23 @@ pub struct Projector<S, H> {
 /// Result of one batch.
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
-    /// Changed rows, model by model.
+    /// Models whose checkpoints advanced, each with the rows that changed, if any.
     pub changed: Vec<ChangedRows>,
-    /// Events that were parked, each with the name of its model. An operator must look at them.
+    /// Events that were parked, each with the name of its model, for operators.
     pub parked: Vec<(String, Parked)>,
     pub errors: Vec<ProjectionError>,
 }
 
-/// Rows of one model that a batch changed.
+/// Rows of one model that a batch, or a part of it, changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedRows {
     pub model: String,
-    /// Checkpoints before and after the batch, once per lane.
+    /// Checkpoints before and after, once per lane.
     pub moves: Vec<Move>,
     pub rows: Vec<Change>,
 }
 
-/// Error of one model: it did not take the whole batch. Other models are not affected.
+/// Error of one model, which did not apply the whole batch. Other models are not affected.
 #[derive(Debug, thiserror::Error)]
 #[error("{model}: {kind}")]
 pub struct ProjectionError {
@@ -66,7 +68,7 @@ pub enum ProjectionErrorKind {
     /// An event cannot be decoded. The model stops in this lane until [`Projector::resume`].
     #[error("lane {lane}, position {position}, stream {stream_type}: {unreadable}")]
     Unreadable { lane: i16, position: i64, stream_type: String, unreadable: Unreadable },
-    /// The store failed; nothing of the batch was stored for this model.
+    /// The store failed. Parts of the batch that were stored for this model before stay stored.
     #[error("{0}")]
     Fault(#[from] Fault),
 }
@@ -84,13 +86,13 @@ impl<S: Rows, H: History> Projector<S, H> {
         Ok(Self { rows, history, models: progresses, epochs: BTreeMap::new() })
     }
 
-    /// Models kept by this projector.
+    /// Models that this projector keeps up to date.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
         self.models.iter().map(|progress| progress.model().as_ref())
     }
 
     /// Position after which the next batch of a lane should begin so that no model misses an event; `None` if no model
-    /// follows the lane.
+    /// follows the lane or all are stopped in it.
     pub fn after(&self, lane: i16) -> Option<i64> {
         self.models.iter().filter_map(|progress| progress.after(lane)).min()
     }
@@ -100,7 +102,7 @@ impl<S: Rows, H: History> Projector<S, H> {
         self.models.iter().flat_map(|progress| progress.stopped().map(|lane| (progress.model().as_ref(), lane)))
     }
 
-    /// Lets stopped models continue.
+    /// Lets stopped models continue at their checkpoints.
     pub fn resume(&mut self) {
         self.models.iter_mut().for_each(Progress::resume);
     }
@@ -109,29 +111,29 @@ impl<S: Rows, H: History> Projector<S, H> {
     pub async fn catch_up(&mut self, lane: i16, most: usize) -> Result<BatchOutcome, Fault> {
         let Some(after) = self.after(lane) else { return Ok(BatchOutcome::default()) };
         let events = self.history.events(lane, after, most).await?;
-        self.take(&events).await
+        self.apply(&events).await
     }
 
     /// Applies a batch of events, in order within each lane. Events that a model has applied before are skipped.
-    pub async fn take(&mut self, events: &[RawEvent]) -> Result<BatchOutcome, Fault> {
+    pub async fn apply(&mut self, events: &[RawEvent]) -> Result<BatchOutcome, Fault> {
         self.load_epochs(events).await?;
         let mut outcome = BatchOutcome::default();
         let types: BTreeSet<&str> = events.iter().map(|event| &*event.stream_type).collect();
-        let (busy, idle): (Vec<_>, Vec<_>) =
+        let (affected, unaffected): (Vec<_>, Vec<_>) =
             (0..self.models.len()).partition(|index| self.models[*index].listens_to(&types));
-        self.pass(&idle, events, &mut outcome).await;
-        for index in busy {
+        self.skip_unaffected(&unaffected, events, &mut outcome).await;
+        for index in affected {
             self.advance(index, events, &mut outcome).await;
         }
         Ok(outcome)
     }
 
-    /// Advances the models that listen to no stream of the batch, all in one statement. If that fails, each model
-    /// advances on its own.
-    async fn pass(&mut self, idle: &[usize], events: &[RawEvent], outcome: &mut BatchOutcome) {
+    /// Advances the models that listen to no stream type of the batch, all in one transaction. If that fails, each
+    /// model advances on its own.
+    async fn skip_unaffected(&mut self, unaffected: &[usize], events: &[RawEvent], outcome: &mut BatchOutcome) {
         let mut reads = Vec::new();
         let mut moves = Vec::new();
-        for index in idle {
+        for index in unaffected {
             let progress = &self.models[*index];
             let read = progress.read(events, &self.epochs, progress.model().begin_fold().as_mut());
             if !read.moves.is_empty() {
@@ -139,18 +141,19 @@ impl<S: Rows, H: History> Projector<S, H> {
             }
             reads.push(read);
         }
-        if moves.is_empty() || self.rows.pass(&moves).await.is_ok() {
-            for (index, read) in idle.iter().zip(reads) {
+        if moves.is_empty() || self.rows.advance_checkpoints(&moves).await.is_ok() {
+            for (index, read) in unaffected.iter().zip(reads) {
                 self.models[*index].settle(read, Step::default(), outcome);
             }
         } else {
-            for index in idle {
+            for index in unaffected {
                 self.advance(*index, events, outcome).await;
             }
         }
     }
 
-    /// Loads the epochs of lanes in which an unknown epoch appears: after a take-over, a fail-over or a restore.
+    /// Reloads the epochs of each lane in which an event has an unknown epoch, as after a take-over, a fail-over or a
+    /// restore.
     async fn load_epochs(&mut self, events: &[RawEvent]) -> Result<(), Fault> {
         for event in events {
             if !self.epochs.get(&event.lane).is_some_and(|known| known.knows(event.epoch)) {
@@ -165,7 +168,7 @@ impl<S: Rows, H: History> Projector<S, H> {
     async fn advance(&mut self, index: usize, events: &[RawEvent], outcome: &mut BatchOutcome) {
         let mut parts = vec![events];
         while let Some(part) = parts.pop() {
-            let refused = match self.attempt(index, part, outcome).await {
+            let refused = match self.apply_part(index, part, outcome).await {
                 Ok(()) => continue,
                 Err(Fault { cause: Cause::Corrupt, .. }) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
@@ -185,7 +188,7 @@ impl<S: Rows, H: History> Projector<S, H> {
     }
 
     /// Applies one part of a batch to one model: read, load, fold, put.
-    async fn attempt(&mut self, index: usize, events: &[RawEvent], outcome: &mut BatchOutcome) -> Result<(), Fault> {
+    async fn apply_part(&mut self, index: usize, events: &[RawEvent], outcome: &mut BatchOutcome) -> Result<(), Fault> {
         let progress = &mut self.models[index];
         let model = Arc::clone(progress.model());
         let mut fold = model.begin_fold();
@@ -214,7 +217,7 @@ impl<S: Rows, H: History> Projector<S, H> {
 }
 
 impl Progress {
-    /// Advances to what was stored and adds it to the outcome.
+    /// Records that a step was stored: advances the checkpoints, stops lanes with errors, and completes the outcome.
     fn settle(&mut self, read: BatchRead, step: Step, outcome: &mut BatchOutcome) {
         self.advance(&read.moves);
         self.stop(&read.errors);
@@ -228,10 +231,10 @@ impl Progress {
 }
 
 impl Step {
-    /// Parks this event for every row it would have changed.
-    fn park_changes(&mut self, event: &RawEvent, refused: String) {
+    /// Replaces the changes of this event, the only one of the step, by one parked event per row.
+    fn park_changes(&mut self, event: &RawEvent, refusal: String) {
         let (lane, position) = (event.lane, event.position);
-        let reason = format!("the store refuses the row: {refused}");
+        let reason = format!("the store refuses the row: {refusal}");
         let parked = |change: Change| Parked { place: change.place, lane, position, reason: reason.clone() };
         self.parked.extend(self.changes.drain(..).map(parked));
     }

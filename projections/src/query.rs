@@ -25,7 +25,7 @@ pub struct RowQuery {
     pub first: u32,
     /// Also counts all matching rows; the cost grows with their number.
     pub count: bool,
-    /// Bypasses the row cache: the reader demanded a position and waited for it.
+    /// Bypasses the row cache: the caller required a position, which cached rows may not have reached.
     pub bypass_cache: bool,
 }
 
@@ -135,7 +135,7 @@ impl Cursor {
     }
 }
 
-/// Column by which readers may filter and order.
+/// Column of this name, if callers may filter and order by it.
 pub fn filterable<'m>(model: &'m Model, field: &str) -> Result<&'m Column, QueryError> {
     let is_allowed = model.key.contains(&field) || model.indexed.contains(&field);
     model.column(field).filter(|_| is_allowed).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Test support: given events, then rows; with the checks that hold for every read model.
+//! Test support: folds given events into rows, and checks the rules that every read model must obey.
 
 mod memory;
 
@@ -115,7 +115,7 @@ pub fn rows_in_batches(model: &Model, events: &[RawEvent], most: usize) -> Vec<S
         poll_ready(Projector::open(&memory, &memory, [model.clone()])).expect("the in-memory store does not fail");
     let mut places = HashSet::new();
     for batch in events.chunks(most) {
-        let outcome = poll_ready(projector.take(batch)).expect("the in-memory store does not fail");
+        let outcome = poll_ready(projector.apply(batch)).expect("the in-memory store does not fail");
         assert!(outcome.errors.is_empty() && outcome.parked.is_empty(), "{outcome:?}");
         for change in outcome.changed.iter().flat_map(|changed| &changed.rows) {
             check_key(model, change);
@@ -134,7 +134,7 @@ pub fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Checks the rules of read models that can be seen in the description.
+/// Checks the rules of read models that the description shows.
 #[track_caller]
 pub fn check(model: &Model) {
     let name = &model.name;

@@ -30,8 +30,8 @@ impl Default for Digester {
 impl Digester {
     /// Adds the next row, in the order of tenant and key, in the form of
     /// [`Model::canonical`](projections::kernel::Model::canonical).
-    pub fn row(&mut self, tenant: TenantId, canonical: &str) {
-        // JSON text contains no line break, so different lists of rows never give the same bytes.
+    pub fn add_row(&mut self, tenant: TenantId, canonical: &str) {
+        // Canonical JSON contains no line break, so different lists of rows never give the same bytes.
         self.hash.update(tenant.to_string().as_bytes());
         self.hash.update(b" ");
         self.hash.update(canonical.as_bytes());
@@ -61,7 +61,7 @@ mod tests {
         let mut digester = Digester::default();
         for (tenant, row) in rows {
             let tenant = format!("0190a5b2-7c3d-7e4f-8a9b-0000000000{tenant:02x}");
-            digester.row(tenant.parse().expect("an id"), row);
+            digester.add_row(tenant.parse().expect("an id"), row);
         }
         digester.finish(Vec::new()).to_string()
     }

@@ -1,7 +1,7 @@
-//! Replay of the event log: rebuilds of read models, and digests that prove two of them equal.
+//! Replay of the event log: rebuilds of read models, and digests that prove two read models equal.
 //!
 //! **Here:** code that reads history in order. **Never here:** decisions, a database, a clock. **To add another kind of
-//! replay:** one module; its dependencies on other layers are ports.
+//! replay:** one module that reads and writes through ports (traits).
 
 pub mod digest;
 pub mod rebuild;

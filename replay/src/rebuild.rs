@@ -1,8 +1,8 @@
 //! Rebuild of a read model from the log: fills a new table beside the live one, then switches.
 //!
-//! The target is fixed first, and a rebuild never ends short of it: positions must be dense, epochs must match, and an
-//! empty page before the target is an error (reliability, finding 3). Rows are folded in memory up to the budget,
-//! because writing them one by one would be the slowest part.
+//! The target, the end of every lane, is read first. A rebuild that cannot fold every event up to the target fails:
+//! positions must be dense, epochs must match, and an empty page before the target is an error. Rows are folded in
+//! memory up to the budget, because writing each change would be the slowest part.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -20,10 +20,10 @@ pub trait TableBuilder: Send + Sync {
     /// Loads rows of the new table at these places, in the same order.
     fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
 
-    /// Puts and deletes rows. `first` means that the table is still empty.
+    /// Writes and deletes rows of the new table. `first` means that the table is still empty.
     fn fill(&self, model: &Model, changes: &[Change], first: bool) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Makes the new table live and sets the projector's checkpoints, in one transaction.
+    /// Makes the new table live, sets its checkpoints and stores its parked events, in one transaction.
     fn switch(
         &self,
         model: &Model,
@@ -32,10 +32,10 @@ pub trait TableBuilder: Send + Sync {
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
-/// Memory and page limits of a rebuild.
+/// Limits of the memory that a rebuild uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Number of rows in memory at which they are written.
+    /// Number of rows in memory at which they are written; checked after each page.
     pub rows_most: usize,
     /// Number of events per read.
     pub page: usize,
@@ -59,13 +59,13 @@ pub struct RebuildSummary {
     pub at: Vec<Checkpoint>,
 }
 
-/// Error of a rebuild. The live table is unchanged.
+/// Error of a rebuild. The switch is one transaction, so the live table is never half rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// The log has no event at a position before the target.
+    /// The log lacks the event after position `at`. `target` is the end of the lane, or the next event that was found.
     #[error("lane {lane} ends after position {at}, before the target {target}")]
     Incomplete { lane: i16, at: i64, target: i64 },
-    /// The event belongs to an epoch that is not the current one at its position.
+    /// An event belongs to an epoch that is not the current one at its position.
     #[error("lane {lane}, position {position}: epoch {epoch} is not the current epoch of this position")]
     OtherHistory { lane: i16, position: i64, epoch: i64 },
     /// An event cannot be decoded.
@@ -75,7 +75,7 @@ pub enum RebuildError {
     Fault(#[from] Fault),
 }
 
-/// Retables one read model up to the current end of the log and switches to it.
+/// Rebuilds one read model up to the end that the log has now, and switches to the new table.
 pub async fn rebuild(
     model: &Model,
     history: &impl History,
@@ -94,7 +94,7 @@ pub async fn rebuild(
         summary: RebuildSummary { events: 0, rows: 0, parked: Vec::new(), at: targets.clone() },
     };
     for target in targets {
-        rebuild.lane(history, target).await?;
+        rebuild.fold_lane(history, target).await?;
     }
     rebuild.flush().await?;
     tables.switch(model, &rebuild.summary.at, &rebuild.summary.parked).await?;
@@ -113,7 +113,7 @@ struct Rebuild<'b, B> {
     tables: &'b B,
     budget: Budget,
     fold: Box<dyn Fold>,
-    /// True if rows were written, so a row that is not in memory may exist in the table.
+    /// True if rows were written, so that a row that is not in memory may exist in the new table.
     has_written: bool,
     /// Places with parked events.
     parked_places: HashSet<Place>,
@@ -121,7 +121,7 @@ struct Rebuild<'b, B> {
 }
 
 impl<B: TableBuilder> Rebuild<'_, B> {
-    async fn lane(&mut self, history: &impl History, target: Checkpoint) -> Result<(), RebuildError> {
+    async fn fold_lane(&mut self, history: &impl History, target: Checkpoint) -> Result<(), RebuildError> {
         let (lane, most) = (target.lane, self.budget.page);
         let epochs = history.epochs(lane).await?;
         let mut at = Checkpoint::start(lane);
@@ -133,20 +133,20 @@ impl<B: TableBuilder> Rebuild<'_, B> {
             };
             // The next page is read while this one is folded.
             let (next, folded) =
-                join(history.events(lane, last.position, most), self.page(&mut at, &page, &epochs)).await;
+                join(history.events(lane, last.position, most), self.fold_page(&mut at, &page, &epochs)).await;
             folded?;
             page = next?;
         }
         Ok(())
     }
 
-    async fn page(&mut self, at: &mut Checkpoint, page: &[RawEvent], epochs: &Epochs) -> Result<(), RebuildError> {
+    async fn fold_page(&mut self, at: &mut Checkpoint, page: &[RawEvent], epochs: &Epochs) -> Result<(), RebuildError> {
         for event in page {
             self.read(at, event, epochs)?;
         }
         self.summary.events += page.len() as u64;
         if self.has_written {
-            self.fetch().await?;
+            self.load_missing().await?;
         }
         let parked = self.fold.fold();
         self.parked_places.extend(parked.iter().map(|parked| parked.place.clone()));
@@ -154,7 +154,7 @@ impl<B: TableBuilder> Rebuild<'_, B> {
         if self.fold.len() >= self.budget.rows_most { self.flush().await } else { Ok(()) }
     }
 
-    /// Queues one event after checking that it is the next of its lane.
+    /// Queues one event, after checking that it is the next of its lane and belongs to the current history.
     fn read(&mut self, at: &mut Checkpoint, event: &RawEvent, epochs: &Epochs) -> Result<(), RebuildError> {
         let (lane, position, epoch) = (event.lane, event.position, event.epoch);
         if position != at.position + 1 {
@@ -174,8 +174,8 @@ impl<B: TableBuilder> Rebuild<'_, B> {
         Ok(())
     }
 
-    /// Loads rows that were written before and are needed again.
-    async fn fetch(&mut self) -> Result<(), RebuildError> {
+    /// Loads the rows that queued events need and that were written before.
+    async fn load_missing(&mut self) -> Result<(), RebuildError> {
         let places = self.fold.missing();
         if places.is_empty() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Compatibility of event schemas: stored events must stay readable. A schema may gain members and never lose any.
+//! Compatibility of event schemas: stored events must stay readable. A schema may gain optional members and wider
+//! bounds; it must not lose members or variants.
 
 use serde_json::{Map, Value};
 
@@ -58,7 +59,7 @@ struct Compare<'a> {
     problems: Vec<String>,
 }
 
-/// Maximum depth of comparison, so that recursive schemas end. No payload is nested deeper.
+/// Maximum depth of comparison, so that it ends for recursive schemas. No payload is nested deeper.
 const DEPTH_MOST: usize = 16;
 
 impl Compare<'_> {
@@ -92,7 +93,6 @@ impl Compare<'_> {
         let none = Map::new();
         let (was, is) = (old["properties"].as_object(), new["properties"].as_object());
         let (was, is) = (was.unwrap_or(&none), is.unwrap_or(&none));
-        // Members of enum variants are compared in `variants`.
         for (name, schema) in was {
             match is.get(name) {
                 None => self.problems.push(format!("`{path}.{name}` is stored and cannot be removed")),
@@ -104,7 +104,7 @@ impl Compare<'_> {
         }
     }
 
-    /// Compares enum constants and variants with data; options are resolved before.
+    /// Compares enum constants and variants with data. `dereferenced` has already removed the null option.
     fn variants(&mut self, path: &str, old: &Value, new: &Value, depth: usize) {
         let is = words(new);
         for word in words(old).into_iter().filter(|word| !is.contains(word)) {
@@ -135,7 +135,7 @@ fn required(schema: &Value) -> impl Iterator<Item = &str> {
     schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Schema node with reference and option resolved.
+/// Schema node after its `$ref` was followed and its null option removed.
 fn dereferenced<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     if let Some(target) = reference_target(root, node) {
         return dereferenced(root, target);
@@ -146,7 +146,7 @@ fn dereferenced<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     }
 }
 
-/// Types that a node allows, without null: `required` says if a field may be missing.
+/// Types that a node allows, without null: a change of `required` is reported separately.
 fn types(root: &Value, node: &Value) -> Vec<String> {
     let mut types: Vec<String> = match &node["type"] {
         Value::String(one) => vec![one.clone()],

@@ -31,7 +31,7 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
 #[derive(Default)]
 struct Contracts {
     schemas: BTreeMap<String, Value>,
-    /// The context of the aggregates that are being visited.
+    /// Context whose aggregates are being visited.
     context: &'static str,
 }
 

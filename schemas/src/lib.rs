@@ -1,7 +1,9 @@
-//! Published contracts, generated from the catalogues, and the check that stored events stay readable.
+//! Published contracts, generated from the catalogues of aggregates, commands and read models, and the check that
+//! stored events stay readable.
 //!
 //! **Here:** JSON Schemas, the GraphQL schema, OpenAPI and AsyncAPI, all written by `cargo xtask gen` and committed.
-//! **Never here:** contracts written by hand. **To add one:** add the command, event or read model; its contract follows.
+//! **Never here:** contracts written by hand. **To add one:** add the command, event or read model, then run
+//! `cargo xtask gen`.
 
 mod asyncapi;
 mod compatibility;

@@ -1,5 +1,5 @@
-//! `cargo run -p schemas` writes the contracts. It fails if stored events would become unreadable. The option
-//! `--forget StockItem` skips this check for an aggregate whose events are not stored anywhere yet.
+//! `cargo run -p schemas` writes the contracts. It fails if events written under the committed schemas would become
+//! unreadable. The option `--forget StockItem` skips this check for an aggregate whose events are stored nowhere yet.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ fn run() -> Result<(), String> {
     writeln!(out, "{} contracts, {} changed", generated.len(), written.len()).map_err(|error| error.to_string())
 }
 
-/// Aggregates whose events may change incompatibly.
+/// Aggregates named by `--forget`: their events may change incompatibly.
 fn skipped() -> Result<Vec<String>, String> {
     let mut arguments = std::env::args().skip(1);
     let mut names = Vec::new();

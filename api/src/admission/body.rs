@@ -10,23 +10,23 @@ use crate::error::Problem;
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// Body of one command, in bytes. The largest order of a shop has a few hundred lines.
+/// Maximum size of the body of one command, in bytes. The largest order of a shop has a few hundred lines.
 pub(crate) const COMMAND_BYTES_MOST: usize = 256 * 1_024;
-/// Body of a batch, in bytes.
+/// Maximum size of the body of a batch, in bytes.
 pub(crate) const BATCH_BYTES_MOST: usize = 4 * 1_024 * 1_024;
-/// Commands of one batch.
+/// Maximum number of commands of one batch.
 pub(crate) const BATCH_COMMANDS_MOST: usize = 1_000;
-/// Body of a GraphQL request, in bytes. A document has at most 16 KiB; the rest is for variables.
+/// Maximum size of the body of a GraphQL request, in bytes. The document has a lower limit; the rest is for variables.
 pub(crate) const GRAPHQL_BYTES_MOST: usize = 256 * 1_024;
-/// Message of a WebSocket client, in bytes. A document has at most 16 KiB; the rest is for variables.
+/// Maximum size of a message of a WebSocket client, in bytes. As above, the rest is for variables.
 pub(crate) const MESSAGE_BYTES_MOST: usize = 64 * 1_024;
 
-/// Bytes of a refused body that are read and dropped before the connection is closed.
+/// Maximum number of bytes of a refused body that are read before the refusal is sent.
 const DRAINED_BYTES_MOST: usize = 8 * 1_024 * 1_024;
 
 /// Reads a body of exactly this media type with at most `bytes_most` bytes.
 ///
-/// Compressed bodies are refused: a decompression bomb can only be measured by unpacking it.
+/// Compressed bodies are refused, because their real size is known only after unpacking.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, kind: &str, bytes_most: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::too_large("BODY_TOO_LARGE", format!("a body has at most {bytes_most} bytes here"));
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -35,11 +35,11 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, kind: &str, bytes_most
         drain(body).await;
         return Err(problem);
     }
-    // A body that ends early fails here as well; its sender has disconnected and reads no answer.
+    // A body that ends early gets the same problem, but its sender has disconnected and reads no answer.
     to_bytes(body, bytes_most).await.map_err(|_| too_large())
 }
 
-/// Reads and drops the rest: a client that is still sending when the connection closes never sees the answer.
+/// Reads and drops a refused body: a client that is still sending when the connection closes may never see the answer.
 async fn drain(body: Body) {
     let mut left = DRAINED_BYTES_MOST;
     let mut data = body.into_data_stream();

@@ -1,5 +1,5 @@
-//! Concurrency limiter: bounds what is open at once per process, per tenant and per caller, so that no caller or tenant
-//! can use up the capacity of the others.
+//! Concurrency limiter: bounds the connections and subscriptions that are open at once per process, tenant and caller,
+//! so that no caller or tenant can use up the capacity of the others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,13 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::Problem;
 use crate::port::Caller;
 
-/// `Retry-After` of a refusal.
+/// `Retry-After` of a refusal, in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
 /// Upper bounds of one limiter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
-    /// Problem code of a refusal because of a caller's or tenant's bound.
+    /// Problem code of a refusal by the bound of a caller or tenant.
     pub(crate) code: &'static str,
     /// For one customer.
     pub(crate) customer: u32,
@@ -40,7 +40,7 @@ pub(crate) struct ConcurrencyLimiter {
     usage: Mutex<Usage>,
 }
 
-/// Open permits; callers and tenants without any have no entry.
+/// Number of permits in use; callers and tenants without any have no entry.
 #[derive(Default)]
 struct Usage {
     by_caller: HashMap<(TenantId, Principal), u32>,
@@ -59,8 +59,8 @@ impl ConcurrencyLimiter {
         Arc::new(Self { caps, free: Arc::new(Semaphore::new(caps.all as usize)), usage: Mutex::default() })
     }
 
-    /// Takes a permit for this caller, or refuses: 503 where the process is full, 429 where the caller or its tenant
-    /// is.
+    /// Takes a permit for this caller. Refuses with 503 if the process has reached its bound, with 429 if the caller or
+    /// its tenant has.
     pub(crate) fn take(self: &Arc<Self>, caller: &Caller) -> Result<Permit, Problem> {
         let process = Arc::clone(&self.free).try_acquire_owned().map_err(|_| overloaded())?;
         let own = if caller.customer.is_some() { self.caps.customer } else { self.caps.member };
@@ -109,7 +109,7 @@ impl Drop for Permit {
     }
 }
 
-/// The refusal of a process that is full.
+/// Refusal by a process that has reached a bound.
 pub(crate) fn overloaded() -> Problem {
     NotNow::Overloaded { retry_after_s: RETRY_AFTER_S }.into()
 }

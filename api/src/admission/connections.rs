@@ -9,14 +9,14 @@ use crate::error::Problem;
 
 /// Open WebSockets.
 const SOCKETS: Caps = Caps { code: "TOO_MANY_SOCKETS", customer: 20, member: 2_000, tenant: 3_000, all: 4_096 };
-/// Open event streams. Each one is a connection, and most connections are reserved for requests.
+/// Open event streams. Each one occupies a connection of the HTTP server, as a WebSocket does.
 const STREAMS: Caps = Caps { code: "TOO_MANY_STREAMS", customer: 20, member: 2_000, tenant: 3_000, all: 4_096 };
 /// Running subscriptions, over WebSockets and event streams together.
 const SUBSCRIPTIONS: Caps =
     Caps { code: "TOO_MANY_SUBSCRIPTIONS", customer: 100, member: 5_000, tenant: 10_000, all: 20_000 };
-/// WebSockets whose caller is not authenticated yet; each of them waits for three seconds at most.
+/// WebSockets whose caller is not authenticated yet. Each is closed after `live::socket::INIT_WITHIN`.
 const UNAUTHENTICATED_MOST: u32 = 512;
-/// Subscriptions on one WebSocket.
+/// Maximum number of subscriptions on one WebSocket.
 pub(crate) const SOCKET_SUBSCRIPTIONS_MOST: usize = 100;
 
 /// Limits of connections and subscriptions; one set per process.
@@ -41,7 +41,8 @@ impl ConnectionLimits {
 
     /// Waits until all WebSockets are closed. They close by themselves when the process begins to shut down.
     pub(crate) async fn sockets_closed(&self) {
-        // A socket takes its caller's permit before it returns the one for unauthenticated sockets, so none is missed.
+        // A socket takes its caller's permit before it returns the one for unauthenticated sockets, so waiting for
+        // these permits first misses no socket.
         let unauthenticated = self.unauthenticated.acquire_many(UNAUTHENTICATED_MOST).await;
         self.sockets.all_free().await;
         drop(unauthenticated);

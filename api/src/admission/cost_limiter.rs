@@ -26,7 +26,7 @@ pub(crate) struct ThrottleStatus {
     pub(crate) restore_rate: u64,
 }
 
-/// Number of buckets from which full ones are removed: a full bucket is the same as none.
+/// Number of buckets at which full ones are removed. A full bucket has the same effect as none.
 const BUCKETS_MOST: usize = 10_000;
 
 impl CostLimiter {
@@ -35,7 +35,7 @@ impl CostLimiter {
         Self { capacity: capacity.into(), restored_per_s: restored_per_s.max(1).into(), buckets }
     }
 
-    /// Charges a cost, or returns the seconds after which the bucket would hold it.
+    /// Charges a cost. If the bucket holds too few points, returns the seconds until it holds enough.
     pub(crate) fn charge(
         &self,
         caller: (TenantId, Principal),

@@ -1,23 +1,25 @@
-//! Admission control: every limit that the API itself enforces, on one page.
+//! Admission control: limits per caller, tenant and process.
 //!
-//! | limit | scope | value | refusal |
-//! |---|---|---|---|
-//! | [commands per minute](rate_limit) | customer, member, tenant | set in the backend | 429 `THROTTLED` |
-//! | [query cost](cost_limiter) | caller | 20,000 points, 1,000 more per second | 429 `THROTTLED` |
-//! | [open WebSockets](connections) | caller / tenant / process | 20 or 2,000 / 3,000 / 4,096 | 429 `TOO_MANY_SOCKETS` |
-//! | [unauthenticated WebSockets](connections) | process | 512, three seconds each | 503 `OVERLOADED` |
-//! | [open event streams](connections) | as WebSockets | 20 or 2,000 / 3,000 / 4,096 | 429 `TOO_MANY_STREAMS` |
-//! | [subscriptions](connections) | as WebSockets | 100 or 5,000 / 10,000 / 20,000 | 429 `TOO_MANY_SUBSCRIPTIONS` |
-//! | [subscriptions](connections) | WebSocket | 100 | error `TOO_MANY_SUBSCRIPTIONS` |
-//! | [body size](body) | request | 256 KiB; batch 4 MiB | 413 `BODY_TOO_LARGE` |
-//! | [message size](body) | WebSocket message | 64 KiB | close code 1009 |
-//! | [commands of a batch](body) | request | 1,000 | 413 `TOO_MANY_LINES` |
+//! | limit | customer | other caller | tenant | process | code |
+//! |---|---|---|---|---|---|
+//! | [commands per minute](rate_limit) | setting | setting | setting | – | `THROTTLED` |
+//! | [query cost](cost_limiter) | `Settings::cost_most` | the same | – | – | `THROTTLED` |
+//! | [open WebSockets](connections) | `SOCKETS.customer` | `.member` | `.tenant` | `.all` | `TOO_MANY_SOCKETS` |
+//! | [unauthenticated WebSockets](connections) | – | – | – | `UNAUTHENTICATED_MOST` | `OVERLOADED` |
+//! | [open event streams](connections) | `STREAMS.customer` | `.member` | `.tenant` | `.all` | `TOO_MANY_STREAMS` |
+//! | subscriptions | `SUBSCRIPTIONS.customer` | `.member` | `.tenant` | `.all` | `TOO_MANY_SUBSCRIPTIONS` |
 //!
-//! The first of two values for a caller is for a customer; the second is for a member, service or operator. A limit of
-//! the whole process refuses with 503 `OVERLOADED`. All counts but the command rate are per process.
+//! Other callers are members, services and operators. The settings of the command rate are
+//! `customer_commands_per_minute`, `member_commands_per_minute` and `tenant_commands_per_minute`. A limit of a caller
+//! or tenant refuses with 429 and this code, a limit of the process with 503 `OVERLOADED`. Counts are per process,
+//! except the command rate when Redis is configured (`redis_url`).
 //!
-//! A refusal is never stored: the same command id may be sent again. Limits of one GraphQL document (size, depth, cost)
-//! are in `guard` and `graphql`. The engine behind the port has limits of its own and refuses with `OVERLOADED`.
+//! A refusal is not stored: the same command id may be sent again.
+//!
+//! Limits of single requests: the size of [bodies and messages](body); the GraphQL document in
+//! [`guard::limits`](crate::guard) and its cost in `graphql::query_cost`; subscriptions of one WebSocket in
+//! [`connections`]; the time of a request in [`http`](crate::http). The scribe bounds its queue of commands
+//! (`queue_commands_most`) and refuses with `OVERLOADED`.
 
 pub(crate) mod body;
 pub(crate) mod concurrency;

@@ -1,4 +1,5 @@
-//! Rate limit of commands: the backend counts them per caller, before they are parsed.
+//! Rate limit of commands: each is counted before it is prepared. The counts per caller and tenant are kept in
+//! `infra/edge/src/rate_limiter`, behind [`Backend::allow`].
 //!
 //! A command that is refused here was not decided and is not stored; the same id may be sent again.
 
@@ -11,13 +12,13 @@ use crate::port::{Allowance, Backend, Caller, RateLimitStatus};
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Counts one command; the error is a refusal.
-pub(crate) async fn take_one(backend: &dyn Backend, caller: &Caller) -> Result<Allowance, Allowance> {
+/// Counts one command. `Err` means that it is refused.
+pub(crate) async fn count_command(backend: &dyn Backend, caller: &Caller) -> Result<Allowance, Allowance> {
     let allowance = backend.allow(caller, 1).await;
     if allowance.granted == 1 { Ok(allowance) } else { Err(allowance) }
 }
 
-/// Adds the caller's limit to a response, as headers of the IETF draft on RateLimit fields.
+/// Adds the state of the rate limit to a response, in the `RateLimit` headers of the IETF draft.
 pub(crate) fn with_headers(allowance: &Allowance, mut response: Response<Body>) -> Response<Body> {
     let Some(RateLimitStatus { policy, quota, left, reset_s, .. }) = allowance.status else { return response };
     for (name, value) in [
@@ -29,7 +30,7 @@ pub(crate) fn with_headers(allowance: &Allowance, mut response: Response<Body>) 
     response
 }
 
-/// The problem of a command that was not granted.
+/// The problem of a command that the rate limit refused.
 pub(crate) fn problem(allowance: &Allowance) -> Problem {
     let (quota, wait_s) = allowance.status.map_or((0, 1), |status| (status.quota, status.wait_s));
     let detail = format!("at most {quota} commands per minute are accepted; this one was not decided");

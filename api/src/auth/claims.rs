@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::port::Caller;
 
-/// The claims that are read. Other claims are ignored; a duplicate claim is refused.
+/// The claims that are read. Other claims are ignored; a token that repeats one of these is refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claims {
     /// Issuer of the token.
@@ -30,12 +30,12 @@ pub struct Claims {
     pub exp: i64,
 }
 
-/// Tolerated clock difference between the issuer and this process.
+/// Tolerated clock difference between the issuer and this process, in seconds.
 const LEEWAY_S: i64 = 5;
 
 impl Claims {
-    /// The caller that the claims describe. Refuses invalid combinations of roles: a customer has no other role,
-    /// exactly the operators belong to the platform's tenant, and the engine's role and principal have no tokens.
+    /// The caller that the claims describe. Refuses invalid combinations: no role; the engine's role or principal; an
+    /// operator outside the platform's tenant, or another role in it; a customer or operator with a further role.
     pub fn caller(&self) -> Result<Caller, &'static str> {
         let (tenant, principal) = (self.tenant, self.sub);
         let is = |role| self.roles.contains(&role);

@@ -1,4 +1,4 @@
-//! The caller as an argument of a handler.
+//! Extractor of axum: the authenticated caller as an argument of a request handler.
 
 use std::sync::Arc;
 

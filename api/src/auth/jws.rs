@@ -1,5 +1,5 @@
-//! Compact serialisation of signed tokens (RFC 7515), parsed by hand so that a token cannot choose its own
-//! verification.
+//! Compact serialisation of signed tokens (RFC 7515), parsed by hand so that a token cannot choose its algorithm or
+//! supply its own key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,10 +7,10 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize};
 
-/// Length of an accepted token; a regular one has a few hundred bytes.
+/// Maximum length of a token; a regular one has a few hundred bytes.
 const BYTES_MOST: usize = 4_096;
 
-/// Exactly these three fields. Tokens with `jwk`, `jku`, `x5u`, `crit` or any other field are refused.
+/// Header with exactly these three fields. Tokens with `jwk`, `jku`, `x5u`, `crit` or any other field are refused.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {

@@ -1,7 +1,7 @@
 //! Authentication by bearer tokens (RFC 9068): strict checks, one answer for every failure.
 //!
-//! The configuration fixes everything and the token chooses nothing: one algorithm, configured keys by name, one
-//! issuer, one audience, one type.
+//! Algorithm, token type, issuer, audience and keys are fixed by the configuration. A token only names, by its `kid`,
+//! one of the configured keys.
 
 mod claims;
 mod extractor;
@@ -114,7 +114,8 @@ impl SigningKey {
 }
 
 impl AuthConfig {
-    /// Authenticates a request by its headers. All failures give the same problem; the reason is only traced.
+    /// Authenticates a request by its headers. All failures give the same problem; the reason is only logged, at
+    /// `debug`.
     pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Problem> {
         let caller = self.verify(headers, now);
         caller.map_err(|reason| {
@@ -123,13 +124,14 @@ impl AuthConfig {
         })
     }
 
-    /// Authenticates a WebSocket by the header value in its first message, because browsers cannot set its headers.
+    /// Authenticates a WebSocket by the header value in its first message, because browsers cannot set request headers
+    /// of a WebSocket.
     pub fn caller_of_header(&self, authorization: &str, now: Timestamp) -> Result<Caller, Problem> {
         let headers = HeaderValue::from_str(authorization).map(|value| HeaderMap::from_iter([(AUTHORIZATION, value)]));
         self.caller(&headers.unwrap_or_default(), now)
     }
 
-    /// Verifies the token; the error is the reason, for traces only.
+    /// Verifies the token; the error is the reason, for logs only.
     fn verify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, &'static str> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(header), None) = (values.next(), values.next()) else { return Err("expected one header") };

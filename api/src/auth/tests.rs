@@ -158,7 +158,7 @@ fn altered_truncated_or_malleable_signatures_are_refused() {
         carry = sum >> 8;
     }
     refused(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(twin)));
-    // Other claims under a valid signature: a higher role, another tenant.
+    // The signature belongs to other claims: a lower role, another tenant.
     for claims in [with("roles", json!(["owner"])), with("tenant", json!(Uuid::from_u128(9)))] {
         let header = message.split('.').next().expect("a header");
         refused(&format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())));

@@ -25,8 +25,8 @@ use crate::port::Caller;
 /// Highest number of errors in one answer, to bound its size.
 const ERRORS_MOST: usize = 10;
 
-/// Time limit of a mutation. A command is decided within ten seconds or not at all, and a mutation may run several in
-/// sequence.
+/// Time limit of a mutation. Longer than `DECIDED_WITHIN`, because a mutation may run several commands in sequence;
+/// shorter than the time limit of a request.
 const MUTATION_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A GraphQL request as the client sent it.
@@ -42,7 +42,7 @@ pub(crate) type RequestError = (StatusCode, Json);
 /// A request that passed the guard and the limit of the query cost.
 pub(crate) struct CheckedRequest {
     request: Request,
-    /// `None` if the document has several operations and the request selects none; execution reports that.
+    /// `None` if the request does not select exactly one operation of the document; execution reports that.
     kind: Option<OperationType>,
     cost: u64,
 }
@@ -55,7 +55,7 @@ pub(crate) enum SubscriptionMessage {
     Error(Json),
 }
 
-/// Validates a request before any work is done for it: document limits, syntax and estimated cost.
+/// Checks a request before it is executed: document limits, syntax and estimated cost.
 pub(crate) fn check(service: &GraphqlExecutor, sent: GraphqlRequest) -> Result<CheckedRequest, RequestError> {
     guard::check(&sent.query)
         .map_err(|violation| error_response(StatusCode::BAD_REQUEST, violation.code, &violation.message))?;
@@ -128,7 +128,8 @@ pub(crate) async fn answer(
     response_body(service, response, &cost_extension(cost, actual, status))
 }
 
-/// Runs a subscription until its reader stops. The caller is charged for the first result only, not for updates.
+/// Starts a subscription, which ends when the stream is dropped. The caller is charged the estimated cost once; updates
+/// are not charged.
 pub(crate) fn subscribe(
     service: &Arc<GraphqlExecutor>,
     caller: Caller,
@@ -158,8 +159,8 @@ pub(crate) fn subscribe(
     Ok(responses.map(message).boxed())
 }
 
-/// Computes the first response in its own task, which is aborted when the stream is dropped. The first response holds
-/// resources, such as a database connection, that must not wait for a slow reader.
+/// Computes the first response in its own task, which is aborted when the stream is dropped. Computing it holds
+/// resources, such as a database connection, that must not wait for a slow client.
 fn started(mut responses: BoxStream<'static, Response>) -> impl Stream<Item = Response> + Send {
     let mut start = JoinSet::new();
     start.spawn(async move { (responses.next().await, responses) });
@@ -173,7 +174,8 @@ fn started(mut responses: BoxStream<'static, Response>) -> impl Stream<Item = Re
     stream::once(first).filter_map(ready).flatten()
 }
 
-/// A subscription has a single root field (GraphQL specification, section 5.2.3.1).
+/// True if the selections are exactly one field: a subscription has a single root field (GraphQL specification, section
+/// 5.2.3.1).
 fn is_one_field(selections: &SelectionSet) -> bool {
     matches!(selections.items.as_slice(), [only] if matches!(only.node, Selection::Field(_)))
 }
@@ -196,7 +198,8 @@ fn response_body(service: &GraphqlExecutor, response: Response, cost: &Json) -> 
     Ok(body)
 }
 
-/// JSON of an error. One without a code gets `default_code`; internal errors are logged and lose their message.
+/// JSON of an error. An error without a code gets `default_code`, or `INVALID_ARGUMENT` if the caller caused an error
+/// with the default `INTERNAL`. Internal errors are logged, and their message is replaced.
 fn error_json(service: &GraphqlExecutor, error: ServerError, default_code: &str) -> Json {
     let mut json = serde_json::to_value(&error).unwrap_or_default();
     if json["extensions"]["code"].is_null() {
@@ -212,7 +215,7 @@ fn error_json(service: &GraphqlExecutor, error: ServerError, default_code: &str)
     json
 }
 
-/// Errors of arguments that only the executor detects. They are the caller's and keep their message.
+/// True for an error of an argument that only the executor detects. It is the caller's mistake, so its message is sent.
 fn is_about_input(message: &str) -> bool {
     message.starts_with("Invalid value for argument") || message.starts_with("Variable ")
 }

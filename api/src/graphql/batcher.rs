@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Collects the keys requested by the fields of one answer until all of them wait, and loads them together.
+/// Collects the keys that the fields of one answer request in the same poll, and loads them together.
 pub(super) struct Batcher<K, V> {
     pending: Mutex<Option<Batch<K, V>>>,
 }
@@ -30,7 +30,7 @@ impl<K, V: Clone> Batcher<K, V> {
     {
         let (index, mut loaded, leader) = self.join(key);
         if let Some(sender) = leader {
-            // The first caller lets all its siblings add their keys before it loads for all of them.
+            // Sibling fields run in the same task: while the first one yields, the others add their keys.
             tokio::task::yield_now().await;
             let keys = self.close();
             sender.send_replace(Some(Arc::new(load(keys).await)));

@@ -1,4 +1,4 @@
-//! Example query of the console, derived from the read models, so that it is valid for the schema it is shown with.
+//! Example query of the console, derived from the read models, so that it is valid for the schema.
 
 use projections::kernel::{ColumnType, Model, Models};
 

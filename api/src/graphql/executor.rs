@@ -1,4 +1,4 @@
-//! Everything that resolvers use, shared by all requests.
+//! Schema and dependencies of the resolvers, shared by all requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct Graph {
     pub(super) example_query: String,
 }
 
-/// GraphQL over one engine.
+/// GraphQL execution against one backend.
 pub(crate) struct GraphqlExecutor {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) intake: Arc<CommandIntake>,

@@ -20,7 +20,7 @@ const PERSONAL_FILTER: &str = "PersonalFilter";
 /// The columns of a model that clients may filter and order by.
 pub(super) struct Filterable {
     model: String,
-    /// Each with a description of its values, where these are an enumeration.
+    /// Each with a description of its values if they are an enumeration.
     columns: Vec<(Column, Option<String>)>,
     /// Personal columns with a blind index: filtered by exact value only, and not sortable.
     personal: Vec<String>,

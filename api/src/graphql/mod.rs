@@ -1,4 +1,5 @@
-//! GraphQL schema and execution. The schema is built at start from the catalogues; no code here names a context.
+//! GraphQL schema and execution. The schema is built at start from the catalogues of commands and read models; the code
+//! here is the same for all contexts.
 
 mod answer;
 mod batcher;
@@ -91,7 +92,7 @@ fn schema(
     let mut subscription = Subscription::new("Subscription").description(
         "Read models, with updates when rows change. Relations are not available here; read them with a query.",
     );
-    // The guard and the cost estimator have applied exact limits already; these are a second line of defence.
+    // A second line of defence: the guard and the cost estimator apply exact limits before execution.
     let mut schema = Schema::build("Query", Some("Mutation"), Some("Subscription"))
         .limit_depth(INTROSPECTION_DEPTH_MOST)
         .limit_complexity(usize::try_from(query_cost::COST_MOST).unwrap_or(usize::MAX))

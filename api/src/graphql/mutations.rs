@@ -72,7 +72,7 @@ async fn decide(
         input => shape.to_json(input).to_string(),
     };
     let service = &session.service;
-    let counted = rate_limit::take_one(&*service.backend, &session.caller).await;
+    let counted = rate_limit::count_command(&*service.backend, &session.caller).await;
     counted.map_err(|allowance| rate_limit::problem(&allowance))?;
     let request = CommandRequest { name, body: body.as_bytes(), key, correlation: session.correlation };
     service.intake.execute(&session.caller, &request).await

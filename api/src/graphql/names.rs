@@ -28,7 +28,7 @@ pub(super) fn is_name(name: &str) -> bool {
 
 /// The path of a field as user errors carry it: `lines[0].on_hand` → `["lines", "0", "onHand"]`.
 ///
-/// A part that is no name is a caller's own text, such as the key of a map, and stays as it is.
+/// A part that is not a valid name, such as a map key chosen by the caller, stays as it is.
 pub(super) fn path(field: &str) -> Vec<String> {
     let parts = field.split(['.', '[', ']']).filter(|part| !part.is_empty());
     parts.map(|part| if is_name(part) { camel(part) } else { part.to_owned() }).collect()

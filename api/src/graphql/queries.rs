@@ -70,7 +70,7 @@ async fn find(
     relations: &Relations,
 ) -> Result<Option<Value>, Problem> {
     session.owner(model)?;
-    fresh(session, context, model, relations).await?;
+    wait_for_min_position(session, context, model, relations).await?;
     session.row(model, key(session, context, model)?).await
 }
 
@@ -81,7 +81,7 @@ pub(super) fn key(session: &Session, context: &ResolverContext<'_>, model: &Mode
         let value = context.args.get(&camel(field)).map(|value| to_json(value.as_value()));
         let column = model.column(field).zip(value);
         let Some((column, value)) = column else { return Err(session.invalid(field, "a value is required")) };
-        projections::query::value_text(column, &value).map_err(|no| session.problem(no))?;
+        projections::query::value_text(column, &value).map_err(|error| session.problem(error))?;
         values.push(canonical(column.kind, value));
     }
     Ok(Key::of(&values))
@@ -94,7 +94,7 @@ async fn list(
     relations: &Relations,
 ) -> Result<Connection, Problem> {
     session.owner(model)?;
-    fresh(session, context, model, relations).await?;
+    wait_for_min_position(session, context, model, relations).await?;
     Connection::load(session, model, paging(session, model, context)?).await
 }
 
@@ -185,7 +185,7 @@ impl Connection {
     }
 }
 
-/// Prefix of a cursor. It binds the cursor to one model and one order, as elsewhere its values have no meaning.
+/// Prefix of a cursor. It binds the cursor to one model and one sort order, because its values mean nothing in another.
 fn cursor_scope(model: &Model, query: &RowQuery) -> String {
     let order = query.order.as_ref().map(|order| (order.field.as_str(), order.descending));
     let (field, descending) = order.unwrap_or_default();
@@ -201,7 +201,8 @@ fn decode_cursor(model: &Model, query: &RowQuery, text: &str) -> Option<Cursor> 
     Some(Cursor(text.strip_prefix(&cursor_scope(model, query))?.into()))
 }
 
-async fn fresh(
+/// Waits for the position that `minPosition` requires, if it is set.
+async fn wait_for_min_position(
     session: &Session,
     context: &ResolverContext<'_>,
     model: &Model,
@@ -220,7 +221,7 @@ fn min_position() -> InputValue {
     )
 }
 
-/// The spelling that rows use: clients may spell ids and instants in several ways.
+/// A key value as rows spell it: clients may spell ids and instants in several ways.
 fn canonical(kind: projections::kernel::ColumnType, value: serde_json::Value) -> serde_json::Value {
     match kind {
         projections::kernel::ColumnType::Integer | projections::kernel::ColumnType::Boolean => value,

@@ -1,7 +1,7 @@
 //! Query cost: an estimate before execution and the actual cost of an answer.
 //!
-//! Each field costs one point; fields within a page count once per row of the page. Each root field of a mutation costs
-//! ten points more.
+//! Each field costs one point; the fields below a connection count once per requested row (`first`). Each root
+//! selection of a mutation costs ten points more.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,12 +26,12 @@ struct Estimate<'a> {
     estimator: &'a CostEstimator,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
-    /// Cost of each fragment already visited. The guard has refused cycles.
+    /// Cost of each fragment already visited. There are no cycles: the guard refuses them.
     fragments: HashMap<&'a str, u64>,
 }
 
 impl CostEstimator {
-    /// Cost of the operation that will run; of the most expensive one where `operation` does not select one.
+    /// Cost of the operation that will run, or of the most expensive one if `operation` names none.
     pub(super) fn estimate(
         &self,
         document: &ExecutableDocument,

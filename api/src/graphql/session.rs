@@ -20,7 +20,8 @@ use crate::error::Problem;
 use crate::port::{Caller, Freshness, LiveUpdates, SealedField};
 use crate::relation::Relations;
 
-/// State of one request. Nothing in it is shared between requests, so rows read for one caller cannot reach another.
+/// State of one request. Its batches are not shared with other requests, so rows read for one caller are not sent to
+/// another.
 pub(crate) struct Session {
     pub(super) service: Arc<GraphqlExecutor>,
     pub(super) caller: Caller,
@@ -28,7 +29,7 @@ pub(crate) struct Session {
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
     pages: HashMap<String, Batcher<RowQuery, Result<Page, Problem>>>,
     sealed_fields: Batcher<SealedField, Result<Option<String>, Problem>>,
-    /// Set once a field required a position: from then on this request bypasses the row cache.
+    /// True once a field has required a position: from then on this request bypasses the row cache.
     position_required: AtomicBool,
 }
 
@@ -44,12 +45,14 @@ impl Session {
         Self { rows, pages, sealed_fields, position_required, service, caller, correlation }
     }
 
-    /// The session of the request that a field belongs to. Without one the field fails: no row is shown unchecked.
+    /// The session of the request that a field belongs to. Without a session the field fails, because permissions
+    /// cannot be checked.
     pub(super) fn of<'a>(context: &ResolverContext<'a>) -> Result<&'a Self, async_graphql::Error> {
         context.ctx.data::<Self>()
     }
 
-    /// The customer to whose rows of a model the caller is restricted. Fails if the caller may not read the model.
+    /// The customer to whose rows of a model the caller is restricted, if it is. Fails if the caller may not read the
+    /// model.
     pub(super) fn owner(&self, model: &Model) -> Result<Option<CustomerId>, Problem> {
         let forbidden = || Problem::forbidden(format!("this caller may not read {}", model.name));
         self.caller.sees(model).ok_or_else(forbidden)
@@ -176,7 +179,7 @@ impl Session {
         wanted.sort_unstable();
         wanted.dedup();
         let mut queries = Vec::new();
-        // Keys of one column fit one `in` condition; composite keys take one query each.
+        // Single-column keys fit one `in` condition; composite keys take one query each.
         let chunk = if model.key.len() == 1 { KEYS_MOST } else { 1 };
         for keys in wanted.chunks(chunk) {
             let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
@@ -193,7 +196,7 @@ impl Session {
     }
 }
 
-/// Conditions that select the rows with these keys; a composite key must come alone.
+/// Conditions that select the rows with these keys. A model with a composite key takes one key only.
 fn filters(model: &Model, keys: &[&Key]) -> Vec<Filter> {
     let values = |key: &Key| serde_json::from_str::<Vec<Json>>(key.as_str()).unwrap_or_default();
     match (model.key, keys) {

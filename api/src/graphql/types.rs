@@ -16,7 +16,7 @@ pub(super) enum Direction {
     Output,
 }
 
-/// Types derived so far. A name always stands for one schema.
+/// Types derived so far, each name for one schema.
 #[derive(Default)]
 pub(super) struct Types {
     schemas: BTreeMap<String, Json>,
@@ -85,7 +85,7 @@ impl Types {
         MappedType { nullable: nullable || mapped.nullable, ..mapped }
     }
 
-    /// A name that stands for this schema only, and whether the schema is new.
+    /// Name that is used for this schema only; true if the schema was not known yet.
     fn name(&mut self, wanted: String, owner: &str, node: &Json) -> (String, bool) {
         for name in [wanted.clone(), format!("{owner}{wanted}")] {
             match self.schemas.get(&name) {

@@ -15,7 +15,8 @@ pub(super) enum Token<'a> {
     Value,
 }
 
-/// All tokens of a document. Fails if there are too many, or if brackets are unbalanced or nested too deep.
+/// All tokens of a document. Fails on invalid characters, on too many tokens or directives, and on brackets that are
+/// unbalanced or nested too deep.
 pub(super) fn tokens(document: &str) -> Result<Vec<Token<'_>>, Violation> {
     let mut tokens = Vec::new();
     let mut open = Vec::new();

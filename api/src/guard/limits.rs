@@ -1,6 +1,6 @@
-//! Limits of a document.
+//! Limits of a GraphQL document.
 
-/// Highest size of a document. Documents of storefronts have one or two kilobytes.
+/// Highest size of a document, in bytes. Documents of storefronts have one or two kilobytes.
 pub const BYTES_MOST: usize = 16 * 1_024;
 /// Highest number of lexical tokens.
 pub const TOKENS_MOST: usize = 1_000;
@@ -14,11 +14,12 @@ pub const ROOT_FIELDS_MOST: usize = 20;
 pub const DIRECTIVES_MOST: usize = 20;
 /// Highest number of named fragments in a document.
 pub const FRAGMENTS_MOST: usize = 32;
-/// Highest number of fragment spreads, with fragments expanded.
+/// Highest number of fragment spreads of one operation or fragment, with fragments expanded.
 pub const SPREADS_MOST: u64 = 500;
-/// Highest number of fields, with fragments expanded.
+/// Highest number of fields of one operation or fragment, with fragments expanded.
 pub const FIELDS_MOST: u64 = 2_000;
 /// Highest nesting of selections.
 pub const DEPTH_MOST: usize = 8;
-/// Highest nesting of selections of an introspection query. The standard one nests `ofType` deeply.
+/// Highest nesting of selections of an operation whose root fields are all introspection fields. The standard
+/// introspection query nests `ofType` deeply.
 pub const INTROSPECTION_DEPTH_MOST: usize = 15;

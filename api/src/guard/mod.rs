@@ -1,9 +1,9 @@
 //! GraphQL document guard: limits on size, nesting and fragments, checked before the parser of async-graphql runs.
 //!
-//! That parser aborts the process on values nested about 1,500 deep, and its validator expands fragments without bound:
-//! a document of 3 KB kills a server, one of 1 KB costs it 90 seconds. Its own limits of depth and complexity are
-//! applied too late for both, and a panic hook cannot catch an abort. All work in this module is linear in the size of
-//! the document, memoised, and bounded.
+//! The parser aborts the process on values nested about 1,500 deep (a document of 3 KB), and the validator of the same
+//! crate expands fragments without bound (a document of 1 KB takes 90 seconds). Its limits of depth and complexity are
+//! applied too late for both, and an abort cannot be caught as a panic. This module visits each token once and measures
+//! each fragment once.
 
 mod lexer;
 mod limits;

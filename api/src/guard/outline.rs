@@ -1,4 +1,4 @@
-//! Outline of a document: its size as far as it can be computed without a schema.
+//! Outline of a document: numbers of fields, spreads and aliases, and depth, computed without a schema.
 
 use std::collections::HashMap;
 
@@ -102,7 +102,7 @@ impl<'a> Outline<'a> {
         if let Some(size) = measured.get(name) {
             return Ok(*size);
         }
-        // The validator reports unknown names; here they count nothing.
+        // Unknown fragments count as empty; the validator reports them.
         let Some(definition) = self.fragments.get(name) else { return Ok(Size::default()) };
         if path.contains(&name) {
             return Violation::error("FRAGMENT_CYCLE", "a fragment spreads itself");

@@ -26,7 +26,7 @@ use crate::error::Problem;
 use crate::json;
 use crate::port::{Backend, Caller};
 
-/// Items that are parsed and sealed concurrently.
+/// Maximum number of items that are prepared concurrently.
 const CONCURRENT_ITEMS_MOST: usize = 16;
 
 /// One command of a batch.
@@ -68,7 +68,7 @@ pub(super) async fn batch(
         let detail = format!("a batch has at most {} lines", body::BATCH_COMMANDS_MOST);
         return Err(Problem::too_large("TOO_MANY_LINES", detail));
     }
-    // Every item counts as one command. The first ones go on; the others may be sent again.
+    // Every item counts as one command. If the rate limit grants fewer, it refuses the last items.
     let allowance = backend.allow(&caller, u32::try_from(items.len()).unwrap_or(u32::MAX)).await;
     if allowance.granted == 0 {
         return Ok(rate_limit::with_headers(&allowance, rate_limit::problem(&allowance).into_response()));
@@ -95,9 +95,10 @@ async fn prepare(
     intake.prepare(caller, &request).await
 }
 
-/// Removes the batch item's own field from a path, so that fields have the same path in a batch as in a single command.
+/// Removes the leading `body` or `command` from the path of a field, so that the path is the same as for a single
+/// command.
 fn within_command(misuse: Misuse) -> Misuse {
-    let inside = ["body", "command"].iter().find_map(|frame| misuse.field.strip_prefix(frame));
+    let inside = ["body", "command"].iter().find_map(|member| misuse.field.strip_prefix(member));
     let field = match inside {
         Some(inside) if inside.is_empty() || inside.starts_with(['.', '[']) => {
             inside.trim_start_matches('.').to_owned()
@@ -116,8 +117,8 @@ async fn submit(
 ) -> String {
     let mut envelopes = Vec::new();
     let mut outcomes = Vec::new();
-    // Preparing the batch may have taken seconds, if host names had to be resolved: the deadlines start now.
-    let deadline = intake.deadline();
+    // Preparing the batch may have taken seconds, if host names had to be resolved: the time to decide starts now.
+    let deadline = Some(intake.deadline());
     for item in prepared {
         outcomes.push(item.map(|envelope| {
             let id = envelope.id;

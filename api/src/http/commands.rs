@@ -44,7 +44,7 @@ pub(super) async fn command(
     let correlation = correlation(&headers)?;
     let body = body::read(&headers, body, body::JSON, body::COMMAND_BYTES_MOST).await?;
     let request = CommandRequest { name: &name, body: &body, key: key.as_deref(), correlation };
-    let (allowance, answer) = match rate_limit::take_one(&*backend, &caller).await {
+    let (allowance, answer) = match rate_limit::count_command(&*backend, &caller).await {
         Ok(allowance) => (allowance, intake.execute(&caller, &request).await.map(response)),
         Err(allowance) => (allowance, Err(rate_limit::problem(&allowance))),
     };
@@ -68,7 +68,7 @@ fn key(headers: &HeaderMap, parameters: Parameters) -> Result<Option<String>, Pr
         (Some(value), None) => Some(value.to_str().map_err(|_| invalid("expected visible ASCII"))?),
         _ => return Err(invalid("expected one header").into()),
     };
-    // The IETF draft puts the key in quotes; most clients do not.
+    // The IETF draft puts the key in quotes; most clients send it without.
     let bare = |text: &str| text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).to_owned();
     match (header.map(bare), parameters.id) {
         (Some(header), Some(id)) if header != id => Err(invalid("the header and `id` differ").into()),

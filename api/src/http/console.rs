@@ -15,8 +15,7 @@ use crate::state::Documents;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-/// The page, prefilled with the example query of the schema. The query holds names and brackets only, so it needs no
-/// escaping.
+/// The page, prefilled with the example query of the schema. The query has no character that must be escaped in HTML.
 pub(super) fn page(documents: &Documents) -> Response<Body> {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
     let page = include_str!("../console/console.html").replace("{{ example_query }}", &documents.example_query);

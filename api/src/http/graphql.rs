@@ -1,5 +1,6 @@
-//! `POST /graphql` after the GraphQL over HTTP specification: one operation per request, JSON in, JSON out; a
-//! subscription is answered as server-sent events. `GET /graphql` opens a WebSocket, or shows the console.
+//! `POST /graphql` after the GraphQL over HTTP specification: one operation per request, JSON in, JSON out. A
+//! subscription is answered as server-sent events, if the client accepts them. `GET /graphql` opens a WebSocket, or
+//! shows the console.
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub(super) async fn graphql(
 ) -> Result<Response<Body>, Problem> {
     let accepts_events = live::accepts_events(&headers);
     let media_type = match response_type(&headers) {
-        // A refusal before the first event is sent as JSON.
+        // If the client accepts events only, a refusal is nevertheless sent as JSON.
         Err(_) if accepts_events => RESPONSE,
         media_type => media_type?,
     };
@@ -94,7 +95,7 @@ fn read(body: &[u8]) -> Result<GraphqlRequest, Problem> {
     Ok(request.into())
 }
 
-/// Media type of the response: the newer one, unless the client accepts only `application/json`.
+/// Media type of the response: `application/graphql-response+json`, unless the client accepts only `application/json`.
 fn response_type(headers: &HeaderMap) -> Result<&'static str, Problem> {
     let Some(accept) = headers.get(ACCEPT) else { return Ok(RESPONSE) };
     let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();

@@ -1,7 +1,7 @@
 //! HTTP: the routes, and the middleware around all of them.
 //!
-//! The server that runs the router bounds the time in which request headers must arrive; everything after that is
-//! bounded here.
+//! The server (`platform::http_server`) bounds the time in which request headers must arrive; the time from then to the
+//! response is bounded here.
 
 mod batch;
 mod commands;
@@ -37,7 +37,8 @@ use crate::error::Problem;
 use crate::port::Backend;
 use crate::state::AppState;
 
-/// Time limit of a request. Commands are decided much sooner or never.
+/// Time limit from the headers of a request to the start of its response. Longer than `DECIDED_WITHIN`, so that a
+/// command has been decided or refused by then, unless its preparation was slow.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// All routes of the API.

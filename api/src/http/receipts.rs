@@ -11,7 +11,7 @@ use crate::command_intake::command_id;
 use crate::error::Problem;
 use crate::port::{Backend, Caller};
 
-/// Finds a command of this caller by its id, or by the key that it was sent under.
+/// Finds a command of this caller by its id, or by the idempotency key that it was sent under.
 pub(super) async fn receipt(
     caller: Caller,
     State(backend): State<Arc<dyn Backend>>,

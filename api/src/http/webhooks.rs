@@ -18,9 +18,9 @@ use crate::command_intake::{CommandIntake, CommandRequest};
 use crate::error::Problem;
 use crate::port::{Backend, Caller, Delivery, ShownSecret};
 
-/// Largest page of delivery attempts.
+/// Largest page, in delivery attempts.
 const FIRST_MOST: u32 = 200;
-/// Default page of delivery attempts.
+/// Default page, in delivery attempts.
 const FIRST: u32 = 50;
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub(super) struct Paging {
 #[derive(Serialize)]
 pub(super) struct Deliveries {
     deliveries: Vec<Delivery>,
-    /// Value of `before` for the next page; absent on the last one.
+    /// Value of `before` for the next page; absent if this page is not full.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<i64>,
 }
@@ -90,7 +90,7 @@ pub(super) async fn deliveries(
     Ok(Json(Deliveries { deliveries, next }))
 }
 
-/// `GET /v1/events/{position}`: the whole of an event that was too large for its delivery.
+/// `GET /v1/events/{position}`: an event in full, as for an event that was too large for its delivery.
 pub(super) async fn event(
     caller: Caller,
     State(backend): State<Arc<dyn Backend>>,

@@ -1,11 +1,11 @@
 //! The decision of the rate limiter about commands of one caller.
 
-/// Number of commands that a caller may send now, out of the number it asked for.
+/// Decision about the commands of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// Commands that may go on; the first ones, where not all may.
+    /// Number of commands that may be decided. If it is less than the number sent, the first ones may.
     pub granted: u32,
-    /// The limit with the least left; `None` for callers without limits.
+    /// The limit with the fewest commands left; `None` for callers without limits.
     pub status: Option<RateLimitStatus>,
 }
 
@@ -16,11 +16,11 @@ pub struct RateLimitStatus {
     pub policy: &'static str,
     /// Commands per minute.
     pub quota: u32,
-    /// Commands that may be sent at once now.
+    /// Number of commands that may be sent now.
     pub left: u32,
     /// Seconds until the whole quota is available again.
     pub reset_s: u32,
-    /// Seconds until the next command may be sent; zero where one may be sent now.
+    /// Seconds until the next command may be sent; zero if one may be sent now.
     pub wait_s: u32,
 }
 

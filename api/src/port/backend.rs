@@ -17,7 +17,8 @@ use super::freshness::{Behind, Freshness};
 use super::live::LiveUpdates;
 use super::webhooks::Webhooks;
 
-/// The engine, as the API uses it. Futures are boxed, so that the router can hold any engine, including a test's.
+/// The engine, as the API uses it. Futures are boxed, so that the router can hold any implementation, such as a test
+/// double.
 pub trait Backend: Send + Sync + 'static {
     /// The clock of this process.
     fn now(&self) -> Timestamp;
@@ -25,7 +26,7 @@ pub trait Backend: Send + Sync + 'static {
     /// A new UUIDv7.
     fn new_id(&self) -> Uuid;
 
-    /// A versioned keyed digest of a body as it was sent; equal bodies have equal digests.
+    /// A versioned keyed digest of these bytes; equal bytes have equal digests.
     fn fingerprint(&self, body: &[u8]) -> String;
 
     /// Seals the personal fields of a command; returns the keys that were created for people without one.
@@ -35,7 +36,7 @@ pub trait Backend: Send + Sync + 'static {
         command: &'a mut dyn AnyCommand,
     ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>>;
 
-    /// Counts commands of a caller against its rate limits, before they are parsed.
+    /// Counts commands against the rate limits of the caller and its tenant. By default there are no limits.
     fn allow<'a>(&'a self, _caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
         ready(Allowance::unlimited(commands)).boxed()
     }
@@ -54,8 +55,8 @@ pub trait Backend: Send + Sync + 'static {
     /// The rows of a read model that match a query.
     fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>>;
 
-    /// The pages of queries that differ only in the value of one field, in their order: one relation of many rows.
-    /// Override it where one statement can answer all of them.
+    /// The pages of several queries of one read model, such as a relation of many rows, in their order. By default each
+    /// is read on its own; override this if one statement can answer all of them.
     fn pages<'a>(&'a self, model: &'a Model, queries: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
         let answers = stream::iter(queries).map(|query| self.page(model, query));
         answers.buffered(CONCURRENT_PAGES_MOST).collect().boxed()
@@ -93,7 +94,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Reasons for sending no traffic to this process, one sentence each; empty when it is ready.
     fn reasons(&self) -> Vec<String>;
 
-    /// Optional parts that are not available, one sentence each; the process is ready without them.
+    /// Optional dependencies that are not available, one sentence each; the process is ready without them.
     fn degradations(&self) -> Vec<String> {
         vec![]
     }
@@ -102,7 +103,7 @@ pub trait Backend: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Queries of one relation that are open at the store at once, so that one request cannot use every connection.
+/// Number of queries of one batch that run at once, so that one request cannot use every database connection.
 const CONCURRENT_PAGES_MOST: usize = 4;
 
 /// An encrypted personal value and the name of its field, which is needed to decrypt it.

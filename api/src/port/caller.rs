@@ -28,8 +28,8 @@ impl Caller {
     /// Row access to a read model: `None` is no access, `Some(None)` is all rows of the tenant, and
     /// `Some(Some(customer))` is the rows that this customer owns.
     ///
-    /// Customers see their own rows of models that name an owner. Of the other models they see published products and
-    /// nothing else.
+    /// Customers see their own rows of models that name an owner. Of the other models they see only those that need
+    /// `SeeProducts`; the filter for published products is added when rows are read.
     pub fn sees(&self, model: &Model) -> Option<Option<CustomerId>> {
         let visible = match self.customer {
             None => true,
@@ -39,8 +39,8 @@ impl Caller {
         (visible && self.may(model.needs)).then_some(owner)
     }
 
-    /// True if the caller may read personal fields of the rows that it sees: staff with the permission to see
-    /// customers, and customers in their own rows.
+    /// True if the caller may read personal fields of the rows that it sees: members with the permission
+    /// `SeeCustomers`, and customers in their own rows.
     pub fn sees_personal(&self, model: &Model) -> bool {
         self.may(Permission::SeeCustomers) && (self.customer.is_none() || model.owner.is_some())
     }

@@ -3,14 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A tenant position and the epoch it was written under.
+/// A tenant position, and the epoch in which it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     pub tenant_position: i64,
     pub epoch: i64,
 }
 
-/// Reason for a read model not being as fresh as demanded.
+/// Reason why read models are not known to have reached a required position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Behind {
     /// These read models did not reach the position in time.

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::freshness::Freshness;
 
-/// Updates for one subscriber, until it leaves or is ended with a reason.
+/// Updates for one subscriber. If the backend ends the subscription, the last item is the reason.
 pub type LiveUpdates = BoxStream<'static, Result<Update, Ended>>;
 
 /// A row, shared by all its subscribers.
@@ -34,14 +34,15 @@ pub struct Update {
     pub at: Freshness,
 }
 
-/// Reason for the end of a subscription. A client that subscribes again with its last position misses nothing.
+/// Reason for the end of a subscription. A client that subscribes again with its last position gets every change since,
+/// or an error if it must start without a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// The client did not read its updates in time.
     TooSlow,
     /// More rows changed than one subscription may buffer.
     TooManyRows,
-    /// The read model was rebuilt, or this process fell too far behind: earlier updates are no longer a valid base.
+    /// The read model was rebuilt, or this process missed too many changes to find them again.
     StartOver,
     /// This process shuts down.
     ShuttingDown,

@@ -1,4 +1,4 @@
-//! The port to the layers below: traits that the process behind the API implements, and the plain data they exchange.
+//! Port to the engine: traits that the crates `cartulary` and `outside` implement, and the plain data they exchange.
 //!
 //! Nothing here imports another module of this crate. The API itself does no I/O, reads no clock and draws no random
 //! numbers; it asks a [`Backend`] for all of these.

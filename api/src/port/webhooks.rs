@@ -10,9 +10,9 @@ use uuid::Uuid;
 /// Webhook delivery, as the API uses it.
 pub trait Webhooks: Send + Sync {
     /// Refuses an address that must not be called: a private one, or a host name that resolves to one.
-    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>>;
+    fn check_target<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>>;
 
-    /// The secrets that sign at present, newest first; empty if the subscription does not exist.
+    /// The secrets with which deliveries are signed now, newest first; empty if the subscription does not exist.
     fn secrets(
         &self,
         tenant: TenantId,

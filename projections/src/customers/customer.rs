@@ -1,5 +1,5 @@
-//! Customers of a tenant (BUY-01, BUY-14). Personal fields stay sealed in rows; they are opened when a response is
-//! written.
+//! Customers of a tenant (BUY-01, BUY-14). Personal fields are sealed (encrypted) in rows; the API decrypts them for
+//! each response.
 
 use domain::customers::CustomerEvent;
 use domain::kernel::Recorded;

@@ -12,19 +12,20 @@ use super::{Place, ReadModel, Sources};
 /// In-memory rows of one read model, independent of the row type.
 ///
 /// Cycle: read events, supply the missing rows, fold, drain the changes. Rows stay in memory until
-/// [`drain`](Fold::drain), so a rebuild can fold long stretches of history without a store.
+/// [`drain`](Fold::drain), so a rebuild can fold many batches before it writes any row.
 pub trait Fold: Send {
-    /// Decodes an event and queues it for the rows it affects. On error nothing of the event is queued.
+    /// Decodes an event and queues it for the rows it affects. On error it is queued for none of them.
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable>;
 
-    /// Takes the list of rows that queued events need and that are not in memory; each is listed once.
+    /// Places of rows that queued events need, that are not in memory and that may exist in the store. Later calls do
+    /// not return them again.
     fn missing(&mut self) -> Vec<Place>;
 
     /// Supplies a missing row. `waiting` means that earlier events of its key are parked.
     fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool) -> Result<(), Unreadable>;
 
     /// Folds all queued events in order and returns those that had to be parked. A missing row that was not supplied
-    /// does not exist.
+    /// counts as not existing.
     fn fold(&mut self) -> Vec<Parked>;
 
     /// Number of rows in memory.
@@ -50,7 +51,7 @@ pub struct Change {
     pub row: Option<String>,
 }
 
-/// An event set aside because its row could not take it; later events of the same key are parked behind it.
+/// An event set aside because it could not be folded, or because an earlier event of the same key was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
     pub place: Place,
@@ -65,7 +66,7 @@ pub(super) struct FoldTable<R> {
     sources: Vec<Box<dyn Source<R>>>,
     places: HashMap<Place, usize>,
     slots: Vec<Slot<R>>,
-    /// Indexes of slots whose rows may exist in the store.
+    /// Indexes of slots whose rows may exist in the store and were not asked for yet.
     missing: Vec<usize>,
     queue: Vec<QueuedEvent>,
 }
@@ -75,6 +76,7 @@ struct Slot<R> {
     place: Place,
     row: Option<R>,
     changed: bool,
+    /// True if an event of this key is parked, so that all later ones are parked too.
     waiting: bool,
 }
 
@@ -108,9 +110,9 @@ impl<R: ReadModel> FoldTable<R> {
         slot
     }
 
-    fn park(&self, step: &QueuedEvent, reason: String) -> Parked {
-        let place = self.slots[step.slot].place.clone();
-        Parked { place, lane: step.lane, position: step.position, reason }
+    fn park(&self, event: &QueuedEvent, reason: String) -> Parked {
+        let place = self.slots[event.slot].place.clone();
+        Parked { place, lane: event.lane, position: event.position, reason }
     }
 }
 
@@ -124,14 +126,14 @@ impl<R: ReadModel> Fold for FoldTable<R> {
             match self.sources[source].read(event) {
                 Ok(None) => {}
                 Ok(Some(key)) => {
-                    // With two stream types, an event of the other type may have made the row.
+                    // With two stream types, the row may have been made by an event of the other type.
                     let new = self.sources.len() == 1 && self.sources[source].begins_row(event);
                     let slot = self.slot(Place { tenant: event.tenant, key }, new);
                     self.queue.push(QueuedEvent { source, slot, lane: event.lane, position: event.position });
                 }
                 Err(unreadable) => {
                     let read = self.queue.split_off(before);
-                    read.iter().for_each(|step| self.sources[step.source].unread());
+                    read.iter().for_each(|queued| self.sources[queued.source].drop_last());
                     return Err(unreadable);
                 }
             }
@@ -153,11 +155,11 @@ impl<R: ReadModel> Fold for FoldTable<R> {
     fn fold(&mut self) -> Vec<Parked> {
         self.missing.clear();
         let mut parked = Vec::new();
-        for step in mem::take(&mut self.queue) {
-            let (source, slot) = (&mut self.sources[step.source], &mut self.slots[step.slot]);
+        for queued in mem::take(&mut self.queue) {
+            let (source, slot) = (&mut self.sources[queued.source], &mut self.slots[queued.slot]);
             if slot.waiting {
-                source.skip();
-                parked.push(self.park(&step, "an earlier event of this key is parked".into()));
+                source.drop_first();
+                parked.push(self.park(&queued, "an earlier event of this key is parked".into()));
                 continue;
             }
             // The old row is kept until the fold succeeds: a failed fold changes nothing.
@@ -168,7 +170,7 @@ impl<R: ReadModel> Fold for FoldTable<R> {
                 }
                 Err(unfoldable) => {
                     slot.waiting = true;
-                    parked.push(self.park(&step, unfoldable.to_string()));
+                    parked.push(self.park(&queued, unfoldable.to_string()));
                 }
             }
         }

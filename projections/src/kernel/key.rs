@@ -19,12 +19,12 @@ pub struct Place {
 impl Key {
     /// Builds a key from a tuple of key values; [`key!`](crate::key) is the short form.
     pub fn of(values: &impl Serialize) -> Self {
-        let text =
-            serde_json::to_string(values).expect("key values are ids, words, numbers or days, which serialize to JSON");
+        let text = serde_json::to_string(values)
+            .expect("key values are ids, short texts, numbers or days, which serialize to JSON");
         Self(text.into())
     }
 
-    /// Takes a key in the text form that the store keeps.
+    /// Makes a key from its text form, as stores keep it.
     pub fn from_text(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }

@@ -23,12 +23,12 @@ pub use sources::{Folded, Sources, Unfoldable};
 
 /// Row type of a read model, folded from events.
 ///
-/// Its doc comments are published as API documentation. Rows are flat: fields are ids, words, whole numbers, booleans,
-/// instants, days, or lists. An amount is two fields, minor units and `currency`. No field is called `tenant`: the
-/// store adds the tenant to every key and to every query.
+/// Its doc comments are published as API documentation. Rows are flat: fields are ids, texts, whole numbers, booleans,
+/// instants, days, or lists. An amount of money is two fields, minor units and `currency`. No field is called `tenant`:
+/// the store adds the tenant to every key and to every query.
 pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    /// Version of the fold. Raise it when the fold changes and the fields do not; a new table is then built beside the
-    /// old one.
+    /// Version of the fold. Raise it when the fold changes and the fields do not, so that a new table is built beside
+    /// the old one; a change of fields has that effect by itself.
     const REVISION: u32 = 1;
     /// Permission required to read the model. No default, so it cannot be forgotten.
     const NEEDS: Permission;
@@ -36,19 +36,19 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     const KEY: &'static [&'static str];
     /// Fields that queries can filter and order by, besides the key.
     const INDEXED: &'static [&'static str] = &[];
-    /// Field with the id of the customer who owns the row. A customer's token reads only that customer's rows. Without
-    /// an owner field, customers who have the permission read all rows.
+    /// Field with the id of the customer who owns the row. A customer's token reads only that customer's rows. A model
+    /// without an owner field is closed to customers, unless it needs `SeeProducts`.
     const OWNER: Option<&'static str> = None;
     /// Field and value that make a row visible to customers. Rows with another value are hidden from them.
     const VISIBLE_WHEN: Option<(&'static str, &'static str)> = None;
     /// Field with the units still available, for models with one row per stream of something that can sell out.
     const REMAINING: Option<&'static str> = None;
-    /// True if the model is append-only: every event makes its own row and no other event changes it. The key must then
-    /// be unique in the log by construction: stream and sequence. An id chosen by a caller is not enough: a duplicate
-    /// would park the event and fail every rebuild. Append-only rows are inserted without being loaded first.
+    /// True if the model is append-only: an event makes at most one row, and no other event changes that row. Its rows
+    /// are inserted without being loaded first, so the key must be unique by construction (stream and sequence): a
+    /// duplicate of an id that callers choose would park the event and fail every rebuild.
     const APPENDS: bool = false;
 
-    /// Registers the streams the model listens to, each with its key and its fold.
+    /// Registers the stream types the model listens to, each with its key function and its fold.
     fn sources(from: &mut Sources<Self>);
 }
 

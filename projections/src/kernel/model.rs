@@ -1,4 +1,4 @@
-//! Catalogue of read models. Stores, GraphQL, schemas and documents derive everything from it.
+//! Catalogue of read models, from which tables, GraphQL types and published schemas are derived.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Model {
     pub context: &'static str,
     /// Permission required to read it.
     pub needs: Permission,
-    /// Hash of everything that the layout of its table depends on: 16 hexadecimal digits.
+    /// Hash of the row schema, key, indexes and revision, 16 hexadecimal digits: another shape needs a new table.
     pub shape: String,
     /// JSON Schema of a row, with the doc comments as descriptions.
     pub schema: Schema,

@@ -13,15 +13,17 @@ pub struct RawEvent {
     pub lane: i16,
     /// Position within the lane, from 1, without gaps.
     pub position: i64,
-    /// Epoch in which it was written; see [`Epochs`](crate::ports::Epochs).
+    /// Epoch in which the event was written; see [`Epochs`](crate::ports::Epochs).
     pub epoch: i64,
     pub tenant: TenantId,
     pub tenant_position: i64,
     pub stream_type: Box<str>,
     pub stream: Uuid,
+    /// Number within the stream, from 1, without gaps.
     pub sequence: i64,
     pub principal: Principal,
     pub command: CommandId,
+    /// Number within the events of the command, from 0.
     pub index: i16,
     /// Public event name (`stock.reserved`).
     pub kind: Box<str>,
@@ -31,7 +33,7 @@ pub struct RawEvent {
     pub actor: Actor,
     pub occurred_at: Timestamp,
     pub recorded_at: Timestamp,
-    /// Cache of the decoded event, because several models read the same one.
+    /// Cache of the decoded event, because several models read it.
     pub decoded: DecodedEvent,
 }
 
@@ -40,14 +42,14 @@ pub struct RawEvent {
 pub struct DecodedEvent(OnceLock<Arc<dyn Any + Send + Sync>>);
 
 impl Clone for DecodedEvent {
-    /// A clone starts empty, because its fields may be changed.
+    /// A clone starts with an empty cache, because the fields of a cloned event may be changed.
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
 impl RawEvent {
-    /// Decodes the event as the given aggregate; parses it the first time only.
+    /// Decodes the event as one of the given aggregate; parses it at the first call only.
     pub fn read<A: Aggregate>(&self) -> Result<Arc<Recorded<A::Event>>, Unreadable> {
         if let Some(Ok(decoded)) = self.decoded.0.get().map(|decoded| Arc::clone(decoded).downcast()) {
             return Ok(decoded);

@@ -102,17 +102,16 @@ fn kind(field: &Value) -> ColumnType {
         Some("date-time") => ColumnType::Instant,
         Some("date") => ColumnType::Day,
         _ if is("string") => ColumnType::Text,
-        // An enum whose variants have doc comments is a choice of constants.
+        // In JSON Schema, an enum whose variants have doc comments is a choice of constants.
         _ if field["oneOf"].as_array().is_some_and(|choices| choices.iter().all(word)) => ColumnType::Text,
         _ => ColumnType::Json,
     }
 }
 
-/// Hash of everything that the layout of a table depends on: 16 hexadecimal digits, the same on every machine and in
-/// every build.
+/// Hash of row schema, key, indexes and revision: 16 hexadecimal digits, the same on every machine and in every build.
 ///
-/// 64-bit FNV-1a over the canonical schema. The hash only distinguishes shapes of one model, so a cryptographic hash
-/// would add a dependency and no safety. Descriptions are excluded: an edited doc comment must not rebuild a table.
+/// 64-bit FNV-1a. The hash only distinguishes shapes of one model, so a cryptographic hash would add a dependency and
+/// no safety. Descriptions are excluded: an edited doc comment must not rebuild a table.
 pub(super) fn shape(schema: &Value, key: &[&str], indexed: &[&str], revision: u32) -> String {
     let mut text = format!("{key:?}{indexed:?}{revision}");
     canonical(schema, &mut text);

@@ -13,7 +13,7 @@ use crate::key;
 /// Row after an event; `None` deletes it.
 pub type Folded<R> = Result<Option<R>, Unfoldable>;
 
-/// Reason why a row cannot take an event, as a message for operators. The event is parked, and so are later events of
+/// Reason why an event cannot be folded, as a message for operators. The event is parked, and so are later events of
 /// its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -43,23 +43,23 @@ pub struct Sources<R> {
 impl<R: ReadModel> Sources<R> {
     /// Listens to one stream type.
     ///
-    /// `key` returns the key of the row an event affects, if any; `fold` returns the new row. Both are pure and get one
-    /// event at a time, so an event must carry its keys.
+    /// `key` returns the key of the row that an event affects, if any; `fold` returns the new row. Both are pure and
+    /// see one event only; the event must contain every key they need.
     pub fn stream<A: Aggregate>(
         &mut self,
         key: fn(&Recorded<A::Event>) -> Option<Key>,
         fold: fn(Option<R>, &Recorded<A::Event>) -> Folded<R>,
     ) -> &mut Self {
-        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, begins_row: false, buffer: VecDeque::new() }));
+        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, row_per_stream: false, buffer: VecDeque::new() }));
         self
     }
 
     /// Listens to one stream type and keeps one row per stream, with the stream id as key.
     ///
-    /// No row can exist before the first event of a stream, so none is loaded for it.
+    /// The first event of a stream is folded without loading a row, because none can exist.
     pub fn row_per_stream<A: Aggregate>(&mut self, fold: fn(Option<R>, &Recorded<A::Event>) -> Folded<R>) -> &mut Self {
         let key = |event: &Recorded<A::Event>| Some(key![event.stream]);
-        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, begins_row: true, buffer: VecDeque::new() }));
+        self.sources.push(Box::new(StreamSource::<R, A> { key, fold, row_per_stream: true, buffer: VecDeque::new() }));
         self
     }
 
@@ -70,26 +70,26 @@ impl<R: ReadModel> Sources<R> {
     }
 }
 
-/// One stream type, independent of its event type. Buffers decoded events until they are folded.
+/// Object-safe form of `StreamSource`. Buffers decoded events until they are folded or dropped.
 pub(super) trait Source<R>: Send {
     fn stream_type(&self) -> &'static str;
     /// Decodes an event and buffers it if it affects a row.
     fn read(&mut self, event: &RawEvent) -> Result<Option<Key>, Unreadable>;
     /// True if no earlier event of this stream type can have made the row.
     fn begins_row(&self, event: &RawEvent) -> bool;
-    /// Drops the event that was read last.
-    fn unread(&mut self);
+    /// Drops the last buffered event.
+    fn drop_last(&mut self);
     /// Folds the first buffered event into the row and drops the event, even if folding fails.
     fn fold(&mut self, row: Option<R>) -> Folded<R>;
     /// Drops the first buffered event without folding it.
-    fn skip(&mut self);
+    fn drop_first(&mut self);
 }
 
 struct StreamSource<R, A: Aggregate> {
     key: fn(&Recorded<A::Event>) -> Option<Key>,
     fold: fn(Option<R>, &Recorded<A::Event>) -> Folded<R>,
-    /// True if the first event of a stream makes the row.
-    begins_row: bool,
+    /// True if the key is the stream id.
+    row_per_stream: bool,
     buffer: VecDeque<Arc<Recorded<A::Event>>>,
 }
 
@@ -113,20 +113,20 @@ impl<R: ReadModel, A: Aggregate> Source<R> for StreamSource<R, A> {
     }
 
     fn begins_row(&self, event: &RawEvent) -> bool {
-        self.begins_row && event.sequence == 1
+        self.row_per_stream && event.sequence == 1
     }
 
-    fn unread(&mut self) {
+    fn drop_last(&mut self) {
         self.buffer.pop_back();
     }
 
     fn fold(&mut self, row: Option<R>) -> Folded<R> {
-        let event = self.buffer.pop_front().expect("the buffer holds one event for each entry of the queue");
+        let event = self.buffer.pop_front().expect("the fold table queues one entry for each buffered event");
         catch_unwind(AssertUnwindSafe(|| (self.fold)(row, &event)))
             .unwrap_or_else(|_| Err(Unfoldable::because("the fold panicked on this event")))
     }
 
-    fn skip(&mut self) {
+    fn drop_first(&mut self) {
         self.buffer.pop_front();
     }
 }

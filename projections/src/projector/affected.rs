@@ -1,4 +1,4 @@
-//! Keys of the rows that events affect, for readers who missed the changes themselves.
+//! Places of the rows that events affect, for processes that missed row notices and must read the rows again.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use domain::kernel::Unreadable;
 use crate::kernel::{Model, Place};
 use crate::ports::RawEvent;
 
-/// Places of all rows of a model that these events may have changed, independent of what is stored there now.
+/// Places of all rows of a model that these events may have changed or deleted, computed without the store.
 pub fn affected<'e>(
     model: &Model,
     events: impl IntoIterator<Item = &'e RawEvent>,

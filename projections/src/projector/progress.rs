@@ -1,4 +1,4 @@
-//! Progress of one model through the lanes. Pure: it decides which events are next and stores nothing.
+//! Progress of one model in each lane: decides which events are next. It does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Progress {
         self.checkpoints.extend(moves.iter().map(|(_, to)| (to.lane, *to)));
     }
 
-    /// Stops the lanes whose errors need an operator. A gap does not: it is filled from the log.
+    /// Stops the model in lanes whose errors need an operator. A gap is filled from the log, and a fault is retried.
     pub(super) fn stop(&mut self, errors: &[ProjectionErrorKind]) {
         self.stopped.extend(errors.iter().filter_map(|kind| match kind {
             ProjectionErrorKind::OtherHistory { lane, .. } | ProjectionErrorKind::Unreadable { lane, .. } => {
@@ -76,22 +76,22 @@ impl Progress {
         let unknown = Epochs::default();
         for event in events {
             let Some(at) = lanes.get_mut(&event.lane) else { continue };
-            match next(*at, event, epochs.get(&event.lane).unwrap_or(&unknown), fold) {
+            match read_event(*at, event, epochs.get(&event.lane).unwrap_or(&unknown), fold) {
                 Ok(to) => *at = to,
                 Err(kind) => {
-                    self.note_move(event.lane, &mut lanes, &mut read);
+                    self.end_lane(event.lane, &mut lanes, &mut read);
                     read.errors.push(kind);
                 }
             }
         }
         while let Some((lane, _)) = lanes.first_key_value() {
-            self.note_move(*lane, &mut lanes, &mut read);
+            self.end_lane(*lane, &mut lanes, &mut read);
         }
         read
     }
 
-    /// Ends a lane for this batch and records how far it came.
-    fn note_move(&self, lane: i16, lanes: &mut BTreeMap<i16, Checkpoint>, read: &mut BatchRead) {
+    /// Ends a lane for this batch and records its move if it advanced.
+    fn end_lane(&self, lane: i16, lanes: &mut BTreeMap<i16, Checkpoint>, read: &mut BatchRead) {
         if let (Some(to), Some(from)) = (lanes.remove(&lane), self.checkpoints.get(&lane))
             && to != *from
         {
@@ -100,8 +100,9 @@ impl Progress {
     }
 }
 
-/// Checkpoint after this event, or the reason why the model cannot take it.
-fn next(
+/// Reads an event into the fold if it is the next of its lane; skips one that was applied before. Returns the
+/// checkpoint after it.
+fn read_event(
     at: Checkpoint,
     event: &RawEvent,
     epochs: &Epochs,

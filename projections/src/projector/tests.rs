@@ -46,8 +46,8 @@ fn projector(memory: &Memory) -> Projector<&Memory, &Memory> {
     poll_ready(Projector::open(memory, memory, models)).expect("the in-memory store does not fail")
 }
 
-fn take(projector: &mut Projector<&Memory, &Memory>, events: &[RawEvent]) -> BatchOutcome {
-    poll_ready(projector.take(events)).expect("the in-memory store does not fail")
+fn apply(projector: &mut Projector<&Memory, &Memory>, events: &[RawEvent]) -> BatchOutcome {
+    poll_ready(projector.apply(events)).expect("the in-memory store does not fail")
 }
 
 #[test]
@@ -71,11 +71,11 @@ fn repeated_events_are_skipped_and_a_gap_is_filled_from_the_log() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
-    take(&mut projector, &story.events()[..4]);
-    let again = take(&mut projector, &story.events()[2..4]);
+    apply(&mut projector, &story.events()[..4]);
+    let again = apply(&mut projector, &story.events()[2..4]);
     assert!(again.changed.is_empty() && again.errors.is_empty());
 
-    let with_gap = take(&mut projector, &story.events()[5..]);
+    let with_gap = apply(&mut projector, &story.events()[5..]);
     assert!(with_gap.errors.iter().all(|error| matches!(error.kind, ProjectionErrorKind::Gap { lane: 0, after: 4 })));
     assert_eq!((with_gap.errors.len(), projector.after(0)), (2, Some(4)));
 
@@ -91,7 +91,7 @@ fn unfoldable_event_parks_its_key_and_other_keys_continue() {
         let memory = memory().with_history(story.events());
         let mut projector = projector(&memory);
         story.events().chunks(most).for_each(|batch| {
-            assert!(take(&mut projector, batch).errors.is_empty());
+            assert!(apply(&mut projector, batch).errors.is_empty());
         });
         let parked: Vec<_> = memory.parked(&Model::of::<StockLevel>());
         assert_eq!(parked.iter().map(|parked| parked.position).collect::<Vec<_>>(), [2, 4, 5]);
@@ -110,7 +110,7 @@ fn undecodable_event_stops_the_model_in_that_lane_only() {
     let mut projector = projector(&memory);
     let batch: Vec<_> = story.iter().chain(other.events()).cloned().collect();
 
-    let outcome = take(&mut projector, &batch);
+    let outcome = apply(&mut projector, &batch);
     let at =
         |error: &ProjectionError| matches!(error.kind, ProjectionErrorKind::Unreadable { lane: 0, position: 5, .. });
     assert!(outcome.errors.len() == 2 && outcome.errors.iter().all(at), "{:?}", outcome.errors);
@@ -128,7 +128,7 @@ fn failed_put_stores_neither_rows_nor_checkpoint() {
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
     memory.fail_next_put(Cause::Unavailable);
-    let outcome = take(&mut projector, story.events());
+    let outcome = apply(&mut projector, story.events());
     assert!(matches!(&outcome.errors[..], [ProjectionError { kind: ProjectionErrorKind::Fault(_), .. }]));
     assert_eq!(levels(&memory), []);
     assert_eq!((outcome.changed.len(), projector.after(0)), (1, Some(0)));
@@ -143,11 +143,11 @@ fn projector_that_lost_a_checkpoint_race_continues_from_the_stored_checkpoint() 
     let story = two_items();
     let memory = memory().with_history(story.events());
     let (mut fast, mut slow) = (projector(&memory), projector(&memory));
-    take(&mut fast, &story.events()[..4]);
-    let overtaken = take(&mut slow, &story.events()[..3]);
+    apply(&mut fast, &story.events()[..4]);
+    let overtaken = apply(&mut slow, &story.events()[..3]);
     assert!(overtaken.changed.is_empty() && overtaken.errors.len() == 2, "{overtaken:?}");
     assert_eq!(slow.after(0), Some(4));
-    take(&mut slow, story.events());
+    apply(&mut slow, story.events());
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
 }
 
@@ -159,8 +159,8 @@ fn unaffected_models_advance_with_the_batch_unless_another_projector_advanced_th
     let memory = memory.with_history(story.events());
     let open = || poll_ready(Projector::open(&memory, &memory, models())).expect("the in-memory store does not fail");
     let (mut fast, mut slow) = (open(), open());
-    assert_eq!(take(&mut fast, &story.events()[..4]).changed.len(), 3);
-    let overtaken = take(&mut slow, &story.events()[..3]);
+    assert_eq!(apply(&mut fast, &story.events()[..4]).changed.len(), 3);
+    let overtaken = apply(&mut slow, &story.events()[..3]);
     assert!(overtaken.changed.is_empty() && overtaken.errors.len() == 3, "{overtaken:?}");
     assert_eq!((fast.after(0), slow.after(0)), (Some(4), Some(4)));
 }
@@ -187,8 +187,8 @@ fn batch_with_a_refused_row_is_applied_in_halves() {
     events[3].kind = "stock.adjusted".into();
     events[3].payload = r#"{"change":10,"reason":"ok"}"#.into();
     memory.fail_next_put(Cause::Corrupt);
-    let outcome = take(&mut projector, &events);
-    assert!(outcome.errors.is_empty() && outcome.parked.is_empty(), "halves were outcome: {outcome:?}");
+    let outcome = apply(&mut projector, &events);
+    assert!(outcome.errors.is_empty() && outcome.parked.is_empty(), "{outcome:?}");
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
 }
 
@@ -197,18 +197,18 @@ fn new_epoch_is_followed_and_a_lost_history_is_detected() {
     let story = two_items();
     let memory = memory().with_history(&story.events()[..4]);
     let mut projector = projector(&memory);
-    take(&mut projector, &story.events()[..4]);
+    apply(&mut projector, &story.events()[..4]);
 
     memory.begin_epoch(0, EPOCH + 1, 5);
     let mut fifth = story.events()[4].clone();
     fifth.epoch = EPOCH + 1;
-    assert!(take(&mut projector, &[fifth]).errors.is_empty());
+    assert!(apply(&mut projector, &[fifth]).errors.is_empty());
     assert_eq!(projector.after(0), Some(5));
 
     memory.begin_epoch(0, EPOCH + 2, 3);
     let mut third = story.events()[2].clone();
     third.epoch = EPOCH + 2;
-    let outcome = take(&mut projector, &[third]);
+    let outcome = apply(&mut projector, &[third]);
     let lost = |error: &ProjectionError| matches!(error.kind, ProjectionErrorKind::OtherHistory { lane: 0, common: 2 });
     assert!(outcome.errors.len() == 2 && outcome.errors.iter().all(lost), "{:?}", outcome.errors);
     assert_eq!(projector.after(0), None);
@@ -222,8 +222,8 @@ fn affected_places_are_computed_without_the_stored_rows() {
         let mut projector =
             poll_ready(Projector::open(&memory, &memory, [model.clone()])).expect("the in-memory store does not fail");
         let (before, late) = story.events().split_at(6);
-        take(&mut projector, before);
-        let outcome = take(&mut projector, late);
+        apply(&mut projector, before);
+        let outcome = apply(&mut projector, late);
         let changed: BTreeSet<_> = outcome.changed[0].rows.iter().map(|change| change.place.clone()).collect();
         assert_eq!(affected(&model, late).expect("the events decode"), changed);
         assert_eq!(changed.len(), 1);

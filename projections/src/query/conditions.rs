@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{QueryError, RowQuery, Test, filterable, value_text};
 use crate::kernel::{ColumnType, Key, Model};
 
-/// Validated conditions of a query, evaluated against many rows. SortOrder, page and tenant are not considered.
+/// Validated conditions of a query, evaluated against many rows. Sort order, page and tenant are not considered.
 #[derive(Clone, Debug)]
 pub struct Conditions(Vec<Condition>);
 
@@ -25,7 +25,7 @@ enum Constraint {
     To(Scalar),
 }
 
-/// Value in the form in which its column compares it, independent of its notation. Only values of one type are compared.
+/// Value as its column compares it: two notations of one value are equal. Only values of one type are compared.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 enum Scalar {
     Uuid(Uuid),
@@ -65,7 +65,7 @@ impl Conditions {
         Ok(Self(conditions))
     }
 
-    /// True if a row meets all conditions. A field without a value meets none.
+    /// True if a row meets all conditions. No condition on a field without a value is met.
     pub fn matches(&self, row: &Value) -> bool {
         self.0.iter().all(|condition| {
             Scalar::of(condition.kind, &row[&condition.field]).is_some_and(|value| match &condition.constraint {

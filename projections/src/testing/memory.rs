@@ -8,7 +8,7 @@ use super::EPOCH;
 use crate::kernel::{Model, Parked, Place};
 use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, Move, RawEvent, Rows, Step};
 
-/// In-memory implementation of both ports. It has the lanes of its history, with one epoch per lane at first.
+/// In-memory implementation of both ports. Every lane of its history has one epoch, [`EPOCH`], at first.
 #[derive(Debug, Default)]
 pub struct Memory {
     state: Mutex<State>,
@@ -49,14 +49,14 @@ impl Memory {
         self
     }
 
-    /// Begins an epoch, as a fail-over does: events of the lane from this position on are lost.
+    /// Begins an epoch, as a fail-over does, and removes the events of the lane from this position on.
     pub fn begin_epoch(&self, lane: i16, epoch: i64, first_position: i64) {
         let mut state = self.state();
         state.epochs.entry(lane).or_default().push((epoch, first_position));
         state.events.entry(lane).or_default().retain(|event| event.position < first_position);
     }
 
-    /// Makes the next put fail.
+    /// Makes the next `put` of any model fail.
     pub fn fail_next_put(&self, cause: Cause) {
         self.state().fail_next = Some(cause);
     }
@@ -77,7 +77,7 @@ impl Memory {
 }
 
 impl State {
-    fn pass(&mut self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
+    fn advance_checkpoints(&mut self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
         let is_current = |(model, moves): &(Arc<Model>, Vec<Move>)| {
             let table = self.tables.get(&model.table());
             table.is_some_and(|table| moves.iter().all(|(from, _)| table.checkpoints.get(&from.lane) == Some(from)))
@@ -136,8 +136,8 @@ impl Rows for &Memory {
         ready(self.state().put(model, step))
     }
 
-    fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send {
-        ready(self.state().pass(moves))
+    fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(self.state().advance_checkpoints(moves))
     }
 }
 

@@ -61,7 +61,7 @@ fn received(story: Story, number: u8) -> Story {
     story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
 }
 
-/// Opens ten items and receives each ten times.
+/// Opens ten stock items and receives ten units of each, one at a time.
 fn story() -> Story {
     let story = (0..10).fold(Story::new(), |story, number| {
         let (product, store) = item(number);

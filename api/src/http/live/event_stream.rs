@@ -23,27 +23,29 @@ use crate::graphql::{CheckedRequest, GraphqlExecutor, RequestError, Subscription
 use crate::port::{Caller, Ended};
 
 const EVENTS: &str = "text/event-stream";
-/// Interval of comments on an idle stream. Without them proxies close it, and a lost client is not detected.
+/// Interval of comments on an idle stream. Without them, proxies may close the stream, and a lost client is not
+/// detected.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 
 /// An open event stream.
 struct EventStream {
     payloads: BoxStream<'static, SubscriptionMessage>,
-    /// End of the token's validity.
+    /// Timer of the end of the token's validity.
     until: Pin<Box<Sleep>>,
+    /// Completes when the process begins to shut down.
     stopping: BoxFuture<'static, ()>,
     ended: bool,
     _permit: Permit,
 }
 
-/// True if the client accepts server-sent events. Other clients would wait for the end of the answer.
+/// True if the client accepts server-sent events. Other clients would wait for the end of the response.
 pub(in crate::http) fn accepts_events(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let mut types = accepts.flat_map(|accept| accept.split(','));
     types.any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(EVENTS))
 }
 
-/// Answers a subscription.
+/// Answers a subscription with an event stream, which ends with the subscription, the token or the process.
 pub(in crate::http) fn event_stream(
     graphql: &Arc<GraphqlExecutor>,
     connections: &ConnectionLimits,
@@ -60,7 +62,7 @@ pub(in crate::http) fn event_stream(
         let event = events.next().await?;
         Some((Ok::<_, Infallible>(event), events))
     });
-    // `x-accel-buffering` keeps proxies from buffering the answer until its end.
+    // `x-accel-buffering: no` keeps nginx from buffering the response.
     let headers = [(CONTENT_TYPE, EVENTS), (HeaderName::from_static("x-accel-buffering"), "no")];
     Ok((StatusCode::OK, headers, Body::from_stream(events)).into_response())
 }

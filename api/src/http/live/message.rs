@@ -10,15 +10,15 @@ use crate::graphql::{GraphqlRequest, SubscriptionMessage};
 use crate::http::graphql_request::RequestBody;
 use crate::json;
 
-/// Length of a subscription id.
+/// Maximum length of a subscription id.
 const ID_BYTES_MOST: usize = 64;
-/// Length of the reason in a close frame: 125 bytes (RFC 6455, section 5.5) less two for the code.
+/// Maximum length of the reason in a close frame: 125 bytes (RFC 6455, section 5.5) less two for the code.
 const REASON_BYTES_MOST: usize = 123;
 
-/// A message as it is on the wire.
+/// JSON of a client's message, before its subscription id is checked.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Raw {
+enum RawMessage {
     ConnectionInit { payload: Option<Value> },
     Ping {},
     Pong {},
@@ -36,28 +36,28 @@ pub(super) enum ClientMessage {
     Complete(String),
 }
 
-/// Reason for closing a socket: a code, and a sentence that clients may show.
+/// Reason for closing a socket: a close code, and a text for people.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Close(pub(super) u16, pub(super) Cow<'static, str>);
 
 impl Close {
     pub(super) const GOING_AWAY: Self = Self::of(1001, "the process is shutting down");
     pub(super) const TOO_SLOW: Self = Self::of(1008, "the client did not read its messages in time");
-    pub(super) const SILENT: Self = Self::of(1008, "pings are not answered");
-    pub(super) const TOO_LARGE: Self = Self::of(1009, "a message has at most 65536 bytes");
-    pub(super) const BINARY: Self = Self::of(4400, "messages are JSON texts, not binary");
-    pub(super) const UNAUTHORIZED: Self = Self::of(4401, "Unauthorized");
-    pub(super) const FORBIDDEN: Self = Self::of(4403, "a valid bearer token is needed");
-    pub(super) const EXPIRED: Self = Self::of(4403, "the token has expired");
-    pub(super) const LATE: Self = Self::of(4408, "Connection initialisation timeout");
-    pub(super) const FULL: Self = Self::of(1013, "too many sockets are open; try again later");
-    pub(super) const TWICE: Self = Self::of(4429, "Too many initialisation requests");
+    pub(super) const PINGS_UNANSWERED: Self = Self::of(1008, "pings are not answered");
+    pub(super) const MESSAGE_TOO_LARGE: Self = Self::of(1009, "a message has at most 65536 bytes");
+    pub(super) const BINARY_MESSAGE: Self = Self::of(4400, "messages are JSON texts, not binary");
+    pub(super) const SUBSCRIBED_BEFORE_INIT: Self = Self::of(4401, "Unauthorized");
+    pub(super) const INVALID_TOKEN: Self = Self::of(4403, "a valid bearer token is needed");
+    pub(super) const TOKEN_EXPIRED: Self = Self::of(4403, "the token has expired");
+    pub(super) const INIT_TOO_LATE: Self = Self::of(4408, "Connection initialisation timeout");
+    pub(super) const TOO_MANY_SOCKETS: Self = Self::of(1013, "too many sockets are open; try again later");
+    pub(super) const INIT_TWICE: Self = Self::of(4429, "Too many initialisation requests");
 
     const fn of(code: u16, reason: &'static str) -> Self {
         Self(code, Cow::Borrowed(reason))
     }
 
-    pub(super) fn used(id: &str) -> Self {
+    pub(super) fn id_in_use(id: &str) -> Self {
         Self(4409, format!("Subscriber for {id} already exists").into())
     }
 
@@ -84,11 +84,11 @@ pub(super) fn read(text: &str) -> Result<ClientMessage, Close> {
         _ => Err(Close::malformed("an id has 1 to 64 bytes")),
     };
     Ok(match raw {
-        Raw::ConnectionInit { payload } => ClientMessage::Init(payload.as_ref().and_then(authorization)),
-        Raw::Ping {} => ClientMessage::Ping,
-        Raw::Pong {} => ClientMessage::Pong,
-        Raw::Subscribe { id, payload } => ClientMessage::Subscribe(valid(id)?, payload.into()),
-        Raw::Complete { id } => ClientMessage::Complete(valid(id)?),
+        RawMessage::ConnectionInit { payload } => ClientMessage::Init(payload.as_ref().and_then(authorization)),
+        RawMessage::Ping {} => ClientMessage::Ping,
+        RawMessage::Pong {} => ClientMessage::Pong,
+        RawMessage::Subscribe { id, payload } => ClientMessage::Subscribe(valid(id)?, payload.into()),
+        RawMessage::Complete { id } => ClientMessage::Complete(valid(id)?),
     })
 }
 

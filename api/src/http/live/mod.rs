@@ -28,12 +28,12 @@ pub(super) use origin::check_same_origin;
 /// The protocol of <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 const PROTOCOL: &str = "graphql-transport-ws";
 
-/// Read buffer of a socket, kept for its whole life. Clients send little.
+/// Size of the read buffer of a socket, which is kept as long as the socket is open. Clients send little.
 const READ_BUFFER_BYTES: usize = 2 * 1_024;
-/// Size of a message to a client above which the socket is closed; an update has at most a hundred rows.
+/// Size of a message to a client above which the socket is closed. Most updates have at most a hundred rows.
 const WRITE_BUFFER_BYTES_MOST: usize = 16 * 1_024 * 1_024;
 
-/// True if a request asks to switch to another protocol.
+/// True if a request asks to switch to another protocol, as one for a WebSocket does.
 pub(super) fn wants_socket(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }

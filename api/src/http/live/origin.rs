@@ -1,11 +1,12 @@
-//! Origin check: browsers let any page open a WebSocket to any host, and only name the page's origin (RFC 6454).
+//! Origin check: browsers let any page open a WebSocket to any host, and name the page's origin (RFC 6454) in a header.
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 
 use crate::error::Problem;
 
-/// Refuses pages of other hosts. Clients that are not browsers send no origin and are checked by their token alone.
+/// Refuses requests from pages of other hosts. A request without an origin is accepted: browsers always
+/// send it with a WebSocket or a `POST`.
 pub(in crate::http) fn check_same_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return Ok(()) };

@@ -1,5 +1,5 @@
-//! One WebSocket from its first message to its last. One task serves all of its subscriptions. Updates that a slow
-//! client has not read yet are buffered by the backend, as the last value of each row, and not here.
+//! One WebSocket. One task serves all of its subscriptions and sends one message at a time; meanwhile the backend keeps
+//! the pending updates, as the last value of each row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,22 +21,24 @@ use crate::auth::AuthConfig;
 use crate::graphql::{GraphqlExecutor, GraphqlRequest, SubscriptionMessage, check, subscribe};
 use crate::port::Caller;
 
-/// Time from the upgrade to `connection_init`; an idle socket would hold a permit that others need.
+/// Time limit for `connection_init` after the upgrade, so that an idle socket does not keep its permit.
 const INIT_WITHIN: Duration = Duration::from_secs(3);
 /// Time limit for sending one message.
 const SENT_WITHIN: Duration = Duration::from_secs(10);
-/// Interval of pings. A client that sends nothing between two of them is disconnected.
+/// Interval of pings. A client that sends nothing, not even a pong, between two of them is disconnected.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Time limit for the closing handshake.
+/// Time limit for sending the close frame, and then for the client's closing of the connection.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Payload of a subscription with its id; `None` marks its end.
-type Event = (Arc<str>, Option<SubscriptionMessage>);
+/// Message of a subscription, by its id; `None` marks the end of the subscription.
+type SubscriptionEvent = (Arc<str>, Option<SubscriptionMessage>);
 
+/// State of one WebSocket.
 pub(super) struct Socket {
     socket: WebSocket,
     auth: Arc<AuthConfig>,
     graphql: Arc<GraphqlExecutor>,
+    /// Limiter of open WebSockets.
     sockets: Arc<ConcurrencyLimiter>,
     correlation: Option<Uuid>,
     /// The caller, once authenticated.
@@ -45,11 +47,14 @@ pub(super) struct Socket {
     pub(super) permit: Option<Permit>,
     /// The permit of an unauthenticated socket, held until the caller's own permit is taken.
     pub(super) unauthenticated: Option<OwnedSemaphorePermit>,
+    /// True once `connection_init` was accepted.
     acknowledged: bool,
-    running: SelectAll<BoxStream<'static, Event>>,
-    ids: HashMap<Arc<str>, AbortHandle>,
-    /// True if a message arrived since the last ping.
-    heard: bool,
+    /// Events of all subscriptions of this socket.
+    events: SelectAll<BoxStream<'static, SubscriptionEvent>>,
+    /// Running subscriptions by id.
+    subscriptions: HashMap<Arc<str>, AbortHandle>,
+    /// True if the client sent anything since the last ping.
+    received_since_ping: bool,
 }
 
 impl Socket {
@@ -61,7 +66,7 @@ impl Socket {
         correlation: Option<Uuid>,
     ) -> Self {
         let (caller, permit, unauthenticated) = (None, None, None);
-        let (running, ids) = (SelectAll::new(), HashMap::new());
+        let (events, subscriptions) = (SelectAll::new(), HashMap::new());
         Self {
             socket,
             auth,
@@ -72,9 +77,9 @@ impl Socket {
             permit,
             unauthenticated,
             acknowledged: false,
-            running,
-            ids,
-            heard: true,
+            events,
+            subscriptions,
+            received_since_ping: true,
         }
     }
 
@@ -83,16 +88,17 @@ impl Socket {
         let stopping = self.graphql.backend.stopping();
         let Err(close) = self.serve(stopping).await else { return };
         // Subscriptions end before the closing handshake.
-        self.running.clear();
+        self.events.clear();
         if timeout(CLOSED_WITHIN, self.socket.send(close.into_message())).await.is_ok() {
             // Closing the connection while the client still sends would discard the close frame.
             timeout(CLOSED_WITHIN, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await.ok();
         }
     }
 
-    /// `Ok` if the client disconnected; otherwise the reason for closing the socket.
+    /// Returns `Ok` if the client disconnected, otherwise the reason for closing the socket.
     async fn serve(&mut self, mut stopping: BoxFuture<'static, ()>) -> Result<(), Close> {
-        let mut deadline = Box::pin(sleep(INIT_WITHIN));
+        // Limit for `connection_init`; after the acknowledgement, the end of the token's validity.
+        let mut init_or_expiry = Box::pin(sleep(INIT_WITHIN));
         let mut ping = Box::pin(sleep(PING_EVERY));
         loop {
             let was_acknowledged = self.acknowledged;
@@ -100,40 +106,42 @@ impl Socket {
                 received = self.socket.recv() => match received {
                     None | Some(Ok(Message::Close(_))) => return Ok(()),
                     Some(Ok(message)) => self.receive(message).await?,
-                    Some(Err(error)) if is_too_large(&error) => return Err(Close::TOO_LARGE),
+                    Some(Err(error)) if is_too_large(&error) => return Err(Close::MESSAGE_TOO_LARGE),
                     Some(Err(_)) => return Ok(()),
                 },
-                Some((id, payload)) = self.running.next() => self.publish(&id, payload).await?,
+                Some((id, payload)) = self.events.next() => self.send_event(&id, payload).await?,
                 () = &mut ping => {
                     ping.as_mut().reset(Instant::now() + PING_EVERY);
                     self.ping().await?;
                 }
-                () = &mut deadline => return Err(if self.acknowledged { Close::EXPIRED } else { Close::LATE }),
+                () = &mut init_or_expiry => {
+                    return Err(if self.acknowledged { Close::TOKEN_EXPIRED } else { Close::INIT_TOO_LATE });
+                }
                 () = &mut stopping => return Err(Close::GOING_AWAY),
             }
             if let (false, true, Some(caller)) = (was_acknowledged, self.acknowledged, &self.caller) {
-                deadline.as_mut().reset(Instant::now() + caller.valid_for(self.graphql.backend.now()));
+                init_or_expiry.as_mut().reset(Instant::now() + caller.valid_for(self.graphql.backend.now()));
             }
         }
     }
 
     async fn receive(&mut self, message: Message) -> Result<(), Close> {
-        self.heard = true;
+        self.received_since_ping = true;
         let text = match message {
             Message::Text(text) => text,
-            Message::Binary(_) => return Err(Close::BINARY),
+            Message::Binary(_) => return Err(Close::BINARY_MESSAGE),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
         };
         match message::read(&text)? {
-            ClientMessage::Init(_) if self.acknowledged => Err(Close::TWICE),
+            ClientMessage::Init(_) if self.acknowledged => Err(Close::INIT_TWICE),
             ClientMessage::Init(authorization) => {
                 if let Some(authorization) = authorization {
                     let caller = self.auth.caller_of_header(&authorization, self.graphql.backend.now());
-                    self.caller = Some(caller.map_err(|_| Close::FORBIDDEN)?);
+                    self.caller = Some(caller.map_err(|_| Close::INVALID_TOKEN)?);
                 }
-                let caller = self.caller.as_ref().ok_or(Close::FORBIDDEN)?;
+                let caller = self.caller.as_ref().ok_or(Close::INVALID_TOKEN)?;
                 if self.permit.as_ref().is_none_or(|permit| !permit.is_for(caller)) {
-                    self.permit = Some(self.sockets.take(caller).map_err(|_| Close::FULL)?);
+                    self.permit = Some(self.sockets.take(caller).map_err(|_| Close::TOO_MANY_SOCKETS)?);
                 }
                 drop(self.unauthenticated.take());
                 self.acknowledged = true;
@@ -143,7 +151,7 @@ impl Socket {
             ClientMessage::Pong => Ok(()),
             ClientMessage::Subscribe(id, request) => self.subscribe(id.into(), request).await,
             ClientMessage::Complete(id) => {
-                if let Some(handle) = self.ids.remove(&*id) {
+                if let Some(handle) = self.subscriptions.remove(&*id) {
                     handle.abort();
                 }
                 Ok(())
@@ -152,11 +160,13 @@ impl Socket {
     }
 
     async fn subscribe(&mut self, id: Arc<str>, request: GraphqlRequest) -> Result<(), Close> {
-        let Some(caller) = self.caller.clone().filter(|_| self.acknowledged) else { return Err(Close::UNAUTHORIZED) };
-        if self.ids.contains_key(&id) {
-            return Err(Close::used(&id));
+        let Some(caller) = self.caller.clone().filter(|_| self.acknowledged) else {
+            return Err(Close::SUBSCRIBED_BEFORE_INIT);
+        };
+        if self.subscriptions.contains_key(&id) {
+            return Err(Close::id_in_use(&id));
         }
-        if self.ids.len() >= SOCKET_SUBSCRIPTIONS_MOST {
+        if self.subscriptions.len() >= SOCKET_SUBSCRIPTIONS_MOST {
             let message = format!("a socket has at most {SOCKET_SUBSCRIPTIONS_MOST} subscriptions");
             let error = json!([{ "message": message, "extensions": { "code": "TOO_MANY_SUBSCRIPTIONS" } }]);
             return self.send(message::payload(&id, SubscriptionMessage::Error(error))).await;
@@ -168,8 +178,8 @@ impl Socket {
                 let (each, end) = (Arc::clone(&id), Arc::clone(&id));
                 let payloads = payloads.map(move |payload| (Arc::clone(&each), Some(payload)));
                 let (events, handle) = abortable(payloads.chain(stream::once(async move { (end, None) })));
-                self.ids.insert(id, handle);
-                self.running.push(events.boxed());
+                self.subscriptions.insert(id, handle);
+                self.events.push(events.boxed());
                 Ok(())
             }
             Err((_, body)) => {
@@ -178,34 +188,34 @@ impl Socket {
         }
     }
 
-    /// Sends a payload or the end of a subscription. An error ends its own subscription only.
-    async fn publish(&mut self, id: &str, payload: Option<SubscriptionMessage>) -> Result<(), Close> {
-        let Some(handle) = self.ids.get(id) else { return Ok(()) };
+    /// Sends a message or the end of a subscription. An error ends its own subscription only.
+    async fn send_event(&mut self, id: &str, payload: Option<SubscriptionMessage>) -> Result<(), Close> {
+        let Some(handle) = self.subscriptions.get(id) else { return Ok(()) };
         if !matches!(payload, Some(SubscriptionMessage::Next(_))) {
             handle.abort();
-            self.ids.remove(id);
+            self.subscriptions.remove(id);
         }
         self.send(payload.map_or_else(|| message::complete(id), |payload| message::payload(id, payload))).await
     }
 
     async fn ping(&mut self) -> Result<(), Close> {
-        if !self.heard {
-            return Err(Close::SILENT);
+        if !self.received_since_ping {
+            return Err(Close::PINGS_UNANSWERED);
         }
-        self.heard = false;
+        self.received_since_ping = false;
         self.send(Message::Ping(axum::body::Bytes::new())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Close> {
         match timeout(SENT_WITHIN, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            // A client that has disconnected does not receive the reason.
+            // A failed send gets the same reason, which a disconnected client does not receive.
             Ok(Err(_)) | Err(_) => Err(Close::TOO_SLOW),
         }
     }
 }
 
 fn is_too_large(error: &axum::Error) -> bool {
-    // axum hides the kind of the error; only its text shows it.
+    // axum hides the kind of the error; only the text of the error shows it.
     error.to_string().starts_with("Space limit exceeded")
 }
