@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use commands::kernel::{AnyCommand, Misuse, NotNow, Rejected};
-use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
+use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey};
 use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, SealError, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
 use futures::future::{BoxFuture, ready};
@@ -105,7 +105,11 @@ impl Backend for Engine {
         format!("{}", body.len())
     }
 
-    fn seal<'a>(&'a self, _: TenantId, _: &'a mut dyn AnyCommand) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+    fn seal<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a mut dyn AnyCommand,
+    ) -> BoxFuture<'a, Result<Vec<WrappedDataKey>, SealError>> {
         ready(Ok(Vec::new())).boxed()
     }
 

@@ -1,7 +1,7 @@
 //! The engine behind the API.
 
 use commands::kernel::AnyCommand;
-use commands::scribe::{Answer, Envelope, PersonKey, StoredReceipt};
+use commands::scribe::{Answer, Envelope, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::future::BoxFuture;
 use futures::future::ready;
@@ -34,7 +34,7 @@ pub trait Backend: Send + Sync + 'static {
         &'a self,
         tenant: TenantId,
         command: &'a mut dyn AnyCommand,
-    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>>;
+    ) -> BoxFuture<'a, Result<Vec<WrappedDataKey>, SealError>>;
 
     /// Counts commands against the rate limits of the caller and its tenant. By default there are no limits.
     fn allow<'a>(&'a self, _caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::ids::{BatchId, LaneId, Ticket};
-use super::submission::{PendingCommand, PersonKey};
+use super::submission::{PendingCommand, WrappedDataKey};
 
 /// The rows of one commit statement.
 pub struct Batch {
@@ -25,7 +25,7 @@ pub struct Part {
     pub events: Vec<EventRow>,
     pub receipts: Vec<ReceiptRow>,
     pub snapshots: Vec<SnapshotRow>,
-    pub person_keys: Vec<PersonKey>,
+    pub person_keys: Vec<WrappedDataKey>,
 }
 
 pub struct EventRow {

@@ -50,7 +50,7 @@ pub use limits::Limits;
 pub use message::{CommandAnswer, CommitOutcome, Load, LoadOutcome, LoadResult, Need, Output, TakeOverOutcome};
 pub use receipt_cache::StoredReceipt;
 pub use state_cache::LoadedState;
-pub use submission::{Envelope, PersonKey, Submission};
+pub use submission::{Envelope, Submission, WrappedDataKey};
 pub use two_generation_cache::{CacheKey, TwoGenerationCache};
 
 /// Decides the commands of its lanes, one after the other.

@@ -85,7 +85,7 @@ impl Components {
             owner: Owner { name: database.owner.clone(), lease_ms: database.lease_ms, address },
             limits: config.limits.clone(),
             loops: config.loops,
-            share: self.share("scribe").await?,
+            assigned_lanes: self.assigned_lanes("scribe").await?,
             data: config.data.clone(),
         };
         let scribe = scribe::start(&settings, &self.pool).await?;
@@ -118,7 +118,7 @@ impl Components {
     ) -> Result<ReadModelFollower> {
         let roles = self.config.roles;
         let feed = StoreFeed::new(self.pool.clone(), scribe.map(|scribe| scribe.tail().clone()));
-        let lanes = if roles.reads { self.share("project").await? } else { presence::all_lanes() };
+        let lanes = if roles.reads { self.assigned_lanes("project").await? } else { presence::all_lanes() };
         let reads = ReadModelFollower::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
         // A process that runs the scribe reads its own tail; Kafka would only be slower.
         let kafka = self.config.kafka.clone().filter(|_| roles.reads && !roles.scribe);
@@ -138,7 +138,7 @@ impl Components {
         // A process that runs the scribe reads its own tail; Kafka would only be slower.
         let (lanes, kafka) = match scribe {
             Some(scribe) => (Lanes::Written(scribe), None),
-            None => (Lanes::Shared(self.share("policies").await?), self.config.kafka.clone()),
+            None => (Lanes::Shared(self.assigned_lanes("policies").await?), self.config.kafka.clone()),
         };
         let policies = PolicyRunner {
             pool: self.pool.clone(),
@@ -164,16 +164,17 @@ impl Components {
         let kafka = self.config.kafka.clone().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
         let leases = kafka::Leases::new(self.pool.clone(), &self.config.database.owner);
         let relay = kafka::Relay::new(kafka, PgHistory::new(self.pool.clone()), leases);
-        let outages = relay.outages();
+        let servers = relay.availability();
         self.health.add_source(move || {
-            let reason = |outage: &kafka::Outage| Some(format!("{}: {}", outage.what(), outage.reason()?));
-            outages.iter().filter_map(reason).collect()
+            let reason =
+                |server: &kafka::Availability| Some(format!("{}: {}", server.server(), server.outage_reason()?));
+            servers.iter().filter_map(reason).collect()
         });
         Ok(tokio::spawn(relay.run(self.stop.clone())))
     }
 
     /// The lanes that fall to this process in one of its roles.
-    async fn share(&self, role: &'static str) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
+    async fn assigned_lanes(&self, role: &'static str) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
         if self.config.roles.alone {
             return Ok(presence::all_lanes());
         }

@@ -11,7 +11,7 @@ use api::port::LiveUpdates;
 use api::port::Webhooks;
 use api::port::{Backend, Behind, SealedField};
 use commands::kernel::{AnyCommand, StateRegistry};
-use commands::scribe::{Answer, Envelope, PersonKey, ReceiptKey, StoredReceipt};
+use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -133,7 +133,7 @@ impl Backend for Engine {
         &'a self,
         tenant: TenantId,
         command: &'a mut dyn AnyCommand,
-    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+    ) -> BoxFuture<'a, Result<Vec<WrappedDataKey>, SealError>> {
         self.vault.seal(tenant, command).boxed()
     }
 
@@ -142,7 +142,7 @@ impl Backend for Engine {
     }
 
     fn allow<'a>(&'a self, caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {
-        if self.edge.limits.apply_to(caller) {
+        if self.edge.limits.applies_to(caller) {
             self.edge.limits.allow(caller, commands).boxed()
         } else {
             ready(Allowance::unlimited(commands)).boxed()

@@ -196,7 +196,7 @@ impl Settings {
             ("customer_commands_per_minute", self.customer_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("member_commands_per_minute", self.member_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("tenant_commands_per_minute", self.tenant_commands_per_minute.into(), 0, QUOTA_MOST.into()),
-            ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFE_MS_MOST.into()),
+            ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFETIME_MS_MOST.into()),
             ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
         ];
         for (name, value, least, most) in counts {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use commands::scribe::{CacheKey, PersonKey, TwoGenerationCache};
+use commands::scribe::{CacheKey, TwoGenerationCache, WrappedDataKey};
 use domain::shared::{TenantId, Timestamp};
 use platform::clock::{now, time_before};
 use sqlx::PgPool;
@@ -39,7 +39,7 @@ impl CacheKey for PersonRef {}
 pub(crate) struct DataKey {
     pub(crate) key: Zeroizing<[u8; 32]>,
     /// Wrapped form and time of creation of a key that was created here and not yet found in the store.
-    pub(crate) unstored: Option<(PersonKey, Timestamp)>,
+    pub(crate) unstored: Option<(WrappedDataKey, Timestamp)>,
 }
 
 impl DataKeys {
@@ -89,7 +89,7 @@ impl DataKeys {
         let payload = Payload { msg: key.as_slice(), aad: &person.associated_data() };
         let sealed = self.wrapping_cipher.encrypt(&XNonce::from(nonce), payload).map_err(|error| error.to_string())?;
         let wrapped = [nonce.as_slice(), &sealed].concat();
-        let new = PersonKey { tenant: person.tenant, person: person.id, wrapped };
+        let new = WrappedDataKey { tenant: person.tenant, person: person.id, wrapped };
         Ok(DataKey { key, unstored: Some((new, now())) })
     }
 
@@ -130,7 +130,7 @@ mod tests {
     fn unstored_keys_stay_in_the_cache_and_old_stored_ones_are_forgotten() {
         let mut cache = TwoGenerationCache::new(10);
         let person = |number| PersonRef { tenant: TenantId::new(Uuid::from_u128(1)), id: Uuid::from_u128(number) };
-        let wrapped = PersonKey { tenant: person(0).tenant, person: person(0).id, wrapped: Vec::new() };
+        let wrapped = WrappedDataKey { tenant: person(0).tenant, person: person(0).id, wrapped: Vec::new() };
         let key = |unstored| DataKey { key: Zeroizing::new([0; 32]), unstored };
         insert(&mut cache, person(0), key(Some((wrapped.clone(), now()))));
         let expired = time_before(now(), UNSTORED_RETENTION);

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use commands::kernel::AnyCommand;
-use commands::scribe::PersonKey;
+use commands::scribe::WrappedDataKey;
 use domain::shared::{SealError, Sealed, Sealer, TenantId};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -47,7 +47,7 @@ impl Vault {
 
     /// Seals the personal fields of a command. Returns the wrapped data keys that the store may not have yet; they must
     /// be written together with the events of the command.
-    pub async fn seal(&self, tenant: TenantId, command: &mut dyn AnyCommand) -> Result<Vec<PersonKey>, SealError> {
+    pub async fn seal(&self, tenant: TenantId, command: &mut dyn AnyCommand) -> Result<Vec<WrappedDataKey>, SealError> {
         let mut sealer =
             CommandSealer { vault: self, tenant, keys: HashMap::new(), sealed: HashSet::new(), missing: None };
         // Sealing stops at the first person whose key is missing, and is repeated once the key is fetched.

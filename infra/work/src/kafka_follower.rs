@@ -16,7 +16,7 @@ use crate::runner::{PolicyRunner, ReadResult};
 
 const GROUP: ConsumerGroup = ConsumerGroup {
     name: "cartulary.policies",
-    part: "the consumer group of policies",
+    component: "the consumer group of policies",
     role: "policies",
     progress_sql: "SELECT lane, max(position) AS position FROM work.policies GROUP BY lane",
 };

@@ -49,7 +49,7 @@ impl Settings {
         if let Some(file) = &self.kafka_identity_file {
             check_identity(file)?;
         }
-        let tls = Tls { authorities: self.kafka_ca_file.clone(), identity: self.kafka_identity_file.clone() };
+        let tls = Tls { authorities: self.kafka_ca_file.clone(), client_certificate: self.kafka_identity_file.clone() };
         Ok(Some(kafka::Settings {
             brokers,
             tls: self.kafka_tls.then_some(tls),

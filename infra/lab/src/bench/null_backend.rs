@@ -7,7 +7,7 @@ use api::port::Webhooks;
 use api::port::{Backend, Behind, SealedField};
 use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
-use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled, StoredReceipt};
+use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -54,7 +54,7 @@ impl Backend for NullBackend {
         &'a self,
         tenant: TenantId,
         command: &'a mut dyn AnyCommand,
-    ) -> BoxFuture<'a, Result<Vec<PersonKey>, SealError>> {
+    ) -> BoxFuture<'a, Result<Vec<WrappedDataKey>, SealError>> {
         self.engine.seal(tenant, command)
     }
 

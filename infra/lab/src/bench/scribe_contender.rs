@@ -40,7 +40,7 @@ impl BenchScribe {
             owner: Owner { name: defaults.owner.clone(), lease_ms: defaults.lease_ms, address: String::new() },
             limits: defaults.limits(),
             loops: defaults.scribe_loops,
-            share: presence::all_lanes(),
+            assigned_lanes: presence::all_lanes(),
             data: None,
         };
         let scribe = Self { scribe: start(&settings, &pool).await?, pool, workload: Workload::new()? };

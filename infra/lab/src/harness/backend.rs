@@ -61,7 +61,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
         owner,
         limits: Limits::default(),
         loops: 2,
-        share: presence::all_lanes(),
+        assigned_lanes: presence::all_lanes(),
         data: None,
     }
 }

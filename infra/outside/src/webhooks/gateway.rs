@@ -106,7 +106,7 @@ impl WebhookGateway {
 }
 
 impl Webhooks for WebhookGateway {
-    fn permit<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
+    fn check_target<'a>(&'a self, url: &'a TargetUrl) -> BoxFuture<'a, Result<(), NotPermitted>> {
         let checked = async move {
             self.guard.addresses(url).await.map(|_| ()).map_err(|forbidden| match forbidden {
                 Forbidden::ResolverUnavailable => NotPermitted::Unknown,

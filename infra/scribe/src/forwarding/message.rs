@@ -1,7 +1,7 @@
 //! Messages between processes: forwarded commands and their answers, as JSON.
 
 use commands::kernel::{AnyCommand, Commands, Misuse, NotNow, Rejected, StateRegistry};
-use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, PersonKey, Settled};
+use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, WrappedDataKey};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub(super) struct ForwardedCommand {
 
 impl ForwardedCommand {
     pub(super) fn from_envelope(envelope: &Envelope) -> Result<Self, serde_json::Error> {
-        let key = |key: &PersonKey| (key.person, key.wrapped.clone());
+        let key = |key: &WrappedDataKey| (key.person, key.wrapped.clone());
         Ok(Self {
             id: envelope.id,
             name: envelope.command.name().into_owned(),
@@ -58,7 +58,7 @@ impl ForwardedCommand {
     pub(super) fn into_envelope(self, tenant: TenantId, catalogue: &Commands) -> Result<Envelope, Misuse> {
         let unknown = || Misuse::new("UNKNOWN_COMMAND", "", format!("this process has no command {}", self.name));
         let command: Box<dyn AnyCommand> = catalogue.get(&self.name).ok_or_else(unknown)?.parse(&self.body)?;
-        let key = |(person, wrapped)| PersonKey { tenant, person, wrapped };
+        let key = |(person, wrapped)| WrappedDataKey { tenant, person, wrapped };
         Ok(Envelope {
             id: self.id,
             command,

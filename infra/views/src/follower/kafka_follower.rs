@@ -9,7 +9,7 @@ use super::{PgProjector, ReadModelFollower};
 
 const GROUP: ConsumerGroup = ConsumerGroup {
     name: "cartulary.project",
-    part: "the consumer group of read models",
+    component: "the consumer group of read models",
     role: "project",
     progress_sql:
         "SELECT c.lane, max(c.position) AS position FROM reads.checkpoints c JOIN reads.live USING (model, shape)

@@ -220,7 +220,7 @@ impl ReadModelFollower {
 
     /// Projects these events and publishes the progress and the changed rows.
     async fn project(&self, projector: &mut PgProjector, events: &[RawEvent]) -> Result<BatchEffects, Fault> {
-        let outcome = projector.take(events).await?;
+        let outcome = projector.apply(events).await?;
         self.progress.send_modify(|count| *count = count.wrapping_add(1));
         let effects = self.report(&outcome);
         self.notices.publish_batch(events, outcome.changed);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use api::port::Freshness;
-use platform::connectivity::with_timeout;
+use platform::connectivity::within_statement_timeout;
 use projections::kernel::Change;
 use projections::ports::{Cause, Checkpoint, Fault};
 use tokio::sync::broadcast::error::RecvError;
@@ -143,7 +143,7 @@ impl Subscriptions {
         let text = "SELECT model, lane, position, epoch FROM reads.checkpoints
                     WHERE model = ANY($1) AND shape = ANY($2)";
         let query = sqlx::query_as(text).bind(&names).bind(&shapes).fetch_all(&self.pool);
-        let rows: Vec<(String, i16, i64, i64)> = with_timeout(query)
+        let rows: Vec<(String, i16, i64, i64)> = within_statement_timeout(query)
             .await
             .map_err(|error| Fault::caused(Cause::Unavailable, "reading checkpoints", error))?;
         let at = |(model, lane, position, epoch)| ((model, lane), Checkpoint { lane, position, epoch });

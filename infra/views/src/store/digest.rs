@@ -39,7 +39,7 @@ pub async fn digest(pool: &PgPool, model: &Model) -> Result<Digest, Fault> {
     let mut digester = Digester::default();
     while let Some((tenant, row)) = rows.try_next().await.map_err(fault(doing()))? {
         let row = model.canonical(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?;
-        digester.row(TenantId::new(tenant), &row);
+        digester.add_row(TenantId::new(tenant), &row);
     }
     Ok(digester.finish(at.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect()))
 }

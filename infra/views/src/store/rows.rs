@@ -93,7 +93,7 @@ impl Rows for PgRows {
         transaction.commit().await.map_err(fault(doing()))
     }
 
-    async fn pass(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
+    async fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
         let doing = || "moving the checkpoints of models that a batch does not affect";
         let moves: Vec<_> =
             moves.iter().flat_map(|(model, moves)| moves.iter().map(|step| (model.as_ref(), step))).collect();
