@@ -22,7 +22,7 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// All fields of a command, however deep.
+    /// All fields of a command, at any depth.
     pub(crate) fn all(kind: &CommandDescriptor) -> Vec<Self> {
         let root = kind.schema.as_value();
         let mut found = vec![];
@@ -54,7 +54,7 @@ impl Field {
     pub(crate) fn is_named(&self, fate: Fate, code: &str, found: &str) -> bool {
         let around = self.path.rsplit_once('.').map_or("", |(around, _)| around);
         match (fate, code) {
-            // Invalid JSON may be noticed only after the field.
+            // Invalid JSON may be reported for the object or list around the field.
             (_, "INVALID_JSON") => self.path.starts_with(found),
             (Fate::RefusedAround, _) => found == around,
             _ => found == self.path,
@@ -125,7 +125,7 @@ fn value_for(root: &Value, schema: &Value) -> Value {
         Family::Currency => "USD".into(),
         Family::Email => "ada@example.org".into(),
         Family::Phone => "+4930123456".into(),
-        // An address without a listener.
+        // No server listens on this port.
         Family::Target => "https://127.0.0.1:9/hook".into(),
         Family::Event => "order.placed".into(),
         Family::Id => "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b".into(),

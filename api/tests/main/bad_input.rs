@@ -17,7 +17,7 @@ const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 /// Bad lines in one batch, beside the good ones.
 const BAD_LINES: usize = 450;
-/// Bad lines before each good one.
+/// Number of bad lines after each good one.
 const GOOD_EACH: usize = 50;
 
 /// An engine with one tenant, and tokens for all commands.
@@ -64,7 +64,7 @@ impl Callers {
         self.engine.send(&HttpRequest::post(&format!("/v1/commands/{name}"), token, kind, body)).await
     }
 
-    /// Counts the events and refusals of the tenant and the platform.
+    /// Numbers of events and of stored rejections, of the tenant and the platform together.
     async fn log(&self) -> Result<(i64, i64)> {
         let (ours, platform) =
             (self.engine.written(self.tenant).await?, self.engine.written(TenantId::PLATFORM.uuid()).await?);
@@ -81,7 +81,7 @@ fn line(name: &str, body: &str) -> String {
     format!(r#"{{"id":"{}","name":"{name}","command":{body}}}"#, new_id())
 }
 
-/// A line that is always taken, with exactly one event.
+/// A line that is always accepted and causes exactly one event.
 fn good_line() -> String {
     let body = json!({ "customer": new_id(), "name": null, "email": null, "source": "a good line" });
     line("ImportCustomer", &body.to_string())
@@ -98,7 +98,7 @@ fn cases(fields: &[Field], wanted: impl Fn(Fate) -> bool) -> Vec<Case<'_>> {
     all.filter(|case| wanted(case.value.fate)).collect()
 }
 
-/// The error in an answer to a value that must be refused.
+/// Describes the answer if it is not the refusal that a bad value must get; `None` if it is.
 fn not_refused(case: &Case<'_>, answer: &Value) -> Option<String> {
     let problem = &answer["problem"];
     let (status, code) = (problem["status"].as_u64().unwrap_or_default(), problem["code"].as_str().unwrap_or_default());
@@ -110,7 +110,7 @@ fn not_refused(case: &Case<'_>, answer: &Value) -> Option<String> {
     (!fits).then(|| described(case, answer))
 }
 
-/// The error in an answer to a value that must be read as it is. The domain may still reject it.
+/// Describes the answer if the parser has refused an unusual but valid value; `None` otherwise. The domain may reject it.
 fn not_taken(case: &Case<'_>, answer: &Value) -> Option<String> {
     let problem = &answer["problem"];
     let about_another = problem["status"] == 422 && problem["errors"][0]["field"] != case.field.path.as_str();
@@ -225,7 +225,7 @@ fn structures(good: &Value) -> Vec<(String, &'static str, Option<&'static str>)>
     bodies
 }
 
-/// The values without the names.
+/// The field values of an object as a JSON array.
 fn positional(good: &Value) -> String {
     Value::from(good.as_object().into_iter().flatten().map(|(_, value)| value.clone()).collect::<Vec<_>>()).to_string()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// A value as JSON text, which may be no JSON at all.
+/// A value as text, which may be invalid JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct BadValue {
     pub(crate) json: String,
@@ -12,7 +12,7 @@ pub(crate) struct BadValue {
 /// Expected answer to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Read as it is; the domain decides.
+    /// Accepted by the parser; the domain decides.
     Taken,
     /// Refused with the path of the field.
     Refused,
@@ -52,7 +52,7 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    /// From the schema of a field and the name of its definition.
+    /// Family of a field, by the name of its definition and its schema.
     pub(crate) fn of(name: Option<&str>, schema: &Value) -> Self {
         let word = |field: &str| schema[field].as_str();
         match (name, word("format").or(word("x-personal")).or(word("pattern"))) {
@@ -68,7 +68,7 @@ impl Family {
             (_, Some("uuid")) => Self::Id,
             (_, Some("date-time")) => Self::Instant,
             (_, Some("date")) => Self::Day,
-            // Words with a doc comment each are a `oneOf`.
+            // The schema of an enum whose variants have doc comments is a `oneOf`.
             _ if schema["enum"].is_array() || schema["oneOf"][0]["const"].is_string() => Self::Enum,
             _ if schema["type"] == "boolean" => Self::Flag,
             _ if schema["type"] == "integer" => {
@@ -89,7 +89,7 @@ impl Family {
         }
     }
 
-    /// Every value of the list that fits this family.
+    /// All values that are tried in a field of this family.
     pub(crate) fn values(&self) -> Vec<BadValue> {
         let mut values = match self {
             Self::Text { most } => texts(*most),
@@ -159,7 +159,7 @@ impl Family {
         values
     }
 
-    /// Values of the wrong JSON type, or that are no text at all.
+    /// Values of a wrong JSON type, texts with forbidden characters, and invalid JSON.
     fn misfits(&self) -> Vec<BadValue> {
         let mut values: Vec<_> = vec![];
         values.extend(raw(
@@ -235,7 +235,7 @@ fn texts(most: usize) -> Vec<BadValue> {
         .collect()
 }
 
-/// Addresses that parsers read in different ways, and such that lead inside (B-SSRF); one on this machine is allowed here.
+/// URLs that parsers read in different ways, and URLs of internal addresses. The test engine permits loopback addresses.
 fn targets() -> Vec<BadValue> {
     let hosts = [
         "127.1",
@@ -315,7 +315,7 @@ fn ids() -> Vec<BadValue> {
         "null",
         "' OR 1=1 --",
     ];
-    // Unknown of version 4, upper case, version 1 from far in the future.
+    // UUIDs of no known entity: version 4, upper case, and version 1 with a time far in the future.
     let taken = [
         "9b2f7c1e-5a4d-4f3b-8c6a-1d2e3f4a5b6c",
         "0190A5B2-7C3D-7E4F-8A9B-0C1D2E3F4A5B",

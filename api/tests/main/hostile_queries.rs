@@ -1,11 +1,11 @@
-//! GraphQL documents that are known to exhaust servers: each is refused, and the process lives on.
+//! GraphQL documents that are known to exhaust servers: each is refused, and the process continues to work.
 
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use cartulary::cli::Bearer;
 use domain::shared::Role;
-use lab::harness::{Engine, HttpRequest, HttpResponse, PATIENCE};
+use lab::harness::{Engine, HttpRequest, HttpResponse, WAIT_TIMEOUT};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -45,7 +45,7 @@ fn nested() -> Vec<Hostile> {
     all
 }
 
-/// Every fragment spreads the next one twice.
+/// A document whose fragments each spread the next one twice: its size doubles with every level.
 fn bomb(levels: usize) -> String {
     let mut text = String::from("{ products { edges { node { ...f0 } } } }");
     for level in 0..levels {
@@ -116,10 +116,11 @@ fn arguments() -> Vec<Hostile> {
     all
 }
 
-/// Sends a request; an error where there is no answer. The exponential ones never end if they are evaluated.
+/// Sends a request. An answer that does not come in time is an error: a server that expanded the exponential documents
+/// would never answer.
 async fn ask(engine: &Engine, token: &str, hostile: &Hostile) -> Result<HttpResponse> {
     let request = HttpRequest::post("/graphql", token, hostile.kind, hostile.body.clone());
-    let response = timeout(PATIENCE, engine.send(&request)).await;
+    let response = timeout(WAIT_TIMEOUT, engine.send(&request)).await;
     let response = response.with_context(|| format!("{} hangs", hostile.name))?;
     response.with_context(|| format!("{} breaks the connection", hostile.name))
 }

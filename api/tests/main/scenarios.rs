@@ -9,7 +9,7 @@ use cartulary::cli::Bearer;
 use domain::shared::{CustomerId, Role, TenantId};
 use futures::future::try_join_all;
 use futures::{StreamExt, stream};
-use lab::harness::{Engine, HttpRequest, HttpResponse, PATIENCE};
+use lab::harness::{Engine, HttpRequest, HttpResponse, WAIT_TIMEOUT};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -59,7 +59,7 @@ async fn run(engine: &Engine, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs one step; the last answer.
+/// Runs one step and returns the last answer.
 async fn run_step(engine: &Engine, tenant: TenantId, names: &mut Names, step: &Step) -> Result<Value> {
     let begun = Instant::now();
     loop {
@@ -69,11 +69,11 @@ async fn run_step(engine: &Engine, tenant: TenantId, names: &mut Names, step: &S
             sent.push(request(engine, tenant, names, step)?);
         }
         let got = try_join_all(sent.iter().map(|sent| engine.send(sent))).await?;
-        // A busy machine answers BEHIND, after which every client asks again.
+        // On a busy machine a query may get BEHIND, after which clients send it again.
         let again = step.soon || got.iter().any(is_behind);
         match check(names, step, &got) {
             Ok(()) => return Ok(got.last().map(HttpResponse::json).unwrap_or_default()),
-            Err(_) if again && begun.elapsed() < PATIENCE => sleep(Duration::from_millis(50)).await,
+            Err(_) if again && begun.elapsed() < WAIT_TIMEOUT => sleep(Duration::from_millis(50)).await,
             Err(error) => return Err(error),
         }
     }
@@ -130,7 +130,7 @@ fn check(names: &mut Names, step: &Step, got: &[HttpResponse]) -> Result<()> {
         let times = expected.times.unwrap_or(if step.answers.len() == 1 { step.at_once } else { taken });
         ensure!(times == taken, "{} was answered {taken} times, not {times}", expected.status);
     }
-    // One key has one answer, but for `replayed`.
+    // All answers under one idempotency key are equal, except for `replayed`.
     if step.headers.iter().any(|(name, _)| name == "idempotency-key") {
         let mut answers: Vec<_> = got.iter().map(HttpResponse::json).collect();
         answers.iter_mut().for_each(|answer| answer["receipt"]["replayed"] = Value::Null);

@@ -5,11 +5,12 @@
 //! - `request`: a request and its bearer. `POST /v1/commands/PlaceOrder as customer ada`, then headers, a blank line and the
 //!   body; at `/graphql` the body is the query itself. `, 50 at once` sends it fifty times in parallel.
 //! - `answer`: the status, then JSON that the answer must contain. Fields that are not named may be anything, lists
-//!   are whole, `"…"` stands for any value. `answer soon` asks again until it holds, for the work of policies.
-//!   `answer 49 times` says how many of several answers at once look like this.
-//! - `{{ada}}` is an id that is made once per name and story, `{{item:mug}}` the stock of `mug` in the first store,
-//!   `{{tenant}}` and `{{store}}` those of the story, `{{each}}` is new for each of several requests at once, and
-//!   `{{last.receipt.token}}` comes out of the answer before.
+//!   must have the same length, and `"…"` stands for any value but null. `answer soon` sends the request again until the
+//!   answer matches, because policies work asynchronously. `answer 49 times` is the number of parallel requests that get
+//!   this answer.
+//! - `{{ada}}` is an id, the same one for each use of the name in a scenario. `{{item:mug}}` is the stock item of the
+//!   product `mug` in the first store, `{{tenant}}` and `{{store}}` are those of the scenario, `{{each}}` is a new id for
+//!   each parallel request, and `{{last.receipt.token}}` is a field of the previous answer.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ pub(crate) struct Step {
     pub(crate) line: usize,
     pub(crate) method: String,
     pub(crate) path: String,
-    /// The bearer, in the words of the scenario.
+    /// The bearer, as the scenario writes it: `customer ada`.
     pub(crate) who: String,
     pub(crate) at_once: usize,
     pub(crate) headers: Vec<(String, String)>,

@@ -87,7 +87,7 @@ impl Fleet {
         OuterKey::from_file(&self.folder.join("outer.key"))
     }
 
-    /// Starts a process with this role (`serve --all`) and waits until it listens.
+    /// Starts a process with this subcommand, such as `serve --all`, and waits until it listens.
     pub async fn start(&self, role: &str, name: &str) -> Result<EngineProcess> {
         self.start_command(command(product()?), role, name, &[]).await
     }
@@ -164,18 +164,18 @@ impl EngineProcess {
         self.child.id()
     }
 
-    /// Sends it a signal, such as `SIGSTOP`.
+    /// Sends the process a signal, such as `SIGSTOP`.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         Ok(kill_process(pid.with_context(|| self.failure("it has ended already"))?, signal)?)
     }
 
-    /// Kills it with `SIGKILL`.
+    /// Kills the process with `SIGKILL`.
     pub async fn kill(mut self) -> Result<()> {
         self.child.kill().await.with_context(|| format!("{} cannot be killed", self.name))
     }
 
-    /// Stops it with `SIGTERM` and waits until it has ended. An exit code other than 0 is an error.
+    /// Stops the process with `SIGTERM` and waits until it has ended. An exit code other than 0 is an error.
     pub async fn stop(mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         let status = timeout(STOP_TIMEOUT, self.child.wait())
@@ -201,7 +201,7 @@ pub async fn get(url: &str) -> Result<(u16, String)> {
     timeout(ANSWER_TIMEOUT, request).await.with_context(|| format!("{url} did not answer in time"))?
 }
 
-/// Stops all processes in this order. Returns the first error after all have been asked to stop.
+/// Stops all processes one after the other, also after an error. Returns the first error.
 pub async fn stop_all(processes: Vec<EngineProcess>) -> Result<()> {
     let mut stopped = Ok(());
     for process in processes {

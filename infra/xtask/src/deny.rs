@@ -35,7 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) const CHECKS: &[&str] = &["check", "licenses", "bans", "sources"];
 pub(crate) const ADVISORIES: &[&str] = &["check", "advisories"];
 
-/// The program is installed in its cache folder.
+/// True if the program is installed in its cache folder.
 pub(crate) fn is_installed() -> bool {
     succeeds(version_of(&installed()))
 }

@@ -25,7 +25,7 @@ Usage: cargo xtask <task> [arguments]
   test            check it: installs what is missing, then runs exactly what CI runs
 
   bench           measure it; arguments are those of `cartulary-lab bench`
-  machines        run it on three machines (network namespaces), cut one off and kill another; needs root
+  machines        run it on three machines (network namespaces), isolate two and kill the third; needs root
   setup           only install what is missing
   up              start PostgreSQL, Redis and Kafka as plain processes and print their addresses
   down            stop exactly these

@@ -50,7 +50,7 @@ pub fn succeed(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// The program runs and succeeds. Its output is dropped.
+/// Runs a program without showing its output. True if it succeeds.
 pub(crate) fn succeeds(mut command: Command) -> bool {
     command.output().is_ok_and(|answer| answer.status.success())
 }

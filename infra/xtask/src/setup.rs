@@ -124,7 +124,7 @@ fn install(packages: &[&str]) -> Result<()> {
     succeed(command)
 }
 
-/// Programs can be built with OpenSSL, in one of the ways in which the crate `openssl-sys` finds it.
+/// True if the crate `openssl-sys` will find OpenSSL, in one of its ways.
 fn openssl_is_present() -> bool {
     let mut pkg_config = Command::new("pkg-config");
     pkg_config.args(["--exists", "openssl"]);

@@ -1,4 +1,4 @@
-//! Engine with every role in this process, and tenants with many products on sale.
+//! Engine of a benchmark: the roles of this process, and tenants with many products on sale.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ use super::scratch_server::ScratchDatabase;
 use super::scribe_contender::{SETTLE_TIME, open_tenant};
 use super::workload::Workload;
 
-/// Products of each tenant: enough that no product exceeds the limit of open reservations.
+/// Products of each tenant: so many that no stock item reaches the limit of 50,000 open reservations.
 const PRODUCTS: usize = 50;
 /// Fixed outer key; the data of a benchmark need no secrecy.
 const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

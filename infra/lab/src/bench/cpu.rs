@@ -1,4 +1,4 @@
-//! CPU time of this process and of the database server. Unlike elapsed time, it does not depend on other load.
+//! CPU time of this process and of the database server. Unlike elapsed time, it hardly depends on other load.
 
 use std::fs;
 use std::time::Duration;
@@ -11,8 +11,9 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Reads the CPU time of this process, and of a server with its child processes. Zero on systems without `/proc`.
-    pub(super) fn read(server: Option<u32>) -> Self {
+    /// Reads the CPU time of this process, and of the server with this pid and its child processes. Zero on systems without
+    /// `/proc`.
+    pub(super) fn read(server_pid: Option<u32>) -> Self {
         let own = std::process::id();
         let mut read = Self::default();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -20,9 +21,9 @@ impl Cpu {
             let Some(process) = Process::read(pid) else { continue };
             if pid == own {
                 read.engine += process.used;
-            } else if server == Some(pid) {
+            } else if server_pid == Some(pid) {
                 read.server += process.used + process.ended_children;
-            } else if server == Some(process.parent) {
+            } else if server_pid == Some(process.parent) {
                 read.server += process.used;
             }
         }
@@ -35,8 +36,8 @@ impl Cpu {
 
     /// CPU time per command.
     pub(super) fn per_command(self, commands: f64) -> Self {
-        let share = |used: Duration| Duration::from_secs_f64(used.as_secs_f64() / commands.max(1.0));
-        Self { engine: share(self.engine), server: share(self.server) }
+        let divided = |used: Duration| Duration::from_secs_f64(used.as_secs_f64() / commands.max(1.0));
+        Self { engine: divided(self.engine), server: divided(self.server) }
     }
 }
 

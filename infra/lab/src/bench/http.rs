@@ -32,7 +32,7 @@ use super::http_connection::HttpConnection;
 use super::load_generator::{Contender, RunLength};
 use super::null_backend::NullBackend;
 use super::progress::Progress;
-use super::protocol::{ContenderSpec, boxed, report_contenders, run_contenders};
+use super::protocol::{ContenderSpec, RunningContender, report_contenders, run_contenders};
 use super::report::Report;
 use super::scratch_server::{ScratchDatabase, ScratchServer};
 
@@ -44,16 +44,16 @@ const ALL_ROLES: ContenderSpec = ContenderSpec {
     name: "PlaceOrder over HTTP",
     clients: CONNECTIONS,
     start: |server, database| {
-        async move { Ok(boxed(OrderClients::open(&database, Backing::AllRoles).await?, database, server)) }.boxed()
+        async move { Ok(RunningContender::new(OrderClients::open(&database, Backing::AllRoles).await?, database, server)) }.boxed()
     },
 };
 
-/// Without followers of the log, to measure the cost of read models and policies. It has no bar.
+/// Without read models and policies, to measure their cost. This ratio has no bar.
 const LOG_ONLY: ContenderSpec = ContenderSpec {
     name: "PlaceOrder over HTTP without read models and policies",
     clients: CONNECTIONS,
     start: |server, database| {
-        async move { Ok(boxed(OrderClients::open(&database, Backing::LogOnly).await?, database, server)) }.boxed()
+        async move { Ok(RunningContender::new(OrderClients::open(&database, Backing::LogOnly).await?, database, server)) }.boxed()
     },
 };
 
@@ -61,7 +61,7 @@ const NO_SCRIBE: ContenderSpec = ContenderSpec {
     name: "PlaceOrder over HTTP without the scribe",
     clients: CONNECTIONS,
     start: |server, database| {
-        async move { Ok(boxed(OrderClients::open(&database, Backing::NoScribe).await?, database, server)) }.boxed()
+        async move { Ok(RunningContender::new(OrderClients::open(&database, Backing::NoScribe).await?, database, server)) }.boxed()
     },
 };
 

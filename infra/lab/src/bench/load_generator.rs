@@ -18,7 +18,7 @@ pub(super) trait Contender: Send + Sync + 'static {
     /// Makes one call for one client. Returns when its commands are durable.
     fn call(&self, client: usize) -> impl Future<Output = Result<()>> + Send;
 
-    /// Stops it and closes its connections.
+    /// Stops the implementation and closes its connections.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn measure<C: Contender>(
     contender: &Arc<C>,
     clients: usize,
     length: RunLength,
-    server: Option<u32>,
+    server_pid: Option<u32>,
 ) -> Result<Measurement> {
     let from = Instant::now() + length.warm_up;
     let until = from + length.measured;
@@ -67,9 +67,9 @@ pub(super) async fn measure<C: Contender>(
         });
     }
     sleep_until(from).await;
-    let before = Cpu::read(server);
+    let before = Cpu::read(server_pid);
     sleep_until(until).await;
-    let cpu = Cpu::read(server).since(before);
+    let cpu = Cpu::read(server_pid).since(before);
     let mut latencies = Vec::new();
     while let Some(done) = running.join_next().await {
         latencies.extend(done??);

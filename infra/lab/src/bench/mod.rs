@@ -2,8 +2,8 @@
 //!
 //! Machines differ, so absolute figures are reported and ratios are checked against bars. Every contender gets the same
 //! PostgreSQL server with the settings of `cartulary dev`, an empty database, and the number of clients at which its
-//! throughput is highest. Contenders run alternately, three times, and medians are reported. Read models and policies
-//! are off in the benchmarks of the log alone.
+//! throughput is highest. Contenders run one after the other in three rounds, and medians are reported. Read models and
+//! policies are off in the benchmarks `commands`, `hot` and `single`.
 
 mod bare_inserts;
 mod bench_engine;
@@ -61,7 +61,7 @@ pub struct BenchOptions {
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
     /// Folder with the `.cartulary` folder that holds the jars of Kafka. `cargo xtask up kafka` downloads them.
-    #[arg(long, alias = "house", value_name = "FOLDER", default_value = ".")]
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     project: PathBuf,
 }
 

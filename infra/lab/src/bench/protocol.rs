@@ -1,5 +1,5 @@
-//! Measurement protocol: each contender is calibrated to its best number of clients, then all run alternately, three
-//! times.
+//! Measurement protocol: calibration finds the number of clients at which each contender has its highest throughput;
+//! then all contenders run with it, one after the other, in three rounds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,58 +15,74 @@ use super::scratch_server::{ScratchDatabase, ScratchServer};
 
 /// Measured runs of each contender; their median is reported.
 pub(super) const ROUNDS: usize = 3;
-/// Length of a calibration run: enough to rank numbers of clients.
+/// Length of one calibration run.
 const CALIBRATION: RunLength = RunLength { warm_up: Duration::from_millis(500), measured: Duration::from_secs(2) };
 
 /// Description of a contender.
 pub(super) struct ContenderSpec {
     pub(super) name: &'static str,
-    /// Numbers of clients to calibrate with.
+    /// Numbers of clients, of which calibration finds the one with the highest throughput.
     pub(super) clients: &'static [usize],
     pub(super) start: Start,
 }
 
 /// Starts a contender on an empty database.
-type Start = for<'a> fn(&'a ScratchServer, ScratchDatabase) -> BoxFuture<'a, Result<Box<dyn RunningContender>>>;
+type Start = for<'a> fn(&'a ScratchServer, ScratchDatabase) -> BoxFuture<'a, Result<RunningContender>>;
 
-/// A started contender on its own database.
-pub(super) trait RunningContender: Send + Sync {
-    /// Measures it under the load of this many clients.
-    fn measure(&self, clients: usize, length: RunLength) -> BoxFuture<'_, Result<Measurement>>;
-    /// Stops it and returns its database.
-    fn stop(self: Box<Self>) -> BoxFuture<'static, ScratchDatabase>;
+/// A contender of any type.
+trait AnyContender: Send + Sync {
+    fn measure(&self, clients: usize, length: RunLength, server_pid: Option<u32>)
+    -> BoxFuture<'_, Result<Measurement>>;
+    fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
-struct StartedContender<C> {
-    contender: Arc<C>,
-    database: ScratchDatabase,
-    server: Option<u32>,
-}
-
-/// Boxes a started contender with its database.
-pub(super) fn boxed(
-    contender: impl Contender,
-    database: ScratchDatabase,
-    server: &ScratchServer,
-) -> Box<dyn RunningContender> {
-    Box::new(StartedContender { contender: Arc::new(contender), database, server: server.server_pid() })
-}
-
-impl<C: Contender> RunningContender for StartedContender<C> {
-    fn measure(&self, clients: usize, length: RunLength) -> BoxFuture<'_, Result<Measurement>> {
-        measure(&self.contender, clients, length, self.server).boxed()
+impl<C: Contender> AnyContender for Arc<C> {
+    fn measure(
+        &self,
+        clients: usize,
+        length: RunLength,
+        server_pid: Option<u32>,
+    ) -> BoxFuture<'_, Result<Measurement>> {
+        measure(self, clients, length, server_pid).boxed()
     }
 
-    fn stop(self: Box<Self>) -> BoxFuture<'static, ScratchDatabase> {
-        async move {
-            self.contender.stop().await;
-            self.database
-        }
-        .boxed()
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Contender::stop(&**self)
     }
 }
 
-/// Median measurement of each contender, in their order.
+/// A started contender and its database.
+pub(super) struct RunningContender {
+    contender: Box<dyn AnyContender>,
+    database: ScratchDatabase,
+    server_pid: Option<u32>,
+}
+
+impl RunningContender {
+    pub(super) fn new(contender: impl Contender, database: ScratchDatabase, server: &ScratchServer) -> Self {
+        Self { contender: Box::new(Arc::new(contender)), database, server_pid: server.server_pid() }
+    }
+
+    /// Measures the contender under the load of this many clients.
+    async fn measure(&self, clients: usize, length: RunLength) -> Result<Measurement> {
+        self.contender.measure(clients, length, self.server_pid).await
+    }
+
+    /// Stops the contender and drops its database.
+    async fn stop(self, server: &ScratchServer) -> Result<()> {
+        self.contender.stop().await;
+        server.drop_database(self.database).await
+    }
+}
+
+impl ContenderSpec {
+    /// Starts the contender on a new database.
+    async fn start(&self, server: &ScratchServer) -> Result<RunningContender> {
+        (self.start)(server, server.create_database().await?).await
+    }
+}
+
+/// Measures all contenders. Returns the median measurement of each one, in the order of `contenders`.
 pub(super) async fn run_contenders(
     server: &ScratchServer,
     contenders: &[ContenderSpec],
@@ -81,32 +97,41 @@ pub(super) async fn run_contenders(
     for round in 1..=ROUNDS {
         for ((contender, clients), runs) in contenders.iter().zip(&best).zip(&mut runs) {
             progress.show(format!("{}, run {round} of {ROUNDS}", contender.name));
-            let started = (contender.start)(server, server.create_database().await?).await?;
-            let measured = started.measure(*clients, length).await.context(contender.name);
-            server.drop_database(started.stop().await).await?;
+            let running = contender.start(server).await?;
+            let measured = running.measure(*clients, length).await.context(contender.name);
+            running.stop(server).await?;
             runs.push(measured?);
         }
     }
     runs.iter().map(|runs| median_measurement(runs).context("no run was measured")).collect()
 }
 
-/// Number of clients with the highest throughput of a contender.
+/// Returns the number of clients at which a contender has its highest throughput.
 async fn calibrate(server: &ScratchServer, contender: &ContenderSpec, progress: &Progress) -> Result<usize> {
     if let [only] = contender.clients {
         return Ok(*only);
     }
-    let started = (contender.start)(server, server.create_database().await?).await?;
-    let mut best = (0.0, 1);
+    let running = contender.start(server).await?;
+    let best = best_client_count(&running, contender, progress).await;
+    running.stop(server).await?;
+    best
+}
+
+async fn best_client_count(
+    running: &RunningContender,
+    contender: &ContenderSpec,
+    progress: &Progress,
+) -> Result<usize> {
+    let (mut highest, mut best) = (0.0, 1);
     for &clients in contender.clients {
         progress.show(format!("{}, trying {clients} clients", contender.name));
-        let measured = started.measure(clients, CALIBRATION).await.context(contender.name)?;
+        let measured = running.measure(clients, CALIBRATION).await.context(contender.name)?;
         tracing::info!(contender = contender.name, clients, per_second = measured.per_second, "calibrated");
-        if measured.per_second > best.0 {
-            best = (measured.per_second, clients);
+        if measured.per_second > highest {
+            (highest, best) = (measured.per_second, clients);
         }
     }
-    server.drop_database(started.stop().await).await?;
-    Ok(best.1)
+    Ok(best)
 }
 
 /// Adds the measurements of all contenders to the report.

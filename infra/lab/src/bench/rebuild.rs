@@ -67,7 +67,7 @@ pub(super) async fn run(server: &ScratchServer, progress: &Progress, report: &mu
     Ok(())
 }
 
-/// Reads every event in order and parses its payload: the least work of any rebuild.
+/// Reads every event in order and parses its payload: the work that every rebuild must do at least.
 async fn read_bare(pool: &PgPool, history: &PgHistory) -> Result<()> {
     let mut events = 0;
     for head in history.heads().await? {

@@ -23,7 +23,7 @@ struct CachedReads {
     name: &'static str,
     engine: Engine,
     query: String,
-    /// One for each reader, because the query budget of one principal is limited.
+    /// One token of its own principal for each reader, because the query cost of one principal is limited.
     tokens: Vec<String>,
     took: Vec<Duration>,
 }

@@ -19,8 +19,8 @@ use super::load_generator::Contender;
 use super::scratch_server::ScratchDatabase;
 use super::workload::Workload;
 
-/// Wait after the start of a scribe. For each command id of its first ten seconds a scribe looks up whether it was used
-/// before the start. Runs measure the time after that; the benchmark `start` measures the time before.
+/// Pause between the start of a scribe and a measurement. In its first ten seconds a scribe looks up each command id in
+/// the log, because the id may be older than the start.
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(11);
 
 /// Scribe with the settings of `cartulary dev`, without the other roles.

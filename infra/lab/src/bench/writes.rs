@@ -9,7 +9,7 @@ use super::bare_inserts::BareInserts;
 use super::cqrs_es_contender::{CqrsEsDistinctStreams, CqrsEsHotStream};
 use super::load_generator::RunLength;
 use super::progress::Progress;
-use super::protocol::{ContenderSpec, boxed, report_contenders, run_contenders};
+use super::protocol::{ContenderSpec, RunningContender, report_contenders, run_contenders};
 use super::report::Report;
 use super::scratch_server::ScratchServer;
 use super::scribe_contender::{BenchScribe, ScribeDistinctStreams, ScribeHotStream};
@@ -30,7 +30,10 @@ const SCRIBE: ContenderSpec = ContenderSpec {
     name: "scribe, distinct streams",
     clients: &[256, 1_024, 2_048, 4_096],
     start: |server, database| {
-        async move { Ok(boxed(ScribeDistinctStreams(BenchScribe::open(&database).await?), database, server)) }.boxed()
+        async move {
+            Ok(RunningContender::new(ScribeDistinctStreams(BenchScribe::open(&database).await?), database, server))
+        }
+        .boxed()
     },
 };
 
@@ -38,8 +41,14 @@ const CQRS_ES: ContenderSpec = ContenderSpec {
     name: "postgres-es, distinct streams",
     clients: &[8, 16, 32, 48],
     start: |server, database| {
-        async move { Ok(boxed(CqrsEsDistinctStreams::start(&database, CONNECTIONS_MOST).await?, database, server)) }
-            .boxed()
+        async move {
+            Ok(RunningContender::new(
+                CqrsEsDistinctStreams::start(&database, CONNECTIONS_MOST).await?,
+                database,
+                server,
+            ))
+        }
+        .boxed()
     },
 };
 
@@ -47,7 +56,8 @@ const BARE: ContenderSpec = ContenderSpec {
     name: "bare inserts of 500 rows",
     clients: &[1, 2, 3, 4],
     start: |server, database| {
-        async move { Ok(boxed(BareInserts::<ROWS>::start(&database, 4).await?, database, server)) }.boxed()
+        async move { Ok(RunningContender::new(BareInserts::<ROWS>::start(&database, 4).await?, database, server)) }
+            .boxed()
     },
 };
 
@@ -55,7 +65,10 @@ const CQRS_ES_HOT_STREAM: ContenderSpec = ContenderSpec {
     name: "postgres-es, one hot stream, 64 clients",
     clients: &[HOT_STREAM_CLIENTS],
     start: |server, database| {
-        async move { Ok(boxed(CqrsEsHotStream::start(&database, DEFAULT_POOL_SIZE).await?, database, server)) }.boxed()
+        async move {
+            Ok(RunningContender::new(CqrsEsHotStream::start(&database, DEFAULT_POOL_SIZE).await?, database, server))
+        }
+        .boxed()
     },
 };
 
@@ -64,7 +77,7 @@ const fn hot_stream_of_scribe(name: &'static str, clients: &'static [usize]) -> 
         name,
         clients,
         start: |server, database| {
-            async move { Ok(boxed(ScribeHotStream(BenchScribe::open(&database).await?), database, server)) }.boxed()
+            async move { Ok(RunningContender::new(ScribeHotStream(BenchScribe::open(&database).await?), database, server)) }.boxed()
         },
     }
 }
@@ -75,7 +88,7 @@ const SINGLE_BARE: ContenderSpec = ContenderSpec {
     name: "bare insert of one row, one client",
     clients: &[1],
     start: |server, database| {
-        async move { Ok(boxed(BareInserts::<1>::start(&database, 1).await?, database, server)) }.boxed()
+        async move { Ok(RunningContender::new(BareInserts::<1>::start(&database, 1).await?, database, server)) }.boxed()
     },
 };
 

@@ -1,5 +1,5 @@
-//! Demo: imports the history of a real shop through the public API and runs a flash sale. Every printed result is
-//! checked.
+//! Demo: imports the history of a real shop through the public API and runs a flash sale. Every line with a check mark is
+//! compared with the input file or the log.
 
 mod cdnow;
 pub mod client;

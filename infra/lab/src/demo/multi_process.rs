@@ -45,7 +45,7 @@ struct RunningFleet {
     pool: PgPool,
 }
 
-/// Start of the servers, which cannot be cancelled.
+/// Task that starts the servers. It cannot be cancelled.
 type Starting = JoinHandle<Result<Vec<Server>>>;
 
 pub(super) async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> {
@@ -54,7 +54,7 @@ pub(super) async fn run(args: DemoArgs, settings: Settings) -> Result<ExitCode> 
     fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
     let servers = Servers::in_folder(&folder, &args.project)?;
     let result = run_in(&folder, &servers, &args, &settings).await;
-    // Servers and folder are removed after an error too, which is returned before an error of the removal.
+    // Servers and folder are removed after an error of the demo too; that error then takes precedence.
     let removed = remove(&folder, servers).await;
     let checks = result?;
     removed?;
@@ -69,7 +69,7 @@ async fn run_in(folder: &Path, servers: &Servers, args: &DemoArgs, settings: &Se
         result = run_both(folder, &mut starting, args, settings) => result,
         stopped = cartulary::process::stop_requested() => stopped.and_then(|()| bail!("stopped before the end")),
     };
-    // The servers are stopped after this; one that starts later would keep running.
+    // The caller stops the servers. It must not do so while one of them is still starting, which would then run on.
     if !starting.is_finished() {
         starting.await.ok();
     }

@@ -1,4 +1,4 @@
-//! Parts of the engine in the test's process, without HTTP: the scribe, and what a test adds to it.
+//! Parts of the engine in the test's process, without HTTP: the scribe, and the roles that a test adds.
 
 use std::sync::Arc;
 
@@ -7,8 +7,7 @@ use commands::kernel::Commands;
 use commands::scribe::{Accepted, Answer, Envelope, Limits, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId};
-use event_log::PgHistory;
-use event_log::StoreFeed;
+use event_log::{LANES, PgHistory, StoreFeed};
 use outside::webhooks::{AddressList, Guard, HttpClient, WebhookGateway, WebhookLimits};
 use platform::clock::new_id;
 use platform::health::Health;
@@ -30,16 +29,16 @@ use views::follower::ReadModelFollower;
 use views::store::{PgTableBuilder, digest};
 use work::{Lanes, PolicyRunner, Targets};
 
-use super::{OUTER_KEY, PATIENCE, Shop, eventually};
+use super::{OUTER_KEY, Shop, WAIT_TIMEOUT, eventually};
 
-/// Bounds the engines that run at a time in one test binary: a backend takes one slot, a cluster three.
+/// Bounds the number of engines that run at a time in one test binary: a backend takes one slot, a cluster three.
 pub(super) static SLOTS: Semaphore = Semaphore::const_new(4);
 /// Connections of one backend beside those of its scribe.
 const CONNECTIONS_MOST: u32 = 6;
 /// Principal of the commands that a backend sends.
 const CLERK: Principal = Principal::new(Uuid::from_u128(0xc1e2_0001));
 
-/// Parts of the engine in the test's process. It starts with a scribe alone; tests add what they need.
+/// Parts of the engine in the test's process: a scribe, and the roles that a test starts with `run_…`.
 pub struct Backend {
     /// Connections to the database, beside those of the scribe.
     pub pool: PgPool,
@@ -67,7 +66,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
 }
 
 impl Backend {
-    /// Starts a scribe. It writes through the URL in the settings; everything else connects to `url`.
+    /// Starts a scribe. Its loops connect to the URL in the settings, such as that of a proxy; the pool connects to `url`.
     pub async fn start_with(url: &str, settings: &ScribeSettings) -> Result<Self> {
         let slot = SLOTS.acquire().await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MOST).connect(url).await?;
@@ -75,8 +74,8 @@ impl Backend {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
-        let seal = ForwardingKey::new(&outer);
-        let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), seal, stop.clone()).await?;
+        let key = ForwardingKey::new(&outer);
+        let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), key, stop.clone()).await?;
         Ok(Self { pool, scribe, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
     }
 
@@ -98,7 +97,7 @@ impl Backend {
         self.run_policies_with(self.commands.clone(), Arc::default());
     }
 
-    /// Runs policies, timers and effects from now on: those of these commands, with these partners.
+    /// Runs the policies, timers and effects of these commands from now on, with these targets.
     pub fn run_policies_with(&mut self, commands: Arc<Commands>, targets: Arc<Targets>) {
         let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let lanes = Lanes::Written(self.scribe.clone());
@@ -108,18 +107,18 @@ impl Backend {
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 
-    /// Runs policies and timers and sends webhooks from now on, also to this machine.
+    /// Runs policies and timers and sends webhooks from now on, also to loopback addresses.
     pub fn run_webhooks(&mut self, limits: WebhookLimits) -> Result<WebhookGateway> {
         self.run_webhooks_over(limits, None)
     }
 
-    /// The same over an HTTP client of the test's, such as one that trusts other certificates.
-    pub fn run_webhooks_over(&mut self, limits: WebhookLimits, line: Option<HttpClient>) -> Result<WebhookGateway> {
+    /// The same with an HTTP client of the test, such as one that trusts other certificates.
+    pub fn run_webhooks_over(&mut self, limits: WebhookLimits, client: Option<HttpClient>) -> Result<WebhookGateway> {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
-        let desk = WebhookGateway::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
+        let gateway = WebhookGateway::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
         let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
-        let targets = Targets::default().with("webhooks", desk.reconciler()).into();
+        let targets = Targets::default().with("webhooks", gateway.reconciler()).into();
         let (kafka, health) = (None, Health::default());
         let policies = PolicyRunner {
             pool,
@@ -130,14 +129,14 @@ impl Backend {
             vault,
             commands,
             targets,
-            restore_hooks: desk.restore_hooks(),
+            restore_hooks: gateway.restore_hooks(),
         };
-        let mut deliveries = desk.runner(&policies)?;
+        let mut deliveries = gateway.runner(&policies)?;
         deliveries.limits = limits;
-        deliveries.client = line.map_or(deliveries.client, Arc::new);
+        deliveries.client = client.map_or(deliveries.client, Arc::new);
         self.roles.push(tokio::spawn(deliveries.run(self.stop.clone())));
         self.roles.push(tokio::spawn(policies.run(self.stop.clone())));
-        Ok(desk)
+        Ok(gateway)
     }
 
     /// Stops everything in order and waits until it has stopped.
@@ -150,7 +149,7 @@ impl Backend {
         self.pool.close().await;
     }
 
-    /// A command as the scribe takes it, its personal fields sealed.
+    /// Envelope of a command, with sealed personal fields, as the scribe expects it.
     pub async fn envelope(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Envelope> {
         let body = body.to_string();
         let kind = self.commands.get(name).with_context(|| format!("there is no command {name}"))?;
@@ -176,13 +175,13 @@ impl Backend {
         self.scribe.submit(tenant, false, vec![envelope]).await.pop().context("one answer for one command")
     }
 
-    /// Sends a command until it is decided: again after every answer that asks for it.
+    /// Sends a command until it is decided: again after every not-now.
     pub async fn send(&self, tenant: TenantId, name: &str, id: Uuid, body: &Value) -> Result<Answer> {
         let begun = Instant::now();
         loop {
             match self.send_once(tenant, name, id, body).await? {
-                Answer::NotNow(reason) if begun.elapsed() > PATIENCE => {
-                    bail!("{name} is not decided within {PATIENCE:?}: {reason}")
+                Answer::NotNow(reason) if begun.elapsed() > WAIT_TIMEOUT => {
+                    bail!("{name} is not decided within {WAIT_TIMEOUT:?}: {reason}")
                 }
                 Answer::NotNow(_) => sleep(Duration::from_millis(20)).await,
                 answer => return Ok(answer),
@@ -212,17 +211,17 @@ impl Backend {
     }
 }
 
-/// Lets webhooks be sent to this machine, which the product forbids unless it is set.
+/// Guard that permits webhooks to loopback addresses, which the product refuses by default.
 pub fn loopback_guard() -> Result<Guard> {
     Ok(Guard::new(AddressList::parse(&["127.0.0.0/8".to_owned()])?, AddressList::default()))
 }
 
-/// Waits until every read model has followed the log to its end.
+/// Waits until every read model has reached the end of the log in every lane.
 pub async fn caught_up(pool: &PgPool) -> Result<()> {
     let text = "SELECT count(*) FROM reads.live v JOIN reads.checkpoints c USING (model, shape)
                 JOIN LATERAL (SELECT coalesce(max(e.position), 0) AS position FROM log.events e
                               WHERE e.lane = c.lane) head ON head.position = c.position";
-    let every = i64::try_from(Models::all().iter().count())? * 16;
+    let every = i64::try_from(Models::all().iter().count())? * i64::from(LANES);
     eventually("every read model is at the end of the log", async || {
         Ok(sqlx::query_scalar::<_, i64>(text).fetch_one(pool).await? == every)
     })
@@ -239,10 +238,10 @@ pub async fn digests(pool: &PgPool) -> Result<Vec<(String, String, u64)>> {
     Ok(digests)
 }
 
-/// Rebuilds every read model, so many events and rows at a time.
-pub async fn rebuild_all(pool: &PgPool, at_a_time: usize) -> Result<()> {
+/// Rebuilds every read model with pages of `page` events and at most `page` rows in memory.
+pub async fn rebuild_all(pool: &PgPool, page: usize) -> Result<()> {
     let (history, builds) = (PgHistory::new(pool.clone()), PgTableBuilder::new(pool.clone()));
-    let budget = Budget { rows_most: at_a_time, page: at_a_time };
+    let budget = Budget { rows_most: page, page };
     for model in Models::all().iter() {
         rebuild(model, &history, &builds, budget).await?;
     }

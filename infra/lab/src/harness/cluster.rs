@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::backend::SLOTS;
-use super::{PATIENCE, Shop, eventually};
+use super::{Shop, WAIT_TIMEOUT, eventually};
 use crate::demo::client::Client;
 use crate::fleet::{self, EngineProcess};
 
-/// Time after which a client takes a request for lost and sends it again.
+/// Time without an answer after which a client sends its command again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
@@ -48,7 +48,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The binary with the settings that all processes share; subcommand and more settings are added by the test.
+    /// Command line of the binary, with the variables that all processes share. The caller adds the subcommand.
     pub fn cartulary(&self) -> Command {
         let mut command = fleet::command(&self.product);
         let key = format!("test={}", self.folder.join("token.pub").display());
@@ -107,7 +107,7 @@ impl Cluster {
         self.token(&["--tenant", &tenant.to_string(), "--role", "owner"]).await
     }
 
-    /// A token of a customer that expires in so many seconds.
+    /// A token of a customer that expires in this many seconds.
     pub fn customer_token(&self, tenant: TenantId, customer: Uuid, seconds: i64) -> Result<String> {
         let key = SigningKey::from_pem("test", &fs::read_to_string(self.folder.join("token.key"))?)?;
         let now = now().micros() / 1_000_000;
@@ -144,7 +144,7 @@ impl Cluster {
     }
 }
 
-/// A port that was free a moment ago, for a process that must come back at the same address.
+/// A loopback address with a port that was free a moment ago, for a process that is restarted at the same address.
 pub fn free_address() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
@@ -155,7 +155,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Status and body of the answer to one command; nothing where the connection failed or no answer came in time.
+/// Sends a command once. Returns status and body of the answer; `None` if the connection failed or no answer came in
+/// time.
 pub async fn send_once(client: &Client, name: &str, id: Uuid, body: &Value) -> Option<(u16, Value)> {
     let path = format!("/v1/commands/{name}");
     let key = id.to_string();
@@ -164,11 +165,11 @@ pub async fn send_once(client: &Client, name: &str, id: Uuid, body: &Value) -> O
     Some((reply.status, serde_json::from_slice(&reply.body).ok()?))
 }
 
-/// Sends a command to one process after the other until it is decided.
+/// Sends a command to one client after the other, again and again, until it is decided.
 pub async fn send_until_decided(clients: &[&Client], name: &str, id: Uuid, body: &Value) -> Result<Value> {
     let begun = Instant::now();
     for client in clients.iter().cycle() {
-        ensure!(begun.elapsed() < PATIENCE, "{name} is not decided within {PATIENCE:?}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{name} is not decided within {WAIT_TIMEOUT:?}");
         match send_once(client, name, id, body).await {
             Some((200 | 409, answer)) => return Ok(answer),
             Some((503, _)) | None => sleep(Duration::from_millis(20)).await,

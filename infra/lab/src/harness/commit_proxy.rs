@@ -1,4 +1,4 @@
-//! A proxy between engine and database that cuts connections around a commit, or holds commits back.
+//! Proxy between the engine and PostgreSQL that closes connections before or after a commit, or delays commits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,22 @@ static FOLDERS: AtomicU32 = AtomicU32::new(0);
 /// Treatment of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitFate {
-    /// Forwards it.
+    /// Forwards the commit.
     Pass,
-    /// Forwards it and closes the connection at once; the client gets no answer.
+    /// Forwards the commit and closes the connection at once, so that the client gets no answer.
     CutAtOnce,
-    /// Forwards it and closes the connection when the server has answered, so that it was surely carried out.
+    /// Forwards the commit, waits for the answer of the server, and closes the connection without forwarding the answer.
     CutAfterAnswer,
-    /// Closes the connection before the server gets it.
+    /// Closes the connection without forwarding the commit.
     CutBefore,
-    /// Forwards it when [`CommitProxy::release`] is called.
+    /// Forwards the commit when [`CommitProxy::release`] is called.
     Hold,
 }
 
-/// Forwards a unix socket, counts the commits and treats each by its number from 1.
+/// Proxy of a unix socket. It counts commits, from 1, and asks for the fate of each.
 pub struct CommitProxy {
     folder: PathBuf,
-    /// The same database, seen through the proxy.
+    /// URL of the database through the proxy.
     pub url: String,
     rules: Arc<Rules>,
     accepting: JoinHandle<()>,
@@ -46,7 +46,7 @@ struct Rules {
 }
 
 impl CommitProxy {
-    /// Listens on a socket of its own. `fate` is called with the number of each commit.
+    /// Listens on a new socket. `fate` is called with the number of each commit.
     pub fn start(url: &str, fate: impl Fn(u64) -> CommitFate + Send + Sync + 'static) -> Result<Self> {
         let sockets = url.split("host=").nth(1).and_then(|rest| rest.split('&').next()).context("a socket folder")?;
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
@@ -61,25 +61,25 @@ impl CommitProxy {
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (server, rules) = (server.clone(), shared.clone());
-                // An error is one side that closes the connection, which is what is tested.
+                // An error here is a closed connection, which tests cause on purpose.
                 tokio::spawn(async move { relay(client, &server, &rules).await.ok() });
             }
         });
         Ok(Self { folder, url: known, rules, accepting })
     }
 
-    /// Forwards all commits that are held, and those to come.
+    /// Forwards all commits that are held, and every later one that would be held.
     pub fn release(&self) {
         self.rules.released.send_replace(true);
     }
 
-    /// Waits until so many commits are held.
+    /// Waits until this many commits are held.
     pub async fn held(&self, count: u64) -> Result<()> {
         self.rules.held.subscribe().wait_for(|held| *held == count).await?;
         Ok(())
     }
 
-    /// Counts the commits that came to the proxy.
+    /// Number of commits that the proxy has received.
     pub fn commits(&self) -> u64 {
         self.rules.commits.load(Ordering::SeqCst)
     }
@@ -92,7 +92,7 @@ impl Drop for CommitProxy {
     }
 }
 
-/// One connection, until either side ends or a commit is cut.
+/// Serves one connection until either side closes it or a commit is cut.
 async fn relay(client: UnixStream, server: &Path, rules: &Rules) -> Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = UnixStream::connect(server).await?.into_split();
@@ -103,7 +103,8 @@ async fn relay(client: UnixStream, server: &Path, rules: &Rules) -> Result<()> {
     }
 }
 
-/// Reads message by message: a first one without a type, then a letter and a length.
+/// Forwards the messages of the client in groups up to Sync. The first message of the protocol has no type byte; each
+/// later one has a type byte and a length.
 async fn forward_requests(
     mut client: OwnedReadHalf,
     mut server: OwnedWriteHalf,
@@ -123,9 +124,9 @@ async fn forward_requests(
         let mut body = vec![0; (length as usize).saturating_sub(4)];
         client.read_exact(&mut body).await?;
         match kind {
-            // Parse: a name, then the text.
+            // Parse: name of the statement, then its text. The text of a commit contains this comment.
             b'P' if contains(&body, b"writes one batch") => commits.push(until_zero(&body).to_vec()),
-            // Bind: a portal, then the name of what was parsed.
+            // Bind: name of the portal, then name of the statement.
             b'B' => {
                 let name = until_zero(&body[until_zero(&body).len() + 1..]);
                 is_commit = commits.iter().any(|commit| commit == name);
@@ -135,7 +136,7 @@ async fn forward_requests(
         group.push(kind);
         group.extend(length.to_be_bytes());
         group.extend(body);
-        // Everything up to Sync belongs together.
+        // A group ends with Sync, or is a message that stands alone, such as Terminate.
         if !matches!(kind, b'S' | b'X' | b'p' | b'Q' | b'H' | b'd' | b'c' | b'f') {
             continue;
         }

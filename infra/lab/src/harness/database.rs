@@ -12,19 +12,19 @@ use super::eventually;
 
 /// The PostgreSQL server of this process.
 struct TestServer {
-    /// Gives the URL of the database of this name.
+    /// Returns the URL of the database with this name.
     url: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
 
 static SERVER: OnceLock<TestServer> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// Creates a database with the current schema, for one test alone, and returns its URL.
+/// Creates a database with the current schema for one test, and returns its URL.
 pub async fn database() -> String {
     let server = tokio::task::spawn_blocking(|| SERVER.get_or_init(start)).await.expect("a server");
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     let mut connection = PgConnection::connect(&(server.url)("postgres")).await.expect("the server answers");
-    // Two copies of one template cannot be made at the same time.
+    // PostgreSQL cannot copy one template twice at the same time.
     connection.execute("SELECT pg_advisory_lock(1)").await.expect("the lock is free in time");
     let copy = format!("CREATE DATABASE {name} TEMPLATE cartulary");
     connection.execute(&*copy).await.expect("a copy of the template");
@@ -32,7 +32,8 @@ pub async fn database() -> String {
     (server.url)(&name)
 }
 
-/// Starts the server on a thread that lives as long as the tests, and a shell that ends it after them.
+/// Starts the server on a thread that lives as long as this process, and a shell that stops the server when this process
+/// has ended.
 #[expect(clippy::zombie_processes, reason = "the shell outlives the tests on purpose")]
 fn start() -> TestServer {
     let project = std::env::temp_dir().join(format!("cartulary-tests-{}", std::process::id()));
@@ -66,25 +67,26 @@ fn start() -> TestServer {
     TestServer { url: Box::new(move |name| url.replacen("DATABASE", name, 1)) }
 }
 
-/// Ends all sessions on a database but those of the application `witness`, as a fail-over or an operator does.
-pub async fn cut_sessions(by: impl PgExecutor<'_>) -> Result<()> {
+/// Ends all sessions on the database except those of the application `witness`, as a fail-over or an operator does.
+pub async fn end_sessions(by: impl PgExecutor<'_>) -> Result<()> {
     let text = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name <> 'witness'";
     sqlx::query(text).execute(by).await?;
     Ok(())
 }
 
-/// Waits until so many background loops have looked at a table (`work.hold`) three times more, each look begun after
-/// this call: the marker behind something that must not happen. What was due before is begun by then.
+/// Waits until this many background loops have each queried a table (such as `work.hold`) three times more, every query
+/// begun after this call. A test that something does not happen calls it first: work that was due before the call has
+/// begun when it returns.
 ///
-/// It locks the table until the loops wait for it, so each look is seen as it begins.
-pub async fn looked_again(pool: &PgPool, table: &str, loops: i64) -> Result<()> {
-    const LOOKS: usize = 3;
+/// The function locks the table until the queries of all loops wait for the lock.
+pub async fn wait_for_new_looks(pool: &PgPool, table: &str, loops: i64) -> Result<()> {
+    const QUERIES: usize = 3;
     let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE relation = $1::regclass AND NOT granted";
-    for _ in 0..LOOKS {
+    for _ in 0..QUERIES {
         let mut lock = pool.begin().await?;
         sqlx::query(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).execute(&mut *lock).await?;
-        eventually(&format!("{loops} loops look at {table}"), async || {
+        eventually(&format!("{loops} loops query {table}"), async || {
             Ok(sqlx::query_scalar::<_, i64>(waiting).bind(table).fetch_one(&mut *lock).await? >= loops)
         })
         .await?;

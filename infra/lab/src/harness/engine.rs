@@ -24,7 +24,7 @@ use vault::OuterKey;
 
 use super::{OUTER_KEY, database, eventually};
 
-/// A running engine, and an HTTP client that calls it as any principal.
+/// A running engine, with an HTTP client and the key that signs tokens for it.
 pub struct Engine {
     running: Running,
     key: SigningKey,
@@ -35,7 +35,7 @@ pub struct Engine {
 /// A request of a test.
 #[derive(Clone, Debug, Default)]
 pub struct HttpRequest {
-    /// `POST`.
+    /// HTTP method, such as `POST`.
     pub method: String,
     /// Path and query.
     pub path: String,
@@ -45,7 +45,7 @@ pub struct HttpRequest {
     pub body: Bytes,
 }
 
-/// The response to it.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
     /// The status code.
@@ -86,11 +86,11 @@ impl Engine {
         Self::start_with(Settings::default()).await
     }
 
-    /// The same with other settings.
+    /// The same with these settings.
     pub async fn start_with(settings: Settings) -> Result<Self> {
         let url = database().await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        // Webhooks to this machine are allowed; to all other private addresses they are not.
+        // Of the private addresses, only loopback addresses are permitted as targets of webhooks.
         let webhook_targets_allowed = vec!["127.0.0.0/8".into()];
         let settings = Settings { listen, owner: "test".into(), webhook_targets_allowed, ..settings };
         let key = SigningKey::from_seed("test", [7; 32]);
@@ -108,7 +108,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Stops it and waits until it has stopped.
+    /// Stops the engine and waits until it has stopped.
     pub async fn close(self) {
         self.running.stop().await;
     }
@@ -169,7 +169,7 @@ impl Engine {
         self.send(&sent).await
     }
 
-    /// The state that the process reports at `/reason`.
+    /// The body of `/reason`.
     pub async fn reason(&self) -> Result<Value> {
         let reason = HttpRequest { method: "GET".into(), path: "/reason".into(), ..HttpRequest::default() };
         Ok(self.send(&reason).await?.json())
@@ -202,7 +202,7 @@ impl Engine {
         Ok((tenant, Tenant::first_store(tenant)))
     }
 
-    /// Counts the events and the stored refusals of a tenant.
+    /// Numbers of events and of stored rejections of a tenant.
     pub async fn written(&self, tenant: Uuid) -> Result<(i64, i64)> {
         let text = "SELECT (SELECT count(*) FROM log.events WHERE tenant = $1),
                            (SELECT count(*) FROM log.receipts WHERE tenant = $1)";

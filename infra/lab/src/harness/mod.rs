@@ -1,10 +1,11 @@
-//! Test harness: engines, servers and partners that integration tests start, break and inspect.
+//! Test harness: engines, servers and partners that integration tests start, disturb and inspect.
 //!
 //! - [`Backend`] runs parts of the engine in the test's process, [`Engine`] runs all of it with its HTTP server, and
 //!   [`Cluster`] starts the product's binary as processes.
-//! - [`database()`] hands out one PostgreSQL database per test; [`RedisServer`] and [`Broker`] are servers of one test.
-//! - [`Partner`] and [`Receiver`] are HTTP servers outside, for effects and for webhooks.
-//! - [`eventually`] waits for a condition; [`looked_again`] is the marker behind something that must not happen.
+//! - [`database()`] creates one PostgreSQL database per test; [`RedisServer`] and [`Broker`] are servers of one test.
+//! - [`Partner`] and [`Receiver`] are HTTP servers that effects call and webhooks are sent to.
+//! - [`eventually`] waits for a condition; [`wait_for_new_looks`] waits until work that was due has begun, before a test
+//!   checks that something did not happen.
 
 mod backend;
 mod broker;
@@ -22,10 +23,10 @@ pub mod victim;
 mod wait;
 
 pub use backend::{Backend, caught_up, digests, loopback_guard, rebuild_all, scribe_settings};
-pub use broker::{Broker, KAFKA_TURN};
+pub use broker::{Broker, KAFKA_PERMIT};
 pub use cluster::{Cluster, free_address, send_once, send_until_decided};
 pub use commit_proxy::{CommitFate, CommitProxy};
-pub use database::{cut_sessions, database, looked_again};
+pub use database::{database, end_sessions, wait_for_new_looks};
 pub use engine::{Engine, HttpRequest, HttpResponse};
 pub use partner::{Partner, PartnerClient, PartnerReply, commands_with_samples};
 pub use receiver::{Received, Receiver, ReceiverReply};
@@ -35,7 +36,7 @@ pub use restore::{
 };
 pub use shop::Shop;
 pub use socket::{EventStream, Socket};
-pub use wait::{PATIENCE, eventually};
+pub use wait::{WAIT_TIMEOUT, eventually};
 
 /// Outer key of the engines that run in the test's process, in Base64.
 pub const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

@@ -1,4 +1,4 @@
-//! A partner outside, for effects: an HTTP server that performs each idempotency key once and fails on demand.
+//! A partner for effects: an HTTP server that performs each idempotency key once and fails on demand.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -26,14 +26,14 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 use work::{AttemptResult, Target};
 
-/// Behaviour of the partner on one request.
+/// Reaction of the partner to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartnerReply {
-    /// Performs it and answers 200.
+    /// Performs the effect and answers 200.
     Done,
-    /// Performs it and closes the connection without an answer.
+    /// Performs the effect and closes the connection without an answer.
     DoneThenCut,
-    /// Performs it and answers only when every caller has given up.
+    /// Performs the effect and sends no answer within ten minutes.
     DoneWithoutAnswer,
     /// Answers 500 and performs nothing.
     Failed,
@@ -41,22 +41,22 @@ pub enum PartnerReply {
     Refused,
 }
 
-/// Requests and effects of the partner.
+/// Requests that the partner received, effects that it performed, and its next reactions.
 #[derive(Default)]
 struct PartnerBook {
     /// Keys of all requests, by tenant, in order.
     asked: BTreeMap<String, Vec<Uuid>>,
-    /// Keys of what was performed, by tenant.
+    /// Keys of the performed effects, by tenant.
     done: BTreeMap<String, BTreeSet<Uuid>>,
-    /// Replies to the next requests of a tenant.
+    /// Reactions to the next requests of a tenant.
     next: BTreeMap<String, VecDeque<PartnerReply>>,
-    /// Reply to those after them.
+    /// Reaction to all requests after `next`.
     usual: BTreeMap<String, PartnerReply>,
 }
 
 /// A partner at an address of its own.
 pub struct Partner {
-    /// The address it listens on.
+    /// The address on which it listens.
     pub address: SocketAddr,
     book: Arc<Mutex<PartnerBook>>,
     serving: JoinHandle<()>,
@@ -73,7 +73,7 @@ impl Partner {
                 let book = shared.clone();
                 tokio::spawn(async move {
                     let answer = service_fn(|request| answer(book.clone(), request));
-                    // An error here is a connection that was cut, on purpose.
+                    // An error here is a connection that was closed, which tests do on purpose.
                     hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), answer)
                         .await
@@ -84,14 +84,14 @@ impl Partner {
         Ok(Self { address, book, serving })
     }
 
-    /// Sets the replies to the next requests of a tenant, and to all that follow.
+    /// Sets the reactions to the next requests of a tenant, and to all that follow.
     pub fn replies(&self, tenant: TenantId, next: &[PartnerReply], usual: PartnerReply) {
         let mut book = self.book.lock().expect("the book is not poisoned");
         book.next.insert(tenant.to_string(), next.iter().copied().collect());
         book.usual.insert(tenant.to_string(), usual);
     }
 
-    /// Keys of all requests of a tenant, and the number of effects that were performed for it.
+    /// Keys of all requests of a tenant, and the number of effects that the partner performed for it.
     pub fn seen(&self, tenant: TenantId) -> (Vec<Uuid>, usize) {
         let book = self.book.lock().expect("the book is not poisoned");
         let tenant = tenant.to_string();
@@ -108,17 +108,17 @@ impl Drop for Partner {
 async fn answer(book: Arc<Mutex<PartnerBook>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let tenant = request.uri().path().trim_start_matches('/').to_owned();
     let key: Uuid = request.headers().get("idempotency-key").context("a key")?.to_str()?.parse()?;
-    let mood = {
+    let reply = {
         let mut book = book.lock().expect("the book is not poisoned");
         book.asked.entry(tenant.clone()).or_default().push(key);
         let usual = book.usual.get(&tenant).copied().unwrap_or(PartnerReply::Done);
-        let mood = book.next.get_mut(&tenant).and_then(VecDeque::pop_front).unwrap_or(usual);
-        if matches!(mood, PartnerReply::Done | PartnerReply::DoneThenCut | PartnerReply::DoneWithoutAnswer) {
+        let reply = book.next.get_mut(&tenant).and_then(VecDeque::pop_front).unwrap_or(usual);
+        if matches!(reply, PartnerReply::Done | PartnerReply::DoneThenCut | PartnerReply::DoneWithoutAnswer) {
             book.done.entry(tenant).or_default().insert(key);
         }
-        mood
+        reply
     };
-    match mood {
+    match reply {
         PartnerReply::Done => {}
         PartnerReply::DoneThenCut => bail!("the connection is cut"),
         PartnerReply::DoneWithoutAnswer => tokio::time::sleep(Duration::from_secs(600)).await,
@@ -128,7 +128,7 @@ async fn answer(book: Arc<Mutex<PartnerBook>>, request: Request<Incoming>) -> Re
     Ok(Response::new(Full::from("\"thank you\"")))
 }
 
-/// The engine's client of the partner.
+/// Target of the effect: calls the partner.
 pub struct PartnerClient {
     address: SocketAddr,
     http: HttpClient<HttpConnector, Full<Bytes>>,
@@ -162,8 +162,8 @@ impl Target for PartnerClient {
     }
 }
 
-/// Effect of the test: the partner sends a sample of the received stock, and the follow-up takes it out of the stock.
-/// Each follow-up has an event, so that one that is sent twice shows in the log.
+/// Effect for tests: the partner sends a sample of the received stock, and the follow-up takes it out of the stock. Each
+/// follow-up causes an event, so the log shows whether one was sent twice.
 #[derive(Serialize, Deserialize)]
 struct SendSample {
     item: StockItemId,
@@ -184,7 +184,7 @@ impl Effect for SendSample {
     }
 }
 
-/// Policy of the test: received stock asks for one sample.
+/// Policy for tests: asks for one sample when stock is received.
 struct SampleOnReceived;
 
 impl Policy for SampleOnReceived {

@@ -1,4 +1,4 @@
-//! A receiver of webhooks outside: an HTTP server that keeps what it received and fails on demand.
+//! A receiver of webhooks: an HTTP server that keeps the messages it received and fails on demand.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,19 +22,19 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-/// Behaviour of the receiver on one message.
+/// Reaction of the receiver to one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiverReply {
     /// Answers 204.
     Accepted,
     /// Answers with this status.
     Status(u16),
-    /// Answers with this status and a `retry-after` of so many seconds.
+    /// Answers with this status and a `retry-after` of this many seconds.
     RetryAfter(u16, u64),
-    /// Answers 301 to another path of its own.
+    /// Answers 301 with another path of the receiver.
     Redirect,
-    /// Answers only when every caller has given up.
-    QueryError,
+    /// Keeps the connection open and sends no answer within ten minutes.
+    NoAnswer,
     /// Closes the connection without an answer.
     Cut,
     /// Answers 200 with a body that does not end.
@@ -58,17 +58,18 @@ pub struct Received {
     pub body: String,
     /// Path and query.
     pub path: String,
-    /// The moment it was received.
+    /// Time of receipt.
     pub at: Instant,
-    /// The behaviour that it met.
+    /// Reaction of the receiver.
     pub reply: ReceiverReply,
 }
 
-/// Messages of the receiver, and its replies to the next ones.
+/// Messages that were received, and the reactions to the next ones.
 #[derive(Default)]
 struct ReceiverBook {
     messages: Vec<Received>,
     next: VecDeque<ReceiverReply>,
+    /// Reaction to all messages after `next`.
     usual: Option<ReceiverReply>,
 }
 
@@ -103,7 +104,7 @@ impl Receiver {
         Self::open_at("127.0.0.1", None).await
     }
 
-    /// Starts the server on an address of this machine, with TLS if there is an acceptor.
+    /// Starts the server on this host name or address, with TLS if there is an acceptor.
     pub async fn open_at(host: &str, tls: Option<TlsAcceptor>) -> Result<Self> {
         let listener = TcpListener::bind((host, 0)).await?;
         let (address, book) = (listener.local_addr()?, Arc::<Mutex<ReceiverBook>>::default());
@@ -125,26 +126,26 @@ impl Receiver {
         Ok(Self { address, book, serving })
     }
 
-    /// Sets the replies to the next messages, and to all that follow.
+    /// Sets the reactions to the next messages, and to all that follow.
     pub fn replies(&self, next: &[ReceiverReply], usual: ReceiverReply) {
         let mut book = self.book.lock().expect("the book is not poisoned");
         (book.next, book.usual) = (next.iter().copied().collect(), Some(usual));
     }
 
-    /// Every message, in the order in which they came.
+    /// Every message, in the order of receipt.
     pub fn received(&self) -> Vec<Received> {
         self.book.lock().expect("the book is not poisoned").messages.clone()
     }
 
-    /// Tenant positions of the accepted messages, in the order in which they came.
+    /// Tenant positions of the messages that were answered with 2xx, in the order of receipt.
     pub fn accepted_positions(&self) -> Vec<i64> {
-        let well = |message: &&Received| {
+        let was_accepted = |message: &&Received| {
             matches!(message.reply, ReceiverReply::Accepted | ReceiverReply::LargeBody | ReceiverReply::SlowAccepted)
         };
-        self.received().iter().filter(well).map(Received::position).collect()
+        self.received().iter().filter(was_accepted).map(Received::position).collect()
     }
 
-    /// An address to subscribe, with a query.
+    /// URL for a subscription, with a query string.
     pub fn url(&self) -> String {
         format!("http://{}/hook?shop=7", self.address)
     }
@@ -158,7 +159,7 @@ impl Drop for Receiver {
 
 async fn serve(book: Arc<Mutex<ReceiverBook>>, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let answer = service_fn(|request| answer(book.clone(), request));
-    // An error here is a connection that was cut, on purpose.
+    // An error here is a connection that was closed, which tests do on purpose.
     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await.ok();
 }
 
@@ -192,17 +193,17 @@ async fn answer(book: Arc<Mutex<ReceiverBook>>, request: Request<Incoming>) -> R
             answer.status(status).header("retry-after", seconds).body(text(""))?
         }
         ReceiverReply::Redirect => answer.status(301).header("location", "/elsewhere").body(text(""))?,
-        ReceiverReply::QueryError => {
+        ReceiverReply::NoAnswer => {
             sleep(Duration::from_secs(600)).await;
-            bail!("every caller has given up")
+            bail!("no answer, on purpose")
         }
         ReceiverReply::Cut => bail!("the connection is cut"),
         ReceiverReply::EndlessBody => {
-            let drops = stream::unfold((), |()| async {
+            let bytes = stream::unfold((), |()| async {
                 sleep(Duration::from_millis(50)).await;
                 Some((Ok(Frame::data(Bytes::from_static(b"."))), ()))
             });
-            answer.status(200).body(UnsyncBoxBody::new(StreamBody::new(drops)))?
+            answer.status(200).body(UnsyncBoxBody::new(StreamBody::new(bytes)))?
         }
         ReceiverReply::LargeBody => {
             answer.status(200).body(UnsyncBoxBody::new(Full::from(vec![b'x'; 10 * 1024 * 1024])))?

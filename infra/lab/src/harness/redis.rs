@@ -13,7 +13,7 @@ use super::{OUTER_KEY, eventually};
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
-/// A Redis server of one test. It keeps its port across restarts.
+/// Redis server of one test, which keeps its port across restarts; killed and deleted on drop.
 pub struct RedisServer {
     /// `redis://host:port`.
     pub url: String,
@@ -35,18 +35,18 @@ impl RedisServer {
         .await?
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the server and waits until it no longer answers.
     pub async fn kill(&self) -> Result<()> {
         self.server.signal("KILL")?;
         eventually("Redis is gone", async || Ok(!self.server.answers())).await
     }
 
-    /// Stops the process: connections are accepted and nothing is answered.
+    /// Stops the process with `SIGSTOP`: the kernel still accepts connections, and nothing is answered.
     pub fn freeze(&self) -> Result<()> {
         self.server.signal("STOP")
     }
 
-    /// Lets a frozen process go on.
+    /// Continues a frozen process.
     pub fn thaw(&self) -> Result<()> {
         self.server.signal("CONT")
     }

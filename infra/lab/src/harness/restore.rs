@@ -1,4 +1,4 @@
-//! Changes to a stopped engine's database: restoring an earlier log, and making everything older.
+//! Changes of the database of a stopped engine: a restore of the log to an earlier position, and older times.
 
 use anyhow::Result;
 use platform::clock::new_id;
@@ -6,7 +6,8 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{Backend, Shop};
 
-/// Takes the log of a lane back to a position, as restoring a backup does. Read models and policies stay where they are.
+/// Restores the log of a lane to a position, as from a backup. Checkpoints of read models and positions of policies are
+/// not changed.
 pub async fn restore_lane(pool: &PgPool, lane: i16, position: i64) -> Result<()> {
     restore_lane_on(&mut *pool.acquire().await?, lane, position).await
 }
@@ -34,7 +35,7 @@ pub async fn lane_head(pool: &PgPool, lane: i16) -> Result<i64> {
     Ok(sqlx::query_scalar(text).bind(lane).fetch_one(pool).await?)
 }
 
-/// Counts the checkpoints of read models that do not lie in the history of today's log.
+/// Number of checkpoints of read models at which the log has another event or none.
 pub async fn orphaned_checkpoints(pool: &PgPool) -> Result<i64> {
     let text = "SELECT count(*) FROM reads.checkpoints c JOIN reads.live v USING (model, shape)
                 LEFT JOIN log.events e ON e.lane = c.lane AND e.position = c.position
@@ -42,7 +43,7 @@ pub async fn orphaned_checkpoints(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar(text).fetch_one(pool).await?)
 }
 
-/// Places so many orders of one unit each.
+/// Places this many orders of one unit each.
 pub async fn place_orders(backend: &Backend, shop: &Shop, orders: i64) -> Result<()> {
     for _ in 0..orders {
         backend.execute(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
@@ -50,7 +51,7 @@ pub async fn place_orders(backend: &Backend, shop: &Shop, orders: i64) -> Result
     Ok(())
 }
 
-/// Makes the whole log and all timers so many seconds older, instead of waiting so long.
+/// Moves all times of the log and of timers this many seconds into the past, instead of waiting.
 pub async fn age_by(pool: &PgPool, seconds: i64) -> Result<()> {
     let older = |json: &str| {
         format!(
@@ -65,7 +66,7 @@ pub async fn age_by(pool: &PgPool, seconds: i64) -> Result<()> {
                     recorded_at = recorded_at - $1 * interval '1 second'",
             older("payload")
         ),
-        // Snapshots hold times too; states are folded again.
+        // Snapshots contain times too. Without them, states are folded from the events.
         "DELETE FROM log.snapshots WHERE $1 > 0".into(),
         "UPDATE log.receipts SET recorded_at = recorded_at - $1 * interval '1 second'".into(),
         "UPDATE log.epochs SET since = since - $1 * interval '1 second'".into(),
@@ -76,7 +77,7 @@ pub async fn age_by(pool: &PgPool, seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// Counts the timers that have not fired.
+/// Number of timers that have not fired.
 pub async fn pending_timers(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT count(*) FROM work.timers").fetch_one(pool).await?)
 }

@@ -21,13 +21,13 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop of a tenant whose product does not exist yet.
+    /// Ids of a shop of this tenant. The product does not exist yet.
     pub fn new(tenant: TenantId) -> Self {
         let product = ProductId::new(new_id());
         Self { tenant, product, item: StockItem::id(product, Tenant::first_store(tenant)) }
     }
 
-    /// Commands that create the product and put so many units of it on sale.
+    /// Commands that create the product and put this many units of it on sale.
     pub fn setup_commands(&self, units: i64) -> Vec<(&'static str, Value)> {
         let (product, store) = (self.product, Tenant::first_store(self.tenant));
         let price = json!({ "minor": 900, "currency": "USD" });
@@ -60,7 +60,7 @@ impl Shop {
         json!({ "item": self.item, "reservation": reservation, "units": 1 })
     }
 
-    /// Counts the events of this type in the tenant's log.
+    /// Number of events of this type in the tenant's log.
     pub async fn count(&self, pool: &PgPool, event: &str) -> Result<i64> {
         let text = "SELECT count(*) FROM log.events WHERE tenant = $1 AND type = $2";
         Ok(sqlx::query_scalar(text).bind(self.tenant.uuid()).bind(event).fetch_one(pool).await?)

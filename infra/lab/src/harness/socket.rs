@@ -1,4 +1,5 @@
-//! Clients of subscriptions: `graphql-transport-ws` and server-sent events, written from the specifications alone.
+//! Clients of subscriptions: `graphql-transport-ws` and server-sent events, written from the specifications and without
+//! code of the product.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -13,13 +14,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::PATIENCE;
+use super::WAIT_TIMEOUT;
 
 /// A WebSocket that speaks `graphql-transport-ws`.
 pub struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
-    /// Opens a socket with these headers beside the protocol's; an inner error is the status of a refusal.
+    /// Opens a socket with additional headers. The inner error is the HTTP status of a refusal.
     pub async fn connect(url: &str, headers: &[(&'static str, String)]) -> Result<Result<Self, u16>> {
         Self::connect_with(url, headers, TcpSocket::new_v4()?).await
     }
@@ -48,7 +49,7 @@ impl Socket {
         Self::connect(url, &[]).await?.ok().context("it is opened")?.acknowledged(token).await
     }
 
-    /// The same with a receive buffer of 4 KB, so that a client that reads nothing is noticed soon.
+    /// The same with a receive buffer of 4 KB, so that the server soon cannot send to a client that reads nothing.
     pub async fn open_narrow(url: &str, token: &str) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4_096)?;
@@ -80,7 +81,7 @@ impl Socket {
     /// The next message.
     pub async fn receive(&mut self) -> Result<Value> {
         loop {
-            match timeout(PATIENCE, self.0.next()).await.context("no message comes")?.context("it is closed")?? {
+            match timeout(WAIT_TIMEOUT, self.0.next()).await.context("no message comes")?.context("it is closed")?? {
                 Message::Text(text) => return Ok(serde_json::from_str(&text)?),
                 Message::Close(frame) => bail!("it is closed: {frame:?}"),
                 _ => {}
@@ -116,10 +117,14 @@ impl Socket {
         }
     }
 
-    /// Waits until it is closed; the code and the reason.
+    /// Waits until the socket is closed. Returns code and reason.
     pub async fn closed(&mut self) -> Result<(u16, String)> {
         loop {
-            match timeout(PATIENCE, self.0.next()).await.context("it is not closed")?.context("no close frame")?? {
+            match timeout(WAIT_TIMEOUT, self.0.next())
+                .await
+                .context("it is not closed")?
+                .context("no close frame")??
+            {
                 Message::Close(Some(frame)) => return Ok((frame.code.into(), frame.reason.to_string())),
                 Message::Close(None) => bail!("it is closed without a code"),
                 _ => {}
@@ -143,7 +148,7 @@ impl EventStream {
             .header("content-type", "application/json")
             .header("accept", "text/event-stream")
             .body(Full::new(json!({ "query": query }).to_string().into()))?;
-        let answer = timeout(PATIENCE, http.request(request)).await??;
+        let answer = timeout(WAIT_TIMEOUT, http.request(request)).await??;
         ensure!(answer.headers()["content-type"] == "text/event-stream", "{answer:?}");
         Ok(Self { body: answer.into_body(), read: String::new() })
     }
@@ -159,7 +164,8 @@ impl EventStream {
                 }
                 continue;
             }
-            let frame = timeout(PATIENCE, self.body.frame()).await.context("no event comes")?.context("it ends")??;
+            let frame =
+                timeout(WAIT_TIMEOUT, self.body.frame()).await.context("no event comes")?.context("it ends")??;
             self.read += std::str::from_utf8(&frame.into_data().unwrap_or_default())?;
         }
     }

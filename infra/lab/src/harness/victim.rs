@@ -1,4 +1,4 @@
-//! Processes that a test kills: each does one thing and then waits to be killed. `cartulary-lab victim` runs them.
+//! Processes that tests kill, as subcommands of `cartulary-lab victim`. Each one works until it is killed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ use work::{EffectLimits, Targets};
 
 use super::{Backend, PartnerClient, commands_with_samples};
 
-/// Limits of effects in tests: pauses are short, so that retries come soon; attempts are given time, so that a busy
-/// machine makes none fail.
+/// Limits of effects in tests: short pauses, so that retries come soon, and long attempts, so that none fails only because
+/// the machine is busy.
 pub const EFFECT_LIMITS: EffectLimits = EffectLimits {
     attempt_time_most: Duration::from_secs(3),
     attempts_most: 8,
@@ -25,7 +25,7 @@ pub const EFFECT_LIMITS: EffectLimits = EffectLimits {
     open_time: Duration::from_secs(3_600),
 };
 
-/// Limits of webhooks in tests, by the same rule.
+/// Limits of webhooks in tests, with short pauses and long attempts too.
 pub const WEBHOOK_LIMITS: WebhookLimits = WebhookLimits {
     attempt_time_most: Duration::from_secs(3),
     retry_schedule: &[Duration::from_millis(20); 9],
@@ -57,7 +57,7 @@ pub enum Victim {
 }
 
 impl Victim {
-    /// Does it and waits to be killed.
+    /// Runs the task and never returns without an error.
     pub async fn run(self) -> Result<()> {
         match self {
             Self::Effects { url, partner } => {
@@ -81,14 +81,14 @@ impl Victim {
     }
 }
 
-/// Runs policies with the partner of samples at an address.
+/// Runs policies and effects, with the partner of samples at this address.
 pub fn run_samples(backend: &mut Backend, partner: &str, limits: EffectLimits) -> Result<()> {
     let targets = Targets::new(limits).with("samples", PartnerClient::to(partner.parse()?));
     backend.run_policies_with(commands_with_samples().into(), targets.into());
     Ok(())
 }
 
-/// Commits a row to a table `note`: the text `kept`.
+/// Creates a table `note` with one row, the text `kept`.
 pub async fn write_note(server: &EmbeddedServer) -> Result<()> {
     let mut connection = PgConnection::connect(&server.url()).await?;
     connection.execute("CREATE TABLE note (text text); INSERT INTO note VALUES ('kept')").await?;

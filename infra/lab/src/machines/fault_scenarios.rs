@@ -1,4 +1,5 @@
-//! Fault scenarios: network faults and kills of nodes while callers place orders, with the checks of each recovery.
+//! Fault scenarios: two nodes are isolated by network faults and one is killed while callers place orders. Each
+//! recovery is checked.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::network::{Machine, Network};
 use crate::demo::Check;
 use crate::fleet::{self, EngineProcess};
 
-/// Network fault that isolates a node while its processes keep running.
+/// Network fault that isolates a node: its processes keep running and reach no other machine.
 struct NetworkFault {
     node: usize,
     name: &'static str,
@@ -27,35 +28,41 @@ struct NetworkFault {
 }
 
 const NETWORK_FAULTS: [NetworkFault; 2] = [
-    NetworkFault { node: 0, name: "cable out", begin: Network::link_down, end: Network::link_up },
-    NetworkFault { node: 2, name: "packets lost", begin: Network::detach_from_bridge, end: Network::attach_to_bridge },
+    NetworkFault { node: 0, name: "link down", begin: Network::link_down, end: Network::link_up },
+    NetworkFault {
+        node: 2,
+        name: "packets dropped",
+        begin: Network::detach_from_bridge,
+        end: Network::attach_to_bridge,
+    },
 ];
 /// Index of the node that is killed.
 const KILLED: usize = 1;
-/// Time without a fault, before the first one and after each.
+/// Time without a fault: before the first fault, and after each recovery.
 const CALM_TIME: Duration = Duration::from_secs(6);
 /// Duration of a network fault.
 const FAULT_TIME: Duration = Duration::from_secs(15);
-/// Time limit until other nodes have taken over the lanes of a lost node: a lease of three seconds plus a heartbeat.
+/// Time limit until other nodes have taken over the lanes of a node: three seconds of the lease, 0.75 until the next
+/// heartbeat, and a reserve.
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(5);
 /// Time limit until every isolated process reports the outage of the database.
 const OUTAGE_REPORT_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit until PostgreSQL has detected that a client is unreachable and has released its locks.
 const LOCK_RELEASE_LIMIT: Duration = Duration::from_secs(13);
-/// Key of an advisory lock that is used here only.
+/// Key of the advisory lock that a client on the isolated node holds.
 const LOCK: i64 = 0x6361_7274;
-/// Time limit until a node works again after it is reconnected or restarted.
+/// Time limit until a reconnected or restarted node is ready and writes its assigned lanes.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit until the Kafka consumer group has assigned lanes to the node's read models again.
 const REASSIGNMENT_LIMIT: Duration = Duration::from_secs(30);
-/// Longest wait for an answer of a caller that tries one node after the other.
+/// Limit of the time for which a caller, which tries one node after the other, waits for an answer.
 const CALLER_WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// Number of timed connections.
-const ROUND_TRIPS: usize = 21;
+const TIMED_CONNECTIONS: usize = 21;
 /// Metric: events that read models and policies received over Kafka.
 const EVENTS_FROM_KAFKA: &str = "cartulary_events_from_kafka_total";
 
-/// Interval of one fault, or of the calm before the first.
+/// Period of one fault with its recovery, or of the calm before the first fault.
 pub(super) struct Phase {
     name: &'static str,
     from: Instant,
@@ -71,19 +78,19 @@ pub(super) async fn round_trip(network: &Network, servers: &[Server], report: &m
     let address = SocketAddr::from((server.host, server.port));
     let took = network.nodes[0].run_inside(move || {
         let mut took = Vec::new();
-        for _ in 0..ROUND_TRIPS {
+        for _ in 0..TIMED_CONNECTIONS {
             let begun = Instant::now();
             TcpStream::connect(address)?;
             took.push(begun.elapsed());
         }
         took.sort_unstable();
-        Ok(took[ROUND_TRIPS / 2])
+        Ok(took[TIMED_CONNECTIONS / 2])
     });
     report.figure("a connection from a node to the servers, median".into(), took.await?.as_secs_f64() * 1e3, "ms");
     Ok(())
 }
 
-/// Runs all scenarios. Returns their intervals and the orders that were sent from isolated nodes.
+/// Runs all scenarios. Returns their periods and the orders that were sent from isolated nodes.
 pub(super) async fn run_scenarios(
     network: &Network,
     installation: &mut Installation,
@@ -118,15 +125,15 @@ pub(super) async fn run_scenarios(
     report.log(format!("restarting {count} processes"));
     let begun = Instant::now();
     installation.restart(network, KILLED).await?;
-    installation.wait_for_lane_share(KILLED).await?;
-    report.within("restarted: ready, and it writes its share of the lanes".into(), begun.elapsed(), RECOVERY_LIMIT);
+    installation.wait_for_assigned_lanes(KILLED).await?;
+    report.within("restarted: ready, and it writes its assigned lanes".into(), begun.elapsed(), RECOVERY_LIMIT);
     sleep(CALM_TIME).await;
     phases.push(Phase { name: "killed", from, until: Instant::now() });
     Ok((phases, isolated_orders))
 }
 
-/// Checks that hold while a node is isolated: takeover by the others, outage reports and lock release, and no decision
-/// for a caller on the node itself.
+/// Checks, while a node is isolated, that other nodes take over its lanes, that its processes report the outage, that
+/// the server releases the locks of its clients, and that it decides no order of a caller on the node itself.
 async fn check_isolation(
     fault: &NetworkFault,
     node: &Machine,
@@ -155,7 +162,8 @@ async fn check_isolation(
     Ok(())
 }
 
-/// Opens a transaction from a client on this node and takes the advisory lock. Dropping the returned sender ends it.
+/// Opens a transaction from a client on this node and takes the advisory lock in it. Dropping the returned sender ends
+/// the transaction.
 async fn hold_lock(node: &Machine, url: &str) -> Result<oneshot::Sender<()>> {
     let (url, node) = (url.to_owned(), node.clone());
     let ((held, is_held), (end, ended)) = (oneshot::channel(), oneshot::channel());
@@ -203,12 +211,13 @@ async fn is_decided_on_node(node: &Machine, shops: &Arc<LoadShops>, order: &Orde
     Ok(matches!(result, SendResult::Decided(_)))
 }
 
-/// Runs on the current thread, which is in the network namespace of another machine.
+/// Runs a future on the current thread only: [`Machine::run_inside`] has moved this thread, and no other one of this
+/// process, into the namespace of the machine.
 fn block_on_this_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Checks that a node recovers without intervention once it is reconnected.
+/// Checks that a reconnected node recovers without intervention. Returns the order, which the node now decides.
 async fn check_recovery(
     fault: &NetworkFault,
     installation: &Installation,
@@ -224,8 +233,8 @@ async fn check_recovery(
     });
     let ready = try_join_all(ready).await?.into_iter().max().unwrap_or_default();
     report.within(named("each of its processes is ready"), ready, RECOVERY_LIMIT);
-    installation.wait_for_lane_share(fault.node).await?;
-    report.within(named("it writes its share of the lanes"), begun.elapsed(), RECOVERY_LIMIT);
+    installation.wait_for_assigned_lanes(fault.node).await?;
+    report.within(named("it writes its assigned lanes"), begun.elapsed(), RECOVERY_LIMIT);
     let project = installation.of_node(fault.node).into_iter().find(|process| process.name.starts_with("project"));
     let project = project.context("the node has no `project` process")?;
     let before = project.metric_sum(EVENTS_FROM_KAFKA).await?;
@@ -255,7 +264,7 @@ pub(super) fn report_waits(phases: &[Phase], orders: &[OrderRequest], report: &m
 }
 
 impl Phase {
-    /// Wait of each order that was answered in this interval, in ascending order.
+    /// Time to the answer of each order that was answered in this period, in ascending order.
     fn waits(&self, orders: &[OrderRequest]) -> Vec<Duration> {
         let answered = orders.iter().filter(|order| (self.from..self.until).contains(&order.answered));
         let mut waits: Vec<_> = answered.map(|order| order.answered - order.sent).collect();

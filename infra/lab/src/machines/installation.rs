@@ -49,7 +49,7 @@ const PROCESSES: [ProcessSpec; 14] = [
 const FORWARDING_PORT: u16 = 8481;
 /// Database connections of each process.
 const CONNECTIONS: u32 = 5;
-/// Fewest lanes of a scribe: of sixteen lanes, each of three scribes has four or six.
+/// Least number of lanes of a scribe: sixteen lanes are assigned in pairs, so each of three scribes gets four or six.
 const LANES_LEAST: i64 = 4;
 /// Interval between two checks of an awaited condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -92,8 +92,8 @@ impl Installation {
         Ok(())
     }
 
-    /// A scribe accepts forwarded commands on all addresses, as in a container that does not know its own; the address
-    /// that it publishes to others is set separately.
+    /// Starts one process. A scribe listens for forwarded commands on all addresses, as in a container that does not know
+    /// its own address; the address that it publishes is set separately.
     async fn start_one(&self, node: &Machine, spec: &ProcessSpec) -> Result<EngineProcess> {
         let at = |port: u16| format!("{}:{port}", node.address);
         let mut variables = vec![("CARTULARY_LISTEN", at(spec.port))];
@@ -113,12 +113,12 @@ impl Installation {
         self.processes.len()
     }
 
-    /// Processes of a node.
+    /// Running processes of a node.
     pub(super) fn of_node(&self, node: usize) -> Vec<&EngineProcess> {
         PROCESSES.iter().filter(|spec| spec.node == node).filter_map(|spec| self.processes.get(spec.name)).collect()
     }
 
-    /// Processes with a role.
+    /// Running processes with a role.
     pub(super) fn in_role(&self, role: &str) -> Vec<&EngineProcess> {
         PROCESSES.iter().filter(|spec| spec.role == role).filter_map(|spec| self.processes.get(spec.name)).collect()
     }
@@ -155,13 +155,14 @@ impl Installation {
         .await
     }
 
-    /// Waits until the scribe of this node owns its share of the lanes. Returns how long that took.
-    pub(super) async fn wait_for_lane_share(&self, node: usize) -> Result<Duration> {
-        let (name, share) =
+    /// Waits until all scribes are present and the scribe of this node owns at least `LANES_LEAST` lanes. Returns how
+    /// long that took.
+    pub(super) async fn wait_for_assigned_lanes(&self, node: usize) -> Result<Duration> {
+        let (name, owned) =
             (scribe_of(node)?, "SELECT count(*) FROM log.lanes WHERE owner = $1 AND lease > clock_timestamp()");
-        wait_for("it writes its share of the lanes", async || {
+        wait_for("it writes its assigned lanes", async || {
             let scribes = presence::members(&self.pool, "scribe").await?.len();
-            let held: i64 = sqlx::query_scalar(share).bind(name).fetch_one(&self.pool).await?;
+            let held: i64 = sqlx::query_scalar(owned).bind(name).fetch_one(&self.pool).await?;
             Ok(scribes == self.in_role("scribe").len() && held >= LANES_LEAST)
         })
         .await

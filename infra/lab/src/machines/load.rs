@@ -24,11 +24,11 @@ const SHOPS: usize = 6;
 const CALLERS_PER_NODE: usize = 2;
 /// Pause of a caller between two orders.
 const THINK_TIME: Duration = Duration::from_millis(60);
-/// One in this many orders of a caller is for the scarce product, which sells out.
+/// Every order with an index divisible by this number is for the scarce product, which sells out.
 const SCARCE_EVERY: usize = 8;
 /// Units of the product that does not sell out.
 const PLENTIFUL_UNITS: i64 = 1_000_000;
-/// Time without an answer after which a caller tries another node.
+/// Time limit of one attempt, after which a caller tries the next node.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Wait of a caller before it repeats an order.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -60,13 +60,14 @@ pub(super) struct OrderRequest {
     wants_scarce: bool,
     pub(super) sent: Instant,
     pub(super) answered: Instant,
-    /// True if it was placed, false if it was rejected as sold out.
+    /// True if the order was placed, false if it was rejected as sold out.
     pub(super) accepted: bool,
 }
 
-/// Result of one attempt. `NotNow` also stands for a missing answer.
+/// Result of one attempt.
 pub(super) enum SendResult {
     Decided(Value),
+    /// A temporary refusal, or no answer in time.
     NotNow,
 }
 
@@ -133,8 +134,8 @@ impl LoadShops {
         send(&shop.clients[node], order.id, &body).await
     }
 
-    /// Sends an order again, starting at the next node. True if the outcome is the same and the receipt is marked as
-    /// replayed.
+    /// Sends an order again, starting at the node after its first one. True if the outcome is the same and the receipt is
+    /// marked as replayed.
     pub(super) async fn is_answered_alike(&self, order: &OrderRequest) -> Result<bool> {
         let order = OrderRequest { sent: Instant::now(), ..order.clone() };
         let answer = self.send_to_any_node(&order, order.node + 1).await?;

@@ -34,8 +34,8 @@ use network::{DELAY_MS, Network};
 /// Five network namespaces are created, and deleted at the end. One holds PostgreSQL, Kafka and Redis. Each of three
 /// nodes runs `serve`, `scribe`, `project` and `policies`, two of them `relay` as well, configured by environment
 /// variables only. Callers in the fifth namespace place orders through all nodes. Meanwhile the link of node-1 is down
-/// for 15 seconds, all packets of node-3 are dropped silently for 15 seconds, and all processes of node-2 are killed
-/// and restarted. At the end the log is compared with the answers that callers received, and the read models with a
+/// for 15 seconds, all packets of node-3 are dropped for 15 seconds, and all processes of node-2 are killed and
+/// restarted. At the end the log is compared with the answers that callers received, and the read models with a
 /// rebuild. Exits with 0 only if every check passes.
 #[derive(Debug, Args)]
 pub struct MachinesArgs {
@@ -43,7 +43,7 @@ pub struct MachinesArgs {
     #[arg(long)]
     json: bool,
     /// Folder with the `.cartulary` folder that holds the jars of Kafka. `cargo xtask up kafka` downloads them.
-    #[arg(long, alias = "house", value_name = "FOLDER", default_value = ".")]
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     project: PathBuf,
 }
 
@@ -105,7 +105,7 @@ pub async fn run(args: MachinesArgs) -> Result<ExitCode> {
         runtime.block_on(run_until_stopped(stop_signal, &scenario_network, &scenario_folder, &scenario_servers, report))
     });
     let result = result.await;
-    // Servers and namespaces are removed after an error too, which is returned before an error of the removal.
+    // Servers and namespaces are removed after an error of the scenarios too; that error then takes precedence.
     let servers_stopped = tokio::task::spawn_blocking(move || servers.down(&ALL)).await?.map(drop);
     drop(network);
     let logs = result.as_ref().is_err().then(|| format!("; logs are in {}", folder.display()));
@@ -135,7 +135,7 @@ async fn run_until_stopped(
         result = run_all(network, folder, &mut starting, report) => result,
         stopped = stop_signal => stopped?.and_then(|()| bail!("stopped before the end")),
     };
-    // The servers are stopped after this; one that starts later would keep running.
+    // The caller stops the servers. It must not do so while one of them is still starting, which would then run on.
     if !starting.is_finished() {
         starting.await.ok();
     }

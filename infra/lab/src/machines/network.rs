@@ -169,7 +169,7 @@ impl Network {
         })
     }
 
-    /// Sets the bridge end of a node's link down, as an unplugged cable does.
+    /// Sets the bridge end of a node's link down, so that the node sees that it has no connection.
     pub(super) fn link_down(&self, node: &Machine) -> Result<()> {
         run("ip", &["-n", &self.callers.namespace, "link", "set", node.name, "down"])
     }
@@ -178,7 +178,7 @@ impl Network {
         run("ip", &["-n", &self.callers.namespace, "link", "set", node.name, "up"])
     }
 
-    /// Drops all packets to and from a node while its link stays up, as a failed switch further away does.
+    /// Drops all packets to and from a node while its link stays up, as when a switch further away fails.
     pub(super) fn detach_from_bridge(&self, node: &Machine) -> Result<()> {
         run("ip", &["-n", &self.callers.namespace, "link", "set", node.name, "nomaster"])
     }

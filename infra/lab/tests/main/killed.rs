@@ -1,4 +1,4 @@
-//! Backends and servers that are killed in the middle of their work, and others that go on from there.
+//! Kills of processes in the middle of their work, which other processes then continue.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,15 +14,15 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::process::{Child, Command};
 
-/// Starts a process that does one thing and waits to be killed.
+/// Starts a task of [`lab::harness::victim`] as a process.
 fn victim(words: &[&str]) -> Result<Child> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartulary-lab"));
     command.arg("victim").args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command.kill_on_drop(true).spawn()?)
 }
 
-/// Counts the samples that the shop's log notes as sent, and as refused.
-async fn noted(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
+/// Numbers of samples that the shop's log records as sent, and as refused.
+async fn recorded(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
     let text = "SELECT count(*) FILTER (WHERE payload->>'reason' = 'sample sent'),
                        count(*) FILTER (WHERE payload->>'reason' = 'sample refused')
                 FROM log.events WHERE tenant = $1 AND type = 'stock.adjusted'";
@@ -42,12 +42,12 @@ async fn effect_of_a_killed_process_is_requested_again_under_the_same_key() -> R
     eventually("the partner performs it without an answer", async || Ok(partner.seen(shop.tenant).1 == 1)).await?;
     victim.kill().await?;
     let pool = platform::database::connect(&url).await?;
-    assert_eq!(noted(&shop, &pool).await?, (0, 0));
+    assert_eq!(recorded(&shop, &pool).await?, (0, 0));
 
     let mut backend = Backend::start(&url).await?;
     run_samples(&mut backend, &partner.address.to_string(), EFFECT_LIMITS)?;
-    eventually("both are noted", async || {
-        Ok((noted(&shop, &pool).await?, noted(&other, &pool).await?) == ((1, 0), (1, 0)))
+    eventually("both are recorded", async || {
+        Ok((recorded(&shop, &pool).await?, recorded(&other, &pool).await?) == ((1, 0), (1, 0)))
     })
     .await?;
     let open = "SELECT count(*) FROM work.effects";
@@ -73,7 +73,7 @@ async fn webhook_of_a_killed_process_is_sent_again_under_the_same_id() -> Result
     place_orders(&backend, &shop, 1).await?;
     eventually("the first order is delivered", async || Ok(receiver.accepted_positions().len() == 1)).await?;
     backend.close().await;
-    receiver.replies(&[ReceiverReply::Accepted, ReceiverReply::QueryError], ReceiverReply::Accepted);
+    receiver.replies(&[ReceiverReply::Accepted, ReceiverReply::NoAnswer], ReceiverReply::Accepted);
     let backend = Backend::start(&url).await?;
     place_orders(&backend, &shop, 5).await?;
     backend.close().await;

@@ -1,3 +1,3 @@
-//! Processes that are killed, and what goes on from where they stood.
+//! Tests of the lab that kill processes.
 
 mod killed;

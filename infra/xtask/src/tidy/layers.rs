@@ -116,7 +116,7 @@ fn forbidden_external_crates(workspace: &Workspace) -> Vec<String> {
     violations
 }
 
-/// The crate belongs to the workspace.
+/// True if the crate belongs to the workspace.
 pub(super) fn is_ours(name: &str) -> bool {
     ALLOWED.iter().any(|(ours, _)| *ours == name)
 }

@@ -1,5 +1,5 @@
-//! Scribe failover: waits and lost commands of callers when one of two scribe processes is killed. This process runs
-//! the API.
+//! Scribe failover: time that callers wait, and commands that are lost, when one of two scribe processes is killed. This
+//! process runs the API.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const KILLS: usize = 3;
 const TIME_BEFORE: Duration = Duration::from_secs(3);
 const TIME_AFTER: Duration = Duration::from_secs(10);
 /// Time limit until a restarted scribe owns lanes.
-const LANE_SHARE_TIMEOUT: Duration = Duration::from_secs(30);
+const LANES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Wait after the answer "not now" before the same command is sent again.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
@@ -101,7 +101,7 @@ fn longest_wait_after(killed: Instant, accepted: &[AcceptedCommand]) -> Result<D
 async fn wait_for_lanes(pool: &PgPool, owner: &str) -> Result<()> {
     let begun = Instant::now();
     while lane_count(pool, owner).await? == 0 {
-        ensure!(begun.elapsed() < LANE_SHARE_TIMEOUT, "{owner} owns no lanes after {LANE_SHARE_TIMEOUT:?}");
+        ensure!(begun.elapsed() < LANES_TIMEOUT, "{owner} owns no lanes after {LANES_TIMEOUT:?}");
         sleep(RETRY_DELAY).await;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Benchmark `fanout`: several processes with a real Kafka that it starts itself.
+//! Benchmark `fanout`: several processes with a real Kafka, which the benchmark starts.
 //!
 //! PostgreSQL, Kafka, the processes of the engine and the load generator share the cores of one machine.
 
