@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use lab::demo::client::Client;
 use lab::fleet::EngineProcess;
-use lab::harness::{Cluster, Shop, cut_sessions, database, eventually, send_once};
+use lab::harness::{Cluster, Shop, database, end_sessions, eventually, send_once};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use sqlx::PgPool;
@@ -48,7 +48,7 @@ async fn commands_are_refused_while_synchronous_commit_is_off_and_the_setting_is
     for cut in [false, true] {
         set(&pool, "SET synchronous_commit = off").await?;
         if cut {
-            cut_sessions(&pool).await?;
+            end_sessions(&pool).await?;
         }
         eventually("commands are refused", async || refuses(&engine, &owner, &shop).await).await?;
         let before = shop.count(&pool, "stock.reserved").await?;

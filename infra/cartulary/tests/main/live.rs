@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::demo::client::Client;
 use lab::fleet::EngineProcess;
-use lab::harness::{Cluster, EventStream, PATIENCE, RedisServer, Shop, Socket, database, eventually};
+use lab::harness::{Cluster, EventStream, RedisServer, Shop, Socket, WAIT_TIMEOUT, database, eventually};
 use platform::clock::new_id;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -345,7 +345,7 @@ async fn closed_for_being_slow(live: &Live) -> Result<()> {
     let begun = Instant::now();
     let mut number = 0;
     while live.subscriptions().await? > 1 {
-        ensure!(begun.elapsed() < PATIENCE, "a client that reads nothing is not closed");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "a client that reads nothing is not closed");
         number += 1;
         let description = format!("{number}{}", "x".repeat(4_900));
         live.done("ReviseProduct", json!({ "product": product, "name": "Mug", "description": description })).await?;

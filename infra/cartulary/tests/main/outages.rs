@@ -8,8 +8,8 @@ use domain::shared::TenantId;
 use lab::demo::client::Client;
 use lab::fleet::EngineProcess;
 use lab::harness::{
-    Broker, Cluster, PATIENCE, Shop, caught_up, database, digests, eventually, free_address, rebuild_all, send_once,
-    send_until_decided,
+    Broker, Cluster, Shop, WAIT_TIMEOUT, caught_up, database, digests, eventually, free_address, rebuild_all,
+    send_once, send_until_decided,
 };
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
@@ -237,7 +237,7 @@ async fn process_waits_for_a_database_that_is_away_and_reports_its_address() -> 
     ensure!(http.get("/live").await?.status == 200, "it runs");
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it runs")?;
     kill_process(pid, Signal::TERM)?;
-    let status = timeout(PATIENCE, child.wait()).await.context("it does not stop")??;
+    let status = timeout(WAIT_TIMEOUT, child.wait()).await.context("it does not stop")??;
     ensure!(status.success(), "it ended with {status}");
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use edge::redis::{Redis, client, server_info};
 use lab::demo::client::Client;
 use lab::fleet::EngineProcess;
-use lab::harness::{Cluster, KAFKA_TURN, PATIENCE, caught_up, eventually, free_address};
+use lab::harness::{Cluster, KAFKA_PERMIT, WAIT_TIMEOUT, caught_up, eventually, free_address};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -110,7 +110,7 @@ async fn database_with_a_wrong_certificate_is_waited_for_and_the_reason_is_repor
 
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it runs")?;
     kill_process(pid, Signal::TERM)?;
-    let status = timeout(PATIENCE, child.wait()).await.context("it does not stop")??;
+    let status = timeout(WAIT_TIMEOUT, child.wait()).await.context("it does not stop")??;
     ensure!(status.success(), "it ended with {status}");
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn shows_no_password(process: &EngineProcess) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_work_on_servers_that_accept_tls_only() -> Result<()> {
-    let (_turn, provider) = (KAFKA_TURN.acquire().await?, Provider::new()?);
+    let (_turn, provider) = (KAFKA_PERMIT.acquire().await?, Provider::new()?);
     let addresses = provider.start(&ALL, &provider.right, OTHER_PASSWORD).await?;
     let url = addresses.first().context("PostgreSQL")?;
     let (cluster, variables) = (Cluster::new(url).await?, variables(&provider, &addresses)?);

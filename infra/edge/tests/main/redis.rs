@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use edge::redis::{ANSWER_TIMEOUT, Redis};
-use lab::harness::{PATIENCE, RedisServer, connect_redis, eventually, free_address};
+use lab::harness::{RedisServer, WAIT_TIMEOUT, connect_redis, eventually, free_address};
 use tokio::time::timeout;
 
 async fn set(redis: &Redis, value: &str) -> Option<()> {
@@ -17,14 +17,14 @@ async fn get(redis: &Redis) -> Option<String> {
 
 /// Sends so many requests in vain that waiting for each answer, or connecting for each, would take ten times the bound.
 async fn asks_do_not_wait(redis: &Redis) -> Result<()> {
-    let count = 10 * (PATIENCE.as_millis() / ANSWER_TIMEOUT.as_millis());
+    let count = 10 * (WAIT_TIMEOUT.as_millis() / ANSWER_TIMEOUT.as_millis());
     let asks = async {
         for _ in 0..count {
             ensure!(get(redis).await.is_none(), "a server that is away answered");
         }
         Ok(())
     };
-    timeout(PATIENCE, asks).await?
+    timeout(WAIT_TIMEOUT, asks).await?
 }
 
 async fn is_used_again(redis: &Redis) -> Result<()> {

@@ -75,7 +75,7 @@ async fn addresses_without_answers_take_one_tenants_places_and_block_no_other_te
     let (greedy, other) = (backend.shop(100).await?, backend.shop(100).await?);
     // An attempt outlives the test: a delivery that waited for one would never come.
     backend.run_webhooks(ENDLESS)?;
-    dead.replies(&[], ReceiverReply::QueryError);
+    dead.replies(&[], ReceiverReply::NoAnswer);
     for _ in 0..12 {
         subscribe(&backend, &greedy, &dead.url(), &["order.placed"]).await?;
     }
@@ -124,7 +124,7 @@ async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
     .await?;
     ensure!(slow.received().len() < 4 * 60, "the slow addresses have all their messages");
     // From now on they keep every place that they get.
-    slow.replies(&[], ReceiverReply::QueryError);
+    slow.replies(&[], ReceiverReply::NoAnswer);
     for placed in 1..=3 {
         place_orders(&backend, &other, 1).await?;
         eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
@@ -139,7 +139,7 @@ async fn address_that_is_changed_during_the_last_attempt_is_not_paused() -> Resu
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
     let webhooks = backend.run_webhooks(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS })?;
-    dead.replies(&[], ReceiverReply::QueryError);
+    dead.replies(&[], ReceiverReply::NoAnswer);
     let subscription = subscribe(&backend, &shop, &dead.url(), &["order.placed"]).await?;
     place_orders(&backend, &shop, 1).await?;
     eventually("the dead address is called", async || Ok(dead.received().len() == 1)).await?;

@@ -8,8 +8,8 @@ use commands::scribe::Answer;
 use domain::shared::WebhookSubscriptionId;
 use lab::harness::victim::WEBHOOK_LIMITS;
 use lab::harness::{
-    Backend, Received, Receiver, ReceiverReply, Shop, database, eventually, lane_head, looked_again, place_orders,
-    restore_lane,
+    Backend, Received, Receiver, ReceiverReply, Shop, database, eventually, lane_head, place_orders, restore_lane,
+    wait_for_new_looks,
 };
 use platform::clock::new_id;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use work::{current_pause, resume_work};
 
 /// Waits until each of so many runners has looked for due subscriptions several times.
 pub(crate) async fn looked_for_work(pool: &PgPool, runners: i64) -> Result<()> {
-    looked_again(pool, "work.webhook_cursors", runners).await
+    wait_for_new_looks(pool, "work.webhook_cursors", runners).await
 }
 
 /// Subscribes an address to types of events; to all where none is named.
@@ -79,7 +79,7 @@ async fn every_event_arrives_in_order_and_under_one_id_after_failed_attempts() -
         ReceiverReply::Redirect,
         ReceiverReply::RetryAfter(429, 1),
         ReceiverReply::RetryAfter(503, 0),
-        ReceiverReply::QueryError,
+        ReceiverReply::NoAnswer,
         ReceiverReply::Cut,
         ReceiverReply::EndlessBody,
         ReceiverReply::Status(404),

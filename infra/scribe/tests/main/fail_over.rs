@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lab::harness::{
-    Backend, caught_up, cut_sessions, database, digests, eventually, lane_head, orphaned_checkpoints, place_orders,
+    Backend, caught_up, database, digests, end_sessions, eventually, lane_head, orphaned_checkpoints, place_orders,
     rebuild_all, restore_lane_on,
 };
 use lab::log_invariants::check_log_invariants;
@@ -24,7 +24,7 @@ async fn scribe_forgets_its_state_when_another_database_server_takes_over() -> R
     let mut fail_over = witness.begin().await?;
     sqlx::query("SELECT FROM log.lanes FOR UPDATE").execute(&mut *fail_over).await?;
     restore_lane_on(&mut fail_over, lane, kept).await?;
-    cut_sessions(&mut *fail_over).await?;
+    end_sessions(&mut *fail_over).await?;
     let lease = "SELECT lease::text FROM log.lanes WHERE lane = $1";
     let before: String = sqlx::query_scalar(lease).bind(lane).fetch_one(&mut *fail_over).await?;
     fail_over.commit().await?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use commands::kernel::NotNow;
 use commands::scribe::Answer;
 use futures::future::join_all;
-use lab::harness::{Backend, PATIENCE, database, eventually, scribe_settings};
+use lab::harness::{Backend, WAIT_TIMEOUT, database, eventually, scribe_settings};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use tokio::time::timeout;
@@ -62,8 +62,8 @@ async fn full_queue_puts_callers_off_and_decides_them_when_they_come_again() -> 
 async fn empty_list_of_commands_is_answered_and_does_not_block_a_stop() -> Result<()> {
     let backend = Backend::start(&database().await).await?;
     let shop = backend.shop(1).await?;
-    let answers = timeout(PATIENCE, backend.scribe.submit(shop.tenant, false, vec![])).await?;
+    let answers = timeout(WAIT_TIMEOUT, backend.scribe.submit(shop.tenant, false, vec![])).await?;
     assert!(answers.is_empty());
-    timeout(PATIENCE, backend.close()).await?;
+    timeout(WAIT_TIMEOUT, backend.close()).await?;
     Ok(())
 }

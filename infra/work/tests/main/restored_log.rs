@@ -3,7 +3,7 @@
 use anyhow::Result;
 use domain::inventory::HOLD_TIME;
 use lab::harness::{
-    Backend, age_by, database, eventually, lane_head, looked_again, pending_timers, place_orders, restore_lane,
+    Backend, age_by, database, eventually, lane_head, pending_timers, place_orders, restore_lane, wait_for_new_looks,
 };
 use lab::log_invariants::check_log_invariants;
 use sqlx::PgPool;
@@ -52,7 +52,7 @@ async fn policies_skip_no_event(new: i64) -> Result<()> {
     let waiting = pending_timers(&pool).await?;
     let mut backend = Backend::start(&url).await?;
     backend.run_policies();
-    looked_again(&pool, "work.hold", 1).await?;
+    wait_for_new_looks(&pool, "work.hold", 1).await?;
     assert_eq!(pending_timers(&pool).await?, waiting);
     resume_work(&pool).await?;
     eventually("the timers have fired", async || Ok(pending_timers(&pool).await? == 0)).await?;

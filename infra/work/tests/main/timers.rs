@@ -6,7 +6,7 @@ use anyhow::Result;
 use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
-use lab::harness::{Backend, Shop, age_by, database, eventually, looked_again, pending_timers, scribe_settings};
+use lab::harness::{Backend, Shop, age_by, database, eventually, pending_timers, scribe_settings, wait_for_new_looks};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use scribe::Owner;
@@ -63,7 +63,7 @@ async fn process_without_lanes_takes_no_timer_from_the_lane_owner() -> Result<()
     let mut standby = Backend::start_with(&url, &standby).await?;
     // Its effects look for work as often as its timers, and leave a trace of it.
     run_samples(&mut standby, "127.0.0.1:1", EFFECT_LIMITS)?;
-    looked_again(&pool, "work.hold", 1).await?;
+    wait_for_new_looks(&pool, "work.hold", 1).await?;
     owner.run_policies();
     eventually("the reservation has expired", async || Ok(expired(&shop, &pool).await? == (1, 1))).await?;
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
