@@ -1,4 +1,4 @@
-//! The components of one process, each made from its own configuration.
+//! Component builder: creates the components of one process, each from its part of the configuration.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,28 +30,28 @@ use work::{Lanes, PolicyRunner, Targets};
 use crate::configuration::Configuration;
 use crate::settings::machine;
 
-/// Makes the components of one process.
-pub(crate) struct Components {
+/// Creates the components of one process.
+pub(crate) struct ComponentBuilder {
     pub(crate) config: Configuration,
     pub(crate) pool: PgPool,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
-    reach: Connectivity,
+    connectivity: Connectivity,
 }
 
-impl Components {
-    /// Connects to a migrated database and watches whether it answers.
+impl ComponentBuilder {
+    /// Connects to the database, which must be migrated, and starts to monitor whether it answers.
     pub(crate) async fn connect(config: Configuration) -> Result<Self> {
-        let (url, reach) = (config.database.url.clone(), Connectivity::default());
-        let pool = database::connect_with(&url, config.database.connections_most, &reach).await?;
+        let (url, connectivity) = (config.database.url.clone(), Connectivity::default());
+        let pool = database::connect_with(&url, config.database.connections_most, &connectivity).await?;
         require_migrated(&pool).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
-        tokio::spawn(database::watch(pool.clone(), url, health.clone(), reach.clone(), stop.clone()));
-        Ok(Self { config, pool, health, stop, reach })
+        tokio::spawn(database::watch(pool.clone(), url, health.clone(), connectivity.clone(), stop.clone()));
+        Ok(Self { config, pool, health, stop, connectivity })
     }
 
-    /// The configured Redis, whether it answers or not.
-    pub(crate) async fn redis(&self) -> Result<Option<Redis>> {
+    /// Starts the client of the configured Redis, whether Redis answers or not; `None` if none is configured.
+    pub(crate) async fn start_redis(&self) -> Result<Option<Redis>> {
         let edge = &self.config.edge;
         let Some(client) = edge.redis.clone() else { return Ok(None) };
         let unnamed = "the database has no name; set CARTULARY_REDIS_NAMESPACE";
@@ -62,22 +62,22 @@ impl Components {
         Ok(Some(Redis::start(client, &namespace, &self.config.outer_key, self.stop.clone()).await?))
     }
 
-    /// The scribe, where this process has that role, and beside other processes the port on which it takes commands that
-    /// they forward.
-    pub(crate) async fn scribe(&self, servers: &mut Vec<JoinHandle<()>>) -> Result<Option<ScribeHandle>> {
+    /// Starts the scribe if this process has that role. Unless the process runs alone, a server for commands that other
+    /// processes forward is started and added to `servers`.
+    pub(crate) async fn start_scribe(&self, servers: &mut Vec<JoinHandle<()>>) -> Result<Option<ScribeHandle>> {
         if !self.config.roles.scribe {
             return Ok(None);
         }
         let config = &self.config.scribe;
-        let port = match self.config.roles.alone {
+        let listener = match self.config.roles.alone {
             true => None,
             false => Some(TcpListener::bind(config.peer_listen).await.with_context(|| {
                 format!("cannot listen for other processes on {}; set CARTULARY_PEER_LISTEN", config.peer_listen)
             })?),
         };
         let database = &self.config.database;
-        let address = match &port {
-            Some(port) => config.advertised(port.local_addr()?, &machine()),
+        let address = match &listener {
+            Some(listener) => config.advertised_address(listener.local_addr()?, &machine()),
             None => String::new(),
         };
         let settings = ScribeSettings {
@@ -85,32 +85,33 @@ impl Components {
             owner: Owner { name: database.owner.clone(), lease_ms: database.lease_ms, address },
             limits: config.limits.clone(),
             loops: config.loops,
-            assigned_lanes: self.assigned_lanes("scribe").await?,
+            share: self.assigned_lanes("scribe").await?,
             data: config.data.clone(),
         };
         let scribe = scribe::start(&settings, &self.pool).await?;
-        if let Some(port) = port {
+        if let Some(listener) = listener {
             let router = forwarding::router(scribe.clone(), ForwardingKey::new(&self.config.outer_key));
-            servers.push(tokio::spawn(http_server::serve(port, router, at_capacity, self.stop.clone())));
+            servers.push(tokio::spawn(http_server::serve(listener, router, at_capacity, self.stop.clone())));
         }
         Ok(Some(scribe))
     }
 
-    /// Routes commands to the process that writes their lane.
-    pub(crate) async fn dispatch(&self, scribe: Option<ScribeHandle>) -> Result<Dispatch> {
-        let seal = ForwardingKey::new(&self.config.outer_key);
-        let dispatch = Dispatch::start(self.pool.clone(), scribe, seal, self.stop.clone()).await?;
+    /// Starts the dispatch, which submits commands to the process that writes their lane.
+    pub(crate) async fn start_dispatch(&self, scribe: Option<ScribeHandle>) -> Result<Dispatch> {
+        let key = ForwardingKey::new(&self.config.outer_key);
+        let dispatch = Dispatch::start(self.pool.clone(), scribe, key, self.stop.clone()).await?;
         let roles = self.config.roles;
-        // Read models and the relay work without a process that writes.
-        if roles.front || roles.scribe || roles.policies {
+        // Read models and the relay do not need a process that writes lanes, so its absence does not make them unready.
+        if roles.serve || roles.scribe || roles.policies {
             let dispatch = dispatch.clone();
             self.health.add_source(move || dispatch.problems());
         }
         Ok(dispatch)
     }
 
-    /// The read models. They can be queried even where another process keeps them up to date.
-    pub(crate) async fn reads(
+    /// Creates the follower of the read models and their tables. A process without the role `project` does not run the
+    /// follower, but needs the tables and row notices for queries and subscriptions.
+    pub(crate) async fn build_follower(
         &self,
         models: &Arc<Models>,
         scribe: Option<&ScribeHandle>,
@@ -118,31 +119,33 @@ impl Components {
     ) -> Result<ReadModelFollower> {
         let roles = self.config.roles;
         let feed = StoreFeed::new(self.pool.clone(), scribe.map(|scribe| scribe.tail().clone()));
-        let lanes = if roles.reads { self.assigned_lanes("project").await? } else { presence::all_lanes() };
-        let reads = ReadModelFollower::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
-        // A process that runs the scribe reads its own tail; Kafka would only be slower.
-        let kafka = self.config.kafka.clone().filter(|_| roles.reads && !roles.scribe);
-        let reads = reads.with_kafka(kafka).with_health(self.health.clone()).with_connectivity(self.reach.clone());
-        reads.prepare().await?;
-        Ok(reads)
+        let lanes = if roles.project { self.assigned_lanes("project").await? } else { presence::all_lanes() };
+        let follower = ReadModelFollower::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
+        // A process that runs the scribe reads its own tail, which is faster than Kafka.
+        let kafka = self.config.kafka.clone().filter(|_| roles.project && !roles.scribe);
+        let follower =
+            follower.with_kafka(kafka).with_health(self.health.clone()).with_connectivity(self.connectivity.clone());
+        follower.prepare().await?;
+        Ok(follower)
     }
 
-    /// Starts policies, timers and effects, and webhook deliveries.
-    pub(crate) async fn policies(
+    /// Starts two tasks: one for policies, timers and effects, one for webhooks. Each is started again after a loss of
+    /// the database.
+    pub(crate) async fn start_policies(
         &self,
         scribe: Option<ScribeHandle>,
         dispatch: &Dispatch,
         vault: Arc<Vault>,
         webhooks: &WebhookGateway,
     ) -> Result<[JoinHandle<()>; 2]> {
-        // A process that runs the scribe reads its own tail; Kafka would only be slower.
+        // A process that runs the scribe reads its own tail, which is faster than Kafka.
         let (lanes, kafka) = match scribe {
             Some(scribe) => (Lanes::Written(scribe), None),
-            None => (Lanes::Shared(self.assigned_lanes("policies").await?), self.config.kafka.clone()),
+            None => (Lanes::Assigned(self.assigned_lanes("policies").await?), self.config.kafka.clone()),
         };
         let policies = PolicyRunner {
             pool: self.pool.clone(),
-            scribe: dispatch.clone(),
+            dispatch: dispatch.clone(),
             lanes,
             kafka,
             health: self.health.clone(),
@@ -152,15 +155,15 @@ impl Components {
             restore_hooks: webhooks.restore_hooks(),
         };
         let webhooks = webhooks.runner(&policies)?;
-        let (reach, stop) = (self.reach.clone(), self.stop.clone());
-        let policies = async move { reach.restart_after_loss(stop, |stop| policies.clone().run(stop)).await };
-        let (reach, stop) = (self.reach.clone(), self.stop.clone());
-        let webhooks = async move { reach.restart_after_loss(stop, |stop| webhooks.clone().run(stop)).await };
+        let (connectivity, stop) = (self.connectivity.clone(), self.stop.clone());
+        let policies = async move { connectivity.restart_after_loss(stop, |stop| policies.clone().run(stop)).await };
+        let (connectivity, stop) = (self.connectivity.clone(), self.stop.clone());
+        let webhooks = async move { connectivity.restart_after_loss(stop, |stop| webhooks.clone().run(stop)).await };
         Ok([tokio::spawn(policies), tokio::spawn(webhooks)])
     }
 
-    /// Starts the relay, which logs by itself what it waits for.
-    pub(crate) fn relay(&self) -> Result<JoinHandle<()>> {
+    /// Starts the relay. Its outages are reported as reasons for which the process is not ready.
+    pub(crate) fn start_relay(&self) -> Result<JoinHandle<()>> {
         let kafka = self.config.kafka.clone().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
         let leases = kafka::Leases::new(self.pool.clone(), &self.config.database.owner);
         let relay = kafka::Relay::new(kafka, PgHistory::new(self.pool.clone()), leases);
@@ -173,7 +176,7 @@ impl Components {
         Ok(tokio::spawn(relay.run(self.stop.clone())))
     }
 
-    /// The lanes that fall to this process in one of its roles.
+    /// The lanes that are assigned to this process in one of its roles: all lanes if it runs alone.
     async fn assigned_lanes(&self, role: &'static str) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
         if self.config.roles.alone {
             return Ok(presence::all_lanes());
@@ -184,7 +187,7 @@ impl Components {
     }
 }
 
-/// Answers a request for which the process has no capacity.
+/// Response to a request on a connection beyond the connection limit.
 pub fn at_capacity() -> Response {
     Problem::from(NotNow::Overloaded { retry_after_s: 1 }).into_response()
 }

@@ -1,4 +1,4 @@
-//! The configuration of one process, component by component, as the settings and the role give it.
+//! Configuration of one process, by component; created from the settings and the roles.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ pub struct Configuration {
     pub database: DatabaseConfig,
     pub outer_key: OuterKey,
     pub auth: AuthConfig,
-    /// GraphQL introspection is allowed.
+    /// True if GraphQL introspection is allowed.
     pub introspection: bool,
     pub scribe: ScribeConfig,
-    /// The Kafka that carries the log, where one is used.
+    /// The Kafka to which the log is copied, if one is used.
     pub kafka: Option<kafka::Settings>,
     pub edge: EdgeConfig,
     pub webhooks: WebhookConfig,
@@ -30,35 +30,36 @@ pub struct Configuration {
 /// The database, and the name under which this process is known there.
 pub struct DatabaseConfig {
     pub url: String,
-    /// Connections of the process, beside one for each of its scribe loops.
+    /// Maximum number of connections of the process, in addition to one for each of its scribe loops.
     pub connections_most: u32,
-    /// Name of this process among those of its role, the same after every restart.
+    /// Name of this process, unique among those of its role and the same after every restart.
     pub owner: String,
     /// Time after which other processes take over the work of a silent one, in milliseconds.
     pub lease_ms: i64,
 }
 
-/// The scribe of this process and its port for commands that other processes forward.
+/// The scribe of this process, and its listener for commands that other processes forward.
 pub struct ScribeConfig {
     pub limits: Limits,
-    /// Loops; the lanes are dealt out among them.
+    /// Number of loops; the lanes of the process are distributed among them.
     pub loops: usize,
-    /// The folder of the log's data, if it is on this machine, for the check of free space.
+    /// Data folder of the log's database server, if it is on this machine, for the check of free space.
     pub data: Option<PathBuf>,
+    /// Address of the listener; port 0 takes a free port.
     pub peer_listen: SocketAddr,
-    /// The address under which other processes reach that port; without it, the one on which it listens.
+    /// Address under which other processes reach the listener, if it is another one.
     pub peer_address: Option<String>,
 }
 
-/// Rate limits, row cache and sold-out cache, and the Redis that processes share them through.
+/// Rate limits, row cache and sold-out cache, and the Redis through which processes share their state.
 pub struct EdgeConfig {
     pub redis: Option<redis::Client>,
-    /// Prefix of our keys in Redis; without it, the identity of the database.
+    /// Prefix of our keys in Redis; `None`: the identity of the database.
     pub redis_namespace: Option<String>,
     pub quotas: Quotas,
-    /// Longest time for which a cached row is served; no cache without it.
+    /// Longest time for which a cached row is served; `None`: no cache.
     pub row_cache: Option<Duration>,
-    /// Longest time for which "sold out" is answered from the cache; no cache without it.
+    /// Longest time for which "sold out" is answered from the cache; `None`: no cache.
     pub sold_out: Option<Duration>,
 }
 
@@ -71,13 +72,13 @@ pub struct WebhookConfig {
 }
 
 impl ScribeConfig {
-    /// The address that other processes are given: as configured, else where the port listens, with the machine's name in
-    /// place of an unspecified address.
-    pub(crate) fn advertised(&self, port: SocketAddr, machine: &str) -> String {
+    /// Address that other processes connect to: the configured one, or else that of the listener, in which the
+    /// machine's name replaces an unspecified IP address.
+    pub(crate) fn advertised_address(&self, listener: SocketAddr, machine: &str) -> String {
         match &self.peer_address {
             Some(address) => address.clone(),
-            None if port.ip().is_unspecified() => format!("{machine}:{}", port.port()),
-            None => port.to_string(),
+            None if listener.ip().is_unspecified() => format!("{machine}:{}", listener.port()),
+            None => listener.to_string(),
         }
     }
 }
@@ -95,10 +96,11 @@ mod tests {
             peer_listen: SocketAddr::from(([0, 0, 0, 0], 8481)),
             peer_address,
         };
-        let advertised = |port: &str| config(None).advertised(port.parse().expect("an address"), "node-1");
+        let advertised =
+            |listener: &str| config(None).advertised_address(listener.parse().expect("an address"), "node-1");
         assert_eq!(advertised("10.0.0.7:8481"), "10.0.0.7:8481");
         assert_eq!(advertised("0.0.0.0:8481"), "node-1:8481");
-        let port = SocketAddr::from(([0, 0, 0, 0], 8481));
-        assert_eq!(config(Some("scribe:1".into())).advertised(port, "node-1"), "scribe:1");
+        let listener = SocketAddr::from(([0, 0, 0, 0], 8481));
+        assert_eq!(config(Some("scribe:1".into())).advertised_address(listener, "node-1"), "scribe:1");
     }
 }

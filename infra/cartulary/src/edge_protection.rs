@@ -1,6 +1,6 @@
 //! Edge protection of one process: rate limits, row cache and sold-out cache.
 //!
-//! With Redis all processes share them, without it each process has its own. None of them decides anything.
+//! With Redis, all processes share their state; without it, each process has its own. None of them decides commands.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::configuration::EdgeConfig;
 /// Rate limiter and caches that keep load away from the store and the scribe.
 pub struct EdgeProtection {
     pub limits: RateLimiter,
-    /// None where it is switched off.
+    /// `None` if it is switched off.
     pub row_cache: Option<RowCache>,
-    /// None where it is switched off.
+    /// `None` if it is switched off.
     pub sold_out: Option<Arc<SoldOutFilter>>,
 }
 
@@ -30,17 +30,17 @@ impl EdgeProtection {
         let redis = || redis.cloned();
         Self {
             limits: RateLimiter::new(config.quotas, redis()),
-            row_cache: config.row_cache.map(|life| RowCache::new(redis(), life)),
-            sold_out: config.sold_out.map(|life| Arc::new(SoldOutFilter::new(redis(), life))),
+            row_cache: config.row_cache.map(|ttl| RowCache::new(redis(), ttl)),
+            sold_out: config.sold_out.map(|ttl| Arc::new(SoldOutFilter::new(redis(), ttl))),
         }
     }
 
-    /// No limit and no cache.
+    /// Edge protection without limits and caches.
     pub fn none() -> Self {
         Self { limits: RateLimiter::new(Quotas::default(), None), row_cache: None, sold_out: None }
     }
 
-    /// Keeps the caches in step with the rows that the projector of this process changes, until `stop`.
+    /// Starts tasks that update the caches after changes by the projector of this process, until `stop`.
     pub fn follow(&self, changes: &RowNotices, models: &Arc<Models>, stop: &CancellationToken) {
         if let Some(row_cache) = &self.row_cache {
             let (notices, store) = (changes.subscribe(), row_cache.store());
@@ -52,8 +52,8 @@ impl EdgeProtection {
     }
 }
 
-/// Shows the sold-out cache which rows the projector of this process changes, until `stop`. What is missed is decided by
-/// the scribe, at the latest when the entry of the cache expires.
+/// Passes the row changes of the projector of this process to the sold-out cache, until `stop`. If a change is missed,
+/// an entry of the cache stays until it expires.
 async fn observe(
     mut changes: Receiver<Arc<RowNotice>>,
     sold_out: Arc<SoldOutFilter>,

@@ -1,4 +1,5 @@
-//! The whole engine in this process: an embedded PostgreSQL, keys of its own, every role.
+//! Embedded engine: an embedded PostgreSQL, keys of its own, and every role but the relay, for `cartulary dev` and
+//! tests.
 
 use std::path::{Path, PathBuf};
 
@@ -27,12 +28,12 @@ pub struct EmbeddedEngine {
     server: EmbeddedServer,
     /// The file of the key that wraps all personal keys.
     pub(crate) outer_key_file: PathBuf,
-    /// The file of the key that checks tokens.
+    /// The file of the public key that verifies tokens.
     pub(crate) token_public_file: PathBuf,
 }
 
 impl EmbeddedEngine {
-    /// Starts the server, brings its schema up to date, and starts all roles.
+    /// Starts the database server, migrates its schema, and starts all roles but the relay.
     pub async fn start(project: &Path, mut settings: Settings) -> Result<Self> {
         let listener = listen(settings.listen).await?;
         std::fs::create_dir_all(project.join(".cartulary")).context("the project folder cannot be written")?;
@@ -63,7 +64,7 @@ impl EmbeddedEngine {
         }
     }
 
-    /// Signs a token that is good for a day.
+    /// Signs a token for a caller.
     pub fn token(&self, bearer: &Bearer) -> Result<String> {
         sign(&self.key, bearer, &self.settings)
     }
@@ -82,7 +83,7 @@ impl EmbeddedEngine {
         self.server.data()
     }
 
-    /// The URL of the database, for other commands of this binary while the engine runs.
+    /// The URL of the database, for other subcommands while the engine runs.
     pub fn database_url(&self) -> String {
         self.server.url()
     }
@@ -109,7 +110,7 @@ pub(crate) fn token_key_file(project: &Path) -> PathBuf {
     key_file(project, &folder_of(project), TOKEN_KEY_FILE)
 }
 
-/// A key lies beside the data that it belongs to. Keys of older versions lie in the project's own folder.
+/// The file of a key: beside the data, or in the project's own folder if an older version has put it there.
 fn key_file(project: &Path, folder: &Path, name: &str) -> PathBuf {
     let (beside, older) = (folder.join(name), project.join(".cartulary").join(name));
     if !beside.exists() && older.exists() { older } else { beside }

@@ -1,15 +1,10 @@
-//! The implementation of the API's port: what `api` needs from the components of this process.
+//! Engine: implements the port of the API with the components of this process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::port::Allowance;
-use api::port::Caller;
-use api::port::Freshness;
-use api::port::LiveUpdates;
-use api::port::Webhooks;
-use api::port::{Backend, Behind, SealedField};
+use api::port::{Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, SealedField, Webhooks};
 use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -33,46 +28,47 @@ use vault::Vault;
 use views::live::Subscriptions;
 use views::store::PgReader;
 
-/// Longest time that a query waits for the position that it demands.
+/// Longest time for which a query waits until its read models have reached the position of its freshness token.
 const WAIT_MOST: Duration = Duration::from_secs(2);
 
 /// The components of a running process, as the API uses them.
 pub struct Engine {
     pub pool: PgPool,
-    pub scribe: Dispatch,
+    pub dispatch: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookGateway,
-    pub kinds: StateRegistry,
-    /// Changes whenever rows have changed.
+    pub states: StateRegistry,
+    /// Changes after every batch that this process has projected.
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,
     pub live: Subscriptions,
     pub edge: EdgeProtection,
     pub metrics: PrometheusHandle,
-    /// Health of the components of this process.
     pub health: Health,
     pub stop: CancellationToken,
 }
 
 impl Engine {
-    /// The receipts of those commands of a tenant that have one.
-    async fn recall(
+    /// Loads the receipts of those commands of a tenant that have one.
+    async fn load_receipts(
         &self,
         tenant: TenantId,
         keys: Vec<ReceiptKey>,
     ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
-        let lane = self.scribe.routes().lane(tenant).await?;
+        let lane = self.dispatch.routes().lane(tenant).await?;
         let keys: Vec<_> = keys.into_iter().map(|key| (lane, key)).collect();
-        scribe::load_receipts(&self.pool, &self.kinds, &keys).await
+        scribe::load_receipts(&self.pool, &self.states, &keys).await
     }
 
-    /// The lane position of a tenant's position, if the history in which it was given is still the valid one.
-    async fn position(&self, tenant: TenantId, at_least: Freshness) -> Result<i64, Behind> {
+    /// Lane position of the event that a freshness token names. [`Behind::OtherHistory`] if the log does not contain
+    /// the event, or has lost the history of the token.
+    async fn lane_position(&self, tenant: TenantId, at_least: Freshness) -> Result<i64, Behind> {
         if at_least.tenant_position == 0 {
             return Ok(0);
         }
-        let lane = self.scribe.routes().lane(tenant).await.map_err(|_| Behind::Away)?;
-        // A position that was given under an epoch is never written under a later one, unless history was lost meanwhile.
+        let lane = self.dispatch.routes().lane(tenant).await.map_err(|_| Behind::Away)?;
+        // The event was written in the epoch of the token or in an earlier one. If it was written in a later one, it
+        // has replaced the event of the token, which is lost.
         let text = "SELECT e.position FROM log.events e
                     JOIN log.epochs wrote ON wrote.lane = e.lane AND wrote.epoch = e.epoch
                     JOIN log.epochs given ON given.lane = e.lane AND given.epoch = $4
@@ -88,8 +84,9 @@ impl Engine {
         position.ok_or(Behind::OtherHistory)
     }
 
+    /// Waits until these read models have reached the position of a freshness token.
     async fn wait_for(&self, tenant: TenantId, at_least: Freshness, models: &[&Model]) -> Result<(), Behind> {
-        let position = self.position(tenant, at_least).await?;
+        let position = self.lane_position(tenant, at_least).await?;
         let reader = PgReader::new(self.pool.clone());
         let mut progress = self.progress.clone();
         let deadline = tokio::time::sleep(WAIT_MOST);
@@ -108,7 +105,7 @@ impl Engine {
             }
             tokio::select! {
                 () = &mut deadline => return Err(Behind::Models(behind)),
-                // Another process may keep the read models: polling notices what it did.
+                // `progress` does not report batches that another process has projected, so the checkpoints are polled.
                 () = tokio::time::sleep(Duration::from_millis(50)) => {}
                 _ = progress.changed() => {}
             }
@@ -151,11 +148,11 @@ impl Backend for Engine {
 
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
         match &self.edge.sold_out {
-            None => self.scribe.submit(tenant, false, commands).boxed(),
+            None => self.dispatch.submit(tenant, false, commands).boxed(),
             Some(sold_out) => {
-                let recall = move |keys| self.recall(tenant, keys);
-                let decide = move |commands| self.scribe.submit(tenant, false, commands);
-                sold_out.submit(tenant, commands, recall, decide).boxed()
+                let load_receipts = move |keys| self.load_receipts(tenant, keys);
+                let decide = move |commands| self.dispatch.submit(tenant, false, commands);
+                sold_out.submit(tenant, commands, load_receipts, decide).boxed()
             }
         }
     }
@@ -168,19 +165,19 @@ impl Backend for Engine {
     ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>> {
         let key = ReceiptKey { tenant, principal, command };
         let read = async move {
-            let recalled = self.recall(tenant, vec![key]).await;
-            let mut recalled = recalled.map_err(|error| unavailable("reading a receipt", error))?;
-            Ok(recalled.remove(&key))
+            let receipts = self.load_receipts(tenant, vec![key]).await;
+            let mut receipts = receipts.map_err(|error| unavailable("reading a receipt", error))?;
+            Ok(receipts.remove(&key))
         };
         read.boxed()
     }
 
-    fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
+    fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         async move {
             let reader = PgReader::new(self.pool.clone());
             match &self.edge.row_cache {
-                None => reader.page(model, &question).await,
-                Some(row_cache) => row_cache.page(&reader, model, &question).await,
+                None => reader.page(model, &query).await,
+                Some(row_cache) => row_cache.page(&reader, model, &query).await,
             }
         }
         .boxed()
@@ -198,17 +195,17 @@ impl Backend for Engine {
     fn watch<'a>(
         &'a self,
         model: &'a Model,
-        question: RowQuery,
+        query: RowQuery,
         since: Option<Freshness>,
     ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
-        let watching = async move {
+        let subscribed = async move {
             let since = match since {
-                Some(since) => Some(self.position(question.tenant, since).await.map_err(|_| gone("a position"))?),
+                Some(since) => Some(self.lane_position(query.tenant, since).await.map_err(position_unavailable)?),
                 None => None,
             };
-            self.live.subscribe(model, &question, since).await
+            self.live.subscribe(model, &query, since).await
         };
-        watching.boxed()
+        subscribed.boxed()
     }
 
     fn stopping(&self) -> BoxFuture<'static, ()> {
@@ -218,8 +215,8 @@ impl Backend for Engine {
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
         let opened = async move {
             let mut opened = Vec::with_capacity(sealed.len());
-            for SealedField { field, ciphertext: word } in &sealed {
-                let plain = self.vault.open(tenant, field, word).await;
+            for SealedField { field, ciphertext } in &sealed {
+                let plain = self.vault.open(tenant, field, ciphertext).await;
                 opened.push(plain.map_err(|error| unavailable("reading a person's key", error))?);
             }
             Ok(opened)
@@ -245,9 +242,9 @@ impl Backend for Engine {
     }
 }
 
-/// A fault of something that existed a moment ago.
-fn gone(what: &str) -> Fault {
-    Fault::new(Cause::Unavailable, format!("reading {what}"))
+/// Fault of a subscription whose position cannot be read. The API has checked the position before.
+fn position_unavailable(_: Behind) -> Fault {
+    Fault::new(Cause::Unavailable, "reading a position")
 }
 
 fn unavailable(doing: &str, error: sqlx::Error) -> Fault {

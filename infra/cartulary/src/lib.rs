@@ -1,7 +1,7 @@
 //! The product: settings, composition root, subcommands, embedded PostgreSQL.
 //!
-//! **Never here:** a subject of its own. Each component is a crate below and takes its own configuration; this crate parses
-//! the settings, hands them out, and starts and stops what the role of the process needs.
+//! **Never here:** functions of a component. Each component is another crate and takes its own configuration; this crate parses
+//! the settings, and starts and stops the components that the roles of the process need.
 
 pub mod cli;
 mod components;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use cartulary::cli::{Cli, LOG, exit_code_of};
 use clap::Parser;
 
-/// Most of the cost of a command is small allocations, which this allocator halves. It also serves the C code of Kafka's client,
-/// which frees memory on other threads than it was allocated on.
+/// Allocator that halves the cost of small allocations, which are most of the cost of a command. The C code of Kafka's
+/// client, which frees memory on other threads than it was allocated on, uses it as well.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

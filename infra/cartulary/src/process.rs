@@ -1,4 +1,4 @@
-//! Composition root: one process with its roles, started and stopped.
+//! Composition root: starts and stops one process with its roles.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -24,14 +24,14 @@ use tokio_util::sync::CancellationToken;
 use vault::Vault;
 use views::live::{self, Subscriptions};
 
-use crate::components::{Components, at_capacity};
+use crate::components::{ComponentBuilder, at_capacity};
 use crate::configuration::Configuration;
 use crate::edge_protection::EdgeProtection;
 use crate::engine::Engine;
 
-/// Time for WebSockets to answer the closing frame.
+/// Time limit for WebSockets to answer the closing frame.
 const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
-/// Time for the pool to close its connections; one on a dead network must not keep the process from ending.
+/// Time limit for the pool to close its connections: one over a silent network must not keep the process from ending.
 const POOL_CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running process.
@@ -39,7 +39,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub pool: PgPool,
     pub dispatch: Dispatch,
-    /// Router of the process, for requests from inside it.
+    /// Router of the HTTP server, for requests from inside this process.
     pub(crate) router: Router,
     scribe: Option<ScribeHandle>,
     state: AppState,
@@ -52,7 +52,7 @@ pub struct Running {
 #[derive(Default)]
 struct Tasks(Vec<(&'static str, JoinHandle<()>)>);
 
-/// Binds the address of the process. Comes first, because everything after it is in vain if the port is taken.
+/// Binds the address of the process. This is the first step of a start, because it fails if the port is taken.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     let advice = "is another Cartulary running? Another address is set with CARTULARY_LISTEN";
@@ -60,21 +60,22 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 impl Running {
-    /// Starts the roles of the configuration on a migrated database. Every role answers health requests on the listener.
+    /// Starts the roles of the configuration on a migrated database. A process without the role `serve` answers only
+    /// health requests on the listener.
     pub async fn start(config: Configuration, listener: TcpListener) -> Result<Self> {
-        // Before everything else: a figure that is counted without a recorder is lost.
+        // The recorder comes first: a metric that is counted without a recorder is lost.
         let metrics = recorder();
         let roles = config.roles;
-        let components = Components::connect(config).await?;
-        let (pool, stop) = (components.pool.clone(), components.stop.clone());
-        let redis = components.redis().await?;
+        let builder = ComponentBuilder::connect(config).await?;
+        let (pool, stop) = (builder.pool.clone(), builder.stop.clone());
+        let redis = builder.start_redis().await?;
         let mut servers = Vec::new();
-        let scribe = components.scribe(&mut servers).await?;
-        let dispatch = components.dispatch(scribe.clone()).await?;
-        let config = &components.config;
+        let scribe = builder.start_scribe(&mut servers).await?;
+        let dispatch = builder.start_dispatch(scribe.clone()).await?;
+        let config = &builder.config;
         let (vault, models) = (Arc::new(Vault::new(pool.clone(), &config.outer_key)), Arc::new(Models::all()));
-        let reads = components.reads(&models, scribe.as_ref(), &dispatch).await?;
-        let (routes, changes) = (dispatch.routes(), reads.row_notices());
+        let follower = builder.build_follower(&models, scribe.as_ref(), &dispatch).await?;
+        let (routes, changes) = (dispatch.routes(), follower.row_notices());
         let live = Subscriptions::new(pool.clone(), routes.clone(), changes.clone(), redis.clone(), roles.alone);
         let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
         let webhooks = WebhookGateway::open(&pool, routes, guard, &config.outer_key);
@@ -82,50 +83,51 @@ impl Running {
         edge.follow(&changes, &models, &stop);
         let engine = Engine {
             pool: pool.clone(),
-            scribe: dispatch.clone(),
+            dispatch: dispatch.clone(),
             vault: vault.clone(),
             webhooks: webhooks.clone(),
-            kinds: StateRegistry::all(),
-            progress: reads.progress(),
+            states: StateRegistry::all(),
+            progress: follower.progress(),
             redis: redis.clone(),
             edge,
             live: live.clone(),
             metrics,
-            health: components.health.clone(),
+            health: builder.health.clone(),
             stop: stop.clone(),
         };
         let settings = api::state::Settings { introspection: config.introspection, ..api::state::Settings::default() };
         let state = AppState::new(Arc::new(engine), config.auth.clone(), settings);
         let state = state.context("the GraphQL schema cannot be built")?;
         let address = listener.local_addr()?;
-        // No task starts before every component is there.
+        // These tasks start only after all components were created.
         let mut tasks = Tasks::default();
-        if roles.front {
+        if roles.serve {
             tasks.add("subscriptions", tokio::spawn(live.run(stop.clone())));
         }
-        if roles.reads {
-            tasks.add("read models", tokio::spawn(reads.run(stop.clone())));
-            // A single process has no other to publish row changes to.
+        if roles.project {
+            tasks.add("read models", tokio::spawn(follower.run(stop.clone())));
+            // A process that runs alone has no other process to publish row notices to.
             if let Some(redis) = redis.filter(|_| !roles.alone) {
                 tasks.add("row changes", tokio::spawn(live::publish(redis, changes, stop.clone())));
             }
         }
         if roles.policies {
-            let [policies, deliveries] = components.policies(scribe.clone(), &dispatch, vault, &webhooks).await?;
+            let [policies, webhook_runner] =
+                builder.start_policies(scribe.clone(), &dispatch, vault, &webhooks).await?;
             tasks.add("policies", policies);
-            tasks.add("webhooks", deliveries);
+            tasks.add("webhooks", webhook_runner);
         }
         if roles.relay {
-            tasks.add("relay", components.relay()?);
+            tasks.add("relay", builder.start_relay()?);
         }
-        let router = if roles.front { api::http::router } else { api::http::health };
+        let router = if roles.serve { api::http::router } else { api::http::health };
         let router = router(state.clone());
         servers.push(tokio::spawn(http_server::serve(listener, router.clone(), at_capacity, stop.clone())));
         Ok(Self { address, pool, dispatch, router, scribe, state, stop, servers, tasks })
     }
 
-    /// Waits until the process is asked to stop. A role that ends by itself is an error: no other process takes its part
-    /// while this one says that it is there, and a restart is the remedy.
+    /// Waits until the process is asked to stop. A task of a role that ends by itself is an error: the presence of this
+    /// process keeps others from taking over its lanes, so it must be restarted.
     pub async fn until_stopped(&mut self) -> Result<()> {
         tokio::select! {
             requested = stop_requested() => requested,
@@ -133,7 +135,7 @@ impl Running {
         }
     }
 
-    /// Accepts no more requests, answers those under way, and releases everything.
+    /// Accepts no more requests, answers those in progress, and ends all tasks and connections.
     pub async fn stop(self) {
         self.stop.cancel();
         for server in self.servers {
@@ -153,7 +155,8 @@ impl Tasks {
         self.0.push((name, task));
     }
 
-    /// Waits until a task ends that was not asked to, and says which and how; forever where there is no task.
+    /// Waits until a task ends by itself and returns an error with its name and its end; without a task, waits for
+    /// ever.
     async fn ended(&mut self) -> anyhow::Error {
         if self.0.is_empty() {
             return std::future::pending().await;
@@ -173,8 +176,8 @@ impl Tasks {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM. Signals are remembered from the first call on, so that one which arrives between two calls
-/// is not lost.
+/// Waits for Ctrl-C or SIGTERM. From the first call on, a signal that arrives between two calls is remembered for the
+/// next.
 pub async fn stop_requested() -> Result<()> {
     static REQUESTED: LazyLock<io::Result<CancellationToken>> = LazyLock::new(listen_for_signals);
     match &*REQUESTED {
@@ -184,7 +187,7 @@ pub async fn stop_requested() -> Result<()> {
     Ok(())
 }
 
-/// Listens on a thread of its own, because a task ends with the runtime that started it.
+/// Listens for signals on a thread of its own, because a task ends with the runtime that started it.
 fn listen_for_signals() -> io::Result<CancellationToken> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
@@ -205,7 +208,8 @@ fn listen_for_signals() -> io::Result<CancellationToken> {
     Ok(requested)
 }
 
-/// The recorder of metrics. A process has one; a second start in the same process, as in tests, gets a view of its own.
+/// Installs the recorder of metrics and returns its handle. A second start in the same process, as in tests, gets the
+/// handle of a recorder that is not installed and has no metrics.
 fn recorder() -> PrometheusHandle {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

@@ -22,58 +22,59 @@ use views::row_cache;
 use crate::configuration::{Configuration, DatabaseConfig, EdgeConfig, ScribeConfig, WebhookConfig};
 use crate::roles::Roles;
 
-/// Default lifetime of a cached row with Redis, in milliseconds.
+/// Default time to live of a cached row if there is a Redis, in milliseconds.
 const ROW_CACHE_MS: u32 = 1_000;
 
-/// Everything that can be set. `cartulary doctor` shows what is in force.
+/// Settings of one process. `cartulary doctor` checks them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where HTTP is served.
+    /// Address on which HTTP is served.
     pub listen: SocketAddr,
     /// URL of the PostgreSQL database with the log; `dev` starts its own server.
     pub database_url: Option<String>,
-    /// Connections of one process to PostgreSQL, beside one for each of its scribe loops.
+    /// Maximum number of connections of one process to PostgreSQL, in addition to one for each of its scribe loops.
     pub connections_most: u32,
-    /// Folder of the PostgreSQL server programs, where `dev` does not find them by itself.
+    /// Folder of the PostgreSQL server programs, if `dev` does not find them by itself.
     pub postgres_binaries: Option<PathBuf>,
     /// Folder of the database's data, if it is on this machine; its free space is checked.
     pub database_data: Option<PathBuf>,
     /// The key that wraps all personal keys: 32 bytes in base64.
     pub outer_key: Option<String>,
-    /// The same from a file of mode 0600.
+    /// File of mode 0600 that contains this key.
     pub outer_key_file: Option<PathBuf>,
     pub token_issuer: String,
     pub token_audience: String,
-    /// Public keys as `kid=path/to/key.pem`, all of them live.
+    /// Public keys that verify tokens, as `kid=path/to/key.pem`; all of them are accepted.
     pub token_keys: Vec<String>,
-    /// The longest time a token may live.
+    /// Maximum lifetime of a token, in seconds.
     pub token_lifetime_s_most: i64,
-    /// Name of this process among those of its role, the same after every restart. The default is the machine's name, which
-    /// is enough where no two processes of one role share a machine.
+    /// Name of this process, unique among those of its role and the same after every restart. The default is the
+    /// machine's name, which suffices if no two processes of one role run on one machine.
     pub owner: String,
     /// Time after which other processes take over the work of a silent one, in milliseconds.
     pub lease_ms: i64,
     /// Address on which a process that writes lanes takes commands from other processes; port 0 takes a free port.
     pub peer_listen: SocketAddr,
-    /// Address under which other processes reach it, as `host:port`, where that is another one.
+    /// Address under which other processes reach `peer_listen`, as `host:port`, if it is another one.
     pub peer_address: Option<String>,
-    /// Scribe loops in this process; the lanes are dealt out among them.
+    /// Number of scribe loops in this process; its lanes are distributed among them.
     pub scribe_loops: usize,
-    /// Commands that may wait in the queue; callers of further ones get 503 with `Retry-After`.
+    /// Maximum number of commands in the queue; further commands are answered 503 with `Retry-After`.
     pub queue_commands_most: usize,
-    /// Commands in one batch.
+    /// Maximum number of commands in one batch.
     pub batch_commands_most: usize,
     /// Memory for cached aggregate states, in megabytes.
     pub state_mb_most: usize,
-    /// Kafka brokers that carry the log to other processes, as `host:port`, separated by commas; without them every process
-    /// reads the log itself.
+    /// Kafka brokers that carry the log to other processes, as `host:port`, separated by commas; without them every
+    /// process reads the log itself.
     pub kafka_brokers: Option<String>,
-    /// Connectivity brokers over TLS; their certificates and the names of their hosts are checked then.
+    /// Connect to the brokers over TLS; their certificates and the names of their hosts are then checked.
     pub kafka_tls: bool,
-    /// The certificates that must have signed those of the brokers, in PEM; without it, those that the system trusts.
+    /// Certificates of the authorities that sign those of the brokers, in PEM; without it, the authorities that the
+    /// system trusts.
     pub kafka_ca_file: Option<PathBuf>,
-    /// Our own certificate and its key, where brokers ask for one: both in one file of mode 0600, in PEM.
+    /// Our client certificate and its key, if brokers ask for one: both in one file of mode 0600, in PEM.
     pub kafka_identity_file: Option<PathBuf>,
     /// User name for brokers that ask for one.
     pub kafka_user: Option<String>,
@@ -81,38 +82,41 @@ pub struct Settings {
     pub kafka_password_file: Option<PathBuf>,
     /// SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.
     pub kafka_mechanism: String,
-    /// Allow the password without TLS, as in a private network.
+    /// Allow to send the password without TLS, as in a private network.
     pub kafka_password_in_clear: bool,
     pub kafka_topic: String,
     /// Replication factor of the topic.
     pub kafka_replication: i32,
-    /// Private addresses that webhooks may be sent to, also without TLS: `host:port`, or networks such as `10.1.0.0/16`.
+    /// Private addresses that webhooks may be sent to, also without TLS: `host:port`, or networks such as
+    /// `10.1.0.0/16`.
     pub webhook_targets_allowed: Vec<String>,
     /// Public addresses that webhooks must not be sent to, such as those of this installation, in the same form.
     pub webhook_targets_refused: Vec<String>,
-    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process has its own
-    /// rate limits and caches.
+    /// The Redis that processes share, as `redis://host:port/`, or `rediss://` for TLS; without it every process has
+    /// its own rate limits and caches.
     pub redis_url: Option<String>,
-    /// The certificates that must have signed the one of Redis, in PEM; without it, those that the system trusts.
+    /// Certificates of the authorities that sign that of Redis, in PEM; without it, the authorities that the system
+    /// trusts.
     pub redis_ca_file: Option<PathBuf>,
     /// Prefix of our keys in Redis; without it, the identity of the database.
     pub redis_namespace: Option<String>,
-    /// Longest time for which a cached row is served, in milliseconds; 0 for no cache. The default is 1,000 with Redis and 0 without.
+    /// Longest time for which a cached row is served, in milliseconds; 0 for no cache. The default is 1,000 with Redis
+    /// and 0 without.
     pub row_cache_ms: Option<u32>,
-    /// Commands a minute for each customer; 0 for no limit, as with the next two.
+    /// Commands per minute of each customer; 0 for no limit, as with the next two settings.
     pub customer_commands_per_minute: u32,
-    /// The same for each member, service and operator.
+    /// Commands per minute of each member, service and operator.
     pub member_commands_per_minute: u32,
-    /// The same for all callers of a tenant together.
+    /// Commands per minute of all callers of a tenant together.
     pub tenant_commands_per_minute: u32,
     /// Longest time for which "sold out" is answered from a cache after a refusal, in milliseconds; 0 for no cache.
     pub sold_out_hint_ms: u32,
     /// Allow GraphQL introspection.
     pub introspection: bool,
-    /// Log filter, such as `info` or `warn,work=debug`. Read before everything else, so only the variable CARTULARY_LOG
-    /// has an effect.
+    /// Log filter, such as `info` or `warn,work=debug`. It is read before the settings, so only the variable
+    /// CARTULARY_LOG has an effect.
     pub log: Option<String>,
-    /// The file from which these settings are read.
+    /// The file from which these settings are read; it has no effect in the file itself.
     pub config: Option<PathBuf>,
 }
 
@@ -220,11 +224,11 @@ impl Settings {
 
     /// The configuration of a process with these roles. Only a process that serves the API needs token keys.
     pub fn configuration(&self, roles: Roles) -> Result<Configuration> {
-        let auth = if roles.front { self.auth()? } else { self.auth_with(vec![]) };
+        let auth = if roles.serve { self.auth()? } else { self.auth_with(vec![]) };
         self.configuration_with(roles, self.database_url()?.to_owned(), self.outer_key()?, auth)
     }
 
-    /// The same with a database and keys that the settings do not name.
+    /// The configuration of a process with a database and keys that the settings do not name.
     pub fn configuration_with(
         &self,
         roles: Roles,

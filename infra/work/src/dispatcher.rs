@@ -1,4 +1,4 @@
-//! Dispatcher: sends the engine's own commands until each has a final answer.
+//! Dispatcher: sends the commands of the engine itself until each has a final answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,14 +33,14 @@ pub(crate) struct EngineCommand {
 #[derive(Clone)]
 pub(crate) struct Dispatcher {
     pub(crate) pool: PgPool,
-    pub(crate) scribe: Dispatch,
+    pub(crate) dispatch: Dispatch,
     pub(crate) vault: Arc<Vault>,
     pub(crate) commands: Arc<Commands>,
 }
 
 impl Dispatcher {
-    /// Sends commands until each has a final answer, those of one tenant in their order. Returns the commands whose
-    /// lane another process writes.
+    /// Sends commands, those of one tenant in their order, until each has a final answer. Returns the commands whose
+    /// lane another process writes, without an answer.
     pub(crate) async fn dispatch(&self, commands: Vec<EngineCommand>) -> Result<Vec<EngineCommand>, sqlx::Error> {
         let mut by_tenant: BTreeMap<TenantId, Vec<EngineCommand>> = BTreeMap::new();
         for command in commands {
@@ -68,7 +68,7 @@ impl Dispatcher {
                     Err(reason) => self.record_failure(&command, &reason).await?,
                 }
             }
-            let answers = self.scribe.submit(tenant, true, envelopes).await;
+            let answers = self.dispatch.submit(tenant, true, envelopes).await;
             for (command, answer) in sent.into_iter().zip(answers) {
                 match answer {
                     Answer::Settled { .. } => {}

@@ -1,5 +1,5 @@
-//! Kafka follower of the policies. Positions decide as they do without Kafka: repeated events are skipped; missing
-//! events, and those of a history that a restore has replaced, are read from the log instead.
+//! Kafka follower of policies. The positions of the policies decide which events from Kafka are used: repeated events
+//! are skipped; instead of missing events, and of events that a restore of the log has replaced, the log is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use projections::ports::RawEvent;
 use tokio::time::Instant;
 
 use crate::lanes::Lanes;
-use crate::log_reader::Delta;
+use crate::log_reader::NewEvents;
 use crate::positions::Positions;
 use crate::runner::{PolicyRunner, ReadResult};
 
@@ -22,14 +22,14 @@ const GROUP: ConsumerGroup = ConsumerGroup {
 };
 
 /// Maximum time for reading missing events from the log before Kafka is polled again.
-const CATCH_UP: Duration = Duration::from_secs(1);
+const CATCH_UP_SLICE: Duration = Duration::from_secs(1);
 
 impl PolicyRunner {
-    /// Joins the consumer group as soon as Kafka answers, if events are to come from Kafka. A process that writes lanes
-    /// reads its own tail instead.
+    /// Opens the feed if Kafka is configured, unless this process writes lanes: it then reads its own tail. The feed
+    /// joins the consumer group as soon as Kafka answers.
     pub(crate) fn open_kafka_feed(&self) -> Option<KafkaFeed> {
-        let (Some(kafka), Lanes::Shared(share)) = (&self.kafka, &self.lanes) else { return None };
-        Some(KafkaFeed::open(GROUP, kafka.clone(), self.pool.clone(), share.clone(), self.health.clone()))
+        let (Some(kafka), Lanes::Assigned(assigned)) = (&self.kafka, &self.lanes) else { return None };
+        Some(KafkaFeed::open(GROUP, kafka.clone(), self.pool.clone(), assigned.clone(), self.health.clone()))
     }
 
     /// Reacts to the next events from Kafka.
@@ -39,69 +39,69 @@ impl PolicyRunner {
         positions: &mut Positions,
     ) -> anyhow::Result<ReadResult> {
         let FeedBatch { events, reassigned } = feed.next().await?;
-        let (lanes, check) = (feed.lanes(), !events.is_empty() || feed.is_comparison_due());
-        let known = !reassigned && positions.are_of(&lanes);
-        // A restored log may have new events already while Kafka still carries the lost ones.
-        if !known || check && !positions.are_current(&self.pool).await? {
+        let (lanes, is_check_due) = (feed.lanes(), !events.is_empty() || feed.is_comparison_due());
+        let are_read = !reassigned && positions.are_for(&lanes);
+        // After a restore of the log, Kafka still carries the lost events, which only the epochs of the lanes reveal.
+        if !are_read || is_check_due && !positions.are_current(&self.pool).await? {
             *positions = self.read_positions(lanes).await?;
         }
         let is_full = events.len() >= BATCH_EVENTS_MOST;
-        let (deltas, mut behind) = next_events(events, positions, &self.subscribed_events());
+        let (by_lane, mut behind) = next_events(events, positions, &self.subscribed_events());
         if !behind.is_empty() {
             let lanes: Vec<i16> = behind.iter().map(|lane| lane.0).collect();
             tracing::warn!(?lanes, "Kafka does not continue at the positions of the policies; reading the log");
         }
-        let mut result = self.react_to(&deltas, positions).await?;
-        if let Some(look) = feed.compare_with_log(|lane| positions.after(LaneId(lane))).await? {
+        let mut result = self.react(&by_lane, positions).await?;
+        if let Some(comparison) = feed.compare_with_log(|lane| positions.after(LaneId(lane))).await? {
             metrics::gauge!("cartulary_policies_lag_events")
-                .set(f64::from(u32::try_from(look.lag).unwrap_or(u32::MAX)));
-            behind.extend(look.lagging);
+                .set(f64::from(u32::try_from(comparison.lag).unwrap_or(u32::MAX)));
+            behind.extend(comparison.lagging);
         }
         result = result.max(self.catch_up(&behind, positions).await?);
         feed.commit();
         Ok(if is_full { ReadResult::More } else { result })
     }
 
-    /// Reacts to the new events of these lanes of the log, for at most [`CATCH_UP`].
+    /// Reads the new events of these lanes from the log and reacts to them, for at most [`CATCH_UP_SLICE`].
     async fn catch_up(&self, lanes: &BTreeSet<LaneId>, positions: &mut Positions) -> anyhow::Result<ReadResult> {
         let started = Instant::now();
         loop {
-            let result = self.react_in(lanes, positions).await?;
-            if result < ReadResult::More || started.elapsed() > CATCH_UP {
+            let result = self.read_and_react(lanes, positions).await?;
+            if result < ReadResult::More || started.elapsed() > CATCH_UP_SLICE {
                 return Ok(result);
             }
         }
     }
 }
 
-/// Splits events from Kafka into the next ones of each lane, of which those with these names are kept, and the lanes in
-/// which events are missing before them. An event of a replaced history counts as missing, because the log has another
-/// event at its position.
+/// Selects the events from Kafka that continue at the positions of their lanes, and keeps those with these names.
+/// Returns them with the lanes in which an event is missing. An event that a restore of the log has replaced counts as
+/// missing, because the log has another event at its position.
 fn next_events(
     events: Vec<RawEvent>,
     positions: &Positions,
     names: &[&str],
-) -> (BTreeMap<LaneId, Delta>, BTreeSet<LaneId>) {
-    let (mut deltas, mut gaps) = (BTreeMap::<LaneId, Delta>::new(), BTreeSet::new());
+) -> (BTreeMap<LaneId, NewEvents>, BTreeSet<LaneId>) {
+    let (mut by_lane, mut gaps) = (BTreeMap::<LaneId, NewEvents>::new(), BTreeSet::new());
     for event in events {
         let lane = LaneId(event.lane);
         let Some(after) = positions.after(lane).filter(|_| !gaps.contains(&lane)) else { continue };
-        let last = deltas.get(&lane).map_or(after, |delta| delta.upto);
+        let last = by_lane.get(&lane).map_or(after, |new| new.end);
         if event.position <= last {
             continue;
         }
-        if event.position > last + 1 || !positions.agree(&event) {
+        if event.position > last + 1 || !positions.agree_with(&event) {
             gaps.insert(lane);
             continue;
         }
-        let delta = deltas.entry(lane).or_insert(Delta { upto: last, events: Vec::new() });
-        delta.upto = event.position;
-        // No policy subscribes to most events; of these only the position matters.
+        let new = by_lane.entry(lane).or_insert(NewEvents { end: last, events: Vec::new() });
+        new.end = event.position;
+        // Of an event without a subscribed policy only the position matters.
         if names.contains(&&*event.kind) {
-            delta.events.push(event);
+            new.events.push(event);
         }
     }
-    (deltas, gaps)
+    (by_lane, gaps)
 }
 
 #[cfg(test)]
@@ -143,11 +143,11 @@ mod tests {
     fn next(events: &[(i64, i64, &str)]) -> (Option<i64>, Vec<i64>, bool) {
         let positions = Positions::with_one(LANE, 10, vec![(1, 1), (2, 12)]);
         let events = events.iter().map(|(position, epoch, kind)| event(LANE.0, *position, *epoch, kind)).collect();
-        let (mut deltas, gaps) = next_events(events, &positions, &["order.paid"]);
-        let delta = deltas.remove(&LANE);
-        let upto = delta.as_ref().map(|delta| delta.upto);
-        let events = delta.into_iter().flat_map(|delta| delta.events).map(|event| event.position).collect();
-        (upto, events, gaps.contains(&LANE))
+        let (mut by_lane, gaps) = next_events(events, &positions, &["order.paid"]);
+        let new = by_lane.remove(&LANE);
+        let end = new.as_ref().map(|new| new.end);
+        let events = new.into_iter().flat_map(|new| new.events).map(|event| event.position).collect();
+        (end, events, gaps.contains(&LANE))
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn events_of_lanes_that_are_not_followed_are_ignored() {
         let positions = Positions::with_one(LANE, 10, vec![(1, 1)]);
-        let (deltas, gaps) = next_events(vec![event(4, 1, 1, "order.paid")], &positions, &["order.paid"]);
-        assert!(deltas.is_empty() && gaps.is_empty());
+        let (by_lane, gaps) = next_events(vec![event(4, 1, 1, "order.paid")], &positions, &["order.paid"]);
+        assert!(by_lane.is_empty() && gaps.is_empty());
     }
 }

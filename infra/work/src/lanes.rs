@@ -1,4 +1,4 @@
-//! Lanes that the workers of this process are responsible for.
+//! Lanes for which this process runs policies, timers, effects and webhooks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use event_log::Tail;
 use scribe::ScribeHandle;
 use tokio::sync::watch;
 
-/// Interval at which idle workers look for new events, due timers and due effects.
+/// Interval at which new events, due timers and due effects are looked for while there are none.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Lanes whose events this process follows, unless a Kafka consumer group assigns them, and whose timers and effects it
-/// processes. Timers and effects are stored in PostgreSQL and not in Kafka, so they continue while Kafka is
-/// unavailable.
+/// Lanes whose timers and effects this process executes, and whose events its policies react to. With Kafka the
+/// consumer group assigns the lanes of the policies instead; timers and effects, which are stored in PostgreSQL, do not
+/// depend on Kafka.
 #[derive(Clone)]
 pub enum Lanes {
     /// The lanes that the scribe of this process writes.
     Written(ScribeHandle),
-    /// A share of the lanes, for a process without a scribe.
-    Shared(watch::Receiver<BTreeSet<LaneId>>),
+    /// The lanes assigned to a process without a scribe.
+    Assigned(watch::Receiver<BTreeSet<LaneId>>),
 }
 
 impl Lanes {
-    /// The lanes at present. They change at every take-over.
-    pub fn now(&self) -> BTreeSet<LaneId> {
+    /// The lanes at present. They change when a lane is taken over or assigned to another process.
+    pub fn current(&self) -> BTreeSet<LaneId> {
         match self {
             Self::Written(scribe) => scribe.owned_lanes(),
-            Self::Shared(share) => share.borrow().clone(),
+            Self::Assigned(lanes) => lanes.borrow().clone(),
         }
     }
 
     /// Lane numbers at present, for a query.
     pub(crate) fn numbers(&self) -> Vec<i16> {
-        self.now().iter().map(|lane| lane.0).collect()
+        self.current().iter().map(|lane| lane.0).collect()
     }
 
-    /// The latest events in memory, if this process writes the lanes.
+    /// The tail of the lanes, if this process writes them.
     pub(crate) fn tail(&self) -> Option<&Tail> {
         match self {
             Self::Written(scribe) => Some(scribe.tail()),
-            Self::Shared(_) => None,
+            Self::Assigned(_) => None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Reader of the log for policies: takes what the scribe of this process has just written from memory and the rest from
-//! PostgreSQL, in one statement for all lanes.
+//! Log reader of policies: takes new events from the tail of this process where it has them, and the others from
+//! PostgreSQL, with one statement for all lanes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,18 +15,18 @@ use sqlx::{PgConnection, PgPool, Row};
 use crate::lanes::Lanes;
 use crate::positions::Positions;
 
-/// Maximum number of positions of one lane in one read; the position of the policies is written after each read.
+/// Maximum number of positions of one lane in one read. The positions of the policies are written after each read.
 pub(crate) const SPAN: i64 = 1_000;
 
-/// The last position and the epoch of each lane. The epoch is needed also of a lane without new events: after a restore
-/// it is one that the policies do not know.
+/// Selects the last position and the epoch of each lane. The epoch is needed also of a lane without new events: an
+/// unknown one shows that the lane has another writer or was restored.
 const ENDS: &str = "
     SELECT l.lane, l.epoch, head.position FROM log.lanes l LEFT JOIN LATERAL
         (SELECT position FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) AS head ON true
     WHERE l.lane = ANY($1)";
 
-/// The events of these types in these ranges. LIMIT does not restrict the result; it makes the planner read only the
-/// range instead of whole lanes.
+/// Selects the events of these types in these ranges. LIMIT does not restrict the result; it makes the planner read
+/// only the ranges instead of whole lanes.
 const EVENTS: &str = "
     SELECT e.lane, e.position, e.epoch, e.tenant, e.tenant_position, e.stream_type, e.stream_id, e.sequence,
            e.principal, e.command_id, e.command_index, e.type, e.version, e.payload, e.meta, e.occurred_at,
@@ -37,34 +37,34 @@ const EVENTS: &str = "
         WHERE lane = f.lane AND position > f.after AND position <= f.upto AND type = ANY($4)
         ORDER BY position LIMIT f.upto - f.after) AS e";
 
-/// The part of a lane after the positions of the policies.
-pub(crate) struct Delta {
-    /// The last position that was read.
-    pub(crate) upto: i64,
-    /// The events up to there that a policy subscribes to, in order.
+/// New events of a lane: those after the positions of the policies.
+pub(crate) struct NewEvents {
+    /// Position up to which the lane was read.
+    pub(crate) end: i64,
+    /// The events up to that position to which at least one policy subscribes, in order.
     pub(crate) events: Vec<RawEvent>,
 }
 
-/// An event of the log as the commands crate reads it.
+/// An event of the log in the type that policies take.
 pub(crate) fn stored(event: &RawEvent) -> Recorded<StoredEvent<'_>> {
     event.recorded(StoredEvent { name: &event.kind, version: event.version, payload: &event.payload })
 }
 
-/// Reads these lanes after the positions of the policies, with the events of these names. Returns nothing at all if a
-/// lane has changed its writer, because the positions must then be read again.
-pub(crate) async fn read_deltas(
+/// Reads the new events of these lanes that have one of these names. `None` if the epoch of a lane has changed: the
+/// positions must then be read again.
+pub(crate) async fn read_new_events(
     pool: &PgPool,
     lanes: &Lanes,
     positions: &Positions,
-    of: &BTreeSet<LaneId>,
+    lanes_to_read: &BTreeSet<LaneId>,
     names: &[&str],
-) -> Result<Option<BTreeMap<LaneId, Delta>>, sqlx::Error> {
-    let mut deltas = BTreeMap::new();
+) -> Result<Option<BTreeMap<LaneId, NewEvents>>, sqlx::Error> {
+    let mut by_lane = BTreeMap::new();
     let mut unread = Vec::new();
     let mut transaction = pool.begin().await?;
     // Planning for every partition takes longer than reading, and the plan does not depend on the positions.
     sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
-    let numbers: Vec<i16> = of.iter().map(|lane| lane.0).collect();
+    let numbers: Vec<i16> = lanes_to_read.iter().map(|lane| lane.0).collect();
     let ends: Vec<(i16, i64, Option<i64>)> = sqlx::query_as(ENDS).bind(numbers).fetch_all(&mut *transaction).await?;
     for (lane, epoch, end) in ends {
         let lane = LaneId(lane);
@@ -72,20 +72,20 @@ pub(crate) async fn read_deltas(
             return Ok(None);
         }
         let Some((from, end)) = positions.after(lane).zip(end).filter(|(from, end)| from < end) else { continue };
-        let upto = end.min(from.saturating_add(SPAN));
-        let events = lanes.tail().and_then(|tail| read_tail(tail, lane, epoch, (from, upto), names));
+        let up_to = end.min(from.saturating_add(SPAN));
+        let events = lanes.tail().and_then(|tail| read_tail(tail, lane, epoch, (from, up_to), names));
         if events.is_none() {
-            unread.push((lane.0, from, upto));
+            unread.push((lane.0, from, up_to));
         }
-        deltas.insert(lane, Delta { upto, events: events.unwrap_or_default() });
+        by_lane.insert(lane, NewEvents { end: up_to, events: events.unwrap_or_default() });
     }
     if !unread.is_empty() {
         let rows = read_rows(&mut transaction, &unread, names).await?;
-        add_events(&mut deltas, &rows)?;
+        add_events(&mut by_lane, &rows)?;
     }
     transaction.commit().await?;
-    deltas.retain(|lane, delta| positions.after(*lane).is_some_and(|from| from < delta.upto));
-    Ok(Some(deltas))
+    by_lane.retain(|lane, new| positions.after(*lane).is_some_and(|from| from < new.end));
+    Ok(Some(by_lane))
 }
 
 async fn read_rows(
@@ -96,23 +96,23 @@ async fn read_rows(
     sqlx::query(EVENTS)
         .bind(ranges.iter().map(|(lane, ..)| *lane).collect::<Vec<_>>())
         .bind(ranges.iter().map(|(_, from, _)| *from).collect::<Vec<_>>())
-        .bind(ranges.iter().map(|(.., upto)| *upto).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|(.., end)| *end).collect::<Vec<_>>())
         .bind(names)
         .fetch_all(connection)
         .await
 }
 
-/// Adds events to the deltas of their lanes. An event that cannot be decoded stops its lane before it, until an
-/// operator repairs it; the other lanes continue.
-fn add_events(deltas: &mut BTreeMap<LaneId, Delta>, rows: &[PgRow]) -> Result<(), sqlx::Error> {
+/// Adds events to those of their lanes. A lane ends before an event that cannot be decoded, until an operator repairs
+/// the event; the other lanes continue.
+fn add_events(by_lane: &mut BTreeMap<LaneId, NewEvents>, rows: &[PgRow]) -> Result<(), sqlx::Error> {
     let mut stopped = BTreeSet::new();
     for row in rows {
         let (lane, position): (_, i64) = (LaneId(row.try_get(0)?), row.try_get(1)?);
-        let Some(delta) = deltas.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
+        let Some(new) = by_lane.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
         match decode_event(row) {
-            Ok(event) => delta.events.push(event),
+            Ok(event) => new.events.push(event),
             Err(error) => {
-                delta.upto = position.saturating_sub(1);
+                new.end = position.saturating_sub(1);
                 stopped.insert(lane);
                 metrics::counter!("cartulary_policies_stopped_total").increment(1);
                 tracing::error!(lane = lane.0, position, %error, "policies stop at an event that cannot be decoded");
@@ -122,16 +122,17 @@ fn add_events(deltas: &mut BTreeMap<LaneId, Delta>, rows: &[PgRow]) -> Result<()
     Ok(())
 }
 
-/// The events of a lane after one position up to another from memory; nothing if the memory does not hold the whole
-/// range in this epoch.
-fn read_tail(tail: &Tail, lane: LaneId, epoch: i64, (from, upto): (i64, i64), names: &[&str]) -> Option<Vec<RawEvent>> {
-    let most = usize::try_from(upto - from).ok()?;
+/// Reads the events of a lane after one position and up to another from the tail; `None` if the tail does not contain
+/// the whole range in this epoch.
+fn read_tail(tail: &Tail, lane: LaneId, epoch: i64, (from, end): (i64, i64), names: &[&str]) -> Option<Vec<RawEvent>> {
+    let most = usize::try_from(end - from).ok()?;
     let read = |row: &EventRow, written: i64| {
-        let wanted = names.contains(&row.name.as_str()).then(|| raw_event(lane.0, written, row));
-        (row.position, written == epoch, wanted)
+        let event = names.contains(&row.name.as_str()).then(|| raw_event(lane.0, written, row));
+        (row.position, written == epoch, event)
     };
     let rows = tail.after(lane, from, most, read)?;
-    let is_whole = rows.last().is_some_and(|(last, ..)| *last == upto) && rows.iter().all(|(_, ours, _)| *ours);
-    // An event that cannot be decoded here is read from PostgreSQL, which reports its position.
+    let is_whole =
+        rows.last().is_some_and(|(last, ..)| *last == end) && rows.iter().all(|(_, same_epoch, _)| *same_epoch);
+    // After an event that cannot be decoded here, the range is read from PostgreSQL, and the error is reported there.
     is_whole.then(|| rows.into_iter().filter_map(|(.., event)| event).collect())?
 }

@@ -1,10 +1,10 @@
-//! Pause of timers, effects and webhooks: after a restore, partners may have seen events that the log has lost.
+//! Pause of timers, effects and webhooks, as after a restore: partners may have seen events that the log has lost.
 
 use domain::shared::Timestamp;
 use platform::clock::{Timestamptz, now};
 use sqlx::{PgConnection, PgPool};
 
-/// The pause in force: since when and why timers do not fire and effects are not executed.
+/// The pause in force: its beginning and its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pause {
     pub since: Timestamp,
@@ -25,7 +25,7 @@ pub async fn current_pause(pool: &PgPool) -> Result<Option<Pause>, sqlx::Error> 
     Ok(row.map(|(since, reason)| Pause { since: since.0, reason }))
 }
 
-/// Ends the pause. The time of the pause does not count towards the maximum age of effects.
+/// Ends the pause. Its duration does not count towards the maximum age of effects.
 pub async fn resume_work(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let text = "WITH held AS (DELETE FROM work.hold RETURNING since)

@@ -10,16 +10,16 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::restore::{RestoreHook, rewind_restored_lanes};
 
-/// The last event that each policy has reacted to, by lane.
+/// Position of the last event that each policy has reacted to, by lane.
 #[derive(Default)]
 pub(crate) struct Positions {
     lanes: BTreeMap<LaneId, LanePositions>,
-    /// The lanes for which the positions were read; none before the first read.
+    /// The lanes for which the positions were read; `None` before the first read.
     read_for: Option<BTreeSet<LaneId>>,
 }
 
 struct LanePositions {
-    /// Epoch of the lane's writer when the positions were read.
+    /// Epoch of the lane when the positions were read.
     epoch: i64,
     /// All epochs of the lane at that time.
     epochs: Epochs,
@@ -35,8 +35,8 @@ pub(crate) struct PositionMove {
 }
 
 impl Positions {
-    /// Reads the positions of all policies in these lanes. A new policy gets a position at once: after a crash before
-    /// its first event it would otherwise begin later.
+    /// Reads the positions of all policies in these lanes, after the rewind of restored lanes. A new policy gets its
+    /// first position now: if it got one only after its first events, a crash before would let it begin later.
     pub(crate) async fn read(
         pool: &PgPool,
         policies: &[PolicyDescriptor],
@@ -74,30 +74,32 @@ impl Positions {
         self.read_for.clone().unwrap_or_default()
     }
 
-    /// Checks whether these are the positions of exactly these lanes.
-    pub(crate) fn are_of(&self, lanes: &BTreeSet<LaneId>) -> bool {
+    /// True if the positions were read for exactly these lanes.
+    pub(crate) fn are_for(&self, lanes: &BTreeSet<LaneId>) -> bool {
         self.read_for.as_ref() == Some(lanes)
     }
 
-    /// Checks that no lane has changed its writer since the positions were read.
+    /// Checks in the database that no lane has another epoch than when the positions were read.
     pub(crate) async fn are_current(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
         let now: Vec<(i16, i64)> = sqlx::query_as("SELECT lane, epoch FROM log.lanes").fetch_all(pool).await?;
         let mut ours = now.into_iter().filter(|(lane, _)| self.lanes.contains_key(&LaneId(*lane)));
         Ok(ours.all(|(lane, epoch)| self.is_current_epoch(LaneId(lane), epoch)))
     }
 
-    /// The position after which a lane must be read so that no policy misses an event; none if it is not followed.
+    /// The position after which a lane must be read so that no policy misses an event; `None` if the lane is not
+    /// followed.
     pub(crate) fn after(&self, lane: LaneId) -> Option<i64> {
         self.lanes.get(&lane)?.by_policy.values().min().copied()
     }
 
-    /// Checks whether an event belongs to the present history of its lane, and not to one that a restore has replaced.
-    pub(crate) fn agree(&self, event: &RawEvent) -> bool {
+    /// True if an event belongs to the history that its lane had when the positions were read, and not to one that a
+    /// restore has replaced.
+    pub(crate) fn agree_with(&self, event: &RawEvent) -> bool {
         let lane = self.lanes.get(&LaneId(event.lane));
         lane.is_some_and(|lane| lane.epochs.agrees(event.position, event.epoch))
     }
 
-    /// Checks whether a lane had this epoch when the positions were read.
+    /// True if a lane had this epoch when the positions were read.
     pub(crate) fn is_current_epoch(&self, lane: LaneId, epoch: i64) -> bool {
         self.lanes.get(&lane).is_some_and(|known| known.epoch == epoch)
     }
@@ -107,7 +109,7 @@ impl Positions {
         self.lanes.get(&lane).and_then(|lane| lane.by_policy.get(policy)).copied().unwrap_or(0)
     }
 
-    /// The moves that bring every policy of a lane to a position.
+    /// The moves of all policies that are behind a position of a lane, to that position.
     pub(crate) fn moves(&self, lane: LaneId, to: i64) -> impl Iterator<Item = PositionMove> {
         let positions = self.lanes.get(&lane).into_iter().flat_map(|lane| &lane.by_policy);
         let behind = positions.filter(move |(_, from)| **from < to);

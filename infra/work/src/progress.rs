@@ -1,4 +1,4 @@
-//! Progress of policies: writes their new positions together with the timers and effects that they ask for.
+//! Progress of policies: their new positions, written together with the timers and effects that they ask for.
 
 use commands::kernel::EffectRequest;
 use domain::shared::Timestamp;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::dispatcher::EngineCommand;
 use crate::positions::PositionMove;
 
-/// Result of one read of the log, apart from the commands that are sent at once.
+/// New positions, timers and effects of policies after one read of events.
 #[derive(Default)]
 pub(crate) struct Progress {
     pub(crate) moves: Vec<PositionMove>,
@@ -27,11 +27,11 @@ pub(crate) struct NewEffect {
 }
 
 impl Progress {
-    /// Writes all of it or nothing. Returns whether it was written: it is not if another process has moved one of the
-    /// policies in between.
+    /// Writes everything in one transaction. Writes nothing and returns false if another process has moved one of the
+    /// positions in between.
     pub(crate) async fn write(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
         match self.write_with(pool, "").await {
-            // An operator has set positions back: the timers asked for again are stored already.
+            // After a rewind of the positions, the same timers are asked for again, and some are still stored.
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
                 self.write_with(pool, "ON CONFLICT DO NOTHING").await
             }
@@ -41,7 +41,7 @@ impl Progress {
 
     async fn write_with(&self, pool: &PgPool, on_conflict: &'static str) -> Result<bool, sqlx::Error> {
         let mut transaction = pool.begin().await?;
-        // If the server loses this commit, the same work is repeated with the same ids.
+        // If a crash of the server loses this commit, the same work is repeated with the same ids.
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         if !self.move_positions(&mut transaction).await? {
             return Ok(false);
@@ -70,8 +70,8 @@ impl Progress {
         Ok(usize::try_from(moved.rows_affected()).ok() == Some(self.moves.len()))
     }
 
-    /// Inserts timers without a conflict check at first: the positions have moved, so the timers are new, and the check
-    /// would double the cost.
+    /// Inserts timers. [`write`](Self::write) first tries it without a conflict check, which would double the cost and
+    /// is needed only after a rewind.
     async fn insert_timers(&self, connection: &mut PgConnection, on_conflict: &'static str) -> Result<(), sqlx::Error> {
         // `unnest` in the select list: in FROM, PostgreSQL would first copy every array into a tuple store.
         let text = format!(

@@ -5,7 +5,7 @@ use commands::scribe::LaneId;
 use projections::ports::RawEvent;
 
 use crate::dispatcher::EngineCommand;
-use crate::log_reader::{Delta, stored};
+use crate::log_reader::{NewEvents, stored};
 use crate::positions::Positions;
 use crate::progress::{NewEffect, Progress};
 
@@ -19,15 +19,15 @@ pub(crate) struct ReactionBatch {
 }
 
 impl ReactionBatch {
-    /// Reactions of all policies to the events of one lane that are after their positions.
+    /// Reactions of each policy to the new events of one lane that are after its position.
     pub(crate) fn of(
         policies: &[PolicyDescriptor],
         lane: LaneId,
-        delta: &Delta,
+        new: &NewEvents,
         positions: &Positions,
     ) -> anyhow::Result<Self> {
         let mut batch = Self::default();
-        for event in &delta.events {
+        for event in &new.events {
             for policy in policies {
                 if policy.listens_to(&event.stream_type, &event.kind) && positions.get(lane, policy.id) < event.position
                 {
@@ -38,7 +38,7 @@ impl ReactionBatch {
         Ok(batch)
     }
 
-    /// Adds the reactions of another lane.
+    /// Adds the commands, timers and effects of another lane; moves are not added.
     pub(crate) fn extend(&mut self, more: Self) {
         self.commands.extend(more.commands);
         self.progress.timers.extend(more.progress.timers);

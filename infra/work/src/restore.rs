@@ -1,9 +1,9 @@
 //! Rewind of policies after the log was restored to an earlier moment.
 //!
-//! A lane gets a new epoch whenever its writer changes. An epoch that is not in `work.epochs` yet begins after all
-//! positions of policies, unless the log was restored: then the events from its first position on are lost, and other
-//! events are or will be written in their place. Policies return to the last position that both histories have in
-//! common.
+//! A lane gets a new epoch with every ownership. `work.epochs` lists the epochs that the policies know. A new epoch
+//! begins after all positions of policies, unless the log was restored: then the events from its first position on are
+//! lost, and other events are or will be written in their place. Policies return to the last position before the new
+//! epoch, which both histories have in common.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 
 use crate::pause::pause_work;
 
-/// The last position of a lane before an epoch that is new to the policies.
+/// The last position of a lane before the first epoch that is new to the policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestorePoint {
     pub lane: LaneId,
@@ -28,8 +28,8 @@ impl RestorePoint {
     }
 }
 
-/// A component that keeps positions in the log beside those of the policies, and is rewound with them. Its statements
-/// run in the transaction of the rewind.
+/// A component that stores positions in the log of its own, and is rewound together with the policies. Its statements
+/// run in the transaction of that rewind.
 #[async_trait]
 pub trait RestoreHook: Send + Sync {
     /// Policies that start again from the beginning of a rewound lane, to recreate state of the component that depends
@@ -45,11 +45,11 @@ pub trait RestoreHook: Send + Sync {
         points: &[RestorePoint],
     ) -> Result<BTreeSet<LaneId>, sqlx::Error>;
 
-    /// Rewinds the component to these points, also in lanes in which it is not ahead itself.
+    /// Rewinds the component to these points, also in lanes in which only others are ahead.
     async fn rewind(&self, connection: &mut PgConnection, points: &[RestorePoint]) -> Result<(), sqlx::Error>;
 }
 
-/// Records new epochs. If the log was restored, rewinds policies and hooks to what is left of it and pauses timers,
+/// Records new epochs. If the log was restored, rewinds policies and hooks to its restore points and pauses timers,
 /// effects and webhooks.
 pub(crate) async fn rewind_restored_lanes(
     connection: &mut PgConnection,
@@ -78,6 +78,7 @@ pub(crate) async fn rewind_restored_lanes(
     pause_work(connection, "the log was restored to an earlier moment").await
 }
 
+/// Records the epochs that are new to the policies. Returns a restore point for each lane with such an epoch.
 async fn record_epochs(connection: &mut PgConnection) -> Result<Vec<RestorePoint>, sqlx::Error> {
     let text = "
         WITH unknown AS (

@@ -1,5 +1,5 @@
-//! Policy runner: follows the log, lets policies react to its events, and runs the workers of timers and effects beside
-//! them.
+//! Policy runner: follows the log or Kafka, lets policies react to the events, and runs the workers of timers and
+//! effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use vault::Vault;
 use crate::dispatcher::Dispatcher;
 use crate::effects::{EffectWorker, Targets};
 use crate::lanes::{Lanes, POLL_INTERVAL};
-use crate::log_reader::{Delta, SPAN, read_deltas};
+use crate::log_reader::{NewEvents, SPAN, read_new_events};
 use crate::positions::Positions;
 use crate::reactions::ReactionBatch;
 use crate::restore::RestoreHook;
 use crate::timers::TimerWorker;
 
-/// Delay after a read with events, so that under load one read covers many events. The first event after a quiet moment
-/// is read at once.
+/// Pause after a read that found events, so that under load one read covers many events.
 const BATCH_DELAY: Duration = Duration::from_millis(40);
 
-/// The dependencies of policies, timers and effects.
+/// Runner of policies, timers and effects, with its dependencies.
 #[derive(Clone)]
 pub struct PolicyRunner {
     pub pool: PgPool,
-    pub scribe: Dispatch,
+    /// Takes the commands of policies, timers and effects.
+    pub dispatch: Dispatch,
     pub lanes: Lanes,
-    /// Kafka as the source of events; without it they are read from the log.
+    /// Kafka as the source of events; `None`: the log.
     pub kafka: Option<kafka::Settings>,
-    /// Receives the problems of Kafka and of the consumer group.
+    /// Receives reports about Kafka and the consumer group.
     pub health: Health,
     pub vault: Arc<Vault>,
     pub commands: Arc<Commands>,
@@ -46,12 +46,14 @@ pub struct PolicyRunner {
     pub restore_hooks: Vec<Arc<dyn RestoreHook>>,
 }
 
-/// Result of one read of the log.
+/// Result of one read of the log or of Kafka.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ReadResult {
+    /// There was no new position.
     Nothing,
+    /// The lanes were read to their ends.
     Events,
-    /// There are more events than fit into one read.
+    /// The next read should follow at once: this one was full, or the positions had to be read again.
     More,
 }
 
@@ -70,12 +72,12 @@ impl PolicyRunner {
     }
 
     fn dispatcher(&self) -> Dispatcher {
-        let (pool, scribe) = (self.pool.clone(), self.scribe.clone());
-        Dispatcher { pool, scribe, vault: self.vault.clone(), commands: self.commands.clone() }
+        let (pool, dispatch) = (self.pool.clone(), self.dispatch.clone());
+        Dispatcher { pool, dispatch, vault: self.vault.clone(), commands: self.commands.clone() }
     }
 
     async fn run_policies(&self, stop: CancellationToken) {
-        let (mut written, mut kafka_feed) = (self.scribe.written(), self.open_kafka_feed());
+        let (mut written, mut kafka_feed) = (self.dispatch.written(), self.open_kafka_feed());
         let mut positions = Positions::default();
         while !stop.is_cancelled() {
             let result = match &mut kafka_feed {
@@ -91,7 +93,7 @@ impl PolicyRunner {
                 Ok(ReadResult::Events) => tokio::time::sleep(BATCH_DELAY).await,
                 Ok(ReadResult::Nothing) | Err(_) => {}
             }
-            // The Kafka feed has waited for events already.
+            // With Kafka, `follow_kafka` waits for events itself.
             if kafka_feed.is_some() && result.is_ok() {
                 continue;
             }
@@ -103,14 +105,14 @@ impl PolicyRunner {
         }
     }
 
-    /// Reacts to the new events of all lanes of this process.
+    /// Reads the new events of all lanes of this process from the log and reacts to them.
     async fn follow_log(&self, positions: &mut Positions) -> anyhow::Result<ReadResult> {
-        // Another process has moved the positions of a lane that is new to this one.
-        let lanes = self.lanes.now();
-        if !positions.are_of(&lanes) {
+        let lanes = self.lanes.current();
+        // Until now, another process may have moved the positions of a lane that this process did not follow.
+        if !positions.are_for(&lanes) {
             *positions = self.read_positions(lanes.clone()).await?;
         }
-        self.react_in(&lanes, positions).await
+        self.read_and_react(&lanes, positions).await
     }
 
     pub(crate) async fn read_positions(&self, lanes: BTreeSet<LaneId>) -> Result<Positions, sqlx::Error> {
@@ -122,8 +124,8 @@ impl PolicyRunner {
         self.commands.policies().iter().flat_map(|policy| policy.events).copied().collect()
     }
 
-    /// Reacts to the new events of these lanes of the log.
-    pub(crate) async fn react_in(
+    /// Reads the new events of these lanes from the log and reacts to them.
+    pub(crate) async fn read_and_react(
         &self,
         lanes: &BTreeSet<LaneId>,
         positions: &mut Positions,
@@ -131,8 +133,8 @@ impl PolicyRunner {
         if lanes.is_empty() {
             return Ok(ReadResult::Nothing);
         }
-        match read_deltas(&self.pool, &self.lanes, positions, lanes, &self.subscribed_events()).await? {
-            Some(deltas) => self.react_to(&deltas, positions).await,
+        match read_new_events(&self.pool, &self.lanes, positions, lanes, &self.subscribed_events()).await? {
+            Some(by_lane) => self.react(&by_lane, positions).await,
             None => {
                 *positions = self.read_positions(positions.followed_lanes()).await?;
                 Ok(ReadResult::More)
@@ -140,22 +142,22 @@ impl PolicyRunner {
         }
     }
 
-    /// Reacts to new events that were read already.
-    pub(crate) async fn react_to(
+    /// Reacts to new events, sends the commands, and writes timers, effects and positions.
+    pub(crate) async fn react(
         &self,
-        deltas: &BTreeMap<LaneId, Delta>,
+        by_lane: &BTreeMap<LaneId, NewEvents>,
         positions: &mut Positions,
     ) -> anyhow::Result<ReadResult> {
         let (mut batch, mut result) = (ReactionBatch::default(), ReadResult::Nothing);
-        for (lane, delta) in deltas {
+        for (lane, new) in by_lane {
             let Some(from) = positions.after(*lane) else { continue };
-            match ReactionBatch::of(self.commands.policies(), *lane, delta, positions) {
+            match ReactionBatch::of(self.commands.policies(), *lane, new, positions) {
                 Ok(more) => {
                     batch.extend(more);
-                    batch.progress.moves.extend(positions.moves(*lane, delta.upto));
-                    result = result.max(if delta.upto - from < SPAN { ReadResult::Events } else { ReadResult::More });
+                    batch.progress.moves.extend(positions.moves(*lane, new.end));
+                    result = result.max(if new.end - from < SPAN { ReadResult::Events } else { ReadResult::More });
                 }
-                // The lane stops until an operator repairs the event; no event is skipped, and other lanes continue.
+                // The lane stops before this read until an operator repairs the event; the other lanes continue.
                 Err(error) => {
                     metrics::counter!("cartulary_policies_stopped_total").increment(1);
                     tracing::error!(lane = lane.0, %error, "policies stop at an event that they cannot read");
@@ -171,7 +173,8 @@ impl PolicyRunner {
     /// Sends the commands of a batch, then writes its timers, effects and positions.
     async fn complete(&self, batch: ReactionBatch, positions: &mut Positions) -> anyhow::Result<()> {
         let ReactionBatch { commands, mut progress } = batch;
-        // A command for a lane of another process is stored as a timer that is due, which that process fires.
+        // A command for a lane that another process writes is stored as a timer that is due; the process with that lane
+        // fires it.
         let elsewhere = self.dispatcher().dispatch(commands).await?;
         progress.timers.extend(elsewhere.into_iter().map(|command| (Timestamp::default(), command)));
         ensure!(progress.write(&self.pool).await?, "another process has moved the positions of the policies");

@@ -1,4 +1,4 @@
-//! Timer worker: claims the rows of due timers and deletes them when their commands are answered.
+//! Timer worker: claims the rows of due timers, sends their commands and deletes the rows when these are answered.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +36,8 @@ impl TimerWorker {
         }
     }
 
-    /// Sends the commands of the due timers. The rows stay locked until the commands are answered; if this process
-    /// dies, another one sends the same commands again.
+    /// Sends the commands of the due timers and returns their number. The rows stay locked until the commands are
+    /// answered; if this process dies before, another one sends the same commands again.
     async fn fire_due(&self) -> Result<usize, sqlx::Error> {
         let lanes = self.lanes.numbers();
         if lanes.is_empty() {
@@ -50,7 +50,7 @@ impl TimerWorker {
         }
         let (mut keys, commands): (Vec<_>, Vec<_>) =
             due.into_iter().map(|(at, command)| ((at, command.id), command)).unzip();
-        // A lane may have changed its owner in between; the new owner claims the row.
+        // The row of a command whose lane has another owner by now is left to that owner.
         let elsewhere: BTreeSet<_> =
             self.dispatcher.dispatch(commands).await?.iter().map(|command| command.id).collect();
         keys.retain(|(_, id)| !elsewhere.contains(id));

@@ -1,4 +1,4 @@
-//! `cartulary dev`: everything on one machine, with nothing to configure and a shop to try.
+//! `cartulary dev`: runs the embedded engine without configuration, and opens a shop to try.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub(super) async fn run(args: DevArgs, settings: Settings) -> Result<ExitCode> {
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-/// Opens the first shop and shows how to talk to it.
+/// Opens the first shop and prints snippets that use it.
 async fn open(args: &DevArgs, engine: &EmbeddedEngine) -> Result<()> {
     let shop = FirstShop::new();
     let operator = engine.token(&Bearer::of(TenantId::PLATFORM, Role::Operator))?;

@@ -1,4 +1,4 @@
-//! Checks everything that must be right before this engine should be trusted.
+//! `cartulary doctor`: checks the settings, the database, Kafka and Redis.
 
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ pub(super) struct DoctorArgs {
     json: bool,
 }
 
-/// One check.
+/// Result of one check.
 #[derive(Serialize)]
 struct Finding {
     what: &'static str,
@@ -76,7 +76,7 @@ async fn check(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Server settings without which an acknowledged command could be lost.
+/// Checks the version of the server and the settings without which an acknowledged command could be lost.
 async fn check_server(pool: &PgPool) -> Vec<Finding> {
     let text = "SELECT name, setting, name <> 'server_version_num' AND setting = 'off'
                        OR name = 'server_version_num' AND setting::integer < 150000
@@ -102,7 +102,7 @@ async fn check_server(pool: &PgPool) -> Vec<Finding> {
     findings.collect()
 }
 
-/// Reports a pause of timers and effects.
+/// Checks whether timers, effects and webhooks are paused.
 async fn check_work(pool: &PgPool) -> Finding {
     let what = "timers and effects";
     match current_pause(pool).await {

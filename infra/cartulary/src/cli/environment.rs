@@ -1,6 +1,6 @@
 //! `.cartulary/env`: the addresses, keys and tokens of an engine that `cartulary dev` started, as a file for shells.
 //!
-//! People source it; `doctor`, `replay` and other commands of the same folder read it where no database is configured.
+//! People source it; `doctor`, `replay` and other subcommands in the same folder read it if no database is configured.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -34,7 +34,7 @@ pub fn write(project: &Path, engine: &EmbeddedEngine, tokens: Vec<(&'static str,
     Ok(path)
 }
 
-/// The settings, completed from the file of this folder where they name no database.
+/// The settings, completed from the file in this folder if they name no database.
 pub(super) fn complete(project: &Path, mut settings: Settings) -> Result<Settings> {
     let path = file(project);
     if settings.database_url.is_some() || !path.exists() {

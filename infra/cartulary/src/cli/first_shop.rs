@@ -13,13 +13,13 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-/// Time for a policy to open the registered tenant.
+/// Time limit for the policy that opens the registered tenant.
 const OPENED_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
-/// Bytes of an answer that are read at most.
+/// Maximum size of an answer in bytes.
 const ANSWER_BYTES_MOST: usize = 1024 * 1024;
 
-/// Ids of the shop: the same at every start, so that tokens and snippets keep fitting.
+/// Ids of the shop. They are the same at every start, so that earlier tokens and snippets stay valid.
 pub(super) struct FirstShop {
     pub(super) tenant: TenantId,
     pub(super) product: ProductId,

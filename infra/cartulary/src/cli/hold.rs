@@ -1,4 +1,4 @@
-//! Pausing timers, effects and webhooks, as after a restore, and resuming them.
+//! `cartulary hold` and `cartulary release`: pause timers, effects and webhooks, as after a restore, and resume them.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The subcommands of the product: one binary for every role.
+//! Subcommands of the binary, which has every role.
 
 mod dev;
 mod doctor;
@@ -68,24 +68,24 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the subcommand. Exits 0 only if all of it was done.
+    /// Runs the subcommand. The exit code is 0 only if the whole subcommand succeeded.
     pub async fn run(self) -> Result<ExitCode> {
         let settings = Settings::read(self.config.as_deref())?;
-        // Commands beside a running `cartulary dev` find its database by its file in this folder.
-        let found = || environment::complete(Path::new("."), settings.clone());
+        // These commands find the database of a running `cartulary dev` by the file that it wrote into this folder.
+        let settings_here = || environment::complete(Path::new("."), settings.clone());
         match self.command {
             Command::Dev(args) => dev::run(args, settings).await,
             Command::Serve(args) => serve::run(&settings, args.roles()).await,
             Command::Scribe => serve::run(&settings, Roles { scribe: true, ..Roles::default() }).await,
             Command::Relay => serve::run(&settings, Roles { relay: true, ..Roles::default() }).await,
-            Command::Project => serve::run(&settings, Roles { reads: true, ..Roles::default() }).await,
+            Command::Project => serve::run(&settings, Roles { project: true, ..Roles::default() }).await,
             Command::Policies => serve::run(&settings, Roles { policies: true, ..Roles::default() }).await,
             Command::Migrate => serve::migrate(settings.database_url()?).await,
-            Command::Doctor(args) => doctor::run(&args, &found()?).await,
-            Command::Hold(args) => hold::run(&args, found()?.database_url()?).await,
-            Command::Release => hold::run_release(found()?.database_url()?).await,
+            Command::Doctor(args) => doctor::run(&args, &settings_here()?).await,
+            Command::Hold(args) => hold::run(&args, settings_here()?.database_url()?).await,
+            Command::Release => hold::run_release(settings_here()?.database_url()?).await,
             Command::Token(args) => token::run(&args, &settings),
-            Command::Replay(args) => replay::run(&args, found()?.database_url()?).await,
+            Command::Replay(args) => replay::run(&args, settings_here()?.database_url()?).await,
         }
     }
 }
@@ -112,7 +112,7 @@ pub fn exit_code_of(log: &str, program: impl Future<Output = Result<ExitCode>>) 
     })
 }
 
-/// Writes a line about work under way to standard error, for people who wait.
+/// Writes a line about the progress of a subcommand to standard error.
 fn progress(text: &str) {
     writeln!(std::io::stderr(), "{text}").ok();
 }

@@ -1,4 +1,4 @@
-//! Reading the past: rebuilds and digests.
+//! `cartulary replay`: rebuilds and digests of read models.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The roles as processes on an external PostgreSQL.
+//! Processes of the roles, on an external PostgreSQL.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     pub(super) fn roles(&self) -> Roles {
-        if self.all { Roles::ALL } else { Roles { front: true, ..Roles::default() } }
+        if self.all { Roles::ALL } else { Roles { serve: true, ..Roles::default() } }
     }
 }
 
@@ -38,15 +38,15 @@ pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
     let config = settings.configuration(roles)?;
     let Some(listener) = wait_for_database(listener, &config.database.url).await? else { return Ok(ExitCode::SUCCESS) };
     let mut running = Running::start(config, listener).await?;
-    let what = if roles.front { "serving" } else { "running; health is" };
-    say(format!("{what} on http://{}", running.address));
+    let state = if roles.serve { "serving" } else { "running; health is" };
+    say(format!("{state} on http://{}", running.address));
     let ended = running.until_stopped().await;
     running.stop().await;
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-/// Waits until the database can be used, and answers health requests with the reason meanwhile. `None` where the process is
-/// asked to stop before.
+/// Waits until the database can be used; meanwhile, health requests are answered with the reason. `None` if the process
+/// is asked to stop before.
 async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<TcpListener>> {
     let Some(reason) = database::outage(url).await else { return Ok(Some(listener)) };
     tracing::warn!(reason, "waiting for the database");
@@ -64,7 +64,7 @@ async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<Tc
         () = usable => None,
         requested = stop_requested() => Some(requested),
     };
-    // Ends connections that are kept open, which would be answered "not ready" forever.
+    // Closes the connections of the waiting server, which would answer "not ready" on them for ever.
     stop.cancel();
     waiting.await?;
     if let Some(requested) = requested {

@@ -1,4 +1,4 @@
-//! Plain tables for a terminal: columns as wide as their longest cell, two blanks between them.
+//! Plain tables for a terminal: each column is as wide as its longest cell, with two blanks between columns.
 
 /// Renders a header and rows; every row has as many cells as the header.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {

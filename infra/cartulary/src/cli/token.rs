@@ -1,4 +1,4 @@
-//! Tokens for callers.
+//! `cartulary token`: signs tokens for callers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,7 +93,7 @@ pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Signs a token that lives as long as the settings allow, a day at most.
+/// Signs a token with the maximum lifetime of the settings, but at most one day.
 pub fn sign(key: &SigningKey, bearer: &Bearer, settings: &Settings) -> Result<String> {
     let seconds = now().micros().div_euclid(1_000_000);
     let claims = Claims {

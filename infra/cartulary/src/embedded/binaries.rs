@@ -20,9 +20,8 @@ pub(super) struct Binaries {
     major: u32,
 }
 
-/// The programs to use: of the configured folder, or of the first fitting one on the machine.
-///
-/// Existing data can only be read by the major version that made them; pass it as `made_by`.
+/// Finds the programs in the configured folder, or in the first folder on the machine with a suitable version.
+/// `made_by` is the major version that created the existing data, and the only one that can read them.
 pub(super) fn find(configured: Option<&Path>, made_by: Option<u32>) -> Result<Binaries> {
     match configured {
         Some(folder) => pick(vec![folder.to_owned()], made_by, &format!("in {}", folder.display())),
@@ -56,7 +55,7 @@ fn install_command(mac: bool, major: Option<u32>) -> String {
     }
 }
 
-/// Where servers are usually installed, best place first.
+/// Folders in which servers are usually installed, the preferred ones first.
 fn usual_folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
     folders.extend(version_folders("/usr/lib/postgresql", ""));
@@ -77,7 +76,7 @@ fn version_folders(parent: &str, prefix: &str) -> Vec<PathBuf> {
     by_version.into_values().rev().collect()
 }
 
-/// Programs of an installation in a folder, or in the folder to which its links lead.
+/// The installation whose programs are in this folder, or in the folder to which its symbolic links lead.
 fn installation(folder: &Path) -> Option<Binaries> {
     let initdb = folder.join("initdb").canonicalize().ok()?;
     let postgres = initdb.with_file_name("postgres");
@@ -98,24 +97,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_major_version_is_read_from_what_postgres_says_about_itself() {
+    fn major_version_is_read_from_the_version_output_of_postgres() {
         assert_eq!(major_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
         assert_eq!(major_version("postgres (PostgreSQL) 18beta1\n"), Some(18));
         assert_eq!(major_version("something else"), None);
     }
 
     #[test]
-    fn a_server_that_is_missing_is_named_together_with_the_command_that_installs_it() {
+    fn missing_server_is_reported_with_the_command_that_installs_it() {
         let nothing = pick(vec![], None, "on this machine").expect_err("there is none");
         assert!(
             nothing.to_string().starts_with("there is no PostgreSQL 15 or newer on this machine; install it with `")
         );
-        let other = pick(usual_folders(), Some(9), "on this machine").expect_err("nobody has that any more");
+        let other = pick(usual_folders(), Some(9), "on this machine").expect_err("version 9 is not installed");
         assert!(other.to_string().contains("PostgreSQL 9, which the existing data were made by,"), "{other}");
     }
 
     #[test]
-    fn every_system_gets_its_own_command() {
+    fn install_command_depends_on_the_system() {
         assert_eq!(install_command(false, None), "apt-get install postgresql");
         assert_eq!(install_command(false, Some(15)), "apt-get install postgresql-15");
         assert_eq!(install_command(true, None), "brew install postgresql@16");

@@ -19,13 +19,14 @@ use rustix::process::geteuid;
 use super::orphan;
 use super::server_user::ServerUser;
 
-/// Parent folder of the data where the server's user may not enter the project.
+/// Parent folder of the data if the server's user may not enter the project.
 const OUTSIDE: &str = "/var/lib/cartulary";
 
-/// Every system allows 103 bytes for a socket's path; ours adds up to 45 to that of its parent.
+/// Longest path of the parent folder of the socket folder, in bytes. A socket's path may have 103 bytes on every
+/// system; ours adds up to 45 bytes to that of the parent.
 const RUNTIME_FOLDER_BYTES_MOST: usize = 58;
 
-/// The files of one server, locked for as long as this value lives.
+/// Files of one server, locked until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Home {
     folder: PathBuf,
@@ -36,7 +37,8 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) async fn settle(project: &Path) -> Result<Self> {
+    /// Chooses the folder and the user of a project's server, and locks the folder.
+    pub(super) async fn open(project: &Path) -> Result<Self> {
         let project = project.canonicalize().with_context(|| format!("{} is no folder", project.display()))?;
         let mut folder = project.join(".cartulary");
         make_open_folder(&folder)?;
@@ -82,7 +84,8 @@ impl Home {
         }
     }
 
-    /// An empty folder of the server's user, in which data are created before they get their name.
+    /// Creates an empty folder of the server's user, in which the data are created before they are moved to their
+    /// place.
     pub(super) fn make_draft(&self) -> Result<PathBuf> {
         let draft = self.folder.join("postgres.draft");
         if draft.exists() {
@@ -92,7 +95,7 @@ impl Home {
         Ok(draft)
     }
 
-    /// Gives complete data their name. The flush makes the name survive a power cut.
+    /// Moves complete data from the draft to their place. The flush makes the move durable.
     pub(super) fn keep_draft(&self, draft: &Path) -> Result<()> {
         fs::rename(draft, self.data())?;
         Ok(File::open(&self.folder)?.sync_all()?)
@@ -106,6 +109,7 @@ impl Home {
         Ok(())
     }
 
+    /// Creates an empty log file.
     pub(super) fn empty_log(&self) -> Result<File> {
         File::create(self.log()).with_context(|| format!("{} cannot be written", self.log().display()))
     }
@@ -119,7 +123,7 @@ impl Home {
     }
 }
 
-/// The folder in which data and keys of a project lie, or would be created.
+/// The folder that contains, or would contain, the data and keys of a project.
 pub fn folder_of(project: &Path) -> PathBuf {
     let inside = project.join(".cartulary");
     let outside = project.canonicalize().map(|project| Path::new(OUTSIDE).join(short_hash(&project)));
@@ -129,9 +133,9 @@ pub fn folder_of(project: &Path) -> PathBuf {
     }
 }
 
-/// Deletes data, log and keys of a project. Refuses while a server of the project runs under another process.
+/// Deletes data, logs and keys of a project. Fails while another process runs the server of the project.
 pub async fn erase(project: &Path) -> Result<()> {
-    let home = Home::settle(project).await?;
+    let home = Home::open(project).await?;
     orphan::clear(&home.data(), &home.sockets).await?;
     for folder in [home.folder.clone(), project.join(".cartulary")] {
         for name in
@@ -178,10 +182,11 @@ fn make_open_folder(folder: &Path) -> Result<()> {
 
 fn make_private_folder(folder: &Path, user: ServerUser) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(folder)?;
-    user.give(folder)
+    user.take_ownership(folder)
 }
 
-/// The folder of the socket. A socket's path is limited to about 100 bytes and a project's path is not, so it lies elsewhere.
+/// The folder of the socket. A socket's path is limited to about 100 bytes, so the folder is not in the project, whose
+/// path may be longer.
 fn socket_folder(home: &Path) -> PathBuf {
     let parent = match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
         _ if geteuid().is_root() && Path::new("/run").is_dir() => PathBuf::from("/run"),
@@ -191,7 +196,8 @@ fn socket_folder(home: &Path) -> PathBuf {
     parent.join(format!("cartulary-{}", short_hash(home)))
 }
 
-/// Refuses a folder that is not private to the server's user: in `/tmp` any user could have made it, with a server of its own.
+/// Refuses a folder that is not private to the server's user: in `/tmp`, any user could have created it for a server of
+/// theirs.
 fn check_socket_folder(folder: &Path, user: ServerUser) -> Result<()> {
     let found = fs::symlink_metadata(folder)?;
     if !found.is_dir() || found.uid() != user.uid() || found.mode() & 0o077 != 0 {

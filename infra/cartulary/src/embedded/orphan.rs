@@ -1,4 +1,4 @@
-//! Orphans: a server process that a killed run left behind, or only its files.
+//! Orphans: a server process that a killed run left behind, or only the files of one.
 
 use std::{
     fs, io,
@@ -14,24 +14,23 @@ use rustix::{
 };
 use tokio::time::{sleep, timeout};
 
-/// A fast shutdown writes a checkpoint, up to `max_wal_size` of it, so it gets time.
+/// Time limit of a fast shutdown, which writes a checkpoint.
 const FAST_STOP: Duration = Duration::from_secs(60);
-/// An immediate shutdown writes nothing.
+/// Time limit of an immediate shutdown, which writes nothing.
 const IMMEDIATE_STOP: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Stops an orphaned server of these data and removes the files that would keep a new one from starting.
-///
-/// Only for the holder of the home's lock, so that no other process starts a server here.
+/// Stops an orphaned server of these data and removes the files that would keep a new one from starting. The caller
+/// must hold the lock of the home, so that no other process starts a server meanwhile.
 pub(super) async fn clear(data: &Path, sockets: &Path) -> Result<()> {
     if let Some(pid) = recorded_pid(data)
         && is_postmaster(pid, data)
     {
         tracing::warn!(pid = pid.as_raw_pid(), "stopping the database server that a killed run left behind");
-        stop(pid, orphan_gone(pid, data)).await?;
+        stop(pid, orphan_ended(pid, data)).await?;
     }
-    // Its number may belong to another program by now, which PostgreSQL would take for a running server. Should
-    // backends of the old one still live, the shared memory tells, and the new one refuses to start.
+    // The id in the file may by now be that of another program, which PostgreSQL would take for a running server. If
+    // backends of the old server still run, the new one detects them by their shared memory and does not start.
     remove_if_there(&data.join("postmaster.pid"))?;
     for entry in fs::read_dir(sockets)? {
         let entry = entry?;
@@ -42,12 +41,13 @@ pub(super) async fn clear(data: &Path, sockets: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks a server to stop: cleanly first, then at once. It is never killed, as its backends would live on.
-pub(super) async fn stop(pid: Pid, gone: impl Future<Output = ()>) -> Result<()> {
-    tokio::pin!(gone);
-    for (signal, patience) in [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP)] {
+/// Stops a server with a fast shutdown, or else an immediate one, and waits for `ended`. It is not killed, because its
+/// backends would continue to run.
+pub(super) async fn stop(pid: Pid, ended: impl Future<Output = ()>) -> Result<()> {
+    tokio::pin!(ended);
+    for (signal, time_limit) in [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP)] {
         send(pid, signal)?;
-        if timeout(patience, &mut gone).await.is_ok() {
+        if timeout(time_limit, &mut ended).await.is_ok() {
             return Ok(());
         }
         tracing::warn!(pid = pid.as_raw_pid(), ?signal, "the database server did not stop in time");
@@ -55,7 +55,7 @@ pub(super) async fn stop(pid: Pid, gone: impl Future<Output = ()>) -> Result<()>
     bail!("the database server (pid {}) does not stop", pid.as_raw_pid())
 }
 
-/// Sends a signal; a process that is gone already is no error.
+/// Sends a signal; a process that has ended already is no error.
 pub(super) fn send(pid: Pid, signal: Signal) -> Result<()> {
     match kill_process(pid, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -63,7 +63,7 @@ pub(super) fn send(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
-/// State that the server reports: `starting`, `ready`, `stopping`.
+/// State that the server reports in its pid file: `starting`, `ready` or `stopping`.
 pub(super) fn status(data: &Path) -> Option<String> {
     const STATUS_LINE: usize = 7;
     pid_file(data)?.lines().nth(STATUS_LINE).map(|line| line.trim().to_owned())
@@ -78,7 +78,7 @@ fn recorded_pid(data: &Path) -> Option<Pid> {
     (number > 1).then(|| Pid::from_raw(number)).flatten()
 }
 
-async fn orphan_gone(pid: Pid, data: &Path) {
+async fn orphan_ended(pid: Pid, data: &Path) {
     while is_postmaster(pid, data) {
         sleep(POLL).await;
     }

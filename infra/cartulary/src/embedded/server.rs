@@ -1,4 +1,4 @@
-//! The server process: created, started, stopped.
+//! Embedded server: creates, starts and stops the PostgreSQL process.
 
 use std::{
     fs,
@@ -22,14 +22,14 @@ use super::{
     orphan,
 };
 
-/// Name of the database, and of the role that owns it and everything else on this server.
+/// Name of the database, and of the superuser role that owns it.
 const NAME: &str = "cartulary";
 
-/// After a crash a server may first have to read up to `max_wal_size` of its log.
+/// Time limit of a start. After a crash, the server first replays up to `max_wal_size` of its log.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Sizes for a laptop. Settings of durability keep PostgreSQL's defaults.
+/// Server settings, with sizes for a laptop. The settings that make commits durable keep PostgreSQL's defaults.
 const SERVER_SETTINGS: &[&str] = &[
     "listen_addresses=",
     "port=5432",
@@ -37,14 +37,14 @@ const SERVER_SETTINGS: &[&str] = &[
     "max_connections=100",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
-    // Recycled segments are rewritten in place; new ones cost twice the writing.
+    // Recycled segments are rewritten in place; a new segment is written twice.
     "min_wal_size=1GB",
     "timezone=UTC",
     "log_timezone=UTC",
     "logging_collector=off",
 ];
 
-/// A running private server. Stop it with [`stop`](Self::stop); dropping it only asks it to stop.
+/// A running private server. [`stop`](Self::stop) waits until the server has stopped; dropping only sends a signal.
 #[derive(Debug)]
 pub struct EmbeddedServer {
     child: Child,
@@ -52,15 +52,14 @@ pub struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts the server of a project, and creates it first where there is none.
-    ///
-    /// Stops an orphan that a killed run left behind. Returns when the server accepts connections.
+    /// Starts the server of a project and returns when it accepts connections. Creates the server first if there is
+    /// none, and stops an orphan that a killed run left behind.
     pub async fn start(settings: &EmbeddedSettings) -> Result<Self> {
-        let home = Home::settle(&settings.project).await?;
+        let home = Home::open(&settings.project).await?;
         let made_by = home.made_by()?;
         let binaries = find(settings.binaries.as_deref(), made_by)?;
         if made_by.is_none() {
-            make(&binaries, &home).await?;
+            create_data(&binaries, &home).await?;
         }
         home.make_socket_folder()?;
         orphan::clear(&home.data(), &home.sockets).await?;
@@ -105,25 +104,25 @@ impl EmbeddedServer {
         &self.home.sockets
     }
 
-    /// The id of the server's process, until it was seen to end.
+    /// The id of the server's process; `None` after its end was observed.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Waits until the server ends by itself, which is a fault.
+    /// Waits until the server process ends.
     pub async fn exited(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait().await?)
     }
 
-    /// Stops the server and waits for it: with a checkpoint first, and without one where that takes too long.
+    /// Stops the server and waits for its end: with a checkpoint, or without one if that takes too long.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(pid) = running(&self.child) {
-            let gone = async {
+            let ended = async {
                 let _ = self.child.wait().await;
             };
-            orphan::stop(pid, gone).await?;
+            orphan::stop(pid, ended).await?;
         }
-        // An empty folder left behind does no harm, so a failure is ignored.
+        // A failure is ignored, because the next start uses the folder again.
         let _ = fs::remove_dir(&self.home.sockets);
         Ok(())
     }
@@ -131,11 +130,11 @@ impl EmbeddedServer {
     async fn ready(&mut self, binaries: &Binaries) -> Result<()> {
         while orphan::status(&self.home.data()).as_deref() != Some("ready") {
             if let Some(status) = self.child.try_wait()? {
-                let said = self.home.log_tail();
-                if !said.contains("shared memory block") || !said.contains("still in use") {
-                    bail!("the database server ended with {status}; its log ends with\n{said}");
+                let log_tail = self.home.log_tail();
+                if !log_tail.contains("shared memory block") || !log_tail.contains("still in use") {
+                    bail!("the database server ended with {status}; its log ends with\n{log_tail}");
                 }
-                // Backends of a killed server need a moment to notice that their postmaster is gone.
+                // Backends of a killed server need a moment to detect the end of their postmaster.
                 sleep(Duration::from_millis(200)).await;
                 self.child = launch(binaries, &self.home)?;
             }
@@ -171,8 +170,9 @@ fn running(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
-/// Creates the data folder. It gets its name when it is complete, so that a killed attempt leaves no half-made folder.
-async fn make(binaries: &Binaries, home: &Home) -> Result<()> {
+/// Creates the data folder. The complete folder is moved to its place, so that an interrupted attempt leaves no
+/// incomplete one there.
+async fn create_data(binaries: &Binaries, home: &Home) -> Result<()> {
     let draft = home.make_draft()?;
     tracing::info!(folder = %home.data().display(), "creating a database server");
     let answer = home

@@ -19,7 +19,7 @@ pub(super) enum ServerUser {
 }
 
 impl ServerUser {
-    /// The user for these data: their owner, or for new ones the user that may create them.
+    /// The user for a data folder: its owner, or for a new folder ourselves or, if we are root, a user of the system.
     pub(super) fn for_data(data: &Path) -> Result<Self> {
         let owner = data.metadata().ok().map(|found| (found.uid(), found.gid()));
         match (geteuid().is_root(), owner) {
@@ -42,8 +42,8 @@ impl ServerUser {
         }
     }
 
-    /// A program run as this user, in a process group of its own so that Ctrl-C does not reach it, without variables that are meant
-    /// for other servers.
+    /// A command that runs a program as this user. The program gets a process group of its own, so that Ctrl-C does not
+    /// end it, and none of our variables that configure PostgreSQL.
     pub(super) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").env("LC_ALL", "C").process_group(0);
@@ -56,7 +56,8 @@ impl ServerUser {
         command
     }
 
-    /// True if this user may enter a folder. A shell run as that user tries it, because only the system knows all its rules.
+    /// True if this user may enter a folder. A shell that runs as this user tries it, because access may depend on more
+    /// than the mode of the folder.
     pub(super) async fn may_enter(self, folder: &Path) -> Result<bool> {
         let Self::User { .. } = self else { return Ok(true) };
         let tried = self.command("/bin/sh").args(["-c", "cd -- \"$1\" 2>/dev/null", "sh"]).arg(folder).status().await;
@@ -64,7 +65,7 @@ impl ServerUser {
     }
 
     /// Makes this user the owner of a folder.
-    pub(super) fn give(self, folder: &Path) -> io::Result<()> {
+    pub(super) fn take_ownership(self, folder: &Path) -> io::Result<()> {
         match self {
             Self::Ourselves => Ok(()),
             Self::User { uid, gid } => lchown(folder, Some(uid), Some(gid)),

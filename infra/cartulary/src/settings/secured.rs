@@ -1,6 +1,6 @@
 //! TLS, users and client certificates for Kafka and Redis.
 //!
-//! PostgreSQL needs nothing here: its URL has parameters for all of it (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`).
+//! PostgreSQL needs no settings for this: its URL has parameters (`sslmode`, `sslrootcert`, `sslcert`, `sslkey`).
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ use super::Settings;
 use edge::redis;
 use vault::read_secret;
 
-/// Default SASL mechanism: the strongest that brokers offer.
+/// Default SASL mechanism: the strongest that we support.
 pub(super) const MECHANISM: &str = "SCRAM-SHA-512";
 
 impl Settings {
-    /// Refuses settings that contradict each other; files are read when they are needed.
+    /// Refuses settings that contradict each other. The files are not read here.
     pub(super) fn check_secured(&self) -> Result<()> {
         for (name, file) in [("kafka_ca_file", &self.kafka_ca_file), ("kafka_identity_file", &self.kafka_identity_file)]
         {
@@ -40,7 +40,7 @@ impl Settings {
         self.redis_url.as_ref().map_or(Ok(()), |url| redis::client(url, None).map(drop))
     }
 
-    /// Connection settings of Kafka, where it is used.
+    /// Connection settings of Kafka, if it is used.
     pub(crate) fn kafka(&self) -> Result<Option<kafka::Settings>> {
         let Some(brokers) = self.kafka_brokers.clone() else { return Ok(None) };
         if let Some(file) = &self.kafka_ca_file {
@@ -70,19 +70,19 @@ impl Settings {
         Ok(Some(Login { mechanism, user, password: Password::new(password) }))
     }
 
-    /// Client of Redis, where it is used.
+    /// Client of Redis, if it is used.
     pub(crate) fn redis(&self) -> Result<Option<::redis::Client>> {
         let Some(url) = &self.redis_url else { return Ok(None) };
         redis::client(url, self.redis_ca_file.as_deref().map(authorities).transpose()?).map(Some)
     }
 }
 
-/// True for a text that is not empty and has no control character, such as a line end left in a file.
+/// True for a text that is not empty and has no control character, such as a line end.
 fn is_one_line(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// Reads certificates of authorities, and refuses a file without one.
+/// Reads certificates of authorities, and refuses a file without a certificate.
 fn authorities(file: &Path) -> Result<Vec<u8>> {
     let text = fs::read(file).with_context(|| format!("cannot read the certificates in {}", file.display()))?;
     let mut trusted = RootCertStore::empty();

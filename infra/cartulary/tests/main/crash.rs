@@ -20,7 +20,7 @@ const BUYERS: usize = 1_000;
 const UNITS: i64 = 100;
 const CONNECTIONS: usize = 32;
 
-/// An order, and the answer to it.
+/// Command that places an order, with its answer.
 struct Purchase {
     id: Uuid,
     order: Uuid,
@@ -34,7 +34,7 @@ impl Purchase {
     }
 }
 
-/// Places so many orders, each again until it is decided. `answered` counts them meanwhile.
+/// Places orders, sending each again until it is decided. `answered` counts the decided ones.
 async fn sale(owner: &Client, shop: &Shop, buyers: usize, answered: &AtomicUsize) -> Result<Vec<Purchase>> {
     let buyers = (0..buyers).map(|_| (new_id(), new_id(), new_id()));
     stream::iter(buyers)

@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 const PARALLEL: usize = 50;
 
-/// An answer without `replayed`, and whether that was true.
+/// An answer without `replayed`, and the value of `replayed`.
 fn split(mut answer: Value) -> (Value, bool) {
     let replayed = answer["receipt"].as_object_mut().and_then(|receipt| receipt.remove("replayed"));
     (answer, replayed == Some(Value::Bool(true)))
 }
 
-/// Sends the same command over many connections at once; the one answer that all of them get.
+/// Sends the same command over many connections at once. Returns the answer, which is the same on all of them.
 async fn send_in_parallel(owner: &Client, name: &str, id: Uuid, body: &Value) -> Result<Value> {
     let answers = join_all((0..PARALLEL).map(|_| send_once(owner, name, id, body))).await;
     let mut seen = Vec::new();

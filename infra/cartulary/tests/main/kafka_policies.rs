@@ -46,7 +46,7 @@ impl Shops {
         Ok(shops)
     }
 
-    /// Places and pays so many orders in every shop.
+    /// Places and pays this number of orders in every shop.
     async fn sell(&mut self, orders: usize) -> Result<()> {
         let sold = self.list.iter().map(|(shop, owner)| async move {
             let mut paid = Vec::new();
@@ -123,11 +123,12 @@ async fn points_are_earned_once_while_lanes_move_between_processes() -> Result<(
     shops.sells_over_kafka(&other).await?;
     shops.has_earned().await?;
 
-    // The first is killed under load; the group assigns its lanes to the second after its session has timed out.
+    // The first process is killed under load; after its session has timed out, the group assigns its lanes to the
+    // second.
     futures::try_join!(shops.sell(5), one.kill())?;
     shops.has_earned().await?;
 
-    // The first comes back and the second stops.
+    // The first process starts again and the second stops.
     let one = cluster.start_unready("policies", "policies-1", &kafka).await?;
     gets_ready(&one).await?;
     futures::try_join!(shops.sell(5), other.stop())?;
@@ -153,7 +154,7 @@ async fn policies_follow_the_log_while_kafka_is_away_and_return_to_it() -> Resul
     shops.sell(5).await?;
     shops.has_earned().await?;
 
-    // Its records are gone; the relay writes them again, and repeats are skipped.
+    // The broker has lost its records; the relay writes them again, and repeated events are skipped.
     broker.wipe()?;
     broker.restart().await?;
     gets_ready(&policies).await?;
@@ -170,7 +171,8 @@ impl History for WithoutPayments {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let mut events = self.0.events(lane, after, most).await?;
         let whole = events.len();
-        // Never the last one of a page, after which a relay goes on: in its command, the confirmed stock comes after it.
+        // A payment is never the last event of a page, after which the relay continues: its command also confirms
+        // stock, and that event follows the payment.
         events.retain(|event| &*event.kind != "order.paid");
         self.1.fetch_add(whole - events.len(), Ordering::Relaxed);
         Ok(events)

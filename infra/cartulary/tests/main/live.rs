@@ -1,4 +1,4 @@
-//! Subscriptions: the current rows, their changes, and the end of clients that break the protocol.
+//! Subscriptions: the current rows, their changes, and the disconnection of clients that break the protocol.
 //!
 //! proves: INV-11
 
@@ -293,7 +293,7 @@ async fn closed_with_a_code(live: &Live) -> Result<()> {
     ] {
         let mut socket = Socket::connect(&live.engine.url, &[]).await?.ok().context("it is opened")?;
         for message in &messages {
-            // It may be closed before all messages are sent.
+            // The server may close the socket before all messages are sent.
             socket.send(message.clone()).await.ok();
         }
         assert_eq!(socket.closed().await?.0, code, "{messages:?}");
@@ -408,7 +408,7 @@ async fn changes_reach_other_processes_with_redis_without_it_and_when_it_is_kill
     reserve(&mut readers).await?;
     assert_eq!(figure(&fronts[0], "cartulary_live_foreign_total").await?, 4);
 
-    // Frozen, it accepts connections and answers nothing.
+    // A frozen Redis accepts connections and answers nothing.
     redis.freeze()?;
     reserve(&mut readers).await?;
     redis.thaw()?;

@@ -39,7 +39,7 @@ async fn timer_that_was_due_while_no_process_ran_fires_once() -> Result<()> {
     assert_eq!(answer["outcome"], "accepted", "the unit is on sale again: {answer}");
     engine.kill().await?;
 
-    // Policies react to everything again, as after a crash between a command and its record: nothing happens twice.
+    // Policies react to every event again, as after a crash before their positions were written: nothing happens twice.
     sqlx::query("UPDATE work.policies SET position = 0").execute(&pool).await?;
     sqlx::query("DELETE FROM work.timers").execute(&pool).await?;
     let engine = cluster.start_ready(&[]).await?;

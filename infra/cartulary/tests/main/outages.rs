@@ -1,4 +1,5 @@
-//! Outages: every process reports which server is away and why, does what it can, and recovers by itself.
+//! Outages: every process reports which server cannot be used and why, continues with the others, and recovers by
+//! itself.
 
 use std::fs;
 use std::process::Stdio;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 /// An address without a listener.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Reserves so many units, one by one.
+/// Reserves this number of units, one by one.
 pub(crate) async fn reserve(client: &Client, shop: &Shop, count: usize) -> Result<()> {
     for _ in 0..count {
         let answer = send_until_decided(&[client], "ReserveStock", new_id(), &shop.reservation(new_id())).await?;
@@ -31,7 +32,7 @@ pub(crate) async fn reserve(client: &Client, shop: &Shop, count: usize) -> Resul
 /// Waits until a process reports a reason with this word, and is not ready.
 pub(crate) async fn reports(engine: &EngineProcess, word: &str) -> Result<()> {
     eventually(word, async || Ok(engine.get("/reason").await?.1.contains(word))).await?;
-    ensure!(engine.get("/ready").await?.0 == 503, "it is ready in spite of that");
+    ensure!(engine.get("/ready").await?.0 == 503, "the process is ready during an outage");
     Ok(())
 }
 
@@ -172,7 +173,7 @@ async fn commands_are_decided_by_another_scribe_while_the_owner_is_frozen() -> R
     };
     let frozen = if writer().await? == "scribe-1" { &scribes[0] } else { &scribes[1] };
     frozen.signal(Signal::STOP)?;
-    // It is accepted before the owner can go on.
+    // The command is accepted while the owner is still frozen.
     reserve(&owner, &shop, 1).await?;
     frozen.signal(Signal::CONT)?;
     reserve(&owner, &shop, 5).await?;

@@ -27,7 +27,7 @@ fn person(number: usize, customer: Uuid) -> serde_json::Value {
     })
 }
 
-/// Sends personal fields in every way there is, refused commands included; the customers.
+/// Sends personal fields in accepted, rejected and malformed commands. Returns the customers.
 async fn seed(owner: &Client, shop: &Shop) -> Result<Vec<Uuid>> {
     let people: Vec<Uuid> = (0..PEOPLE).map(|_| new_id()).collect();
     for (number, customer) in people.iter().enumerate() {
@@ -98,7 +98,7 @@ async fn personal_data_are_in_no_dump_log_or_metric() -> Result<()> {
     let log = engine.log.clone();
     engine.stop().await?;
     let (dumped, logged, server_logged) = (dump(&url).await?, fs::read_to_string(log)?, server_log(&pool).await?);
-    // The texts hold what is not personal, and the search finds a line that is put in.
+    // The texts contain data that are not personal, and the search for leaks finds a leak.
     assert!(dumped.contains("Corner shop") && dumped.contains(&people[0].to_string()) && dumped.contains("old shop"));
     assert!(logged.lines().count() > 100 && logged.contains("DEBUG"), "the log is next to empty");
     assert!(server_logged.contains("ready to accept connections"));

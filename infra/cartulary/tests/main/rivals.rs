@@ -42,7 +42,7 @@ async fn take_overs(pool: &PgPool, lane: i16) -> Result<i64> {
     Ok(sqlx::query_scalar(text).bind(lane).fetch_one(pool).await?)
 }
 
-/// Sends reservations to both until the contest is over; the ids of the accepted commands.
+/// Sends reservations to both processes until the contest is over. Returns the ids of the accepted commands.
 async fn keep_reserving(mine: &Client, other: &Client, shop: &Shop, contest: &Contest) -> Result<Vec<Uuid>> {
     let mut accepted = Vec::new();
     while !contest.over.load(Ordering::Relaxed) {
@@ -72,7 +72,7 @@ async fn two_processes_that_take_all_lanes_from_each_other_lose_and_double_no_co
     // Two processes of one name do not wait for each other's lease: each takes the lanes at once.
     let first = cluster.start_ready(&[]).await?;
     let (shop, one) = cluster.shop(&first, &pool, 1_000_000).await?;
-    // It may find its rival before it is ready, and is not ready from then on.
+    // The second process may detect the first before it is ready, and is then not ready.
     let second = cluster.start(&[]).await?;
     let other = cluster.owner(&second, shop.tenant).await?;
     let (contest, lane) = (Contest::default(), shop.lane(&pool).await?);
@@ -158,10 +158,11 @@ async fn commit_of_a_process_that_was_paused_and_replaced_changes_nothing() -> R
     assert!(!matches!(answer, Some((200 | 409, _))), "{answer:?}");
     assert_eq!(fingerprint(&pool).await?, before);
     assert_eq!(shop.count(&pool, "stock.reserved").await?, 11);
-    // From then on it forwards commands for lanes of the other process.
+    // From then on the resumed process forwards commands for lanes of the other process.
     send_until_decided(&[&mine], "ReserveStock", new_id(), &shop.reservation(new_id())).await?;
 
-    // When the other process stops, it takes the lanes and answers with what was decided meanwhile.
+    // When the other process stops, the resumed one takes the lanes and repeats the answers that were decided
+    // meanwhile.
     rival.stop().await?;
     let again = send_until_decided(&[&mine], "ReserveStock", id, &body).await?;
     assert_eq!((outcome(&again), &again["receipt"]["replayed"]), (outcome(&first), &true.into()));

@@ -13,10 +13,11 @@ use uuid::Uuid;
 /// Tenants, enough for every process to get lanes with commands.
 const SHOPS: usize = 4;
 
-/// Commands of each client in a row. A process is killed when the first of all is answered.
+/// Number of commands that each client sends. A process is killed after the first answer to any of them.
 const IN_A_ROW: usize = 10;
-/// Reserves in every shop through every process, several times in a row. Where a process is killed meanwhile, each client
-/// sends its last command after the kill.
+
+/// Reserves in every shop through every serving process, [`IN_A_ROW`] times each. Each client sends its last command
+/// after `kill` has completed.
 async fn reserve_everywhere(
     shops: &[(Shop, Vec<Client>)],
     accepted: &mut Vec<Uuid>,
@@ -55,7 +56,7 @@ async fn reserve_everywhere(
     Ok(())
 }
 
-/// No kill, for [`reserve_everywhere`].
+/// Kills no process, for [`reserve_everywhere`].
 async fn none() -> Result<()> {
     Ok(())
 }
@@ -64,7 +65,7 @@ async fn none() -> Result<()> {
 fn fleet(kafka: bool) -> Vec<(&'static str, &'static str)> {
     let mut fleet = vec![("scribe", "scribe-1"), ("scribe", "scribe-2"), ("serve", "serve-1"), ("serve", "serve-2")];
     if kafka {
-        // They create the topic, without which followers are assigned no lanes.
+        // Relays create the topic, without which followers are assigned no lanes.
         fleet.extend([("relay", "relay-1"), ("relay", "relay-2")]);
     }
     fleet.extend([("policies", "policies-1"), ("policies", "policies-2")]);
@@ -99,7 +100,7 @@ async fn kill_each(brokers: Option<&str>) -> Result<()> {
             .await
             .with_context(|| format!("after {name} was killed"))?;
         processes.insert(place, (role, name, cluster.start_role(role, name, &variables).await?));
-        // Its address has changed.
+        // The address of a restarted serving process has changed.
         if role == "serve" {
             for (shop, fronts) in &mut shops {
                 fronts[place - 2] = cluster.owner(&processes[place].2, shop.tenant).await?;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// A TCP proxy between processes and their server.
 struct Link {
     url: String,
-    /// The number of times it was silenced, and whether it is silent.
+    /// The number of times that the link was silenced, and whether it is silent.
     state: Arc<watch::Sender<(u32, bool)>>,
 }
 
@@ -74,7 +74,7 @@ async fn copy(
     }
 }
 
-/// Until the link was silenced once more.
+/// Waits until the link was silenced more often than `times`.
 async fn silenced(state: &mut watch::Receiver<(u32, bool)>, times: u32) {
     state.wait_for(|(now, _)| *now != times).await.ok();
 }

@@ -1,5 +1,5 @@
-//! Every shell snippet that the README shows or `cartulary dev` prints is run as it stands, by a real shell with curl, beside
-//! a real `cartulary dev`.
+//! Every shell snippet that the README shows or `cartulary dev` prints is run as it stands, by a real shell with curl,
+//! beside a real `cartulary dev`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl Project {
         Ok(String::from_utf8(output.stdout)?.split(MARKER).map(|text| text.trim().to_owned()).collect())
     }
 
-    /// Starts a snippet that goes on until it is stopped.
+    /// Starts a snippet that runs until it is stopped.
     fn follow(&self, snippet: &str) -> Result<Stream> {
         let script = format!(". ./.cartulary/env\nexec {}", snippet.trim_start_matches(". ./.cartulary/env").trim());
         let mut process = command("sh", &self.folder).args(["-ec", &script]).stdout(Stdio::piped()).spawn()?;
@@ -120,7 +120,7 @@ fn every_snippet_of_the_readme_and_of_dev_works_as_it_stands() -> Result<()> {
     let project = Project::start()?;
     printed_snippets(&project)?;
     readme_snippets(&project)?;
-    // These find the running engine by the file that it wrote into this folder.
+    // These subcommands find the running engine by the file that it wrote into this folder.
     ensure!(project.succeeds(&["doctor"])?.contains("up to date"));
     ensure!(project.succeeds(&["replay", "digest", "StockLevel"])?.contains("1 rows"));
     project.succeeds(&["token", "--role", "operator"]).map(drop)

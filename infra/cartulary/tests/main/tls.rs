@@ -51,7 +51,7 @@ impl Provider {
         Ok(Self { folder, servers, authority, right, wrong })
     }
 
-    /// Restarts some servers; their addresses.
+    /// Restarts some servers and returns their addresses.
     async fn start(&self, programs: &'static [Program], identity: &Path, password: &str) -> Result<Vec<String>> {
         let login = Some((USER.to_owned(), password.to_owned()));
         let secured = Secured { identity: identity.to_owned(), authority: self.authority.certificate(), login };
@@ -130,7 +130,7 @@ async fn redis_with_a_wrong_certificate_is_not_used_and_the_reason_is_reported()
     };
     assert_eq!(ping().await.as_deref(), Some("PONG"));
 
-    // No authority of the system has signed it.
+    // The certificate is not signed by an authority that the system trusts.
     let refused = server_info(&client(&url, None)?).await.err().context("it was trusted")?;
     ensure!(format!("{refused:#}").contains("UnknownIssuer"), "{refused:#}");
 
@@ -194,7 +194,7 @@ async fn processes_work_on_servers_that_accept_tls_only() -> Result<()> {
     let said = String::from_utf8(doctor.stdout)?;
     ensure!(said.contains("uthentication failed") && said.contains("reachable, version"), "{said}");
 
-    // The broker gets the user's password.
+    // The broker is started again with the right password.
     provider.servers.down(&[Program::Kafka])?;
     fs::remove_dir_all(provider.folder.join("servers/kafka/data"))?;
     provider.start(&[Program::Kafka], &provider.right, PASSWORD).await?;

@@ -19,20 +19,21 @@ const ATTEMPTS_KEPT: i64 = 5_000;
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     pub(super) subscription: WebhookSubscriptionId,
-    /// A subscription has up to two cursors: one for new events and one that sends a range again.
+    /// True for the cursor of a replay, which sends a range of events again. The other cursor of a subscription sends
+    /// new events.
     pub(super) replay: bool,
     pub(super) tenant: TenantId,
     pub(super) lane: i16,
     /// Tenant position of the last event that was delivered or skipped.
     pub(super) position: i64,
-    /// Tenant position at which a replay ends.
-    pub(super) upto: Option<i64>,
+    /// Tenant position at which a replay ends; `None` for the cursor of new events.
+    pub(super) replay_end: Option<i64>,
     /// Number of failed attempts to send the next event.
     pub(super) attempts: i32,
-    /// True if the last attempt was slow, successful or not.
+    /// True if the last attempt was slow, whether it succeeded or not.
     pub(super) slow: bool,
-    /// Fencing token (column `turn`): incremented by every claim and every reconciliation. A cursor can only be moved
-    /// with the current token.
+    /// Fencing token (column `turn`), incremented by every claim and by reconciliations and restores that change the
+    /// cursor. Only the holder of the current token can move the cursor.
     fence: i64,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Cursor {
 pub(super) struct CursorUpdate {
     pub(super) position: i64,
     pub(super) attempts: i32,
-    /// None if only reconciliation can make the cursor due again.
+    /// `None` if only reconciliation can make the cursor due again.
     pub(super) due_at: Option<Timestamp>,
 }
 
@@ -58,14 +59,16 @@ pub(super) struct AttemptRecord<'a> {
 
 /// Number and kind of cursors to claim.
 pub(super) struct ClaimQuota {
-    pub(super) free: usize,
+    /// Maximum number of cursors to claim.
+    pub(super) total: usize,
+    /// Maximum number of claimed cursors of one tenant, including those that are run already.
     pub(super) per_tenant: usize,
     /// True to claim degraded cursors, false to claim healthy ones.
     pub(super) degraded: bool,
 }
 
-/// Claims due cursors with new events, for each tenant up to its quota. A lane whose epoch the policies have not seen
-/// yet is left out: after a restore they first rewind the cursors (see `restore.rs`).
+/// Claims due cursors with new events, up to the quotas. A lane whose epoch is new to the policies is left out: after a
+/// restore, the policies first rewind the cursors (see `restore.rs`).
 const CLAIM: &str = "
     WITH ready AS (
         SELECT c.subscription, c.replay, r.lane, c.due_at,
@@ -87,8 +90,8 @@ const CLAIM: &str = "
     WHERE c.subscription = chosen.subscription AND c.replay = chosen.replay
     RETURNING c.subscription, c.replay, c.tenant, chosen.lane, c.position, c.upto, c.attempts, c.slow, c.turn";
 
-/// Checks whether any healthy and any degraded cursors are due, in this order. Two index probes, much cheaper than a
-/// claim.
+/// Checks whether any healthy and whether any degraded cursor is due, in this order: two index probes, much cheaper
+/// than a claim.
 pub(super) async fn has_due(pool: &PgPool) -> Result<[bool; 2], sqlx::Error> {
     let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND NOT (attempts > 0 OR slow)),
                        EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND (attempts > 0 OR slow))";
@@ -96,18 +99,19 @@ pub(super) async fn has_due(pool: &PgPool) -> Result<[bool; 2], sqlx::Error> {
     Ok([healthy, degraded])
 }
 
-/// Claims due cursors with new events in these lanes. `taken` counts the deliveries in progress by tenant.
+/// Claims due cursors with new events in these lanes. `running`: the number of cursors that are run already, by tenant.
 pub(super) async fn claim_due(
     pool: &PgPool,
     lanes: &[i16],
     quota: &ClaimQuota,
-    taken: &BTreeMap<TenantId, i64>,
+    running: &BTreeMap<TenantId, i64>,
     lease: Duration,
 ) -> Result<Vec<Cursor>, sqlx::Error> {
-    if quota.free == 0 || lanes.is_empty() {
+    if quota.total == 0 || lanes.is_empty() {
         return Ok(vec![]);
     }
-    let (tenants, counts): (Vec<Uuid>, Vec<i64>) = taken.iter().map(|(tenant, count)| (tenant.uuid(), *count)).unzip();
+    let (tenants, counts): (Vec<Uuid>, Vec<i64>) =
+        running.iter().map(|(tenant, count)| (tenant.uuid(), *count)).unzip();
     let at = now();
     let mut transaction = pool.begin().await?;
     // Planning for every partition takes longer than execution, and the plan does not depend on the cursors.
@@ -119,7 +123,7 @@ pub(super) async fn claim_due(
         .bind(tenants)
         .bind(counts)
         .bind(i64::try_from(quota.per_tenant).unwrap_or(i64::MAX))
-        .bind(i64::try_from(quota.free).unwrap_or(i64::MAX))
+        .bind(i64::try_from(quota.total).unwrap_or(i64::MAX))
         .bind(Timestamptz(time_after(at, lease)))
         .try_map(|row| cursor(&row))
         .fetch_all(&mut *transaction)
@@ -135,7 +139,7 @@ fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
         tenant: TenantId::new(row.try_get("tenant")?),
         lane: row.try_get("lane")?,
         position: row.try_get("position")?,
-        upto: row.try_get("upto")?,
+        replay_end: row.try_get("upto")?,
         attempts: row.try_get("attempts")?,
         slow: row.try_get("slow")?,
         fence: row.try_get("turn")?,
@@ -146,7 +150,7 @@ fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
 const MOVE: &str =
     "UPDATE work.webhook_cursors SET position = $4, attempts = $5, due_at = coalesce($6, 'infinity'), slow = $7
     WHERE subscription = $1 AND replay = $2 AND turn = $3";
-/// Records an attempt, also if the cursor is no longer claimed by this process, and drops the oldest records.
+/// Records an attempt, even if this process has lost its claim, and deletes the oldest records.
 const RECORD: &str = "
     , counted AS (
         UPDATE work.webhooks SET attempted = attempted + 1 WHERE subscription = $1 RETURNING attempted, tenant
@@ -165,15 +169,15 @@ impl Cursor {
         self.attempts > 0 || self.slow
     }
 
-    /// Moves the cursor without an attempt. Returns whether it is still claimed by this process.
+    /// Moves the cursor without an attempt. Returns false, and moves nothing, if this process has lost its claim.
     pub(super) async fn move_to(&mut self, pool: &PgPool, update: CursorUpdate) -> Result<bool, sqlx::Error> {
         let moved = self.move_query(MOVE, update).execute(pool).await?;
         (self.position, self.attempts) = (update.position, update.attempts);
         Ok(moved.rows_affected() == 1)
     }
 
-    /// Moves the cursor and records an attempt in one statement. Returns whether the cursor is still claimed by this
-    /// process.
+    /// Moves the cursor and records an attempt in one statement. Returns false, and only records the attempt, if this
+    /// process has lost its claim.
     pub(super) async fn record(
         &mut self,
         pool: &PgPool,
@@ -198,7 +202,7 @@ impl Cursor {
         Ok(moved.is_some())
     }
 
-    /// A statement that begins with [`MOVE`], with the parameters of the move.
+    /// A query of a statement that contains [`MOVE`], with the parameters of the move bound.
     fn move_query<'q>(&self, text: &'q str, update: CursorUpdate) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(text)
             .bind(self.subscription.uuid())
@@ -210,7 +214,7 @@ impl Cursor {
             .bind(self.slow)
     }
 
-    /// Ends the claim after an aborted delivery, so that another process can claim the cursor at once.
+    /// Ends the claim after an aborted run, so that another process can claim the cursor at once.
     pub(super) async fn release(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         let text = "UPDATE work.webhook_cursors SET due_at = $4 WHERE subscription = $1 AND replay = $2 AND turn = $3
                       AND isfinite(due_at)";

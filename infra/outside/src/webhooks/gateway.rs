@@ -1,4 +1,4 @@
-//! Webhook gateway: implements the webhook port of the API, and provides the parts that the composition root runs.
+//! Webhook gateway: implements the webhook port of the API, and creates the components that the composition root runs.
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ use super::restore::WebhookRewind;
 use super::runner::WebhookRunner;
 use super::signature::SigningKeys;
 
-/// Entry point to webhooks: checks URLs, shows secrets and recorded deliveries, and makes the background components.
+/// Entry point to webhooks: checks URLs, returns secrets and recorded deliveries, and creates the background
+/// components.
 #[derive(Clone)]
 pub struct WebhookGateway {
     pool: PgPool,
@@ -39,7 +40,7 @@ impl WebhookGateway {
         Self { pool: pool.clone(), routes: routes.clone(), guard, keys }
     }
 
-    /// The target of the effects that set cursors.
+    /// The target of the effects that reconcile cursors.
     pub fn reconciler(&self) -> CursorReconciler {
         CursorReconciler { pool: self.pool.clone() }
     }
@@ -49,11 +50,11 @@ impl WebhookGateway {
         vec![Arc::new(WebhookRewind)]
     }
 
-    /// The runner of deliveries, for the lanes whose policies run in this process.
+    /// The webhook runner for the lanes of this policy runner.
     pub fn runner(&self, policies: &PolicyRunner) -> Result<WebhookRunner, rustls::Error> {
         Ok(WebhookRunner {
             pool: self.pool.clone(),
-            scribe: policies.scribe.clone(),
+            dispatch: policies.dispatch.clone(),
             lanes: policies.lanes.clone(),
             vault: policies.vault.clone(),
             keys: self.keys.clone(),

@@ -1,5 +1,5 @@
-//! SSRF guard: keeps webhooks from calling hosts of the private network. A URL is resolved and checked when it is saved
-//! and before every call, and the connection goes to the addresses that were checked.
+//! SSRF guard: prevents webhooks from calling hosts of the private network. A URL is resolved and checked when it is
+//! saved and before every call; the call then connects to one of the checked addresses.
 
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -84,7 +84,7 @@ pub struct Guard {
     allowed: AddressList,
     refused: AddressList,
     resolver: Box<dyn Resolver>,
-    /// True if the last resolution got no answer; limits the log to one line per outage.
+    /// True if no name server answered the last resolution. Limits the log to one line per outage.
     is_unavailable: AtomicBool,
 }
 
@@ -96,8 +96,8 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// A guard with exceptions: `allowed` hosts may be private and without TLS; `refused` ones are not called though
-    /// they are public.
+    /// A guard with exceptions: `allowed` hosts and networks may be private and without TLS; `refused` ones must not be
+    /// called even if they are public.
     pub fn new(allowed: AddressList, refused: AddressList) -> Self {
         let resolver = Box::new(SystemResolver::default());
         Self { allowed, refused, resolver, is_unavailable: AtomicBool::new(false) }
@@ -121,7 +121,7 @@ impl Guard {
         }
         check_url(url)?;
         let is_permitted = |address: &SocketAddr| is_public(address.ip()) && !self.refused.contains_ip(address.ip());
-        // All addresses are checked: one private address among public ones would pass a check of the first one only.
+        // Every address is checked, because the call may connect to any of them.
         match !self.refused.contains_host(url) && addresses.iter().all(is_permitted) {
             true => Ok(addresses),
             false => Err(Forbidden::Address),

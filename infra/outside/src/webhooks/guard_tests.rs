@@ -1,4 +1,4 @@
-//! Entries of the list B-SSRF: each is refused, by the parser of URLs or by the guard.
+//! URLs of known SSRF attacks: each is refused, by the parser of URLs or by the guard.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,5 @@
-//! HTTP client for webhooks: connects only to addresses that the guard has checked, within a time limit. It follows no
-//! redirects and uses no proxy, and reads only the status, the headers and a bounded part of the body.
+//! HTTP client of webhooks: connects only to addresses that the guard has checked, follows no redirects, uses no proxy,
+//! and reads only the status, the headers and a bounded part of the body.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::guard::{Forbidden, Guard};
 
-/// Bytes of a response body that are read, so that a receiver with a short answer can finish it.
+/// Maximum number of bytes of a response body that are read, so that a receiver can complete a short response.
 const BODY_BYTES_MOST: usize = 4 * 1024;
 /// Maximum size of the response headers.
 const HEADER_BYTES_MOST: usize = 16 * 1024;
-/// Time limit of a connection to one address, so that an unresponsive address leaves time for the next.
+/// Time limit for connecting to one address, so that an unresponsive address leaves time for the next one.
 const CONNECT_TIME_MOST: Duration = Duration::from_secs(5);
 
 /// Response of a receiver.
@@ -138,7 +138,7 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, SendError> {
     Err(SendError::NoConnection)
 }
 
-/// Sends a request over its own connection, which is closed after the response.
+/// Sends a request over a new connection, which is closed after the response.
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,

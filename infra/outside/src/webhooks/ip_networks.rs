@@ -46,8 +46,8 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// Checks whether an address belongs to the public internet. An IPv6 address that stands for an IPv4 address is judged
-/// as the latter.
+/// True if an address belongs to the public internet. For an IPv6 address that contains an IPv4 address, the latter is
+/// checked.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match canonical(address) {
         IpAddr::V4(address) => !SPECIAL_V4.iter().any(|network| network.contains(&address)),
@@ -57,7 +57,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, or the address itself.
+/// The IPv4 address that an IPv6 address contains, or the address itself.
 fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) if NAT64.contains(&address) => {
@@ -84,7 +84,7 @@ impl AddressList {
         entries.iter().map(|entry| entry.parse().with_context(|| format!("`{entry}`"))).collect::<Result<_>>().map(Self)
     }
 
-    /// Checks whether the host and port of a URL are listed, compared as text.
+    /// True if the host and port of a URL are listed, compared as text.
     pub(super) fn contains_host(&self, url: &TargetUrl) -> bool {
         let host = match url.host() {
             TargetHost::Name(name) => name.clone(),
@@ -93,13 +93,13 @@ impl AddressList {
         self.0.contains(&AddressEntry::Host(host, url.port()))
     }
 
-    /// Checks whether an address belongs to one of the networks.
+    /// True if an address belongs to one of the listed networks.
     pub(super) fn contains_ip(&self, address: IpAddr) -> bool {
         let address = canonical(address);
         self.0.iter().any(|entry| matches!(entry, AddressEntry::Network(network) if network.contains(&address)))
     }
 
-    /// Checks whether the list contains a network.
+    /// True if the list contains a network.
     pub(super) fn has_networks(&self) -> bool {
         self.0.iter().any(|entry| matches!(entry, AddressEntry::Network(_)))
     }

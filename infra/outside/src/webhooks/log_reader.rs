@@ -1,4 +1,4 @@
-//! Log reader of webhooks: the state of a subscription, and the events of a tenant that it is subscribed to.
+//! Log reader of webhooks: reads the state of a subscription, and the events of its tenant that it is subscribed to.
 
 use domain::integrations::{WebhookSubscription, WebhookSubscriptionEvent, WebhookTerms};
 use domain::kernel::{Aggregate, event_id, unpublished_stream_types};
@@ -20,18 +20,18 @@ const SPAN: i64 = 1_000;
 /// Current state of a subscription.
 pub(super) struct Subscription {
     pub(super) state: WebhookSubscription,
-    /// Sequence number of its last event.
+    /// Sequence of its last event that was applied.
     pub(super) sequence: i64,
 }
 
-/// State of a subscription, and the tenant positions that its cursors depend on.
+/// State of a subscription, and the tenant positions on which its cursors depend.
 pub(super) struct SubscriptionHistory {
     pub(super) state: WebhookSubscription,
-    /// Position of its first event.
+    /// Tenant position of the first event of the subscription.
     pub(super) created_at: i64,
-    /// Position at which a replay was last ordered; 0 if none was.
+    /// Tenant position of the last order of a replay; 0 if there is none.
     pub(super) replay_ordered_at: i64,
-    /// Position at which it was last resumed or its URL changed, which ends the wait after a failure.
+    /// Tenant position of the last resumption or change of the URL, which ends the delay after a failure.
     pub(super) reset_at: i64,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct SubscriptionHistory {
 pub(super) struct EventBatch {
     /// The subscribed events, in order.
     pub(super) messages: Vec<Message>,
-    /// Position up to which the batch is complete.
-    pub(super) upto: i64,
+    /// Tenant position up to which the batch contains all subscribed events.
+    pub(super) end: i64,
     /// True if there may be more events after the batch.
     pub(super) more: bool,
 }
 
-/// Reads a subscription from its snapshot and its later events. Without any events it has its default state.
+/// Reads a subscription from its snapshot and the events after it. A subscription without events has the default state.
 pub(super) async fn subscription(
     connection: &mut PgConnection,
     lane: i16,
@@ -76,7 +76,7 @@ pub(super) async fn subscription(
     Ok(subscription)
 }
 
-/// Reads a subscription from all of its events; none if it has no events.
+/// Reads a subscription from all of its events; `None` if it has no events.
 pub(super) async fn subscription_history(
     connection: &mut PgConnection,
     lane: i16,
@@ -117,8 +117,8 @@ struct OwnEvent {
     event: WebhookSubscriptionEvent,
 }
 
-/// Streams the events of the subscription's own stream, which may be long. Events of secrets being shown are left out:
-/// they can be frequent and do not change the state.
+/// Streams the events of the subscription's own stream, which may be long. Disclosures of a secret are left out: they
+/// can be frequent and do not change the state.
 fn own_events(
     connection: &mut PgConnection,
     lane: i16,
@@ -141,16 +141,17 @@ fn own_event(row: &PgRow) -> Result<OwnEvent, sqlx::Error> {
     Ok(OwnEvent { position: row.try_get("tenant_position")?, sequence: row.try_get("sequence")?, event })
 }
 
-/// Reads the tenant's events for these terms after a position, up to the end of a range if there is one.
+/// Reads the tenant's events that these terms subscribe to, after a position and up to the end of a replay if there is
+/// one.
 pub(super) async fn events(
     connection: &mut PgConnection,
     lane: i16,
     tenant: TenantId,
     after: i64,
-    range_end: Option<i64>,
+    replay_end: Option<i64>,
     terms: &WebhookTerms,
 ) -> Result<EventBatch, sqlx::Error> {
-    let span_end = after.saturating_add(SPAN).min(range_end.unwrap_or(i64::MAX));
+    let span_end = after.saturating_add(SPAN).min(replay_end.unwrap_or(i64::MAX));
     let text = "SELECT coalesce(max(tenant_position), $3) FROM log.events
                 WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4";
     let head: i64 = sqlx::query_scalar(text)
@@ -178,11 +179,11 @@ pub(super) async fn events(
         .fetch_all(&mut *connection)
         .await?;
     let is_cut = i64::try_from(messages.len()) == Ok(EVENTS_MOST);
-    let upto = messages.last().filter(|_| is_cut).map_or(head, |last| last.position);
-    Ok(EventBatch { messages, upto, more: is_cut || head == after.saturating_add(SPAN) })
+    let end = messages.last().filter(|_| is_cut).map_or(head, |last| last.position);
+    Ok(EventBatch { messages, end, more: is_cut || head == after.saturating_add(SPAN) })
 }
 
-/// Reads the event at one tenant position, if it is a published one.
+/// Reads the event at one tenant position; `None` if it is not published.
 pub(super) async fn event(
     store: impl PgExecutor<'_>,
     lane: i16,

@@ -11,7 +11,8 @@ const BODY_BYTES_MOST: usize = 20_000;
 /// An event of the log that is sent to a webhook.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    /// Event id, sent as `webhook-id`; it stays the same after export, import and restore (design 4.4).
+    /// Event id, sent as `webhook-id`. It is derived from the command, so it is the same after export, import and
+    /// restore.
     pub(super) id: Uuid,
     pub(super) kind: String,
     pub(super) tenant: TenantId,
@@ -41,7 +42,7 @@ struct MessageBody<'a> {
 }
 
 impl Message {
-    /// The body to send. If it would be too large, it has the path of the full event in place of the data.
+    /// The body to send. A body that would be too large contains the path of the full event instead of the data.
     pub(super) fn body(&self) -> serde_json::Result<String> {
         let whole = self.full_body()?;
         if whole.len() <= BODY_BYTES_MOST {

@@ -1,11 +1,10 @@
-//! Webhooks: delivery of events to subscribed URLs, at least once, in order and signed (INT-10, PM-24).
+//! Webhooks: delivery of events to subscribed URLs, at least once, in order and signed.
 //!
-//! Every subscription has a cursor in its tenant's order of events. Events are read from the log when they are sent and
-//! are not copied into a queue before, so no event can be lost between log and delivery. A URL that fails delays only
-//! its own cursor.
+//! Every subscription has a cursor in its tenant's order of events. Events are read from the log when they are sent,
+//! and there is no queue in which one could be lost. A URL that fails delays only its own subscription.
 
+mod cursor_run;
 mod cursors;
-mod delivery;
 mod gateway;
 mod guard;
 mod http_client;
@@ -15,6 +14,7 @@ mod log_reader;
 mod message;
 mod reconciliation;
 mod restore;
+mod retry_schedule;
 mod runner;
 mod signature;
 

@@ -1,5 +1,5 @@
-//! Cursor reconciliation: sets the cursors of a subscription to its state in the log. It is the target of the effect
-//! that follows every change of a subscription.
+//! Cursor reconciliation: creates, updates or deletes the cursors of a subscription according to its state in the log.
+//! Every change of a subscription requests it as an effect.
 
 use async_trait::async_trait;
 use commands::integrations::KeepCursors;
@@ -10,7 +10,7 @@ use work::{AttemptResult, EffectCall, Target};
 
 use super::log_reader::{self, SubscriptionHistory};
 
-/// Creates, updates and deletes the cursors of subscriptions.
+/// Target of the effects that reconcile cursors.
 pub struct CursorReconciler {
     pub pool: PgPool,
 }
@@ -32,8 +32,8 @@ impl Target for CursorReconciler {
 impl CursorReconciler {
     async fn reconcile(&self, tenant: TenantId, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        // Reconciliations of one subscription run one after another, and each reads the log under the lock: a later one
-        // never writes an older state.
+        // Each reconciliation of a subscription reads the log under the lock, so that a later one cannot write an older
+        // state.
         let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 42))";
         sqlx::query(lock).bind(id.to_string()).execute(&mut *transaction).await?;
         let lane: i16 = sqlx::query_scalar("SELECT lane FROM log.routes WHERE tenant = $1")
@@ -67,7 +67,7 @@ async fn update_cursors(
         .execute(&mut *connection)
         .await?;
     if let Some((from, to)) = history.state.replay_range() {
-        // The same replay order changes nothing; a later one replaces it, and keeps its delay after a failure.
+        // A later order of a replay replaces the earlier one, but the delay after a failure remains.
         let text = "INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, upto, ordered, due_at)
                     VALUES ($1, true, $2, $3, $4, $5, $6)
                     ON CONFLICT (subscription, replay) DO UPDATE SET position = excluded.position,
@@ -85,10 +85,10 @@ async fn update_cursors(
             .execute(&mut *connection)
             .await?;
     }
-    // The new `turn` fences off deliveries in progress. A replay that has reached its end stays complete. Only a
-    // resumption and another URL end the delay after a failure (`mended`): nothing else indicates that the receiver
-    // works again. After a restore the same subscription may have been created again, after the position that its
-    // cursor was set to.
+    // The new `turn` fences off a run in progress. A replay that has reached its end stays complete. Only a resumption
+    // and another URL end the delay after a failure (`mended`): other changes do not indicate that the receiver works
+    // again. After a restore the same subscription may have been created again, at a position after its cursor, which
+    // then moves there.
     let text = "UPDATE work.webhook_cursors SET turn = turn + 1, mended = $4,
                        attempts = CASE WHEN mended < $4 THEN 0 ELSE attempts END, due_at = coalesce($2, 'infinity'),
                        position = CASE WHEN replay THEN position ELSE greatest(position, $3) END
@@ -99,7 +99,7 @@ async fn update_cursors(
     query.execute(connection).await.map(|_| ())
 }
 
-/// Deletes the rows in the order in which the record of an attempt locks them, to avoid a deadlock.
+/// Deletes the rows in the order in which the statement that records an attempt locks them, to avoid a deadlock.
 async fn delete_cursors(connection: &mut PgConnection, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
     for text in [
         "DELETE FROM work.webhook_cursors WHERE subscription = $1",

@@ -11,11 +11,10 @@ use sqlx::PgConnection;
 use work::{RestoreHook, RestorePoint};
 
 /// Rewinds the cursors of the restored lanes. The lost events may have paused or ended a subscription, so every cursor
-/// is reset, and the policy that creates cursors reads its events again from the beginning to recreate the missing
-/// ones.
+/// is made due, and the policy that creates cursors reacts to all its events again, to recreate deleted cursors.
 pub(super) struct WebhookRewind;
 
-/// The cursors in the lanes of the restore points, each with its tenant's last position that is left in the log.
+/// Selects the cursors in the lanes of the restore points, each with the last tenant position that is left in the log.
 const RESTORED: &str = "
     WITH restored AS (
         SELECT point.lane, w.subscription, w.replay,

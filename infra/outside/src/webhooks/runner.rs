@@ -1,4 +1,4 @@
-//! Webhook runner: claims due cursors and runs their deliveries.
+//! Webhook runner: claims due cursors and runs them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::http_client::HttpClient;
 use super::limits::WebhookLimits;
 use super::signature::SigningKeys;
 
-/// Interval at which cursors are looked at again if no events were written.
+/// Interval at which due cursors are claimed if this process writes no events.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Minimum delay between two looks at the cursors, because each costs a probe of the log for every due cursor.
+/// Minimum pause between two claims, because each claim probes the log for every due cursor.
 const BATCH_DELAY: Duration = Duration::from_millis(100);
 
-/// The dependencies of webhook deliveries.
+/// Runner of webhooks, with its dependencies.
 #[derive(Clone)]
 pub struct WebhookRunner {
     pub pool: PgPool,
     /// Takes the command that pauses a subscription after its last attempt.
-    pub scribe: Dispatch,
+    pub dispatch: Dispatch,
     pub lanes: Lanes,
     pub vault: Arc<Vault>,
     pub keys: Arc<SigningKeys>,
@@ -35,19 +35,19 @@ pub struct WebhookRunner {
     pub limits: WebhookLimits,
 }
 
-/// The deliveries in progress, by task.
+/// Cursor runs in progress, each in a task.
 #[derive(Default)]
-struct ActiveDeliveries {
+struct ActiveRuns {
     tasks: JoinSet<()>,
     cursors: HashMap<Id, Cursor>,
 }
 
 impl WebhookRunner {
-    /// Delivers until it is cancelled. Deliveries in progress are then aborted, and the process that takes over sends
-    /// their events again.
+    /// Runs until `stop`. Cursor runs in progress are then aborted; the process that claims their cursors next sends
+    /// the event of an unfinished attempt again.
     pub async fn run(self, stop: CancellationToken) {
-        let mut written = self.scribe.written();
-        let mut active = ActiveDeliveries::default();
+        let mut written = self.dispatch.written();
+        let mut active = ActiveRuns::default();
         while !stop.is_cancelled() {
             if let Err(error) = self.start_due(&mut active).await {
                 tracing::warn!(%error, "webhook cursors cannot be claimed now; trying again");
@@ -66,8 +66,8 @@ impl WebhookRunner {
         self.abort(active).await;
     }
 
-    /// Aborts deliveries and releases their cursors. A delivery that has ended by itself has released its own.
-    async fn abort(&self, mut active: ActiveDeliveries) {
+    /// Aborts the runs and releases their cursors. A run that has ended by itself has released its cursor.
+    async fn abort(&self, mut active: ActiveRuns) {
         active.tasks.abort_all();
         while let Some(ended) = active.tasks.join_next_with_id().await {
             if let Ok((id, ())) = ended {
@@ -81,21 +81,22 @@ impl WebhookRunner {
         }
     }
 
-    /// Starts deliveries for due cursors: healthy ones first, then degraded ones within the remaining quota.
-    async fn start_due(&self, active: &mut ActiveDeliveries) -> Result<(), sqlx::Error> {
-        let lanes: Vec<i16> = self.lanes.now().iter().map(|lane| lane.0).collect();
+    /// Claims due cursors and starts their runs: healthy ones first, then degraded ones within the remaining quota.
+    async fn start_due(&self, active: &mut ActiveRuns) -> Result<(), sqlx::Error> {
+        let lanes: Vec<i16> = self.lanes.current().iter().map(|lane| lane.0).collect();
         let [healthy, degraded] = has_due(&self.pool).await?;
         for degraded in [(healthy, false), (degraded, true)].into_iter().filter_map(|(due, kind)| due.then_some(kind)) {
-            let free = self.limits.deliveries_most.saturating_sub(active.cursors.len());
-            let bound = match degraded {
-                true => self.limits.degraded_deliveries_most.saturating_sub(active.degraded()),
+            let free = self.limits.runs_most.saturating_sub(active.cursors.len());
+            let kind_free = match degraded {
+                true => self.limits.degraded_runs_most.saturating_sub(active.degraded()),
                 false => free,
             };
-            let quota = ClaimQuota { free: free.min(bound), per_tenant: self.limits.tenant_deliveries_most, degraded };
+            let per_tenant = self.limits.tenant_runs_most;
+            let quota = ClaimQuota { total: free.min(kind_free), per_tenant, degraded };
             for cursor in claim_due(&self.pool, &lanes, &quota, &active.by_tenant(), self.limits.lease()).await? {
                 let (runner, claimed) = (self.clone(), cursor.clone());
                 let task = active.tasks.spawn(async move {
-                    if let Err(error) = runner.deliver(claimed).await {
+                    if let Err(error) = runner.run_cursor(claimed).await {
                         // The cursor is due again when its lease has expired.
                         tracing::warn!(%error, "a webhook delivery cannot continue now; trying again");
                     }
@@ -107,7 +108,7 @@ impl WebhookRunner {
     }
 }
 
-impl ActiveDeliveries {
+impl ActiveRuns {
     async fn next_ended(&mut self) -> Id {
         match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,

@@ -1,4 +1,4 @@
-//! Signatures of Standard Webhooks 1.0, and the secrets that make them.
+//! Signatures of Standard Webhooks 1.0, and the secrets with which messages are signed.
 //!
 //! Secrets are not stored: each is derived from the outer key, the tenant, the subscription and the number of its
 //! generation. A copy of the database contains no secret.
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 /// Key from which all webhook secrets are derived.
 pub struct SigningKeys(Zeroizing<[u8; 32]>);
 
-/// Secret of one generation of a subscription.
+/// Secret of one generation of a subscription: a symmetric key and a key pair.
 pub(super) struct Secret {
     shared: Zeroizing<[u8; 32]>,
     pair: Ed25519KeyPair,
@@ -25,7 +25,7 @@ impl SigningKeys {
         Self(outer.derive(KeyPurpose::Webhooks))
     }
 
-    /// Derives the secret of a generation. The result is always the same.
+    /// Derives the secret of a generation. The same arguments give the same secret.
     pub(super) fn secret(
         &self,
         tenant: TenantId,

@@ -45,7 +45,7 @@ async fn secret_disclosure_is_logged_and_large_events_are_fetched() -> Result<()
     let actors: Vec<Value> = sqlx::query_scalar(text).bind(tenant.uuid()).fetch_all(engine.pool()).await?;
     let subject: Principal = bearer.subject;
     assert_eq!(actors, [json!({ "member": subject })]);
-    // No table contains it.
+    // No table contains the secret.
     let secret = shown["secret"].as_str().context("a secret")?.trim_start_matches("whsec_").to_owned();
     assert_eq!(tables_with(engine.pool(), &secret).await?, Vec::<String>::new());
     assert!(tables_with(engine.pool(), &subscription.to_string()).await?.contains(&"log.events".to_owned()));
@@ -112,7 +112,7 @@ fn certificate() -> Result<(TlsAcceptor, RootCertStore)> {
 async fn delivery_over_tls_needs_a_trusted_certificate_for_the_name() -> Result<()> {
     let ((acceptor, roots), (stranger, _)) = (certificate()?, certificate()?);
     let (url, receiver) = (database().await, Receiver::open_at("127.0.0.1", Some(acceptor.clone())).await?);
-    // One has the trusted certificate at another address, the other a certificate that is not trusted.
+    // `other` has the trusted certificate at another address; the certificate of `stranger` is not trusted.
     let other = Receiver::open_at("127.0.0.2", Some(acceptor)).await?;
     let stranger = Receiver::open_at("127.0.0.1", Some(stranger)).await?;
     let mut backend = Backend::start(&url).await?;

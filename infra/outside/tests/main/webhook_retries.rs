@@ -1,4 +1,5 @@
-//! Webhooks to addresses that fail or are slow: retries, the places they take, and what ends the waiting.
+//! Webhooks to addresses that fail or are slow: retries, limits of concurrent runs, and the end of the delay after a
+//! failure.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use serde_json::json;
 
 use crate::webhooks::{has_cursor, looked_for_work, pause_reason, resume, subscribe};
 
-/// Pauses that no test outlives.
+/// Retry delays that no test outlives.
 const HOURS: [Duration; 9] = [Duration::from_secs(3_600); 9];
 /// Attempts that no test outlives.
 const ENDLESS: WebhookLimits = WebhookLimits { attempt_time_most: Duration::from_secs(3_600), ..WEBHOOK_LIMITS };
@@ -54,13 +55,15 @@ async fn failed_delivery_is_retried_at_once_when_the_address_is_changed() -> Res
     ] {
         let subscription = subscribe(&backend, &shop, &odd, &["order.placed"]).await?;
         place_orders(&backend, &shop, 1).await?;
-        eventually("it fails", async || Ok(!webhooks.deliveries(shop.tenant, subscription, None, 1).await?.is_empty()))
-            .await?;
+        eventually("the attempt fails", async || {
+            Ok(!webhooks.deliveries(shop.tenant, subscription, None, 1).await?.is_empty())
+        })
+        .await?;
         let made = webhooks.deliveries(shop.tenant, subscription, None, 1).await?;
         assert_eq!((made[0].trouble.as_deref(), made[0].status), (Some(trouble), None), "{odd}");
         let before = receiver.accepted_positions().len();
         change(&backend, &shop, subscription, &receiver, "repaired").await?;
-        eventually("it arrives", async || Ok(receiver.accepted_positions().len() > before)).await?;
+        eventually("the event arrives", async || Ok(receiver.accepted_positions().len() > before)).await?;
         backend.execute(shop.tenant, "Unsubscribe", &json!({ "subscription": subscription })).await?;
         eventually("the cursor is deleted", async || Ok(!has_cursor(&backend.pool, subscription).await?)).await?;
     }
@@ -69,11 +72,11 @@ async fn failed_delivery_is_retried_at_once_when_the_address_is_changed() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn addresses_without_answers_take_one_tenants_places_and_block_no_other_tenant() -> Result<()> {
+async fn addresses_without_answers_use_the_runs_of_one_tenant_and_block_no_other_tenant() -> Result<()> {
     let (url, dead, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
     let mut backend = Backend::start(&url).await?;
     let (greedy, other) = (backend.shop(100).await?, backend.shop(100).await?);
-    // An attempt outlives the test: a delivery that waited for one would never come.
+    // An attempt outlives the test, so an event that waited for the end of one would not arrive.
     backend.run_webhooks(ENDLESS)?;
     dead.replies(&[], ReceiverReply::NoAnswer);
     for _ in 0..12 {
@@ -82,24 +85,23 @@ async fn addresses_without_answers_take_one_tenants_places_and_block_no_other_te
     let healthy = subscribe(&backend, &other, &well.url(), &["order.placed"]).await?;
     eventually("all cursors are there", async || Ok(has_cursor(&backend.pool, healthy).await?)).await?;
     place_orders(&backend, &greedy, 1).await?;
-    eventually("the dead addresses are called", async || Ok(dead.received().len() == ENDLESS.tenant_deliveries_most))
-        .await?;
+    eventually("the dead addresses are called", async || Ok(dead.received().len() == ENDLESS.tenant_runs_most)).await?;
     for placed in 1..=10 {
         place_orders(&backend, &other, 1).await?;
-        eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
+        eventually("the event arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
     }
-    assert_eq!(dead.received().len(), ENDLESS.tenant_deliveries_most, "a tenant takes more than its own places");
+    assert_eq!(dead.received().len(), ENDLESS.tenant_runs_most, "a tenant has more runs than its limit");
     backend.close().await;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
+async fn slow_addresses_leave_runs_for_the_others() -> Result<()> {
     let (url, slow, well) = (database().await, Receiver::open().await?, Receiver::open().await?);
     let mut backend = Backend::start(&url).await?;
     let (busy, other) = (backend.shop(100).await?, backend.shop(100).await?);
-    // The slow ones could take all places.
-    backend.run_webhooks(WebhookLimits { deliveries_most: 4, degraded_deliveries_most: 3, ..ENDLESS })?;
+    // The slow addresses could use all four runs if one were not left to healthy ones.
+    backend.run_webhooks(WebhookLimits { runs_most: 4, degraded_runs_most: 3, ..ENDLESS })?;
     slow.replies(&[], ReceiverReply::SlowAccepted);
     for _ in 0..4 {
         subscribe(&backend, &busy, &slow.url(), &["order.placed"]).await?;
@@ -107,7 +109,7 @@ async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
     let healthy = subscribe(&backend, &other, &well.url(), &["order.placed"]).await?;
     eventually("all cursors are there", async || Ok(has_cursor(&backend.pool, healthy).await?)).await?;
     place_orders(&backend, &busy, 60).await?;
-    // An address is known to be slow from its first delivery, and treated so from the turn after it.
+    // A cursor is marked as slow by its first attempt, and claimed as degraded from its next run on.
     let (pool, tenant) = (&backend.pool, busy.tenant);
     let all_slow = "SELECT bool_and(slow) FROM work.webhook_cursors WHERE tenant = $1";
     eventually("all are known to be slow", async || {
@@ -118,16 +120,16 @@ async fn slow_addresses_leave_places_for_the_others() -> Result<()> {
     let turns =
         async || -> Result<Vec<i64>> { Ok(sqlx::query_scalar(turns).bind(tenant.uuid()).fetch_all(pool).await?) };
     let first = turns().await?;
-    eventually("each slow address has another turn", async || {
+    eventually("each slow address has another run", async || {
         Ok(turns().await?.iter().zip(&first).all(|(now, first)| now > first))
     })
     .await?;
     ensure!(slow.received().len() < 4 * 60, "the slow addresses have all their messages");
-    // From now on they keep every place that they get.
-    slow.replies(&[], ReceiverReply::NoAnswer);
+    // From now on an attempt of a slow address does not end.
+    slow.replies(&[], ReceiverReply::QueryError);
     for placed in 1..=3 {
         place_orders(&backend, &other, 1).await?;
-        eventually("it arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
+        eventually("the event arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
     }
     backend.close().await;
     Ok(())
@@ -159,7 +161,7 @@ async fn address_that_is_changed_during_the_last_attempt_is_not_paused() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_changes_and_replays_do_not_end_the_pause_before_a_retry_and_a_resume_does() -> Result<()> {
+async fn other_changes_and_replays_do_not_end_the_delay_before_a_retry_and_a_resumption_does() -> Result<()> {
     let (url, receiver) = (database().await, Receiver::open().await?);
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
@@ -171,7 +173,7 @@ async fn other_changes_and_replays_do_not_end_the_pause_before_a_retry_and_a_res
         let made = webhooks.deliveries(shop.tenant, subscription, None, 200).await?;
         Ok::<_, anyhow::Error>(made.iter().filter(|made| made.replay == replay).count())
     };
-    eventually("it fails", async || Ok(made(false).await? == 1)).await?;
+    eventually("the attempt fails", async || Ok(made(false).await? == 1)).await?;
     change(&backend, &shop, subscription, &receiver, "other words").await?;
     let range = json!({ "subscription": subscription, "from": 1, "to": 1_000_000 });
     backend.execute(shop.tenant, "ReplayEvents", &range).await?;
@@ -201,19 +203,19 @@ impl Resolver for Unanswered {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unavailable_name_lookup_is_no_failed_attempt() -> Result<()> {
+async fn unavailable_resolver_does_not_count_as_a_failed_attempt() -> Result<()> {
     let url = database().await;
     let mut backend = Backend::start(&url).await?;
     let shop = backend.shop(100).await?;
     let names = Unanswered::default();
-    let line = HttpClient::new(loopback_guard()?.with_resolver(names.clone()).into())?;
-    // One failure would pause the subscription.
-    let webhooks = backend.run_webhooks_over(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS }, Some(line))?;
+    let client = HttpClient::new(loopback_guard()?.with_resolver(names.clone()).into())?;
+    // One failed attempt would pause the subscription.
+    let webhooks = backend.run_webhooks_over(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS }, Some(client))?;
     let subscription = subscribe(&backend, &shop, "https://hooks.example.org/", &["order.placed"]).await?;
     place_orders(&backend, &shop, 1).await?;
     let later = "SELECT attempts = 0 AND due_at BETWEEN now() AND now() + interval '20 s'
                  FROM work.webhook_cursors WHERE subscription = $1";
-    eventually("it waits for the next lookup", async || {
+    eventually("the cursor waits for the next lookup", async || {
         let later = sqlx::query_scalar(later).bind(subscription.uuid()).fetch_optional(&backend.pool).await?;
         Ok(names.0.load(Ordering::Relaxed) >= 1 && later == Some(true))
     })

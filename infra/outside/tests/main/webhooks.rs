@@ -17,12 +17,12 @@ use sqlx::PgPool;
 use uuid::Uuid;
 use work::{current_pause, resume_work};
 
-/// Waits until each of so many runners has looked for due subscriptions several times.
+/// Waits until each of this number of runners has looked for due cursors several times.
 pub(crate) async fn looked_for_work(pool: &PgPool, runners: i64) -> Result<()> {
     wait_for_new_looks(pool, "work.webhook_cursors", runners).await
 }
 
-/// Subscribes an address to types of events; to all where none is named.
+/// Subscribes an address to these types of events; to all types if none is named.
 pub(crate) async fn subscribe(
     backend: &Backend,
     shop: &Shop,
@@ -97,7 +97,7 @@ async fn every_event_arrives_in_order_and_under_one_id_after_failed_attempts() -
     assert!(got.iter().all(|message| message.path == "/hook?shop=7" && message.kind() == "order.placed"));
     let ids: std::collections::BTreeSet<_> = got.iter().map(|message| message.id).collect();
     assert_eq!(ids.len(), 20);
-    // The receiver that answered with a retry-after of a second got the next attempt after it.
+    // The answer with a `Retry-After` of one second delayed the next attempt.
     assert!(got[3].at - got[2].at >= Duration::from_secs(1), "{:?}", got[3].at - got[2].at);
 
     eventually("all attempts are recorded", async || {
@@ -220,7 +220,7 @@ async fn subscription_without_types_gets_every_event_without_personal_fields() -
     let shop = backend.shop(100).await?;
     backend.run_webhooks(WEBHOOK_LIMITS)?;
     let subscription = subscribe(&backend, &shop, &receiver.url(), &[]).await?;
-    // Addresses may hold secrets; they are not sent to other receivers.
+    // The address of one subscription may contain a secret and is not sent to another.
     subscribe(&backend, &shop, "https://127.0.0.1/secret-path", &["points.earned"]).await?;
     let person = json!({ "customer": new_id(), "name": "Zyxanthia", "email": "z@example.org", "phone": null });
     backend.execute(shop.tenant, "RegisterCustomer", &person).await?;
@@ -292,14 +292,15 @@ async fn restored_log_pauses_webhooks_until_the_release_and_then_delivers_the_ne
     assert_eq!(receiver.accepted_positions()[6..], wanted[3..]);
     eventually("the paused subscription goes on", async || Ok(quiet.accepted_positions().len() == 5)).await?;
     assert_eq!(quiet.accepted_positions(), wanted);
-    // Its cursor is lost, so it gets everything again.
+    // The cursor of the ended subscription was deleted, so its receiver gets everything again.
     eventually("the ended subscription is there again", async || Ok(gone.accepted_positions().len() == 8)).await?;
     assert_eq!(gone.accepted_positions()[3..], wanted);
     backend.close().await;
     Ok(())
 }
 
-/// Verifies a message as Standard Webhooks 1.0 says: whether a symmetric and whether an asymmetric signature holds.
+/// Verifies a message by Standard Webhooks 1.0. Returns whether a symmetric and whether an asymmetric signature is
+/// valid.
 pub(crate) fn verified(message: &Received, shown: &Value) -> [bool; 2] {
     use aws_lc_rs::{hmac, signature};
     use base64::Engine;

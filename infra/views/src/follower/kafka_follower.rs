@@ -17,14 +17,14 @@ const GROUP: ConsumerGroup = ConsumerGroup {
 };
 
 impl ReadModelFollower {
-    /// Opens the Kafka feed if it is configured. It joins the consumer group as soon as Kafka answers.
+    /// Opens the feed if Kafka is configured. The feed joins the consumer group as soon as Kafka answers.
     pub(super) fn open_kafka_feed(&self) -> Option<KafkaFeed> {
         let (pool, lanes, health) = (self.pool.clone(), self.lanes.clone(), self.health.clone());
         Some(KafkaFeed::open(GROUP, self.kafka.clone()?, pool, lanes, health))
     }
 
-    /// Projects the next batch from Kafka, reads gaps and late events from the log, and commits the offsets. Returns the
-    /// models whose rows include events of a lost history.
+    /// Projects the next batch from Kafka, then the events of the log in lanes with a gap or a lag, and commits the
+    /// offsets. Returns the models whose checkpoint belongs to a lost history.
     pub(super) async fn follow_kafka(
         &mut self,
         feed: &mut KafkaFeed,
@@ -37,13 +37,13 @@ impl ReadModelFollower {
         let mut behind = BTreeSet::new();
         let mut diverged = Vec::new();
         if !events.is_empty() {
-            let effects = self.project(projector, &events).await?;
-            diverged = effects.diverged;
-            behind.extend(effects.gaps);
+            let result = self.project(projector, &events).await?;
+            diverged = result.diverged;
+            behind.extend(result.gaps);
         }
-        if let Some(look) = feed.compare_with_log(|lane| projector.after(lane)).await? {
-            self.report_lag(look.lag);
-            behind.extend(look.lagging);
+        if let Some(comparison) = feed.compare_with_log(|lane| projector.after(lane)).await? {
+            self.report_lag(comparison.lag);
+            behind.extend(comparison.lagging);
         }
         if !behind.is_empty() && diverged.is_empty() {
             diverged = self.catch_up(projector, &behind).await?;

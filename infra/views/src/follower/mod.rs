@@ -1,4 +1,4 @@
-//! Read model follower: keeps the read models up to date from the log, or from Kafka if it is configured (design 5).
+//! Read model follower: keeps the read models up to date from the log, or from Kafka if it is configured.
 
 mod kafka_follower;
 mod rebuild_queue;
@@ -26,21 +26,24 @@ use crate::live::RowNotices;
 use crate::store::PgRows;
 use rebuild_queue::RebuildQueue;
 
-/// Events of one projector batch, over all lanes.
+/// Events of one projector batch, all lanes together.
 const BATCH_EVENTS: usize = 2_000;
-/// Interval in which the log is polled, if this process has not written in between.
+/// Interval at which the log is polled. A write by this process itself is noticed at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of the check for a log that was restored to an earlier moment.
 const HISTORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after which catching up is interrupted for rebuilds and the history check.
+const CATCH_UP_SLICE: Duration = Duration::from_secs(1);
 /// Delay before following is retried after an error.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Lag above which the process reports itself as not ready.
+/// Lag in events above which the process reports itself as not ready.
 const LAG_EVENTS_MOST: i64 = 100_000;
-/// Names of these components in the health report.
+/// Name of the follower in the health report.
 const COMPONENT: &str = "read models";
+/// Name of its lag in the health report.
 const LAG_COMPONENT: &str = "read model lag";
 
-/// Applies new events of the log to all read models.
+/// Follower that applies new events of the log to all read models.
 pub struct ReadModelFollower {
     pool: PgPool,
     models: Arc<Models>,
@@ -53,18 +56,18 @@ pub struct ReadModelFollower {
     connectivity: Connectivity,
     /// Changes when this process has written to the log.
     written: watch::Receiver<u64>,
-    /// Changes after every batch.
+    /// Counts the projected batches.
     progress: watch::Sender<u64>,
     /// Broadcast of the changed rows.
     notices: RowNotices,
 }
 
-/// Effects of one batch on the read models.
+/// Result of projecting one batch.
 #[derive(Default)]
-struct BatchEffects {
-    /// Models whose rows include events of a lost history.
+struct BatchResult {
+    /// Models whose checkpoint belongs to a lost history, so that they must be rebuilt.
     diverged: Vec<Model>,
-    /// Lanes in which the batch left a gap.
+    /// Lanes in which events are missing before the batch.
     gaps: BTreeSet<LaneId>,
     /// True if at least one model advanced.
     advanced: bool,
@@ -95,12 +98,12 @@ impl ReadModelFollower {
         Self { health, ..self }
     }
 
-    /// Restarts when this monitor finds the database lost.
+    /// Abandons its connections and starts following again when this monitor finds the database lost.
     pub fn with_connectivity(self, connectivity: Connectivity) -> Self {
         Self { connectivity, ..self }
     }
 
-    /// Changes when new rows may have become visible.
+    /// Changes after every projected batch.
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()
     }
@@ -115,7 +118,7 @@ impl ReadModelFollower {
         PgRows::new(self.pool.clone()).prepare(self.models.iter()).await.map(|_| ())
     }
 
-    /// Runs until `stop`. Models whose shape has changed are rebuilt while their previous table is served.
+    /// Runs until `stop`. Models whose shape has changed are rebuilt in the background.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let connectivity = self.connectivity.clone();
@@ -131,29 +134,30 @@ impl ReadModelFollower {
         }
     }
 
+    /// Follows the log or Kafka until an error occurs.
     async fn follow(&mut self) -> anyhow::Result<()> {
         let mut rebuilds = RebuildQueue::new(self.pool.clone(), self.notices.clone(), self.health.clone());
-        let mut outdated = self.outdated().await?;
-        rebuilds.enqueue(outdated.iter().cloned().chain(self.diverged().await?));
+        let mut outdated = self.find_outdated().await?;
+        rebuilds.enqueue(outdated.iter().cloned().chain(self.find_diverged().await?));
         let mut kafka_feed = self.open_kafka_feed();
         let mut projector = self.open_projector().await?;
-        let mut checked = Instant::now();
+        let mut checked_at = Instant::now();
         loop {
             rebuilds.enqueue(match &mut kafka_feed {
                 Some(feed) => self.follow_kafka(feed, &mut projector).await?,
                 None => self.catch_up(&mut projector, &self.assigned_lanes()).await?,
             });
             let mut switched = rebuilds.advance().await;
-            if checked.elapsed() > HISTORY_CHECK_INTERVAL {
-                rebuilds.enqueue(self.diverged().await?);
+            if checked_at.elapsed() > HISTORY_CHECK_INTERVAL {
+                rebuilds.enqueue(self.find_diverged().await?);
                 if !outdated.is_empty() {
                     let before = outdated.len();
-                    outdated = self.outdated().await?;
+                    outdated = self.find_outdated().await?;
                     rebuilds.enqueue(outdated.iter().cloned());
                     // Another process may have rebuilt some of them.
                     switched |= outdated.len() < before;
                 }
-                checked = Instant::now();
+                checked_at = Instant::now();
             }
             if switched {
                 projector = self.open_projector().await?;
@@ -176,14 +180,14 @@ impl ReadModelFollower {
     }
 
     /// Models whose live table has another shape than the code expects.
-    async fn outdated(&self) -> Result<Vec<Model>, Fault> {
+    async fn find_outdated(&self) -> Result<Vec<Model>, Fault> {
         let rows = PgRows::new(self.pool.clone());
         Ok(rows.prepare(self.models.iter()).await?.into_iter().cloned().collect())
     }
 
-    /// Models that have processed events which the log, restored to an earlier moment, no longer contains. New events show
-    /// this as well, but only once they pass the lost positions.
-    async fn diverged(&self) -> anyhow::Result<Vec<Model>> {
+    /// Models whose checkpoint names an event that the log no longer contains, because the log was restored to an
+    /// earlier moment. The projector detects this as well, but only when the log has grown beyond the checkpoint.
+    async fn find_diverged(&self) -> anyhow::Result<Vec<Model>> {
         let text = "SELECT DISTINCT c.model FROM reads.checkpoints c JOIN reads.live v USING (model, shape)
                     WHERE c.position > 0 AND c.epoch IS DISTINCT FROM (
                         SELECT e.epoch FROM log.epochs e WHERE e.lane = c.lane AND e.first_position <= c.position
@@ -196,13 +200,15 @@ impl ReadModelFollower {
         Projector::open(PgRows::new(self.pool.clone()), self.feed.clone(), self.models.iter().cloned()).await
     }
 
-    /// Projects all events of these lanes up to the end of the log, or as many as fit into [`HISTORY_CHECK_INTERVAL`].
-    /// Returns the models whose rows include events of a lost history.
+    /// Projects the events of these lanes up to the end of the log, for at most [`CATCH_UP_SLICE`]. Returns the models
+    /// whose checkpoint belongs to a lost history.
     async fn catch_up(&mut self, projector: &mut PgProjector, lanes: &BTreeSet<LaneId>) -> anyhow::Result<Vec<Model>> {
         let begun = Instant::now();
         loop {
+            // The read below finds everything written up to now; a later write wakes the caller again.
             self.written.mark_unchanged();
-            if begun.elapsed() > HISTORY_CHECK_INTERVAL {
+            if begun.elapsed() > CATCH_UP_SLICE {
+                // Events are left, so the caller must continue without waiting.
                 self.written.mark_changed();
                 return Ok(vec![]);
             }
@@ -210,7 +216,7 @@ impl ReadModelFollower {
             if events.is_empty() {
                 return Ok(vec![]);
             }
-            let BatchEffects { diverged, advanced, .. } = self.project(projector, &events).await?;
+            let BatchResult { diverged, advanced, .. } = self.project(projector, &events).await?;
             // If no model advanced, each of them has an error, and an immediate retry would not help.
             if !diverged.is_empty() || !advanced {
                 return Ok(diverged);
@@ -218,13 +224,13 @@ impl ReadModelFollower {
         }
     }
 
-    /// Projects these events and publishes the progress and the changed rows.
-    async fn project(&self, projector: &mut PgProjector, events: &[RawEvent]) -> Result<BatchEffects, Fault> {
-        let outcome = projector.apply(events).await?;
+    /// Projects these events and publishes the changed rows.
+    async fn project(&self, projector: &mut PgProjector, events: &[RawEvent]) -> Result<BatchResult, Fault> {
+        let outcome = projector.take(events).await?;
         self.progress.send_modify(|count| *count = count.wrapping_add(1));
-        let effects = self.report(&outcome);
+        let result = self.report(&outcome);
         self.notices.publish_batch(events, outcome.changed);
-        Ok(effects)
+        Ok(result)
     }
 
     /// Reads the next events of these lanes, in order within each lane.
@@ -233,8 +239,8 @@ impl ReadModelFollower {
         heads.retain(|head| lanes.contains(&LaneId(head.lane)));
         self.report_lag(heads.iter().filter_map(|head| Some(head.position - projector.after(head.lane)?)).sum());
         let lagging: Vec<(i16, i64)> = heads.iter().filter_map(|head| read_position(projector, head)).collect();
-        let share = BATCH_EVENTS.div_ceil(lagging.len().max(1));
-        let read = lagging.into_iter().map(|(lane, after)| self.feed.events(lane, after, share));
+        let events_per_lane = BATCH_EVENTS.div_ceil(lagging.len().max(1));
+        let read = lagging.into_iter().map(|(lane, after)| self.feed.events(lane, after, events_per_lane));
         Ok(futures::future::try_join_all(read).await?.into_iter().flatten().collect())
     }
 
@@ -247,8 +253,8 @@ impl ReadModelFollower {
         }
     }
 
-    /// Logs parked events and errors of a batch and returns its effects.
-    fn report(&self, outcome: &BatchOutcome) -> BatchEffects {
+    /// Logs the parked events and errors of a batch and returns its result.
+    fn report(&self, outcome: &BatchOutcome) -> BatchResult {
         for (model, parked) in &outcome.parked {
             metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
             tracing::error!(
@@ -259,22 +265,22 @@ impl ReadModelFollower {
                 "an event was parked"
             );
         }
-        let mut effects = BatchEffects { advanced: !outcome.changed.is_empty(), ..BatchEffects::default() };
+        let mut result = BatchResult { advanced: !outcome.changed.is_empty(), ..BatchResult::default() };
         for error in &outcome.errors {
             tracing::warn!(model = error.model, error = %error.kind, "a read model did not advance");
             match error.kind {
                 ProjectionErrorKind::OtherHistory { .. } => {
-                    effects.diverged.extend(self.models.get(&error.model).cloned())
+                    result.diverged.extend(self.models.get(&error.model).cloned())
                 }
-                ProjectionErrorKind::Gap { lane, .. } => _ = effects.gaps.insert(LaneId(lane)),
+                ProjectionErrorKind::Gap { lane, .. } => _ = result.gaps.insert(LaneId(lane)),
                 ProjectionErrorKind::Unreadable { .. } | ProjectionErrorKind::Fault(_) => {}
             }
         }
-        effects
+        result
     }
 }
 
-/// Lane and position after which it must be read; `None` if the projector has reached the end of the lane.
+/// The lane of this head, and the position after which it must be read; `None` if the projector has reached the head.
 fn read_position(projector: &PgProjector, head: &Checkpoint) -> Option<(i16, i64)> {
     let after = projector.after(head.lane)?;
     (after < head.position).then_some((head.lane, after))

@@ -1,4 +1,4 @@
-//! Rebuild queue: rebuilds read models in the background, one at a time, each beside the table that is being served.
+//! Rebuild queue: rebuilds read models in the background, one at a time, each in a new table beside the live one.
 
 use event_log::PgHistory;
 use platform::health::Health;
@@ -27,8 +27,8 @@ impl RebuildQueue {
         Self { pool, notices, health, pending: Vec::new(), running: None }
     }
 
-    /// Enqueues the models that are neither pending nor running. A model whose rebuild fails, or that another process is
-    /// rebuilding, must be enqueued again.
+    /// Enqueues those of the models that are neither pending nor running. A model whose rebuild fails, or that another
+    /// process is rebuilding, leaves the queue and must be enqueued again.
     pub(super) fn enqueue(&mut self, models: impl IntoIterator<Item = Model>) {
         for model in models {
             let known = self.running.iter().map(|(model, _)| model).chain(&self.pending);
@@ -38,8 +38,8 @@ impl RebuildQueue {
         }
     }
 
-    /// Starts the next rebuild if none is running. Returns true if a rebuild has finished: its model is then served from the
-    /// new table.
+    /// Starts the next rebuild if none is running. Returns true if a rebuild has succeeded since the last call: its
+    /// model is then served from the new table.
     pub(super) async fn advance(&mut self) -> bool {
         let mut switched = false;
         if let Some((model, task)) = self.running.take_if(|(_, task)| task.is_finished()) {
@@ -63,7 +63,7 @@ impl RebuildQueue {
 }
 
 impl Drop for RebuildQueue {
-    /// Aborts the running rebuild. The next rebuild drops its unfinished table.
+    /// Aborts the running rebuild. The next rebuild of that model drops the unfinished table.
     fn drop(&mut self) {
         if let Some((_, task)) = &self.running {
             task.abort();
@@ -71,7 +71,8 @@ impl Drop for RebuildQueue {
     }
 }
 
-/// Rebuilds a read model beside the live one and switches to it. Fails if another process is rebuilding it.
+/// Rebuilds a read model in a new table beside the live one and switches to it. Fails if another process is rebuilding
+/// it.
 pub async fn rebuild_model(pool: &PgPool, model: &Model) -> anyhow::Result<RebuildSummary> {
     let built = try_rebuild_model(pool, model).await?;
     built.ok_or_else(|| anyhow::anyhow!("another process is rebuilding {}", model.name))

@@ -1,5 +1,5 @@
-//! Gap recovery: finds changes whose row notices were missed. The log names the affected rows, the row store has their
-//! current values.
+//! Gap recovery: finds changes whose row notices were missed. The events in the log show which rows are affected; the
+//! row store has their current values.
 
 use std::collections::HashMap;
 
@@ -14,18 +14,20 @@ use sqlx::PgPool;
 use super::registry::SubscriptionRegistry;
 use crate::store::Snapshot;
 
-/// Events that are searched at most: of the lane, or of the tenant if one tenant resumes. Beyond, subscribers start over.
+/// Maximum number of events that a recovery searches: of the lane, or of one tenant if a subscriber resumes. If there
+/// are more, the subscribers start over.
 const EVENTS_MOST: i64 = 20_000;
 /// Events of one read.
 const EVENTS_PER_READ: usize = 2_000;
 
 /// Result of the recovery of one read model in one lane.
 pub(super) enum Recovery {
-    /// No change was missed.
+    /// No change was missed, or the model has no checkpoint in the lane.
     UpToDate,
-    /// The watched rows that changed up to this checkpoint.
+    /// The changes of watched rows up to this checkpoint, each with the position of its tenant.
     Changes(Checkpoint, Vec<(Change, Freshness)>),
-    /// The gap is too large, or the delivered history was lost: subscribers must start over.
+    /// The gap is too large, or the log was restored to a moment before the queued checkpoint: subscribers must start
+    /// over.
     StartOver,
 }
 
@@ -45,20 +47,20 @@ pub(super) async fn recover(
     if lost || !(0..=EVENTS_MOST).contains(&(at.position - since.position)) {
         return Ok(Recovery::StartOver);
     }
-    // The registry is read after the snapshot was taken: a later subscriber reads rows that are at least as new.
+    // The registry is read after the snapshot was taken: a subscriber added later reads rows that are at least as new.
     let tenants = registry.watched_tenants(&model.name);
-    let concerns = |event: &RawEvent| tenants.contains(&event.tenant) && model.streams.contains(&&*event.stream_type);
+    let is_watched = |event: &RawEvent| tenants.contains(&event.tenant) && model.streams.contains(&&*event.stream_type);
     let (mut events, mut after) = (Vec::new(), since.position);
     while after < at.position {
         let read = snapshot.events(after, EVENTS_PER_READ).await?;
         let Some(last) = read.last() else { break };
         after = last.position;
-        events.extend(read.into_iter().filter(|event| event.position <= at.position && concerns(event)));
+        events.extend(read.into_iter().filter(|event| event.position <= at.position && is_watched(event)));
     }
     changes(snapshot, model, &events, |place| registry.is_watched(&model.name, place)).await
 }
 
-/// Finds the changes of one tenant's rows since the position of one of its events.
+/// Finds the changes of one tenant's rows since the position of one of its events, or since position 0.
 pub(super) async fn recover_tenant(
     pool: &PgPool,
     model: &Model,
@@ -85,7 +87,7 @@ async fn changes(
     is_watched: impl Fn(&Place) -> bool,
 ) -> Result<Recovery, Fault> {
     let at = snapshot.at;
-    let last: HashMap<_, _> = events.iter().map(|event| (event.tenant, position(event))).collect();
+    let last: HashMap<_, _> = events.iter().map(|event| (event.tenant, freshness(event))).collect();
     let corrupt =
         |error: Unreadable| Fault::caused(Cause::Corrupt, format!("reading events for {}", model.name), error);
     let places: Vec<Place> = affected(model, events).map_err(corrupt)?.into_iter().filter(is_watched).collect();
@@ -100,6 +102,6 @@ async fn changes(
     Ok(Recovery::Changes(at, changes))
 }
 
-fn position(event: &RawEvent) -> Freshness {
+fn freshness(event: &RawEvent) -> Freshness {
     Freshness { tenant_position: event.tenant_position, epoch: event.epoch }
 }

@@ -1,9 +1,9 @@
-//! Live updates: sends changed rows to subscribers (design 5, *Live*).
+//! Live updates: sends changed rows to subscribers (ADR 0008).
 //!
-//! **Here:** row notices of the projector of this process ([`RowNotices`]), their way over Redis from processes that keep
-//! read models to those that serve subscribers, and the subscriptions themselves ([`Subscriptions`]). Notices may be
-//! lost: each names the checkpoints before and after it, so a gap is noticed, and the changes in the gap are read from the
-//! log and the row store. Without Redis, all changes of other processes are found that way.
+//! **Here:** row notices of the projector of this process ([`RowNotices`]), their transport over Redis from processes that
+//! project to processes that serve subscribers, and the subscriptions themselves ([`Subscriptions`]). Notices may be
+//! lost: each names the checkpoints before and after it, so receivers detect a gap and read its changes from the log
+//! and the row store. Without Redis, all changes of other processes are found in this way.
 
 mod gap_recovery;
 mod notice_channel;

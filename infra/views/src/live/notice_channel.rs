@@ -1,7 +1,7 @@
 //! Row notices between processes over Redis pub/sub.
 //!
-//! Redis may be down, slow or receive messages of others: receivers notice gaps by the checkpoints, and no task waits for
-//! Redis.
+//! Redis may be down or slow, and foreign messages may arrive: receivers detect gaps by the checkpoints, ignore
+//! messages without our seal, and every wait for Redis has a time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use super::row_notices::{RowNotice, RowNotices};
 
 /// Name of the pub/sub channel, after the prefix of the installation.
 const CHANNEL: &str = "live";
-/// Received notices that may wait to be read. Further ones are dropped and recovered from the row store.
+/// Received notices that may wait for the dispatcher. Further ones are dropped; the dispatcher detects the gap.
 const NOTICES_MOST: usize = 64;
 /// Time limit of one attempt to subscribe.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub async fn publish(redis: Redis, notices: RowNotices, stop: CancellationToken)
                     redis.execute(send).await;
                 }
             }
-            // Receivers notice the gap.
+            // Receivers detect the gap.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
@@ -59,7 +59,8 @@ pub(super) struct NoticeReceiver {
 }
 
 impl NoticeReceiver {
-    /// Returns when the subscription is in place, or when the first attempt has failed.
+    /// Subscribes to the channel. Returns after the first attempt, whether it has succeeded or not; further attempts
+    /// follow in the background.
     pub(super) async fn open(redis: Option<Redis>) -> Self {
         let (sender, notices) = mpsc::channel(NOTICES_MOST);
         let connected = Arc::new(AtomicBool::new(false));
@@ -86,7 +87,7 @@ impl NoticeReceiver {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Returns the next notice; pending for ever without Redis.
+    /// Waits for the next notice; without Redis there is none.
     pub(super) async fn next(&mut self) -> Arc<RowNotice> {
         match self.notices.recv().await {
             Some(notice) => notice,
@@ -106,7 +107,7 @@ async fn subscribe(redis: &Redis) -> Option<redis::aio::PubSub> {
     subscribed.inspect_err(|error| tracing::debug!(%error, "cannot receive row notices over Redis")).ok()
 }
 
-/// Forwards notices until the connection ends.
+/// Forwards notices to the dispatcher until the connection ends.
 async fn receive(redis: &Redis, messages: redis::aio::PubSub, notices: &mpsc::Sender<Arc<RowNotice>>) {
     let channel = redis.key(&[CHANNEL]);
     let mut messages = messages.into_on_message();

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::row_notices::{ChangeBatch, RowNotice};
 
-/// Size above which a notice is not sent. Receivers find its changes in the row store.
+/// Size in bytes above which a notice is not sent. Receivers detect the gap and read the changes from log and row
+/// store.
 pub(super) const BYTES_MOST: usize = 256 * 1024;
 
-/// Age up to which a `Rebuilt` notice is accepted, in microseconds. It disconnects subscribers, and a replayed one would do
-/// so again. Batches need no such bound: their checkpoints show that they are old.
+/// Age up to which a `Rebuilt` notice is accepted, in microseconds. Such a notice disconnects subscribers, so a copy of
+/// an old one must have no effect. A batch needs no such bound: its checkpoints show that it is old.
 const REBUILT_AGE_MOST: i64 = 600_000_000;
 
 #[derive(Serialize, Deserialize)]
@@ -47,8 +48,8 @@ struct EncodedChanges {
     rows: Vec<(TenantId, Box<str>, Option<String>)>,
 }
 
-/// Encodes a notice as one message; as one message per model if that is too long; models that are still too long are left
-/// out.
+/// Encodes a notice as one message, or as one message per model if that is too long. Models whose message is still too
+/// long are left out.
 pub(super) fn encode(notice: &RowNotice) -> Vec<Vec<u8>> {
     let batch = match notice {
         RowNotice::Rebuilt { model } => {
@@ -67,7 +68,7 @@ pub(super) fn encode(notice: &RowNotice) -> Vec<Vec<u8>> {
     }
 }
 
-/// Decodes a notice; `None` if it is malformed or has expired.
+/// Decodes a notice; `None` if it is malformed, or a `Rebuilt` notice that is too old.
 pub(super) fn decode(bytes: &[u8]) -> Option<Arc<RowNotice>> {
     Some(Arc::new(match serde_json::from_slice(bytes).ok()? {
         EncodedNotice::Rebuilt { written_at, .. } if now().micros().saturating_sub(written_at) > REBUILT_AGE_MOST => {

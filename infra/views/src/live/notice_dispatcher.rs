@@ -1,4 +1,5 @@
-//! Notice dispatcher: passes row notices of this and other processes to the subscriptions, and recovers from gaps.
+//! Notice dispatcher: puts the rows of row notices, from this and other processes, into the subscriber queues, and
+//! recovers from gaps.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,11 +18,11 @@ use super::registry::{Continuity, ModelLane};
 use super::row_notices::{ChangeBatch, RowNotice};
 use super::subscriptions::Subscriptions;
 
-/// Interval of the checkpoint check while notices are received: some may have been lost.
+/// Interval of the checkpoint check, which finds lost notices, while the notices of all projectors are received.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval of the checkpoint check while no notices are received.
+/// Interval of the checkpoint check while those of other processes are not received.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Time limit of one recovery, after which it is tried again.
+/// Time limit of one recovery. The next checkpoint check tries it again.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Subscriptions {
@@ -44,7 +45,7 @@ impl Subscriptions {
         let mut local = self.notices.subscribe();
         let mut remote = NoticeReceiver::open(self.redis.clone()).await;
         self.registry.set_receiving();
-        let mut seen = HashMap::new();
+        let mut previous = HashMap::new();
         let mut next_check = Instant::now() + POLL_INTERVAL;
         while !self.registry.stop_if_idle() {
             tokio::select! {
@@ -57,9 +58,9 @@ impl Subscriptions {
                 notice = remote.next() => self.dispatch(&notice).await,
                 () = sleep_until(next_check) => {
                     self.registry.disconnect_slow();
-                    self.check_progress(&mut seen).await;
-                    let notified = self.projects_all || remote.is_connected();
-                    next_check = Instant::now() + if notified { CHECK_INTERVAL } else { POLL_INTERVAL };
+                    self.check_progress(&mut previous).await;
+                    let is_notified = self.projects_all || remote.is_connected();
+                    next_check = Instant::now() + if is_notified { CHECK_INTERVAL } else { POLL_INTERVAL };
                 }
             }
         }
@@ -79,7 +80,7 @@ impl Subscriptions {
             for (from, to) in &changed.moves {
                 let model_lane = (changed.model.clone(), to.lane);
                 match self.registry.continuity(&model_lane, *from, *to) {
-                    Continuity::Old => {}
+                    Continuity::Skip => {}
                     Continuity::Next => {
                         lanes.insert(to.lane, to.position);
                         reached.push((model_lane, *to));
@@ -88,14 +89,15 @@ impl Subscriptions {
                 }
             }
             let changes = changed.rows.iter().filter_map(|row| Some((row, *batch.tenants.get(&row.place.tenant)?)));
-            self.deliver(&changed.model, changes, &lanes);
+            self.queue_changes(&changed.model, changes, &lanes);
             for (model_lane, to) in reached {
-                self.registry.set_delivered(&model_lane, to);
+                self.registry.set_queued_up_to(&model_lane, to);
             }
         }
     }
 
-    fn deliver<'c>(
+    /// Queues the changes of a batch. `lanes`: for each lane of the batch, the position that the batch reaches.
+    fn queue_changes<'c>(
         &self,
         model: &str,
         changes: impl Iterator<Item = (&'c Change, Freshness)>,
@@ -103,36 +105,34 @@ impl Subscriptions {
     ) {
         if !lanes.is_empty() {
             let queues: Vec<_> =
-                changes.flat_map(|(change, at)| self.registry.deliver(model, change, lanes, at)).collect();
-            // Only after the last row may an update carry the position of the batch.
+                changes.flat_map(|(change, at)| self.registry.queue_change(model, change, lanes, at)).collect();
+            // An update may carry the position of the batch only after all its rows.
             queues.iter().for_each(|queue| queue.finish_batch());
         }
     }
 
-    /// Compares the stored checkpoints with the delivered ones. A lane recovers if it was already behind at the previous
-    /// check, or if its checkpoint has moved back.
-    async fn check_progress(&self, seen: &mut HashMap<ModelLane, Checkpoint>) {
-        let delivered = self.registry.delivered();
-        match self.checkpoints(&delivered).await {
+    /// Compares the stored checkpoints with the queued ones. A lane recovers if its changes up to the checkpoint stored
+    /// at the previous check are still not queued, or if its stored checkpoint has moved back.
+    async fn check_progress(&self, previous: &mut HashMap<ModelLane, Checkpoint>) {
+        let queued = self.registry.queued_up_to();
+        match self.checkpoints(&queued).await {
             Ok(current) => {
-                for (model_lane, delivered) in &delivered {
-                    let late = seen.get(model_lane).is_some_and(|seen| seen.position > delivered.position);
-                    let moved_back = current.get(model_lane).is_some_and(|now| now.position < delivered.position);
-                    if late || moved_back {
+                for (model_lane, queued) in &queued {
+                    let is_late = previous.get(model_lane).is_some_and(|stored| stored.position > queued.position);
+                    let moved_back = current.get(model_lane).is_some_and(|stored| stored.position < queued.position);
+                    if is_late || moved_back {
                         self.recover(model_lane).await;
                     }
                 }
-                *seen = current;
+                *previous = current;
             }
             Err(fault) => tracing::debug!(%fault, "cannot check for missed row notices; updates may be late"),
         }
     }
 
-    async fn checkpoints(
-        &self,
-        delivered: &[(ModelLane, Checkpoint)],
-    ) -> Result<HashMap<ModelLane, Checkpoint>, Fault> {
-        let models = delivered.iter().filter_map(|((model, _), _)| self.models.get(model));
+    /// Stored checkpoints of these models.
+    async fn checkpoints(&self, queued: &[(ModelLane, Checkpoint)]) -> Result<HashMap<ModelLane, Checkpoint>, Fault> {
+        let models = queued.iter().filter_map(|((model, _), _)| self.models.get(model));
         let (mut names, mut shapes): (Vec<&str>, Vec<&str>) =
             models.map(|model| (model.name.as_str(), model.shape.as_str())).unzip();
         if names.is_empty() {
@@ -150,20 +150,20 @@ impl Subscriptions {
         Ok(rows.into_iter().map(at).collect())
     }
 
-    /// Finds the missed changes of a read model in one lane and delivers them.
+    /// Finds the missed changes of a read model in one lane and queues them.
     async fn recover(&self, model_lane: &ModelLane) {
         let (name, lane) = model_lane;
-        let progress = self.registry.delivered().into_iter().find(|(known, _)| known == model_lane);
-        let (Some(model), Some((_, delivered))) = (self.models.get(name), progress) else { return };
+        let progress = self.registry.queued_up_to().into_iter().find(|(known, _)| known == model_lane);
+        let (Some(model), Some((_, queued))) = (self.models.get(name), progress) else { return };
         metrics::counter!("cartulary_live_looked_up_total").increment(1);
         let timed_out = |_| Err(Fault::new(Cause::Unavailable, "the database does not answer"));
-        let recovery = timeout(RECOVERED_WITHIN, recover(&self.pool, model, delivered, &self.registry)).await;
+        let recovery = timeout(RECOVERED_WITHIN, recover(&self.pool, model, queued, &self.registry)).await;
         match recovery.unwrap_or_else(timed_out) {
             Ok(Recovery::UpToDate) => {}
             Ok(Recovery::Changes(at, changes)) => {
                 let lanes = HashMap::from([(*lane, at.position)]);
-                self.deliver(name, changes.iter().map(|(change, at)| (change, *at)), &lanes);
-                self.registry.set_delivered(model_lane, at);
+                self.queue_changes(name, changes.iter().map(|(change, at)| (change, *at)), &lanes);
+                self.registry.set_queued_up_to(model_lane, at);
             }
             Ok(Recovery::StartOver) => self.registry.start_over(name, Some(*lane)),
             Err(fault) => tracing::warn!(%fault, "cannot recover missed row notices; updates may be late"),

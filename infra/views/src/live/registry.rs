@@ -14,18 +14,19 @@ use tokio::time::Instant;
 
 use super::subscriber_queue::{RowVersion, SubscriberQueue};
 
-/// Time after which a subscriber that does not take its queued changes is disconnected as too slow.
-const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// Time after which a subscriber that does not receive its queued changes is disconnected as too slow.
+const RECEIVED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Name of a read model, and a lane.
+/// Name of a read model, and the number of a lane.
 pub(super) type ModelLane = (String, i16);
 
 /// All subscriptions of this process.
 pub(super) struct SubscriptionRegistry {
     state: Mutex<RegistryState>,
-    /// True while there are subscriptions.
+    /// True while the notice dispatcher is needed. Set when a subscription is added, cleared by
+    /// [`stop_if_idle`](Self::stop_if_idle).
     pub(super) in_use: watch::Sender<bool>,
-    /// True while row notices are received.
+    /// True while the notice dispatcher receives row notices.
     receiving: watch::Sender<bool>,
 }
 
@@ -36,7 +37,8 @@ struct RegistryState {
     lanes: HashMap<ModelLane, LaneProgress>,
 }
 
-/// One row of a tenant by its key, or all rows of the tenant that match a filter.
+/// Rows that a subscription concerns: one row of a tenant by its key, or without a key all rows of the tenant. The
+/// filter of a subscription is checked by its queue.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Topic {
     pub(super) model: String,
@@ -44,15 +46,16 @@ pub(super) struct Topic {
     pub(super) key: Option<Key>,
 }
 
-/// Progress of the deliveries of a read model in one lane.
+/// Progress of a read model in one lane, for all its subscriptions in this process.
 #[derive(Default)]
 struct LaneProgress {
     subscriptions: usize,
-    /// Checkpoint up to which changes were delivered; `None` until the first subscriber has read its initial rows.
-    at: Option<Checkpoint>,
+    /// Checkpoint up to which changes are in the subscriber queues; `None` until the first subscriber has read its
+    /// initial rows.
+    queued_up_to: Option<Checkpoint>,
 }
 
-/// Entry of the registry, removed on drop.
+/// One subscription, removed from the registry on drop.
 pub(super) struct Subscription {
     registry: Arc<SubscriptionRegistry>,
     pub(super) queue: Arc<SubscriberQueue>,
@@ -60,14 +63,14 @@ pub(super) struct Subscription {
     id: u64,
 }
 
-/// Relation of a row notice to the changes that were delivered before.
+/// Relation of a row notice to the changes that were queued before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Continuity {
-    /// There is no subscriber, or the changes were delivered before.
-    Old,
-    /// The notice continues at the delivered position.
+    /// Nothing to queue: the lane has no subscription, or the changes were queued before.
+    Skip,
+    /// The notice continues at the queued checkpoint, or no checkpoint is set yet.
     Next,
-    /// Changes between the delivered position and the notice were missed.
+    /// Changes between the queued checkpoint and the notice may have been missed.
     Gap,
 }
 
@@ -77,7 +80,7 @@ impl SubscriptionRegistry {
         Arc::new(Self { state: Mutex::default(), in_use, receiving })
     }
 
-    /// Adds a subscription. Returns when row notices are being received.
+    /// Adds a subscription and starts the notice dispatcher. Returns when row notices are being received.
     pub(super) async fn add(self: &Arc<Self>, topic: Topic, queue: SubscriberQueue) -> Subscription {
         let queue = Arc::new(queue);
         let subscription = {
@@ -95,12 +98,13 @@ impl SubscriptionRegistry {
         subscription
     }
 
-    /// Marks row notices as being received.
+    /// Lets waiting calls of [`add`](Self::add) return, because row notices are now being received.
     pub(super) fn set_receiving(&self) {
         self.receiving.send_replace(true);
     }
 
-    /// Returns true if there are no subscriptions, and then marks row notices as not received until one is added.
+    /// Returns true if there are no subscriptions. The dispatcher must then stop receiving; the next subscription
+    /// starts it again.
     pub(super) fn stop_if_idle(&self) -> bool {
         let state = self.state();
         let idle = state.lanes.is_empty();
@@ -111,56 +115,61 @@ impl SubscriptionRegistry {
         idle
     }
 
-    /// Records the checkpoint of a subscriber's initial rows, if it is the first one of this lane.
+    /// Sets the queued checkpoint to that of a subscriber's initial rows, unless it is set already.
     pub(super) fn start_at(&self, model_lane: ModelLane, at: Checkpoint) {
         if let Some(progress) = self.state().lanes.get_mut(&model_lane) {
-            progress.at.get_or_insert(at);
+            progress.queued_up_to.get_or_insert(at);
         }
     }
 
-    /// All lanes with subscriptions, with the checkpoint delivered.
-    pub(super) fn delivered(&self) -> Vec<(ModelLane, Checkpoint)> {
+    /// Queued checkpoints of all lanes that have one.
+    pub(super) fn queued_up_to(&self) -> Vec<(ModelLane, Checkpoint)> {
         let state = self.state();
-        state.lanes.iter().filter_map(|(model_lane, progress)| Some((model_lane.clone(), progress.at?))).collect()
+        state
+            .lanes
+            .iter()
+            .filter_map(|(model_lane, progress)| Some((model_lane.clone(), progress.queued_up_to?)))
+            .collect()
     }
 
-    /// Compares a notice with the delivered checkpoint. While the first subscriber reads its initial rows, every notice is
+    /// Compares a notice with the queued checkpoint. While the first subscriber reads its initial rows, every notice is
     /// [`Continuity::Next`].
     pub(super) fn continuity(&self, model_lane: &ModelLane, from: Checkpoint, to: Checkpoint) -> Continuity {
-        match self.state().lanes.get(model_lane).map(|progress| progress.at) {
-            None => Continuity::Old,
+        match self.state().lanes.get(model_lane).map(|progress| progress.queued_up_to) {
+            None => Continuity::Skip,
             Some(None) => Continuity::Next,
             Some(Some(at)) if at == from => Continuity::Next,
-            // Positions of two histories cannot be compared; the recovery reads from log and store what was lost.
+            // Under another epoch a position may name another event, so only the recovery can compare them.
             Some(Some(at)) if at.epoch != to.epoch || at.position < from.position => Continuity::Gap,
-            Some(Some(at)) if to.position <= at.position => Continuity::Old,
+            Some(Some(at)) if to.position <= at.position => Continuity::Skip,
             Some(Some(_)) => Continuity::Next,
         }
     }
 
-    /// Moves the delivered checkpoint.
-    pub(super) fn set_delivered(&self, model_lane: &ModelLane, at: Checkpoint) {
+    /// Moves the queued checkpoint, if one is set.
+    pub(super) fn set_queued_up_to(&self, model_lane: &ModelLane, at: Checkpoint) {
         let mut state = self.state();
-        if let Some(progress) = state.lanes.get_mut(model_lane).filter(|progress| progress.at.is_some()) {
-            progress.at = Some(at);
+        if let Some(progress) = state.lanes.get_mut(model_lane).filter(|progress| progress.queued_up_to.is_some()) {
+            progress.queued_up_to = Some(at);
         }
     }
 
-    /// True if a row has subscribers.
+    /// True if a subscription of this process concerns this row.
     pub(super) fn is_watched(&self, model: &str, place: &Place) -> bool {
         let state = self.state();
         let topic = |key| Topic { model: model.to_owned(), tenant: place.tenant, key };
         state.topics.contains_key(&topic(None)) || state.topics.contains_key(&topic(Some(place.key.clone())))
     }
 
-    /// Tenants with subscriptions to a read model.
+    /// Tenants with a subscription to this read model in this process.
     pub(super) fn watched_tenants(&self, model: &str) -> HashSet<TenantId> {
         self.state().topics.keys().filter(|topic| topic.model == model).map(|topic| topic.tenant).collect()
     }
 
-    /// Queues a changed row for all its subscribers. `lanes`: the lanes of the batch with the positions it reaches. Returns
-    /// the queues for which this was the first row of the batch; their batch must be finished after its last row.
-    pub(super) fn deliver(
+    /// Queues a changed row for all its subscribers. `lanes`: for each lane of the batch, the position that the batch
+    /// reaches. Returns the queues that got their first row of the batch; after its last row the caller must call
+    /// [`SubscriberQueue::finish_batch`] on them.
+    pub(super) fn queue_change(
         &self,
         model: &str,
         change: &Change,
@@ -169,10 +178,10 @@ impl SubscriptionRegistry {
     ) -> Vec<Arc<SubscriberQueue>> {
         let mut topic = Topic { model: model.to_owned(), tenant: change.place.tenant, key: None };
         let state = self.state();
-        let by_filter = state.topics.get(&topic);
+        let of_all_rows = state.topics.get(&topic);
         topic.key = Some(change.place.key.clone());
         let by_key = state.topics.get(&topic);
-        let mut queues = by_filter.into_iter().chain(by_key).flat_map(HashMap::values).peekable();
+        let mut queues = of_all_rows.into_iter().chain(by_key).flat_map(HashMap::values).peekable();
         // A tenant has one lane, so all queues of this row have the same one.
         let Some(position) = queues.peek().and_then(|queue| lanes.get(&queue.lane)).copied() else {
             return Vec::new();
@@ -181,7 +190,7 @@ impl SubscriptionRegistry {
         let row = match change.row.as_deref().map(serde_json::from_str) {
             None => None,
             Some(Ok(json)) => Some(Arc::new(LiveRow::new(key.clone(), json))),
-            // A row that cannot be decoded cannot be sent; a new subscription reads it from the store.
+            // The row cannot be decoded and so not be sent; a new subscription reads it from the store.
             Some(Err(_)) => {
                 queues.for_each(|queue| queue.end(Ended::StartOver));
                 return Vec::new();
@@ -191,21 +200,21 @@ impl SubscriptionRegistry {
         queues.filter(|queue| queue.push(&version)).cloned().collect()
     }
 
-    /// Disconnects the subscribers of a read model in one lane, or in all lanes; they must subscribe again.
+    /// Disconnects the subscribers of a read model in one lane, or in all lanes, so that they subscribe again.
     pub(super) fn start_over(&self, model: &str, lane: Option<i16>) {
         let subscribers = self
             .end(Ended::StartOver, |topic, queue| topic.model == model && lane.is_none_or(|lane| lane == queue.lane));
-        for ((watched, at), progress) in &mut self.state().lanes {
-            if watched == model && lane.is_none_or(|lane| lane == *at) {
-                progress.at = None;
+        for ((name, number), progress) in &mut self.state().lanes {
+            if name == model && lane.is_none_or(|lane| lane == *number) {
+                progress.queued_up_to = None;
             }
         }
         tracing::info!(model, lane, subscribers, "disconnected the subscribers of a read model; they must start over");
     }
 
-    /// Disconnects the subscribers that have not taken their queued changes within [`TAKEN_WITHIN`].
+    /// Disconnects the subscribers that have not received their queued changes within [`RECEIVED_WITHIN`].
     pub(super) fn disconnect_slow(&self) {
-        if let Some(time) = Instant::now().checked_sub(TAKEN_WITHIN) {
+        if let Some(time) = Instant::now().checked_sub(RECEIVED_WITHIN) {
             self.end(Ended::TooSlow, |_, queue| queue.queued_before(time));
         }
     }
@@ -264,13 +273,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn notice_is_next_old_or_gap_by_the_delivered_checkpoint() {
+    async fn notice_is_next_skipped_or_a_gap_by_the_queued_checkpoint() {
         let at = |position, epoch| Checkpoint { lane: 0, position, epoch };
         let query = RowQuery::all(TenantId::new(Uuid::from_u128(1)), 1);
         let conditions = Conditions::of(&Model::of::<StockLevel>(), &query).expect("a valid query");
         let (registry, model_lane) = (SubscriptionRegistry::new(), (String::from("StockLevel"), 0));
         let continuity = |from, to| registry.continuity(&model_lane, from, to);
-        assert_eq!(continuity(at(0, 0), at(5, 1)), Continuity::Old, "there is no subscriber");
+        assert_eq!(continuity(at(0, 0), at(5, 1)), Continuity::Skip, "there is no subscriber");
 
         registry.set_receiving();
         let topic = Topic { model: model_lane.0.clone(), tenant: query.tenant, key: None };
@@ -280,7 +289,7 @@ mod tests {
         for (from, to, expected) in [
             (at(10, 1), at(12, 1), Continuity::Next),
             (at(9, 1), at(12, 1), Continuity::Next),
-            (at(8, 1), at(10, 1), Continuity::Old),
+            (at(8, 1), at(10, 1), Continuity::Skip),
             (at(11, 1), at(12, 1), Continuity::Gap),
             // A fail-over that lost no event, then fail-overs that lost some.
             (at(10, 1), at(12, 2), Continuity::Next),

@@ -1,4 +1,4 @@
-//! Row notices: published by the projector of this process after each commit, and received within the process.
+//! Row notices: published by the projector of this process after each commit, and received within this process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use projections::ports::RawEvent;
 use projections::projector::ChangedRows;
 use tokio::sync::broadcast;
 
-/// Notices that a receiver may lag behind. A receiver that lags further finds the missed changes through the checkpoints.
+/// Maximum number of notices that a receiver may lag behind; it misses the older ones and detects the gap by the
+/// checkpoints.
 const NOTICES_MOST: usize = 256;
 
 /// Broadcast of row notices within the process. Without receivers, publishing costs one check of a counter.
@@ -28,9 +29,10 @@ pub enum RowNotice {
 /// Changes that a batch of events made to the read models.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeBatch {
-    /// Per model: the checkpoints before and after, and the changed rows. A model that stopped within the batch is left out.
+    /// Per model: the checkpoints before and after, and the changed rows. A model that stopped within the batch is left
+    /// out.
     pub changed: Vec<ChangedRows>,
-    /// Last position of each tenant in the batch, as the tenant's own position.
+    /// Tenant position of the last event of each tenant in the batch.
     pub tenants: HashMap<TenantId, Freshness>,
 }
 
@@ -54,7 +56,7 @@ impl RowNotices {
         }
     }
 
-    /// Publishes that earlier notices about a model no longer apply.
+    /// Publishes that a model was rebuilt, so that any of its rows may have changed.
     pub(crate) fn publish_rebuilt(&self, model: &str) {
         self.0.send(Arc::new(RowNotice::Rebuilt { model: model.into() })).ok();
     }
@@ -63,9 +65,9 @@ impl RowNotices {
 impl ChangeBatch {
     fn new(events: &[RawEvent], mut changed: Vec<ChangedRows>) -> Self {
         let ends: HashMap<i16, i64> = events.iter().map(|event| (event.lane, event.position)).collect();
-        let position = |event: &RawEvent| Freshness { tenant_position: event.tenant_position, epoch: event.epoch };
-        let tenants = events.iter().map(|event| (event.tenant, position(event))).collect();
-        // For a model that stopped within the batch, the position reached by each tenant is unknown.
+        let freshness = |event: &RawEvent| Freshness { tenant_position: event.tenant_position, epoch: event.epoch };
+        let tenants = events.iter().map(|event| (event.tenant, freshness(event))).collect();
+        // A model that stopped within the batch has not reached the tenant positions of the batch.
         changed.retain(|changed| changed.moves.iter().all(|(_, to)| ends.get(&to.lane) == Some(&to.position)));
         Self { changed, tenants }
     }

@@ -11,13 +11,13 @@ use projections::query::Conditions;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Queue length at which a subscriber is disconnected as too slow: about four projector batches, because a batch is queued
-/// as a whole before the subscriber is woken.
+/// Queue length in rows above which a subscriber is disconnected as too slow. It holds a few projector batches, because
+/// a batch is queued as a whole before the subscriber is woken.
 const QUEUED_ROWS_MOST: usize = 10_000;
-/// Rows of one update; further rows follow in the next update.
+/// Maximum number of rows of one update; further rows follow in the next update.
 const UPDATE_ROWS_MOST: usize = 100;
-/// Rows that the subscriber holds and must be informed of when they no longer match. With more it is disconnected and must
-/// narrow its filter.
+/// Maximum number of rows that a subscriber holds, each of which it is sent as `gone` when it no longer matches. A
+/// subscriber with more is disconnected and must narrow its filter.
 const HELD_ROWS_MOST: usize = 10_000;
 
 /// Queue of one subscription. Producers never wait for the subscriber.
@@ -40,27 +40,29 @@ pub(super) struct RowVersion {
     pub(super) at: Freshness,
 }
 
-/// Position of the lane, and the tenant's own position there.
+/// Position in the lane, and the tenant's own position there.
 type LanePosition = (i64, Freshness);
 
 struct QueueState {
     hasher: RandomState,
-    /// Initial update, until it is delivered.
+    /// Initial update, until the subscriber receives it.
     initial: Option<Update>,
-    /// Position of the lane up to which the initial update contains all changes; `None` while its rows are being read.
+    /// Lane position up to which the initial update contains all changes; `None` while its rows are being read.
     initial_position: Option<i64>,
     /// Queued rows, each with the position of its last change.
     queued: BTreeMap<Key, (i64, Option<Arc<LiveRow>>)>,
-    /// Time since which the queue is not empty.
+    /// Time of the last [`take`](SubscriberQueue::take), or of the first change queued after it; `None` while the queue
+    /// is empty.
     queued_since: Option<Instant>,
-    /// Position of the batch that is being queued: some of its rows are here and more may follow.
+    /// Position of the batch that is being queued, of which more rows may follow.
     batch: Option<LanePosition>,
-    /// Position that is reached once the queue is empty.
+    /// Position of the last batch that is completely queued; the subscriber reaches it when the queue is empty.
     queued_up_to: LanePosition,
     /// Position up to which the subscriber has received all changes.
     delivered_up_to: Freshness,
-    /// Hashes of the keys that the subscriber holds, or will hold after the queued changes. Two keys with the same hash cause
-    /// a superfluous `gone`. `None` if rows never change, and so never cease to match.
+    /// Hashes of the keys that the subscriber holds, or will hold after the queued changes. Two keys with the same
+    /// 64-bit hash can cause a superfluous or a missing `gone`. `None` if rows never change, and so never cease to
+    /// match.
     held: Option<HashSet<u64, RandomState>>,
     ended: Option<Ended>,
 }
@@ -84,7 +86,8 @@ impl SubscriberQueue {
         Self { lane, conditions, filled: Notify::new(), state: Mutex::new(state) }
     }
 
-    /// Sets the initial update, read at a position of the lane. Changes queued since are kept if they are newer.
+    /// Sets the initial update, which was read at a position of the lane. Of the changes queued meanwhile, the newer
+    /// ones are kept.
     pub(super) fn start(&self, position: i64, initial: Update) {
         let mut state = self.state();
         let QueueState { hasher, queued, held, .. } = &mut *state;
@@ -99,14 +102,15 @@ impl SubscriberQueue {
         if state.queued_up_to.0 <= position {
             state.queued_up_to = (position, initial.at);
         }
-        // The subscriber could not take anything before, so its time begins now.
+        // The subscriber could receive nothing before, so the time limit for slow subscribers begins now.
         state.queued_since = (!state.queued.is_empty()).then(Instant::now);
         state.initial = Some(initial);
         self.filled.notify_one();
     }
 
-    /// Queues a row version if it matches, or if the subscriber holds the row. Returns true for the first queued row of a
-    /// batch: the caller must then call [`finish_batch`](Self::finish_batch), which wakes the subscriber.
+    /// Queues a row version if it matches the filter, or if the subscriber holds the row. Returns true for the first
+    /// queued row of a batch: the caller must then call [`finish_batch`](Self::finish_batch), which wakes the
+    /// subscriber, after the last row.
     pub(super) fn push(&self, version: &RowVersion) -> bool {
         let matches = version.row.as_ref().is_some_and(|row| self.conditions.matches(&row.json));
         let mut state = self.state();
@@ -114,15 +118,15 @@ impl SubscriberQueue {
             return false;
         }
         let hash = state.hasher.hash_one(&version.key);
-        let started = state.initial_position.is_some();
+        let is_started = state.initial_position.is_some();
         let relevant = match (matches, &mut state.held) {
             (true, Some(held)) => {
                 held.insert(hash);
                 true
             }
             (matches, None) => matches,
-            // Before the start, the rows of the initial update are not known yet.
-            (false, Some(held)) => held.remove(&hash) || !started,
+            // Before the start it is unknown whether the initial update will contain the row.
+            (false, Some(held)) => held.remove(&hash) || !is_started,
         };
         if !relevant {
             return false;
@@ -139,7 +143,7 @@ impl SubscriberQueue {
         is_first
     }
 
-    /// Marks a batch as completely queued.
+    /// Marks the batch as completely queued and wakes the subscriber.
     pub(super) fn finish_batch(&self) {
         let mut state = self.state();
         if let Some(batch) = state.batch.take().filter(|batch| batch.0 > state.queued_up_to.0) {
@@ -157,12 +161,12 @@ impl SubscriberQueue {
         self.filled.notify_one();
     }
 
-    /// True if the queue has not been empty since before this time.
+    /// True if changes have waited since before this time and the subscriber has taken none meanwhile.
     pub(super) fn queued_before(&self, time: Instant) -> bool {
         self.state().queued_since.is_some_and(|since| since < time)
     }
 
-    /// Takes the next update; `None` if the queue is empty.
+    /// Takes the next update; `None` if there is none, or if the initial update is not set yet.
     pub(super) fn take(&self) -> Option<Result<Update, Ended>> {
         let mut state = self.state();
         if let Some(reason) = state.ended {

@@ -1,4 +1,5 @@
-//! Subscriptions to rows: register first, then read the initial rows, so that no change falls between the two.
+//! Subscriptions to rows. Each is registered before its initial rows are read, so that no change between the two is
+//! missed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::row_notices::RowNotices;
 use super::subscriber_queue::SubscriberQueue;
 use crate::store::PgReader;
 
-/// Resuming subscribers that are recovered at a time: each holds a connection of the pool of the process.
+/// Maximum number of resuming subscribers that are recovered at a time: each holds a connection of the pool.
 const RESUMES_MOST: usize = 4;
 
 /// Subscriptions served by this process.
@@ -44,8 +45,9 @@ impl Subscriptions {
         Self { pool, models, routes, notices, redis, projects_all, registry: SubscriptionRegistry::new(), resumes }
     }
 
-    /// Sends the page of a query, and then every change of a row that matches it. If more rows match than the page holds, it
-    /// also contains the rows that changed since `since`, the position in the lane of an event of the tenant.
+    /// Sends the page of a query, and then every change of the rows that match it. `since` is the lane position of an
+    /// event of the tenant: if more rows match than the page holds, the first update also contains the rows that
+    /// changed after it.
     pub async fn subscribe(
         &self,
         model: &Model,
@@ -77,8 +79,8 @@ impl Subscriptions {
         Ok(updates.boxed())
     }
 
-    /// Applies the changes since a checkpoint to the rows. Returns the checkpoint reached, and the keys of rows that no longer
-    /// match; the subscriber may never have received some of them, which is harmless.
+    /// Applies the changes since a checkpoint to the rows. Returns the checkpoint reached, and the keys of changed rows
+    /// that do not match. Some of these the subscriber may never have received, which is harmless.
     async fn add_changed(
         &self,
         model: &Model,
@@ -118,8 +120,9 @@ impl Subscriptions {
     }
 }
 
-/// True if a resuming subscriber is informed that a row is gone. Customers never receive keys of others' rows, and the owner
-/// of a deleted row is unknown. Rows of a model that only appends never cease to match.
+/// True if a resuming subscriber is sent the key of a row that does not match. A customer must not receive the keys of
+/// other customers' rows, and the owner of a deleted row is unknown. Rows of a model that only appends never cease to
+/// match.
 fn reports_gone(model: &Model, owner: Option<CustomerId>, row: Option<&Value>) -> bool {
     match (owner, model.owner) {
         _ if model.appends => false,

@@ -1,4 +1,4 @@
-//! Invalidation of cached rows by the changes that the projector of this process publishes.
+//! Invalidation of cached rows that the projector of this process has changed.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::store::{RowCacheKey, RowCacheStore};
 use crate::live::RowNotice;
 
-/// Removes changed rows from the cache, until `stop`. After missed notices, rows stay for the rest of their time to live.
+/// Removes changed rows from the cache, until `stop`. If notices are missed, old rows stay until their time to live
+/// ends.
 pub async fn invalidate_changed_rows(
     mut notices: Receiver<Arc<RowNotice>>,
     store: Arc<dyn RowCacheStore>,

@@ -7,17 +7,17 @@ use serde_json::Value;
 
 /// A query that names complete row keys.
 pub(super) struct KeyLookup {
-    /// Keys in the spelling of the rows.
+    /// Keys, spelled as in the rows.
     pub(super) keys: Vec<Key>,
     /// Conditions of the query: its owner, if it has one, and its filters.
     pub(super) conditions: Conditions,
 }
 
 impl KeyLookup {
-    /// `None` if the query needs more than rows by key, or is invalid; the row store then reports the error.
+    /// `None` if the query needs more than rows by key, or is invalid; the row store then answers it or reports the error.
     pub(super) fn of(model: &Model, query: &RowQuery) -> Option<Self> {
         let plain = query.order.is_none() && query.after.is_none() && !query.count;
-        // A model that only appends has many rows, and each is read about once.
+        // Caching rows of a model that only appends is of no use: they are many, and each is read about once.
         if !plain || model.appends {
             return None;
         }
@@ -48,7 +48,8 @@ impl KeyLookup {
     }
 }
 
-/// Keys of an `In` filter on the only key field. Only UUIDs: their order as values equals their order as text.
+/// Keys of an `In` filter on the only key field, if it is a UUID. A page from the cache is in the order of the keys as
+/// text, which for UUIDs equals their order in PostgreSQL.
 fn listed_keys(model: &Model, query: &RowQuery) -> Option<Vec<Key>> {
     let [field] = model.key else { return None };
     let mut lists = query.filters.iter().filter(|filter| filter.field == *field);

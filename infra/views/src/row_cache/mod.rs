@@ -1,9 +1,9 @@
-//! Row cache: serves rows that are read often by key, to spare the row store.
+//! Row cache: answers frequent queries by key without the row store.
 //!
-//! A cached row carries the checkpoint at which it was read and the time at which the read began. It is served for at most
-//! `row_cache_ms`, even if the invalidation message was lost. A query with `minPosition` bypasses the cache. Permissions
-//! are checked on the row after the lookup, so the cache holds rows of all owners. Personal fields are sealed in the cache
-//! as they are in the store.
+//! A cached row carries the checkpoint at which it was read and the time at which the read began. It is served for at
+//! most `row_cache_ms`, even if the row notice of its change was lost. A query with `minPosition` bypasses the cache.
+//! The cache holds rows of all owners; the conditions of a query, its owner among them, are checked on the rows after
+//! the lookup. Personal fields are sealed in the cache as they are in the store.
 
 mod invalidation;
 mod key_lookup;
@@ -34,7 +34,7 @@ pub const TTL_MS_MOST: u32 = 60_000;
 /// Size above which a row is not cached.
 const ROW_BYTES_MOST: usize = 8 * 1024;
 
-/// Answers queries by key from the cache, and all others from the row store.
+/// Answers queries by key from the cache where it has the rows, and all others from the row store.
 #[derive(Clone)]
 pub struct RowCache {
     store: Arc<dyn RowCacheStore>,
@@ -56,7 +56,7 @@ impl RowCache {
         self.store.clone()
     }
 
-    /// Returns the rows that match a query: from the cache if it names keys and does not bypass the cache.
+    /// Returns the rows that match a query, by way of the cache if the query names keys and does not bypass the cache.
     pub async fn page(&self, reader: &PgReader, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
         let lookup = if query.bypass_cache { None } else { KeyLookup::of(model, query) };
         match lookup {

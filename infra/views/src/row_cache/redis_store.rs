@@ -1,7 +1,7 @@
 //! Row cache in Redis, shared by all processes.
 //!
-//! Two kinds of keys: a sealed row for each cache key, and for each model and lane the position up to which the projector
-//! has announced changes. A reader whose checkpoint is below it read the row before a change and does not store it.
+//! Redis holds a sealed row for each cache key, and for each model and lane the position up to which projectors have
+//! announced changes. Rows that were read at a lower checkpoint may lack such a change and are not stored.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use redis::Script;
 
 use super::store::{CachedRow, RowCacheKey, RowCacheStore};
 
-/// Keys of one UNLINK command: bounds the time for which it blocks Redis.
+/// Maximum number of keys of one UNLINK command, to bound the time for which it blocks Redis.
 const KEYS_PER_COMMAND: usize = 500;
 
-/// Stores rows unless a later change was announced. KEYS: the announced position, then the rows. ARGV: position, time to
-/// live in ms, then the rows.
+/// Stores rows unless a later change was announced. KEYS: the announced position, then the rows. ARGV: position, time
+/// to live in ms, then the rows.
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"local announced = redis.pcall('GET', KEYS[1])
@@ -30,7 +30,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Row cache in Redis. If Redis does not answer, it is an empty cache.
+/// Row cache in Redis. While Redis does not answer, no row is found and none is stored.
 pub struct RedisRowCache {
     redis: Redis,
     ttl: Duration,
@@ -49,7 +49,7 @@ impl RedisRowCache {
         self.redis.key(&["told", &model.name, &lane.to_string()])
     }
 
-    /// Rest of the time to live of a row, in milliseconds.
+    /// Remaining time to live of a row, in milliseconds.
     fn remaining_ttl_ms(&self, row: &CachedRow) -> i64 {
         let age = now().micros().saturating_sub(row.read_at.micros()) / 1_000;
         i64::try_from(self.ttl.as_millis()).unwrap_or(i64::MAX).saturating_sub(age)
@@ -87,7 +87,8 @@ impl RowCacheStore for RedisRowCache {
     async fn invalidate(&self, model: &Model, at: &[Checkpoint], keys: Vec<RowCacheKey>) {
         let mut pipe = redis::pipe();
         for at in at {
-            // Kept as long as a reader may still store an older row: one time to live, and a second one for late notices.
+            // A reader may store an older row for one time to live after its read; a second one allows for late
+            // notices.
             let kept_ms = self.ttl.as_millis().saturating_mul(2).to_string();
             pipe.cmd("SET").arg(self.announced_key(model, at.lane)).arg(at.position).arg("PX").arg(kept_ms).ignore();
         }
@@ -99,7 +100,7 @@ impl RowCacheStore for RedisRowCache {
     }
 }
 
-/// Version of the encoding: version, lane, position, epoch, time of the read, row.
+/// Version of the encoding, which consists of version, lane, position, epoch, time of the read, and row.
 const VERSION: u8 = 1;
 
 fn encode(row: &CachedRow) -> Vec<u8> {

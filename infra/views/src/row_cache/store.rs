@@ -24,11 +24,11 @@ pub struct CachedRow {
     pub row: String,
     /// Checkpoint of the model at which the row was read.
     pub at: Checkpoint,
-    /// Time at which the read began: the row is at least as new as this.
+    /// Time at which the read began, by the clock of the process that read.
     pub read_at: Timestamp,
 }
 
-/// Store of cached rows. It may drop any entry at any time, and answers within a bounded time.
+/// Store of cached rows. It may drop any entry at any time, and it answers within a bounded time.
 #[async_trait]
 pub trait RowCacheStore: Send + Sync {
     /// Returns the rows of these keys, in their order.
@@ -37,7 +37,8 @@ pub trait RowCacheStore: Send + Sync {
     /// Stores rows that were read at a checkpoint, unless a change after that checkpoint has been announced.
     async fn put(&self, model: &Model, at: Checkpoint, rows: Vec<(RowCacheKey, CachedRow)>);
 
-    /// Removes changed rows and records the checkpoints the model has reached: rows read before them are not stored again.
+    /// Removes changed rows and announces the checkpoints that the model has reached: rows read before them are not
+    /// stored again.
     async fn invalidate(&self, model: &Model, at: &[Checkpoint], keys: Vec<RowCacheKey>);
 }
 
@@ -54,7 +55,8 @@ impl RowCacheKey {
 impl CacheKey for RowCacheKey {}
 
 impl CachedRow {
-    /// True within the time to live. A row from the future is rejected: the clock of its writer cannot be trusted.
+    /// True if the read began less than a time to live ago. The clocks of two processes may differ, so the read may
+    /// also lie in the future, but not by more than a time to live.
     pub(super) fn is_fresh(&self, now: Timestamp, ttl: Duration) -> bool {
         let age = now.micros().abs_diff(self.read_at.micros());
         u128::from(age) <= ttl.as_micros()
@@ -100,7 +102,7 @@ impl RowCacheStore for MemoryRowCache {
     async fn invalidate(&self, model: &Model, at: &[Checkpoint], keys: Vec<RowCacheKey>) {
         let mut state = self.state();
         for at in at {
-            // A position lower than before belongs to a restored history and replaces the old one.
+            // After a restore of the log the position may be lower than the announced one, which it replaces.
             state.announced.insert((model.name.clone(), at.lane), at.position);
         }
         keys.iter().for_each(|key| state.rows.remove(key));

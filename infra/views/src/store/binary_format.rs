@@ -1,7 +1,7 @@
 //! PostgreSQL's binary format: rows for COPY, or columns as array parameters.
 //!
-//! A row arrives as JSON text and is split into its fields without building a tree. The server then parses no text;
-//! parsing is the largest cost of rows sent as JSON or text.
+//! A row is given as JSON text and split into its fields without building a tree. The server need not parse text, which
+//! would be the largest cost of writing rows.
 
 use std::borrow::Cow;
 use std::fmt;

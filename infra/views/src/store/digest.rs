@@ -25,7 +25,7 @@ pub async fn digest(pool: &PgPool, model: &Model) -> Result<Digest, Fault> {
     let doing = || format!("hashing the rows of {}", model.name);
     let mut snapshot =
         pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fault(doing()))?;
-    let at: Vec<(i16, i64, i64)> = sqlx::query_as(
+    let checkpoints: Vec<(i16, i64, i64)> = sqlx::query_as(
         "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane",
     )
     .bind(&model.name)
@@ -41,5 +41,6 @@ pub async fn digest(pool: &PgPool, model: &Model) -> Result<Digest, Fault> {
         let row = model.canonical(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?;
         digester.add_row(TenantId::new(tenant), &row);
     }
-    Ok(digester.finish(at.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect()))
+    let checkpoint = |(lane, position, epoch)| Checkpoint { lane, position, epoch };
+    Ok(digester.finish(checkpoints.into_iter().map(checkpoint).collect()))
 }

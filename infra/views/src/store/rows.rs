@@ -46,7 +46,7 @@ impl PgRows {
         let mut transaction = self.pool.begin().await?;
         let claim = sqlx::query("INSERT INTO reads.live VALUES ($1, $2, now()) ON CONFLICT DO NOTHING");
         if claim.bind(&model.name).bind(&model.shape).execute(&mut *transaction).await?.rows_affected() == 0 {
-            // Another process that started at the same time has created it.
+            // Another process that started at the same time has created the table.
             return Ok(());
         }
         let table = Table::live(model);
@@ -105,7 +105,8 @@ impl Rows for PgRows {
     }
 }
 
-/// A crash loses rows and checkpoint together, so the events are folded again.
+/// Begins a transaction whose commit does not wait for the disk: a crash of the server loses rows and checkpoint
+/// together, and the events are folded again.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
 /// Loads the rows of a table at these places.
@@ -128,8 +129,8 @@ pub(super) async fn load(
     Ok(rows.into_iter().map(|(row, waiting)| LoadedRow { row, waiting }).collect())
 }
 
-/// Moves the checkpoints if all of them are still where the step begins, else returns false. They stay locked until the
-/// transaction ends, so that a worker that was paused and resumes later finds them moved. The locks are taken in a fixed
+/// Moves the checkpoints if all of them are still where their moves begin, else returns false. They stay locked until
+/// the transaction ends, so that of two projectors of one lane only the first can write. The locks are taken in a fixed
 /// order, which rules out deadlocks.
 async fn advance(transaction: &mut PgTransaction<'_>, moves: &[(&Model, &Move)]) -> Result<bool, sqlx::Error> {
     let from = |value: fn(&Checkpoint) -> i64| moves.iter().map(|(_, (from, _))| value(from)).collect::<Vec<_>>();
@@ -156,7 +157,7 @@ async fn advance(transaction: &mut PgTransaction<'_>, moves: &[(&Model, &Move)])
     Ok(usize::try_from(moved.rows_affected()) == Ok(moves.len()))
 }
 
-/// Inserts, updates and deletes rows.
+/// Inserts, updates and deletes the changed rows.
 pub(super) async fn put_rows(
     transaction: &mut PgTransaction<'_>,
     table: &Table<'_>,

@@ -1,4 +1,4 @@
-//! Snapshot of a read model: rows, checkpoint and log of one moment, for the recovery of missed changes.
+//! Snapshot of a read model: its rows, its checkpoint and the log at one moment, for the recovery of missed changes.
 
 use domain::shared::TenantId;
 use event_log::{fault, history};
@@ -9,8 +9,8 @@ use sqlx::{PgPool, PgTransaction};
 use super::rows::load;
 use super::table::Table;
 
-/// One read model in one lane, and the log of that lane, in one read-only transaction. Everything is read over one
-/// connection: tasks that hold one connection and wait for a second could deadlock on the pool.
+/// One read model in one lane, and the log of that lane, in one read-only transaction over one connection. Tasks that
+/// hold one connection of the pool and wait for a second could wait for each other for ever.
 pub(crate) struct Snapshot<'m> {
     transaction: PgTransaction<'static>,
     model: &'m Model,
@@ -46,13 +46,13 @@ impl<'m> Snapshot<'m> {
         history::page(&mut *self.transaction, self.at.lane, after, most).await
     }
 
-    /// Tenant position of the event at a position of the lane; `None` if that event is of another tenant.
+    /// Tenant position of the event at a position of the lane; `None` if the tenant has no event there.
     pub(crate) async fn tenant_position_at(&mut self, tenant: TenantId, position: i64) -> Result<Option<i64>, Fault> {
         let text = "SELECT tenant_position FROM log.events WHERE lane = $1 AND tenant = $2 AND position = $3";
         self.fetch_tenant_position(text, tenant, position).await
     }
 
-    /// Tenant position of the tenant's last event that the model has processed.
+    /// Tenant position of the tenant's last event that the checkpoint covers.
     pub(crate) async fn last_processed(&mut self, tenant: TenantId) -> Result<Option<i64>, Fault> {
         let text = "SELECT tenant_position FROM log.events WHERE lane = $1 AND tenant = $2 AND position <= $3
                     ORDER BY tenant_position DESC LIMIT 1";
@@ -69,13 +69,14 @@ impl<'m> Snapshot<'m> {
         position.fetch_optional(&mut *self.transaction).await.map_err(fault("reading the position of a tenant"))
     }
 
-    /// Events of the streams of this model, between two tenant positions.
-    pub(crate) async fn events_of(&mut self, tenant: TenantId, after: i64, upto: i64) -> Result<Vec<RawEvent>, Fault> {
+    /// Events of a tenant in the streams of this model, after one tenant position and up to another.
+    pub(crate) async fn events_of(&mut self, tenant: TenantId, after: i64, end: i64) -> Result<Vec<RawEvent>, Fault> {
         let streams = &self.model.streams;
-        history::events_of_tenant(&mut *self.transaction, (self.at.lane, tenant), (after, upto), streams).await
+        history::events_of_tenant(&mut *self.transaction, (self.at.lane, tenant), (after, end), streams).await
     }
 
-    /// Rows at these places in their order, as JSON text. Ends the snapshot.
+    /// Rows at these places, in the order of the places, as JSON text; `None` for a place without a row. Ends the
+    /// snapshot.
     pub(crate) async fn rows(mut self, places: &[Place]) -> Result<Vec<Option<String>>, Fault> {
         let loaded = load(&mut *self.transaction, &Table::live(self.model), places).await?;
         self.transaction.commit().await.map_err(fault(format!("reading rows of {}", self.model.name)))?;

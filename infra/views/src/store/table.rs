@@ -18,7 +18,7 @@ impl<'m> Table<'m> {
         Self { model, name: format!("reads.{}_build", model.table()) }
     }
 
-    /// Creates the table alone: key and indexes are cheaper to build after the rows are loaded.
+    /// Creates the table without key and indexes, which are cheaper to build after the rows are loaded.
     pub(super) fn create(&self) -> String {
         let column = |column: &Column| {
             let null = if column.optional { "" } else { " NOT NULL" };
@@ -32,7 +32,8 @@ impl<'m> Table<'m> {
         format!("ALTER TABLE {} ADD PRIMARY KEY ({})", self.name, self.key())
     }
 
-    /// Creates one index per indexed field. Each ends with the key, so that pages are read in index order.
+    /// Creates one index per indexed field and one for the owner. Each ends with the key, so that pages are read in
+    /// index order.
     pub(super) fn create_indexes(&self) -> Vec<String> {
         let rest = |field: &str| {
             self.model
@@ -47,7 +48,7 @@ impl<'m> Table<'m> {
         self.model.indexed.iter().chain(&owner).map(index).collect()
     }
 
-    /// Creates a view with the plain name of the model, for people; processes read the table of their shape.
+    /// Creates a view with the plain name of the model, for people who query the database; processes read the table.
     pub(super) fn create_view(&self) -> [String; 2] {
         let view = format!("reads.{}", self.model.plural_stem());
         [format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS SELECT * FROM {}", self.name)]
@@ -94,8 +95,8 @@ impl<'m> Table<'m> {
         )
     }
 
-    /// Loads rows by key in the order of the parameters, each with a flag: earlier events of this key are parked. $1 model,
-    /// $2 shape, $3 keys as text, $4 tenants, then one array per key field.
+    /// Loads rows by key in the order of the parameters, each with a flag that is true if events of this key are
+    /// parked. $1 model, $2 shape, $3 keys as text, $4 tenants, then one array per key field.
     ///
     /// `LATERAL` keeps the planner, which cannot know the number of keys, from scanning the whole table. The first EXISTS
     /// runs once per statement and skips the second one if the model has no parked events.
@@ -151,7 +152,7 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Column type. Texts are compared byte by byte, so that the order does not depend on the locale of the machine.
+/// Column type in a table definition. Texts are compared byte by byte, so that their order does not depend on a locale.
 fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Text => "text COLLATE \"C\"",

@@ -10,11 +10,12 @@ use super::binary_format::{COPY_HEADER, COPY_TRAILER, corrupt_row, write_row};
 use super::rows::{load, park, put_rows};
 use super::table::Table;
 
-/// Smallest batch that goes through COPY; below it, one INSERT is faster.
+/// Smallest batch that is copied into a temporary table first; a smaller one is faster with one INSERT.
 const COPY_ROWS_LEAST: usize = 1_000;
-/// Bytes after which a chunk of COPY is sent, so that a batch is never in memory twice.
+/// Bytes after which a chunk of COPY is sent, so that the encoded batch is not in memory as a whole.
 const COPY_BYTES: usize = 1 << 20;
-/// Sorting a million keys in memory is twice as fast as on disk. A crash loses only a table that is not live yet.
+/// Begins the creation of indexes. Sorting a million keys in memory is twice as fast as on disk. The commit need not
+/// wait for the disk, because a crash loses only a table that is not live yet.
 const BEGIN_INDEXES: &str = "BEGIN; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL synchronous_commit = off";
 
 /// Builds tables in the schema `reads`.
@@ -35,8 +36,8 @@ impl PgTableBuilder {
         transaction.commit().await
     }
 
-    /// Copies the first batch straight into the table and then creates its key; merges later batches. A model that only
-    /// appends rows has every batch copied straight in and its key created at the end.
+    /// Copies the first batch into the table and then creates its key; merges later batches. For a model that only
+    /// appends rows, every batch is copied and the key is created before the switch.
     async fn fill_table(&self, table: &Table<'_>, changes: &[Change], first: bool) -> Result<(), Fault> {
         let doing = || format!("building {}", table.name);
         let mut transaction =
@@ -69,7 +70,8 @@ impl PgTableBuilder {
         transaction.execute(&*format!("ANALYZE {}", built.name)).await?;
         transaction.commit().await?;
         let mut transaction = self.pool.begin().await?;
-        // Locks out the projector, which then finds its checkpoint moved and continues where the build ended.
+        // Waits for a running batch of the projector and blocks the next one until the commit. The projector then finds
+        // its checkpoint moved and continues where the build ended.
         sqlx::query("DELETE FROM reads.checkpoints WHERE model = $1 AND shape = $2")
             .bind(&model.name)
             .bind(&model.shape)
@@ -104,7 +106,7 @@ impl TableBuilder for PgTableBuilder {
     }
 }
 
-/// Writes the state that belongs to the new table: checkpoints, parked events, the live shape.
+/// Writes the state that belongs to the new table: parked events, checkpoints and the live shape.
 async fn write_state(
     transaction: &mut PgTransaction<'_>,
     model: &Model,

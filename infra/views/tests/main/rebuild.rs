@@ -91,7 +91,7 @@ async fn rebuild_equals_the_live_read_model_in_steps_of_one_and_of_a_thousand() 
     let live = digests(&backend.pool).await?;
     let empty: Vec<_> = live.iter().filter(|(_, _, rows)| *rows == 0).map(|(model, ..)| model).collect();
     assert!(empty.is_empty(), "models without rows: {empty:?}; `use_every_model` above should make some");
-    // Followers go on during the rebuild.
+    // The follower runs during the rebuilds.
     for at_a_time in [1, 1_000] {
         rebuild_all(&backend.pool, at_a_time).await?;
         assert_eq!(digests(&backend.pool).await?, live, "{at_a_time} at a time");

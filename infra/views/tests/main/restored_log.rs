@@ -50,7 +50,7 @@ async fn models_equal_a_rebuild(length: NewLength) -> Result<()> {
     eventually("every model has gone back to the common history", async || Ok(orphaned_checkpoints(&pool).await? == 0))
         .await?;
     caught_up(&pool).await?;
-    // Models go on following.
+    // The models follow new events.
     place_orders(&backend, &shop, 1).await?;
     caught_up(&pool).await?;
     backend.close().await;

@@ -16,29 +16,29 @@ use projections::ports::Checkpoint;
 use serde_json::{Value, json};
 use views::row_cache::{CachedRow, MemoryRowCache, RedisRowCache, RowCacheKey, RowCacheStore};
 
-/// Lifetime of a cached row that no test outlives, so that only a notice of a change ends it.
+/// Time to live of a cached row that no test outlives, so that only a row notice removes it.
 const LONG_MS: u32 = 3_600_000;
 
-/// A reader that read before a change and stores its row after it.
-async fn late_reader_stores_no_old_row(copies: Arc<dyn RowCacheStore>) -> Result<()> {
+/// Stores, after a change, a row that was read before the change.
+async fn late_reader_stores_no_old_row(cache: Arc<dyn RowCacheStore>) -> Result<()> {
     let models = Models::all();
     let model = models.get("StockLevel").expect("a model");
     let at = |position| Checkpoint { lane: 3, position, epoch: 7 };
     let tenant = TenantId::new(new_id());
-    let name = RowCacheKey::of(model, tenant, &Key::of(&[new_id()]));
+    let key = RowCacheKey::of(model, tenant, &Key::of(&[new_id()]));
     let other = RowCacheKey::of(model, TenantId::new(new_id()), &Key::of(&[new_id()]));
-    let copy = |position| CachedRow { row: format!("{{\"at\":{position}}}"), at: at(position), read_at: now() };
-    let found = async |name: &RowCacheKey| copies.get(std::slice::from_ref(name)).await.pop().flatten();
+    let row = |position| CachedRow { row: format!("{{\"at\":{position}}}"), at: at(position), read_at: now() };
+    let found = async |key: &RowCacheKey| cache.get(std::slice::from_ref(key)).await.pop().flatten();
 
-    copies.put(model, at(5), vec![(name.clone(), copy(5))]).await;
-    ensure!(found(&name).await.is_some_and(|copy| copy.at == at(5)), "a stored row is found");
+    cache.put(model, at(5), vec![(key.clone(), row(5))]).await;
+    ensure!(found(&key).await.is_some_and(|row| row.at == at(5)), "a stored row is found");
     ensure!(found(&other).await.is_none(), "no other row is found");
-    copies.invalidate(model, &[at(6)], vec![name.clone()]).await;
-    ensure!(found(&name).await.is_none(), "a changed row is forgotten");
-    copies.put(model, at(5), vec![(name.clone(), copy(5))]).await;
-    ensure!(found(&name).await.is_none(), "an old row came back");
-    copies.put(model, at(6), vec![(name.clone(), copy(6))]).await;
-    ensure!(found(&name).await.is_some_and(|copy| copy.at == at(6)), "a new row is stored");
+    cache.invalidate(model, &[at(6)], vec![key.clone()]).await;
+    ensure!(found(&key).await.is_none(), "a changed row is removed");
+    cache.put(model, at(5), vec![(key.clone(), row(5))]).await;
+    ensure!(found(&key).await.is_none(), "an old row came back");
+    cache.put(model, at(6), vec![(key.clone(), row(6))]).await;
+    ensure!(found(&key).await.is_some_and(|row| row.at == at(6)), "a new row is stored");
     Ok(())
 }
 
@@ -73,7 +73,7 @@ impl CachedShop {
         Ok(shop)
     }
 
-    /// Available units as a reader sees them, at least as new as a receipt.
+    /// Queries the available units; with a freshness token, at least as new as its receipt.
     async fn available(&self, at_least: Option<&str>) -> Result<i64> {
         let demanded = at_least.map(|token| format!(", minPosition: \"{token}\"")).unwrap_or_default();
         let query = format!("{{ stockLevel(stockItem: \"{}\"{demanded}) {{ available }} }}", self.shop.item);
@@ -118,17 +118,17 @@ async fn change_ends_the_row_that_is_cached_in_redis() -> Result<()> {
 
 /// Key and value of the shop's stock level in Redis; the row is read until it is cached.
 async fn cached_stock_level(shop: &CachedShop, server: &RedisServer) -> Result<(String, Vec<u8>)> {
-    let mut copy = None;
-    eventually("it is cached", async || {
+    let mut row = None;
+    eventually("the row is cached", async || {
         shop.available(None).await?;
         let part = format!(":row:StockLevel*{}", shop.shop.tenant);
         let Some(key) = server.keys(&part).await?.pop() else { return Ok(false) };
         let sealed: Option<Vec<u8>> = server.run(&["GET", &key]).await?;
-        copy = sealed.map(|sealed| (key, sealed));
-        Ok(copy.is_some())
+        row = sealed.map(|sealed| (key, sealed));
+        Ok(row.is_some())
     })
     .await?;
-    copy.context("a cached row")
+    row.context("a cached row")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,9 +176,9 @@ async fn foreign_values_in_redis_are_not_shown() -> Result<()> {
     }
     redis::cmd("DEL").arg(&key).exec_async(&mut raw).await?;
     redis::cmd("HSET").arg(&key).arg("a").arg("b").exec_async(&mut raw).await?;
-    for told in server.keys(":told:").await? {
-        redis::cmd("DEL").arg(&told).exec_async(&mut raw).await?;
-        redis::cmd("LPUSH").arg(&told).arg("x").exec_async(&mut raw).await?;
+    for announced in server.keys(":told:").await? {
+        redis::cmd("DEL").arg(&announced).exec_async(&mut raw).await?;
+        redis::cmd("LPUSH").arg(&announced).arg("x").exec_async(&mut raw).await?;
     }
     ensure!(mine.available(None).await? == 11, "a value of a foreign type was shown");
     mine.one_more(12).await?;
@@ -229,13 +229,13 @@ async fn row_that_one_reader_cached_is_not_shown_to_another() -> Result<()> {
     let query = format!("{{ order(order: \"{order}\") {{ status }} }}");
     let sees = async |token: &str| Ok(shop.engine.query(token, &query).await?["order"].is_object());
     eventually("the customer sees the order", async || sees(&token(ada)?).await).await?;
-    eventually("it is cached", async || {
+    eventually("the row is cached", async || {
         sees(&token(ada)?).await?;
         Ok(!server.keys(":row:Order.").await?.is_empty())
     })
     .await?;
     ensure!(!sees(&token(eve)?).await?, "another customer's order was shown");
-    ensure!(sees(&shop.owner).await?, "the shop sees it");
+    ensure!(sees(&shop.owner).await?, "the shop does not see the order");
     let rival = shop.engine.token(&Bearer::of(TenantId::new(new_id()), Role::Owner))?;
     ensure!(!sees(&rival).await?, "another tenant's order was shown");
     shop.engine.close().await;

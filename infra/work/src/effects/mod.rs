@@ -1,5 +1,5 @@
-//! Effects: requests to partners outside. Each is repeated under one idempotency key until its outcome is known, and
-//! the outcome comes back as a command.
+//! Effects: requests to partners. Each is repeated under one idempotency key until its outcome is known; a follow-up
+//! command then records the outcome.
 
 mod queue;
 mod target;

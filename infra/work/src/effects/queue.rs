@@ -18,7 +18,7 @@ const PARTNER_BATCH: i64 = 4;
 /// Maximum number of effects claimed at a time.
 const BATCH: i64 = 256;
 
-/// A target together with the tenant that it works for. Circuit breakers and batches are kept per partner.
+/// Partner, identified by its target and the tenant. Circuit breakers and batches are kept per partner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Partner {
     pub(super) tenant: TenantId,
@@ -43,11 +43,11 @@ pub(super) struct ClaimedEffect {
     pub(super) attempts: i32,
     /// Error of the previous attempt.
     pub(super) last_error: Option<String>,
-    /// Present if only the follow-up command is still to be sent.
+    /// Outcome stored by an earlier attempt; only the follow-up command is still to be sent then.
     pub(super) outcome: Option<Outcome>,
 }
 
-/// Claims due effects, a bounded number per partner, so that a long queue of one does not delay another. While the
+/// Claims due effects, a bounded number per partner, so that many effects of one do not delay another. While the
 /// circuit breaker of a partner is open, only effects are claimed that need no call; afterwards one effect tests the
 /// partner.
 const CLAIM: &str = "
@@ -67,8 +67,8 @@ const CLAIM: &str = "
     RETURNING e.tenant, e.target, e.id, e.policy, e.causation, e.name, e.request::text AS request, e.asked_at,
               e.attempts, e.trouble, e.outcome";
 
-/// Schedules the next attempt and counts the failure of the partner. Only the latest attempt may do this: an earlier
-/// one whose lease has expired must not change the schedule.
+/// Schedules the next attempt and counts the failure of the partner. Only the latest attempt may set the schedule, not
+/// an earlier one whose lease has expired.
 const RETRY: &str = "
     WITH partner AS (
         UPDATE work.partners SET failures = failures + 1,
@@ -77,7 +77,8 @@ const RETRY: &str = "
     )
     UPDATE work.effects SET due_at = $3, trouble = $8 WHERE id = $1 AND attempts = $2 AND outcome IS NULL";
 
-/// Stores the outcome; the first one wins. Any answer of the partner, even a refusal, closes its circuit breaker.
+/// Stores the outcome, unless one is stored already. Any answer of the partner, even a refusal, closes its circuit
+/// breaker.
 const STORE_OUTCOME: &str = "
     WITH partner AS (
         UPDATE work.partners SET failures = 0, closed_till = '-infinity'
@@ -140,8 +141,8 @@ impl EffectWorker {
             .map(|_| ())
     }
 
-    /// Stores the outcome before its follow-up command is sent. Returns the stored outcome, which may be that of an
-    /// earlier attempt; none if another attempt has completed the effect in between.
+    /// Stores the outcome, before its follow-up command is sent. Returns the stored outcome, which may be that of an
+    /// earlier attempt; `None` if another attempt has completed the effect in between.
     pub(super) async fn store_outcome(
         &self,
         partner: &Partner,

@@ -8,7 +8,7 @@ use domain::shared::TenantId;
 use platform::retry::{exponential_delay, random};
 use uuid::Uuid;
 
-/// A partner that executes effects, for example a mail server.
+/// Adapter that executes effects at a partner, for example at a mail server.
 #[async_trait]
 pub trait Target: Send + Sync {
     /// Calls the partner once. The call may be repeated with the same key if its answer was lost, and must take effect
@@ -101,7 +101,7 @@ impl Default for EffectLimits {
 }
 
 impl EffectLimits {
-    /// Lease of a claimed row: the time of an attempt, and twice as much to store its outcome.
+    /// Lease of a claimed row: the time limit of an attempt, and twice as much to store its outcome.
     pub(super) fn lease(&self) -> Duration {
         self.attempt_time_most.saturating_mul(3)
     }

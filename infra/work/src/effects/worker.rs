@@ -27,7 +27,7 @@ pub(crate) struct EffectWorker {
 }
 
 impl EffectWorker {
-    /// Runs until it is cancelled. Each partner has a batch of its own in progress, so that a slow one delays no other.
+    /// Runs until `stop`. Each partner has at most one batch in progress, so that a slow partner delays no other.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let descriptors = self.commands.effect_descriptors();
         let names: Vec<&str> = descriptors
@@ -56,7 +56,7 @@ impl EffectWorker {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
-        // Batches in progress end within the time limit of an attempt, and their outcomes are stored.
+        // Batches in progress complete, so that their outcomes are stored.
         while tasks.join_next().await.is_some() {}
     }
 
@@ -65,13 +65,13 @@ impl EffectWorker {
         let executed = batch.effects.iter().map(|effect| self.execute(&batch.partner, effect));
         for result in futures::future::join_all(executed).await {
             if let Err(error) = result {
-                // The row is due again when its lease has expired.
+                // The effect is due again when its lease has expired.
                 tracing::warn!(target = batch.partner.target, %error, "an effect cannot continue now; trying again");
             }
         }
     }
 
-    /// Completes an effect, or schedules another attempt.
+    /// Makes an attempt if there is no outcome yet, and completes the effect if there is one.
     async fn execute(&self, partner: &Partner, effect: &ClaimedEffect) -> Result<(), sqlx::Error> {
         let outcome = match &effect.outcome {
             Some(known) => Some(known.clone()),
@@ -83,7 +83,8 @@ impl EffectWorker {
         }
     }
 
-    /// Makes one attempt. Returns the stored outcome; none if there has to be another attempt.
+    /// Makes one attempt, or gives an expired effect up. Returns the stored outcome; `None` if another attempt is
+    /// scheduled, or has completed the effect in between.
     async fn attempt(&self, partner: &Partner, effect: &ClaimedEffect) -> Result<Option<Outcome>, sqlx::Error> {
         let result = match self.expiry(effect) {
             Some(reason) => return self.store_outcome(partner, effect, &Outcome::GivenUp { reason }).await,
@@ -102,7 +103,7 @@ impl EffectWorker {
         self.store_outcome(partner, effect, &outcome).await
     }
 
-    /// The reason to give an effect up without another attempt, if there is one.
+    /// Reason for which an effect is given up without another attempt, if it has expired.
     fn expiry(&self, effect: &ClaimedEffect) -> Option<String> {
         let limits = self.targets.limits();
         let last = effect.last_error.as_deref().unwrap_or("no attempt was completed");
@@ -149,12 +150,12 @@ impl EffectWorker {
             body: command.to_json().map_err(|error| sqlx::Error::Encode(error.into()))?,
             ..as_command(partner, effect)
         };
-        // If another process writes the tenant's lane by now, it claims the row and finds the outcome in it.
+        // If another process writes the tenant's lane by now, the row is left to it; the row contains the outcome.
         let elsewhere = self.dispatcher.dispatch(vec![command]).await?;
         if elsewhere.is_empty() { self.delete(effect).await } else { Ok(()) }
     }
 
-    /// Records an effect that was not executed and has no follow-up command as a failure, for an operator to look at.
+    /// Records a refused or given-up effect that has no follow-up command as a failure, for an operator to look at.
     async fn record_unless_done(
         &self,
         partner: &Partner,

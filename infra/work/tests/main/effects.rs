@@ -1,4 +1,4 @@
-//! Effects: a partner outside performs each of them once, and its outcome is noted once.
+//! Effects: a partner performs each effect once, and its outcome is recorded once.
 
 use anyhow::{Context, Result};
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
@@ -8,12 +8,12 @@ use serde_json::json;
 use sqlx::PgPool;
 use work::{EffectLimits, current_pause, pause_work, resume_work};
 
-/// Counts the effects without a noted outcome.
+/// Counts the effects that are not completed.
 async fn open_effects(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT count(*) FROM work.effects").fetch_one(pool).await?)
 }
 
-/// Counts the samples that the shop's log notes as sent, and as refused.
+/// Counts the samples that are recorded in the shop's log as sent, and as refused.
 async fn noted(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
     let text = "SELECT count(*) FILTER (WHERE payload->>'reason' = 'sample sent'),
                        count(*) FILTER (WHERE payload->>'reason' = 'sample refused')
@@ -21,7 +21,7 @@ async fn noted(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
     Ok(sqlx::query_as(text).bind(shop.tenant.uuid()).fetch_one(pool).await?)
 }
 
-/// Receives stock so many times, each of which asks for one sample.
+/// Receives stock the given number of times; the policy of the test asks for one sample each time.
 async fn receive_stock(backend: &Backend, shop: &Shop, times: usize) -> Result<()> {
     for _ in 0..times {
         backend.execute(shop.tenant, "ReceiveStock", &json!({ "item": shop.item, "units": 10 })).await?;
@@ -46,7 +46,8 @@ async fn effect_is_performed_once_and_noted_once_when_attempts_fail() -> Result<
     let (asked, done) = partner.seen(shop.tenant);
     assert_eq!((asked.len(), done), (5, 1));
     assert!(asked.iter().all(|key| *key == asked[0]), "every attempt has the same key");
-    // The policy reacts to everything again; keys and command ids show that it is the same effect.
+    // The policy reacts to every event again; the idempotency key and the command id are the same, so nothing happens
+    // twice.
     backend.close().await;
     let mut backend = Backend::start(&url).await?;
     sqlx::query("UPDATE work.policies SET position = 0").execute(&backend.pool).await?;
@@ -76,7 +77,7 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
         Ok(sqlx::query_scalar(failures).bind(failing.tenant.uuid()).fetch_one(&backend.pool).await?)
     };
     eventually("the breaker is open", async || Ok(failures().await? >= EFFECT_LIMITS.failures_most)).await?;
-    // A later effect of the other tenant is the marker: when it is noted, the runner has looked at both tenants.
+    // Marker: when a later effect of the other tenant is recorded, effects of both tenants were claimed meanwhile.
     let mut expected = 20;
     let mut marker = async || -> Result<()> {
         receive_stock(&backend, &served, 1).await?;
@@ -138,8 +139,8 @@ async fn paused_effects_wait_for_their_release_and_do_not_age_meanwhile() -> Res
     let shop = backend.shop(10).await?;
     run_samples(&mut backend, &partner.address.to_string(), EFFECT_LIMITS)?;
     eventually("the effect is there", async || Ok(open_effects(&backend.pool).await? == 1)).await?;
-    // Timers and effects look whether there is a pause each time they look for work.
-    wait_for_new_looks(&backend.pool, "work.hold", 2).await?;
+    // Each claim of timers and of effects reads `work.hold`.
+    looked_again(&backend.pool, "work.hold", 2).await?;
     assert!(partner.seen(shop.tenant).0.is_empty());
     // The pause has lasted for longer than an effect may wait.
     let age = EFFECT_LIMITS.age_most.as_secs_f64() * 2.0;

@@ -1,4 +1,4 @@
-//! Policies whose log was restored to an earlier moment: they go back to the common history and skip no event.
+//! Policies whose log was restored to an earlier moment: they are rewound to the common history and skip no event.
 
 use anyhow::Result;
 use domain::inventory::HOLD_TIME;
@@ -17,7 +17,7 @@ async fn count(pool: &PgPool, text: &str) -> Result<i64> {
     Ok(sqlx::query_scalar(text).fetch_one(pool).await?)
 }
 
-/// Loses four orders in a restore, and places so many new ones before policies run again.
+/// Loses four orders in a restore, and places `new` orders before policies run again.
 async fn policies_skip_no_event(new: i64) -> Result<()> {
     let url = database().await;
     let mut backend = Backend::start(&url).await?;

@@ -61,7 +61,8 @@ async fn process_without_lanes_takes_no_timer_from_the_lane_owner() -> Result<()
     let mut standby = scribe_settings(&url);
     standby.owner = Owner { name: "standby".into(), ..standby.owner };
     let mut standby = Backend::start_with(&url, &standby).await?;
-    // Its effects look for work as often as its timers, and leave a trace of it.
+    // A process without lanes sends no statement for timers. Its equally frequent claims of effects read `work.hold`,
+    // which can be observed.
     run_samples(&mut standby, "127.0.0.1:1", EFFECT_LIMITS)?;
     wait_for_new_looks(&pool, "work.hold", 1).await?;
     owner.run_policies();
@@ -183,7 +184,7 @@ async fn stops_only_its_lane(column: &str) -> Result<()> {
          WHERE tenant = $1 AND type = 'order.placed'"
     );
     sqlx::query(&break_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
-    // The scribe that wrote it has the event in memory.
+    // The scribe that wrote the event has it in memory, so it is replaced by one that has not.
     backend.close().await;
     let mut backend = Backend::start(&url).await?;
     backend.run_policies();

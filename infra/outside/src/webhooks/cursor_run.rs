@@ -1,4 +1,5 @@
-//! Delivery: sends the new events of one cursor, one after another, until one fails or none is left.
+//! Cursor run: sends the new events of one claimed cursor, one after another, until one fails, none is left, or the run
+//! has lasted too long.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -16,81 +17,85 @@ use super::guard::Forbidden;
 use super::http_client::{MessageHeaders, Reply, SendError};
 use super::log_reader::{self, Subscription};
 use super::message::Message;
+use super::retry_schedule::retry_delay;
 use super::runner::WebhookRunner;
 
-/// Maximum number of reads of the log in one delivery; then other cursors get their share.
+/// Maximum number of batches of one run. The cursor is then due again at once, but other due cursors may be claimed
+/// first.
 const READS_MOST: usize = 4;
-/// Time after which a delivery starts no further attempt.
-const DELIVERY_TIME_MOST: Duration = Duration::from_secs(5);
-/// Time to an answer above which a receiver counts as slow.
+/// Time after which a run starts no further attempt.
+const RUN_TIME_MOST: Duration = Duration::from_secs(5);
+/// Duration of an attempt above which the cursor counts as slow.
 const SLOW: Duration = Duration::from_secs(1);
-/// Delay before the next attempt if the name of the URL cannot be resolved at present.
+/// Delay before the next run if no name server answers.
 const RESOLVER_RETRY_DELAY: Duration = Duration::from_secs(15);
-/// Delay before the next attempt if the subscription could not be paused after the last one.
+/// Delay before the next run if the subscription could not be paused after its last attempt.
 const PAUSE_RETRY_DELAY: Duration = Duration::from_secs(60);
-/// 410 Gone: the receiver wants no further messages.
+/// Status 410 Gone: the receiver wants no further messages, so the subscription is paused.
 const GONE: u16 = 410;
 
-/// Continue: the delivery goes on with the next event. Break: it is over.
-type Flow = ControlFlow<()>;
+/// Continue: the run goes on with the next event. Break: the run has ended, and the cursor is no longer claimed.
+type RunFlow = ControlFlow<()>;
 
 impl WebhookRunner {
-    pub(super) async fn deliver(&self, mut cursor: Cursor) -> Result<(), sqlx::Error> {
+    /// Runs a claimed cursor.
+    pub(super) async fn run_cursor(&self, mut cursor: Cursor) -> Result<(), sqlx::Error> {
         let started = Instant::now();
         for _ in 0..READS_MOST {
-            if self.deliver_batch(&mut cursor, started).await?.is_break() {
+            if self.run_batch(&mut cursor, started).await?.is_break() {
                 return Ok(());
             }
         }
-        self.reschedule(&mut cursor, Some(now())).await.map(|_| ())
+        self.end_run(&mut cursor, Some(now())).await.map(|_| ())
     }
 
-    /// Sends the events of one read of the log.
-    async fn deliver_batch(&self, cursor: &mut Cursor, started: Instant) -> Result<Flow, sqlx::Error> {
+    /// Reads a batch of events and sends its messages.
+    async fn run_batch(&self, cursor: &mut Cursor, started: Instant) -> Result<RunFlow, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let subscription =
             log_reader::subscription(&mut connection, cursor.lane, cursor.tenant, cursor.subscription).await?;
         let Some(terms) = subscription.state.active_terms() else {
-            // Paused or ended: the reconciliation of the cursors schedules it again, if it is ever resumed.
+            // The subscription is paused or has ended. When it is resumed, reconciliation makes the cursor due again.
             drop(connection);
-            return self.reschedule(cursor, None).await;
+            return self.end_run(cursor, None).await;
         };
         let batch =
-            log_reader::events(&mut connection, cursor.lane, cursor.tenant, cursor.position, cursor.upto, terms)
+            log_reader::events(&mut connection, cursor.lane, cursor.tenant, cursor.position, cursor.replay_end, terms)
                 .await?;
         drop(connection);
         for message in &batch.messages {
-            if started.elapsed() >= DELIVERY_TIME_MOST {
-                return self.reschedule(cursor, Some(now())).await;
+            if started.elapsed() >= RUN_TIME_MOST {
+                return self.end_run(cursor, Some(now())).await;
             }
-            if self.send(cursor, &subscription, terms, message).await?.is_break() {
+            if self.attempt(cursor, &subscription, terms, message).await?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        if cursor.upto.is_some_and(|upto| batch.upto >= upto) {
-            let end = CursorUpdate { position: batch.upto, attempts: 0, due_at: None };
-            cursor.move_to(&self.pool, end).await?;
+        if cursor.replay_end.is_some_and(|replay_end| batch.end >= replay_end) {
+            let update = CursorUpdate { position: batch.end, attempts: 0, due_at: None };
+            cursor.move_to(&self.pool, update).await?;
             return Ok(ControlFlow::Break(()));
         }
-        let is_ours = cursor.position == batch.upto || {
+        // Events that are not sent move the cursor as well.
+        let is_claimed = cursor.position == batch.end || {
             let due_at = Some(time_after(now(), self.limits.lease()));
-            cursor.move_to(&self.pool, CursorUpdate { position: batch.upto, attempts: 0, due_at }).await?
+            cursor.move_to(&self.pool, CursorUpdate { position: batch.end, attempts: 0, due_at }).await?
         };
-        match (is_ours, batch.more) {
+        match (is_claimed, batch.more) {
             (true, true) => Ok(ControlFlow::Continue(())),
-            (true, false) => self.reschedule(cursor, Some(now())).await,
+            (true, false) => self.end_run(cursor, Some(now())).await,
             (false, _) => Ok(ControlFlow::Break(())),
         }
     }
 
-    /// Makes one attempt to send a message and stores its result.
-    async fn send(
+    /// Makes one attempt to send a message and records it.
+    async fn attempt(
         &self,
         cursor: &mut Cursor,
         subscription: &Subscription,
         terms: &WebhookTerms,
         message: &Message,
-    ) -> Result<Flow, sqlx::Error> {
+    ) -> Result<RunFlow, sqlx::Error> {
         let (begun_at, started) = (now(), Instant::now());
         let reply = self.post(cursor, subscription, terms, message).await;
         let took = started.elapsed();
@@ -98,9 +103,9 @@ impl WebhookRunner {
         let (status, error) = match &reply {
             Ok(reply) if (200..300).contains(&reply.status) => (Some(reply.status), None),
             Ok(reply) => (Some(reply.status), Some(format!("the answer was {}", reply.status))),
-            // A failure on our side: it does not count as an attempt.
+            // The failure is on our side, so it is not recorded and does not count as an attempt.
             Err(SendError::Forbidden(Forbidden::ResolverUnavailable)) => {
-                return self.reschedule(cursor, Some(time_after(now(), RESOLVER_RETRY_DELAY))).await;
+                return self.end_run(cursor, Some(time_after(now(), RESOLVER_RETRY_DELAY))).await;
             }
             Err(error) => (None, Some(error.to_string())),
         };
@@ -110,17 +115,17 @@ impl WebhookRunner {
             metrics::counter!("cartulary_webhooks_delivered_total").increment(1);
             let due_at = Some(time_after(now(), self.limits.lease()));
             let update = CursorUpdate { position: message.position, attempts: 0, due_at };
-            let is_ours = cursor.record(&self.pool, update, &attempt).await?;
-            return Ok(if is_ours { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
+            let is_claimed = cursor.record(&self.pool, update, &attempt).await?;
+            return Ok(if is_claimed { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
         };
         metrics::counter!("cartulary_webhook_failures_total").increment(1);
         let delay = match status {
             Some(GONE) => None,
-            _ => self.limits.retry_delay(number, reply.ok().and_then(|reply| reply.retry_after)),
+            _ => retry_delay(self.limits.retry_schedule, number, reply.ok().and_then(|reply| reply.retry_after)),
         };
-        // The subscription is paused before the attempt is stored: a crash in between costs one more attempt and hides
-        // nothing. If the subscription has changed in between, for example to another URL, the new terms are tried
-        // first.
+        // After the last attempt the subscription is paused before the attempt is recorded: a crash in between loses
+        // the record of the attempt, but not the pause. If the subscription has changed since it was read, for example
+        // to another URL, it is not paused but tried again at once.
         let (attempts, due_at) = match delay {
             Some(delay) => (number, Some(time_after(now(), delay))),
             None if !self.is_unchanged(cursor, subscription).await? => (cursor.attempts, Some(now())),
@@ -130,6 +135,7 @@ impl WebhookRunner {
         Ok(ControlFlow::Break(()))
     }
 
+    /// Signs a message with all valid secrets and posts it.
     async fn post(
         &self,
         cursor: &Cursor,
@@ -150,15 +156,16 @@ impl WebhookRunner {
         self.client.post(&terms.url, &headers, body, at, self.limits.attempt_time_most).await
     }
 
-    /// Checks that the subscription has no new events since it was read.
+    /// True if the subscription has no new events since it was read, apart from disclosures of its secret.
     async fn is_unchanged(&self, cursor: &Cursor, before: &Subscription) -> Result<bool, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let today = log_reader::subscription(&mut connection, cursor.lane, cursor.tenant, cursor.subscription).await?;
-        Ok(today.sequence == before.sequence)
+        let current =
+            log_reader::subscription(&mut connection, cursor.lane, cursor.tenant, cursor.subscription).await?;
+        Ok(current.sequence == before.sequence)
     }
 
-    /// Pauses the subscription with the last error as its reason. Returns the time of the next attempt if that is not
-    /// possible now.
+    /// Pauses the subscription, with the last error as the reason. Returns `None`, or the time of the next run if the
+    /// subscription cannot be paused now.
     async fn pause_subscription(&self, cursor: &Cursor, attempts: i32, error: &str) -> Option<Timestamp> {
         let retry_at = Some(time_after(now(), PAUSE_RETRY_DELAY));
         let reason = format!("tried {attempts} times; last error: {error}");
@@ -170,15 +177,15 @@ impl WebhookRunner {
         let id = CommandId::new(new_id());
         let envelope = Envelope::of_engine(id, fingerprint, Box::new(command), "webhooks".into(), None);
         let envelope = Envelope { id_is_new: true, ..envelope };
-        match self.scribe.submit(cursor.tenant, true, vec![envelope]).await.pop() {
+        match self.dispatch.submit(cursor.tenant, true, vec![envelope]).await.pop() {
             Some(Answer::Settled { .. }) => None,
             _ => retry_at,
         }
     }
 
-    /// Ends the delivery at the present position and sets when the cursor is due again: now means when there is a new
-    /// event, none means when reconciliation changes it.
-    async fn reschedule(&self, cursor: &mut Cursor, due_at: Option<Timestamp>) -> Result<Flow, sqlx::Error> {
+    /// Ends the run at the present position: always returns `Break`. A cursor that is due now is claimed as soon as
+    /// there is a new event; with `None`, only reconciliation makes it due again.
+    async fn end_run(&self, cursor: &mut Cursor, due_at: Option<Timestamp>) -> Result<RunFlow, sqlx::Error> {
         let update = CursorUpdate { position: cursor.position, attempts: cursor.attempts, due_at };
         cursor.move_to(&self.pool, update).await?;
         Ok(ControlFlow::Break(()))
