@@ -85,7 +85,7 @@ impl ComponentBuilder {
             owner: Owner { name: database.owner.clone(), lease_ms: database.lease_ms, address },
             limits: config.limits.clone(),
             loops: config.loops,
-            share: self.assigned_lanes("scribe").await?,
+            assigned_lanes: self.assigned_lanes("scribe").await?,
             data: config.data.clone(),
         };
         let scribe = scribe::start(&settings, &self.pool).await?;

@@ -109,9 +109,11 @@ struct OrderTemplate {
 impl OrderClients {
     async fn open(database: &ScratchDatabase, backing: Backing) -> Result<Self> {
         let with_followers = backing != Backing::LogOnly;
-        let shops =
-            BenchEngine::open_with(database, Roles { reads: with_followers, policies: with_followers, ..Roles::ALONE })
-                .await?;
+        let shops = BenchEngine::open_with(
+            database,
+            Roles { project: with_followers, policies: with_followers, ..Roles::ALONE },
+        )
+        .await?;
         let stop = CancellationToken::new();
         let address = match backing {
             Backing::NoScribe => serve_without_scribe(&shops, stop.clone()).await?,
@@ -175,8 +177,8 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
             false,
         ),
         pool,
-        scribe: shops.running.dispatch.clone(),
-        kinds: StateRegistry::all(),
+        dispatch: shops.running.dispatch.clone(),
+        states: StateRegistry::all(),
         progress: watch::channel(0).1,
         redis: None,
         edge: EdgeProtection::none(),

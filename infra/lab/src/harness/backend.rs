@@ -99,11 +99,11 @@ impl Backend {
 
     /// Runs the policies, timers and effects of these commands from now on, with these targets.
     pub fn run_policies_with(&mut self, commands: Arc<Commands>, targets: Arc<Targets>) {
-        let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
+        let (pool, dispatch, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let lanes = Lanes::Written(self.scribe.clone());
         let (kafka, health) = (None, Health::default());
         let runner =
-            PolicyRunner { pool, scribe, lanes, kafka, health, vault, commands, targets, restore_hooks: vec![] };
+            PolicyRunner { pool, dispatch, lanes, kafka, health, vault, commands, targets, restore_hooks: vec![] };
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 
@@ -116,13 +116,13 @@ impl Backend {
     pub fn run_webhooks_over(&mut self, limits: WebhookLimits, client: Option<HttpClient>) -> Result<WebhookGateway> {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let gateway = WebhookGateway::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
-        let (pool, scribe, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
+        let (pool, dispatch, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
         let targets = Targets::default().with("webhooks", gateway.reconciler()).into();
         let (kafka, health) = (None, Health::default());
         let policies = PolicyRunner {
             pool,
-            scribe,
+            dispatch,
             lanes,
             kafka,
             health,

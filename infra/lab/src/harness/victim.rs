@@ -29,9 +29,9 @@ pub const EFFECT_LIMITS: EffectLimits = EffectLimits {
 pub const WEBHOOK_LIMITS: WebhookLimits = WebhookLimits {
     attempt_time_most: Duration::from_secs(3),
     retry_schedule: &[Duration::from_millis(20); 9],
-    deliveries_most: 16,
-    tenant_deliveries_most: 4,
-    degraded_deliveries_most: 8,
+    runs_most: 16,
+    tenant_runs_most: 4,
+    degraded_runs_most: 8,
 };
 
 /// Task of the process.

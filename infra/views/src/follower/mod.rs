@@ -226,7 +226,7 @@ impl ReadModelFollower {
 
     /// Projects these events and publishes the changed rows.
     async fn project(&self, projector: &mut PgProjector, events: &[RawEvent]) -> Result<BatchResult, Fault> {
-        let outcome = projector.take(events).await?;
+        let outcome = projector.apply(events).await?;
         self.progress.send_modify(|count| *count = count.wrapping_add(1));
         let result = self.report(&outcome);
         self.notices.publish_batch(events, outcome.changed);

@@ -140,7 +140,7 @@ async fn paused_effects_wait_for_their_release_and_do_not_age_meanwhile() -> Res
     run_samples(&mut backend, &partner.address.to_string(), EFFECT_LIMITS)?;
     eventually("the effect is there", async || Ok(open_effects(&backend.pool).await? == 1)).await?;
     // Each claim of timers and of effects reads `work.hold`.
-    looked_again(&backend.pool, "work.hold", 2).await?;
+    wait_for_new_looks(&backend.pool, "work.hold", 2).await?;
     assert!(partner.seen(shop.tenant).0.is_empty());
     // The pause has lasted for longer than an effect may wait.
     let age = EFFECT_LIMITS.age_most.as_secs_f64() * 2.0;

@@ -50,7 +50,7 @@ pub(super) async fn run(server: &ScratchServer, progress: &Progress, report: &mu
     for name in ["scribe-1", "scribe-2"] {
         scribes.push_back(fleet.start_ready("scribe", name).await?);
     }
-    let api = Roles { front: true, ..Roles::default() };
+    let api = Roles { serve: true, ..Roles::default() };
     let engine = Arc::new(BenchEngine::open_as(&database, on_any_port(), api, fleet.outer_key()?).await?);
     let stop = CancellationToken::new();
     let mut clients = JoinSet::new();

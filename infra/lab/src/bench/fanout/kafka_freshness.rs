@@ -23,7 +23,7 @@ use crate::fleet::Fleet;
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Least achieved part of the intended rate; below it the measurement is an error.
 const RATE_LEAST: f64 = 0.95;
-const WRITER: Roles = Roles { front: true, scribe: true, reads: false, policies: true, relay: true, alone: false };
+const WRITER: Roles = Roles { serve: true, scribe: true, project: false, policies: true, relay: true, alone: false };
 
 pub(super) async fn run(
     server: &ScratchServer,
