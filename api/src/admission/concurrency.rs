@@ -163,9 +163,8 @@ mod tests {
         ada.pop();
         ada.extend(take(&customer(1, 1), 1));
         drop((ada, staff, others));
-        let usage = limiter.usage();
-        assert!(usage.by_caller.is_empty() && usage.by_tenant.is_empty(), "no entry without permits");
-        drop(usage);
+        let is_unused = |usage: &Usage| usage.by_caller.is_empty() && usage.by_tenant.is_empty();
+        assert!(is_unused(&limiter.usage()), "no entry without permits");
         limiter.all_free().await;
     }
 }

@@ -45,7 +45,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args, Settings::read(self.config.as_deref())?).await,
             Command::Machines(args) => machines::run(args).await,
             Command::Bench(options) => bench::run(options).await,
-            Command::RowCache => bench::row_cache::run().await,
+            Command::RowCache => Box::pin(bench::row_cache::run()).await,
             Command::Victim { victim } => victim.run().await.map(|()| ExitCode::SUCCESS),
         }
     }
