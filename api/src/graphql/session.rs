@@ -51,8 +51,7 @@ impl Session {
         context.ctx.data::<Self>()
     }
 
-    /// The customer to whose rows of a model the caller is restricted, if it is. Fails if the caller may not read the
-    /// model.
+    /// If the caller may see only the rows of one customer: that customer. Fails if the caller may not read the model.
     pub(super) fn owner(&self, model: &Model) -> Result<Option<CustomerId>, Problem> {
         let forbidden = || Problem::forbidden(format!("this caller may not read {}", model.name));
         self.caller.sees(model).ok_or_else(forbidden)
@@ -89,7 +88,8 @@ impl Session {
         self.watch(model, query, since).await
     }
 
-    /// Watches a query: the rows of its first page, then all changes of rows that match it.
+    /// Watches a query: the rows of its first page, then all changes of rows that match it. With `since`, the first update
+    /// also has all matching rows that changed since that position.
     pub(super) async fn watch(
         &self,
         model: &Model,
@@ -104,7 +104,8 @@ impl Session {
         }
     }
 
-    /// The plaintext of a sealed field, decrypted in one batch with its siblings. `None` if its key was destroyed.
+    /// The plaintext of a sealed field, decrypted in one batch with its siblings. `None` if its key was destroyed
+    /// or belongs to another tenant.
     pub(super) async fn unseal(&self, field: SealedField) -> Result<Option<String>, Problem> {
         let load = async |fields: Vec<SealedField>| {
             let count = fields.len();
@@ -218,7 +219,8 @@ fn with_key(model: &Model, json: &str) -> Option<(Key, Value)> {
     Some((model.key_of(&row), from_json(row)))
 }
 
-/// Adds the models of all relations in a selection. A name that two read models use for a relation adds both targets.
+/// Adds the models of all relations in a selection. The model that a nested field belongs to is not known here: if two models
+/// have a relation of that name, both targets are added.
 fn collect_models<'a>(selection: &SelectionField<'_>, relations: &'a Relations, names: &mut HashSet<&'a str>) {
     for inner in selection.selection_set() {
         names.extend(relations.named(inner.name()).map(|relation| relation.to));

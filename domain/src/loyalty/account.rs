@@ -2,8 +2,8 @@
 //!
 //! Invariants: earned − redeemed + returned − reversed + adjusted = balance; a redemption or an adjustment never makes
 //! the balance negative. Only a reversal may leave a debt, which blocks redemptions.
-//! [`Earning`](super::Earning) ensures that a reason gives points once, [`Redemption`](super::Redemption) that a reward
-//! is bought and returned once. A command decides on one of them and on the account together, all or nothing.
+//! [`Earning`](super::Earning) ensures that a reason gives points once, [`Redemption`](super::Redemption) that one
+//! redemption is paid and returned once. A command that changes one of them and the account changes both or neither.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct LoyaltyAccount {
     totals: Totals,
 }
 
-/// Sums of all entries, by type.
+/// Sum of points per event variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     pub earned: i64,

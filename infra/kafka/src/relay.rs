@@ -25,8 +25,8 @@ use crate::topic::{self, TopicError};
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Interval at which leases are renewed and free lanes are acquired.
 const RENEW_INTERVAL: Duration = Duration::from_millis(500);
-/// Timeout of queries to the log. Longer than the 1.3 s in which a silent database is noticed, so that the pool tests
-/// the connection of a query that is given up.
+/// Timeout of queries to the log. A silent database is noticed within 1.3 s, so when a query times out the database already
+/// counts as silent, and the pool tests the query's connection before it is used again.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before a failed operation is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ enum LaneState {
     Failed { restart_at: Instant, start: Start },
 }
 
-/// Relaying with one producer, until the producer fails or Kafka is back after an outage.
+/// Relaying with one producer, until the producer or a lane's task fails or Kafka is back after an outage.
 struct Session<'r, H> {
     relay: &'r Relay<H>,
     producer: Producer,
@@ -160,8 +160,8 @@ impl<H: History + 'static> Session<'_, H> {
         }
     }
 
-    /// Renews the leases, starts the lanes that were acquired and stops those that were lost. If the store does not
-    /// answer, the lanes go on until the leases have expired.
+    /// Renews the leases, starts the lanes that were acquired and stops those that were lost. If PostgreSQL
+    /// does not answer, the lanes go on until the leases have expired, and at most the time limit of this query longer.
     async fn renew(&mut self) {
         let (now, lease_ms) = (Instant::now(), self.relay.settings.lease_ms);
         let owned = timeout(QUERY_TIMEOUT, self.relay.leases.acquire_or_renew(lease_ms)).await;
@@ -237,8 +237,8 @@ impl<H: History + 'static> Session<'_, H> {
         Ok(())
     }
 
-    /// True if Kafka answers again after an outage. Asks for it with metadata requests, because without events to send
-    /// no other request would show it. Kafka may have lost records, so the caller ends the session, and the next one
+    /// True if Kafka answers again after an outage. Sends metadata requests to find out: while there are no events to send,
+    /// nothing else contacts Kafka. Kafka may have lost records, so the caller ends the session, and the next one
     /// reads the end of each partition.
     async fn kafka_is_back(&mut self) -> bool {
         if self.relay.kafka.outage_reason().is_none() {

@@ -34,8 +34,8 @@ impl PgHistory {
 impl History for PgHistory {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let pool = self.pool.clone();
-        // Decoding takes more than half of the time of a read. In a task of its own it overlaps with the fold of the
-        // previous page.
+        // Decoding takes more than half of the time of a read. A rebuild folds one page while it awaits the next, and in
+        // a task of its own the decoding runs in parallel with that fold.
         let page = tokio::spawn(async move { timeout(PAGE_TIMEOUT, page(&pool, lane, after, most)).await });
         let doing = "waiting for a page of the log";
         match page.await {
@@ -110,7 +110,7 @@ pub async fn events_of_tenant(
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
-/// Decodes one row that has the columns of [`RawEvent`] in their order, straight from the binary protocol, because this
+/// Decodes one row with the columns of the log's queries in their order, straight from the binary protocol, because this
 /// function bounds the speed of a replay.
 pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);

@@ -11,7 +11,7 @@ use event_log::LANES;
 use event_log::{Routes, Tail};
 use futures::future::join_all;
 use sqlx::PgPool;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commit::Committer;
@@ -31,7 +31,8 @@ pub struct ScribeHandle {
     tail: Arc<Tail>,
 }
 
-/// Capacity of a loop's inbox in inputs. The scribe's own queue limit rejects commands before the inbox stays full.
+/// Inputs that fit into the inbox of a loop. The loop moves them into the scribe's queue, so under lasting overload the limit
+/// of the queue refuses commands first.
 const INBOX_MOST: usize = 4_096;
 
 /// Time limit for answering all accepted commands during shutdown.
@@ -75,14 +76,14 @@ impl ScribeHandle {
         let input = Input::Submit { tenant, lane, from_engine, commands, reply };
         // Commands of the engine wait until the inbox has room. The inbox of a loop that has ended is closed.
         let sent = if from_engine {
-            inbox.send(input).await.map_err(|_| true)
+            inbox.send(input).await.map_err(|SendError(input)| TrySendError::Closed(input))
         } else {
-            inbox.try_send(input).map_err(|refused| matches!(refused, TrySendError::Closed(_)))
+            inbox.try_send(input)
         };
         match sent {
             Ok(()) => {}
-            Err(true) => return all(NotNow::ShuttingDown),
-            Err(false) => return all(NotNow::Overloaded { retry_after_s: 1 }),
+            Err(TrySendError::Closed(_)) => return all(NotNow::ShuttingDown),
+            Err(TrySendError::Full(_)) => return all(NotNow::Overloaded { retry_after_s: 1 }),
         }
         answers.await.unwrap_or_else(|_| all(NotNow::ShuttingDown))
     }
@@ -117,7 +118,7 @@ impl ScribeHandle {
     }
 
     /// Refuses new commands, and returns when all accepted commands are answered, or after ten seconds. A command
-    /// without an answer then has its receipt in the log, or was never decided.
+    /// that is still unanswered by then either has its receipt in the log or was never decided.
     pub async fn stop(&self) {
         let stopped = self.inboxes.iter().map(|inbox| async {
             let (done, stopped) = oneshot::channel();

@@ -50,6 +50,7 @@ tidy! {
     type_names_are_unique_in_a_crate: "type-names",
     doc_comments_are_plain: "doc-comments",
     documents_are_plain: "documents",
+    documents_name_paths_that_exist: "document-paths",
     every_context_is_in_the_architecture: "architecture",
     only_listed_capabilities_are_proven: "known-capabilities",
     the_page_of_capabilities_equals_the_scenarios: "capabilities-page",

@@ -24,7 +24,8 @@ const RESOLUTIONS_MOST: usize = 32;
 const UNANSWERED: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
 /// Allowed ports: those of web servers with TLS. Other ports belong to databases, mail servers and the like.
 const PORTS: [u16; 2] = [443, 8443];
-/// Suffixes of names outside the public DNS (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
+/// Suffixes of names outside the public DNS (RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476, and
+/// `.internal`, which ICANN has reserved).
 const PRIVATE_SUFFIXES: [&str; 8] =
     [".localhost", ".local", ".internal", ".home.arpa", ".onion", ".alt", ".test", ".invalid"];
 
@@ -97,7 +98,7 @@ impl Default for Guard {
 
 impl Guard {
     /// A guard with exceptions: `allowed` hosts and networks may be private and without TLS; `refused` ones must not be
-    /// called even if they are public.
+    /// called even if they are public. An address in both lists is allowed.
     pub fn new(allowed: AddressList, refused: AddressList) -> Self {
         let resolver = Box::new(SystemResolver::default());
         Self { allowed, refused, resolver, is_unavailable: AtomicBool::new(false) }

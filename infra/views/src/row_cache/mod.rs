@@ -2,8 +2,8 @@
 //!
 //! A cached row carries the checkpoint at which it was read and the time at which the read began. It is served for at
 //! most `row_cache_ms`, even if the row notice of its change was lost. A query with `minPosition` bypasses the cache.
-//! The cache holds rows of all owners; the conditions of a query, its owner among them, are checked on the rows after
-//! the lookup. Personal fields are sealed in the cache as they are in the store.
+//! The cache holds rows of all owners: after the lookup, a row is kept only if it matches the filters of the query and the
+//! owner to whom the caller is restricted. Personal fields are sealed in the cache as they are in the store.
 
 mod invalidation;
 mod key_lookup;
@@ -51,7 +51,7 @@ impl RowCache {
         Self { store, ttl }
     }
 
-    /// Store of the cached rows, for their invalidation.
+    /// The memory or Redis that holds the cached rows, for their invalidation.
     pub fn store(&self) -> Arc<dyn RowCacheStore> {
         self.store.clone()
     }
@@ -120,7 +120,7 @@ impl FoundRows {
         key
     }
 
-    /// Page of the rows that match the conditions of the query, among them its owner.
+    /// Page of the rows that match the filters and the owner of the query.
     fn page(self, model: &Model, query: &RowQuery, lookup: &KeyLookup) -> Result<Page, QueryError> {
         let columns = query.order_columns(model)?;
         let rows = self.rows.into_values().filter(|(row, _)| lookup.conditions.matches(row));

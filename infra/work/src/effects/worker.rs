@@ -56,7 +56,8 @@ impl EffectWorker {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
-        // Batches in progress complete, so that their outcomes are stored.
+        // Batches in progress complete, so that their outcomes are stored. After a loss of the database they are dropped
+        // instead, and are executed again when their leases have expired.
         while tasks.join_next().await.is_some() {}
     }
 
@@ -83,10 +84,10 @@ impl EffectWorker {
         }
     }
 
-    /// Makes one attempt, or gives an expired effect up. Returns the stored outcome; `None` if another attempt is
-    /// scheduled, or has completed the effect in between.
+    /// Makes one attempt, or gives the effect up. Returns the stored outcome; `None` if this attempt failed and a retry is
+    /// scheduled, or if a concurrent attempt has completed the effect.
     async fn attempt(&self, partner: &Partner, effect: &ClaimedEffect) -> Result<Option<Outcome>, sqlx::Error> {
-        let result = match self.expiry(effect) {
+        let result = match self.reason_to_give_up(effect) {
             Some(reason) => return self.store_outcome(partner, effect, &Outcome::GivenUp { reason }).await,
             None => self.call(partner, effect).await,
         };
@@ -95,7 +96,7 @@ impl EffectWorker {
             AttemptResult::Refused(reason) => Outcome::Refused { reason },
             AttemptResult::Failed(error) => {
                 metrics::counter!("cartulary_effect_failures_total", "target" => partner.target.clone()).increment(1);
-                tracing::warn!(target = partner.target, effect = %effect.id, error, "an effect failed; trying again");
+                tracing::warn!(target = partner.target, effect = %effect.id, error, "an attempt of an effect failed");
                 self.schedule_retry(partner, effect, self.targets.limits().delay(effect.attempts), &error).await?;
                 return Ok(None);
             }
@@ -103,15 +104,15 @@ impl EffectWorker {
         self.store_outcome(partner, effect, &outcome).await
     }
 
-    /// Reason for which an effect is given up without another attempt, if it has expired.
-    fn expiry(&self, effect: &ClaimedEffect) -> Option<String> {
+    /// Reason to give an effect up without another attempt: too many attempts, or too old.
+    fn reason_to_give_up(&self, effect: &ClaimedEffect) -> Option<String> {
         let limits = self.targets.limits();
         let last = effect.last_error.as_deref().unwrap_or("no attempt was completed");
         if effect.attempts > limits.attempts_most {
             return Some(format!("tried {} times; last error: {last}", limits.attempts_most));
         }
         let is_too_old = effect.asked_at <= time_before(now(), limits.age_most);
-        is_too_old.then(|| format!("requested {} s ago; last error: {last}", limits.age_most.as_secs()))
+        is_too_old.then(|| format!("requested more than {} s ago; last error: {last}", limits.age_most.as_secs()))
     }
 
     async fn call(&self, partner: &Partner, effect: &ClaimedEffect) -> AttemptResult {

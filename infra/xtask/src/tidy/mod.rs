@@ -7,6 +7,7 @@ mod documents;
 mod layers;
 mod lists;
 mod names;
+mod paths;
 mod product;
 mod prose;
 mod sizes;
@@ -44,6 +45,7 @@ pub const RULES: &[Rule] = &[
     types::DUPLICATES,
     prose::DOC_COMMENTS,
     prose::DOCUMENTS,
+    paths::PATHS,
     documents::ARCHITECTURE,
     documents::KNOWN_CAPABILITIES,
     documents::CAPABILITIES_PAGE,
