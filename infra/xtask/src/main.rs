@@ -33,7 +33,7 @@ Usage: cargo xtask <task> [arguments]
   gen             write the generated files: schemas/, docs/capabilities.md and the map of crates in ARCHITECTURE.md
   tidy            only check the rules of the workspace (part of test)
 
-`demo`, `dev`, `bench` and `machines` share one build; the first takes about ten minutes on two cores. Their arguments
+`demo`, `dev`, `bench` and `machines` share one build; the first takes 10 to 20 minutes on two cores. Their arguments
 are passed on; `cargo xtask demo --help` lists them. `cargo xtask up --help` explains the servers.
 ";
 

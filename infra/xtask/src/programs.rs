@@ -63,7 +63,7 @@ pub(crate) fn succeeds(mut command: Command) -> bool {
 pub fn build_and_become(binary: Binary, subcommand: &str, arguments: &[String]) -> Result<()> {
     let program = workspace::target_folder()?.join("release").join(binary.name());
     if !program.exists() {
-        println!("building Cartulary; the first build takes about ten minutes on two cores");
+        println!("building Cartulary; the first build takes 10 to 20 minutes on two cores");
     }
     let mut build = cargo(&["build", "--release", "--package", "cartulary", "--package", "lab", "--bins"]);
     let status = with_progress(|| build.status()).with_context(|| format!("{build:?} cannot be run"))?;
