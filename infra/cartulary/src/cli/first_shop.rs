@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-/// Time limit for the policy that opens the registered tenant.
-const OPENED_WITHIN: Duration = Duration::from_secs(30);
+/// Time limit for a policy or a read model that must have processed the commands so far.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 /// Maximum size of an answer in bytes.
 const ANSWER_BYTES_MOST: usize = 1024 * 1024;
@@ -35,14 +35,16 @@ impl FirstShop {
         Self { tenant, product, stock_item: StockItem::id(product, store), store }
     }
 
-    /// Opens the shop. Every command has a fixed id, so a second start changes nothing.
+    /// Opens the shop and waits until its stock is visible in queries. Every command has a fixed id, so a second start
+    /// changes nothing.
     pub(super) async fn open(&self, router: &Router, operator: &str, owner: &str) -> Result<()> {
         let register = json!({
             "tenant": self.tenant, "name": "My shop", "subdomain": "my-shop", "contact_email": "me@example.org",
             "currency": "USD", "zone": "Europe/Berlin",
         });
         command(router, operator, "RegisterTenant", &register).await?;
-        timeout(OPENED_WITHIN, self.until_open(router, owner)).await.context("the shop was not opened in time")??;
+        // A policy opens the registered tenant with its first store.
+        self.until_visible(router, owner, "stores").await?;
         let mug = json!({
             "product": self.product, "name": "Mug", "sku": "MUG", "price": { "minor": 900, "currency": "USD" },
             "description": null,
@@ -50,27 +52,32 @@ impl FirstShop {
         command(router, owner, "CreateProduct", &mug).await?;
         command(router, owner, "PublishProduct", &json!({ "product": self.product })).await?;
         command(router, owner, "OpenStockItem", &json!({ "product": self.product, "store": self.store })).await?;
-        command(router, owner, "ReceiveStock", &json!({ "item": self.stock_item, "units": 10 })).await
+        let receive = json!({ "item": self.stock_item, "units": 10 });
+        let token = command(router, owner, "ReceiveStock", &receive).await?;
+        self.until_visible(router, owner, &format!("stockLevels(minPosition: \"{token}\")")).await
     }
 
-    /// Waits until the policy that follows the registration has opened the tenant with its first store.
-    async fn until_open(&self, router: &Router, owner: &str) -> Result<()> {
-        let query = json!({ "query": "{ stores(first: 1) { edges { node { name } } } }" });
-        loop {
-            let answer = post(router, owner, "/graphql", "", &query).await?;
-            if answer["data"]["stores"]["edges"].as_array().is_some_and(|edges| !edges.is_empty()) {
-                return Ok(());
+    /// Waits until a query for the rows of one read model returns at least one.
+    async fn until_visible(&self, router: &Router, owner: &str, rows: &str) -> Result<()> {
+        let query = json!({ "query": format!("{{ rows: {rows} {{ edges {{ cursor }} }} }}") });
+        let is_visible = async {
+            loop {
+                let answer = post(router, owner, "/graphql", "", &query).await?;
+                if answer["data"]["rows"]["edges"].as_array().is_some_and(|edges| !edges.is_empty()) {
+                    return Ok(());
+                }
+                sleep(POLL).await;
             }
-            sleep(POLL).await;
-        }
+        };
+        timeout(VISIBLE_WITHIN, is_visible).await.with_context(|| format!("{rows}: not visible in time"))?
     }
 }
 
-/// Sends one command under a fixed id.
-async fn command(router: &Router, token: &str, name: &str, body: &Value) -> Result<()> {
+/// Sends one command under a fixed id. Returns the token of its receipt.
+async fn command(router: &Router, token: &str, name: &str, body: &Value) -> Result<String> {
     let answer = post(router, token, &format!("/v1/commands/{name}"), &format!("dev-first-shop-{name}"), body).await?;
     ensure!(answer["outcome"] == "accepted", "{name} was answered {answer}");
-    Ok(())
+    Ok(answer["receipt"]["token"].as_str().with_context(|| format!("{name}: a receipt without a token"))?.to_owned())
 }
 
 async fn post(router: &Router, token: &str, path: &str, id: &str, body: &Value) -> Result<Value> {

@@ -2,15 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::fleet::EngineProcess;
 use lab::harness::{Cluster, caught_up, database, eventually, send_once, send_until_decided};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// Time after which the server closes a silent connection, and with it a transaction that holds locks. Over TCP the
+/// timeouts that the engine sets on each connection do this (`platform/src/connectivity.rs`); the socket of this
+/// server has none.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A TCP proxy between processes and their server.
 struct Link {
@@ -46,32 +53,23 @@ impl Link {
     }
 }
 
-/// Carries bytes until the link is silent; then keeps both ends open and carries nothing.
-async fn carry(client: TcpStream, server: PathBuf, state: watch::Receiver<(u32, bool)>) -> Result<()> {
-    if state.borrow().1 {
+/// Carries bytes until the link is silent. Then carries nothing, and keeps the client's end open for ever, but the
+/// server's end only for [`SERVER_TIMEOUT`].
+async fn carry(mut client: TcpStream, server: PathBuf, mut state: watch::Receiver<(u32, bool)>) -> Result<()> {
+    let (times, is_silent) = *state.borrow();
+    if is_silent {
         std::future::pending::<()>().await;
     }
-    let server = UnixStream::connect(server).await?;
-    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    tokio::try_join!(copy(from_client, to_server, state.clone()), copy(from_server, to_client, state))?;
-    Ok(())
-}
-
-async fn copy(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut state: watch::Receiver<(u32, bool)>,
-) -> Result<()> {
-    let (times, mut bytes) = (state.borrow().0, vec![0; 64 * 1024]);
-    loop {
-        tokio::select! {
-            () = silenced(&mut state, times) => std::future::pending::<()>().await,
-            count = from.read(&mut bytes) => match count? {
-                0 => bail!("closed"),
-                count => to.write_all(&bytes[..count]).await?,
-            },
+    let mut server = UnixStream::connect(server).await?;
+    tokio::select! {
+        closed = copy_bidirectional(&mut client, &mut server) => _ = closed?,
+        () = silenced(&mut state, times) => {
+            sleep(SERVER_TIMEOUT).await;
+            drop(server);
+            std::future::pending::<()>().await;
         }
     }
+    Ok(())
 }
 
 /// Waits until the link was silenced more often than `times`.

@@ -9,6 +9,7 @@ use domain::inventory::StockItem;
 use domain::shared::{ProductId, Role, StoreId, TenantId};
 use futures::future::try_join_all;
 use platform::clock::new_id;
+use projections::ports::LANES;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,12 +19,8 @@ use uuid::Uuid;
 use crate::demo::client::Client;
 use crate::demo::{DemoShop, Deployment, open_shop_of, put_on_sale};
 
-/// Number of shops: enough that the lanes of every scribe receive commands.
-const SHOPS: usize = 6;
-/// Callers of each shop at each node.
-const CALLERS_PER_NODE: usize = 2;
 /// Pause of a caller between two orders.
-const THINK_TIME: Duration = Duration::from_millis(60);
+const THINK_TIME: Duration = Duration::from_millis(80);
 /// Every order with an index divisible by this number is for the scarce product, which sells out.
 const SCARCE_EVERY: usize = 8;
 /// Units of the product that does not sell out.
@@ -35,7 +32,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time limit for the decision of one order, over all attempts.
 const DECISION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All shops under load.
+/// All shops under load, one in each lane: whichever lanes a process gets, it has events to process.
 pub(super) struct LoadShops {
     shops: Vec<LoadShop>,
 }
@@ -74,15 +71,15 @@ pub(super) enum SendResult {
 impl LoadShops {
     /// Registers the shops and puts their products on sale.
     pub(super) async fn open(deployment: &Deployment<'_>, urls: &[String]) -> Result<Self> {
-        let shops = (0..SHOPS).map(|number| LoadShop::open(deployment, urls, number));
+        let shops = (0..LANES).map(|lane| LoadShop::open(deployment, urls, lane));
         Ok(Self { shops: try_join_all(shops).await? })
     }
 
-    /// Starts all callers, one task each. They end after `stop` is cancelled.
+    /// Starts one caller for each shop and node, in a task of its own. They end after `stop` is cancelled.
     pub(super) fn callers(self: &Arc<Self>, stop: &CancellationToken) -> JoinSet<Result<Vec<OrderRequest>>> {
         let mut callers = JoinSet::new();
         for (shop, entry) in self.shops.iter().enumerate() {
-            for node in (0..entry.clients.len()).flat_map(|node| [node; CALLERS_PER_NODE]) {
+            for node in 0..entry.clients.len() {
                 callers.spawn(self.clone().place_orders(shop, node, stop.clone()));
             }
         }
@@ -181,9 +178,12 @@ impl OrderRequest {
 }
 
 impl LoadShop {
-    async fn open(deployment: &Deployment<'_>, urls: &[String], number: usize) -> Result<Self> {
+    async fn open(deployment: &Deployment<'_>, urls: &[String], lane: i16) -> Result<Self> {
         let tenant = TenantId::new(new_id());
-        let name = format!("shop-{number}");
+        // A tenant without a route gets a lane by hash.
+        let route = sqlx::query("INSERT INTO log.routes (tenant, lane) VALUES ($1, $2)").bind(tenant.uuid()).bind(lane);
+        route.execute(deployment.pool).await?;
+        let name = format!("shop-{lane}");
         let shop = open_shop_of(deployment, tenant, &name, &name).await?;
         let (plenty, scarce) = (ProductId::new(new_id()), ProductId::new(new_id()));
         for product in [plenty, scarce] {
