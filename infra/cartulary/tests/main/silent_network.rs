@@ -62,7 +62,7 @@ async fn carry(mut client: TcpStream, server: PathBuf, mut state: watch::Receive
     }
     let mut server = UnixStream::connect(server).await?;
     tokio::select! {
-        closed = copy_bidirectional(&mut client, &mut server) => _ = closed?,
+        closed = copy_bidirectional(&mut client, &mut server) => drop(closed?),
         () = silenced(&mut state, times) => {
             sleep(SERVER_TIMEOUT).await;
             drop(server);
