@@ -6,7 +6,7 @@ use domain::tenancy::{NameClaim, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, VerbOf, rejected};
 
 /// Add a product to the catalogue as a draft, which is not yet for sale.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -24,10 +24,6 @@ pub struct CreateProduct {
 
 impl Command for CreateProduct {
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Product>(self.product);
@@ -55,20 +51,11 @@ pub struct ReviseProduct {
     pub description: Option<Text<5000>>,
 }
 
-impl Command for ReviseProduct {
+impl StreamCommand for ReviseProduct {
+    type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Product>(self.product);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Product>(self.product, |product| product.revise(self.name.clone(), self.description.clone()))
-    }
+    const STREAM: StreamOf<Self> = |command| command.product;
+    const VERB: VerbOf<Self> = |command, product, _| product.revise(command.name.clone(), command.description.clone());
 }
 
 /// Change the price of a product. Placed orders keep their prices.
@@ -80,20 +67,11 @@ pub struct ChangePrice {
     pub price: Price,
 }
 
-impl Command for ChangePrice {
+impl StreamCommand for ChangePrice {
+    type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Product>(self.product);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Product>(self.product, |product| product.change_price(self.price))
-    }
+    const STREAM: StreamOf<Self> = |command| command.product;
+    const VERB: VerbOf<Self> = |command, product, _| product.change_price(command.price);
 }
 
 /// Put a product on sale.
@@ -103,20 +81,11 @@ pub struct PublishProduct {
     pub product: ProductId,
 }
 
-impl Command for PublishProduct {
+impl StreamCommand for PublishProduct {
+    type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Product>(self.product);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Product>(self.product, Product::publish)
-    }
+    const STREAM: StreamOf<Self> = |command| command.product;
+    const VERB: VerbOf<Self> = |_, product, _| product.publish();
 }
 
 /// Take a product off sale. It can be published again.
@@ -126,20 +95,11 @@ pub struct UnpublishProduct {
     pub product: ProductId,
 }
 
-impl Command for UnpublishProduct {
+impl StreamCommand for UnpublishProduct {
+    type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Product>(self.product);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Product>(self.product, Product::unpublish)
-    }
+    const STREAM: StreamOf<Self> = |command| command.product;
+    const VERB: VerbOf<Self> = |_, product, _| product.unpublish();
 }
 
 /// Remove a product from the catalogue. Old orders still show it.
@@ -149,20 +109,11 @@ pub struct ArchiveProduct {
     pub product: ProductId,
 }
 
-impl Command for ArchiveProduct {
+impl StreamCommand for ArchiveProduct {
+    type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Product>(self.product);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Product>(self.product, Product::archive)
-    }
+    const STREAM: StreamOf<Self> = |command| command.product;
+    const VERB: VerbOf<Self> = |_, product, _| product.archive();
 }
 
 /// Restore an archived product as a draft.
@@ -172,18 +123,9 @@ pub struct RestoreProduct {
     pub product: ProductId,
 }
 
-impl Command for RestoreProduct {
+impl StreamCommand for RestoreProduct {
+    type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Product>(self.product);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Product>(self.product, Product::restore)
-    }
+    const STREAM: StreamOf<Self> = |command| command.product;
+    const VERB: VerbOf<Self> = |_, product, _| product.restore();
 }

@@ -64,10 +64,6 @@ pub struct ImportCustomer {
 impl Command for ImportCustomer {
     const NEEDS: Permission = Permission::ManageCustomers;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Customer>(self.customer);
     }

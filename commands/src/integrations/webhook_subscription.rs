@@ -7,7 +7,7 @@ use domain::shared::{EventType, Permission, Reason, Seconds, TargetUrl, Text, We
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, VerbOf};
 
 /// Time for which a replaced secret still signs beside its successor.
 const OLD_SECRET_VALID_FOR: Seconds = Seconds(24 * 60 * 60);
@@ -28,10 +28,6 @@ pub struct Subscribe {
 
 impl Command for Subscribe {
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -65,10 +61,6 @@ pub struct ChangeSubscription {
 
 impl Command for ChangeSubscription {
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -107,20 +99,11 @@ pub struct PauseSubscription {
     pub reason: Reason,
 }
 
-impl Command for PauseSubscription {
+impl StreamCommand for PauseSubscription {
+    type Aggregate = WebhookSubscription;
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<WebhookSubscription>(self.subscription);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<WebhookSubscription>(self.subscription, |subscription| subscription.pause(self.reason.clone()))
-    }
+    const STREAM: StreamOf<Self> = |command| command.subscription;
+    const VERB: VerbOf<Self> = |command, subscription, _| subscription.pause(command.reason.clone());
 }
 
 /// Resume a subscription from the first event that was not delivered.
@@ -130,20 +113,11 @@ pub struct ResumeSubscription {
     pub subscription: WebhookSubscriptionId,
 }
 
-impl Command for ResumeSubscription {
+impl StreamCommand for ResumeSubscription {
+    type Aggregate = WebhookSubscription;
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<WebhookSubscription>(self.subscription);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<WebhookSubscription>(self.subscription, WebhookSubscription::resume)
-    }
+    const STREAM: StreamOf<Self> = |command| command.subscription;
+    const VERB: VerbOf<Self> = |_, subscription, _| subscription.resume();
 }
 
 /// Replace the secret that signs deliveries.
@@ -157,10 +131,6 @@ pub struct RotateSecret {
 
 impl Command for RotateSecret {
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -182,20 +152,11 @@ pub struct ShowSecret {
     pub subscription: WebhookSubscriptionId,
 }
 
-impl Command for ShowSecret {
+impl StreamCommand for ShowSecret {
+    type Aggregate = WebhookSubscription;
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<WebhookSubscription>(self.subscription);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<WebhookSubscription>(self.subscription, WebhookSubscription::show_secret)
-    }
+    const STREAM: StreamOf<Self> = |command| command.subscription;
+    const VERB: VerbOf<Self> = |_, subscription, _| subscription.show_secret();
 }
 
 /// Send the events of a range again, in order and with their original ids, in parallel to new events. A new replay
@@ -214,10 +175,6 @@ pub struct ReplayEvents {
 
 impl Command for ReplayEvents {
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -245,10 +202,6 @@ pub struct Unsubscribe {
 
 impl Command for Unsubscribe {
     const NEEDS: Permission = Permission::ManageWebhooks;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);

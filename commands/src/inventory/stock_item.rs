@@ -7,7 +7,7 @@ use domain::shared::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Demands, Desk, Hint, NotNow, Refusal, Subject};
+use crate::kernel::{Command, Context, Demands, Desk, Hint, NotNow, Refusal, StreamCommand, StreamOf, VerbOf};
 
 /// Start stocking a product at a store.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -17,20 +17,11 @@ pub struct OpenStockItem {
     pub store: StoreId,
 }
 
-impl Command for OpenStockItem {
+impl StreamCommand for OpenStockItem {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(StockItem::id(self.product, self.store));
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(StockItem::id(self.product, self.store), |item| item.open(self.product, self.store))
-    }
+    const STREAM: StreamOf<Self> = |command| StockItem::id(command.product, command.store);
+    const VERB: VerbOf<Self> = |command, item, _| item.open(command.product, command.store);
 }
 
 /// Reserve units until they are paid for or the hold expires.
@@ -44,10 +35,6 @@ pub struct ReserveStock {
 
 impl Command for ReserveStock {
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);
@@ -72,20 +59,11 @@ pub struct ReceiveStock {
     pub units: Quantity,
 }
 
-impl Command for ReceiveStock {
+impl StreamCommand for ReceiveStock {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.receive(self.units))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, _| item.receive(command.units);
 }
 
 /// Put units that a customer returned back into stock.
@@ -96,20 +74,11 @@ pub struct RestockReturn {
     pub units: Quantity,
 }
 
-impl Command for RestockReturn {
+impl StreamCommand for RestockReturn {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.take_back(self.units))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, _| item.take_back(command.units);
 }
 
 /// Correct the number of units on hand manually.
@@ -125,20 +94,12 @@ pub struct AdjustStock {
     pub force: bool,
 }
 
-impl Command for AdjustStock {
+impl StreamCommand for AdjustStock {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.adjust(self.change.get(), self.reason.clone(), self.force))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> =
+        |command, item, _| item.adjust(command.change.get(), command.reason.clone(), command.force);
 }
 
 /// Record the result of a stock count.
@@ -149,20 +110,11 @@ pub struct CountStock {
     pub on_hand: Units,
 }
 
-impl Command for CountStock {
+impl StreamCommand for CountStock {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.count(self.on_hand))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, _| item.count(command.on_hand);
 }
 
 /// Set the number of available units at or below which stock counts as low.
@@ -173,20 +125,11 @@ pub struct SetLowStockThreshold {
     pub low_at: Units,
 }
 
-impl Command for SetLowStockThreshold {
+impl StreamCommand for SetLowStockThreshold {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.set_threshold(self.low_at))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, _| item.set_threshold(command.low_at);
 }
 
 /// Confirm a reservation after payment. It no longer expires.
@@ -197,20 +140,11 @@ pub struct ConfirmReservation {
     pub reservation: ReservationId,
 }
 
-impl Command for ConfirmReservation {
+impl StreamCommand for ConfirmReservation {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.confirm(self.reservation, context.now))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, context| item.confirm(command.reservation, context.now);
 }
 
 /// Release a reservation. Its units are available again.
@@ -221,20 +155,11 @@ pub struct ReleaseReservation {
     pub reservation: ReservationId,
 }
 
-impl Command for ReleaseReservation {
+impl StreamCommand for ReleaseReservation {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.release(self.reservation))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, _| item.release(command.reservation);
 }
 
 /// Record that reserved units have left the store.
@@ -245,20 +170,11 @@ pub struct CommitReservation {
     pub reservation: ReservationId,
 }
 
-impl Command for CommitReservation {
+impl StreamCommand for CommitReservation {
+    type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.commit(self.reservation))
-    }
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |command, item, _| item.commit(command.reservation);
 }
 
 /// Record that a reservation has expired.
@@ -273,10 +189,6 @@ pub struct ExpireReservation {
 
 impl Command for ExpireReservation {
     const NEEDS: Permission = Permission::RunEngine;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);

@@ -13,17 +13,21 @@ use super::{Demands, Desk, Hint, Refusal};
 /// A request to change the state of a tenant.
 ///
 /// Its fields are domain values, so that invalid input fails to parse and never reaches a verb. Its doc comments are
-/// the descriptions in the API. Always `#[serde(deny_unknown_fields)]`.
+/// the descriptions in the API. Always `#[serde(deny_unknown_fields)]`. A command of one verb on one stream implements
+/// [`StreamCommand`](super::StreamCommand) instead.
 pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The permission that the caller needs.
     const NEEDS: Permission;
 
-    /// The party that the command acts for. A customer's token may act only for that customer.
-    fn subject(&self) -> Subject;
+    /// The party that the command acts for. A customer's token may act only for that customer; a command for the whole
+    /// tenant, the default, is refused to every customer.
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
 
     /// Names the streams that the decision will read, as far as the command alone shows them. They are loaded before
-    /// the decision. Affects speed only, never the outcome.
-    fn streams(&self, hint: &mut Hint);
+    /// the decision. Affects speed only, never the outcome. By default none, as for a stream of the tenant itself.
+    fn streams(&self, _hint: &mut Hint) {}
 
     /// Decides on the desk, all or nothing. Pure: if it reads a stream that is not in memory, it runs again on a new
     /// desk after the stream was loaded.

@@ -10,6 +10,7 @@ mod refusal;
 mod registry;
 mod shape;
 mod state;
+mod stream_command;
 
 pub use command::{AnyCommand, Command, Context, Subject};
 pub use demand::{Demand, Demands};
@@ -19,6 +20,7 @@ pub use policy::{Policy, Reaction, Reactions, Start, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
 pub use registry::{CommandDescriptor, Commands, PolicyDescriptor, StoredEvent};
 pub use state::{State, StateRegistry};
+pub use stream_command::{StreamCommand, StreamOf, VerbOf};
 
 /// Visits every command, policy and effect, one call each.
 pub trait Visitor {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::account::today;
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, rejected};
 
 /// Award points for a cause outside the engine, such as a review on another site.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -27,10 +27,6 @@ pub struct EarnPoints {
 
 impl Command for EarnPoints {
     const NEEDS: Permission = Permission::ManagePoints;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         Cause::new(self.customer, self.kind, self.source.clone()).streams(hint);
@@ -69,10 +65,6 @@ pub struct EarnForOrder {
 impl Command for EarnForOrder {
     const NEEDS: Permission = Permission::RunEngine;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
         Cause::purchase(self.customer, self.order).streams(hint);
@@ -108,10 +100,6 @@ pub struct ReverseForOrder {
 impl Command for ReverseForOrder {
     const NEEDS: Permission = Permission::RunEngine;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
         Cause::purchase(self.customer, self.order).streams(hint);
@@ -134,10 +122,6 @@ pub struct EarnForSignup {
 
 impl Command for EarnForSignup {
     const NEEDS: Permission = Permission::RunEngine;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         Cause::signup(self.customer).streams(hint);

@@ -6,7 +6,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Refusal, rejected};
 
 /// Set the rules by which points are earned from now on. Earned points do not change.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -20,12 +20,6 @@ pub struct SetEarningRules {
 
 impl Command for SetEarningRules {
     const NEEDS: Permission = Permission::ManageProgram;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let rules = EarningRules { purchase: self.purchase, signup: self.signup };
@@ -41,12 +35,6 @@ pub struct EnableProgram {}
 impl Command for EnableProgram {
     const NEEDS: Permission = Permission::ManageProgram;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
-
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<LoyaltyProgram>(context.tenant, LoyaltyProgram::enable)
     }
@@ -59,12 +47,6 @@ pub struct DisableProgram {}
 
 impl Command for DisableProgram {
     const NEEDS: Permission = Permission::ManageProgram;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<LoyaltyProgram>(context.tenant, LoyaltyProgram::disable)
@@ -83,12 +65,6 @@ pub struct NameCurrency {
 
 impl Command for NameCurrency {
     const NEEDS: Permission = Permission::ManageProgram;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<LoyaltyProgram>(context.tenant, |program| {
@@ -113,12 +89,6 @@ pub struct AddReward {
 impl Command for AddReward {
     const NEEDS: Permission = Permission::ManageProgram;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
-
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
             hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
@@ -139,12 +109,6 @@ pub struct RetireReward {
 
 impl Command for RetireReward {
     const NEEDS: Permission = Permission::ManageProgram;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<LoyaltyProgram>(context.tenant, |program| program.retire_reward(self.reward))

@@ -62,10 +62,6 @@ pub struct MarkRedemptionApplied {
 impl Command for MarkRedemptionApplied {
     const NEEDS: Permission = Permission::ManagePoints;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Redemption>(self.redemption);
     }
@@ -86,10 +82,6 @@ pub struct CancelRedemption {
 
 impl Command for CancelRedemption {
     const NEEDS: Permission = Permission::ManagePoints;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Redemption>(self.redemption).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
@@ -116,10 +108,6 @@ pub struct ExpireRedemption {
 
 impl Command for ExpireRedemption {
     const NEEDS: Permission = Permission::ManagePoints;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Redemption>(self.redemption);

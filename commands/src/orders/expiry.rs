@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::today;
 use super::stock_hold::stock_hold_of;
-use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, rejected};
 
 /// Cancel an order that was not paid in time, and record that its stock reservations have expired.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -20,10 +20,6 @@ pub struct ExpireOrder {
 
 impl Command for ExpireOrder {
     const NEEDS: Permission = Permission::RunEngine;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::today;
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, rejected};
 
 /// Largest accepted lead of another system's clock over ours: one day, which covers a system that sends local time as
 /// UTC.
@@ -35,10 +35,6 @@ pub struct ImportOrder {
 
 impl Command for ImportOrder {
     const NEEDS: Permission = Permission::ImportOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -86,10 +82,6 @@ pub struct CancelImportedOrder {
 
 impl Command for CancelImportedOrder {
     const NEEDS: Permission = Permission::ImportOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stock_hold::stock_hold_of;
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
+use crate::kernel::{
+    Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected,
+};
 
 /// Accept an order.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -17,20 +19,11 @@ pub struct AcceptOrder {
     pub order: OrderId,
 }
 
-impl Command for AcceptOrder {
+impl StreamCommand for AcceptOrder {
+    type Aggregate = Order;
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Order>(self.order);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Order>(self.order, Order::accept)
-    }
+    const STREAM: StreamOf<Self> = |command| command.order;
+    const VERB: VerbOf<Self> = |_, order, _| order.accept();
 }
 
 /// Reject an order as the seller. Its stock is released, and its payment must be refunded.
@@ -43,10 +36,6 @@ pub struct RejectOrder {
 
 impl Command for RejectOrder {
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -66,20 +55,11 @@ pub struct MarkReady {
     pub order: OrderId,
 }
 
-impl Command for MarkReady {
+impl StreamCommand for MarkReady {
+    type Aggregate = Order;
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Order>(self.order);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Order>(self.order, Order::mark_ready)
-    }
+    const STREAM: StreamOf<Self> = |command| command.order;
+    const VERB: VerbOf<Self> = |_, order, _| order.mark_ready();
 }
 
 /// Record that an order was handed to the carrier. Its units leave the stock.
@@ -91,10 +71,6 @@ pub struct MarkInTransit {
 
 impl Command for MarkInTransit {
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -112,20 +88,11 @@ pub struct MarkDelivered {
     pub order: OrderId,
 }
 
-impl Command for MarkDelivered {
+impl StreamCommand for MarkDelivered {
+    type Aggregate = Order;
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Order>(self.order);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Order>(self.order, Order::mark_delivered)
-    }
+    const STREAM: StreamOf<Self> = |command| command.order;
+    const VERB: VerbOf<Self> = |_, order, _| order.mark_delivered();
 }
 
 /// Move an order to its next status, with the same effects as the command for that step.
@@ -140,10 +107,6 @@ pub struct MoveOrder {
 
 impl Command for MoveOrder {
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

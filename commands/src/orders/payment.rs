@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::today;
 use super::stock_hold::stock_hold_of;
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal};
 
 /// Record that an order is paid in full. Its stock reservations no longer expire.
 ///
@@ -25,10 +25,6 @@ pub struct RecordPayment {
 
 impl Command for RecordPayment {
     const NEEDS: Permission = Permission::PayOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -58,10 +54,6 @@ pub struct RecordRefund {
 
 impl Command for RecordRefund {
     const NEEDS: Permission = Permission::HandleOrders;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

@@ -5,7 +5,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Refusal};
 
 /// Open a registered tenant, with a first store of the same name.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -21,13 +21,6 @@ pub struct OpenTenant {
 
 impl Command for OpenTenant {
     const NEEDS: Permission = Permission::RunEngine;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    /// None: the only stream is that of the tenant, whose id is not a field of the command.
-    fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let store = Tenant::first_store(context.tenant);
@@ -51,12 +44,6 @@ pub struct OpenStore {
 impl Command for OpenStore {
     const NEEDS: Permission = Permission::ManageStores;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
-
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<Tenant>(context.tenant, |tenant| {
             tenant.open_store(self.store, self.name.clone(), self.zone.clone())
@@ -76,12 +63,6 @@ pub struct FollowSuspension {
 impl Command for FollowSuspension {
     const NEEDS: Permission = Permission::RunEngine;
 
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
-
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<Tenant>(context.tenant, |tenant| tenant.suspend(self.reason.clone(), self.decision))
     }
@@ -97,12 +78,6 @@ pub struct FollowReinstatement {
 
 impl Command for FollowReinstatement {
     const NEEDS: Permission = Permission::RunEngine;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, _: &mut Hint) {}
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<Tenant>(context.tenant, |tenant| tenant.reinstate(self.decision))
