@@ -117,14 +117,15 @@ impl Scribe {
         Verdict::Accepted(encoded)
     }
 
-    /// Applies the drafts to the states and adds their events to the batch; a command without events gets a receipt
-    /// row.
+    /// Applies the drafts to the states and adds their events to the batch. A caller's command without events gets a
+    /// receipt row. The engine's gets none, because every paid order would leave several for ever; a repeat of it is
+    /// decided again, as if it had been sent only then.
     fn add_events(&mut self, ticket: Ticket, lane: LaneId, context: &Context, drafts: Vec<EncodedDraft>) -> Settled {
         let has_later = drafts.iter().map(|(_, events)| events.len()).sum::<usize>() > 1;
         let Some((mut next_meta, later_meta, occurred_at)) = self.event_meta(ticket, context, has_later) else {
             return Settled::Accepted(self.accepted(lane, context, ChangedStreams::new()));
         };
-        if drafts.is_empty() {
+        if drafts.is_empty() && context.principal != Principal::ENGINE {
             self.add_receipt(ticket, lane, context, None);
         }
         let mut changed = ChangedStreams::new();

@@ -5,7 +5,7 @@ mod simulation;
 use std::collections::BTreeSet;
 
 use domain::inventory::StockItem;
-use domain::shared::{ProductId, ReservationId, StockItemId, StoreId, TenantId};
+use domain::shared::{Principal, ProductId, ReservationId, StockItemId, StoreId, TenantId};
 use uuid::Uuid;
 
 use super::*;
@@ -97,6 +97,19 @@ fn a_batch_with_a_lost_outcome_has_its_effect_once() {
             accepted(&simulation.answers[ticket][0]);
         }
         simulation.check();
+    }
+}
+
+#[test]
+fn a_command_that_changes_nothing_leaves_a_receipt_only_for_a_caller() {
+    let mut simulation = stocked(1000);
+    let before = simulation.receipt_count();
+    let engine = Envelope { principal: Principal::ENGINE, ..envelope(id(100), open(1)) };
+    for (envelope, receipts) in [(engine, before), (envelope(id(101), open(1)), before + 1)] {
+        let ticket = simulation.send(ONE, vec![envelope]);
+        simulation.run(|_| Commit::Written);
+        assert!(accepted(&simulation.answers[&ticket][0]).changed.is_empty());
+        assert_eq!(simulation.receipt_count(), receipts);
     }
 }
 

@@ -38,6 +38,13 @@ pub(super) struct Simulation {
     restarts: u32,
 }
 
+impl Simulation {
+    /// Number of receipts that the store holds.
+    pub(super) fn receipt_count(&self) -> usize {
+        self.receipts.len()
+    }
+}
+
 impl Batch {
     pub(super) fn has_receipt_of(&self, command: &str) -> bool {
         self.parts.values().flat_map(|part| &part.receipts).any(|row| row.name.to_lowercase().contains(command))
