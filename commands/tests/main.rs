@@ -6,6 +6,7 @@ mod behaviour {
     mod orders;
     mod payments;
     mod points;
+    mod reservations;
     mod tenants;
     mod webhooks;
 }

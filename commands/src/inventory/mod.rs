@@ -1,9 +1,11 @@
 //! Inventory commands and policies: stock and reservations.
 
 mod policies;
+mod reservation;
 mod stock_item;
 
 pub use policies::*;
+pub use reservation::*;
 pub use stock_item::*;
 
 use crate::kernel::Visitor;

@@ -1,13 +1,11 @@
 //! Stock commands: one product at one store.
 
-use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
-use domain::shared::{
-    Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, UnitChange, Units,
-};
+use domain::inventory::StockItem;
+use domain::shared::{Permission, ProductId, Quantity, Reason, StockItemId, StoreId, UnitChange, Units};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Demands, Desk, Hint, NotNow, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject};
 
 /// Start stocking a product at a store.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -30,37 +28,6 @@ impl Command for OpenStockItem {
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
         desk.decide::<StockItem>(StockItem::id(self.product, self.store), |item| item.open(self.product, self.store))
-    }
-}
-
-/// Reserve units until they are paid for or the hold expires.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReserveStock {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-    pub units: Quantity,
-}
-
-impl Command for ReserveStock {
-    const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let until = context.now.after(HOLD_TIME);
-        desk.decide::<StockItem>(self.item, |item| item.reserve(self.reservation, self.units, until, context.now))
-    }
-
-    fn demands(&self, demands: &mut Demands) {
-        let sold_out = StockRejection::OutOfStock { free: 0, wanted: self.units.get() };
-        demands.add::<StockItem>(self.item, sold_out);
     }
 }
 
@@ -186,106 +153,5 @@ impl Command for SetLowStockThreshold {
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
         desk.decide::<StockItem>(self.item, |item| item.set_threshold(self.low_at))
-    }
-}
-
-/// Confirm a reservation after payment. It no longer expires.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConfirmReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-}
-
-impl Command for ConfirmReservation {
-    const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.confirm(self.reservation, context.now))
-    }
-}
-
-/// Release a reservation. Its units are available again.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-}
-
-impl Command for ReleaseReservation {
-    const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.release(self.reservation))
-    }
-}
-
-/// Record that reserved units have left the store.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CommitReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-}
-
-impl Command for CommitReservation {
-    const NEEDS: Permission = Permission::ManageStock;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.commit(self.reservation))
-    }
-}
-
-/// Record that a reservation has expired.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpireReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-    /// The time at which it expires.
-    pub until: Timestamp,
-}
-
-impl Command for ExpireReservation {
-    const NEEDS: Permission = Permission::RunEngine;
-
-    fn subject(&self) -> Subject {
-        Subject::Tenant
-    }
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        if context.now < self.until {
-            return Err(Refusal::NotNow(NotNow::NotDue));
-        }
-        desk.decide::<StockItem>(self.item, |item| item.expire(self.reservation, context.now))
     }
 }

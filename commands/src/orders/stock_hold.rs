@@ -1,18 +1,18 @@
-//! Stock hold of an order: one reservation per product, whose id is the order's id.
+//! Stock hold of an order: one reservation per product, which only the order changes.
 
 use std::collections::BTreeMap;
 
 use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
 use domain::kernel::Decision;
 use domain::orders::{Order, OrderRejection};
-use domain::shared::{OrderId, ProductId, Quantity, ReservationId, StockItemId, StoreId};
+use domain::shared::{Holder, OrderId, ProductId, Quantity, ReservationId, StockItemId, StoreId};
 use serde_json::Value;
 
 use crate::kernel::{Context, Desk, Refusal, Rejected, rejected};
 
 /// Units that an order reserves, by product. Lines of one product are summed, because they compete for the same units.
 pub(super) struct StockHold {
-    reservation: ReservationId,
+    order: OrderId,
     store: StoreId,
     units: BTreeMap<ProductId, Quantity>,
 }
@@ -30,7 +30,7 @@ impl StockHold {
             let sum = Quantity::try_from(before.saturating_add(quantity.get()));
             units.insert(product, sum.map_err(|_| OrderRejection::TotalTooLarge {})?);
         }
-        Ok(Self { reservation: ReservationId::new(order.uuid()), store, units })
+        Ok(Self { order, store, units })
     }
 
     /// The hold of an existing order.
@@ -45,34 +45,41 @@ impl StockHold {
 
     /// Reserves all units until the deadline for payment.
     pub(super) fn reserve(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let until = context.now.after(HOLD_TIME);
-        self.decide_each(desk, |item, units| item.reserve(self.reservation, units, until, context.now))
+        let (id, until) = (ReservationId::of_order(self.order), context.now.after(HOLD_TIME));
+        self.decide_each(desk, |item, units| item.reserve(id, self.holder(), units, until, context.now))
     }
 
     /// Confirms all reservations. Those that have expired are made again first; rejects if their units are no longer
     /// free.
     pub(super) fn confirm(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let (now, until) = (context.now, context.now.after(HOLD_TIME));
-        self.decide_each(desk, |item, units| match item.confirm(self.reservation, now) {
-            Err(StockRejection::ReservationGone { .. }) => item.reserve(self.reservation, units, until, now),
-            _ => Ok(vec![]),
+        let (holder, now, until) = (self.holder(), context.now, context.now.after(HOLD_TIME));
+        self.decide_each(desk, |item, units| {
+            let id = item.reservation_of(self.order);
+            match item.confirm(id, holder, now) {
+                Err(StockRejection::ReservationGone { .. }) => item.reserve(id, holder, units, until, now),
+                _ => Ok(vec![]),
+            }
         })?;
-        self.decide_each(desk, |item, _| item.confirm(self.reservation, now))
+        self.decide_each(desk, |item, _| item.confirm(item.reservation_of(self.order), holder, now))
     }
 
     /// Releases the reservations that are still open.
     pub(super) fn release(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.release(self.reservation))
+        self.decide_each(desk, |item, _| item.release(item.reservation_of(self.order), self.holder()))
     }
 
     /// Records the expiry of the reservations that have expired.
     pub(super) fn expire(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.expire(self.reservation, context.now))
+        self.decide_each(desk, |item, _| item.expire(item.reservation_of(self.order), context.now))
     }
 
     /// Records that all units have left the store.
     pub(super) fn commit(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.commit(self.reservation))
+        self.decide_each(desk, |item, _| item.commit(item.reservation_of(self.order), self.holder()))
+    }
+
+    fn holder(&self) -> Holder {
+        Holder::Order(self.order)
     }
 
     /// Runs a verb on the stock item of every product.

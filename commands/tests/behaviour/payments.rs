@@ -54,7 +54,7 @@ fn an_expiry_before_its_time_is_answered_with_not_due() {
     shop.place(1, [(MUG, 3)]).expect("an order");
     let until = shop.now.after(Seconds(900));
     let item = StockItem::id(product(MUG), *STORE);
-    let reservation = ReservationId::new(order(1).uuid());
+    let reservation = ReservationId::of_order(order(1));
     assert!(is_not_due(&shop.send_as_engine(ExpireOrder { order: order(1), until })));
     assert!(is_not_due(&shop.send_as_engine(ExpireReservation { item, reservation, until })));
 }

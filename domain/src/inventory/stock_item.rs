@@ -4,13 +4,15 @@
 //! expired. *Available* units are the units on hand minus those of all open reservations; alerts refer to this number.
 //!
 //! Invariants: on hand ≥ 0; open reservations never exceed the units on hand, unless a forced adjustment or a count
-//! lowered the latter; a reservation ends once.
+//! lowered the latter; a reservation ends once, and only its holder changes it.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Holds, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
+use super::{StockEvent, StockRejection};
+use crate::kernel::{Aggregate, Decision};
+use crate::shared::{
+    Hold, Holder, Holds, OrderId, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units,
+};
 
 /// Largest number of open reservations of one item. They are part of its state, so the limit bounds the state's size.
 pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
@@ -32,85 +34,6 @@ enum Level {
     Out,
     Low,
     Fine,
-}
-
-/// Stored format: names and fields of events are never renamed or removed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum StockEvent {
-    /// A product is now stocked at a store.
-    #[serde(rename = "stock.opened")]
-    Opened { product: ProductId, store: StoreId },
-    /// Units were received.
-    #[serde(rename = "stock.received")]
-    Received { units: Quantity },
-    /// Units were returned by a customer.
-    #[serde(rename = "stock.returned")]
-    Returned { units: Quantity },
-    /// The number on hand was adjusted by hand.
-    #[serde(rename = "stock.adjusted")]
-    Adjusted { change: i64, reason: Reason },
-    /// Stock was counted; `change` is the difference to the recorded number.
-    #[serde(rename = "stock.counted")]
-    Counted { on_hand: Units, change: i64 },
-    /// Units are reserved until the given time.
-    #[serde(rename = "stock.reserved")]
-    Reserved { reservation: ReservationId, units: Quantity, until: Timestamp },
-    /// A reservation was paid for: it no longer expires, and stays until it is committed or released.
-    #[serde(rename = "stock.reservation_confirmed")]
-    ReservationConfirmed { reservation: ReservationId },
-    /// A reservation was released.
-    #[serde(rename = "stock.reservation_released")]
-    ReservationReleased { reservation: ReservationId, units: i64 },
-    /// A reservation expired because it was not paid in time.
-    #[serde(rename = "stock.reservation_expired")]
-    ReservationExpired { reservation: ReservationId, units: i64 },
-    /// Reserved units were shipped.
-    #[serde(rename = "stock.reservation_committed")]
-    ReservationCommitted { reservation: ReservationId, units: i64 },
-    /// The threshold of the low-stock alert was set.
-    #[serde(rename = "stock.threshold_set")]
-    ThresholdSet { low_at: Units },
-    /// The available quantity fell to the threshold or below.
-    #[serde(rename = "stock.low_reached")]
-    LowReached { available: i64, low_at: Units },
-    /// The available quantity rose above the threshold again.
-    #[serde(rename = "stock.recovered")]
-    Recovered { available: i64 },
-    /// Nothing is available any more.
-    #[serde(rename = "stock.depleted")]
-    Depleted {},
-    /// Something is available again.
-    #[serde(rename = "stock.restored")]
-    Restored { available: i64 },
-}
-
-/// Rejections of a stock item.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum StockRejection {
-    #[error("this product is not stocked here")]
-    NotStocked {},
-    #[error("only {free} of {wanted} units are free")]
-    OutOfStock { free: i64, wanted: i64 },
-    #[error("{held} units are reserved, more than the {on_hand} that would be on hand")]
-    BelowReserved { on_hand: i64, held: i64 },
-    #[error("stock cannot be below zero")]
-    BelowZero {},
-    #[error("the reservation has expired or does not exist")]
-    ReservationGone { reservation: ReservationId },
-    #[error("the reservation is for {held} units, not for {wanted}")]
-    ReservationDiffers { held: i64, wanted: i64 },
-    #[error("{most} reservations are open already")]
-    TooManyReservations { most: usize },
-}
-
-impl Rejection for StockRejection {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::ReservationDiffers { .. } => Retry::Never,
-            _ => Retry::NewId,
-        }
-    }
 }
 
 impl StockItem {
@@ -170,14 +93,15 @@ impl StockItem {
     pub fn reserve(
         &self,
         reservation: ReservationId,
+        holder: Holder,
         units: Quantity,
         until: Timestamp,
         now: Timestamp,
     ) -> Decision<Self> {
         self.require_stocked()?;
         let wanted = units.get();
+        let held = self.hold_of(reservation, holder)?.map_or(0, |hold| hold.units);
         if self.reservations.is_active(reservation, now) {
-            let held = self.reservations.get(reservation).map_or(0, |hold| hold.units);
             return if held == wanted { Ok(vec![]) } else { Err(StockRejection::ReservationDiffers { held, wanted }) };
         }
         let free = self.free(now);
@@ -188,13 +112,13 @@ impl StockItem {
             return Err(StockRejection::TooManyReservations { most: OPEN_RESERVATIONS_MOST });
         }
         let mut events = self.expiries(wanted, reservation, now);
-        events.push(StockEvent::Reserved { reservation, units, until });
+        events.push(StockEvent::Reserved { reservation, units, until, holder: Some(holder) });
         Ok(self.with_alerts(events))
     }
 
     /// Confirms a reservation that is paid for, so that it no longer expires. A repeat changes nothing.
-    pub fn confirm(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
-        match self.reservations.get(reservation) {
+    pub fn confirm(&self, reservation: ReservationId, holder: Holder, now: Timestamp) -> Decision<Self> {
+        match self.hold_to_change(reservation, holder)? {
             Some(hold) if hold.until.is_none() => Ok(vec![]),
             Some(_) if self.reservations.is_active(reservation, now) => {
                 Ok(vec![StockEvent::ReservationConfirmed { reservation }])
@@ -204,8 +128,8 @@ impl StockItem {
     }
 
     /// Releases a reservation. Does nothing if it is not open.
-    pub fn release(&self, reservation: ReservationId) -> Decision<Self> {
-        let Some(hold) = self.reservations.get(reservation) else { return Ok(vec![]) };
+    pub fn release(&self, reservation: ReservationId, holder: Holder) -> Decision<Self> {
+        let Some(hold) = self.hold_to_change(reservation, holder)? else { return Ok(vec![]) };
         Ok(self.with_alerts(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
     }
 
@@ -220,8 +144,8 @@ impl StockItem {
     }
 
     /// Takes the units of an open reservation out of stock, because they were shipped. Does not check its expiry.
-    pub fn commit(&self, reservation: ReservationId) -> Decision<Self> {
-        let Some(hold) = self.reservations.get(reservation) else {
+    pub fn commit(&self, reservation: ReservationId, holder: Holder) -> Decision<Self> {
+        let Some(hold) = self.hold_to_change(reservation, holder)? else {
             return Err(StockRejection::ReservationGone { reservation });
         };
         Ok(self.with_alerts(vec![StockEvent::ReservationCommitted { reservation, units: hold.units }]))
@@ -236,14 +160,57 @@ impl StockItem {
         Ok(self.with_alerts(vec![StockEvent::ThresholdSet { low_at }]))
     }
 
+    /// Id of the open reservation of an order, or of the one that it would make. An order that was placed before
+    /// holders were recorded has a reservation with its own id.
+    pub fn reservation_of(&self, order: OrderId) -> ReservationId {
+        let (own, shared) = (ReservationId::of_order(order), ReservationId::new(order.uuid()));
+        let is_open = self.reservations.get(own).is_some();
+        if !is_open && self.has_unrecorded_holder(shared) { shared } else { own }
+    }
+
+    /// True if the reservation is open and its holder was not recorded: it was made by hand, or by the order with the
+    /// same id.
+    pub fn has_unrecorded_holder(&self, reservation: ReservationId) -> bool {
+        self.reservations.get(reservation).is_some_and(|hold| hold.holder.is_none())
+    }
+
     /// Units that can be reserved at this time: available units and those of expired reservations.
     pub fn free(&self, now: Timestamp) -> i64 {
         let expired = self.reservations.expired(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
         self.available().saturating_add(expired)
     }
 
+    /// Units that are physically there.
+    pub fn on_hand(&self) -> i64 {
+        self.on_hand
+    }
+
     fn available(&self) -> i64 {
         self.on_hand.saturating_sub(self.reservations.total())
+    }
+
+    /// The open hold of this id, if any, for a party that changes it. By hand, the id of an order is taken for the
+    /// reservation of this order, unless a reservation was made by hand under the same id.
+    fn hold_to_change(&self, reservation: ReservationId, holder: Holder) -> Result<Option<Hold>, StockRejection> {
+        let hold = self.hold_of(reservation, holder)?;
+        let order = OrderId::new(reservation.uuid());
+        let of_order = ReservationId::of_order(order);
+        if hold.is_none() && holder == Holder::Hand && self.reservations.get(of_order).is_some() {
+            return Err(StockRejection::ReservationOfOrder { reservation: of_order, order });
+        }
+        Ok(hold)
+    }
+
+    /// The open hold of this id, if any; rejects a party to which it does not belong.
+    fn hold_of(&self, reservation: ReservationId, holder: Holder) -> Result<Option<Hold>, StockRejection> {
+        let hold = self.reservations.get(reservation);
+        match (hold.and_then(|hold| hold.holder), holder) {
+            (Some(Holder::Order(order)), _) if holder != Holder::Order(order) => {
+                Err(StockRejection::ReservationOfOrder { reservation, order })
+            }
+            (Some(Holder::Hand), Holder::Order(_)) => Err(StockRejection::ReservationByHand { reservation }),
+            _ => Ok(hold),
+        }
     }
 
     fn require_stocked(&self) -> Result<(), StockRejection> {
@@ -267,7 +234,7 @@ impl StockItem {
     /// Appends the alerts that these events cause. An alert is raised when the level changes, not while it lasts.
     fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
         let available =
-            events.iter().fold(self.available(), |sum, event| sum.saturating_add(change_of_available(event)));
+            events.iter().fold(self.available(), |sum, event| sum.saturating_add(event.change_of_available()));
         let low_at = events.iter().fold(self.low_at, |before, event| match event {
             StockEvent::ThresholdSet { low_at } => low_at.get(),
             _ => before,
@@ -295,26 +262,9 @@ impl StockItem {
     }
 }
 
-/// Change of the available units by an event.
-fn change_of_available(event: &StockEvent) -> i64 {
-    match event {
-        StockEvent::Received { units } | StockEvent::Returned { units } => units.get(),
-        StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => *change,
-        StockEvent::Reserved { units, .. } => units.get().saturating_neg(),
-        StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => *units,
-        StockEvent::Opened { .. }
-        | StockEvent::ReservationConfirmed { .. }
-        | StockEvent::ReservationCommitted { .. }
-        | StockEvent::ThresholdSet { .. }
-        | StockEvent::LowReached { .. }
-        | StockEvent::Recovered { .. }
-        | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => 0,
-    }
-}
-
 impl Aggregate for StockItem {
     const TYPE: &'static str = "StockItem";
+    const STATE_VERSION: i32 = 2;
     type Id = StockItemId;
     type Event = StockEvent;
     type Rejection = StockRejection;
@@ -327,8 +277,8 @@ impl Aggregate for StockItem {
             }
             StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),
             StockEvent::Counted { on_hand, .. } => self.on_hand = on_hand.get(),
-            StockEvent::Reserved { reservation, units, until } => {
-                self.reservations.open(reservation, units.get(), Some(until));
+            StockEvent::Reserved { reservation, units, until, holder } => {
+                self.reservations.open(reservation, Hold { units: units.get(), until: Some(until), holder });
             }
             StockEvent::ReservationConfirmed { reservation } => self.reservations.confirm(reservation),
             StockEvent::ReservationReleased { reservation, .. }

@@ -15,7 +15,7 @@ mod time;
 pub use count::{Points, PositivePoints, Quantity, UnitChange, Units};
 pub use event_type::EventType;
 pub use fingerprint::Fingerprint;
-pub use holds::{Hold, Holds};
+pub use holds::{Hold, Holder, Holds};
 pub use ids::*;
 pub use money::{Currency, Money, Price};
 pub use permission::{Permission, Role};

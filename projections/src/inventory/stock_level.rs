@@ -119,7 +119,7 @@ pub(super) fn change(event: &StockEvent) -> (i64, i64) {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use domain::shared::{Quantity, ReservationId, Units};
+    use domain::shared::{Holder, Quantity, ReservationId, Units};
     use uuid::Uuid;
 
     use super::*;
@@ -138,7 +138,8 @@ pub(super) mod tests {
     }
 
     pub(crate) fn reserved(number: u128, pieces: i64) -> StockEvent {
-        StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: Story::at(900) }
+        let holder = Some(Holder::Hand);
+        StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: Story::at(900), holder }
     }
 
     /// Ten units received, alert threshold 5.

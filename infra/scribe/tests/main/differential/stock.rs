@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use domain::inventory::{HOLD_TIME, StockItem};
-use domain::shared::{ProductId, Quantity, Reason, ReservationId, StoreId, Units};
+use domain::shared::{Holder, ProductId, Quantity, Reason, ReservationId, StoreId, Units};
 use serde_json::{Value, json};
 
 use super::{Dice, Pair, STEPS, Step};
@@ -49,11 +49,17 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
         8 | 9 => {
             let reserve = json!({ "item": item, "reservation": hold, "units": number });
             Step::<StockItem>::new(("ReserveStock", reserve), item, move |state, now| {
-                state.reserve(hold, quantity, now.after(HOLD_TIME), now)
+                state.reserve(hold, Holder::Hand, quantity, now.after(HOLD_TIME), now)
             })
         }
-        10 => Step::<StockItem>::new(("ConfirmReservation", held), item, move |state, now| state.confirm(hold, now)),
-        11 => Step::<StockItem>::new(("ReleaseReservation", held), item, move |state, _| state.release(hold)),
-        _ => Step::<StockItem>::new(("CommitReservation", held), item, move |state, _| state.commit(hold)),
+        10 => Step::<StockItem>::new(("ConfirmReservation", held), item, move |state, now| {
+            state.confirm(hold, Holder::Hand, now)
+        }),
+        11 => Step::<StockItem>::new(("ReleaseReservation", held), item, move |state, _| {
+            state.release(hold, Holder::Hand)
+        }),
+        _ => Step::<StockItem>::new(("CommitReservation", held), item, move |state, _| {
+            state.commit(hold, Holder::Hand)
+        }),
     })
 }
