@@ -7,6 +7,7 @@ mod behaviour {
     mod payments;
     mod points;
     mod reservations;
+    mod stock;
     mod tenants;
     mod webhooks;
 }

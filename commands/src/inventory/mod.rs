@@ -12,6 +12,7 @@ use crate::kernel::Visitor;
 
 pub fn visit(each: &mut impl Visitor) {
     each.command::<OpenStockItem>();
+    each.command::<CloseStockItem>();
     each.command::<ReceiveStock>();
     each.command::<AdjustStock>();
     each.command::<CountStock>();

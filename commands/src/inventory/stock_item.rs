@@ -1,13 +1,15 @@
 //! Stock commands: one product at one store.
 
+use domain::catalogue::Product;
 use domain::inventory::StockItem;
 use domain::shared::{Permission, ProductId, Quantity, Reason, StockItemId, StoreId, UnitChange, Units};
+use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
 
-/// Start stocking a product at a store.
+/// Start stocking a product at a store. The product must be in the catalogue, and the store open.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenStockItem {
@@ -23,11 +25,45 @@ impl Command for OpenStockItem {
     }
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(StockItem::id(self.product, self.store));
+        hint.stream::<StockItem>(StockItem::id(self.product, self.store)).stream::<Product>(self.product);
     }
 
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(StockItem::id(self.product, self.store), |item| item.open(self.product, self.store))
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        desk.fetch(|hint| {
+            hint.stream::<Tenant>(context.tenant);
+            self.streams(hint);
+        })?;
+        let item = StockItem::id(self.product, self.store);
+        if !desk.read::<StockItem>(item)?.is_open() {
+            desk.read::<Tenant>(context.tenant)?.zone_of(self.store).map_err(rejected)?;
+            desk.read::<Product>(self.product)?.require_in_catalogue().map_err(rejected)?;
+        }
+        desk.decide::<StockItem>(item, |item| item.open(self.product, self.store))
+    }
+}
+
+/// Stop stocking a product at a store, for example after it was opened there by mistake.
+///
+/// No unit may be on hand or reserved. The product can be stocked there again.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseStockItem {
+    pub item: StockItemId,
+}
+
+impl Command for CloseStockItem {
+    const NEEDS: Permission = Permission::ManageStock;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<StockItem>(self.item);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        desk.decide::<StockItem>(self.item, |item| item.close(context.now))
     }
 }
 

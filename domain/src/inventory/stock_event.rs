@@ -12,6 +12,9 @@ pub enum StockEvent {
     /// A product is now stocked at a store.
     #[serde(rename = "stock.opened")]
     Opened { product: ProductId, store: StoreId },
+    /// The product is no longer stocked at the store. Nothing was left there.
+    #[serde(rename = "stock.closed")]
+    Closed {},
     /// Units were received.
     #[serde(rename = "stock.received")]
     Received { units: Quantity },
@@ -73,6 +76,10 @@ pub enum StockRejection {
     OutOfStock { free: i64, wanted: i64 },
     #[error("{held} units are reserved, more than the {on_hand} that would be on hand")]
     BelowReserved { on_hand: i64, held: i64 },
+    #[error("{on_hand} units are on hand; correct the stock to zero first")]
+    UnitsOnHand { on_hand: i64 },
+    #[error("{held} units are reserved")]
+    UnitsReserved { held: i64 },
     #[error("stock cannot be below zero")]
     BelowZero {},
     #[error("the reservation has expired or does not exist")]
@@ -105,6 +112,7 @@ impl StockEvent {
             Self::Reserved { units, .. } => units.get().saturating_neg(),
             Self::ReservationReleased { units, .. } | Self::ReservationExpired { units, .. } => *units,
             Self::Opened { .. }
+            | Self::Closed {}
             | Self::ReservationConfirmed { .. }
             | Self::ReservationCommitted { .. }
             | Self::ThresholdSet { .. }

@@ -50,6 +50,25 @@ impl StockItem {
         }
     }
 
+    /// Ends the stocking of the product at the store, when nothing is on hand or reserved. Does nothing if it is not
+    /// stocked there. The product can be stocked again.
+    pub fn close(&self, now: Timestamp) -> Decision<Self> {
+        if self.product.is_none() {
+            return Ok(vec![]);
+        }
+        if self.on_hand != 0 {
+            return Err(StockRejection::UnitsOnHand { on_hand: self.on_hand });
+        }
+        let expired = self.reservations.expired(now);
+        let mut events: Vec<_> =
+            expired.map(|(reservation, units)| StockEvent::ReservationExpired { reservation, units }).collect();
+        if events.len() < self.reservations.len() {
+            return Err(StockRejection::UnitsReserved { held: self.reservations.total() });
+        }
+        events.push(StockEvent::Closed {});
+        Ok(events)
+    }
+
     pub fn receive(&self, units: Quantity) -> Decision<Self> {
         self.require_stocked()?;
         Ok(self.with_alerts(vec![StockEvent::Received { units }]))
@@ -180,6 +199,11 @@ impl StockItem {
         self.available().saturating_add(expired)
     }
 
+    /// True if the product is stocked at the store.
+    pub fn is_open(&self) -> bool {
+        self.product.is_some()
+    }
+
     /// Units that are physically there.
     pub fn on_hand(&self) -> i64 {
         self.on_hand
@@ -272,6 +296,7 @@ impl Aggregate for StockItem {
     fn apply(&mut self, event: &StockEvent) {
         match *event {
             StockEvent::Opened { product, .. } => self.product = Some(product),
+            StockEvent::Closed {} => *self = Self::default(),
             StockEvent::Received { units } | StockEvent::Returned { units } => {
                 self.on_hand = self.on_hand.saturating_add(units.get());
             }

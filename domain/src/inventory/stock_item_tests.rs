@@ -32,6 +32,35 @@ fn product_that_is_not_stocked_rejects_changes() {
 }
 
 #[test]
+fn item_is_closed_when_nothing_is_on_hand_or_reserved_and_can_be_opened_again() {
+    given([]).when(|item: &StockItem| item.close(at(0))).then_nothing();
+    stocked(10).when(|item| item.close(at(0))).then_rejected(StockRejection::UnitsOnHand { on_hand: 10 });
+    let emptied = || {
+        stocked(10)
+            .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(1), at(900), at(0)))
+            .then([reserved(1, 1, 900)])
+            .when(|item| item.adjust(-10, parsed("opened by mistake"), true))
+            .then([
+                StockEvent::Adjusted { change: -10, reason: parsed("opened by mistake") },
+                StockEvent::Depleted {},
+            ])
+    };
+    emptied().when(|item| item.close(at(899))).then_rejected(StockRejection::UnitsReserved { held: 1 });
+    let (product, store) = (ProductId::new(id(7)), StoreId::new(id(8)));
+    emptied()
+        .when(|item| item.close(at(900)))
+        .then_once([
+            StockEvent::ReservationExpired { reservation: reservation(1), units: 1 },
+            StockEvent::Closed {},
+        ])
+        .when(|item| item.receive(quantity(1)))
+        .then_rejected(StockRejection::NotStocked {});
+    given([StockEvent::Opened { product, store }, StockEvent::Closed {}])
+        .when(|item: &StockItem| item.open(product, store))
+        .then_once([StockEvent::Opened { product, store }]);
+}
+
+#[test]
 fn repeated_reservation_reserves_its_units_once() {
     stocked(10)
         .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(3), at(900), at(0)))

@@ -92,6 +92,7 @@ fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
         StockEvent::ReservationExpired { reservation, .. } => Some((reservation, ReservationStatus::Expired)),
         StockEvent::ReservationCommitted { reservation, .. } => Some((reservation, ReservationStatus::Committed)),
         StockEvent::Opened { .. }
+        | StockEvent::Closed {}
         | StockEvent::Received { .. }
         | StockEvent::Returned { .. }
         | StockEvent::Adjusted { .. }

@@ -59,6 +59,9 @@ impl StockLevel {
         if let StockEvent::Opened { product, store } = event.event {
             return Ok(Some(row.unwrap_or_else(|| Self::opened(event, product, store))));
         }
+        if let StockEvent::Closed {} = event.event {
+            return Ok(None);
+        }
         let row = row.ok_or_else(Unfoldable::no_row)?;
         let (on_hand, reserved) = change(&event.event);
         let low_at = match event.event {
@@ -108,6 +111,7 @@ pub(super) fn change(event: &StockEvent) -> (i64, i64) {
         }
         StockEvent::ReservationCommitted { units, .. } => (units.saturating_neg(), units.saturating_neg()),
         StockEvent::Opened { .. }
+        | StockEvent::Closed {}
         | StockEvent::ReservationConfirmed { .. }
         | StockEvent::ThresholdSet { .. }
         | StockEvent::LowReached { .. }
@@ -175,6 +179,16 @@ pub(super) mod tests {
     fn status_follows_the_available_quantity() {
         let status = |pieces| stocked().then::<StockItem>(item(), reserved(1, pieces)).row::<StockLevel>().status;
         assert_eq!([status(4), status(5), status(10)], [StockStatus::Ok, StockStatus::Low, StockStatus::Out]);
+    }
+
+    #[test]
+    fn closed_item_has_no_row_until_it_is_opened_again() {
+        let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
+        let opened = || StockEvent::Opened { product, store };
+        let closed = Story::new().then::<StockItem>(item(), opened()).then::<StockItem>(item(), StockEvent::Closed {});
+        assert_eq!(closed.rows::<StockLevel>(), []);
+        let again: StockLevel = closed.then::<StockItem>(item(), opened()).row();
+        assert_eq!((again.on_hand, again.low_at, again.status), (0, 0, StockStatus::Out));
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, 
             Some((MovementKind::Committed, Some(*reservation), None))
         }
         StockEvent::Opened { .. }
+        | StockEvent::Closed {}
         | StockEvent::ReservationConfirmed { .. }
         | StockEvent::ThresholdSet { .. }
         | StockEvent::LowReached { .. }

@@ -9,9 +9,9 @@ use domain::shared::{ProductId, ReservationId, StockItemId, StoreId, TenantId};
 use uuid::Uuid;
 
 use super::*;
-use crate::inventory::{OpenStockItem, ReceiveStock, ReserveStock};
+use crate::inventory::{ReceiveStock, ReserveStock};
 use crate::kernel::{Misuse, NotNow};
-use simulation::{Commit, Random, Simulation, accepted, envelope, id, poison};
+use simulation::{Commit, Random, Simulation, StartStocking, accepted, envelope, id, poison};
 
 const ONE: TenantId = TenantId::new(Uuid::from_u128(0x11));
 const TWO: TenantId = TenantId::new(Uuid::from_u128(0x22));
@@ -20,8 +20,8 @@ fn item(number: u128) -> StockItemId {
     StockItem::id(ProductId::new(Uuid::from_u128(number + 1)), StoreId::new(Uuid::from_u128(9)))
 }
 
-fn open(number: u128) -> OpenStockItem {
-    OpenStockItem { product: ProductId::new(Uuid::from_u128(number + 1)), store: StoreId::new(Uuid::from_u128(9)) }
+fn open(number: u128) -> StartStocking {
+    StartStocking { product: ProductId::new(Uuid::from_u128(number + 1)), store: StoreId::new(Uuid::from_u128(9)) }
 }
 
 fn receive(number: u128, units: i64) -> ReceiveStock {

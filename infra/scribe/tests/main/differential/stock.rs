@@ -10,6 +10,11 @@ use super::{Dice, Pair, STEPS, Step};
 #[tokio::test]
 async fn stock_items_have_the_same_events_in_both() -> Result<()> {
     let pair = Pair::open().await?;
+    for product in Dice::ids(1) {
+        let body = json!({ "product": product, "name": "Mug", "sku": product.to_string(),
+                           "price": { "minor": 900, "currency": "USD" }, "description": null });
+        pair.backend.execute(pair.tenant(), "CreateProduct", &body).await?;
+    }
     let mut dice = Dice(1);
     let script = (0..STEPS).map(|_| step(&mut dice, pair.store())).collect::<Result<_>>()?;
     pair.play(script).await
