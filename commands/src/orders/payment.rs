@@ -46,6 +46,8 @@ impl Command for RecordPayment {
 }
 
 /// Record a refund to the customer.
+///
+/// After 100 refunds of an order, only all that is left can be refunded at once.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordRefund {

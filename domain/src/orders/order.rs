@@ -18,7 +18,8 @@ use crate::shared::{
 /// Largest number of lines of an order. Its placement reads two streams per line (product and stock item), and a
 /// command may read a limited number of streams.
 pub const LINES_MOST: usize = 100;
-/// Largest number of refunds of an order. They are part of the state of the order, so the limit bounds its size.
+/// Largest number of refunds of an order that leave a part of the payment; the last one, of all that is left, is always
+/// accepted. Refunds are part of the state of the order, so the limit bounds its size.
 pub const REFUNDS_MOST: usize = 100;
 
 /// Reference of a payment or a refund in the system that moved the money.
@@ -149,6 +150,8 @@ pub enum OrderRejection {
     IllegalMove { from: OrderStatus, to: OrderStatus, allowed: Vec<OrderStatus> },
     #[error("this order is not paid")]
     NotPaid {},
+    #[error("this order was refunded in full")]
+    OrderRefunded {},
     #[error("this order was paid already, under another reference")]
     AlreadyPaid {},
     #[error("{due} is due, not {paid}")]
@@ -159,8 +162,8 @@ pub enum OrderRejection {
     RefundAbovePaid { left: Price, wanted: Price },
     #[error("this reference was used for a refund of {recorded}, not of {wanted}")]
     RefundDiffers { recorded: Price, wanted: Price },
-    #[error("an order has at most {most} refunds")]
-    TooManyRefunds { most: usize },
+    #[error("after {most} refunds, only all that is left can be refunded at once: {left}")]
+    TooManyRefunds { most: usize, left: Price },
     #[error("this order was imported; it moves in the system it came from")]
     OrderImported {},
     #[error("this order was placed here, not imported")]
@@ -170,11 +173,8 @@ pub enum OrderRejection {
 impl Rejection for OrderRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::OrderUnknown {}
-            | Self::IllegalMove { .. }
-            | Self::NotPaid {}
-            | Self::RefundAbovePaid { .. }
-            | Self::TooManyRefunds { .. } => Retry::NewId,
+            Self::OrderUnknown {} | Self::NotPaid {} => Retry::NewId,
+            Self::IllegalMove { from, to, .. } if from.may_become(*to) => Retry::NewId,
             _ => Retry::Never,
         }
     }
@@ -231,20 +231,20 @@ impl Order {
     /// Marks the order as packed. It must be paid and not fully refunded.
     pub fn mark_ready(&self) -> Decision<Self> {
         let events = self.advance(OrderStatus::Ready, |customer, store| OrderEvent::Ready { customer, store })?;
-        if self.is_paid_and_not_fully_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        self.require_payment_left()?;
+        Ok(events)
     }
 
     /// Marks the order as shipped. It must be paid and not fully refunded.
     pub fn mark_in_transit(&self) -> Decision<Self> {
         let events =
             self.advance(OrderStatus::InTransit, |customer, store| OrderEvent::InTransit { customer, store })?;
-        if events.is_empty() || self.is_paid_and_not_fully_refunded() {
-            Ok(events)
-        } else {
-            Err(OrderRejection::NotPaid {})
+        if !events.is_empty() {
+            self.require_payment_left()?;
         }
     }
 
+        Ok(events)
     pub fn mark_delivered(&self) -> Decision<Self> {
         self.advance(OrderStatus::Delivered, |customer, store| OrderEvent::Delivered { customer, store })
     }
@@ -279,7 +279,8 @@ impl Order {
         Ok(events)
     }
 
-    /// Records a refund. A repeat with the same reference changes nothing.
+    /// Records a refund. A repeat with the same reference changes nothing. At the limit of refunds, only a refund of all
+    /// that is left is accepted.
     pub fn record_refund(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let &Terms { customer, store, total, .. } = self.terms()?;
         if let Some(&recorded) = self.refunds.get(&Fingerprint::of(&reference)) {
@@ -288,12 +289,15 @@ impl Order {
         }
         let left = self.refundable(total);
         let after = left.minus(amount).ok_or(OrderRejection::RefundAbovePaid { left, wanted: amount })?;
+        if !self.is_paid() {
+            return Err(OrderRejection::NotPaid {});
+        }
         // A refund of zero is not recorded.
         if after == left {
             return Ok(vec![]);
         }
-        if self.refunds.len() >= REFUNDS_MOST {
-            return Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST });
+        if self.refunds.len() >= REFUNDS_MOST && after.minor() > 0 {
+            return Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST, left });
         }
         let refunded = total.minus(after).unwrap_or(total);
         Ok(vec![OrderEvent::Refunded { customer, store, amount, refunded, total, reference, on }])
@@ -341,10 +345,14 @@ impl Order {
         self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::is_imported)
     }
 
-    /// True if the order is paid and not fully refunded. An order with a total of zero is never fully refunded.
-    fn is_paid_and_not_fully_refunded(&self) -> bool {
-        let all = self.terms.as_ref().map(|terms| terms.total).filter(|total| total.minor() > 0);
-        self.is_paid() && (all.is_none() || self.refunded != all)
+    /// Rejects an order that is not paid, or whose payment was refunded in full. Nothing is refunded of an order with a
+    /// total of zero.
+    fn require_payment_left(&self) -> Result<(), OrderRejection> {
+        let total = self.terms()?.total;
+        if !self.is_paid() {
+            return Err(OrderRejection::NotPaid {});
+        }
+        if total.minor() > 0 && self.refunded == Some(total) { Err(OrderRejection::OrderRefunded {}) } else { Ok(()) }
     }
 
     fn terms(&self) -> Result<&Terms, OrderRejection> {

@@ -1,7 +1,7 @@
 //! Tests of orders.
 
 use super::*;
-use crate::kernel::{Aggregate, Decision};
+use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Date, Price, ProductId, Reason};
 use crate::testing::values::{ADA, STORE, eur, id, parsed, price, quantity, today, units, usd};
 use crate::testing::{Given, given};
@@ -201,6 +201,21 @@ fn status_changes_are_allowed_as_listed() {
 }
 
 #[test]
+fn another_attempt_is_advised_only_where_it_can_succeed() {
+    use OrderStatus::*;
+    let rejected = |from: OrderStatus, to| OrderRejection::IllegalMove { from, to, allowed: from.next().to_vec() };
+    for (from, to) in [(Pending, Ready), (Pending, Delivered), (Processing, InTransit)] {
+        assert_eq!(rejected(from, to).retry(), Retry::NewId, "from {from} to {to}");
+    }
+    for (from, to) in [(Delivered, Cancelled), (InTransit, Cancelled), (Ready, Processing), (Processing, Pending)] {
+        assert_eq!(rejected(from, to).retry(), Retry::Never, "from {from} to {to}");
+    }
+    assert_eq!(OrderRejection::NotPaid {}.retry(), Retry::NewId);
+    let above = OrderRejection::RefundAbovePaid { left: price(1), wanted: price(2) };
+    assert_eq!((above.retry(), OrderRejection::OrderRefunded {}.retry()), (Retry::Never, Retry::Never));
+}
+
+#[test]
 fn unknown_order_rejects_every_change() {
     given([]).when(Order::accept).then_rejected(OrderRejection::OrderUnknown {});
     given([]).holds(|order: &Order| order.status() == Err(OrderRejection::OrderUnknown {}));
@@ -247,7 +262,7 @@ fn rejected_paid_order_is_due_for_refund_of_the_rest() {
 fn refunds_never_exceed_the_payment() {
     placed()
         .when(|order| order.record_refund(price(1), reference("back-1"), today()))
-        .then_rejected(OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) });
+        .then_rejected(OrderRejection::NotPaid {});
     paid()
         .when(|order| order.record_refund(price(1001), reference("back-1"), today()))
         .then_rejected(OrderRejection::RefundAbovePaid { left: price(1000), wanted: price(1001) });
@@ -280,7 +295,7 @@ fn fully_refunded_order_cannot_be_shipped() {
         order.apply(&refunded_event(400, 400, "back-1"));
         assert_eq!(step(&order).map(|events| events.len()), Ok(1), "a partly refunded order can be shipped");
         order.apply(&refunded_event(600, 1000, "back-2"));
-        assert_eq!(step(&order), Err(OrderRejection::NotPaid {}));
+        assert_eq!(step(&order), Err(OrderRejection::OrderRefunded {}));
     }
 }
 
@@ -310,10 +325,15 @@ fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_refer
         order.apply(&refunded_event(1, number, &longest(number)));
     }
     assert_eq!(order.record_refund(price(1), reference(&longest(7)), today()), Ok(vec![]));
-    assert_eq!(
-        order.record_refund(price(1), reference(&longest(101)), today()),
-        Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST })
-    );
+    let part = OrderRejection::TooManyRefunds { most: REFUNDS_MOST, left: price(900) };
+    assert_eq!(part.retry(), Retry::Never);
+    assert_eq!(order.record_refund(price(1), reference(&longest(101)), today()), Err(part));
+    let rest = refunded_event(900, 1000, &longest(101));
+    assert_eq!(order.record_refund(price(900), reference(&longest(101)), today()), Ok(vec![rest.clone()]));
+    order.apply(&rest);
+    assert_eq!(order.payment_status(), Ok(PaymentStatus::Refunded));
+    let none_left = OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) };
+    assert_eq!(order.record_refund(price(1), reference(&longest(102)), today()), Err(none_left));
     assert!(serde_json::to_string(&order).expect("JSON").len() < 64 * 1024);
 }
 

@@ -79,7 +79,11 @@ pub enum TenantRejection {
 impl Rejection for TenantRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::TenantExists {} | Self::StoreExists { .. } | Self::OtherCurrency { .. } => Retry::Never,
+            Self::TenantExists {}
+            | Self::StoreExists { .. }
+            | Self::OtherCurrency { .. }
+            // Stores are never closed.
+            | Self::TooManyStores { .. } => Retry::Never,
             _ => Retry::NewId,
         }
     }
