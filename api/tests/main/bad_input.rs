@@ -83,8 +83,8 @@ fn line(name: &str, body: &str) -> String {
 
 /// A line that is always accepted and causes exactly one event.
 fn good_line() -> String {
-    let body = json!({ "customer": new_id(), "name": null, "email": null, "source": "a good line" });
-    line("ImportCustomer", &body.to_string())
+    let body = json!({ "customer": new_id(), "name": "Good Line", "email": null, "phone": null });
+    line("RegisterCustomer", &body.to_string())
 }
 
 /// All fields of the commands that a token may send.

@@ -168,6 +168,8 @@ pub enum OrderRejection {
     OrderImported {},
     #[error("this order was placed here, not imported")]
     OrderNotImported {},
+    #[error("this order of the other system was imported already, as {order}")]
+    SourceImported { order: OrderId },
 }
 
 impl Rejection for OrderRejection {
@@ -242,9 +244,9 @@ impl Order {
         if !events.is_empty() {
             self.require_payment_left()?;
         }
+        Ok(events)
     }
 
-        Ok(events)
     pub fn mark_delivered(&self) -> Decision<Self> {
         self.advance(OrderStatus::Delivered, |customer, store| OrderEvent::Delivered { customer, store })
     }
@@ -287,11 +289,11 @@ impl Order {
             let differs = OrderRejection::RefundDiffers { recorded, wanted: amount };
             return if recorded == amount { Ok(vec![]) } else { Err(differs) };
         }
-        let left = self.refundable(total);
-        let after = left.minus(amount).ok_or(OrderRejection::RefundAbovePaid { left, wanted: amount })?;
         if !self.is_paid() {
             return Err(OrderRejection::NotPaid {});
         }
+        let left = self.refundable(total);
+        let after = left.minus(amount).ok_or(OrderRejection::RefundAbovePaid { left, wanted: amount })?;
         // A refund of zero is not recorded.
         if after == left {
             return Ok(vec![]);
