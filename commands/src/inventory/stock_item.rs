@@ -123,7 +123,7 @@ pub struct AdjustStock {
     /// Units to add; negative to remove.
     pub change: UnitChange,
     pub reason: Reason,
-    /// Allow a result below the reserved units.
+    /// Allow a result below the reserved units. The shortage is recorded.
     #[serde(default)]
     pub force: bool,
 }
@@ -145,11 +145,16 @@ impl Command for AdjustStock {
 }
 
 /// Record the result of a stock count.
+///
+/// A count below the reserved units records a shortage, with the orders for which nothing is left. It is resolved when
+/// orders are cancelled or units arrive.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CountStock {
     pub item: StockItemId,
     pub on_hand: Units,
+    /// Required if the count lowers the stock below the reserved units.
+    pub reason: Option<Reason>,
 }
 
 impl Command for CountStock {
@@ -164,7 +169,7 @@ impl Command for CountStock {
     }
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.count(self.on_hand))
+        desk.decide::<StockItem>(self.item, |item| item.count(self.on_hand, self.reason.clone()))
     }
 }
 

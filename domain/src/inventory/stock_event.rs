@@ -26,7 +26,12 @@ pub enum StockEvent {
     Adjusted { change: i64, reason: Reason },
     /// Stock was counted; `change` is the difference to the recorded number.
     #[serde(rename = "stock.counted")]
-    Counted { on_hand: Units, change: i64 },
+    Counted {
+        on_hand: Units,
+        change: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
     /// Units are reserved until the given time.
     #[serde(rename = "stock.reserved")]
     Reserved {
@@ -64,6 +69,13 @@ pub enum StockEvent {
     /// Something is available again.
     #[serde(rename = "stock.restored")]
     Restored { available: i64 },
+    /// Reserved units are missing: fewer are on hand than are reserved. `orders` are those for which nothing is left, at
+    /// most 100: units go to confirmed reservations first, then to the others, each in the order in which they were made.
+    #[serde(rename = "stock.shortage_recorded")]
+    ShortageRecorded { missing: i64, orders: Vec<OrderId>, reason: Option<Reason> },
+    /// No reserved unit is missing any more.
+    #[serde(rename = "stock.shortage_resolved")]
+    ShortageResolved {},
 }
 
 /// Rejections of a stock item.
@@ -82,6 +94,10 @@ pub enum StockRejection {
     UnitsReserved { held: i64 },
     #[error("stock cannot be below zero")]
     BelowZero {},
+    #[error("{held} units are reserved, more than the {on_hand} that were counted; name a reason")]
+    ReasonMissing { on_hand: i64, held: i64 },
+    #[error("only {on_hand} of the {wanted} units are on hand")]
+    StockShort { on_hand: i64, wanted: i64 },
     #[error("the reservation has expired or does not exist")]
     ReservationGone { reservation: ReservationId },
     #[error("the reservation is for {held} units, not for {wanted}")]
@@ -119,7 +135,9 @@ impl StockEvent {
             | Self::LowReached { .. }
             | Self::Recovered { .. }
             | Self::Depleted {}
-            | Self::Restored { .. } => 0,
+            | Self::Restored { .. }
+            | Self::ShortageRecorded { .. }
+            | Self::ShortageResolved {} => 0,
         }
     }
 }

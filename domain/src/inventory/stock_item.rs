@@ -3,8 +3,8 @@
 //! A reservation is a hold on units. It is open until an event records that it was released or committed or that it
 //! expired. *Available* units are the units on hand minus those of all open reservations; alerts refer to this number.
 //!
-//! Invariants: on hand ≥ 0; open reservations never exceed the units on hand, unless a forced adjustment or a count
-//! lowered the latter; a reservation ends once, and only its holder changes it.
+//! Invariants: on hand ≥ 0; open reservations exceed the units on hand only after a forced adjustment or a count, and a
+//! recorded shortage says by how many; a reservation ends once, and only its holder changes it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ use crate::shared::{
 
 /// Largest number of open reservations of one item. They are part of its state, so the limit bounds the state's size.
 pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
+/// Largest number of orders that a recorded shortage names.
+const SHORT_ORDERS_MOST: usize = 100;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StockItem {
@@ -25,6 +27,10 @@ pub struct StockItem {
     low_at: i64,
     level: Level,
     reservations: Holds<ReservationId>,
+    /// Number of reservations that were ever made.
+    reservations_made: u64,
+    /// Reserved units that are missing, according to the last recorded shortage.
+    missing: i64,
 }
 
 /// Alert level of the available units. `Out` takes precedence over `Low`.
@@ -80,7 +86,7 @@ impl StockItem {
         Ok(self.with_alerts(vec![StockEvent::Returned { units }]))
     }
 
-    /// Adjusts the number on hand. A decrease below the reserved units requires `force`.
+    /// Adjusts the number on hand. A decrease below the reserved units requires `force`; the shortage is recorded.
     pub fn adjust(&self, change: i64, reason: Reason, force: bool) -> Decision<Self> {
         self.require_stocked()?;
         let on_hand = self.on_hand.saturating_add(change);
@@ -96,12 +102,17 @@ impl StockItem {
         }
     }
 
-    /// Sets the number on hand to the result of a count, even if that is below the reserved units.
-    pub fn count(&self, on_hand: Units) -> Decision<Self> {
+    /// Sets the number on hand to the result of a count. A decrease below the reserved units requires a reason; the
+    /// shortage is recorded.
+    pub fn count(&self, on_hand: Units, reason: Option<Reason>) -> Decision<Self> {
         self.require_stocked()?;
-        match on_hand.get().saturating_sub(self.on_hand) {
+        let (change, held) = (on_hand.get().saturating_sub(self.on_hand), self.reservations.total());
+        if change < 0 && on_hand.get() < held && reason.is_none() {
+            return Err(StockRejection::ReasonMissing { on_hand: on_hand.get(), held });
+        }
+        match change {
             0 => Ok(vec![]),
-            change => Ok(self.with_alerts(vec![StockEvent::Counted { on_hand, change }])),
+            _ => Ok(self.with_alerts(vec![StockEvent::Counted { on_hand, change, reason }])),
         }
     }
 
@@ -162,11 +173,15 @@ impl StockItem {
         }
     }
 
-    /// Takes the units of an open reservation out of stock, because they were shipped. Does not check its expiry.
+    /// Takes the units of an open reservation out of stock, because they were shipped. Does not check its expiry. Rejects
+    /// more units than are on hand.
     pub fn commit(&self, reservation: ReservationId, holder: Holder) -> Decision<Self> {
         let Some(hold) = self.hold_to_change(reservation, holder)? else {
             return Err(StockRejection::ReservationGone { reservation });
         };
+        if hold.units > self.on_hand {
+            return Err(StockRejection::StockShort { on_hand: self.on_hand, wanted: hold.units });
+        }
         Ok(self.with_alerts(vec![StockEvent::ReservationCommitted { reservation, units: hold.units }]))
     }
 
@@ -255,10 +270,19 @@ impl StockItem {
         events
     }
 
-    /// Appends the alerts that these events cause. An alert is raised when the level changes, not while it lasts.
+    /// Appends the alerts and the shortage that these events cause.
     fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
         let available =
             events.iter().fold(self.available(), |sum, event| sum.saturating_add(event.change_of_available()));
+        let shortage = self.shortage(&events, available);
+        events.extend(self.alerts(&events, available));
+        events.extend(shortage);
+        events
+    }
+
+    /// Alerts that these events cause. An alert is raised when the level changes, not while it lasts.
+    fn alerts(&self, events: &[StockEvent], available: i64) -> Vec<StockEvent> {
+        let mut alerts = vec![];
         let low_at = events.iter().fold(self.low_at, |before, event| match event {
             StockEvent::ThresholdSet { low_at } => low_at.get(),
             _ => before,
@@ -269,20 +293,52 @@ impl StockItem {
             _ => Level::Fine,
         };
         if level == self.level {
-            return events;
+            return alerts;
         }
         let low_at = Units::try_from(low_at).unwrap_or_default();
         match (self.level, level) {
-            (_, Level::Out) => events.push(StockEvent::Depleted {}),
-            (Level::Out, _) => events.push(StockEvent::Restored { available }),
+            (_, Level::Out) => alerts.push(StockEvent::Depleted {}),
+            (Level::Out, _) => alerts.push(StockEvent::Restored { available }),
             _ => {}
         }
         match level {
-            Level::Low => events.push(StockEvent::LowReached { available, low_at }),
-            Level::Fine if self.level == Level::Low => events.push(StockEvent::Recovered { available }),
+            Level::Low => alerts.push(StockEvent::LowReached { available, low_at }),
+            Level::Fine if self.level == Level::Low => alerts.push(StockEvent::Recovered { available }),
             _ => {}
         }
-        events
+        alerts
+    }
+
+    /// The change of the shortage by these events, if any.
+    fn shortage(&self, events: &[StockEvent], available: i64) -> Option<StockEvent> {
+        let missing = available.min(0).saturating_neg();
+        if missing == self.missing {
+            return None;
+        }
+        if missing == 0 {
+            return Some(StockEvent::ShortageResolved {});
+        }
+        let mut after = self.clone();
+        events.iter().for_each(|event| after.apply(event));
+        let reason = events.iter().find_map(|event| match event {
+            StockEvent::Adjusted { reason, .. } => Some(reason.clone()),
+            StockEvent::Counted { reason, .. } => reason.clone(),
+            _ => None,
+        });
+        Some(StockEvent::ShortageRecorded { missing, orders: after.short_orders(), reason })
+    }
+
+    /// Orders for which no units are left on hand, at most [`SHORT_ORDERS_MOST`].
+    fn short_orders(&self) -> Vec<OrderId> {
+        let (mut left, mut orders) = (self.on_hand, vec![]);
+        for hold in self.reservations.by_precedence() {
+            match hold.holder {
+                _ if hold.units <= left => left = left.saturating_sub(hold.units),
+                Some(Holder::Order(order)) if orders.len() < SHORT_ORDERS_MOST => orders.push(order),
+                _ => {}
+            }
+        }
+        orders
     }
 }
 
@@ -303,7 +359,9 @@ impl Aggregate for StockItem {
             StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),
             StockEvent::Counted { on_hand, .. } => self.on_hand = on_hand.get(),
             StockEvent::Reserved { reservation, units, until, holder } => {
-                self.reservations.open(reservation, Hold { units: units.get(), until: Some(until), holder });
+                let (units, until, number) = (units.get(), Some(until), self.reservations_made);
+                self.reservations.open(reservation, Hold { units, until, number, holder });
+                self.reservations_made = number.saturating_add(1);
             }
             StockEvent::ReservationConfirmed { reservation } => self.reservations.confirm(reservation),
             StockEvent::ReservationReleased { reservation, .. }
@@ -318,6 +376,8 @@ impl Aggregate for StockItem {
             StockEvent::LowReached { .. } => self.level = Level::Low,
             StockEvent::Restored { .. } | StockEvent::Recovered { .. } => self.level = Level::Fine,
             StockEvent::Depleted {} => self.level = Level::Out,
+            StockEvent::ShortageRecorded { missing, .. } => self.missing = missing,
+            StockEvent::ShortageResolved {} => self.missing = 0,
         }
     }
 }

@@ -43,6 +43,7 @@ fn item_is_closed_when_nothing_is_on_hand_or_reserved_and_can_be_opened_again() 
             .then([
                 StockEvent::Adjusted { change: -10, reason: parsed("opened by mistake") },
                 StockEvent::Depleted {},
+                StockEvent::ShortageRecorded { missing: 1, orders: vec![], reason: Some(parsed("opened by mistake")) },
             ])
     };
     emptied().when(|item| item.close(at(899))).then_rejected(StockRejection::UnitsReserved { held: 1 });
@@ -239,14 +240,68 @@ fn adjustment_below_the_reserved_units_requires_force() {
         .then_rejected(StockRejection::BelowReserved { on_hand: 3, held: 4 });
     held()
         .when(move |item| item.adjust(-7, forced.clone(), true))
-        .then([StockEvent::Adjusted { change: -7, reason: reason.clone() }, StockEvent::Depleted {}]);
+        .then([
+            StockEvent::Adjusted { change: -7, reason: reason.clone() },
+            StockEvent::Depleted {},
+            StockEvent::ShortageRecorded { missing: 1, orders: vec![], reason: Some(reason.clone()) },
+        ]);
     held().when(move |item| item.adjust(-11, parsed("lost"), true)).then_rejected(StockRejection::BelowZero {});
 }
 
 #[test]
 fn count_sets_the_number_on_hand() {
     let seven = units(7);
-    stocked(10).when(|item| item.count(seven)).then_once([StockEvent::Counted { on_hand: seven, change: -3 }]);
+    stocked(10)
+        .when(|item| item.count(seven, None))
+        .then_once([StockEvent::Counted { on_hand: seven, change: -3, reason: None }]);
+}
+
+fn of_order(number: u128, count: i64) -> StockEvent {
+    let order = OrderId::new(id(number));
+    StockEvent::Reserved {
+        reservation: ReservationId::of_order(order),
+        units: quantity(count),
+        until: at(900),
+        holder: Some(Holder::Order(order)),
+    }
+}
+
+#[test]
+fn count_below_the_reserved_units_records_which_orders_are_short_and_nothing_goes_below_zero() {
+    let (one, two, three) = (OrderId::new(id(1)), OrderId::new(id(2)), OrderId::new(id(3)));
+    let paid = StockEvent::ReservationConfirmed { reservation: ReservationId::of_order(three) };
+    let mut before = stocked(10).into_state();
+    for event in [of_order(1, 4), of_order(2, 3), of_order(3, 2), reserved(4, 1, 900), paid, StockEvent::Depleted {}] {
+        before.apply(&event);
+    }
+    assert_eq!(before.count(units(5), None), Err(StockRejection::ReasonMissing { on_hand: 5, held: 10 }));
+    let reason: Reason = parsed("water damage");
+    // The paid order and one unit by hand are served; four and three units are too many for the rest.
+    let found = |missing, orders: &[OrderId]| StockEvent::ShortageRecorded {
+        missing,
+        orders: orders.to_vec(),
+        reason: Some(reason.clone()),
+    };
+    let counted = vec![
+        StockEvent::Counted { on_hand: units(3), change: -7, reason: Some(reason.clone()) },
+        found(7, &[one, two]),
+    ];
+    assert_eq!(before.count(units(3), Some(reason.clone())), Ok(counted.clone()));
+    counted.iter().for_each(|event| before.apply(event));
+    let short = StockRejection::StockShort { on_hand: 3, wanted: 4 };
+    assert_eq!(before.commit(ReservationId::of_order(one), Holder::Order(one)), Err(short));
+    let released = |order, units| StockEvent::ReservationReleased { reservation: ReservationId::of_order(order), units };
+    let fewer = vec![
+        released(one, 4),
+        StockEvent::ShortageRecorded { missing: 3, orders: vec![two], reason: None },
+    ];
+    assert_eq!(before.release(ReservationId::of_order(one), Holder::Order(one)), Ok(fewer.clone()));
+    fewer.iter().for_each(|event| before.apply(event));
+    let delivered = before.receive(quantity(3)).expect("a delivery");
+    assert_eq!(delivered, [StockEvent::Received { units: quantity(3) }, StockEvent::ShortageResolved {}]);
+    delivered.iter().for_each(|event| before.apply(event));
+    let committed = StockEvent::ReservationCommitted { reservation: ReservationId::of_order(two), units: 3 };
+    assert_eq!(before.commit(ReservationId::of_order(two), Holder::Order(two)), Ok(vec![committed]));
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub struct Hold {
     pub units: i64,
     /// Time of expiry; none once the hold is confirmed.
     pub until: Option<Timestamp>,
+    /// Number of the hold in the order in which the holds of the stream were opened.
+    #[serde(default)]
+    pub number: u64,
     /// Holder of the units; none if the event that opened the hold did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
@@ -67,6 +70,13 @@ impl<Id: Ord + Copy> Holds<Id> {
 
     pub fn get(&self, id: Id) -> Option<Hold> {
         self.open.get(&id).copied()
+    }
+
+    /// All open holds: confirmed ones first, then the others, each in the order in which they were opened.
+    pub fn by_precedence(&self) -> Vec<Hold> {
+        let mut holds: Vec<_> = self.open.values().copied().collect();
+        holds.sort_by_key(|hold| (hold.until.is_some(), hold.number));
+        holds
     }
 
     /// Open holds that have expired, with their units, soonest first.
@@ -132,7 +142,7 @@ mod tests {
     use crate::testing::values::at;
 
     fn hold(units: i64, until: Option<Timestamp>) -> Hold {
-        Hold { units, until, holder: Some(Holder::Hand) }
+        Hold { units, until, number: 0, holder: Some(Holder::Hand) }
     }
 
     #[test]
@@ -151,6 +161,16 @@ mod tests {
         holds.close(1);
         holds.close(1);
         assert_eq!(holds.total(), 3);
+    }
+
+    #[test]
+    fn confirmed_holds_precede_earlier_ones_that_can_expire() {
+        let mut holds = Holds::<u8>::default();
+        for number in 1..=3 {
+            holds.open(number, Hold { number: number.into(), ..hold(1, Some(at(10))) });
+        }
+        holds.confirm(3);
+        assert_eq!(holds.by_precedence().iter().map(|hold| hold.number).collect::<Vec<_>>(), [3, 1, 2]);
     }
 
     #[test]

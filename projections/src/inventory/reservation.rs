@@ -101,7 +101,9 @@ fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => None,
+        | StockEvent::Restored { .. }
+        | StockEvent::ShortageRecorded { .. }
+        | StockEvent::ShortageResolved {} => None,
     }
 }
 

@@ -21,7 +21,7 @@ pub struct StockLevel {
     pub on_hand: i64,
     /// Units reserved for orders.
     pub reserved: i64,
-    /// Units available for sale; negative after a forced correction.
+    /// Units available for sale; negative while reserved units are missing.
     pub available: i64,
     /// Alert threshold: the stock is low at this number of available units or fewer.
     pub low_at: i64,
@@ -117,7 +117,9 @@ pub(super) fn change(event: &StockEvent) -> (i64, i64) {
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => (0, 0),
+        | StockEvent::Restored { .. }
+        | StockEvent::ShortageRecorded { .. }
+        | StockEvent::ShortageResolved {} => (0, 0),
     }
 }
 
@@ -193,7 +195,7 @@ pub(super) mod tests {
 
     #[test]
     fn count_sets_the_on_hand_quantity() {
-        let counted = StockEvent::Counted { on_hand: Units::try_from(8).expect("units"), change: -2 };
+        let counted = StockEvent::Counted { on_hand: Units::try_from(8).expect("units"), change: -2, reason: None };
         assert_eq!(stocked().then::<StockItem>(item(), counted).row::<StockLevel>().on_hand, 8);
     }
 }

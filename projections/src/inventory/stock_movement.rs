@@ -25,7 +25,7 @@ pub struct StockMovement {
     pub reserved_change: i64,
     /// Reservation that caused the movement, if any.
     pub reservation: Option<ReservationId>,
-    /// Reason given for a correction.
+    /// Reason given for a correction or a count.
     pub reason: Option<Reason>,
     /// Principal that sent the command.
     pub principal: Principal,
@@ -90,7 +90,7 @@ fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, 
         StockEvent::Received { .. } => Some((MovementKind::Received, None, None)),
         StockEvent::Returned { .. } => Some((MovementKind::Returned, None, None)),
         StockEvent::Adjusted { reason, .. } => Some((MovementKind::Adjusted, None, Some(reason))),
-        StockEvent::Counted { .. } => Some((MovementKind::Counted, None, None)),
+        StockEvent::Counted { reason, .. } => Some((MovementKind::Counted, None, reason.as_ref())),
         StockEvent::Reserved { reservation, .. } => Some((MovementKind::Reserved, Some(*reservation), None)),
         StockEvent::ReservationReleased { reservation, .. } => Some((MovementKind::Released, Some(*reservation), None)),
         StockEvent::ReservationExpired { reservation, .. } => Some((MovementKind::Expired, Some(*reservation), None)),
@@ -104,7 +104,9 @@ fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, 
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => None,
+        | StockEvent::Restored { .. }
+        | StockEvent::ShortageRecorded { .. }
+        | StockEvent::ShortageResolved {} => None,
     }
 }
 

@@ -43,7 +43,7 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
         }
         6 => {
             let count = json!({ "item": item, "on_hand": number });
-            Step::<StockItem>::new(("CountStock", count), item, move |state, _| state.count(units))
+            Step::<StockItem>::new(("CountStock", count), item, move |state, _| state.count(units, None))
         }
         7 => {
             let threshold = json!({ "item": item, "low_at": number });
