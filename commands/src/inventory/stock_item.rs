@@ -2,7 +2,8 @@
 
 use domain::catalogue::Product;
 use domain::inventory::StockItem;
-use domain::shared::{Permission, ProductId, Quantity, Reason, StockItemId, StoreId, UnitChange, Units};
+use domain::orders::Order;
+use domain::shared::{OrderId, Permission, ProductId, Quantity, Reason, StockItemId, StoreId, UnitChange, Units};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,10 +93,16 @@ impl Command for ReceiveStock {
 }
 
 /// Put units that a customer returned back into stock.
+///
+/// They come from an order that was shipped, and no more come back than left for it. Units without such an order are
+/// added with `AdjustStock`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestockReturn {
+    /// The stock of the product, in the store that takes the units back.
     pub item: StockItemId,
+    /// The order whose units came back.
+    pub order: OrderId,
     pub units: Quantity,
 }
 
@@ -107,11 +114,14 @@ impl Command for RestockReturn {
     }
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
+        hint.stream::<StockItem>(self.item).stream::<Order>(self.order);
     }
 
     fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<StockItem>(self.item, |item| item.take_back(self.units))
+        desk.fetch(|hint| self.streams(hint))?;
+        let product = desk.read::<StockItem>(self.item)?.product().map_err(rejected)?;
+        desk.decide::<Order>(self.order, |order| order.take_back(product, self.units))?;
+        desk.decide::<StockItem>(self.item, |item| item.take_back(self.units, self.order))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Stock of a product at a store: opening and closing, counts and shortages.
+//! Stock of a product at a store: opening and closing, counts, shortages and returns.
 
 use commands::catalogue::{ArchiveProduct, CreateProduct};
-use commands::inventory::{AdjustStock, CloseStockItem, CountStock, OpenStockItem, ReceiveStock};
+use commands::inventory::{AdjustStock, CloseStockItem, CountStock, OpenStockItem, ReceiveStock, RestockReturn};
 use commands::orders::{AcceptOrder, MarkInTransit, MarkReady, RejectOrder};
 use domain::inventory::StockItem;
 use domain::kernel::Retry;
@@ -84,4 +84,24 @@ fn stock_counted_as_zero_does_not_go_below_zero_when_a_paid_order_is_shipped() {
     shop.done(ReceiveStock { item, units: pieces(4) });
     shop.done(MarkInTransit { order: order(1) });
     assert_eq!((shop.item(product(MUG)).on_hand(), shop.status(1)), (0, Some(OrderStatus::InTransit)));
+}
+
+#[test]
+fn no_more_units_come_back_from_an_order_than_were_shipped() {
+    let mut shop = Shop::stocked();
+    let (mugs, coffee) = (StockItem::id(product(MUG), *STORE), StockItem::id(product(COFFEE), *STORE));
+    let back = |item, count| RestockReturn { item, order: order(1), units: pieces(count) };
+    assert_eq!(shop.refused(back(mugs, 1)).code, "ORDER_UNKNOWN");
+    shop.paid(1, [(MUG, 1), (MUG, 1)]);
+    assert_eq!(shop.refused(back(mugs, 1)).code, "NOT_SHIPPED");
+    shop.done(AcceptOrder { order: order(1) });
+    shop.done(MarkReady { order: order(1) });
+    shop.done(MarkInTransit { order: order(1) });
+    let no = shop.refused(back(mugs, 500));
+    assert_eq!((no.code.as_str(), no.retry), ("RETURN_ABOVE_SHIPPED", Retry::Never));
+    assert_eq!(no.details, json!({ "left": 2, "wanted": 500 }));
+    assert_eq!(shop.refused(back(coffee, 1)).code, "RETURN_ABOVE_SHIPPED");
+    assert_eq!(shop.done(back(mugs, 2)), ["order.units_returned", "stock.returned"]);
+    assert_eq!(shop.refused(back(mugs, 1)).code, "RETURN_ABOVE_SHIPPED");
+    assert_eq!((shop.item(product(MUG)).on_hand(), shop.free(COFFEE)), (10, 10));
 }

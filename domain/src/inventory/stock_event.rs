@@ -20,7 +20,12 @@ pub enum StockEvent {
     Received { units: Quantity },
     /// Units were returned by a customer.
     #[serde(rename = "stock.returned")]
-    Returned { units: Quantity },
+    Returned {
+        units: Quantity,
+        /// Absent in events that were written before returns named their order.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        order: Option<OrderId>,
+    },
     /// The number on hand was adjusted by hand.
     #[serde(rename = "stock.adjusted")]
     Adjusted { change: i64, reason: Reason },
@@ -123,7 +128,7 @@ impl StockEvent {
     /// Change of the available units by the event.
     pub(super) fn change_of_available(&self) -> i64 {
         match self {
-            Self::Received { units } | Self::Returned { units } => units.get(),
+            Self::Received { units } | Self::Returned { units, .. } => units.get(),
             Self::Adjusted { change, .. } | Self::Counted { change, .. } => *change,
             Self::Reserved { units, .. } => units.get().saturating_neg(),
             Self::ReservationReleased { units, .. } | Self::ReservationExpired { units, .. } => *units,

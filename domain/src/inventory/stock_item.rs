@@ -80,10 +80,10 @@ impl StockItem {
         Ok(self.with_alerts(vec![StockEvent::Received { units }]))
     }
 
-    /// Records units that a customer returned.
-    pub fn take_back(&self, units: Quantity) -> Decision<Self> {
+    /// Records units that a customer returned. The caller ensures with the order that they left for it.
+    pub fn take_back(&self, units: Quantity, order: OrderId) -> Decision<Self> {
         self.require_stocked()?;
-        Ok(self.with_alerts(vec![StockEvent::Returned { units }]))
+        Ok(self.with_alerts(vec![StockEvent::Returned { units, order: Some(order) }]))
     }
 
     /// Adjusts the number on hand. A decrease below the reserved units requires `force`; the shortage is recorded.
@@ -214,6 +214,11 @@ impl StockItem {
         self.available().saturating_add(expired)
     }
 
+    /// Product that is stocked.
+    pub fn product(&self) -> Result<ProductId, StockRejection> {
+        self.product.ok_or(StockRejection::NotStocked {})
+    }
+
     /// True if the product is stocked at the store.
     pub fn is_open(&self) -> bool {
         self.product.is_some()
@@ -253,7 +258,7 @@ impl StockItem {
     }
 
     fn require_stocked(&self) -> Result<(), StockRejection> {
-        self.product.map(|_| ()).ok_or(StockRejection::NotStocked {})
+        self.product().map(drop)
     }
 
     /// Expiry events of expired reservations, soonest first, until `wanted` units are available. If the reservation
@@ -353,7 +358,7 @@ impl Aggregate for StockItem {
         match *event {
             StockEvent::Opened { product, .. } => self.product = Some(product),
             StockEvent::Closed {} => *self = Self::default(),
-            StockEvent::Received { units } | StockEvent::Returned { units } => {
+            StockEvent::Received { units } | StockEvent::Returned { units, .. } => {
                 self.on_hand = self.on_hand.saturating_add(units.get());
             }
             StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),

@@ -1,7 +1,8 @@
 //! Order: a purchase from one tenant (ORD-01, ORD-03 to ORD-08, ORD-10, ORD-13, ORD-14, ORD-17, ORD-18).
 //!
 //! Invariants: the status changes only as [`OrderStatus::next`] lists; prices never change after placement; an order is
-//! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment. An imported order is paid
+//! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment, and returned units never
+//! those that were shipped. An imported order is paid
 //! and fulfilled in the system that it came from; here only its refunds and its cancellation are recorded.
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Order {
     refunded: Option<Price>,
     /// Amount of each refund, by the digest of its reference; recognises a repeat.
     refunds: BTreeMap<Fingerprint, Price>,
+    /// Returned units by product.
+    returned: BTreeMap<ProductId, i64>,
 }
 
 /// Terms of an order; they never change.
@@ -128,6 +131,9 @@ pub enum OrderEvent {
         reference: Reference,
         on: Date,
     },
+    /// The customer returned units of a product, and they were put into stock.
+    #[serde(rename = "order.units_returned")]
+    UnitsReturned { customer: CustomerId, store: StoreId, product: ProductId, units: Quantity },
 }
 
 /// Rejections of an order.
@@ -164,6 +170,10 @@ pub enum OrderRejection {
     RefundDiffers { recorded: Price, wanted: Price },
     #[error("after {most} refunds, only all that is left can be refunded at once: {left}")]
     TooManyRefunds { most: usize, left: Price },
+    #[error("an order that is {status} has not left the store")]
+    NotShipped { status: OrderStatus },
+    #[error("only {left} units of this product can still come back from this order, not {wanted}")]
+    ReturnAboveShipped { left: i64, wanted: i64 },
     #[error("this order was imported; it moves in the system it came from")]
     OrderImported {},
     #[error("this order was placed here, not imported")]
@@ -177,6 +187,7 @@ impl Rejection for OrderRejection {
         match self {
             Self::OrderUnknown {} | Self::NotPaid {} => Retry::NewId,
             Self::IllegalMove { from, to, .. } if from.may_become(*to) => Retry::NewId,
+            Self::NotShipped { status } if status.may_become(OrderStatus::InTransit) => Retry::NewId,
             _ => Retry::Never,
         }
     }
@@ -303,6 +314,25 @@ impl Order {
         }
         let refunded = total.minus(after).unwrap_or(total);
         Ok(vec![OrderEvent::Refunded { customer, store, amount, refunded, total, reference, on }])
+    }
+
+    /// Records that the customer returned units of a product. Rejects more units than left the store for this order and
+    /// did not come back before.
+    pub fn take_back(&self, product: ProductId, units: Quantity) -> Decision<Self> {
+        let terms = self.terms()?;
+        if terms.is_imported() {
+            return Err(OrderRejection::OrderImported {});
+        }
+        if !matches!(self.status, OrderStatus::InTransit | OrderStatus::Delivered) {
+            return Err(OrderRejection::NotShipped { status: self.status });
+        }
+        let lines = terms.lines.iter().filter(|(sold, _)| *sold == product);
+        let shipped = lines.fold(0_i64, |sum, (_, quantity)| sum.saturating_add(quantity.get()));
+        let left = shipped.saturating_sub(self.returned.get(&product).copied().unwrap_or(0));
+        if units.get() > left {
+            return Err(OrderRejection::ReturnAboveShipped { left, wanted: units.get() });
+        }
+        Ok(vec![OrderEvent::UnitsReturned { customer: terms.customer, store: terms.store, product, units }])
     }
 
     pub fn customer(&self) -> Result<CustomerId, OrderRejection> {
@@ -436,7 +466,7 @@ fn sum_of(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejecti
 
 impl Aggregate for Order {
     const TYPE: &'static str = "Order";
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
     type Id = OrderId;
     type Event = OrderEvent;
     type Rejection = OrderRejection;
@@ -457,6 +487,10 @@ impl Aggregate for Order {
             OrderEvent::Refunded { reference, amount, refunded, .. } => {
                 self.refunded = Some(*refunded);
                 self.refunds.entry(Fingerprint::of(reference)).or_insert(*amount);
+            }
+            OrderEvent::UnitsReturned { product, units, .. } => {
+                let returned = self.returned.entry(*product).or_default();
+                *returned = returned.saturating_add(units.get());
             }
         }
     }

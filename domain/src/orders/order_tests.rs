@@ -338,6 +338,35 @@ fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_refer
 }
 
 #[test]
+fn returned_units_never_exceed_those_that_were_shipped() {
+    let back = |product, count| move |order: &Order| order.take_back(ProductId::new(id(product)), quantity(count));
+    for (status, retry) in [
+        (OrderStatus::Ready, Retry::NewId),
+        (OrderStatus::Pending, Retry::NewId),
+        (OrderStatus::Cancelled, Retry::Never),
+    ] {
+        let rejected = OrderRejection::NotShipped { status };
+        assert_eq!(rejected.retry(), retry, "{status}");
+        assert_eq!(back(1, 1)(&paid_and(status)), Err(rejected));
+    }
+    for status in [OrderStatus::InTransit, OrderStatus::Delivered] {
+        let mut order = paid_and(status);
+        let above = |left, wanted| Err(OrderRejection::ReturnAboveShipped { left, wanted });
+        assert_eq!(back(1, 500)(&order), above(2, 500));
+        assert_eq!(back(9, 1)(&order), above(0, 1), "a product that was not ordered");
+        let (product, units) = (ProductId::new(id(1)), quantity(1));
+        let returned = OrderEvent::UnitsReturned { customer: ADA, store: STORE, product, units };
+        for _ in 0..2 {
+            assert_eq!(back(1, 1)(&order), Ok(vec![returned.clone()]));
+            order.apply(&returned);
+        }
+        assert_eq!(back(1, 1)(&order), above(0, 1));
+        assert!(back(2, 1)(&order).is_ok(), "the units of another line");
+    }
+    imported().when(back(1, 1)).then_rejected(OrderRejection::OrderImported {});
+}
+
+#[test]
 fn imported_order_is_paid_and_cannot_change_status_here() {
     imported().holds(|order| order.is_paid() && order.lines().count() == 0);
     imported().when(Order::mark_ready).then_rejected(OrderRejection::OrderImported {});

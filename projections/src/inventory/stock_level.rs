@@ -103,7 +103,7 @@ impl StockStatus {
 /// Changes of the on-hand and the reserved quantity by an event.
 pub(super) fn change(event: &StockEvent) -> (i64, i64) {
     match *event {
-        StockEvent::Received { units } | StockEvent::Returned { units } => (units.get(), 0),
+        StockEvent::Received { units } | StockEvent::Returned { units, .. } => (units.get(), 0),
         StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => (change, 0),
         StockEvent::Reserved { units, .. } => (0, units.get()),
         StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => {

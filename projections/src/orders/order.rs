@@ -31,6 +31,8 @@ pub struct Order {
     pub currency: Currency,
     /// Total number of units ordered.
     pub units: i64,
+    /// Number of units that came back.
+    pub returned_units: i64,
     /// Order lines at the prices of the time of order; empty for imported orders.
     pub lines: Vec<OrderLine>,
     /// System from which the order was imported, with its number there.
@@ -109,6 +111,7 @@ impl Order {
             refunded_minor: 0,
             currency: total.currency(),
             units: 0,
+            returned_units: 0,
             lines: Vec::new(),
             source: None,
             ordered_on: on,
@@ -137,6 +140,9 @@ impl Order {
                 let whole = refunded.minor() >= total.minor();
                 self.payment = if whole { PaymentStatus::Refunded } else { PaymentStatus::PartRefunded };
             }
+            OrderEvent::UnitsReturned { units, .. } => {
+                self.returned_units = self.returned_units.saturating_add(units.get());
+            }
         }
     }
 }
@@ -156,7 +162,7 @@ impl From<&domain::orders::OrderLine> for OrderLine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{cancelled, imported, paid, placed, refunded};
+    use super::super::fixtures::{cancelled, customer, imported, order, paid, placed, refunded, store};
     use super::*;
     use crate::testing::Story;
 
@@ -175,6 +181,21 @@ mod tests {
         assert_eq!(part.row::<Order>().payment, PaymentStatus::PartRefunded);
         let row: Order = refunded(part, 1, 600, 1000, "2026-11-22").row();
         assert_eq!((row.payment, row.refunded_minor), (PaymentStatus::Refunded, 1000));
+    }
+
+    #[test]
+    fn returned_units_add_up() {
+        let returned = || OrderEvent::UnitsReturned {
+            customer: customer(),
+            store: store(),
+            product: ProductId::new(uuid::Uuid::from_u128(7)),
+            units: 1.try_into().expect("a quantity"),
+        };
+        let row: Order = paid(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20")
+            .then::<domain::orders::Order>(order(1), returned())
+            .then::<domain::orders::Order>(order(1), returned())
+            .row();
+        assert_eq!((row.units, row.returned_units), (2, 2));
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub enum StepKind {
     Cancelled,
     /// Money was refunded.
     Refunded,
+    /// Units came back from the customer.
+    UnitsReturned,
 }
 
 impl ReadModel for OrderStep {
@@ -101,6 +103,7 @@ fn step(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
         OrderEvent::Delivered { customer, .. } => (StepKind::Delivered, customer, None),
         OrderEvent::Cancelled { customer, refund_due, .. } => (StepKind::Cancelled, customer, refund_due),
         OrderEvent::Refunded { customer, amount, .. } => (StepKind::Refunded, customer, Some(amount)),
+        OrderEvent::UnitsReturned { customer, .. } => (StepKind::UnitsReturned, customer, None),
     }
 }
 

@@ -113,6 +113,7 @@ fn money_movement(event: &OrderEvent) -> Option<MoneyMovement> {
         | OrderEvent::Ready { .. }
         | OrderEvent::InTransit { .. }
         | OrderEvent::Delivered { .. }
+        | OrderEvent::UnitsReturned { .. }
         | OrderEvent::Cancelled { .. } => None,
     }
 }

@@ -113,7 +113,8 @@ fn sale(event: &OrderEvent) -> Option<Sale> {
         OrderEvent::Accepted { .. }
         | OrderEvent::Ready { .. }
         | OrderEvent::InTransit { .. }
-        | OrderEvent::Delivered { .. } => None,
+        | OrderEvent::Delivered { .. }
+        | OrderEvent::UnitsReturned { .. } => None,
     }
 }
 
