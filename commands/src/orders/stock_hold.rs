@@ -52,15 +52,19 @@ impl StockHold {
     /// Confirms all reservations. Those that have expired are made again first; rejects if their units are no longer
     /// free.
     pub(super) fn confirm(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let (holder, now, until) = (self.holder(), context.now, context.now.after(HOLD_TIME));
-        self.decide_each(desk, |item, units| {
-            let id = item.reservation_of(self.order);
-            match item.confirm(id, holder, now) {
-                Err(StockRejection::ReservationGone { .. }) => item.reserve(id, holder, units, until, now),
-                _ => Ok(vec![]),
+        self.decide_each(desk, |item, units| self.renew(item, units, context))?;
+        self.decide_each(desk, |item, _| item.confirm(item.reservation_of(self.order), self.holder(), context.now))
+    }
+
+    /// True if all reservations are active or can be made again.
+    pub(super) fn can_be_confirmed(&self, desk: &mut Desk, context: &Context) -> Result<bool, Refusal> {
+        self.fetch(desk)?;
+        for (_, id, units) in self.items() {
+            if self.renew(&*desk.read::<StockItem>(id)?, units, context).is_err() {
+                return Ok(false);
             }
-        })?;
-        self.decide_each(desk, |item, _| item.confirm(item.reservation_of(self.order), holder, now))
+        }
+        Ok(true)
     }
 
     /// Releases the reservations that are still open.
@@ -82,17 +86,33 @@ impl StockHold {
         Holder::Order(self.order)
     }
 
+    /// Makes the reservation of an item again, unless it is active.
+    fn renew(&self, item: &StockItem, units: Quantity, context: &Context) -> Decision<StockItem> {
+        let (id, now) = (item.reservation_of(self.order), context.now);
+        match item.confirm(id, self.holder(), now) {
+            Err(StockRejection::ReservationGone { .. }) => {
+                item.reserve(id, self.holder(), units, now.after(HOLD_TIME), now)
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Requests the stock items of all products at once.
+    fn fetch(&self, desk: &mut Desk) -> Result<(), Refusal> {
+        desk.fetch(|hint| {
+            for (_, item, _) in self.items() {
+                hint.stream::<StockItem>(item);
+            }
+        })
+    }
+
     /// Runs a verb on the stock item of every product.
     fn decide_each(
         &self,
         desk: &mut Desk,
         verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>,
     ) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            for (_, item, _) in self.items() {
-                hint.stream::<StockItem>(item);
-            }
-        })?;
+        self.fetch(desk)?;
         for (product, item, units) in self.items() {
             desk.decide::<StockItem>(item, |item| verb(item, units))
                 .map_err(|refusal| with_product(product, refusal))?;

@@ -1,6 +1,7 @@
 //! Order: a purchase from one tenant (ORD-01, ORD-03 to ORD-08, ORD-10, ORD-13, ORD-14, ORD-17, ORD-18).
 //!
-//! Invariants: the status changes only as [`OrderStatus::next`] lists; prices never change after placement; an order is
+//! Invariants: the status changes only as [`OrderStatus::next`] lists, except that a late payment reinstates an order that
+//! was not paid in time; prices never change after placement; an order is
 //! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment, and returned units never
 //! those that were shipped. An imported order is paid
 //! and fulfilled in the system that it came from; here only its refunds and its cancellation are recorded.
@@ -30,6 +31,8 @@ pub type Reference = Text<200>;
 pub struct Order {
     terms: Option<Terms>,
     status: OrderStatus,
+    /// True if the engine cancelled the order because it was not paid in time.
+    expired: bool,
     /// Digest of the payment's reference.
     payment: Option<Fingerprint>,
     /// Sum of all refunds.
@@ -97,6 +100,13 @@ pub enum OrderEvent {
     /// The order was paid in full.
     #[serde(rename = "order.paid")]
     Paid { customer: CustomerId, store: StoreId, amount: Price, reference: Reference, on: Date },
+    /// The order was paid after its cancellation, and its stock was gone; the whole amount is due for refund.
+    #[serde(rename = "order.paid_late")]
+    PaidLate { customer: CustomerId, store: StoreId, amount: Price, reference: Reference, on: Date },
+    /// The order is pending again: it was cancelled because it was not paid in time, and then it was paid while its stock
+    /// was still there.
+    #[serde(rename = "order.reinstated")]
+    Reinstated { customer: CustomerId, store: StoreId },
     /// The seller accepted the order.
     #[serde(rename = "order.accepted")]
     Accepted { customer: CustomerId, store: StoreId },
@@ -164,6 +174,8 @@ pub enum OrderRejection {
     PaymentDiffers { due: Price, paid: Price },
     #[error("this order was cancelled")]
     OrderCancelled {},
+    #[error("this order was cancelled because it was not paid in time; a payment opens it again while its stock is there")]
+    OrderExpired {},
     #[error("only {left} can be refunded, not {wanted}")]
     RefundAbovePaid { left: Price, wanted: Price },
     #[error("this reference was used for a refund of {recorded}, not of {wanted}")]
@@ -185,7 +197,7 @@ pub enum OrderRejection {
 impl Rejection for OrderRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::OrderUnknown {} | Self::NotPaid {} => Retry::NewId,
+            Self::OrderUnknown {} | Self::NotPaid {} | Self::OrderExpired {} => Retry::NewId,
             Self::IllegalMove { from, to, .. } if from.may_become(*to) => Retry::NewId,
             Self::NotShipped { status } if status.may_become(OrderStatus::InTransit) => Retry::NewId,
             _ => Retry::Never,
@@ -216,7 +228,8 @@ impl Order {
         self.create(OrderEvent::Imported { customer, store, total, units, ordered_on, source })
     }
 
-    /// Records the payment of the whole total. A repeat with the same reference changes nothing.
+    /// Records the payment of the whole total. A repeat with the same reference changes nothing. The payment of a cancelled
+    /// order is due for refund; the caller [reinstates](Self::reinstate) it first if it can still be fulfilled.
     pub fn record_payment(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let terms = self.terms()?;
         let &Terms { customer, store, total, .. } = terms;
@@ -225,9 +238,25 @@ impl Order {
         }
         match self.payment {
             Some(known) if known == Fingerprint::of(&reference) => Ok(vec![]),
-            _ if self.status == OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
-            None if !terms.is_imported() => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
-            _ => Err(OrderRejection::AlreadyPaid {}),
+            None if terms.is_imported() => Err(OrderRejection::AlreadyPaid {}),
+            None if self.status == OrderStatus::Cancelled => {
+                Ok(vec![OrderEvent::PaidLate { customer, store, amount, reference, on }])
+            }
+            None => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
+            Some(_) => Err(OrderRejection::AlreadyPaid {}),
+        }
+    }
+
+    /// Makes an order pending again that was cancelled because it was not paid in time. The caller ensures that its stock
+    /// is there and that it is paid. Does nothing to an order that is not cancelled.
+    pub fn reinstate(&self) -> Decision<Self> {
+        let &Terms { customer, store, .. } = self.terms()?;
+        match self.status {
+            OrderStatus::Cancelled if self.can_be_reinstated() => {
+                Ok(vec![OrderEvent::Reinstated { customer, store }])
+            }
+            OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
+            _ => Ok(vec![]),
         }
     }
 
@@ -372,6 +401,11 @@ impl Order {
         })
     }
 
+    /// True if the order was cancelled because it was not paid in time, and was not paid since.
+    pub fn can_be_reinstated(&self) -> bool {
+        self.status == OrderStatus::Cancelled && self.expired && !self.is_paid()
+    }
+
     /// True if the total was paid, even if it was refunded since.
     pub fn is_paid(&self) -> bool {
         self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::is_imported)
@@ -410,6 +444,8 @@ impl Order {
             Ok(None)
         } else if from.next().contains(&to) {
             Ok(Some(terms))
+        } else if self.can_be_reinstated() {
+            Err(OrderRejection::OrderExpired {})
         } else {
             Err(OrderRejection::IllegalMove { from, to, allowed: from.next().into() })
         }
@@ -466,7 +502,7 @@ fn sum_of(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejecti
 
 impl Aggregate for Order {
     const TYPE: &'static str = "Order";
-    const STATE_VERSION: i32 = 3;
+    const STATE_VERSION: i32 = 4;
     type Id = OrderId;
     type Event = OrderEvent;
     type Rejection = OrderRejection;
@@ -478,12 +514,19 @@ impl Aggregate for Order {
                 self.terms = Terms::of(event);
                 self.status = OrderStatus::Processing;
             }
-            OrderEvent::Paid { reference, .. } => self.payment = Some(Fingerprint::of(reference)),
+            OrderEvent::Paid { reference, .. } | OrderEvent::PaidLate { reference, .. } => self.payment = Some(Fingerprint::of(reference)),
             OrderEvent::Accepted { .. } => self.status = OrderStatus::Processing,
             OrderEvent::Ready { .. } => self.status = OrderStatus::Ready,
             OrderEvent::InTransit { .. } => self.status = OrderStatus::InTransit,
             OrderEvent::Delivered { .. } => self.status = OrderStatus::Delivered,
-            OrderEvent::Cancelled { .. } => self.status = OrderStatus::Cancelled,
+            OrderEvent::Cancelled { by, .. } => {
+                self.status = OrderStatus::Cancelled;
+                self.expired = *by == CancelledBy::Engine;
+            }
+            OrderEvent::Reinstated { .. } => {
+                self.status = OrderStatus::Pending;
+                self.expired = false;
+            }
             OrderEvent::Refunded { reference, amount, refunded, .. } => {
                 self.refunded = Some(*refunded);
                 self.refunds.entry(Fingerprint::of(reference)).or_insert(*amount);

@@ -240,13 +240,55 @@ fn payment_is_the_exact_total_and_is_recorded_once() {
         .then_rejected(OrderRejection::AlreadyPaid {});
 }
 
+fn paid_late_event() -> OrderEvent {
+    let (amount, reference) = (price(1000), reference("pay-1"));
+    OrderEvent::PaidLate { customer: ADA, store: STORE, amount, reference, on: today() }
+}
+
+fn cancelled_by(by: CancelledBy) -> Given<Order> {
+    placed().when(move |order| order.cancel(by, reason(), today())).then_once([cancelled_event(by, None)])
+}
+
 #[test]
-fn cancelled_order_cannot_be_paid() {
-    placed()
-        .when(|order| order.cancel(CancelledBy::Engine, reason(), today()))
-        .then_once([cancelled_event(CancelledBy::Engine, None)])
+fn payment_of_a_cancelled_order_is_recorded_and_due_for_refund() {
+    for by in [CancelledBy::Customer, CancelledBy::Seller, CancelledBy::Engine] {
+        cancelled_by(by)
+            .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+            .then_once([paid_late_event()])
+            .when(|order| order.record_payment(price(1000), reference("pay-2"), today()))
+            .then_rejected(OrderRejection::AlreadyPaid {});
+        cancelled_by(by)
+            .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+            .then_once([paid_late_event()])
+            .when(|order| order.record_refund(price(1000), reference("back-1"), today()))
+            .then_once([refunded_event(1000, 1000, "back-1")])
+            .holds(|order| {
+                order.payment_status() == Ok(PaymentStatus::Refunded) && order.status() == Ok(OrderStatus::Cancelled)
+            });
+    }
+}
+
+#[test]
+fn only_an_unpaid_order_that_was_not_paid_in_time_is_reinstated() {
+    let reinstated = || OrderEvent::Reinstated { customer: ADA, store: STORE };
+    cancelled_by(CancelledBy::Engine)
+        .when(Order::reinstate)
+        .then_once([reinstated()])
         .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+        .then_once([paid_event()])
+        .when(Order::accept)
+        .then_once([OrderEvent::Accepted { customer: ADA, store: STORE }]);
+    for by in [CancelledBy::Customer, CancelledBy::Seller] {
+        cancelled_by(by).when(Order::reinstate).then_rejected(OrderRejection::OrderCancelled {});
+    }
+    cancelled_by(CancelledBy::Engine)
+        .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+        .then_once([paid_late_event()])
+        .when(Order::reinstate)
         .then_rejected(OrderRejection::OrderCancelled {});
+    placed().when(Order::reinstate).then_nothing();
+    cancelled_by(CancelledBy::Engine).when(Order::accept).then_rejected(OrderRejection::OrderExpired {});
+    assert_eq!(OrderRejection::OrderExpired {}.retry(), Retry::NewId);
 }
 
 #[test]

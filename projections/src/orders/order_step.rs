@@ -42,6 +42,10 @@ pub enum StepKind {
     Imported,
     /// The order was paid in full.
     Paid,
+    /// The order was paid after its cancellation; the payment is due for refund.
+    PaidLate,
+    /// The order, which was not paid in time, is pending again.
+    Reinstated,
     /// The seller accepted the order.
     Accepted,
     /// The order is packed.
@@ -97,6 +101,8 @@ fn step(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
         OrderEvent::Placed { customer, total, .. } => (StepKind::Placed, customer, Some(total)),
         OrderEvent::Imported { customer, total, .. } => (StepKind::Imported, customer, Some(total)),
         OrderEvent::Paid { customer, amount, .. } => (StepKind::Paid, customer, Some(amount)),
+        OrderEvent::PaidLate { customer, amount, .. } => (StepKind::PaidLate, customer, Some(amount)),
+        OrderEvent::Reinstated { customer, .. } => (StepKind::Reinstated, customer, None),
         OrderEvent::Accepted { customer, .. } => (StepKind::Accepted, customer, None),
         OrderEvent::Ready { customer, .. } => (StepKind::Ready, customer, None),
         OrderEvent::InTransit { customer, .. } => (StepKind::InTransit, customer, None),
