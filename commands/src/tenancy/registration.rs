@@ -1,13 +1,16 @@
 //! Registration, suspension and reinstatement of tenants by the platform.
 
-use domain::shared::{Email, LegalTender, Permission, Personal, Reason, SealError, Sealer, Slug, TenantId, Title, Zone};
+use domain::shared::{
+    Email, LegalTender, Permission, Personal, Reason, SealError, Sealer, Slug, TenantId, Title, Zone,
+};
 use domain::tenancy::{NameClaim, Registration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject};
 
-/// Register an organisation as a tenant. The tenant is opened shortly after.
+/// Register an organisation as a tenant. The tenant is opened shortly after; until then, its commands get
+/// `TENANT_NOT_OPEN` and can be sent again with the same id.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterTenant {
