@@ -52,7 +52,8 @@ impl Command for ImportOrder {
                 "expected a time that is not in the future",
             )));
         }
-        let (claim, id) = (NameClaim::source_id("order", context.tenant.uuid(), self.source.as_str()), self.order.uuid());
+        let (claim, id) =
+            (NameClaim::source_id("order", context.tenant.uuid(), self.source.as_str()), self.order.uuid());
         desk.fetch(|hint| {
             hint.stream::<Tenant>(context.tenant).stream::<NameClaim>(claim);
             self.streams(hint);

@@ -185,8 +185,11 @@ fn units_leave_the_stock_once_when_their_order_is_in_transit() {
     shop.done(MarkDelivered { order: order(1) });
     assert_eq!(shop.refused(cancel(1)).code, "ILLEGAL_MOVE");
     assert_eq!(shop.free(MUG), 6);
-    let counted =
-        shop.done(commands::inventory::CountStock { item: StockItem::id(product(MUG), *STORE), on_hand: units(6), reason: None });
+    let counted = shop.done(commands::inventory::CountStock {
+        item: StockItem::id(product(MUG), *STORE),
+        on_hand: units(6),
+        reason: None,
+    });
     assert_eq!(counted, [""; 0]);
 }
 

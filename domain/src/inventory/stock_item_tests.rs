@@ -50,10 +50,7 @@ fn item_is_closed_when_nothing_is_on_hand_or_reserved_and_can_be_opened_again() 
     let (product, store) = (ProductId::new(id(7)), StoreId::new(id(8)));
     emptied()
         .when(|item| item.close(at(900)))
-        .then_once([
-            StockEvent::ReservationExpired { reservation: reservation(1), units: 1 },
-            StockEvent::Closed {},
-        ])
+        .then_once([StockEvent::ReservationExpired { reservation: reservation(1), units: 1 }, StockEvent::Closed {}])
         .when(|item| item.receive(quantity(1)))
         .then_rejected(StockRejection::NotStocked {});
     given([StockEvent::Opened { product, store }, StockEvent::Closed {}])
@@ -141,14 +138,9 @@ fn reservation_of_an_order_is_not_changed_by_hand() {
     let order = OrderId::new(id(1));
     let (own, holder) = (ReservationId::of_order(order), Holder::Order(order));
     let held = || {
-        stocked(10)
-            .when(|item| item.reserve(own, holder, quantity(3), at(900), at(0)))
-            .then_once([StockEvent::Reserved {
-                reservation: own,
-                units: quantity(3),
-                until: at(900),
-                holder: Some(holder),
-            }])
+        stocked(10).when(|item| item.reserve(own, holder, quantity(3), at(900), at(0))).then_once([
+            StockEvent::Reserved { reservation: own, units: quantity(3), until: at(900), holder: Some(holder) },
+        ])
     };
     // By hand, the id of the order names the same reservation as its own id.
     for named in [own, reservation(1)] {
@@ -232,28 +224,30 @@ fn alert_is_raised_only_when_the_level_changes() {
 fn adjustment_below_the_reserved_units_requires_force() {
     let reason: Reason = parsed("broken");
     let held = || {
-        stocked(10).when(|item| item.reserve(reservation(1), Holder::Hand, quantity(4), at(900), at(0))).then([reserved(1, 4, 900)])
+        stocked(10)
+            .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(4), at(900), at(0)))
+            .then([reserved(1, 4, 900)])
     };
     let (plain, forced) = (reason.clone(), reason.clone());
     held()
         .when(move |item| item.adjust(-7, plain.clone(), false))
         .then_rejected(StockRejection::BelowReserved { on_hand: 3, held: 4 });
-    held()
-        .when(move |item| item.adjust(-7, forced.clone(), true))
-        .then([
-            StockEvent::Adjusted { change: -7, reason: reason.clone() },
-            StockEvent::Depleted {},
-            StockEvent::ShortageRecorded { missing: 1, orders: vec![], reason: Some(reason.clone()) },
-        ]);
+    held().when(move |item| item.adjust(-7, forced.clone(), true)).then([
+        StockEvent::Adjusted { change: -7, reason: reason.clone() },
+        StockEvent::Depleted {},
+        StockEvent::ShortageRecorded { missing: 1, orders: vec![], reason: Some(reason.clone()) },
+    ]);
     held().when(move |item| item.adjust(-11, parsed("lost"), true)).then_rejected(StockRejection::BelowZero {});
 }
 
 #[test]
 fn count_sets_the_number_on_hand() {
     let seven = units(7);
-    stocked(10)
-        .when(|item| item.count(seven, None))
-        .then_once([StockEvent::Counted { on_hand: seven, change: -3, reason: None }]);
+    stocked(10).when(|item| item.count(seven, None)).then_once([StockEvent::Counted {
+        on_hand: seven,
+        change: -3,
+        reason: None,
+    }]);
 }
 
 fn of_order(number: u128, count: i64) -> StockEvent {
@@ -290,11 +284,9 @@ fn count_below_the_reserved_units_records_which_orders_are_short_and_nothing_goe
     counted.iter().for_each(|event| before.apply(event));
     let short = StockRejection::StockShort { on_hand: 3, wanted: 4 };
     assert_eq!(before.commit(ReservationId::of_order(one), Holder::Order(one)), Err(short));
-    let released = |order, units| StockEvent::ReservationReleased { reservation: ReservationId::of_order(order), units };
-    let fewer = vec![
-        released(one, 4),
-        StockEvent::ShortageRecorded { missing: 3, orders: vec![two], reason: None },
-    ];
+    let released =
+        |order, units| StockEvent::ReservationReleased { reservation: ReservationId::of_order(order), units };
+    let fewer = vec![released(one, 4), StockEvent::ShortageRecorded { missing: 3, orders: vec![two], reason: None }];
     assert_eq!(before.release(ReservationId::of_order(one), Holder::Order(one)), Ok(fewer.clone()));
     fewer.iter().for_each(|event| before.apply(event));
     let delivered = before.receive(quantity(3)).expect("a delivery");

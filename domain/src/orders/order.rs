@@ -174,7 +174,9 @@ pub enum OrderRejection {
     PaymentDiffers { due: Price, paid: Price },
     #[error("this order was cancelled")]
     OrderCancelled {},
-    #[error("this order was cancelled because it was not paid in time; a payment opens it again while its stock is there")]
+    #[error(
+        "this order was cancelled because it was not paid in time; a payment opens it again while its stock is there"
+    )]
     OrderExpired {},
     #[error("only {left} can be refunded, not {wanted}")]
     RefundAbovePaid { left: Price, wanted: Price },
@@ -252,9 +254,7 @@ impl Order {
     pub fn reinstate(&self) -> Decision<Self> {
         let &Terms { customer, store, .. } = self.terms()?;
         match self.status {
-            OrderStatus::Cancelled if self.can_be_reinstated() => {
-                Ok(vec![OrderEvent::Reinstated { customer, store }])
-            }
+            OrderStatus::Cancelled if self.can_be_reinstated() => Ok(vec![OrderEvent::Reinstated { customer, store }]),
             OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
             _ => Ok(vec![]),
         }
@@ -514,7 +514,9 @@ impl Aggregate for Order {
                 self.terms = Terms::of(event);
                 self.status = OrderStatus::Processing;
             }
-            OrderEvent::Paid { reference, .. } | OrderEvent::PaidLate { reference, .. } => self.payment = Some(Fingerprint::of(reference)),
+            OrderEvent::Paid { reference, .. } | OrderEvent::PaidLate { reference, .. } => {
+                self.payment = Some(Fingerprint::of(reference))
+            }
             OrderEvent::Accepted { .. } => self.status = OrderStatus::Processing,
             OrderEvent::Ready { .. } => self.status = OrderStatus::Ready,
             OrderEvent::InTransit { .. } => self.status = OrderStatus::InTransit,

@@ -58,8 +58,10 @@ impl JsonSchema for LegalTender {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let codes: Vec<_> =
-            Currency::all().filter(|currency| currency.is_legal_tender()).map(|currency| currency.to_string()).collect();
+        let codes: Vec<_> = Currency::all()
+            .filter(|currency| currency.is_legal_tender())
+            .map(|currency| currency.to_string())
+            .collect();
         json_schema!({ "type": "string", "pattern": format!("^({})$", codes.join("|")) })
     }
 }
@@ -70,7 +72,9 @@ mod tests {
 
     #[test]
     fn only_currencies_that_people_pay_with_are_legal_tender() {
-        for bad in ["XXX", "XTS", "XAU", "XAG", "XDR", "XSU", "HRK", "BGN", "CUC", "SLL", "ZWL", "CLF", "USN", "BOV", "usd"] {
+        for bad in
+            ["XXX", "XTS", "XAU", "XAG", "XDR", "XSU", "HRK", "BGN", "CUC", "SLL", "ZWL", "CLF", "USN", "BOV", "usd"]
+        {
             assert!(bad.parse::<LegalTender>().is_err(), "{bad}");
         }
         for good in ["USD", "EUR", "JPY", "KWD", "XOF", "XAF", "XPF", "XCD", "XCG", "SLE", "ZWG", "VES", "VED", "CHF"] {

@@ -62,8 +62,8 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
         11 => Step::<StockItem>::new(("ReleaseReservation", held), item, move |state, _| {
             state.release(hold, Holder::Hand)
         }),
-        _ => Step::<StockItem>::new(("CommitReservation", held), item, move |state, _| {
-            state.commit(hold, Holder::Hand)
-        }),
+        _ => {
+            Step::<StockItem>::new(("CommitReservation", held), item, move |state, _| state.commit(hold, Holder::Hand))
+        }
     })
 }
