@@ -86,7 +86,8 @@ fn line(name: &str, body: &str) -> String {
 /// A line that is always accepted and causes exactly [`GOOD_EVENTS`] events.
 fn good_line() -> String {
     let customer = new_id();
-    let body = json!({ "customer": customer, "name": null, "email": null, "source": format!("a good line {customer}") });
+    let body =
+        json!({ "customer": customer, "name": null, "email": null, "source": format!("a good line {customer}") });
     line("ImportCustomer", &body.to_string())
 }
 
