@@ -155,7 +155,7 @@ impl From<NotNow> for Problem {
         let seconds = match &not_now {
             NotNow::Overloaded { retry_after_s } => *retry_after_s,
             NotNow::StoreUnsafe(_) | NotNow::NotDue => 60,
-            NotNow::DeadlinePassed | NotNow::LaneElsewhere => 1,
+            NotNow::DeadlinePassed | NotNow::LaneElsewhere | NotNow::NotYet { .. } => 1,
             NotNow::SoldOutForNow { retry_after_ms } => retry_after_ms.div_ceil(1_000),
             NotNow::StoreAway | NotNow::KeyStoreAway | NotNow::ShuttingDown => 5,
         };
@@ -164,7 +164,7 @@ impl From<NotNow> for Problem {
             NotNow::StoreUnsafe(_) => "the store is not safe to write to".into(),
             other => other.to_string(),
         };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, not_now.code(), detail).later(seconds)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, not_now.code().to_owned(), detail).later(seconds)
     }
 }
 

@@ -6,6 +6,8 @@ mod behaviour {
     mod orders;
     mod payments;
     mod points;
+    mod reservations;
+    mod stock;
     mod tenants;
     mod webhooks;
 }

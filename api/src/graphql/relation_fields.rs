@@ -27,8 +27,10 @@ fn one(name: &'static str, other: Arc<Model>, by: &'static [&'static str]) -> Fi
     Field::new(name, TypeRef::named(&other.name), move |context| {
         let other = Arc::clone(&other);
         FieldFuture::new(async move {
-            let values: Option<Vec<_>> =
-                by.iter().map(|column| field(context.parent_value, column).map(to_json)).collect();
+            let values: Option<Vec<_>> = by
+                .iter()
+                .map(|column| field(context.parent_value, column).map(to_json).filter(|value| !value.is_null()))
+                .collect();
             let Some(values) = values else { return Ok(None) };
             let session = Session::of(&context)?;
             let row = session.row(&other, Key::of(&values)).await;

@@ -122,7 +122,7 @@ fn value_for(root: &Value, schema: &Value) -> Value {
         Family::Sku => "MUG-1".into(),
         Family::Slug => "adas-mugs".into(),
         Family::Zone => "UTC".into(),
-        Family::Currency => "USD".into(),
+        Family::Currency | Family::LegalTender => "USD".into(),
         Family::Email => "ada@example.org".into(),
         Family::Phone => "+4930123456".into(),
         // No server listens on this port.

@@ -32,6 +32,7 @@ pub(crate) enum Family {
     Slug,
     Zone,
     Currency,
+    LegalTender,
     Email,
     Phone,
     /// An address that is called.
@@ -60,6 +61,7 @@ impl Family {
             (Some("Slug"), _) => Self::Slug,
             (Some("Zone"), _) => Self::Zone,
             (Some("Currency"), _) => Self::Currency,
+            (Some("LegalTender"), _) => Self::LegalTender,
             (Some("TargetUrl"), _) => Self::Target,
             (Some("EventType"), _) => Self::Event,
             (_, Some("email")) => Self::Email,
@@ -113,6 +115,10 @@ impl Family {
                 .collect(),
             Self::Currency => {
                 listed(Refused, &["usd", "US", "USDX", "ZZZ", "U\u{300}SD", "ＵＳＤ", "$", "840"]).collect()
+            }
+            Self::LegalTender => {
+                let other = ["XXX", "XTS", "XAU", "XDR", "HRK", "BGN"];
+                Self::Currency.values().into_iter().chain(listed(Refused, &other)).collect()
             }
             Self::Email => emails(),
             Self::Phone => listed(

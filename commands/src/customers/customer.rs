@@ -1,6 +1,6 @@
 //! Customer commands. An email address belongs to at most one customer of a tenant (ES-15).
 
-use domain::customers::Customer;
+use domain::customers::{Customer, CustomerRejection};
 use domain::shared::{
     CustomerId, Email, Permission, PersonName, Personal, PersonalField, Phone, SealError, Sealer, Text,
 };
@@ -8,7 +8,7 @@ use domain::tenancy::NameClaim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
 
 /// Register a customer.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -57,7 +57,7 @@ pub struct ImportCustomer {
     pub name: Option<Personal<PersonName>>,
     /// Unique within the tenant.
     pub email: Option<Personal<Email>>,
-    /// The other system, and the id of the customer there.
+    /// The other system, and the id of the customer there. It is imported under one id only.
     pub source: Text<100>,
 }
 
@@ -69,6 +69,7 @@ impl Command for ImportCustomer {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        self.claim_source(desk, context)?;
         let before = current_index(desk, self.customer)?;
         desk.decide::<Customer>(self.customer, |customer| {
             customer.import(self.name.clone(), self.email.clone(), self.source.clone())
@@ -82,6 +83,21 @@ impl Command for ImportCustomer {
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError> {
         seal(self.customer, &mut self.name, sealer)?;
         seal(self.customer, &mut self.email, sealer)
+    }
+}
+
+impl ImportCustomer {
+    /// Claims the id in the other system; rejects one that was imported as another customer.
+    fn claim_source(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let claim = NameClaim::source_id("customer", context.tenant.uuid(), self.source.as_str());
+        desk.fetch(|hint| {
+            hint.stream::<NameClaim>(claim).stream::<Customer>(self.customer);
+        })?;
+        let id = self.customer.uuid();
+        if let Some(customer) = desk.read::<NameClaim>(claim)?.owner().filter(|owner| *owner != id) {
+            return Err(rejected(CustomerRejection::SourceImported { customer: CustomerId::new(customer) }));
+        }
+        desk.decide::<NameClaim>(claim, |source| source.claim("source", id))
     }
 }
 

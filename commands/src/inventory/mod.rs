@@ -1,15 +1,18 @@
 //! Inventory commands and policies: stock and reservations.
 
 mod policies;
+mod reservation;
 mod stock_item;
 
 pub use policies::*;
+pub use reservation::*;
 pub use stock_item::*;
 
 use crate::kernel::Visitor;
 
 pub fn visit(each: &mut impl Visitor) {
     each.command::<OpenStockItem>();
+    each.command::<CloseStockItem>();
     each.command::<ReceiveStock>();
     each.command::<AdjustStock>();
     each.command::<CountStock>();

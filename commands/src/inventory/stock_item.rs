@@ -1,15 +1,16 @@
 //! Stock commands: one product at one store.
 
-use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
-use domain::shared::{
-    Permission, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, UnitChange, Units,
-};
+use domain::catalogue::Product;
+use domain::inventory::StockItem;
+use domain::orders::Order;
+use domain::shared::{OrderId, Permission, ProductId, Quantity, Reason, StockItemId, StoreId, UnitChange, Units};
+use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Demands, Desk, Hint, NotNow, Refusal, StreamCommand, StreamOf, VerbOf};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, VerbOf, rejected};
 
-/// Start stocking a product at a store.
+/// Start stocking a product at a store. The product must be in the catalogue, and the store open.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenStockItem {
@@ -17,38 +18,41 @@ pub struct OpenStockItem {
     pub store: StoreId,
 }
 
-impl StreamCommand for OpenStockItem {
-    type Aggregate = StockItem;
-    const NEEDS: Permission = Permission::ManageStock;
-    const STREAM: StreamOf<Self> = |command| StockItem::id(command.product, command.store);
-    const VERB: VerbOf<Self> = |command, item, _| item.open(command.product, command.store);
-}
-
-/// Reserve units until they are paid for or the hold expires.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReserveStock {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-    pub units: Quantity,
-}
-
-impl Command for ReserveStock {
+impl Command for OpenStockItem {
     const NEEDS: Permission = Permission::ManageStock;
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
+        hint.stream::<StockItem>(StockItem::id(self.product, self.store)).stream::<Product>(self.product);
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let until = context.now.after(HOLD_TIME);
-        desk.decide::<StockItem>(self.item, |item| item.reserve(self.reservation, self.units, until, context.now))
+        desk.fetch(|hint| {
+            hint.stream::<Tenant>(context.tenant);
+            self.streams(hint);
+        })?;
+        let item = StockItem::id(self.product, self.store);
+        if !desk.read::<StockItem>(item)?.is_open() {
+            desk.read::<Tenant>(context.tenant)?.zone_of(self.store).map_err(rejected)?;
+            desk.read::<Product>(self.product)?.require_in_catalogue().map_err(rejected)?;
+        }
+        desk.decide::<StockItem>(item, |item| item.open(self.product, self.store))
     }
+}
 
-    fn demands(&self, demands: &mut Demands) {
-        let sold_out = StockRejection::OutOfStock { free: 0, wanted: self.units.get() };
-        demands.add::<StockItem>(self.item, sold_out);
-    }
+/// Stop stocking a product at a store, for example after it was opened there by mistake.
+///
+/// No unit may be on hand or reserved. The product can be stocked there again.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseStockItem {
+    pub item: StockItemId,
+}
+
+impl StreamCommand for CloseStockItem {
+    type Aggregate = StockItem;
+    const NEEDS: Permission = Permission::ManageStock;
+    const STREAM: StreamOf<Self> = |command| command.item;
+    const VERB: VerbOf<Self> = |_, item, context| item.close(context.now);
 }
 
 /// Receive delivered units.
@@ -67,18 +71,32 @@ impl StreamCommand for ReceiveStock {
 }
 
 /// Put units that a customer returned back into stock.
+///
+/// They come from an order that was shipped, and no more come back than left for it. Units without such an order are
+/// added with `AdjustStock`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestockReturn {
+    /// The stock of the product, in the store that takes the units back.
     pub item: StockItemId,
+    /// The order whose units came back.
+    pub order: OrderId,
     pub units: Quantity,
 }
 
-impl StreamCommand for RestockReturn {
-    type Aggregate = StockItem;
+impl Command for RestockReturn {
     const NEEDS: Permission = Permission::ManageStock;
-    const STREAM: StreamOf<Self> = |command| command.item;
-    const VERB: VerbOf<Self> = |command, item, _| item.take_back(command.units);
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<StockItem>(self.item).stream::<Order>(self.order);
+    }
+
+    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
+        desk.fetch(|hint| self.streams(hint))?;
+        let product = desk.read::<StockItem>(self.item)?.product().map_err(rejected)?;
+        desk.decide::<Order>(self.order, |order| order.take_back(product, self.units))?;
+        desk.decide::<StockItem>(self.item, |item| item.take_back(self.units, self.order))
+    }
 }
 
 /// Correct the number of units on hand manually.
@@ -89,7 +107,7 @@ pub struct AdjustStock {
     /// Units to add; negative to remove.
     pub change: UnitChange,
     pub reason: Reason,
-    /// Allow a result below the reserved units.
+    /// Allow a result below the reserved units. The shortage is recorded.
     #[serde(default)]
     pub force: bool,
 }
@@ -103,18 +121,23 @@ impl StreamCommand for AdjustStock {
 }
 
 /// Record the result of a stock count.
+///
+/// A count below the reserved units records a shortage, with the orders for which nothing is left. It is resolved when
+/// orders are cancelled or units arrive.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CountStock {
     pub item: StockItemId,
     pub on_hand: Units,
+    /// Required if the count lowers the stock below the reserved units.
+    pub reason: Option<Reason>,
 }
 
 impl StreamCommand for CountStock {
     type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
     const STREAM: StreamOf<Self> = |command| command.item;
-    const VERB: VerbOf<Self> = |command, item, _| item.count(command.on_hand);
+    const VERB: VerbOf<Self> = |command, item, _| item.count(command.on_hand, command.reason.clone());
 }
 
 /// Set the number of available units at or below which stock counts as low.
@@ -130,74 +153,4 @@ impl StreamCommand for SetLowStockThreshold {
     const NEEDS: Permission = Permission::ManageStock;
     const STREAM: StreamOf<Self> = |command| command.item;
     const VERB: VerbOf<Self> = |command, item, _| item.set_threshold(command.low_at);
-}
-
-/// Confirm a reservation after payment. It no longer expires.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConfirmReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-}
-
-impl StreamCommand for ConfirmReservation {
-    type Aggregate = StockItem;
-    const NEEDS: Permission = Permission::ManageStock;
-    const STREAM: StreamOf<Self> = |command| command.item;
-    const VERB: VerbOf<Self> = |command, item, context| item.confirm(command.reservation, context.now);
-}
-
-/// Release a reservation. Its units are available again.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-}
-
-impl StreamCommand for ReleaseReservation {
-    type Aggregate = StockItem;
-    const NEEDS: Permission = Permission::ManageStock;
-    const STREAM: StreamOf<Self> = |command| command.item;
-    const VERB: VerbOf<Self> = |command, item, _| item.release(command.reservation);
-}
-
-/// Record that reserved units have left the store.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CommitReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-}
-
-impl StreamCommand for CommitReservation {
-    type Aggregate = StockItem;
-    const NEEDS: Permission = Permission::ManageStock;
-    const STREAM: StreamOf<Self> = |command| command.item;
-    const VERB: VerbOf<Self> = |command, item, _| item.commit(command.reservation);
-}
-
-/// Record that a reservation has expired.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ExpireReservation {
-    pub item: StockItemId,
-    pub reservation: ReservationId,
-    /// The time at which it expires.
-    pub until: Timestamp,
-}
-
-impl Command for ExpireReservation {
-    const NEEDS: Permission = Permission::RunEngine;
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<StockItem>(self.item);
-    }
-
-    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        if context.now < self.until {
-            return Err(Refusal::NotNow(NotNow::NotDue));
-        }
-        desk.decide::<StockItem>(self.item, |item| item.expire(self.reservation, context.now))
-    }
 }

@@ -52,11 +52,14 @@ pub enum NotNow {
     SoldOutForNow { retry_after_ms: u32 },
     #[error("the process is shutting down; try again")]
     ShuttingDown,
+    /// A rejection with [`Retry::SameId`]: what the command needs is about to come.
+    #[error("{message}")]
+    NotYet { code: String, message: String },
 }
 
 impl NotNow {
     /// The stable code that callers may branch on.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Overloaded { .. } => "OVERLOADED",
             Self::StoreAway => "STORE_AWAY",
@@ -67,6 +70,7 @@ impl NotNow {
             Self::NotDue => "NOT_DUE",
             Self::SoldOutForNow { .. } => "SOLD_OUT_FOR_NOW",
             Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::NotYet { code, .. } => code,
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct EarnPoints {
     pub customer: CustomerId,
     /// The kind of cause, except `purchase`: purchases earn points automatically.
     pub kind: EntryKind,
-    /// The id of the cause in its own system. It counts once for each customer and kind, even with different points.
+    /// The id of the cause in its own system. It counts once for each customer and kind; other points are rejected.
     pub source: Text<100>,
     pub points: PositivePoints,
 }
@@ -40,7 +40,7 @@ impl Command for EarnPoints {
         let cause = Cause::new(self.customer, self.kind, self.source.clone());
         cause.fetch(desk, context)?;
         if desk.read::<Earning>(cause.id())?.is_recorded() {
-            return Ok(());
+            return desk.decide::<Earning>(cause.id(), |earning| earning.record(self.points));
         }
         let version = desk.read::<LoyaltyProgram>(context.tenant)?.require_enabled().map_err(rejected)?;
         let on = today(desk, context)?;

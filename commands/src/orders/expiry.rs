@@ -39,6 +39,7 @@ impl Command for ExpireOrder {
     }
 }
 
-fn not_paid_in_time() -> Reason {
+/// Reason of the cancellation of an order whose payment came too late or never.
+pub(super) fn not_paid_in_time() -> Reason {
     "not paid in time".parse().expect("a short visible text is a reason")
 }

@@ -1,9 +1,9 @@
 //! Import of orders from other shop systems. Such an order is paid and fulfilled there, and recorded here for points
 //! and reports.
 
-use domain::orders::{Import, Order, Reference};
+use domain::orders::{Import, Order, OrderRejection, Reference};
 use domain::shared::{CustomerId, OrderId, Permission, Price, Reason, Seconds, StoreId, Text, Timestamp, Units};
-use domain::tenancy::Tenant;
+use domain::tenancy::{NameClaim, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub struct ImportOrder {
     pub units: Units,
     /// The time at which it was ordered there.
     pub ordered_at: Timestamp,
-    /// The other system, and the id of the order there.
+    /// The other system, and the id of the order there. It is imported once, under one id.
     pub source: Text<100>,
 }
 
@@ -48,8 +48,10 @@ impl Command for ImportOrder {
                 "expected a time that is not in the future",
             )));
         }
+        let (claim, id) =
+            (NameClaim::source_id("order", context.tenant.uuid(), self.source.as_str()), self.order.uuid());
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant);
+            hint.stream::<Tenant>(context.tenant).stream::<NameClaim>(claim);
             self.streams(hint);
         })?;
         let tenant = desk.read::<Tenant>(context.tenant)?;
@@ -62,7 +64,11 @@ impl Command for ImportOrder {
             ordered_on: tenant.day_at(self.store, self.ordered_at).map_err(rejected)?,
             source: self.source.clone(),
         };
-        desk.decide::<Order>(self.order, |order| order.import(import))
+        if let Some(order) = desk.read::<NameClaim>(claim)?.owner().filter(|owner| *owner != id) {
+            return Err(rejected(OrderRejection::SourceImported { order: OrderId::new(order) }));
+        }
+        desk.decide::<Order>(self.order, |order| order.import(import))?;
+        desk.decide::<NameClaim>(claim, |source| source.claim("source", id))
     }
 
     fn occurred_at(&self) -> Option<Timestamp> {

@@ -1,18 +1,20 @@
 //! Payment and refund commands, as reported by the payment provider.
 
-use domain::orders::{Order, Reference};
+use domain::orders::{CancelledBy, Order, OrderStatus, Reference};
 use domain::shared::{OrderId, Permission, Price};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::expiry::not_paid_in_time;
 use super::order::today;
 use super::stock_hold::stock_hold_of;
 use crate::kernel::{Command, Context, Desk, Hint, Refusal};
 
 /// Record that an order is paid in full. Its stock reservations no longer expire.
 ///
-/// Expired reservations are made again. If the stock is sold by then, the command is rejected with `OUT_OF_STOCK`, the
-/// payment is not recorded, and the money must be refunded.
+/// Expired reservations are made again, also if the order was cancelled because it was not paid in time; it is then
+/// pending again. If the stock is sold by then, or the order was cancelled for another reason, the payment is recorded and
+/// must be refunded.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordPayment {
@@ -31,17 +33,28 @@ impl Command for RecordPayment {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let was_paid = desk.read::<Order>(self.order)?.is_paid();
+        let before = desk.read::<Order>(self.order)?;
         let on = today(desk, context, self.order)?;
-        desk.decide::<Order>(self.order, |order| order.record_payment(self.amount, self.reference.clone(), on))?;
-        if was_paid {
-            return Ok(());
+        let pay = |order: &Order| order.record_payment(self.amount, self.reference.clone(), on);
+        let is_cancelled = before.status() == Ok(OrderStatus::Cancelled);
+        if before.is_paid() || (is_cancelled && !before.can_be_reinstated()) {
+            return desk.decide::<Order>(self.order, pay);
         }
-        stock_hold_of(desk, self.order)?.confirm(desk, context)
+        let stock_hold = stock_hold_of(desk, self.order)?;
+        if stock_hold.can_be_confirmed(desk, context)? {
+            desk.decide::<Order>(self.order, Order::reinstate)?;
+            desk.decide::<Order>(self.order, pay)?;
+            return stock_hold.confirm(desk, context);
+        }
+        desk.decide::<Order>(self.order, |order| order.cancel(CancelledBy::Engine, not_paid_in_time(), on))?;
+        desk.decide::<Order>(self.order, pay)?;
+        stock_hold.release(desk)
     }
 }
 
 /// Record a refund to the customer.
+///
+/// After 100 refunds of an order, only all that is left can be refunded at once.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordRefund {

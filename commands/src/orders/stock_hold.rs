@@ -1,18 +1,18 @@
-//! Stock hold of an order: one reservation per product, whose id is the order's id.
+//! Stock hold of an order: one reservation per product, which only the order changes.
 
 use std::collections::BTreeMap;
 
 use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
 use domain::kernel::Decision;
 use domain::orders::{Order, OrderRejection};
-use domain::shared::{OrderId, ProductId, Quantity, ReservationId, StockItemId, StoreId};
+use domain::shared::{Holder, OrderId, ProductId, Quantity, ReservationId, StockItemId, StoreId};
 use serde_json::Value;
 
 use crate::kernel::{Context, Desk, Refusal, Rejected, rejected};
 
 /// Units that an order reserves, by product. Lines of one product are summed, because they compete for the same units.
 pub(super) struct StockHold {
-    reservation: ReservationId,
+    order: OrderId,
     store: StoreId,
     units: BTreeMap<ProductId, Quantity>,
 }
@@ -30,7 +30,7 @@ impl StockHold {
             let sum = Quantity::try_from(before.saturating_add(quantity.get()));
             units.insert(product, sum.map_err(|_| OrderRejection::TotalTooLarge {})?);
         }
-        Ok(Self { reservation: ReservationId::new(order.uuid()), store, units })
+        Ok(Self { order, store, units })
     }
 
     /// The hold of an existing order.
@@ -45,34 +45,65 @@ impl StockHold {
 
     /// Reserves all units until the deadline for payment.
     pub(super) fn reserve(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let until = context.now.after(HOLD_TIME);
-        self.decide_each(desk, |item, units| item.reserve(self.reservation, units, until, context.now))
+        let (id, until) = (ReservationId::of_order(self.order), context.now.after(HOLD_TIME));
+        self.decide_each(desk, |item, units| item.reserve(id, self.holder(), units, until, context.now))
     }
 
     /// Confirms all reservations. Those that have expired are made again first; rejects if their units are no longer
     /// free.
     pub(super) fn confirm(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let (now, until) = (context.now, context.now.after(HOLD_TIME));
-        self.decide_each(desk, |item, units| match item.confirm(self.reservation, now) {
-            Err(StockRejection::ReservationGone { .. }) => item.reserve(self.reservation, units, until, now),
-            _ => Ok(vec![]),
-        })?;
-        self.decide_each(desk, |item, _| item.confirm(self.reservation, now))
+        self.decide_each(desk, |item, units| self.renew(item, units, context))?;
+        self.decide_each(desk, |item, _| item.confirm(item.reservation_of(self.order), self.holder(), context.now))
+    }
+
+    /// True if all reservations are active or can be made again.
+    pub(super) fn can_be_confirmed(&self, desk: &mut Desk, context: &Context) -> Result<bool, Refusal> {
+        self.fetch(desk)?;
+        for (_, id, units) in self.items() {
+            if self.renew(&*desk.read::<StockItem>(id)?, units, context).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Releases the reservations that are still open.
     pub(super) fn release(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.release(self.reservation))
+        self.decide_each(desk, |item, _| item.release(item.reservation_of(self.order), self.holder()))
     }
 
     /// Records the expiry of the reservations that have expired.
     pub(super) fn expire(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.expire(self.reservation, context.now))
+        self.decide_each(desk, |item, _| item.expire(item.reservation_of(self.order), context.now))
     }
 
     /// Records that all units have left the store.
     pub(super) fn commit(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.commit(self.reservation))
+        self.decide_each(desk, |item, _| item.commit(item.reservation_of(self.order), self.holder()))
+    }
+
+    fn holder(&self) -> Holder {
+        Holder::Order(self.order)
+    }
+
+    /// Makes the reservation of an item again, unless it is active.
+    fn renew(&self, item: &StockItem, units: Quantity, context: &Context) -> Decision<StockItem> {
+        let (id, now) = (item.reservation_of(self.order), context.now);
+        match item.confirm(id, self.holder(), now) {
+            Err(StockRejection::ReservationGone { .. }) => {
+                item.reserve(id, self.holder(), units, now.after(HOLD_TIME), now)
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Requests the stock items of all products at once.
+    fn fetch(&self, desk: &mut Desk) -> Result<(), Refusal> {
+        desk.fetch(|hint| {
+            for (_, item, _) in self.items() {
+                hint.stream::<StockItem>(item);
+            }
+        })
     }
 
     /// Runs a verb on the stock item of every product.
@@ -81,11 +112,7 @@ impl StockHold {
         desk: &mut Desk,
         verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>,
     ) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            for (_, item, _) in self.items() {
-                hint.stream::<StockItem>(item);
-            }
-        })?;
+        self.fetch(desk)?;
         for (product, item, units) in self.items() {
             desk.decide::<StockItem>(item, |item| verb(item, units))
                 .map_err(|refusal| with_product(product, refusal))?;

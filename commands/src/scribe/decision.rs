@@ -82,6 +82,11 @@ impl Scribe {
         let decided = catch_unwind(AssertUnwindSafe(|| envelope.command.decide(&mut desk, context)));
         match decided {
             Ok(Ok(())) => self.encode(submission.tenant, desk.into_drafts(), context),
+            // Callers send the command again under the same id. The engine does not; its command is settled.
+            Ok(Err(Refusal::Rejected(rejected))) if rejected.retry == Retry::SameId && !submission.from_engine => {
+                let Rejected { code, message, .. } = rejected;
+                Verdict::Undecided(Answer::NotNow(NotNow::NotYet { code, message }))
+            }
             Ok(Err(Refusal::Rejected(rejected))) => Verdict::Rejected(rejected),
             Ok(Err(Refusal::Missing)) => Verdict::Missing(desk.into_missing()),
             Ok(Err(Refusal::NotNow(reason))) => Verdict::Undecided(Answer::NotNow(reason)),

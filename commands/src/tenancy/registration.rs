@@ -1,13 +1,16 @@
 //! Registration, suspension and reinstatement of tenants by the platform.
 
-use domain::shared::{Currency, Email, Permission, Personal, Reason, SealError, Sealer, Slug, TenantId, Title, Zone};
+use domain::shared::{
+    Email, LegalTender, Permission, Personal, Reason, SealError, Sealer, Slug, TenantId, Title, Zone,
+};
 use domain::tenancy::{NameClaim, Registration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject};
 
-/// Register an organisation as a tenant. The tenant is opened shortly after.
+/// Register an organisation as a tenant. The tenant is opened shortly after; until then, its commands get
+/// `TENANT_NOT_OPEN` and can be sent again with the same id.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterTenant {
@@ -19,8 +22,8 @@ pub struct RegisterTenant {
     pub subdomain: Slug,
     /// Unique on the platform.
     pub contact_email: Personal<Email>,
-    /// The currency of all prices of the tenant. It cannot be changed.
-    pub currency: Currency,
+    /// The currency of all prices of the tenant: one that is legal tender today. It cannot be changed.
+    pub currency: LegalTender,
     /// The time zone of the business days of the first store.
     pub zone: Zone,
 }
@@ -58,7 +61,7 @@ impl Command for RegisterTenant {
         desk.fetch(|hint| self.streams(hint))?;
         desk.decide::<Registration>(self.tenant, |registration| {
             let (name, subdomain, email) = (self.name.clone(), self.subdomain.clone(), self.contact_email.clone());
-            registration.register(name, subdomain, email, self.currency, self.zone.clone())
+            registration.register(name, subdomain, email, self.currency.currency(), self.zone.clone())
         })?;
         desk.decide::<NameClaim>(subdomain, |name| name.claim("subdomain", owner))?;
         desk.decide::<NameClaim>(email, |name| name.claim("email", owner))

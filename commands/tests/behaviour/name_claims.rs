@@ -53,6 +53,8 @@ fn a_repeated_profile_or_import_yields_no_event() {
         let email = Some(open("ada@example.org"));
         ImportCustomer { customer: ADA, name: Some(open(name)), email, source: it("till 1") }
     };
+    // The first import claims its source.
+    assert_eq!(shop.done(import("Ada")), ["name.claimed"]);
     assert_eq!(shop.done(import("Ada")), [""; 0]);
     assert_eq!(shop.done(update(ADA, "ada@example.org")), ["customer.profile_updated"]);
     assert_eq!(shop.done(update(ADA, "ada@example.org")), [""; 0]);

@@ -1,6 +1,7 @@
 //! Orders: placement, status changes, cancellation and import.
 
 use commands::catalogue::{ChangePrice, UnpublishProduct};
+use commands::customers::ImportCustomer;
 use commands::inventory::ReserveStock;
 use commands::kernel::{Command, Demands};
 use commands::orders::{
@@ -9,7 +10,7 @@ use commands::orders::{
 };
 use commands::tenancy::{ReinstateTenant, SuspendTenant};
 use domain::inventory::StockItem;
-use domain::kernel::Actor;
+use domain::kernel::{Actor, Retry};
 use domain::orders::OrderStatus;
 use domain::shared::{Principal, ReservationId, Sku, StoreId, TenantId, Units};
 use serde_json::json;
@@ -184,8 +185,11 @@ fn units_leave_the_stock_once_when_their_order_is_in_transit() {
     shop.done(MarkDelivered { order: order(1) });
     assert_eq!(shop.refused(cancel(1)).code, "ILLEGAL_MOVE");
     assert_eq!(shop.free(MUG), 6);
-    let counted =
-        shop.done(commands::inventory::CountStock { item: StockItem::id(product(MUG), *STORE), on_hand: units(6) });
+    let counted = shop.done(commands::inventory::CountStock {
+        item: StockItem::id(product(MUG), *STORE),
+        on_hand: units(6),
+        reason: None,
+    });
     assert_eq!(counted, [""; 0]);
 }
 
@@ -232,7 +236,7 @@ fn an_imported_order_keeps_its_order_time_and_is_imported_once() {
     let mut shop = Shop::stocked();
     shop.done(import(1));
     assert_eq!(shop.done(import(1)), [""; 0]);
-    let event = shop.log.last().expect("an event");
+    let event = shop.log.iter().find(|event| event.event.name == "order.imported").expect("an event");
     assert_eq!(event.occurred_at, instant("2026-03-29T22:30:00Z"));
     assert!(event.event.body.contains(r#""ordered_on":"2026-03-30""#), "{}", event.event.body);
     assert_eq!(shop.refused(AcceptOrder { order: order(1) }).code, "ORDER_IMPORTED");
@@ -248,6 +252,30 @@ fn an_import_that_differs_from_the_existing_order_is_rejected() {
     shop.done(import(1));
     assert_eq!(shop.refused(ImportOrder { source: it("shopify 4712"), ..import(1) }).code, "ORDER_EXISTS");
     assert_eq!(shop.refused(ImportOrder { units: Units::from(pieces(4)), ..import(1) }).code, "ORDER_EXISTS");
+}
+
+#[test]
+fn an_order_of_another_system_is_imported_once_whatever_its_id_here() {
+    let mut shop = Shop::stocked();
+    assert_eq!(shop.done(import(1)), ["order.imported", "name.claimed"]);
+    let no = shop.refused(import(2));
+    assert_eq!((no.code.as_str(), no.retry), ("SOURCE_IMPORTED", Retry::Never));
+    assert_eq!(no.details, json!({ "order": order(1).to_string() }));
+    assert_eq!(shop.status(2), None);
+    // Ids of some systems differ in case only.
+    shop.done(ImportOrder { source: it("Shopify 4711"), ..import(2) });
+    assert_eq!(shop.done(import(1)), [""; 0]);
+}
+
+#[test]
+fn a_customer_of_another_system_is_imported_under_one_id() {
+    let mut shop = Shop::stocked();
+    let import = |customer| ImportCustomer { customer, name: None, email: None, source: it("till 1") };
+    assert_eq!(shop.done(import(ADA)), ["name.claimed", "customer.imported"]);
+    let no = shop.refused(import(BEN));
+    assert_eq!((no.code.as_str(), no.retry), ("SOURCE_IMPORTED", Retry::Never));
+    assert_eq!(no.details, json!({ "customer": ADA.to_string() }));
+    assert_eq!(shop.done(import(ADA)), [""; 0]);
 }
 
 #[test]

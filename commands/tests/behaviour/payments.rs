@@ -1,14 +1,14 @@
 //! Payments in time, late payments, expiry and refunds.
 
 use commands::inventory::{ExpireReservation, ReserveStock};
-use commands::orders::{AcceptOrder, ExpireOrder, MarkReady, RecordPayment, RecordRefund};
+use commands::orders::{AcceptOrder, CancelOrder, ExpireOrder, MarkReady, RecordPayment, RecordRefund};
 use domain::inventory::StockItem;
 use domain::kernel::Actor;
 use domain::orders::{OrderStatus, PaymentStatus};
 use domain::shared::{ReservationId, Seconds};
 use uuid::Uuid;
 
-use crate::shop::{BEN, MUG, STORE, Shop, TENANT, is_not_due, it, order, pieces, product, usd};
+use crate::shop::{ADA, BEN, COFFEE, MUG, STORE, Shop, TENANT, is_not_due, it, order, pieces, product, usd};
 
 /// One second longer than stock is held, in seconds.
 const EXPIRED_AFTER: i64 = 15 * 60 + 1;
@@ -54,7 +54,7 @@ fn an_expiry_before_its_time_is_answered_with_not_due() {
     shop.place(1, [(MUG, 3)]).expect("an order");
     let until = shop.now.after(Seconds(900));
     let item = StockItem::id(product(MUG), *STORE);
-    let reservation = ReservationId::new(order(1).uuid());
+    let reservation = ReservationId::of_order(order(1));
     assert!(is_not_due(&shop.send_as_engine(ExpireOrder { order: order(1), until })));
     assert!(is_not_due(&shop.send_as_engine(ExpireReservation { item, reservation, until })));
 }
@@ -84,7 +84,7 @@ fn a_late_payment_reserves_the_units_again_if_they_are_free() {
 }
 
 #[test]
-fn a_late_payment_for_sold_units_is_rejected_and_not_recorded() {
+fn a_late_payment_for_sold_units_is_recorded_and_refunded() {
     let mut shop = Shop::stocked();
     shop.runs_policies = false;
     shop.place(1, [(MUG, 3)]).expect("an order");
@@ -93,18 +93,49 @@ fn a_late_payment_for_sold_units_is_rejected_and_not_recorded() {
     purchase.customer = BEN;
     shop.send_as(Actor::Customer(BEN), TENANT, purchase).expect("an order");
     let payment = shop.payment(1);
-    assert_eq!(shop.refused(payment).code, "OUT_OF_STOCK");
-    assert_eq!(shop.order(1).payment_status(), Ok(PaymentStatus::Unpaid));
+    assert_eq!(shop.done(payment), ["order.cancelled", "order.paid_late"]);
+    assert_eq!(shop.order(1).payment_status(), Ok(PaymentStatus::Paid));
+    assert_eq!((shop.status(1), shop.free(MUG)), (Some(OrderStatus::Cancelled), 2));
+    let refund = RecordRefund { order: order(1), amount: usd(2700), reference: it("back") };
+    assert_eq!(shop.done(refund), ["order.refunded"]);
 }
 
 #[test]
-fn a_payment_for_a_cancelled_order_is_rejected() {
-    let mut shop = Shop::stocked();
+fn a_payment_just_after_the_expiry_opens_the_order_again_while_stock_is_left() {
+    let mut shop = Shop::with_points();
     shop.place(1, [(MUG, 3)]).expect("an order");
     shop.pass(EXPIRED_AFTER);
+    assert_eq!((shop.status(1), shop.free(MUG)), (Some(OrderStatus::Cancelled), 10));
+    let payment = || RecordPayment { order: order(1), amount: usd(2700), reference: it("payment") };
+    assert_eq!(
+        shop.done(payment()),
+        ["order.reinstated", "order.paid", "stock.reserved", "stock.reservation_confirmed"]
+    );
+    assert_eq!(shop.done(payment()), [""; 0]);
+    shop.pass(100 * EXPIRED_AFTER);
+    assert_eq!((shop.status(1), shop.free(MUG), shop.balance(ADA)), (Some(OrderStatus::Pending), 7, 27));
+    assert_eq!(shop.engine_rejections, []);
+}
+
+#[test]
+fn a_payment_for_a_cancelled_order_is_recorded_and_due_for_refund() {
+    let mut shop = Shop::with_points();
+    shop.place(1, [(MUG, 3)]).expect("an order");
+    shop.done(CancelOrder { order: order(1), customer: ADA, reason: it("changed my mind") });
     let payment = shop.payment(1);
-    assert_eq!(shop.refused(payment).code, "ORDER_CANCELLED");
-    assert_eq!(shop.free(MUG), 10);
+    assert_eq!(shop.done(payment), ["order.paid_late"]);
+    assert_eq!((shop.order(1).payment_status(), shop.free(MUG)), (Ok(PaymentStatus::Paid), 10));
+    shop.done(RecordRefund { order: order(1), amount: usd(2700), reference: it("back") });
+    assert_eq!((shop.order(1).payment_status(), shop.balance(ADA)), (Ok(PaymentStatus::Refunded), 0));
+    assert_eq!(shop.engine_rejections, []);
+
+    // An expired order of which only a part is left is not fulfilled in part.
+    shop.place(2, [(MUG, 3), (COFFEE, 2)]).expect("an order");
+    shop.pass(EXPIRED_AFTER);
+    shop.place(3, [(COFFEE, 9)]).expect("an order");
+    let payment = shop.payment(2);
+    assert_eq!(shop.done(payment), ["order.paid_late"]);
+    assert_eq!((shop.status(2), shop.free(MUG), shop.free(COFFEE)), (Some(OrderStatus::Cancelled), 10, 1));
 }
 
 #[test]

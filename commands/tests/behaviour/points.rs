@@ -6,8 +6,10 @@ use commands::loyalty::{
     ExpireRedemption, MarkRedemptionApplied, RedeemReward, RetireReward, ReverseForOrder,
 };
 use commands::orders::{CancelImportedOrder, CancelOrder, ImportOrder, RecordRefund};
+use domain::kernel::Retry;
 use domain::loyalty::EntryKind;
 use domain::shared::{Price, Units};
+use serde_json::json;
 
 use crate::shop::{
     ADA, BEN, COFFEE, MUG, STORE, Shop, change, instant, it, misuse, open, order, pieces, points, redemption, reward,
@@ -115,6 +117,9 @@ fn a_cause_counts_once_and_purchases_cannot_be_awarded_manually() {
     let earn = |kind, source: &str| EarnPoints { customer: ADA, kind, source: it(source), points: points(100) };
     shop.done(earn(EntryKind::Review, "1"));
     assert_eq!(shop.done(earn(EntryKind::Review, "1")), [""; 0]);
+    let no = shop.refused(EarnPoints { points: points(99), ..earn(EntryKind::Review, "1") });
+    assert_eq!((no.code.as_str(), no.retry), ("EARNING_DIFFERS", Retry::Never));
+    assert_eq!(no.details, json!({ "recorded": 100, "wanted": 99 }));
     shop.done(earn(EntryKind::Review, "2"));
     shop.done(earn(EntryKind::Birthday, "1"));
     assert_eq!(shop.balance(ADA), 300);

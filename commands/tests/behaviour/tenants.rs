@@ -2,7 +2,7 @@
 
 use commands::kernel::Command;
 use commands::tenancy::{FollowSuspension, OpenStore, OpenTenant, RegisterTenant, ReinstateTenant, SuspendTenant};
-use domain::kernel::Actor;
+use domain::kernel::{Actor, Retry};
 use domain::shared::{Permission, Principal, Role, StoreId, TenantId};
 use domain::tenancy::Tenant;
 use uuid::Uuid;
@@ -41,11 +41,13 @@ fn tenants_are_registered_at_the_platform_which_cannot_be_a_tenant() {
 }
 
 #[test]
-fn commands_are_rejected_in_a_tenant_that_is_not_open() {
+fn commands_in_a_tenant_that_is_not_open_can_be_sent_again_with_the_same_id() {
     let mut shop = Shop::empty();
     let store = StoreId::new(Uuid::from_u128(5));
-    assert_eq!(shop.refused(OpenStore { store, name: it("Fair"), zone: it("UTC") }).code, "TENANT_NOT_OPEN");
-    assert_eq!(rejected(shop.place(1, [(1, 1)])).code, "TENANT_NOT_OPEN");
+    let opening = shop.refused(OpenStore { store, name: it("Fair"), zone: it("UTC") });
+    for no in [opening, rejected(shop.place(1, [(1, 1)]))] {
+        assert_eq!((no.code.as_str(), no.retry), ("TENANT_NOT_OPEN", Retry::SameId));
+    }
 }
 
 #[test]

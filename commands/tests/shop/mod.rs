@@ -9,8 +9,12 @@ use commands::kernel::{
     AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal, Rejected, State,
     StateLookup, StateRegistry, StreamRef, Visitor, When,
 };
+use domain::inventory::StockItem;
 use domain::kernel::{Actor, Aggregate, Encoded, Recorded};
-use domain::shared::{CommandId, Principal, SealError, Sealed, Sealer, Seconds, TenantId, Timestamp};
+use domain::shared::{
+    CommandId, Principal, ReservationId, SealError, Sealed, Sealer, Seconds, StockItemId, TenantId, Timestamp,
+};
+use serde_json::Value;
 use uuid::Uuid;
 
 pub(crate) use given::{ADA, BEN, COFFEE, MUG, STORE, TENANT};
@@ -125,6 +129,19 @@ impl Shop {
         let states = TenantStates(self.states.get(&TENANT));
         let state = states.state(StreamRef::of::<A>(id)).and_then(|state| state.as_any().downcast_ref::<A>());
         state.cloned().unwrap_or_default()
+    }
+
+    /// Changes the reservation of an order to what it was before holders were recorded.
+    pub(crate) fn forget_holder(&mut self, item: StockItemId, reservation: ReservationId, old: ReservationId) {
+        let stream = StreamRef::of::<StockItem>(item);
+        let state = self.states.get_mut(&TENANT).and_then(|states| states.get_mut(&stream)).expect("a stock item");
+        let json = state.snapshot().expect("a snapshot");
+        let mut json: Value = serde_json::from_str(&json).expect("JSON");
+        let holds = json["reservations"].as_object_mut().expect("reservations");
+        let mut hold = holds.remove(&reservation.to_string()).expect("an open reservation");
+        hold.as_object_mut().expect("a hold").remove("holder");
+        holds.insert(old.to_string(), hold);
+        *state = Box::new(serde_json::from_value::<StockItem>(json).expect("a state"));
     }
 
     /// Number of events of this name in the log.

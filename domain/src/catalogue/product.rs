@@ -151,6 +151,11 @@ impl Product {
         }
     }
 
+    /// Rejects a product that is not in the catalogue, or not any more.
+    pub fn require_in_catalogue(&self) -> Result<(), ProductRejection> {
+        self.editable().map(drop)
+    }
+
     /// Price at which the product can be bought now.
     pub fn sale_price(&self) -> Result<Price, ProductRejection> {
         match self.status {

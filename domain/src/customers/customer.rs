@@ -55,12 +55,14 @@ pub enum CustomerRejection {
     CustomerUnknown {},
     #[error("this customer is registered already, with other data")]
     CustomerExists {},
+    #[error("this customer of the other system was imported already, as {customer}")]
+    SourceImported { customer: CustomerId },
 }
 
 impl Rejection for CustomerRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::CustomerExists {} => Retry::Never,
+            Self::CustomerExists {} | Self::SourceImported { .. } => Retry::Never,
             Self::CustomerUnknown {} => Retry::NewId,
         }
     }

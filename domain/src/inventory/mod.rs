@@ -1,8 +1,10 @@
 //! Inventory: stock and reservations.
 
+mod stock_event;
 mod stock_item;
 
-pub use stock_item::{OPEN_RESERVATIONS_MOST, StockEvent, StockItem, StockRejection};
+pub use stock_event::{StockEvent, StockRejection};
+pub use stock_item::{OPEN_RESERVATIONS_MOST, StockItem};
 
 use crate::kernel::Visitor;
 use crate::shared::Seconds;

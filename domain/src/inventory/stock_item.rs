@@ -3,17 +3,21 @@
 //! A reservation is a hold on units. It is open until an event records that it was released or committed or that it
 //! expired. *Available* units are the units on hand minus those of all open reservations; alerts refer to this number.
 //!
-//! Invariants: on hand ≥ 0; open reservations never exceed the units on hand, unless a forced adjustment or a count
-//! lowered the latter; a reservation ends once.
+//! Invariants: on hand ≥ 0; open reservations exceed the units on hand only after a forced adjustment or a count, and a
+//! recorded shortage says by how many; a reservation ends once, and only its holder changes it.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Holds, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units};
+use super::{StockEvent, StockRejection};
+use crate::kernel::{Aggregate, Decision};
+use crate::shared::{
+    Hold, Holder, Holds, OrderId, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units,
+};
 
 /// Largest number of open reservations of one item. They are part of its state, so the limit bounds the state's size.
 pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
+/// Largest number of orders that a recorded shortage names.
+const SHORT_ORDERS_MOST: usize = 100;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StockItem {
@@ -23,6 +27,10 @@ pub struct StockItem {
     low_at: i64,
     level: Level,
     reservations: Holds<ReservationId>,
+    /// Number of reservations that were ever made.
+    reservations_made: u64,
+    /// Reserved units that are missing, according to the last recorded shortage.
+    missing: i64,
 }
 
 /// Alert level of the available units. `Out` takes precedence over `Low`.
@@ -32,85 +40,6 @@ enum Level {
     Out,
     Low,
     Fine,
-}
-
-/// Stored format: names and fields of events are never renamed or removed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum StockEvent {
-    /// A product is now stocked at a store.
-    #[serde(rename = "stock.opened")]
-    Opened { product: ProductId, store: StoreId },
-    /// Units were received.
-    #[serde(rename = "stock.received")]
-    Received { units: Quantity },
-    /// Units were returned by a customer.
-    #[serde(rename = "stock.returned")]
-    Returned { units: Quantity },
-    /// The number on hand was adjusted by hand.
-    #[serde(rename = "stock.adjusted")]
-    Adjusted { change: i64, reason: Reason },
-    /// Stock was counted; `change` is the difference to the recorded number.
-    #[serde(rename = "stock.counted")]
-    Counted { on_hand: Units, change: i64 },
-    /// Units are reserved until the given time.
-    #[serde(rename = "stock.reserved")]
-    Reserved { reservation: ReservationId, units: Quantity, until: Timestamp },
-    /// A reservation was paid for: it no longer expires, and stays until it is committed or released.
-    #[serde(rename = "stock.reservation_confirmed")]
-    ReservationConfirmed { reservation: ReservationId },
-    /// A reservation was released.
-    #[serde(rename = "stock.reservation_released")]
-    ReservationReleased { reservation: ReservationId, units: i64 },
-    /// A reservation expired because it was not paid in time.
-    #[serde(rename = "stock.reservation_expired")]
-    ReservationExpired { reservation: ReservationId, units: i64 },
-    /// Reserved units were shipped.
-    #[serde(rename = "stock.reservation_committed")]
-    ReservationCommitted { reservation: ReservationId, units: i64 },
-    /// The threshold of the low-stock alert was set.
-    #[serde(rename = "stock.threshold_set")]
-    ThresholdSet { low_at: Units },
-    /// The available quantity fell to the threshold or below.
-    #[serde(rename = "stock.low_reached")]
-    LowReached { available: i64, low_at: Units },
-    /// The available quantity rose above the threshold again.
-    #[serde(rename = "stock.recovered")]
-    Recovered { available: i64 },
-    /// Nothing is available any more.
-    #[serde(rename = "stock.depleted")]
-    Depleted {},
-    /// Something is available again.
-    #[serde(rename = "stock.restored")]
-    Restored { available: i64 },
-}
-
-/// Rejections of a stock item.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum StockRejection {
-    #[error("this product is not stocked here")]
-    NotStocked {},
-    #[error("only {free} of {wanted} units are free")]
-    OutOfStock { free: i64, wanted: i64 },
-    #[error("{held} units are reserved, more than the {on_hand} that would be on hand")]
-    BelowReserved { on_hand: i64, held: i64 },
-    #[error("stock cannot be below zero")]
-    BelowZero {},
-    #[error("the reservation has expired or does not exist")]
-    ReservationGone { reservation: ReservationId },
-    #[error("the reservation is for {held} units, not for {wanted}")]
-    ReservationDiffers { held: i64, wanted: i64 },
-    #[error("{most} reservations are open already")]
-    TooManyReservations { most: usize },
-}
-
-impl Rejection for StockRejection {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::ReservationDiffers { .. } => Retry::Never,
-            _ => Retry::NewId,
-        }
-    }
 }
 
 impl StockItem {
@@ -127,18 +56,37 @@ impl StockItem {
         }
     }
 
+    /// Ends the stocking of the product at the store, when nothing is on hand or reserved. Does nothing if it is not
+    /// stocked there. The product can be stocked again.
+    pub fn close(&self, now: Timestamp) -> Decision<Self> {
+        if self.product.is_none() {
+            return Ok(vec![]);
+        }
+        if self.on_hand != 0 {
+            return Err(StockRejection::UnitsOnHand { on_hand: self.on_hand });
+        }
+        let expired = self.reservations.expired(now);
+        let mut events: Vec<_> =
+            expired.map(|(reservation, units)| StockEvent::ReservationExpired { reservation, units }).collect();
+        if events.len() < self.reservations.len() {
+            return Err(StockRejection::UnitsReserved { held: self.reservations.total() });
+        }
+        events.push(StockEvent::Closed {});
+        Ok(events)
+    }
+
     pub fn receive(&self, units: Quantity) -> Decision<Self> {
         self.require_stocked()?;
         Ok(self.with_alerts(vec![StockEvent::Received { units }]))
     }
 
-    /// Records units that a customer returned.
-    pub fn take_back(&self, units: Quantity) -> Decision<Self> {
+    /// Records units that a customer returned. The caller ensures with the order that they left for it.
+    pub fn take_back(&self, units: Quantity, order: OrderId) -> Decision<Self> {
         self.require_stocked()?;
-        Ok(self.with_alerts(vec![StockEvent::Returned { units }]))
+        Ok(self.with_alerts(vec![StockEvent::Returned { units, order: Some(order) }]))
     }
 
-    /// Adjusts the number on hand. A decrease below the reserved units requires `force`.
+    /// Adjusts the number on hand. A decrease below the reserved units requires `force`; the shortage is recorded.
     pub fn adjust(&self, change: i64, reason: Reason, force: bool) -> Decision<Self> {
         self.require_stocked()?;
         let on_hand = self.on_hand.saturating_add(change);
@@ -154,12 +102,17 @@ impl StockItem {
         }
     }
 
-    /// Sets the number on hand to the result of a count, even if that is below the reserved units.
-    pub fn count(&self, on_hand: Units) -> Decision<Self> {
+    /// Sets the number on hand to the result of a count. A decrease below the reserved units requires a reason; the
+    /// shortage is recorded.
+    pub fn count(&self, on_hand: Units, reason: Option<Reason>) -> Decision<Self> {
         self.require_stocked()?;
-        match on_hand.get().saturating_sub(self.on_hand) {
+        let (change, held) = (on_hand.get().saturating_sub(self.on_hand), self.reservations.total());
+        if change < 0 && on_hand.get() < held && reason.is_none() {
+            return Err(StockRejection::ReasonMissing { on_hand: on_hand.get(), held });
+        }
+        match change {
             0 => Ok(vec![]),
-            change => Ok(self.with_alerts(vec![StockEvent::Counted { on_hand, change }])),
+            _ => Ok(self.with_alerts(vec![StockEvent::Counted { on_hand, change, reason }])),
         }
     }
 
@@ -170,14 +123,15 @@ impl StockItem {
     pub fn reserve(
         &self,
         reservation: ReservationId,
+        holder: Holder,
         units: Quantity,
         until: Timestamp,
         now: Timestamp,
     ) -> Decision<Self> {
         self.require_stocked()?;
         let wanted = units.get();
+        let held = self.hold_of(reservation, holder)?.map_or(0, |hold| hold.units);
         if self.reservations.is_active(reservation, now) {
-            let held = self.reservations.get(reservation).map_or(0, |hold| hold.units);
             return if held == wanted { Ok(vec![]) } else { Err(StockRejection::ReservationDiffers { held, wanted }) };
         }
         let free = self.free(now);
@@ -188,13 +142,13 @@ impl StockItem {
             return Err(StockRejection::TooManyReservations { most: OPEN_RESERVATIONS_MOST });
         }
         let mut events = self.expiries(wanted, reservation, now);
-        events.push(StockEvent::Reserved { reservation, units, until });
+        events.push(StockEvent::Reserved { reservation, units, until, holder: Some(holder) });
         Ok(self.with_alerts(events))
     }
 
     /// Confirms a reservation that is paid for, so that it no longer expires. A repeat changes nothing.
-    pub fn confirm(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
-        match self.reservations.get(reservation) {
+    pub fn confirm(&self, reservation: ReservationId, holder: Holder, now: Timestamp) -> Decision<Self> {
+        match self.hold_to_change(reservation, holder)? {
             Some(hold) if hold.until.is_none() => Ok(vec![]),
             Some(_) if self.reservations.is_active(reservation, now) => {
                 Ok(vec![StockEvent::ReservationConfirmed { reservation }])
@@ -204,8 +158,8 @@ impl StockItem {
     }
 
     /// Releases a reservation. Does nothing if it is not open.
-    pub fn release(&self, reservation: ReservationId) -> Decision<Self> {
-        let Some(hold) = self.reservations.get(reservation) else { return Ok(vec![]) };
+    pub fn release(&self, reservation: ReservationId, holder: Holder) -> Decision<Self> {
+        let Some(hold) = self.hold_to_change(reservation, holder)? else { return Ok(vec![]) };
         Ok(self.with_alerts(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
     }
 
@@ -219,11 +173,15 @@ impl StockItem {
         }
     }
 
-    /// Takes the units of an open reservation out of stock, because they were shipped. Does not check its expiry.
-    pub fn commit(&self, reservation: ReservationId) -> Decision<Self> {
-        let Some(hold) = self.reservations.get(reservation) else {
+    /// Takes the units of an open reservation out of stock, because they were shipped. Does not check its expiry. Rejects
+    /// more units than are on hand.
+    pub fn commit(&self, reservation: ReservationId, holder: Holder) -> Decision<Self> {
+        let Some(hold) = self.hold_to_change(reservation, holder)? else {
             return Err(StockRejection::ReservationGone { reservation });
         };
+        if hold.units > self.on_hand {
+            return Err(StockRejection::StockShort { on_hand: self.on_hand, wanted: hold.units });
+        }
         Ok(self.with_alerts(vec![StockEvent::ReservationCommitted { reservation, units: hold.units }]))
     }
 
@@ -236,18 +194,71 @@ impl StockItem {
         Ok(self.with_alerts(vec![StockEvent::ThresholdSet { low_at }]))
     }
 
+    /// Id of the open reservation of an order, or of the one that it would make. An order that was placed before
+    /// holders were recorded has a reservation with its own id.
+    pub fn reservation_of(&self, order: OrderId) -> ReservationId {
+        let (own, shared) = (ReservationId::of_order(order), ReservationId::new(order.uuid()));
+        let is_open = self.reservations.get(own).is_some();
+        if !is_open && self.has_unrecorded_holder(shared) { shared } else { own }
+    }
+
+    /// True if the reservation is open and its holder was not recorded: it was made by hand, or by the order with the
+    /// same id.
+    pub fn has_unrecorded_holder(&self, reservation: ReservationId) -> bool {
+        self.reservations.get(reservation).is_some_and(|hold| hold.holder.is_none())
+    }
+
     /// Units that can be reserved at this time: available units and those of expired reservations.
     pub fn free(&self, now: Timestamp) -> i64 {
         let expired = self.reservations.expired(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
         self.available().saturating_add(expired)
     }
 
+    /// Product that is stocked.
+    pub fn product(&self) -> Result<ProductId, StockRejection> {
+        self.product.ok_or(StockRejection::NotStocked {})
+    }
+
+    /// True if the product is stocked at the store.
+    pub fn is_open(&self) -> bool {
+        self.product.is_some()
+    }
+
+    /// Units that are physically there.
+    pub fn on_hand(&self) -> i64 {
+        self.on_hand
+    }
+
     fn available(&self) -> i64 {
         self.on_hand.saturating_sub(self.reservations.total())
     }
 
+    /// The open hold of this id, if any, for a party that changes it. By hand, the id of an order is taken for the
+    /// reservation of this order, unless a reservation was made by hand under the same id.
+    fn hold_to_change(&self, reservation: ReservationId, holder: Holder) -> Result<Option<Hold>, StockRejection> {
+        let hold = self.hold_of(reservation, holder)?;
+        let order = OrderId::new(reservation.uuid());
+        let of_order = ReservationId::of_order(order);
+        if hold.is_none() && holder == Holder::Hand && self.reservations.get(of_order).is_some() {
+            return Err(StockRejection::ReservationOfOrder { reservation: of_order, order });
+        }
+        Ok(hold)
+    }
+
+    /// The open hold of this id, if any; rejects a party to which it does not belong.
+    fn hold_of(&self, reservation: ReservationId, holder: Holder) -> Result<Option<Hold>, StockRejection> {
+        let hold = self.reservations.get(reservation);
+        match (hold.and_then(|hold| hold.holder), holder) {
+            (Some(Holder::Order(order)), _) if holder != Holder::Order(order) => {
+                Err(StockRejection::ReservationOfOrder { reservation, order })
+            }
+            (Some(Holder::Hand), Holder::Order(_)) => Err(StockRejection::ReservationByHand { reservation }),
+            _ => Ok(hold),
+        }
+    }
+
     fn require_stocked(&self) -> Result<(), StockRejection> {
-        self.product.map(|_| ()).ok_or(StockRejection::NotStocked {})
+        self.product().map(drop)
     }
 
     /// Expiry events of expired reservations, soonest first, until `wanted` units are available. If the reservation
@@ -264,10 +275,19 @@ impl StockItem {
         events
     }
 
-    /// Appends the alerts that these events cause. An alert is raised when the level changes, not while it lasts.
+    /// Appends the alerts and the shortage that these events cause.
     fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
         let available =
-            events.iter().fold(self.available(), |sum, event| sum.saturating_add(change_of_available(event)));
+            events.iter().fold(self.available(), |sum, event| sum.saturating_add(event.change_of_available()));
+        let shortage = self.shortage(&events, available);
+        events.extend(self.alerts(&events, available));
+        events.extend(shortage);
+        events
+    }
+
+    /// Alerts that these events cause. An alert is raised when the level changes, not while it lasts.
+    fn alerts(&self, events: &[StockEvent], available: i64) -> Vec<StockEvent> {
+        let mut alerts = vec![];
         let low_at = events.iter().fold(self.low_at, |before, event| match event {
             StockEvent::ThresholdSet { low_at } => low_at.get(),
             _ => before,
@@ -278,43 +298,58 @@ impl StockItem {
             _ => Level::Fine,
         };
         if level == self.level {
-            return events;
+            return alerts;
         }
         let low_at = Units::try_from(low_at).unwrap_or_default();
         match (self.level, level) {
-            (_, Level::Out) => events.push(StockEvent::Depleted {}),
-            (Level::Out, _) => events.push(StockEvent::Restored { available }),
+            (_, Level::Out) => alerts.push(StockEvent::Depleted {}),
+            (Level::Out, _) => alerts.push(StockEvent::Restored { available }),
             _ => {}
         }
         match level {
-            Level::Low => events.push(StockEvent::LowReached { available, low_at }),
-            Level::Fine if self.level == Level::Low => events.push(StockEvent::Recovered { available }),
+            Level::Low => alerts.push(StockEvent::LowReached { available, low_at }),
+            Level::Fine if self.level == Level::Low => alerts.push(StockEvent::Recovered { available }),
             _ => {}
         }
-        events
+        alerts
     }
-}
 
-/// Change of the available units by an event.
-fn change_of_available(event: &StockEvent) -> i64 {
-    match event {
-        StockEvent::Received { units } | StockEvent::Returned { units } => units.get(),
-        StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => *change,
-        StockEvent::Reserved { units, .. } => units.get().saturating_neg(),
-        StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => *units,
-        StockEvent::Opened { .. }
-        | StockEvent::ReservationConfirmed { .. }
-        | StockEvent::ReservationCommitted { .. }
-        | StockEvent::ThresholdSet { .. }
-        | StockEvent::LowReached { .. }
-        | StockEvent::Recovered { .. }
-        | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => 0,
+    /// The change of the shortage by these events, if any.
+    fn shortage(&self, events: &[StockEvent], available: i64) -> Option<StockEvent> {
+        let missing = available.min(0).saturating_neg();
+        if missing == self.missing {
+            return None;
+        }
+        if missing == 0 {
+            return Some(StockEvent::ShortageResolved {});
+        }
+        let mut after = self.clone();
+        events.iter().for_each(|event| after.apply(event));
+        let reason = events.iter().find_map(|event| match event {
+            StockEvent::Adjusted { reason, .. } => Some(reason.clone()),
+            StockEvent::Counted { reason, .. } => reason.clone(),
+            _ => None,
+        });
+        Some(StockEvent::ShortageRecorded { missing, orders: after.short_orders(), reason })
+    }
+
+    /// Orders for which no units are left on hand, at most [`SHORT_ORDERS_MOST`].
+    fn short_orders(&self) -> Vec<OrderId> {
+        let (mut left, mut orders) = (self.on_hand, vec![]);
+        for hold in self.reservations.by_precedence() {
+            match hold.holder {
+                _ if hold.units <= left => left = left.saturating_sub(hold.units),
+                Some(Holder::Order(order)) if orders.len() < SHORT_ORDERS_MOST => orders.push(order),
+                _ => {}
+            }
+        }
+        orders
     }
 }
 
 impl Aggregate for StockItem {
     const TYPE: &'static str = "StockItem";
+    const STATE_VERSION: i32 = 2;
     type Id = StockItemId;
     type Event = StockEvent;
     type Rejection = StockRejection;
@@ -322,13 +357,16 @@ impl Aggregate for StockItem {
     fn apply(&mut self, event: &StockEvent) {
         match *event {
             StockEvent::Opened { product, .. } => self.product = Some(product),
-            StockEvent::Received { units } | StockEvent::Returned { units } => {
+            StockEvent::Closed {} => *self = Self::default(),
+            StockEvent::Received { units } | StockEvent::Returned { units, .. } => {
                 self.on_hand = self.on_hand.saturating_add(units.get());
             }
             StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),
             StockEvent::Counted { on_hand, .. } => self.on_hand = on_hand.get(),
-            StockEvent::Reserved { reservation, units, until } => {
-                self.reservations.open(reservation, units.get(), Some(until));
+            StockEvent::Reserved { reservation, units, until, holder } => {
+                let (units, until, number) = (units.get(), Some(until), self.reservations_made);
+                self.reservations.open(reservation, Hold { units, until, number, holder });
+                self.reservations_made = number.saturating_add(1);
             }
             StockEvent::ReservationConfirmed { reservation } => self.reservations.confirm(reservation),
             StockEvent::ReservationReleased { reservation, .. }
@@ -343,6 +381,8 @@ impl Aggregate for StockItem {
             StockEvent::LowReached { .. } => self.level = Level::Low,
             StockEvent::Restored { .. } | StockEvent::Recovered { .. } => self.level = Level::Fine,
             StockEvent::Depleted {} => self.level = Level::Out,
+            StockEvent::ShortageRecorded { missing, .. } => self.missing = missing,
+            StockEvent::ShortageResolved {} => self.missing = 0,
         }
     }
 }

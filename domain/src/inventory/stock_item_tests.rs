@@ -1,6 +1,7 @@
 //! Tests of stock items.
 
 use super::*;
+use crate::kernel::{Rejection, Retry, decode};
 use crate::testing::values::{at, id, parsed, quantity, units};
 use crate::testing::{Given, given};
 
@@ -9,7 +10,8 @@ fn reservation(number: u128) -> ReservationId {
 }
 
 fn reserved(number: u128, count: i64, until: i64) -> StockEvent {
-    StockEvent::Reserved { reservation: reservation(number), units: quantity(count), until: at(until) }
+    let (reservation, holder) = (reservation(number), Some(Holder::Hand));
+    StockEvent::Reserved { reservation, units: quantity(count), until: at(until), holder }
 }
 
 /// An item with this many units on hand and an alert threshold of 5.
@@ -30,21 +32,48 @@ fn product_that_is_not_stocked_rejects_changes() {
 }
 
 #[test]
+fn item_is_closed_when_nothing_is_on_hand_or_reserved_and_can_be_opened_again() {
+    given([]).when(|item: &StockItem| item.close(at(0))).then_nothing();
+    stocked(10).when(|item| item.close(at(0))).then_rejected(StockRejection::UnitsOnHand { on_hand: 10 });
+    let emptied = || {
+        stocked(10)
+            .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(1), at(900), at(0)))
+            .then([reserved(1, 1, 900)])
+            .when(|item| item.adjust(-10, parsed("opened by mistake"), true))
+            .then([
+                StockEvent::Adjusted { change: -10, reason: parsed("opened by mistake") },
+                StockEvent::Depleted {},
+                StockEvent::ShortageRecorded { missing: 1, orders: vec![], reason: Some(parsed("opened by mistake")) },
+            ])
+    };
+    emptied().when(|item| item.close(at(899))).then_rejected(StockRejection::UnitsReserved { held: 1 });
+    let (product, store) = (ProductId::new(id(7)), StoreId::new(id(8)));
+    emptied()
+        .when(|item| item.close(at(900)))
+        .then_once([StockEvent::ReservationExpired { reservation: reservation(1), units: 1 }, StockEvent::Closed {}])
+        .when(|item| item.receive(quantity(1)))
+        .then_rejected(StockRejection::NotStocked {});
+    given([StockEvent::Opened { product, store }, StockEvent::Closed {}])
+        .when(|item: &StockItem| item.open(product, store))
+        .then_once([StockEvent::Opened { product, store }]);
+}
+
+#[test]
 fn repeated_reservation_reserves_its_units_once() {
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(3), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(3), at(900), at(0)))
         .then_once([reserved(1, 3, 900)])
-        .when(|item| item.reserve(reservation(1), quantity(4), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(4), at(900), at(0)))
         .then_rejected(StockRejection::ReservationDiffers { held: 3, wanted: 4 });
 }
 
 #[test]
 fn all_free_units_can_be_reserved_and_not_one_more() {
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(10), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(10), at(900), at(0)))
         .then_once([reserved(1, 10, 900), StockEvent::Depleted {}]);
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(11), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(11), at(900), at(0)))
         .then_rejected(StockRejection::OutOfStock { free: 10, wanted: 11 });
 }
 
@@ -52,12 +81,12 @@ fn all_free_units_can_be_reserved_and_not_one_more() {
 fn units_of_an_expired_reservation_are_free_at_once_and_the_next_reservation_records_the_expiry() {
     let full = || {
         stocked(10)
-            .when(|item| item.reserve(reservation(1), quantity(10), at(900), at(0)))
+            .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(10), at(900), at(0)))
             .then([reserved(1, 10, 900), StockEvent::Depleted {}])
     };
     full().holds(|item| item.free(at(899)) == 0 && item.free(at(900)) == 10);
     full()
-        .when(|item| item.reserve(reservation(2), quantity(1), at(1800), at(900)))
+        .when(|item| item.reserve(reservation(2), Holder::Hand, quantity(1), at(1800), at(900)))
         .then_once([
             StockEvent::ReservationExpired { reservation: reservation(1), units: 10 },
             reserved(2, 1, 1800),
@@ -70,33 +99,33 @@ fn units_of_an_expired_reservation_are_free_at_once_and_the_next_reservation_rec
 #[test]
 fn confirmed_reservation_never_expires_and_is_committed_once() {
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(3), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(3), at(900), at(0)))
         .then([reserved(1, 3, 900)])
-        .when(|item| item.confirm(reservation(1), at(899)))
+        .when(|item| item.confirm(reservation(1), Holder::Hand, at(899)))
         .then_once([StockEvent::ReservationConfirmed { reservation: reservation(1) }])
         .when(|item| item.expire(reservation(1), at(5000)))
         .then([])
-        .when(|item| item.commit(reservation(1)))
+        .when(|item| item.commit(reservation(1), Holder::Hand))
         .then([StockEvent::ReservationCommitted { reservation: reservation(1), units: 3 }])
-        .when(|item| item.commit(reservation(1)))
+        .when(|item| item.commit(reservation(1), Holder::Hand))
         .then_rejected(StockRejection::ReservationGone { reservation: reservation(1) });
 }
 
 #[test]
 fn expired_reservation_cannot_be_confirmed() {
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(3), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(3), at(900), at(0)))
         .then([reserved(1, 3, 900)])
-        .when(|item| item.confirm(reservation(1), at(900)))
+        .when(|item| item.confirm(reservation(1), Holder::Hand, at(900)))
         .then_rejected(StockRejection::ReservationGone { reservation: reservation(1) });
 }
 
 #[test]
 fn release_frees_the_reserved_units_once() {
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(10), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(10), at(900), at(0)))
         .then([reserved(1, 10, 900), StockEvent::Depleted {}])
-        .when(|item| item.release(reservation(1)))
+        .when(|item| item.release(reservation(1), Holder::Hand))
         .then_once([
             StockEvent::ReservationReleased { reservation: reservation(1), units: 10 },
             StockEvent::Restored { available: 10 },
@@ -105,11 +134,87 @@ fn release_frees_the_reserved_units_once() {
 }
 
 #[test]
+fn reservation_of_an_order_is_not_changed_by_hand() {
+    let order = OrderId::new(id(1));
+    let (own, holder) = (ReservationId::of_order(order), Holder::Order(order));
+    let held = || {
+        stocked(10).when(|item| item.reserve(own, holder, quantity(3), at(900), at(0))).then_once([
+            StockEvent::Reserved { reservation: own, units: quantity(3), until: at(900), holder: Some(holder) },
+        ])
+    };
+    // By hand, the id of the order names the same reservation as its own id.
+    for named in [own, reservation(1)] {
+        let refused = StockRejection::ReservationOfOrder { reservation: own, order };
+        assert_eq!(refused.retry(), Retry::Never);
+        held().when(|item| item.confirm(named, Holder::Hand, at(1))).then_rejected(refused.clone());
+        held().when(|item| item.release(named, Holder::Hand)).then_rejected(refused.clone());
+        held().when(|item| item.commit(named, Holder::Hand)).then_rejected(refused);
+    }
+    held()
+        .when(|item| item.reserve(own, Holder::Hand, quantity(3), at(900), at(0)))
+        .then_rejected(StockRejection::ReservationOfOrder { reservation: own, order });
+    held()
+        .when(|item| item.release(own, Holder::Order(OrderId::new(id(2)))))
+        .then_rejected(StockRejection::ReservationOfOrder { reservation: own, order });
+    held()
+        .when(|item| item.release(own, holder))
+        .then_once([StockEvent::ReservationReleased { reservation: own, units: 3 }]);
+}
+
+#[test]
+fn order_and_reservation_by_hand_with_one_id_hold_their_own_units() {
+    let order = OrderId::new(id(1));
+    let (own, holder) = (ReservationId::of_order(order), Holder::Order(order));
+    let of_order = StockEvent::Reserved { reservation: own, units: quantity(2), until: at(900), holder: Some(holder) };
+    stocked(10)
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(3), at(900), at(0)))
+        .then_once([reserved(1, 3, 900)])
+        .when(|item| item.reserve(item.reservation_of(order), holder, quantity(2), at(900), at(0)))
+        .then_once([of_order.clone(), StockEvent::LowReached { available: 5, low_at: units(5) }])
+        .when(|item| item.release(reservation(1), Holder::Hand))
+        .then([
+            StockEvent::ReservationReleased { reservation: reservation(1), units: 3 },
+            StockEvent::Recovered { available: 8 },
+        ])
+        .holds(|item| item.free(at(0)) == 8);
+    stocked(10)
+        .when(|item| item.reserve(own, Holder::Hand, quantity(3), at(900), at(0)))
+        .then_once([StockEvent::Reserved {
+            reservation: own,
+            units: quantity(3),
+            until: at(900),
+            holder: Some(Holder::Hand),
+        }])
+        .when(|item| item.reserve(own, holder, quantity(2), at(900), at(0)))
+        .then_rejected(StockRejection::ReservationByHand { reservation: own });
+}
+
+#[test]
+fn order_from_before_holders_were_recorded_keeps_its_reservation() {
+    let order = OrderId::new(id(1));
+    let (reservation, holder) = (reservation(1), Holder::Order(order));
+    let old: StockEvent = decode(
+        "stock.reserved",
+        r#"{"reservation":"00000000-0000-0000-0000-000000000001","units":3,"until":"1970-01-01T00:15:00Z"}"#,
+    )
+    .expect("a stored event");
+    let mut item = stocked(10).into_state();
+    item.apply(&old);
+    assert!(item.has_unrecorded_holder(reservation) && item.reservation_of(order) == reservation);
+    assert_eq!(item.free(at(0)), 7);
+    let confirmed = StockEvent::ReservationConfirmed { reservation };
+    assert_eq!(item.confirm(reservation, holder, at(1)), Ok(vec![confirmed.clone()]));
+    item.apply(&confirmed);
+    let committed = StockEvent::ReservationCommitted { reservation, units: 3 };
+    assert_eq!(item.commit(item.reservation_of(order), holder), Ok(vec![committed]));
+}
+
+#[test]
 fn alert_is_raised_only_when_the_level_changes() {
     stocked(10)
-        .when(|item| item.reserve(reservation(1), quantity(5), at(900), at(0)))
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(5), at(900), at(0)))
         .then([reserved(1, 5, 900), StockEvent::LowReached { available: 5, low_at: units(5) }])
-        .when(|item| item.reserve(reservation(2), quantity(1), at(900), at(0)))
+        .when(|item| item.reserve(reservation(2), Holder::Hand, quantity(1), at(900), at(0)))
         .then([reserved(2, 1, 900)])
         .when(|item| item.receive(quantity(2)))
         .then([StockEvent::Received { units: quantity(2) }, StockEvent::Recovered { available: 6 }]);
@@ -119,22 +224,76 @@ fn alert_is_raised_only_when_the_level_changes() {
 fn adjustment_below_the_reserved_units_requires_force() {
     let reason: Reason = parsed("broken");
     let held = || {
-        stocked(10).when(|item| item.reserve(reservation(1), quantity(4), at(900), at(0))).then([reserved(1, 4, 900)])
+        stocked(10)
+            .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(4), at(900), at(0)))
+            .then([reserved(1, 4, 900)])
     };
     let (plain, forced) = (reason.clone(), reason.clone());
     held()
         .when(move |item| item.adjust(-7, plain.clone(), false))
         .then_rejected(StockRejection::BelowReserved { on_hand: 3, held: 4 });
-    held()
-        .when(move |item| item.adjust(-7, forced.clone(), true))
-        .then([StockEvent::Adjusted { change: -7, reason: reason.clone() }, StockEvent::Depleted {}]);
+    held().when(move |item| item.adjust(-7, forced.clone(), true)).then([
+        StockEvent::Adjusted { change: -7, reason: reason.clone() },
+        StockEvent::Depleted {},
+        StockEvent::ShortageRecorded { missing: 1, orders: vec![], reason: Some(reason.clone()) },
+    ]);
     held().when(move |item| item.adjust(-11, parsed("lost"), true)).then_rejected(StockRejection::BelowZero {});
 }
 
 #[test]
 fn count_sets_the_number_on_hand() {
     let seven = units(7);
-    stocked(10).when(|item| item.count(seven)).then_once([StockEvent::Counted { on_hand: seven, change: -3 }]);
+    stocked(10).when(|item| item.count(seven, None)).then_once([StockEvent::Counted {
+        on_hand: seven,
+        change: -3,
+        reason: None,
+    }]);
+}
+
+fn of_order(number: u128, count: i64) -> StockEvent {
+    let order = OrderId::new(id(number));
+    StockEvent::Reserved {
+        reservation: ReservationId::of_order(order),
+        units: quantity(count),
+        until: at(900),
+        holder: Some(Holder::Order(order)),
+    }
+}
+
+#[test]
+fn count_below_the_reserved_units_records_which_orders_are_short_and_nothing_goes_below_zero() {
+    let (one, two, three) = (OrderId::new(id(1)), OrderId::new(id(2)), OrderId::new(id(3)));
+    let paid = StockEvent::ReservationConfirmed { reservation: ReservationId::of_order(three) };
+    let mut before = stocked(10).into_state();
+    for event in [of_order(1, 4), of_order(2, 3), of_order(3, 2), reserved(4, 1, 900), paid, StockEvent::Depleted {}] {
+        before.apply(&event);
+    }
+    assert_eq!(before.count(units(5), None), Err(StockRejection::ReasonMissing { on_hand: 5, held: 10 }));
+    let reason: Reason = parsed("water damage");
+    // The paid order and one unit by hand are served; four and three units are too many for the rest.
+    let found = |missing, orders: &[OrderId]| StockEvent::ShortageRecorded {
+        missing,
+        orders: orders.to_vec(),
+        reason: Some(reason.clone()),
+    };
+    let counted = vec![
+        StockEvent::Counted { on_hand: units(3), change: -7, reason: Some(reason.clone()) },
+        found(7, &[one, two]),
+    ];
+    assert_eq!(before.count(units(3), Some(reason.clone())), Ok(counted.clone()));
+    counted.iter().for_each(|event| before.apply(event));
+    let short = StockRejection::StockShort { on_hand: 3, wanted: 4 };
+    assert_eq!(before.commit(ReservationId::of_order(one), Holder::Order(one)), Err(short));
+    let released =
+        |order, units| StockEvent::ReservationReleased { reservation: ReservationId::of_order(order), units };
+    let fewer = vec![released(one, 4), StockEvent::ShortageRecorded { missing: 3, orders: vec![two], reason: None }];
+    assert_eq!(before.release(ReservationId::of_order(one), Holder::Order(one)), Ok(fewer.clone()));
+    fewer.iter().for_each(|event| before.apply(event));
+    let delivered = before.receive(quantity(3)).expect("a delivery");
+    assert_eq!(delivered, [StockEvent::Received { units: quantity(3) }, StockEvent::ShortageResolved {}]);
+    delivered.iter().for_each(|event| before.apply(event));
+    let committed = StockEvent::ReservationCommitted { reservation: ReservationId::of_order(two), units: 3 };
+    assert_eq!(before.commit(ReservationId::of_order(two), Holder::Order(two)), Ok(vec![committed]));
 }
 
 #[test]

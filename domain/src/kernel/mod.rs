@@ -63,7 +63,8 @@ impl<T> Event for T where
 /// Business rejection of a command. Always an enum with `#[serde(rename_all = "SCREAMING_SNAKE_CASE")]`: the variant is
 /// the stable code, the fields are the details, the `thiserror` text is the message.
 pub trait Rejection: std::error::Error + Clone + PartialEq + Serialize + JsonSchema + Send + Sync + 'static {
-    /// Advice to the caller about another attempt. The same command id always gets the stored answer.
+    /// Advice to the caller about another attempt. The same command id always gets the stored answer; a rejection with
+    /// [`Retry::SameId`] is not stored for callers, because what the command needs is about to come.
     fn retry(&self) -> Retry {
         Retry::NewId
     }

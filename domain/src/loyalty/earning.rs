@@ -33,6 +33,8 @@ pub enum EarningEvent {
 pub enum EarningRejection {
     #[error("refunds of {refunded} exceed the payment of {paid}")]
     MoreBackThanPaid { refunded: Price, paid: Price },
+    #[error("this source earned {recorded} points, not {wanted}")]
+    EarningDiffers { recorded: i64, wanted: i64 },
 }
 
 impl Rejection for EarningRejection {
@@ -47,11 +49,12 @@ impl Earning {
         EarningId::derived(customer.uuid(), &format!("{kind}:{source}"))
     }
 
-    /// Records the points of the reason. A repeat changes nothing, even with another number of points.
+    /// Records the points of the reason. A repeat changes nothing; rejects another number of points.
     pub fn record(&self, points: PositivePoints) -> Decision<Self> {
         match self.earned {
             0 => Ok(vec![EarningEvent::Recorded { points }]),
-            _ => Ok(vec![]),
+            recorded if recorded == points.get() => Ok(vec![]),
+            recorded => Err(EarningRejection::EarningDiffers { recorded, wanted: points.get() }),
         }
     }
 
@@ -112,7 +115,9 @@ mod tests {
 
     #[test]
     fn reason_gives_points_once() {
-        earned(57).when(|earning| earning.record(points(99))).then_nothing();
+        earned(57)
+            .when(|earning| earning.record(points(99)))
+            .then_rejected(EarningRejection::EarningDiffers { recorded: 57, wanted: 99 });
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Orders, their payment and their fulfilment.
 
 mod order;
+mod order_event;
 mod order_line;
 mod order_status;
 #[cfg(test)]
 mod order_tests;
 
-pub use order::{Import, LINES_MOST, Order, OrderEvent, OrderRejection, Placement, REFUNDS_MOST, Reference};
+pub use order::{Import, LINES_MOST, Order, Placement, REFUNDS_MOST};
+pub use order_event::{OrderEvent, OrderRejection, Reference};
 pub use order_line::OrderLine;
 pub use order_status::{CancelledBy, OrderStatus, PaymentStatus};
 

@@ -1,16 +1,17 @@
 //! Order: a purchase from one tenant (ORD-01, ORD-03 to ORD-08, ORD-10, ORD-13, ORD-14, ORD-17, ORD-18).
 //!
-//! Invariants: the status changes only as [`OrderStatus::next`] lists; prices never change after placement; an order is
-//! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment. An imported order is paid
+//! Invariants: the status changes only as [`OrderStatus::next`] lists, except that a late payment reinstates an order that
+//! was not paid in time; prices never change after placement; an order is
+//! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment, and returned units never
+//! those that were shipped. An imported order is paid
 //! and fulfilled in the system that it came from; here only its refunds and its cancellation are recorded.
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CancelledBy, OrderLine, OrderStatus, PaymentStatus};
-use crate::kernel::{Aggregate, Decision, Rejection, Retry};
+use super::{CancelledBy, OrderEvent, OrderLine, OrderRejection, OrderStatus, PaymentStatus, Reference};
+use crate::kernel::{Aggregate, Decision};
 use crate::shared::{
     Currency, CustomerId, Date, Fingerprint, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units,
 };
@@ -18,22 +19,24 @@ use crate::shared::{
 /// Largest number of lines of an order. Its placement reads two streams per line (product and stock item), and a
 /// command may read a limited number of streams.
 pub const LINES_MOST: usize = 100;
-/// Largest number of refunds of an order. They are part of the state of the order, so the limit bounds its size.
+/// Largest number of refunds of an order that leave a part of the payment; the last one, of all that is left, is always
+/// accepted. Refunds are part of the state of the order, so the limit bounds its size.
 pub const REFUNDS_MOST: usize = 100;
-
-/// Reference of a payment or a refund in the system that moved the money.
-pub type Reference = Text<200>;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     terms: Option<Terms>,
     status: OrderStatus,
+    /// True if the engine cancelled the order because it was not paid in time.
+    expired: bool,
     /// Digest of the payment's reference.
     payment: Option<Fingerprint>,
     /// Sum of all refunds.
     refunded: Option<Price>,
     /// Amount of each refund, by the digest of its reference; recognises a repeat.
     refunds: BTreeMap<Fingerprint, Price>,
+    /// Returned units by product.
+    returned: BTreeMap<ProductId, i64>,
 }
 
 /// Terms of an order; they never change.
@@ -81,105 +84,6 @@ pub struct Import {
     pub source: Text<100>,
 }
 
-/// Stored format: names and fields of events are never renamed or removed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum OrderEvent {
-    /// A customer placed an order at these prices.
-    #[serde(rename = "order.placed")]
-    Placed { customer: CustomerId, store: StoreId, lines: Vec<OrderLine>, total: Price, placed_on: Date },
-    /// A paid order was imported from another shop system.
-    #[serde(rename = "order.imported")]
-    Imported { customer: CustomerId, store: StoreId, total: Price, units: Units, ordered_on: Date, source: Text<100> },
-    /// The order was paid in full.
-    #[serde(rename = "order.paid")]
-    Paid { customer: CustomerId, store: StoreId, amount: Price, reference: Reference, on: Date },
-    /// The seller accepted the order.
-    #[serde(rename = "order.accepted")]
-    Accepted { customer: CustomerId, store: StoreId },
-    /// The order is packed and ready to be shipped.
-    #[serde(rename = "order.ready")]
-    Ready { customer: CustomerId, store: StoreId },
-    /// The order is on its way.
-    #[serde(rename = "order.in_transit")]
-    InTransit { customer: CustomerId, store: StoreId },
-    /// The order was delivered.
-    #[serde(rename = "order.delivered")]
-    Delivered { customer: CustomerId, store: StoreId },
-    /// The order was cancelled; `refund_due` is the amount to be refunded to the customer.
-    #[serde(rename = "order.cancelled")]
-    Cancelled {
-        by: CancelledBy,
-        reason: Reason,
-        customer: CustomerId,
-        store: StoreId,
-        total: Price,
-        refund_due: Option<Price>,
-        on: Date,
-    },
-    /// Money was refunded; `refunded` is the sum of all refunds, including this amount.
-    #[serde(rename = "order.refunded")]
-    Refunded {
-        customer: CustomerId,
-        store: StoreId,
-        amount: Price,
-        refunded: Price,
-        total: Price,
-        reference: Reference,
-        on: Date,
-    },
-}
-
-/// Rejections of an order.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OrderRejection {
-    #[error("there is no such order")]
-    OrderUnknown {},
-    #[error("this order exists already, with other terms")]
-    OrderExists {},
-    #[error("an order needs at least one line")]
-    EmptyOrder {},
-    #[error("an order has at most {most} lines")]
-    TooManyLines { most: usize },
-    #[error("this order is in {expected}, a line is in {found}")]
-    MixedCurrency { expected: Currency, found: Currency },
-    #[error("the total is too large")]
-    TotalTooLarge {},
-    #[error("an order that is {from} cannot become {to}")]
-    IllegalMove { from: OrderStatus, to: OrderStatus, allowed: Vec<OrderStatus> },
-    #[error("this order is not paid")]
-    NotPaid {},
-    #[error("this order was paid already, under another reference")]
-    AlreadyPaid {},
-    #[error("{due} is due, not {paid}")]
-    PaymentDiffers { due: Price, paid: Price },
-    #[error("this order was cancelled")]
-    OrderCancelled {},
-    #[error("only {left} can be refunded, not {wanted}")]
-    RefundAbovePaid { left: Price, wanted: Price },
-    #[error("this reference was used for a refund of {recorded}, not of {wanted}")]
-    RefundDiffers { recorded: Price, wanted: Price },
-    #[error("an order has at most {most} refunds")]
-    TooManyRefunds { most: usize },
-    #[error("this order was imported; it moves in the system it came from")]
-    OrderImported {},
-    #[error("this order was placed here, not imported")]
-    OrderNotImported {},
-}
-
-impl Rejection for OrderRejection {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::OrderUnknown {}
-            | Self::IllegalMove { .. }
-            | Self::NotPaid {}
-            | Self::RefundAbovePaid { .. }
-            | Self::TooManyRefunds { .. } => Retry::NewId,
-            _ => Retry::Never,
-        }
-    }
-}
-
 impl Order {
     /// Rejects an order without lines or with too many. Called before the products and stock of the lines are loaded.
     pub fn require_line_count(lines: usize) -> Result<(), OrderRejection> {
@@ -203,7 +107,8 @@ impl Order {
         self.create(OrderEvent::Imported { customer, store, total, units, ordered_on, source })
     }
 
-    /// Records the payment of the whole total. A repeat with the same reference changes nothing.
+    /// Records the payment of the whole total. A repeat with the same reference changes nothing. The payment of a cancelled
+    /// order is due for refund; the caller [reinstates](Self::reinstate) it first if it can still be fulfilled.
     pub fn record_payment(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let terms = self.terms()?;
         let &Terms { customer, store, total, .. } = terms;
@@ -212,9 +117,23 @@ impl Order {
         }
         match self.payment {
             Some(known) if known == Fingerprint::of(&reference) => Ok(vec![]),
-            _ if self.status == OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
-            None if !terms.is_imported() => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
-            _ => Err(OrderRejection::AlreadyPaid {}),
+            None if terms.is_imported() => Err(OrderRejection::AlreadyPaid {}),
+            None if self.status == OrderStatus::Cancelled => {
+                Ok(vec![OrderEvent::PaidLate { customer, store, amount, reference, on }])
+            }
+            None => Ok(vec![OrderEvent::Paid { customer, store, amount, reference, on }]),
+            Some(_) => Err(OrderRejection::AlreadyPaid {}),
+        }
+    }
+
+    /// Makes an order pending again that was cancelled because it was not paid in time. The caller ensures that its stock
+    /// is there and that it is paid. Does nothing to an order that is not cancelled.
+    pub fn reinstate(&self) -> Decision<Self> {
+        let &Terms { customer, store, .. } = self.terms()?;
+        match self.status {
+            OrderStatus::Cancelled if self.can_be_reinstated() => Ok(vec![OrderEvent::Reinstated { customer, store }]),
+            OrderStatus::Cancelled => Err(OrderRejection::OrderCancelled {}),
+            _ => Ok(vec![]),
         }
     }
 
@@ -231,18 +150,18 @@ impl Order {
     /// Marks the order as packed. It must be paid and not fully refunded.
     pub fn mark_ready(&self) -> Decision<Self> {
         let events = self.advance(OrderStatus::Ready, |customer, store| OrderEvent::Ready { customer, store })?;
-        if self.is_paid_and_not_fully_refunded() { Ok(events) } else { Err(OrderRejection::NotPaid {}) }
+        self.require_payment_left()?;
+        Ok(events)
     }
 
     /// Marks the order as shipped. It must be paid and not fully refunded.
     pub fn mark_in_transit(&self) -> Decision<Self> {
         let events =
             self.advance(OrderStatus::InTransit, |customer, store| OrderEvent::InTransit { customer, store })?;
-        if events.is_empty() || self.is_paid_and_not_fully_refunded() {
-            Ok(events)
-        } else {
-            Err(OrderRejection::NotPaid {})
+        if !events.is_empty() {
+            self.require_payment_left()?;
         }
+        Ok(events)
     }
 
     pub fn mark_delivered(&self) -> Decision<Self> {
@@ -279,12 +198,16 @@ impl Order {
         Ok(events)
     }
 
-    /// Records a refund. A repeat with the same reference changes nothing.
+    /// Records a refund. A repeat with the same reference changes nothing. At the limit of refunds, only a refund of all
+    /// that is left is accepted.
     pub fn record_refund(&self, amount: Price, reference: Reference, on: Date) -> Decision<Self> {
         let &Terms { customer, store, total, .. } = self.terms()?;
         if let Some(&recorded) = self.refunds.get(&Fingerprint::of(&reference)) {
             let differs = OrderRejection::RefundDiffers { recorded, wanted: amount };
             return if recorded == amount { Ok(vec![]) } else { Err(differs) };
+        }
+        if !self.is_paid() {
+            return Err(OrderRejection::NotPaid {});
         }
         let left = self.refundable(total);
         let after = left.minus(amount).ok_or(OrderRejection::RefundAbovePaid { left, wanted: amount })?;
@@ -292,11 +215,30 @@ impl Order {
         if after == left {
             return Ok(vec![]);
         }
-        if self.refunds.len() >= REFUNDS_MOST {
-            return Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST });
+        if self.refunds.len() >= REFUNDS_MOST && after.minor() > 0 {
+            return Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST, left });
         }
         let refunded = total.minus(after).unwrap_or(total);
         Ok(vec![OrderEvent::Refunded { customer, store, amount, refunded, total, reference, on }])
+    }
+
+    /// Records that the customer returned units of a product. Rejects more units than left the store for this order and
+    /// did not come back before.
+    pub fn take_back(&self, product: ProductId, units: Quantity) -> Decision<Self> {
+        let terms = self.terms()?;
+        if terms.is_imported() {
+            return Err(OrderRejection::OrderImported {});
+        }
+        if !matches!(self.status, OrderStatus::InTransit | OrderStatus::Delivered) {
+            return Err(OrderRejection::NotShipped { status: self.status });
+        }
+        let lines = terms.lines.iter().filter(|(sold, _)| *sold == product);
+        let shipped = lines.fold(0_i64, |sum, (_, quantity)| sum.saturating_add(quantity.get()));
+        let left = shipped.saturating_sub(self.returned.get(&product).copied().unwrap_or(0));
+        if units.get() > left {
+            return Err(OrderRejection::ReturnAboveShipped { left, wanted: units.get() });
+        }
+        Ok(vec![OrderEvent::UnitsReturned { customer: terms.customer, store: terms.store, product, units }])
     }
 
     pub fn customer(&self) -> Result<CustomerId, OrderRejection> {
@@ -336,15 +278,24 @@ impl Order {
         })
     }
 
+    /// True if the order was cancelled because it was not paid in time, and was not paid since.
+    pub fn can_be_reinstated(&self) -> bool {
+        self.status == OrderStatus::Cancelled && self.expired && !self.is_paid()
+    }
+
     /// True if the total was paid, even if it was refunded since.
     pub fn is_paid(&self) -> bool {
         self.payment.is_some() || self.terms.as_ref().is_some_and(Terms::is_imported)
     }
 
-    /// True if the order is paid and not fully refunded. An order with a total of zero is never fully refunded.
-    fn is_paid_and_not_fully_refunded(&self) -> bool {
-        let all = self.terms.as_ref().map(|terms| terms.total).filter(|total| total.minor() > 0);
-        self.is_paid() && (all.is_none() || self.refunded != all)
+    /// Rejects an order that is not paid, or whose payment was refunded in full. Nothing is refunded of an order with a
+    /// total of zero.
+    fn require_payment_left(&self) -> Result<(), OrderRejection> {
+        let total = self.terms()?.total;
+        if !self.is_paid() {
+            return Err(OrderRejection::NotPaid {});
+        }
+        if total.minor() > 0 && self.refunded == Some(total) { Err(OrderRejection::OrderRefunded {}) } else { Ok(()) }
     }
 
     fn terms(&self) -> Result<&Terms, OrderRejection> {
@@ -370,6 +321,8 @@ impl Order {
             Ok(None)
         } else if from.next().contains(&to) {
             Ok(Some(terms))
+        } else if self.can_be_reinstated() {
+            Err(OrderRejection::OrderExpired {})
         } else {
             Err(OrderRejection::IllegalMove { from, to, allowed: from.next().into() })
         }
@@ -426,7 +379,7 @@ fn sum_of(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejecti
 
 impl Aggregate for Order {
     const TYPE: &'static str = "Order";
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 4;
     type Id = OrderId;
     type Event = OrderEvent;
     type Rejection = OrderRejection;
@@ -438,15 +391,28 @@ impl Aggregate for Order {
                 self.terms = Terms::of(event);
                 self.status = OrderStatus::Processing;
             }
-            OrderEvent::Paid { reference, .. } => self.payment = Some(Fingerprint::of(reference)),
+            OrderEvent::Paid { reference, .. } | OrderEvent::PaidLate { reference, .. } => {
+                self.payment = Some(Fingerprint::of(reference))
+            }
             OrderEvent::Accepted { .. } => self.status = OrderStatus::Processing,
             OrderEvent::Ready { .. } => self.status = OrderStatus::Ready,
             OrderEvent::InTransit { .. } => self.status = OrderStatus::InTransit,
             OrderEvent::Delivered { .. } => self.status = OrderStatus::Delivered,
-            OrderEvent::Cancelled { .. } => self.status = OrderStatus::Cancelled,
+            OrderEvent::Cancelled { by, .. } => {
+                self.status = OrderStatus::Cancelled;
+                self.expired = *by == CancelledBy::Engine;
+            }
+            OrderEvent::Reinstated { .. } => {
+                self.status = OrderStatus::Pending;
+                self.expired = false;
+            }
             OrderEvent::Refunded { reference, amount, refunded, .. } => {
                 self.refunded = Some(*refunded);
                 self.refunds.entry(Fingerprint::of(reference)).or_insert(*amount);
+            }
+            OrderEvent::UnitsReturned { product, units, .. } => {
+                let returned = self.returned.entry(*product).or_default();
+                *returned = returned.saturating_add(units.get());
             }
         }
     }

@@ -51,6 +51,11 @@ impl OrderStatus {
             Self::Delivered | Self::Cancelled => &[],
         }
     }
+
+    /// True if an order with this status can have the other one later, after one or more changes.
+    pub(super) fn may_become(self, to: Self) -> bool {
+        self.next().iter().any(|next| *next == to || next.may_become(to))
+    }
 }
 
 /// Same text as in JSON.

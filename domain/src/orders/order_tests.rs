@@ -1,7 +1,7 @@
 //! Tests of orders.
 
 use super::*;
-use crate::kernel::{Aggregate, Decision};
+use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Date, Price, ProductId, Reason};
 use crate::testing::values::{ADA, STORE, eur, id, parsed, price, quantity, today, units, usd};
 use crate::testing::{Given, given};
@@ -201,6 +201,21 @@ fn status_changes_are_allowed_as_listed() {
 }
 
 #[test]
+fn another_attempt_is_advised_only_where_it_can_succeed() {
+    use OrderStatus::*;
+    let rejected = |from: OrderStatus, to| OrderRejection::IllegalMove { from, to, allowed: from.next().to_vec() };
+    for (from, to) in [(Pending, Ready), (Pending, Delivered), (Processing, InTransit)] {
+        assert_eq!(rejected(from, to).retry(), Retry::NewId, "from {from} to {to}");
+    }
+    for (from, to) in [(Delivered, Cancelled), (InTransit, Cancelled), (Ready, Processing), (Processing, Pending)] {
+        assert_eq!(rejected(from, to).retry(), Retry::Never, "from {from} to {to}");
+    }
+    assert_eq!(OrderRejection::NotPaid {}.retry(), Retry::NewId);
+    let above = OrderRejection::RefundAbovePaid { left: price(1), wanted: price(2) };
+    assert_eq!((above.retry(), OrderRejection::OrderRefunded {}.retry()), (Retry::Never, Retry::Never));
+}
+
+#[test]
 fn unknown_order_rejects_every_change() {
     given([]).when(Order::accept).then_rejected(OrderRejection::OrderUnknown {});
     given([]).holds(|order: &Order| order.status() == Err(OrderRejection::OrderUnknown {}));
@@ -225,13 +240,55 @@ fn payment_is_the_exact_total_and_is_recorded_once() {
         .then_rejected(OrderRejection::AlreadyPaid {});
 }
 
+fn paid_late_event() -> OrderEvent {
+    let (amount, reference) = (price(1000), reference("pay-1"));
+    OrderEvent::PaidLate { customer: ADA, store: STORE, amount, reference, on: today() }
+}
+
+fn cancelled_by(by: CancelledBy) -> Given<Order> {
+    placed().when(move |order| order.cancel(by, reason(), today())).then_once([cancelled_event(by, None)])
+}
+
 #[test]
-fn cancelled_order_cannot_be_paid() {
-    placed()
-        .when(|order| order.cancel(CancelledBy::Engine, reason(), today()))
-        .then_once([cancelled_event(CancelledBy::Engine, None)])
+fn payment_of_a_cancelled_order_is_recorded_and_due_for_refund() {
+    for by in [CancelledBy::Customer, CancelledBy::Seller, CancelledBy::Engine] {
+        cancelled_by(by)
+            .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+            .then_once([paid_late_event()])
+            .when(|order| order.record_payment(price(1000), reference("pay-2"), today()))
+            .then_rejected(OrderRejection::AlreadyPaid {});
+        cancelled_by(by)
+            .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+            .then_once([paid_late_event()])
+            .when(|order| order.record_refund(price(1000), reference("back-1"), today()))
+            .then_once([refunded_event(1000, 1000, "back-1")])
+            .holds(|order| {
+                order.payment_status() == Ok(PaymentStatus::Refunded) && order.status() == Ok(OrderStatus::Cancelled)
+            });
+    }
+}
+
+#[test]
+fn only_an_unpaid_order_that_was_not_paid_in_time_is_reinstated() {
+    let reinstated = || OrderEvent::Reinstated { customer: ADA, store: STORE };
+    cancelled_by(CancelledBy::Engine)
+        .when(Order::reinstate)
+        .then_once([reinstated()])
         .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+        .then_once([paid_event()])
+        .when(Order::accept)
+        .then_once([OrderEvent::Accepted { customer: ADA, store: STORE }]);
+    for by in [CancelledBy::Customer, CancelledBy::Seller] {
+        cancelled_by(by).when(Order::reinstate).then_rejected(OrderRejection::OrderCancelled {});
+    }
+    cancelled_by(CancelledBy::Engine)
+        .when(|order| order.record_payment(price(1000), reference("pay-1"), today()))
+        .then_once([paid_late_event()])
+        .when(Order::reinstate)
         .then_rejected(OrderRejection::OrderCancelled {});
+    placed().when(Order::reinstate).then_nothing();
+    cancelled_by(CancelledBy::Engine).when(Order::accept).then_rejected(OrderRejection::OrderExpired {});
+    assert_eq!(OrderRejection::OrderExpired {}.retry(), Retry::NewId);
 }
 
 #[test]
@@ -247,7 +304,7 @@ fn rejected_paid_order_is_due_for_refund_of_the_rest() {
 fn refunds_never_exceed_the_payment() {
     placed()
         .when(|order| order.record_refund(price(1), reference("back-1"), today()))
-        .then_rejected(OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) });
+        .then_rejected(OrderRejection::NotPaid {});
     paid()
         .when(|order| order.record_refund(price(1001), reference("back-1"), today()))
         .then_rejected(OrderRejection::RefundAbovePaid { left: price(1000), wanted: price(1001) });
@@ -280,7 +337,7 @@ fn fully_refunded_order_cannot_be_shipped() {
         order.apply(&refunded_event(400, 400, "back-1"));
         assert_eq!(step(&order).map(|events| events.len()), Ok(1), "a partly refunded order can be shipped");
         order.apply(&refunded_event(600, 1000, "back-2"));
-        assert_eq!(step(&order), Err(OrderRejection::NotPaid {}));
+        assert_eq!(step(&order), Err(OrderRejection::OrderRefunded {}));
     }
 }
 
@@ -310,11 +367,45 @@ fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_refer
         order.apply(&refunded_event(1, number, &longest(number)));
     }
     assert_eq!(order.record_refund(price(1), reference(&longest(7)), today()), Ok(vec![]));
-    assert_eq!(
-        order.record_refund(price(1), reference(&longest(101)), today()),
-        Err(OrderRejection::TooManyRefunds { most: REFUNDS_MOST })
-    );
+    let part = OrderRejection::TooManyRefunds { most: REFUNDS_MOST, left: price(900) };
+    assert_eq!(part.retry(), Retry::Never);
+    assert_eq!(order.record_refund(price(1), reference(&longest(101)), today()), Err(part));
+    let rest = refunded_event(900, 1000, &longest(101));
+    assert_eq!(order.record_refund(price(900), reference(&longest(101)), today()), Ok(vec![rest.clone()]));
+    order.apply(&rest);
+    assert_eq!(order.payment_status(), Ok(PaymentStatus::Refunded));
+    let none_left = OrderRejection::RefundAbovePaid { left: price(0), wanted: price(1) };
+    assert_eq!(order.record_refund(price(1), reference(&longest(102)), today()), Err(none_left));
     assert!(serde_json::to_string(&order).expect("JSON").len() < 64 * 1024);
+}
+
+#[test]
+fn returned_units_never_exceed_those_that_were_shipped() {
+    let back = |product, count| move |order: &Order| order.take_back(ProductId::new(id(product)), quantity(count));
+    for (status, retry) in [
+        (OrderStatus::Ready, Retry::NewId),
+        (OrderStatus::Pending, Retry::NewId),
+        (OrderStatus::Cancelled, Retry::Never),
+    ] {
+        let rejected = OrderRejection::NotShipped { status };
+        assert_eq!(rejected.retry(), retry, "{status}");
+        assert_eq!(back(1, 1)(&paid_and(status)), Err(rejected));
+    }
+    for status in [OrderStatus::InTransit, OrderStatus::Delivered] {
+        let mut order = paid_and(status);
+        let above = |left, wanted| Err(OrderRejection::ReturnAboveShipped { left, wanted });
+        assert_eq!(back(1, 500)(&order), above(2, 500));
+        assert_eq!(back(9, 1)(&order), above(0, 1), "a product that was not ordered");
+        let (product, units) = (ProductId::new(id(1)), quantity(1));
+        let returned = OrderEvent::UnitsReturned { customer: ADA, store: STORE, product, units };
+        for _ in 0..2 {
+            assert_eq!(back(1, 1)(&order), Ok(vec![returned.clone()]));
+            order.apply(&returned);
+        }
+        assert_eq!(back(1, 1)(&order), above(0, 1));
+        assert!(back(2, 1)(&order).is_ok(), "the units of another line");
+    }
+    imported().when(back(1, 1)).then_rejected(OrderRejection::OrderImported {});
 }
 
 #[test]

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{OrderId, Timestamp};
 
 /// Open holds of one stream, by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,22 @@ pub struct Hold {
     pub units: i64,
     /// Time of expiry; none once the hold is confirmed.
     pub until: Option<Timestamp>,
+    /// Number of the hold in the order in which the holds of the stream were opened.
+    #[serde(default)]
+    pub number: u64,
+    /// Holder of the units; none if the event that opened the hold did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+/// Party for which units are set aside. It alone changes the hold; only an expiry is recorded by the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// A member of the team or another system, by a command that names the hold.
+    Hand,
+    /// An order.
+    Order(OrderId),
 }
 
 impl<Id> Default for Holds<Id> {
@@ -55,6 +72,13 @@ impl<Id: Ord + Copy> Holds<Id> {
         self.open.get(&id).copied()
     }
 
+    /// All open holds: confirmed ones first, then the others, each in the order in which they were opened.
+    pub fn by_precedence(&self) -> Vec<Hold> {
+        let mut holds: Vec<_> = self.open.values().copied().collect();
+        holds.sort_by_key(|hold| (hold.until.is_some(), hold.number));
+        holds
+    }
+
     /// Open holds that have expired, with their units, soonest first.
     pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = (Id, i64)> {
         self.by_time.iter().take_while(move |((until, _), _)| *until <= now).map(|((_, id), units)| (*id, *units))
@@ -66,9 +90,10 @@ impl<Id: Ord + Copy> Holds<Id> {
     }
 
     /// Opens a hold, or replaces the open hold of the same id.
-    pub fn open(&mut self, id: Id, units: i64, until: Option<Timestamp>) {
+    pub fn open(&mut self, id: Id, hold: Hold) {
+        let Hold { units, until, .. } = hold;
         self.close(id);
-        self.open.insert(id, Hold { units, until });
+        self.open.insert(id, hold);
         self.total = self.total.saturating_add(units);
         if let Some(until) = until {
             self.by_time.insert((until, id), units);
@@ -99,7 +124,7 @@ impl<Id: Ord + Copy> From<BTreeMap<Id, Hold>> for Holds<Id> {
     fn from(open: BTreeMap<Id, Hold>) -> Self {
         let mut holds = Self::default();
         for (id, hold) in open {
-            holds.open(id, hold.units, hold.until);
+            holds.open(id, hold);
         }
         holds
     }
@@ -116,13 +141,17 @@ mod tests {
     use super::*;
     use crate::testing::values::at;
 
+    fn hold(units: i64, until: Option<Timestamp>) -> Hold {
+        Hold { units, until, number: 0, holder: Some(Holder::Hand) }
+    }
+
     #[test]
     fn total_follows_every_change() {
         let soon = at(10);
         let mut holds = Holds::<u8>::default();
-        holds.open(1, 5, Some(soon));
-        holds.open(2, 3, Some(at(20)));
-        holds.open(1, 4, Some(soon));
+        holds.open(1, hold(5, Some(soon)));
+        holds.open(2, hold(3, Some(at(20))));
+        holds.open(1, hold(4, Some(soon)));
         assert_eq!((holds.total(), holds.len()), (7, 2));
         assert_eq!(holds.expired(soon).collect::<Vec<_>>(), [(1, 4)]);
         assert!(!holds.is_active(1, soon) && holds.is_active(2, soon));
@@ -135,10 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn confirmed_holds_precede_earlier_ones_that_can_expire() {
+        let mut holds = Holds::<u8>::default();
+        for number in 1..=3 {
+            holds.open(number, Hold { number: number.into(), ..hold(1, Some(at(10))) });
+        }
+        holds.confirm(3);
+        assert_eq!(holds.by_precedence().iter().map(|hold| hold.number).collect::<Vec<_>>(), [3, 1, 2]);
+    }
+
+    #[test]
     fn stored_holds_are_restored_completely() {
         let mut holds = Holds::<u8>::default();
-        holds.open(1, 5, Some(at(10)));
-        holds.open(2, 1, None);
+        holds.open(1, hold(5, Some(at(10))));
+        holds.open(2, Hold { holder: None, ..hold(1, None) });
         let text = serde_json::to_string(&holds).expect("JSON");
         assert_eq!(serde_json::from_str::<Holds<u8>>(&text).expect("JSON"), holds);
     }

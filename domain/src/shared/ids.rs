@@ -64,7 +64,7 @@ ids! {
     ProductId
     /// Stock of one product at one store; the id is derived from both.
     StockItemId
-    /// A reservation of stock; the id is made by the caller, or is that of the order.
+    /// A reservation of stock; the id is made by the caller, or derived from the order that holds the units.
     ReservationId
     /// A purchase from one tenant.
     OrderId
@@ -89,6 +89,14 @@ ids! {
 impl TenantId {
     /// Tenant of the platform itself: contains the registrations of all tenants and the names unique among them.
     pub const PLATFORM: Self = Self(Uuid::from_u128(0x0ca2_7001_0000_7000_8000_0000_0000_0001));
+}
+
+impl ReservationId {
+    /// Id of the reservation of an order. It differs from the id of the order, which a caller may also use for a
+    /// reservation by hand.
+    pub fn of_order(order: OrderId) -> Self {
+        Self::derived(order.uuid(), "order")
+    }
 }
 
 impl Principal {

@@ -12,7 +12,7 @@ use super::{Invalid, Quantity, string_value};
 /// returns `None`.
 const MOST: i64 = 1_000_000_000_000_000;
 
-/// An ISO 4217 code that is in use.
+/// A currency that ISO 4217 lists or listed. See [`LegalTender`](super::LegalTender) for those in which a tenant can sell.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 
@@ -20,6 +20,21 @@ impl Currency {
     /// Number of decimal digits of the minor unit: 2 for USD, 0 for JPY, 3 for KWD; 2 if ISO 4217 defines none.
     pub fn digits(self) -> u32 {
         self.0.exponent().map_or(2, u32::from)
+    }
+
+    /// True if the currency is legal tender somewhere today.
+    pub fn is_legal_tender(self) -> bool {
+        // Funds, metals, units of account, codes for tests and replaced currencies have a flag. The bolívar has two codes;
+        // the flag of this one says that it was replaced, but both are in use.
+        self.0 == iso_currency::Currency::VES || self.0.flags().is_empty()
+    }
+
+    /// All currencies, by code.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let letters = || 'A'..='Z';
+        let codes = letters().flat_map(move |a| letters().map(move |b| [a, b]));
+        let codes = codes.flat_map(move |[a, b]| letters().map(move |c| String::from_iter([a, b, c])));
+        codes.filter_map(|code| code.parse().ok())
     }
 }
 

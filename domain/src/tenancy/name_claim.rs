@@ -1,4 +1,5 @@
-//! Name claim: makes a name unique within its scope (ES-15), such as an e-mail address, a SKU or a subdomain.
+//! Name claim: makes a name unique within its scope (ES-15), such as an e-mail address, a SKU, a subdomain or the id of
+//! a thing in another system.
 //!
 //! Invariant: a name has at most one owner at a time. Every name is a stream of its own, so that no state contains a
 //! growing list of names.
@@ -48,6 +49,11 @@ impl NameClaim {
     /// For personal data, `value` must be the blind index: an id cannot be erased.
     pub fn id(kind: &str, scope: Uuid, value: &str) -> ClaimId {
         ClaimId::derived(scope, &format!("{kind}:{}", value.to_lowercase()))
+    }
+
+    /// Stream id of the id of a thing in another system; case counts. `kind` is a word such as `order`.
+    pub fn source_id(kind: &str, scope: Uuid, source: &str) -> ClaimId {
+        ClaimId::derived(scope, &format!("source of {kind}:{source}"))
     }
 
     /// Claims the name for an owner. A repeat by the owner changes nothing. `kind` is used in the rejection only.
@@ -125,5 +131,7 @@ mod tests {
         assert_eq!(NameClaim::id("sku", ADA, "Mug-1"), NameClaim::id("sku", ADA, "MUG-1"));
         assert_ne!(NameClaim::id("sku", ADA, "mug"), NameClaim::id("slug", ADA, "mug"));
         assert_ne!(NameClaim::id("sku", ADA, "mug"), NameClaim::id("sku", BEN, "mug"));
+        assert_ne!(NameClaim::source_id("order", ADA, "a1"), NameClaim::source_id("order", ADA, "A1"));
+        assert_ne!(NameClaim::source_id("order", ADA, "a1"), NameClaim::source_id("customer", ADA, "a1"));
     }
 }

@@ -79,7 +79,13 @@ pub enum TenantRejection {
 impl Rejection for TenantRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::TenantExists {} | Self::StoreExists { .. } | Self::OtherCurrency { .. } => Retry::Never,
+            // A tenant is opened shortly after its registration.
+            Self::TenantNotOpen {} => Retry::SameId,
+            Self::TenantExists {}
+            | Self::StoreExists { .. }
+            | Self::OtherCurrency { .. }
+            // Stores are never closed.
+            | Self::TooManyStores { .. } => Retry::Never,
             _ => Retry::NewId,
         }
     }
@@ -214,6 +220,7 @@ mod tests {
     #[test]
     fn tenant_that_is_not_open_rejects_stores_and_orders() {
         let not_open = TenantRejection::TenantNotOpen {};
+        assert_eq!(not_open.retry(), Retry::SameId);
         given([])
             .when(|tenant: &Tenant| tenant.open_store(store(2), name(), parsed("UTC")))
             .then_rejected(not_open.clone());

@@ -47,6 +47,15 @@ const VIOLATIONS: &[(&str, &str)] = &[
           ORDER BY o.since DESC LIMIT 1)",
     ),
     (
+        "a stock item with fewer than zero units on hand",
+        "SELECT count(*) FROM (SELECT sum(CASE
+             WHEN type IN ('stock.received', 'stock.returned') THEN (payload->>'units')::bigint
+             WHEN type IN ('stock.adjusted', 'stock.counted') THEN (payload->>'change')::bigint
+             WHEN type = 'stock.reservation_committed' THEN -(payload->>'units')::bigint ELSE 0 END)
+             OVER (PARTITION BY tenant, stream_id ORDER BY sequence) AS on_hand
+         FROM log.events WHERE stream_type = 'StockItem') t WHERE on_hand < 0",
+    ),
+    (
         // Lists every event that changes the available units. Tests never force a count below the reserved units.
         "a stock item with more units reserved than it had",
         "SELECT count(*) FROM (SELECT sum(CASE

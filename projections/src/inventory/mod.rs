@@ -1,12 +1,14 @@
-//! Inventory: stock levels, stock movements and reservations.
+//! Inventory: stock levels, stock movements, reservations and shortages.
 
 mod reservation;
 mod stock_level;
 mod stock_movement;
+mod stock_shortage;
 
 pub use reservation::{Reservation, ReservationStatus};
 pub use stock_level::{StockLevel, StockStatus};
 pub use stock_movement::{MovementKind, StockMovement};
+pub use stock_shortage::StockShortage;
 
 use crate::kernel::Visitor;
 
@@ -14,4 +16,5 @@ pub fn visit(each: &mut impl Visitor) {
     each.read_model::<StockLevel>();
     each.read_model::<StockMovement>();
     each.read_model::<Reservation>();
+    each.read_model::<StockShortage>();
 }

@@ -2,7 +2,7 @@
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
-use domain::shared::{Permission, ReservationId, StockItemId, Timestamp};
+use domain::shared::{Holder, OrderId, Permission, ReservationId, StockItemId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,10 @@ use crate::key;
 pub struct Reservation {
     /// Stock item: one product in one store.
     pub stock_item: StockItemId,
-    /// Id of the reservation, chosen by the requester.
+    /// Id of the reservation: chosen by the caller, or derived from the order.
     pub reservation: ReservationId,
+    /// Order that holds the units; null for a reservation made by hand.
+    pub order: Option<OrderId>,
     /// Number of reserved units.
     pub units: i64,
     /// Current status.
@@ -47,7 +49,7 @@ pub enum ReservationStatus {
 impl ReadModel for Reservation {
     const NEEDS: Permission = Permission::SeeStock;
     const KEY: &'static [&'static str] = &["stock_item", "reservation"];
-    const INDEXED: &'static [&'static str] = &["reservation", "status", "until"];
+    const INDEXED: &'static [&'static str] = &["order", "reservation", "status", "until"];
 
     fn sources(from: &mut Sources<Self>) {
         let key = |event: &Recorded<StockEvent>| step(&event.event).map(|(id, _)| key![event.stream, id]);
@@ -57,10 +59,14 @@ impl ReadModel for Reservation {
 
 impl Reservation {
     fn on_stock(row: Option<Self>, event: &Recorded<StockEvent>) -> Folded<Self> {
-        if let StockEvent::Reserved { reservation, units, until } = event.event {
+        if let StockEvent::Reserved { reservation, units, until, holder } = event.event {
             return Ok(Some(Self {
                 stock_item: StockItemId::new(event.stream),
                 reservation,
+                order: match holder {
+                    Some(Holder::Order(order)) => Some(order),
+                    Some(Holder::Hand) | None => None,
+                },
                 units: units.get(),
                 status: ReservationStatus::Held,
                 until: Some(until),
@@ -86,6 +92,7 @@ fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
         StockEvent::ReservationExpired { reservation, .. } => Some((reservation, ReservationStatus::Expired)),
         StockEvent::ReservationCommitted { reservation, .. } => Some((reservation, ReservationStatus::Committed)),
         StockEvent::Opened { .. }
+        | StockEvent::Closed {}
         | StockEvent::Received { .. }
         | StockEvent::Returned { .. }
         | StockEvent::Adjusted { .. }
@@ -94,13 +101,15 @@ fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => None,
+        | StockEvent::Restored { .. }
+        | StockEvent::ShortageRecorded { .. }
+        | StockEvent::ShortageResolved {} => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stock_level::tests::{hold, item, reserved, stocked};
+    use super::super::stock_level::tests::{hold, item, reserved, stocked, units};
     use super::*;
     use crate::testing::Story;
 
@@ -116,6 +125,22 @@ mod tests {
         let left = paid.then::<StockItem>(item(), StockEvent::ReservationCommitted { reservation: hold(1), units: 3 });
         let row: Reservation = left.row();
         assert_eq!((row.status, row.ended_at), (ReservationStatus::Committed, Some(Story::at(6))));
+    }
+
+    #[test]
+    fn reservation_names_the_order_that_holds_it() {
+        let order = OrderId::new(uuid::Uuid::from_u128(9));
+        let of_order = StockEvent::Reserved {
+            reservation: ReservationId::of_order(order),
+            units: units(3),
+            until: Story::at(900),
+            holder: Some(Holder::Order(order)),
+        };
+        let rows: Vec<Reservation> =
+            stocked().then::<StockItem>(item(), reserved(1, 3)).then::<StockItem>(item(), of_order).rows();
+        let orders: Vec<_> = rows.iter().map(|row| (row.reservation, row.order)).collect();
+        assert!(orders.contains(&(hold(1), None)), "{orders:?}");
+        assert!(orders.contains(&(ReservationId::of_order(order), Some(order))), "{orders:?}");
     }
 
     #[test]

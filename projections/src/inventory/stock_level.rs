@@ -21,7 +21,7 @@ pub struct StockLevel {
     pub on_hand: i64,
     /// Units reserved for orders.
     pub reserved: i64,
-    /// Units available for sale; negative after a forced correction.
+    /// Units available for sale; negative while reserved units are missing.
     pub available: i64,
     /// Alert threshold: the stock is low at this number of available units or fewer.
     pub low_at: i64,
@@ -58,6 +58,9 @@ impl StockLevel {
     fn on_stock(row: Option<Self>, event: &Recorded<StockEvent>) -> Folded<Self> {
         if let StockEvent::Opened { product, store } = event.event {
             return Ok(Some(row.unwrap_or_else(|| Self::opened(event, product, store))));
+        }
+        if let StockEvent::Closed {} = event.event {
+            return Ok(None);
         }
         let row = row.ok_or_else(Unfoldable::no_row)?;
         let (on_hand, reserved) = change(&event.event);
@@ -100,7 +103,7 @@ impl StockStatus {
 /// Changes of the on-hand and the reserved quantity by an event.
 pub(super) fn change(event: &StockEvent) -> (i64, i64) {
     match *event {
-        StockEvent::Received { units } | StockEvent::Returned { units } => (units.get(), 0),
+        StockEvent::Received { units } | StockEvent::Returned { units, .. } => (units.get(), 0),
         StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => (change, 0),
         StockEvent::Reserved { units, .. } => (0, units.get()),
         StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => {
@@ -108,18 +111,21 @@ pub(super) fn change(event: &StockEvent) -> (i64, i64) {
         }
         StockEvent::ReservationCommitted { units, .. } => (units.saturating_neg(), units.saturating_neg()),
         StockEvent::Opened { .. }
+        | StockEvent::Closed {}
         | StockEvent::ReservationConfirmed { .. }
         | StockEvent::ThresholdSet { .. }
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => (0, 0),
+        | StockEvent::Restored { .. }
+        | StockEvent::ShortageRecorded { .. }
+        | StockEvent::ShortageResolved {} => (0, 0),
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use domain::shared::{Quantity, ReservationId, Units};
+    use domain::shared::{Holder, Quantity, ReservationId, Units};
     use uuid::Uuid;
 
     use super::*;
@@ -138,7 +144,8 @@ pub(super) mod tests {
     }
 
     pub(crate) fn reserved(number: u128, pieces: i64) -> StockEvent {
-        StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: Story::at(900) }
+        let holder = Some(Holder::Hand);
+        StockEvent::Reserved { reservation: hold(number), units: units(pieces), until: Story::at(900), holder }
     }
 
     /// Ten units received, alert threshold 5.
@@ -177,8 +184,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn closed_item_has_no_row_until_it_is_opened_again() {
+        let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
+        let opened = || StockEvent::Opened { product, store };
+        let closed = Story::new().then::<StockItem>(item(), opened()).then::<StockItem>(item(), StockEvent::Closed {});
+        assert_eq!(closed.rows::<StockLevel>(), []);
+        let again: StockLevel = closed.then::<StockItem>(item(), opened()).row();
+        assert_eq!((again.on_hand, again.low_at, again.status), (0, 0, StockStatus::Out));
+    }
+
+    #[test]
     fn count_sets_the_on_hand_quantity() {
-        let counted = StockEvent::Counted { on_hand: Units::try_from(8).expect("units"), change: -2 };
+        let counted = StockEvent::Counted { on_hand: Units::try_from(8).expect("units"), change: -2, reason: None };
         assert_eq!(stocked().then::<StockItem>(item(), counted).row::<StockLevel>().on_hand, 8);
     }
 }

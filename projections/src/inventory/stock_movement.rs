@@ -2,7 +2,7 @@
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
-use domain::shared::{Permission, Principal, Reason, ReservationId, StockItemId, Timestamp};
+use domain::shared::{Holder, OrderId, Permission, Principal, Reason, ReservationId, StockItemId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,9 @@ pub struct StockMovement {
     pub reserved_change: i64,
     /// Reservation that caused the movement, if any.
     pub reservation: Option<ReservationId>,
-    /// Reason given for a correction.
+    /// Order that reserved the units or from which they came back; null for other movements.
+    pub order: Option<OrderId>,
+    /// Reason given for a correction or a count.
     pub reason: Option<Reason>,
     /// Principal that sent the command.
     pub principal: Principal,
@@ -77,10 +79,20 @@ impl StockMovement {
             on_hand_change,
             reserved_change,
             reservation,
+            order: order(&event.event),
             reason: reason.cloned(),
             principal: event.principal,
             at: event.occurred_at,
         }))
+    }
+}
+
+/// Order that an event names.
+fn order(event: &StockEvent) -> Option<OrderId> {
+    match *event {
+        StockEvent::Reserved { holder: Some(Holder::Order(order)), .. } => Some(order),
+        StockEvent::Returned { order, .. } => order,
+        _ => None,
     }
 }
 
@@ -90,7 +102,7 @@ fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, 
         StockEvent::Received { .. } => Some((MovementKind::Received, None, None)),
         StockEvent::Returned { .. } => Some((MovementKind::Returned, None, None)),
         StockEvent::Adjusted { reason, .. } => Some((MovementKind::Adjusted, None, Some(reason))),
-        StockEvent::Counted { .. } => Some((MovementKind::Counted, None, None)),
+        StockEvent::Counted { reason, .. } => Some((MovementKind::Counted, None, reason.as_ref())),
         StockEvent::Reserved { reservation, .. } => Some((MovementKind::Reserved, Some(*reservation), None)),
         StockEvent::ReservationReleased { reservation, .. } => Some((MovementKind::Released, Some(*reservation), None)),
         StockEvent::ReservationExpired { reservation, .. } => Some((MovementKind::Expired, Some(*reservation), None)),
@@ -98,19 +110,22 @@ fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, 
             Some((MovementKind::Committed, Some(*reservation), None))
         }
         StockEvent::Opened { .. }
+        | StockEvent::Closed {}
         | StockEvent::ReservationConfirmed { .. }
         | StockEvent::ThresholdSet { .. }
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }
         | StockEvent::Depleted {}
-        | StockEvent::Restored { .. } => None,
+        | StockEvent::Restored { .. }
+        | StockEvent::ShortageRecorded { .. }
+        | StockEvent::ShortageResolved {} => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::stock_level::StockLevel;
-    use super::super::stock_level::tests::{hold, item, reserved, stocked};
+    use super::super::stock_level::tests::{hold, item, reserved, stocked, units};
     use super::*;
 
     #[test]
@@ -122,6 +137,15 @@ mod tests {
         let (level, movements): (StockLevel, Vec<StockMovement>) = (story.row(), story.rows());
         assert_eq!(level.on_hand, movements.iter().map(|movement| movement.on_hand_change).sum::<i64>());
         assert_eq!(level.reserved, movements.iter().map(|movement| movement.reserved_change).sum::<i64>());
+    }
+
+    #[test]
+    fn returned_units_name_their_order() {
+        let order = OrderId::new(uuid::Uuid::from_u128(9));
+        let returned = StockEvent::Returned { units: units(1), order: Some(order) };
+        let movements: Vec<StockMovement> = stocked().then::<StockItem>(item(), returned).rows();
+        let listed: Vec<_> = movements.iter().map(|movement| (movement.kind, movement.order)).collect();
+        assert_eq!(listed, [(MovementKind::Received, None), (MovementKind::Returned, Some(order))]);
     }
 
     #[test]

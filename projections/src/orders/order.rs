@@ -21,7 +21,7 @@ pub struct Order {
     pub store: StoreId,
     /// Fulfilment status.
     pub status: OrderStatus,
-    /// Payment status.
+    /// Payment status. The payment of a cancelled order is due for refund until it is refunded.
     pub payment: PaymentStatus,
     /// Order total in minor units.
     pub total_minor: i64,
@@ -31,6 +31,8 @@ pub struct Order {
     pub currency: Currency,
     /// Total number of units ordered.
     pub units: i64,
+    /// Number of units that came back.
+    pub returned_units: i64,
     /// Order lines at the prices of the time of order; empty for imported orders.
     pub lines: Vec<OrderLine>,
     /// System from which the order was imported, with its number there.
@@ -109,6 +111,7 @@ impl Order {
             refunded_minor: 0,
             currency: total.currency(),
             units: 0,
+            returned_units: 0,
             lines: Vec::new(),
             source: None,
             ordered_on: on,
@@ -122,7 +125,12 @@ impl Order {
     fn apply(&mut self, event: &OrderEvent) {
         match event {
             OrderEvent::Placed { .. } | OrderEvent::Imported { .. } => {}
-            OrderEvent::Paid { .. } => self.payment = PaymentStatus::Paid,
+            OrderEvent::Paid { .. } | OrderEvent::PaidLate { .. } => self.payment = PaymentStatus::Paid,
+            OrderEvent::Reinstated { .. } => {
+                self.status = OrderStatus::Pending;
+                self.cancelled_by = None;
+                self.cancel_reason = None;
+            }
             OrderEvent::Accepted { .. } => self.status = OrderStatus::Processing,
             OrderEvent::Ready { .. } => self.status = OrderStatus::Ready,
             OrderEvent::InTransit { .. } => self.status = OrderStatus::InTransit,
@@ -136,6 +144,9 @@ impl Order {
                 self.refunded_minor = refunded.minor();
                 let whole = refunded.minor() >= total.minor();
                 self.payment = if whole { PaymentStatus::Refunded } else { PaymentStatus::PartRefunded };
+            }
+            OrderEvent::UnitsReturned { units, .. } => {
+                self.returned_units = self.returned_units.saturating_add(units.get());
             }
         }
     }
@@ -156,7 +167,7 @@ impl From<&domain::orders::OrderLine> for OrderLine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{cancelled, imported, paid, placed, refunded};
+    use super::super::fixtures::{cancelled, customer, day, imported, order, paid, placed, refunded, store, usd};
     use super::*;
     use crate::testing::Story;
 
@@ -175,6 +186,34 @@ mod tests {
         assert_eq!(part.row::<Order>().payment, PaymentStatus::PartRefunded);
         let row: Order = refunded(part, 1, 600, 1000, "2026-11-22").row();
         assert_eq!((row.payment, row.refunded_minor), (PaymentStatus::Refunded, 1000));
+    }
+
+    #[test]
+    fn late_payment_reinstates_the_order_or_is_due_for_refund() {
+        let (customer, store) = (customer(), store());
+        let expired = || cancelled(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20");
+        let reinstated = OrderEvent::Reinstated { customer, store };
+        let row: Order = paid(expired().then::<domain::orders::Order>(order(1), reinstated), 1, "2026-11-20").row();
+        assert_eq!((row.status, row.payment, row.cancelled_by), (OrderStatus::Pending, PaymentStatus::Paid, None));
+        let (amount, reference) = (usd(1000), "pay-1".parse().expect("a reference"));
+        let late = OrderEvent::PaidLate { customer, store, amount, reference, on: day("2026-11-20") };
+        let row: Order = expired().then::<domain::orders::Order>(order(1), late).row();
+        assert_eq!((row.status, row.payment), (OrderStatus::Cancelled, PaymentStatus::Paid));
+    }
+
+    #[test]
+    fn returned_units_add_up() {
+        let returned = || OrderEvent::UnitsReturned {
+            customer: customer(),
+            store: store(),
+            product: ProductId::new(uuid::Uuid::from_u128(7)),
+            units: 1.try_into().expect("a quantity"),
+        };
+        let row: Order = paid(placed(Story::new(), 1, "2026-11-20"), 1, "2026-11-20")
+            .then::<domain::orders::Order>(order(1), returned())
+            .then::<domain::orders::Order>(order(1), returned())
+            .row();
+        assert_eq!((row.units, row.returned_units), (2, 2));
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub enum StepKind {
     Imported,
     /// The order was paid in full.
     Paid,
+    /// The order was paid after its cancellation; the payment is due for refund.
+    PaidLate,
+    /// The order, which was not paid in time, is pending again.
+    Reinstated,
     /// The seller accepted the order.
     Accepted,
     /// The order is packed.
@@ -54,6 +58,8 @@ pub enum StepKind {
     Cancelled,
     /// Money was refunded.
     Refunded,
+    /// Units came back from the customer.
+    UnitsReturned,
 }
 
 impl ReadModel for OrderStep {
@@ -95,12 +101,15 @@ fn step(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
         OrderEvent::Placed { customer, total, .. } => (StepKind::Placed, customer, Some(total)),
         OrderEvent::Imported { customer, total, .. } => (StepKind::Imported, customer, Some(total)),
         OrderEvent::Paid { customer, amount, .. } => (StepKind::Paid, customer, Some(amount)),
+        OrderEvent::PaidLate { customer, amount, .. } => (StepKind::PaidLate, customer, Some(amount)),
+        OrderEvent::Reinstated { customer, .. } => (StepKind::Reinstated, customer, None),
         OrderEvent::Accepted { customer, .. } => (StepKind::Accepted, customer, None),
         OrderEvent::Ready { customer, .. } => (StepKind::Ready, customer, None),
         OrderEvent::InTransit { customer, .. } => (StepKind::InTransit, customer, None),
         OrderEvent::Delivered { customer, .. } => (StepKind::Delivered, customer, None),
         OrderEvent::Cancelled { customer, refund_due, .. } => (StepKind::Cancelled, customer, refund_due),
         OrderEvent::Refunded { customer, amount, .. } => (StepKind::Refunded, customer, Some(amount)),
+        OrderEvent::UnitsReturned { customer, .. } => (StepKind::UnitsReturned, customer, None),
     }
 }
 

@@ -101,7 +101,9 @@ struct MoneyMovement {
 
 fn money_movement(event: &OrderEvent) -> Option<MoneyMovement> {
     match *event {
-        OrderEvent::Paid { customer, amount, on, .. } => Some(MoneyMovement { customer, amount, on, is_refund: false }),
+        OrderEvent::Paid { customer, amount, on, .. } | OrderEvent::PaidLate { customer, amount, on, .. } => {
+            Some(MoneyMovement { customer, amount, on, is_refund: false })
+        }
         OrderEvent::Imported { customer, total: amount, ordered_on: on, .. } => {
             Some(MoneyMovement { customer, amount, on, is_refund: false })
         }
@@ -113,6 +115,8 @@ fn money_movement(event: &OrderEvent) -> Option<MoneyMovement> {
         | OrderEvent::Ready { .. }
         | OrderEvent::InTransit { .. }
         | OrderEvent::Delivered { .. }
+        | OrderEvent::Reinstated { .. }
+        | OrderEvent::UnitsReturned { .. }
         | OrderEvent::Cancelled { .. } => None,
     }
 }

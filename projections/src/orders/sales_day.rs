@@ -22,7 +22,7 @@ pub struct SalesDay {
     pub placed_orders: i64,
     /// Number of orders paid.
     pub paid_orders: i64,
-    /// Number of orders cancelled.
+    /// Number of orders cancelled, including those that a late payment opened again.
     pub cancelled_orders: i64,
     /// Total paid, in minor units.
     pub paid_minor: i64,
@@ -103,7 +103,7 @@ fn sale(event: &OrderEvent) -> Option<Sale> {
         OrderEvent::Imported { store, ordered_on, total, .. } => {
             Some(Sale { paid_minor: total.minor(), ..sale(store, ordered_on, total, [1, 1, 0]) })
         }
-        OrderEvent::Paid { store, on, amount, .. } => {
+        OrderEvent::Paid { store, on, amount, .. } | OrderEvent::PaidLate { store, on, amount, .. } => {
             Some(Sale { paid_minor: amount.minor(), ..sale(store, on, amount, [0, 1, 0]) })
         }
         OrderEvent::Refunded { store, on, amount, .. } => {
@@ -113,7 +113,9 @@ fn sale(event: &OrderEvent) -> Option<Sale> {
         OrderEvent::Accepted { .. }
         | OrderEvent::Ready { .. }
         | OrderEvent::InTransit { .. }
-        | OrderEvent::Delivered { .. } => None,
+        | OrderEvent::Delivered { .. }
+        | OrderEvent::Reinstated { .. }
+        | OrderEvent::UnitsReturned { .. } => None,
     }
 }
 

@@ -9,9 +9,10 @@ use domain::shared::{Principal, ProductId, ReservationId, StockItemId, StoreId, 
 use uuid::Uuid;
 
 use super::*;
-use crate::inventory::{OpenStockItem, ReceiveStock, ReserveStock};
+use crate::inventory::{ReceiveStock, ReserveStock};
 use crate::kernel::{Misuse, NotNow};
-use simulation::{Commit, Random, Simulation, accepted, envelope, id, poison};
+use crate::tenancy::{OpenStore, OpenTenant};
+use simulation::{Commit, Random, Simulation, StartStocking, accepted, envelope, id, poison};
 
 const ONE: TenantId = TenantId::new(Uuid::from_u128(0x11));
 const TWO: TenantId = TenantId::new(Uuid::from_u128(0x22));
@@ -20,8 +21,8 @@ fn item(number: u128) -> StockItemId {
     StockItem::id(ProductId::new(Uuid::from_u128(number + 1)), StoreId::new(Uuid::from_u128(9)))
 }
 
-fn open(number: u128) -> OpenStockItem {
-    OpenStockItem { product: ProductId::new(Uuid::from_u128(number + 1)), store: StoreId::new(Uuid::from_u128(9)) }
+fn open(number: u128) -> StartStocking {
+    StartStocking { product: ProductId::new(Uuid::from_u128(number + 1)), store: StoreId::new(Uuid::from_u128(9)) }
 }
 
 fn receive(number: u128, units: i64) -> ReceiveStock {
@@ -81,6 +82,40 @@ fn a_repeat_after_a_restart_gets_the_first_answer() {
         panic!("the rejection was not stored: {:?}", simulation.answers[&again][1]);
     };
     assert_eq!(rejected.code, "OUT_OF_STOCK");
+}
+
+#[test]
+fn a_command_that_came_before_its_tenant_was_open_is_decided_under_the_same_id_later() {
+    let mut simulation = Simulation::new(Limits::default());
+    let store = StoreId::new(Uuid::from_u128(9));
+    let zone = || "UTC".parse().expect("a zone");
+    let command = || envelope(id(1), OpenStore { store, name: "Fair".parse().expect("a name"), zone: zone() });
+    let early = simulation.send(ONE, vec![command()]);
+    simulation.run(|_| Commit::Written);
+    let Answer::NotNow(not_now) = &simulation.answers[&early][0] else { panic!("the early command was decided") };
+    assert_eq!(not_now.code(), "TENANT_NOT_OPEN");
+    let open = OpenTenant {
+        name: "Mugs".parse().expect("a name"),
+        subdomain: "mugs".parse().expect("a subdomain"),
+        currency: "USD".parse().expect("a currency"),
+        zone: zone(),
+    };
+    simulation.send_as_engine(ONE, vec![envelope(id(3), open)]);
+    simulation.run(|_| Commit::Written);
+    let again = simulation.send(ONE, vec![command()]);
+    simulation.run(|_| Commit::Written);
+    accepted(&simulation.answers[&again][0]);
+}
+
+#[test]
+fn a_command_of_the_engine_that_came_too_early_is_settled() {
+    let mut simulation = Simulation::new(Limits::default());
+    let (store, zone) = (StoreId::new(Uuid::from_u128(9)), "UTC".parse().expect("a zone"));
+    let command = OpenStore { store, name: "Fair".parse().expect("a name"), zone };
+    let ticket = simulation.send_as_engine(ONE, vec![envelope(id(1), command)]);
+    simulation.run(|_| Commit::Written);
+    let answer = &simulation.answers[&ticket][0];
+    assert!(matches!(answer, Answer::Settled { settled: Settled::Rejected { .. }, .. }), "{answer:?}");
 }
 
 #[test]

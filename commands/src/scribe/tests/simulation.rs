@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use domain::inventory::StockItem;
 use domain::kernel::Actor;
-use domain::shared::{CommandId, Permission, Principal, TenantId, Timestamp};
+use domain::shared::{CommandId, Permission, Principal, ProductId, StoreId, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -298,6 +299,29 @@ pub(super) fn accepted(answer: &Answer) -> &Accepted {
         panic!("not accepted: {answer:?}")
     };
     accepted
+}
+
+/// A command that starts stocking a product, whether or not it exists.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(super) struct StartStocking {
+    pub(super) product: ProductId,
+    pub(super) store: StoreId,
+}
+
+impl Command for StartStocking {
+    const NEEDS: Permission = Permission::ManageStock;
+
+    fn subject(&self) -> Subject {
+        Subject::Tenant
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<StockItem>(StockItem::id(self.product, self.store));
+    }
+
+    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
+        desk.decide::<StockItem>(StockItem::id(self.product, self.store), |item| item.open(self.product, self.store))
+    }
 }
 
 /// A command whose decision panics, or whose data the store refuses.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context, Result};
+use domain::customers::CustomerEvent;
 use domain::kernel::{Actor, Encoded, encode};
-use domain::orders::{Import, OrderEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use platform::clock::{Timestamptz, now};
@@ -55,12 +55,11 @@ struct Meta<'a> {
     fingerprint: String,
 }
 
-/// Payload and meta of an imported order, built and encoded for each row as the scribe does for each command.
-fn encoded_texts(workload: &Workload, client: usize) -> Result<(Encoded, String)> {
-    let Import { customer, store, total, units, ordered_on, source } = workload.import(client);
-    let event = OrderEvent::Imported { customer, store, total, units, ordered_on, source };
+/// Payload and meta of a new customer, built and encoded for each row as the scribe does for each command.
+fn encoded_texts(workload: &Workload) -> Result<(Encoded, String)> {
+    let event = CustomerEvent::Registered { name: workload.name(), email: None, phone: None };
     let actor = Actor::Member(workload.principal);
-    let meta = Meta { actor: &actor, command: "ImportOrder", fingerprint: fingerprint(Workload::id()) };
+    let meta = Meta { actor: &actor, command: "RegisterCustomer", fingerprint: fingerprint(Workload::id()) };
     Ok((encode(&event)?, serde_json::to_string(&meta)?))
 }
 
@@ -72,13 +71,13 @@ impl<const ROWS: u32> Contender for BareInserts<ROWS> {
         let mut connection = lane.connection.lock().await;
         let first = lane.position.fetch_add(i64::from(ROWS), Ordering::Relaxed);
         let (number, at) = (i16::try_from(client)?, Timestamptz(now()));
-        let texts: Vec<_> = (0..ROWS).map(|_| encoded_texts(&self.workload, client)).collect::<Result<_>>()?;
+        let texts: Vec<_> = (0..ROWS).map(|_| encoded_texts(&self.workload)).collect::<Result<_>>()?;
         let rows = texts.iter().zip(first..).map(|((event, meta), position)| LogRow {
             lane: number,
             position,
             tenant: self.workload.tenant(client).uuid(),
             tenant_position: position,
-            stream_type: "Order",
+            stream_type: "Customer",
             stream: Workload::id(),
             sequence: 1,
             principal: self.workload.principal.uuid(),

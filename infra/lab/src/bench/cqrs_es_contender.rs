@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use cqrs_es::AggregateError;
+use domain::customers::Customer;
 use domain::inventory::StockItem;
 use domain::kernel::Aggregate;
-use domain::orders::Order;
 use domain::shared::Quantity;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -52,7 +52,7 @@ impl<A: Aggregate> CqrsEsFramework<A> {
 }
 
 /// Contender that sends every command to a new stream.
-pub(super) struct CqrsEsDistinctStreams(CqrsEsFramework<Order>);
+pub(super) struct CqrsEsDistinctStreams(CqrsEsFramework<Customer>);
 
 impl CqrsEsDistinctStreams {
     pub(super) async fn start(database: &ScratchDatabase, connections: u32) -> Result<Self> {
@@ -61,9 +61,10 @@ impl CqrsEsDistinctStreams {
 }
 
 impl Contender for CqrsEsDistinctStreams {
-    async fn call(&self, client: usize) -> Result<()> {
-        let import = self.0.workload.import(client);
-        self.0.execute(Workload::id(), "ImportOrder", Arc::new(move |order: &Order| order.import(import.clone()))).await
+    async fn call(&self, _: usize) -> Result<()> {
+        let name = self.0.workload.name();
+        let verb: Verb<Customer> = Arc::new(move |customer| customer.register(name.clone(), None, None));
+        self.0.execute(Workload::id(), "RegisterCustomer", verb).await
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -54,6 +54,7 @@ impl BenchScribe {
             self.execute(tenant, open_tenant(&self.workload, number)?).await?;
         }
         let (tenant, item) = (self.workload.tenant(0), self.workload.hot_item);
+        self.execute(tenant, self.workload.create_product()?).await?;
         self.execute(tenant, OpenStockItem { product: self.workload.product, store: self.workload.store(0) }).await?;
         self.execute(tenant, ReceiveStock { item, units: Quantity::try_from(1_000)? }).await?;
         Ok(())
@@ -90,7 +91,7 @@ pub(super) struct ScribeDistinctStreams(pub(super) BenchScribe);
 impl Contender for ScribeDistinctStreams {
     async fn call(&self, client: usize) -> Result<()> {
         let tenant = self.0.workload.tenant(client);
-        self.0.execute(tenant, self.0.workload.import_order(client)).await.map(drop)
+        self.0.execute(tenant, self.0.workload.register_customer()).await.map(drop)
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

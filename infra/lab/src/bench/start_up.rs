@@ -56,7 +56,7 @@ async fn write(engine: &EmbeddedEngine) -> Result<()> {
     }
     for first in (0..COMMANDS).step_by(BATCH) {
         let client = first / BATCH;
-        let commands = (0..BATCH).map(|_| workload.envelope(workload.import_order(client))).collect();
+        let commands = (0..BATCH).map(|_| workload.envelope(workload.register_customer())).collect();
         let answers = scribe.submit(workload.tenant(client), false, commands).await;
         ensure!(answers.len() == BATCH, "not every command was answered");
     }

@@ -3,16 +3,16 @@
 use std::cell::Cell;
 
 use anyhow::Result;
+use commands::catalogue::CreateProduct;
+use commands::customers::RegisterCustomer;
 use commands::inventory::AdjustStock;
 use commands::kernel::AnyCommand;
-use commands::orders::ImportOrder;
 use commands::scribe::Envelope;
 use domain::inventory::StockItem;
 use domain::kernel::Actor;
-use domain::orders::Import;
 use domain::shared::{
-    CommandId, CustomerId, Money, OrderId, Price, Principal, ProductId, Reason, StockItemId, StoreId, TenantId, Text,
-    Timestamp, UnitChange, Units, Zone,
+    CommandId, CustomerId, Money, PersonName, Personal, Price, Principal, ProductId, Reason, Sealed, StockItemId,
+    StoreId, TenantId, UnitChange, Zone,
 };
 use domain::tenancy::Tenant;
 use platform::clock::{new_id, now};
@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 /// Number of tenants over which a run spreads its commands.
 const TENANTS: usize = 20;
+/// Length of a sealed name, with which the event of a new customer has about 200 bytes.
+const NAME_BYTES: usize = 140;
 
 thread_local! {
     /// Counter for ids. Each thread has its own with a random start, so that generating ids causes no contention.
@@ -37,17 +39,15 @@ pub(super) struct Workload {
     /// Stock item of the benchmark with one hot stream.
     pub(super) hot_item: StockItemId,
     pub(super) zone: Zone,
-    total: Price,
-    units: Units,
-    source: Text<100>,
+    price: Price,
+    name: Personal<PersonName>,
     change: UnitChange,
     reason: Reason,
-    ordered_at: Timestamp,
 }
 
 impl Workload {
     pub(super) fn new() -> Result<Self> {
-        let total = Money { minor: 4_990, currency: "USD".parse()? };
+        let price = Money { minor: 4_990, currency: "USD".parse()? };
         let reason = "the night shift found a crate behind the third rack from the left, counted it twice and told the \
                       morning shift";
         let tenants: Vec<_> = (0..TENANTS).map(|_| TenantId::new(new_id())).collect();
@@ -61,12 +61,10 @@ impl Workload {
             product,
             hot_item,
             zone: "Europe/Berlin".parse()?,
-            total: Price::try_from(total)?,
-            units: Units::try_from(3)?,
-            source: "webshop 4711".parse()?,
+            price: Price::try_from(price)?,
+            name: Personal::Sealed(Sealed::new(&"c".repeat(NAME_BYTES), None)),
             change: UnitChange::try_from(1)?,
             reason: reason.parse()?,
-            ordered_at: now(),
         })
     }
 
@@ -93,24 +91,21 @@ impl Workload {
         self.stores[client % self.stores.len()]
     }
 
-    /// Import of a paid order of another shop system; its event has about 200 bytes.
-    pub(super) fn import_order(&self, client: usize) -> ImportOrder {
-        ImportOrder {
-            order: OrderId::new(Self::id()),
-            customer: self.customer,
-            store: self.store(client),
-            total: self.total,
-            units: self.units,
-            ordered_at: self.ordered_at,
-            source: self.source.clone(),
-        }
+    /// Registration of a new customer; its event has about 200 bytes.
+    pub(super) fn register_customer(&self) -> RegisterCustomer {
+        let customer = CustomerId::new(Self::id());
+        RegisterCustomer { customer, name: self.name.clone(), email: None, phone: None }
     }
 
-    /// The same import as the argument of the aggregate's verb.
-    pub(super) fn import(&self, client: usize) -> Import {
-        let (store, ordered_on) = (self.store(client), self.ordered_at.date_in(&self.zone));
-        let (customer, total, units, source) = (self.customer, self.total, self.units, self.source.clone());
-        Import { customer, store, total, units, ordered_on, source }
+    /// Sealed name of a customer.
+    pub(super) fn name(&self) -> Personal<PersonName> {
+        self.name.clone()
+    }
+
+    /// Creation of the product of the hot stock item.
+    pub(super) fn create_product(&self) -> Result<CreateProduct> {
+        let (product, price) = (self.product, self.price);
+        Ok(CreateProduct { product, name: "Mug".parse()?, sku: "MUG".parse()?, price, description: None })
     }
 
     /// Adjustment of the hot stock item by one unit; its event has about 150 bytes.

@@ -163,8 +163,17 @@ impl Dice {
 
     /// One of the few ids of a kind that a script uses.
     fn id(&mut self, kind: u128) -> Uuid {
+        Self::numbered(kind, self.below(STREAMS))
+    }
+
+    /// All ids of a kind that a script uses.
+    fn ids(kind: u128) -> impl Iterator<Item = Uuid> {
+        (0..STREAMS).map(move |number| Self::numbered(kind, number))
+    }
+
+    fn numbered(kind: u128, number: u64) -> Uuid {
         let version_and_variant = 0x7000_8000_0000_0000_0000;
-        Uuid::from_u128((kind << 64) | version_and_variant | u128::from(self.below(STREAMS) + 1))
+        Uuid::from_u128((kind << 64) | version_and_variant | u128::from(number + 1))
     }
 
     /// A number from 1 to 9.

@@ -185,13 +185,14 @@ mod tests {
         assert_eq!(
             table.create(),
             "CREATE TABLE reads.r (tenant uuid NOT NULL, \"ended_at\" timestamptz, \"made_at\" timestamptz NOT NULL, \
-             \"reservation\" uuid NOT NULL, \"status\" text COLLATE \"C\" NOT NULL, \"stock_item\" uuid NOT NULL, \
-             \"units\" bigint NOT NULL, \"until\" timestamptz)"
+             \"order\" uuid, \"reservation\" uuid NOT NULL, \"status\" text COLLATE \"C\" NOT NULL, \
+             \"stock_item\" uuid NOT NULL, \"units\" bigint NOT NULL, \"until\" timestamptz)"
         );
         assert_eq!(table.create_key(), "ALTER TABLE reads.r ADD PRIMARY KEY (tenant, \"stock_item\", \"reservation\")");
         assert_eq!(
             table.create_indexes(),
             [
+                "CREATE INDEX ON reads.r (tenant, \"order\", \"stock_item\", \"reservation\")",
                 "CREATE INDEX ON reads.r (tenant, \"reservation\", \"stock_item\")",
                 "CREATE INDEX ON reads.r (tenant, \"status\", \"stock_item\", \"reservation\")",
                 "CREATE INDEX ON reads.r (tenant, \"until\", \"stock_item\", \"reservation\")",

@@ -74,7 +74,7 @@ async fn relay(settings: &Settings, pool: &PgPool, events: &[RawEvent]) -> Resul
 async fn fill(scribe: &BenchScribe) -> Result<()> {
     for first in (0..EVENTS).step_by(BATCH) {
         let client = first / BATCH;
-        let commands = (0..BATCH).map(|_| scribe.workload.envelope(scribe.workload.import_order(client))).collect();
+        let commands = (0..BATCH).map(|_| scribe.workload.envelope(scribe.workload.register_customer())).collect();
         let answers = scribe.scribe.submit(scribe.workload.tenant(client), false, commands).await;
         ensure!(answers.len() == BATCH, "not every command was answered");
     }

@@ -44,7 +44,7 @@ fn step(dice: &mut Dice, pair: &Pair, number: usize, progress: &mut HashMap<Orde
     Ok(match what {
         0..3 => place(order, customer, pair)?,
         3 => {
-            let (units, source) = (Units::try_from(2)?, "webshop 17".parse::<Text<100>>()?);
+            let (units, source) = (Units::try_from(2)?, format!("webshop {order}").parse::<Text<100>>()?);
             let ordered_at: Timestamp = "2026-11-01T23:30:00Z".parse()?;
             let body = json!({ "order": order, "customer": customer, "store": store, "total": total, "units": units,
                                "ordered_at": ordered_at, "source": source });

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use domain::inventory::{HOLD_TIME, StockItem};
-use domain::shared::{ProductId, Quantity, Reason, ReservationId, StoreId, Units};
+use domain::shared::{Holder, ProductId, Quantity, Reason, ReservationId, StoreId, Units};
 use serde_json::{Value, json};
 
 use super::{Dice, Pair, STEPS, Step};
@@ -10,6 +10,11 @@ use super::{Dice, Pair, STEPS, Step};
 #[tokio::test]
 async fn stock_items_have_the_same_events_in_both() -> Result<()> {
     let pair = Pair::open().await?;
+    for product in Dice::ids(1) {
+        let body = json!({ "product": product, "name": "Mug", "sku": product.to_string(),
+                           "price": { "minor": 900, "currency": "USD" }, "description": null });
+        pair.backend.execute(pair.tenant(), "CreateProduct", &body).await?;
+    }
     let mut dice = Dice(1);
     let script = (0..STEPS).map(|_| step(&mut dice, pair.store())).collect::<Result<_>>()?;
     pair.play(script).await
@@ -27,8 +32,7 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
             let open: Value = json!({ "product": product, "store": store });
             Step::<StockItem>::new(("OpenStockItem", open), item, move |state, _| state.open(product, store))
         }
-        2 | 3 => Step::<StockItem>::new(("ReceiveStock", some), item, move |state, _| state.receive(quantity)),
-        4 => Step::<StockItem>::new(("RestockReturn", some), item, move |state, _| state.take_back(quantity)),
+        2..=4 => Step::<StockItem>::new(("ReceiveStock", some), item, move |state, _| state.receive(quantity)),
         5 => {
             let (change, force, reason) = (number - 6, number == 1, "counted by night".parse::<Reason>()?);
             let adjust = json!({ "item": item, "change": change, "reason": reason, "force": force });
@@ -38,7 +42,7 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
         }
         6 => {
             let count = json!({ "item": item, "on_hand": number });
-            Step::<StockItem>::new(("CountStock", count), item, move |state, _| state.count(units))
+            Step::<StockItem>::new(("CountStock", count), item, move |state, _| state.count(units, None))
         }
         7 => {
             let threshold = json!({ "item": item, "low_at": number });
@@ -49,11 +53,17 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
         8 | 9 => {
             let reserve = json!({ "item": item, "reservation": hold, "units": number });
             Step::<StockItem>::new(("ReserveStock", reserve), item, move |state, now| {
-                state.reserve(hold, quantity, now.after(HOLD_TIME), now)
+                state.reserve(hold, Holder::Hand, quantity, now.after(HOLD_TIME), now)
             })
         }
-        10 => Step::<StockItem>::new(("ConfirmReservation", held), item, move |state, now| state.confirm(hold, now)),
-        11 => Step::<StockItem>::new(("ReleaseReservation", held), item, move |state, _| state.release(hold)),
-        _ => Step::<StockItem>::new(("CommitReservation", held), item, move |state, _| state.commit(hold)),
+        10 => Step::<StockItem>::new(("ConfirmReservation", held), item, move |state, now| {
+            state.confirm(hold, Holder::Hand, now)
+        }),
+        11 => Step::<StockItem>::new(("ReleaseReservation", held), item, move |state, _| {
+            state.release(hold, Holder::Hand)
+        }),
+        _ => {
+            Step::<StockItem>::new(("CommitReservation", held), item, move |state, _| state.commit(hold, Holder::Hand))
+        }
     })
 }
