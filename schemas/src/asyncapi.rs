@@ -26,7 +26,7 @@ pub(crate) fn document() -> Value {
                 "headers": { "$ref": "#/components/schemas/CloudEvent" },
                 "payload": payload,
                 "x-aggregate": schema["x-aggregate"],
-                "x-version": schema["x-version"],
+                "x-version": event.version,
             });
             references.insert(name.into(), json!({ "$ref": format!("#/components/messages/{name}") }));
             messages.insert(name.into(), message);

@@ -1,5 +1,5 @@
 //! Compatibility of event schemas: stored events must stay readable. A schema may gain optional members and wider
-//! bounds; it must not lose members or variants.
+//! bounds; it must not lose members or variants, unless the version of the event has risen.
 
 use serde_json::{Map, Value};
 
@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 pub(crate) struct Event<'a> {
     pub(crate) payload: &'a Value,
     pub(crate) description: Option<&'a str>,
+    /// Version under which the event is written.
+    pub(crate) version: i64,
 }
 
 /// Reasons why events written under `old` might not be readable under `new`, one sentence each.
@@ -15,6 +17,13 @@ pub fn incompatibilities(old: &Value, new: &Value) -> Vec<String> {
     for (name, event) in events(old) {
         match events(new).find(|(other, _)| *other == name) {
             None => compare.problems.push(format!("`{name}` is stored and cannot be removed")),
+            Some((_, now)) if now.version < event.version => {
+                compare
+                    .problems
+                    .push(format!("`{name}` was written as version {} and is {} now", event.version, now.version));
+            }
+            // Upcasters read the older versions; the fossils of the domain prove it.
+            Some((_, now)) if now.version > event.version => {}
             Some((_, now)) => compare.node(name, event.payload, now.payload, 0),
         }
     }
@@ -25,9 +34,9 @@ pub fn incompatibilities(old: &Value, new: &Value) -> Vec<String> {
 pub(crate) fn events(schema: &Value) -> impl Iterator<Item = (&str, Event<'_>)> {
     let variants = schema["oneOf"].as_array().into_iter().flatten();
     variants.flat_map(|variant| {
-        let description = variant["description"].as_str();
+        let (description, version) = (variant["description"].as_str(), variant["x-version"].as_i64().unwrap_or(1));
         let members = variant["properties"].as_object().into_iter().flatten();
-        members.map(move |(name, payload)| (name.as_str(), Event { payload, description }))
+        members.map(move |(name, payload)| (name.as_str(), Event { payload, description, version }))
     })
 }
 
@@ -219,6 +228,18 @@ mod tests {
         new["$defs"]["Quantity"]["minimum"] = json!(0);
         new["$defs"]["Quantity"]["description"] = json!("Another sentence.");
         assert_eq!(incompatibilities(&stored(), &new), Vec::<String>::new());
+    }
+
+    #[test]
+    fn event_of_a_higher_version_may_have_another_shape_and_a_lower_version_is_reported() {
+        let mut second = stored();
+        second["oneOf"][0]["x-version"] = json!(2);
+        let mut reshaped = second.clone();
+        reshaped["oneOf"][0]["properties"]["stock.received"]["properties"] = json!({});
+        assert_eq!(incompatibilities(&stored(), &reshaped), Vec::<String>::new());
+        assert_ne!(incompatibilities(&second, &reshaped), Vec::<String>::new());
+        let lowered = incompatibilities(&second, &stored());
+        assert_eq!(lowered, ["`stock.received` was written as version 2 and is 1 now"]);
     }
 
     #[test]

@@ -44,7 +44,11 @@ impl Visitor for Contracts {
         let context = self.context;
         let mut events = schema_for!(A::Event).to_value();
         events["x-aggregate"] = json!(A::TYPE);
-        events["x-version"] = json!(A::EVENT_VERSION);
+        for variant in events["oneOf"].as_array_mut().into_iter().flatten() {
+            // Serde tags externally: the one required property of a variant is the event's name.
+            let version = variant["required"][0].as_str().map(A::event_version);
+            variant["x-version"] = json!(version);
+        }
         self.schemas.insert(format!("events/{context}/{}.json", A::TYPE), events);
         let mut rejections = schema_for!(A::Rejection).to_value();
         rejections["x-aggregate"] = json!(A::TYPE);

@@ -43,7 +43,8 @@ pub struct StateRegistry {
 #[derive(Clone, Copy)]
 pub struct StateDescriptor {
     pub state_version: i32,
-    pub event_version: i16,
+    /// Version under which an event of this name is written.
+    pub event_version: fn(&str) -> i16,
     fresh: fn() -> Box<dyn State>,
     restore: fn(&str) -> Option<Box<dyn State>>,
 }
@@ -84,7 +85,7 @@ impl Visitor for StateRegistry {
             A::TYPE,
             StateDescriptor {
                 state_version: A::STATE_VERSION,
-                event_version: A::EVENT_VERSION,
+                event_version: A::event_version,
                 fresh: || Box::new(A::default()),
                 restore: |text| serde_json::from_str::<A>(text).ok().map(|state| Box::new(state) as Box<dyn State>),
             },

@@ -139,10 +139,11 @@ impl Scribe {
             let stream = draft.stream;
             let key = StreamKey { tenant: context.tenant, stream };
             let sequence = self.apply_draft(lane, key, &draft, &events);
-            let version = self.registry.get(stream.stream_type).map_or(1, |descriptor| descriptor.event_version);
+            let descriptor = self.registry.get(stream.stream_type);
             for (event, sequence) in events.into_iter().zip(sequence..) {
                 let (position, tenant_position) = self.next_positions(lane, context);
                 let meta = std::mem::replace(&mut next_meta, later_meta.clone());
+                let version = descriptor.map_or(1, |descriptor| (descriptor.event_version)(&event.name));
                 self.current.bytes = self.current.bytes.saturating_add(event.body.len()).saturating_add(meta.len());
                 self.current.part(lane).rows.events.push(EventRow {
                     position,

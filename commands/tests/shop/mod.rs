@@ -213,7 +213,8 @@ impl Shop {
         for (index, (stream, event)) in decided.into_iter().enumerate() {
             let states = self.states.get_mut(&context.tenant).expect("streams were loaded");
             let state = states.get_mut(&stream).expect("the stream was loaded");
-            state.replay(&event.name, 1, &event.body).expect("a written event reads");
+            let version = self.aggregates.get(stream.stream_type).map_or(1, |known| (known.event_version)(&event.name));
+            state.replay(&event.name, version, &event.body).expect("a written event reads");
             let before = self.log.iter().filter(|old| (old.tenant, old.stream) == (context.tenant, stream.id)).count();
             let recorded = Recorded {
                 tenant: context.tenant,
@@ -262,7 +263,8 @@ impl Visitor for Policies {
 }
 
 fn react<P: Policy>(event: &Recorded<Encoded>) -> Vec<Reaction> {
-    let read = P::Source::read(&event.event.name, 1, &event.event.body).expect("a written event reads");
+    let version = P::Source::event_version(&event.event.name);
+    let read = P::Source::read(&event.event.name, version, &event.event.body).expect("a written event reads");
     let event = event.clone().map(read);
     let mut reactions = Reactions::new(P::ID, &event);
     P::react(&event, &mut reactions);

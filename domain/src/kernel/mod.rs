@@ -3,6 +3,7 @@
 mod encoded;
 mod recorded;
 mod registry;
+mod upcaster;
 
 use std::fmt::Debug;
 
@@ -15,6 +16,7 @@ pub use recorded::{Actor, Recorded, event_id};
 pub use registry::{
     AggregateDescriptor, aggregate_by_event_name, aggregate_by_stream_type, aggregates, unpublished_stream_types,
 };
+pub use upcaster::Upcaster;
 
 /// Consistency boundary: a state that is folded from its own events, and verbs that decide on it.
 ///
@@ -25,6 +27,9 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Se
     const TYPE: &'static str;
     /// Version of the state. Raise it when the meaning of the state changes: snapshots of other versions are ignored.
     const STATE_VERSION: i32 = 1;
+    /// Steps from older versions of events to the current ones. A change of an event that serde's defaults do not cover
+    /// adds a step here, and a fossil of the new version.
+    const UPCASTERS: &'static [Upcaster] = &[];
     /// True if events of this aggregate are delivered to webhooks.
     const PUBLISHED: bool = true;
     /// Typed id of one stream.
@@ -35,13 +40,15 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Se
     /// Folds one event into the state.
     fn apply(&mut self, event: &Self::Event);
 
-    /// Decodes a stored event of any version ever written. Override it when a version needs more than serde's defaults.
-    fn read(name: &str, _version: i16, payload: &str) -> Result<Self::Event, Unreadable> {
-        decode(name, payload)
+    /// Decodes a stored event of any version ever written.
+    fn read(name: &str, version: i16, payload: &str) -> Result<Self::Event, Unreadable> {
+        decode(name, &upcaster::upcast(Self::UPCASTERS, name, version, payload)?)
     }
 
-    /// Version of newly written events.
-    const EVENT_VERSION: i16 = 1;
+    /// Version under which an event of this name is written: one more than its number of upcasters.
+    fn event_version(name: &str) -> i16 {
+        upcaster::current_version(Self::UPCASTERS, name)
+    }
 }
 
 /// Result of a verb: the new events, or the business rejection.

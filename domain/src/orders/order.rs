@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::order_event::UPCASTERS;
 use super::{CancelledBy, OrderEvent, OrderLine, OrderRejection, OrderStatus, PaymentStatus, Reference};
-use crate::kernel::{Aggregate, Decision};
+use crate::kernel::{Aggregate, Decision, Upcaster};
 use crate::shared::{
-    Currency, CustomerId, Date, Fingerprint, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units,
+    Currency, CustomerId, Date, Fingerprint, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason, StoreId,
+    Text, Units,
 };
 
 /// Largest number of lines of an order. Its placement reads two streams per line (product and stock item), and a
@@ -97,8 +99,8 @@ impl Order {
     /// Places an order at the prices of its lines.
     pub fn place(&self, placement: Placement) -> Decision<Self> {
         let Placement { customer, store, lines, currency, placed_on } = placement;
-        let total = sum_of(&lines, currency)?;
-        self.create(OrderEvent::Placed { customer, store, lines, total, placed_on })
+        let price = PriceBreakdown::of_goods(sum_of(&lines, currency)?);
+        self.create(OrderEvent::Placed { customer, store, lines, price, placed_on })
     }
 
     /// Imports a paid order of another shop system.
@@ -348,7 +350,8 @@ impl Terms {
     /// them, so that a repeat on the next day is recognised.
     fn of(event: &OrderEvent) -> Option<Self> {
         match *event {
-            OrderEvent::Placed { customer, store, ref lines, total, placed_on: _ } => {
+            OrderEvent::Placed { customer, store, ref lines, ref price, placed_on: _ } => {
+                let total = price.total();
                 let origin = Origin::Own(Fingerprint::of(&(customer, store, lines, total)));
                 let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
                 Some(Self { customer, store, total, lines, origin })
@@ -380,6 +383,7 @@ fn sum_of(lines: &[OrderLine], currency: Currency) -> Result<Price, OrderRejecti
 impl Aggregate for Order {
     const TYPE: &'static str = "Order";
     const STATE_VERSION: i32 = 4;
+    const UPCASTERS: &'static [Upcaster] = UPCASTERS;
     type Id = OrderId;
     type Event = OrderEvent;
     type Rejection = OrderRejection;

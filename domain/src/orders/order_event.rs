@@ -4,8 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CancelledBy, OrderLine, OrderStatus};
-use crate::kernel::{Rejection, Retry};
-use crate::shared::{Currency, CustomerId, Date, OrderId, Price, ProductId, Quantity, Reason, StoreId, Text, Units};
+use crate::kernel::{Rejection, Retry, Upcaster};
+use crate::shared::{
+    Currency, CustomerId, Date, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason, StoreId, Text, Units,
+};
 
 /// Reference of a payment or a refund in the system that moved the money.
 pub type Reference = Text<200>;
@@ -13,9 +15,9 @@ pub type Reference = Text<200>;
 /// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum OrderEvent {
-    /// A customer placed an order at these prices.
+    /// A customer placed an order at these prices. Version 1 had a total without its parts.
     #[serde(rename = "order.placed")]
-    Placed { customer: CustomerId, store: StoreId, lines: Vec<OrderLine>, total: Price, placed_on: Date },
+    Placed { customer: CustomerId, store: StoreId, lines: Vec<OrderLine>, price: PriceBreakdown, placed_on: Date },
     /// A paid order was imported from another shop system.
     #[serde(rename = "order.imported")]
     Imported { customer: CustomerId, store: StoreId, total: Price, units: Units, ordered_on: Date, source: Text<100> },
@@ -67,6 +69,19 @@ pub enum OrderEvent {
     #[serde(rename = "order.units_returned")]
     UnitsReturned { customer: CustomerId, store: StoreId, product: ProductId, units: Quantity },
 }
+
+/// Steps from older versions of the events.
+pub(super) const UPCASTERS: &[Upcaster] = &[Upcaster {
+    event: "order.placed",
+    from: 1,
+    step: |fields| {
+        let total = fields.remove("total").ok_or("`total` is missing")?;
+        let goods: Price = serde_json::from_value(total).map_err(|error| error.to_string())?;
+        let price = serde_json::to_value(PriceBreakdown::of_goods(goods)).map_err(|error| error.to_string())?;
+        fields.insert("price".into(), price);
+        Ok(())
+    },
+}];
 
 /// Rejections of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Date, Price, ProductId, Reason};
+use crate::shared::{Date, Price, PriceBreakdown, ProductId, Reason};
 use crate::testing::values::{ADA, STORE, eur, id, parsed, price, quantity, today, units, usd};
 use crate::testing::{Given, given};
 
@@ -25,7 +25,13 @@ fn placement(lines: Vec<OrderLine>) -> Placement {
 
 fn placed_event() -> OrderEvent {
     let lines = vec![line(1, 2, price(400)), line(2, 1, price(200))];
-    OrderEvent::Placed { customer: ADA, store: STORE, lines, total: price(1000), placed_on: today() }
+    OrderEvent::Placed {
+        customer: ADA,
+        store: STORE,
+        lines,
+        price: PriceBreakdown::of_goods(price(1000)),
+        placed_on: today(),
+    }
 }
 
 fn paid_event() -> OrderEvent {
@@ -342,6 +348,17 @@ fn fully_refunded_order_cannot_be_shipped() {
 }
 
 #[test]
+fn order_placed_as_version_1_is_read_with_the_parts_of_its_price() {
+    let stored = include_str!("../../tests/fossils/order/order.placed.v1.json");
+    let read = Order::read("order.placed", 1, stored).expect("a readable event");
+    let OrderEvent::Placed { lines, price: breakdown, .. } = &read else { panic!("{read:?}") };
+    assert_eq!(breakdown, &PriceBreakdown::of_goods(price(800)));
+    assert_eq!(lines.len(), 1);
+    assert_eq!(Order::event_version("order.placed"), 2);
+    assert_eq!(Order::event_version("order.paid"), 1);
+}
+
+#[test]
 fn refund_with_a_known_reference_and_another_amount_is_rejected() {
     paid()
         .when(|order| order.record_refund(price(400), reference("back-1"), today()))
@@ -358,7 +375,7 @@ fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_refer
         customer: ADA,
         store: STORE,
         lines: vec![line(1, 1, price(5)); 100],
-        total: price(1000),
+        price: PriceBreakdown::of_goods(price(1000)),
         placed_on: today(),
     });
     let (amount, paid_as) = (price(1000), reference(&longest(0)));

@@ -41,7 +41,7 @@ impl<A: Aggregate> cqrs_es::DomainEvent for CqrsEsEvent<A> {
     }
 
     fn event_version(&self) -> String {
-        A::EVENT_VERSION.to_string()
+        A::event_version(&self.event_type()).to_string()
     }
 }
 

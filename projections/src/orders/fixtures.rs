@@ -1,7 +1,7 @@
 //! Test fixtures: order events for the tests of this context.
 
 use domain::orders::{CancelledBy, Order, OrderEvent, OrderLine};
-use domain::shared::{CustomerId, Date, Money, OrderId, Price, ProductId, Quantity, StoreId};
+use domain::shared::{CustomerId, Date, Money, OrderId, Price, PriceBreakdown, ProductId, Quantity, StoreId};
 use uuid::Uuid;
 
 use crate::testing::Story;
@@ -32,8 +32,8 @@ pub(super) fn placed(story: Story, number: u128, on: &str) -> Story {
     let two = Quantity::try_from(2).expect("a quantity");
     let line = OrderLine::new(ProductId::new(Uuid::from_u128(7)), sku, name, two, usd(500)).expect("a line");
     let lines = vec![line];
-    let event =
-        OrderEvent::Placed { customer: customer(), store: store(), lines, total: usd(1000), placed_on: day(on) };
+    let price = PriceBreakdown::of_goods(usd(1000));
+    let event = OrderEvent::Placed { customer: customer(), store: store(), lines, price, placed_on: day(on) };
     story.then::<Order>(order(number), event)
 }
 

@@ -80,10 +80,10 @@ impl ReadModel for Order {
 impl Order {
     fn on_order(row: Option<Self>, event: &Recorded<OrderEvent>) -> Folded<Self> {
         match &event.event {
-            &OrderEvent::Placed { customer, store, ref lines, total, placed_on } => {
+            &OrderEvent::Placed { customer, store, ref lines, ref price, placed_on } => {
                 let lines: Vec<_> = lines.iter().map(OrderLine::from).collect();
                 let units = lines.iter().fold(0_i64, |sum, line| sum.saturating_add(line.quantity));
-                let new = Self::new(event, customer, store, total, placed_on);
+                let new = Self::new(event, customer, store, price.total(), placed_on);
                 Ok(Some(Self { lines, units, ..new }))
             }
             &OrderEvent::Imported { customer, store, total, units, ordered_on, ref source } => {

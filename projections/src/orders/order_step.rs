@@ -98,7 +98,7 @@ impl OrderStep {
 /// Kind of step, customer and amount of an event.
 fn step(event: &OrderEvent) -> (StepKind, CustomerId, Option<Price>) {
     match *event {
-        OrderEvent::Placed { customer, total, .. } => (StepKind::Placed, customer, Some(total)),
+        OrderEvent::Placed { customer, ref price, .. } => (StepKind::Placed, customer, Some(price.total())),
         OrderEvent::Imported { customer, total, .. } => (StepKind::Imported, customer, Some(total)),
         OrderEvent::Paid { customer, amount, .. } => (StepKind::Paid, customer, Some(amount)),
         OrderEvent::PaidLate { customer, amount, .. } => (StepKind::PaidLate, customer, Some(amount)),

@@ -99,7 +99,9 @@ fn sale(event: &OrderEvent) -> Option<Sale> {
         refunded_minor: 0,
     };
     match *event {
-        OrderEvent::Placed { store, placed_on, total, .. } => Some(sale(store, placed_on, total, [1, 0, 0])),
+        OrderEvent::Placed { store, placed_on, ref price, .. } => {
+            Some(sale(store, placed_on, price.total(), [1, 0, 0]))
+        }
         OrderEvent::Imported { store, ordered_on, total, .. } => {
             Some(Sale { paid_minor: total.minor(), ..sale(store, ordered_on, total, [1, 1, 0]) })
         }
