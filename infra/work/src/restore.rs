@@ -78,8 +78,12 @@ pub(crate) async fn rewind_restored_lanes(
     pause_work(connection, "the log was restored to an earlier moment").await
 }
 
-/// Records the epochs that are new to the policies. Returns a restore point for each lane with such an epoch.
+/// Records the epochs that are new to the policies. Returns a restore point for each lane with such an epoch. Forgets
+/// those that the log has forgotten, because they wrote no event or were lost in a restore.
 async fn record_epochs(connection: &mut PgConnection) -> Result<Vec<RestorePoint>, sqlx::Error> {
+    let text = "DELETE FROM work.epochs k
+                WHERE NOT EXISTS (SELECT FROM log.epochs e WHERE e.lane = k.lane AND e.epoch = k.epoch)";
+    sqlx::query(text).execute(&mut *connection).await?;
     let text = "
         WITH unknown AS (
             INSERT INTO work.epochs

@@ -10,6 +10,7 @@ use domain::shared::{CommandId, Principal, TenantId};
 use event_log::{LANES, PgHistory, StoreFeed};
 use outside::webhooks::{AddressList, Guard, HttpClient, WebhookGateway, WebhookLimits};
 use platform::clock::new_id;
+use platform::clock_monitor::ClockMonitor;
 use platform::health::Health;
 use projections::kernel::Models;
 use replay::rebuild::{Budget, rebuild};
@@ -62,6 +63,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
         loops: 2,
         assigned_lanes: presence::all_lanes(),
         data: None,
+        clock: ClockMonitor::default(),
     }
 }
 
@@ -75,7 +77,8 @@ impl Backend {
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
         let key = ForwardingKey::new(&outer);
-        let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), key, stop.clone()).await?;
+        let dispatch =
+            Dispatch::start(pool.clone(), Some(scribe.clone()), key, settings.clock.clone(), stop.clone()).await?;
         Ok(Self { pool, scribe, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
     }
 

@@ -128,7 +128,7 @@ const FENCE: &str = include_str!("fence.sql");
 /// even an insert of no rows costs time on the server.
 const SECTIONS: [(&str, usize); 4] = [
     (include_str!("events.sql"), 16),
-    (include_str!("receipts.sql"), 11),
+    (include_str!("receipts.sql"), 12),
     (include_str!("snapshots.sql"), 7),
     (include_str!("person_keys.sql"), 4),
 ];
@@ -191,7 +191,7 @@ fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sq
         |r| r.name.as_str(), |r| r.rejected.as_ref().map(|(code, ..)| code.as_str()),
         |r| r.rejected.as_ref().map(|(_, retry, _)| *retry),
         |r| r.rejected.as_ref().map(|(.., detail)| detail.as_str()),
-        |r| r.tenant_position, |r| Timestamptz(r.recorded_at),
+        |r| r.tenant_position, |r| r.epoch, |r| Timestamptz(r.recorded_at),
     );
     section!(2, snapshots:
         |s| s.tenant.uuid(), |s| s.stream_type, |s| s.stream, |s| s.state_version, |s| s.sequence, |s| s.state.as_str(),

@@ -1,5 +1,6 @@
 //! The scribe in the test's process, on a real PostgreSQL.
 
+mod clocks;
 mod differential;
 mod fail_over;
 mod lost_connections;
