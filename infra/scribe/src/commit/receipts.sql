@@ -7,4 +7,5 @@
          AS r(lane, tenant, principal, command_id, fingerprint, command, code, retry, detail, tenant_position,
               epoch, recorded_at)
     JOIN ours o ON o.lane = r.lane
+    RETURNING 1
 )

@@ -3,6 +3,7 @@
 mod clocks;
 mod differential;
 mod fail_over;
+mod left_out_rows;
 mod lost_connections;
 mod presence;
 mod queue;
