@@ -236,7 +236,7 @@ impl Backend for Engine {
     }
 
     fn degradations(&self) -> Vec<String> {
-        self.redis.as_ref().and_then(Redis::outage).into_iter().collect()
+        self.redis.as_ref().and_then(Redis::outage).into_iter().chain(self.health.degradations()).collect()
     }
 
     fn metrics(&self) -> String {
