@@ -15,6 +15,7 @@ mod positions;
 mod progress;
 mod reactions;
 mod restore;
+mod retry_delays;
 mod runner;
 mod timers;
 

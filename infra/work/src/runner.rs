@@ -173,10 +173,10 @@ impl PolicyRunner {
     /// Sends the commands of a batch, then writes its timers, effects and positions.
     async fn complete(&self, batch: ReactionBatch, positions: &mut Positions) -> anyhow::Result<()> {
         let ReactionBatch { commands, mut progress } = batch;
-        // A command for a lane that another process writes is stored as a timer that is due; the process with that lane
-        // fires it.
-        let elsewhere = self.dispatcher().dispatch(commands).await?;
-        progress.timers.extend(elsewhere.into_iter().map(|command| (Timestamp::default(), command)));
+        // A command that is not decided now is stored as a timer that is due: it must not hold up the policies of other
+        // tenants and lanes. If its lane has another owner by now, that process fires it.
+        let undecided = self.dispatcher().dispatch(commands).await?;
+        progress.timers.extend(undecided.into_iter().map(|(command, _)| (Timestamp::default(), command)));
         ensure!(progress.write(&self.pool).await?, "another process has moved the positions of the policies");
         positions.apply(&progress.moves);
         Ok(())

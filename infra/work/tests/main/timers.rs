@@ -3,15 +3,20 @@
 //! proves: INV-09
 
 use anyhow::Result;
+use commands::scribe::LaneId;
 use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
-use lab::harness::{Backend, Shop, age_by, database, eventually, pending_timers, scribe_settings, wait_for_new_looks};
+use lab::harness::{
+    Backend, Shop, age_by, database, eventually, pending_timers, place_orders, scribe_settings, wait_for_new_looks,
+};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use scribe::Owner;
+use scribe::presence::all_lanes;
 use serde_json::json;
 use sqlx::PgPool;
+use work::Lanes;
 
 /// Counts the cancelled orders and the expired reservations of a shop.
 async fn expired(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
@@ -153,6 +158,49 @@ async fn command_for_a_lane_of_another_process_waits_without_blocking_others() -
     check_log_invariants(&pool).await?;
     backend.close().await;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn due_timers_of_a_lane_without_an_owner_delay_no_other_lane() -> Result<()> {
+    // More timers than are claimed at a time: each order has two.
+    const ORDERS: i64 = 300;
+    let url = database().await;
+    let mut backend = Backend::start(&url).await?;
+    let blocked = backend.shop(ORDERS).await?;
+    let healthy = loop {
+        let other = backend.shop(10).await?;
+        if other.lane(&backend.pool).await? != blocked.lane(&backend.pool).await? {
+            break other;
+        }
+    };
+    place_orders(&backend, &blocked, ORDERS).await?;
+    place_orders(&backend, &healthy, 6).await?;
+    backend.run_policies();
+    eventually("the timers are set", async || Ok(pending_timers(&backend.pool).await? == 2 * ORDERS + 12)).await?;
+    backend.close().await;
+    let pool = platform::database::connect(&url).await?;
+    age_by(&pool, HOLD_TIME.0 + 1).await?;
+
+    let mut backend = Backend::start(&url).await?;
+    eventually("the lanes are taken", async || Ok(backend.scribe.problems().is_empty())).await?;
+    let lane = blocked.lane(&pool).await?;
+    let take =
+        "UPDATE log.lanes SET owner = 'other', epoch = epoch + 1, lease = now() + interval '1 hour' WHERE lane = $1";
+    sqlx::query(take).bind(lane).execute(&pool).await?;
+    eventually("the lane is lost", async || Ok(!backend.scribe.owns(LaneId(lane)))).await?;
+    // The policies of a process without a scribe also claim the timers of the lane whose owner does not answer.
+    backend.run_policies_in(Lanes::Assigned(all_lanes()));
+    eventually("the timers of the other lane have fired", async || Ok(expired(&healthy, &pool).await? == (6, 6)))
+        .await?;
+    eventually("their rows are gone", async || Ok(pending_timers(&pool).await? == 2 * ORDERS)).await?;
+    assert_eq!(expired(&blocked, &pool).await?, (0, 0));
+
+    let leave = "UPDATE log.lanes SET lease = now() - interval '1 second' WHERE lane = $1";
+    sqlx::query(leave).bind(lane).execute(&pool).await?;
+    eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
+    assert_eq!(expired(&blocked, &pool).await?, (ORDERS, ORDERS));
+    backend.close().await;
+    check_log_invariants(&pool).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
