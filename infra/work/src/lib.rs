@@ -10,6 +10,7 @@ mod effects;
 mod kafka_follower;
 mod lanes;
 mod log_reader;
+mod parked_streams;
 mod pause;
 mod positions;
 mod progress;

@@ -118,5 +118,9 @@ async fn rewind_policies(
                 FROM unnest($1::smallint[], $2::bigint[]) AS point(lane, position)
                 WHERE p.lane = point.lane AND (p.position > point.position OR p.policy = ANY($3))";
     let (lanes, positions) = RestorePoint::columns(points);
+    sqlx::query(text).bind(&lanes).bind(&positions).bind(&replayed).execute(&mut *connection).await?;
+    // The events at which these streams were parked are lost, or are read again.
+    let text = "DELETE FROM work.parked p USING unnest($1::smallint[], $2::bigint[]) AS point(lane, position)
+                WHERE p.lane = point.lane AND (p.position > point.position OR p.policy = ANY($3))";
     sqlx::query(text).bind(lanes).bind(positions).bind(replayed).execute(connection).await.map(|_| ())
 }

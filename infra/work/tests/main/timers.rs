@@ -16,6 +16,7 @@ use scribe::Owner;
 use scribe::presence::all_lanes;
 use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
 use work::Lanes;
 
 /// Counts the cancelled orders and the expired reservations of a shop.
@@ -204,34 +205,29 @@ async fn due_timers_of_a_lane_without_an_owner_delay_no_other_lane() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_with_an_unreadable_payload_stops_its_lane_only() -> Result<()> {
-    stops_only_its_lane("payload").await
+async fn policy_waits_in_the_stream_of_an_event_with_an_unreadable_payload_and_nowhere_else() -> Result<()> {
+    waits_in_one_stream("payload").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_with_unreadable_metadata_stops_its_lane_only() -> Result<()> {
-    stops_only_its_lane("meta").await
+async fn policy_waits_in_the_stream_of_an_event_with_unreadable_metadata_and_nowhere_else() -> Result<()> {
+    waits_in_one_stream("meta").await
 }
 
 /// Breaks a column of one event, and repairs it.
-async fn stops_only_its_lane(column: &str) -> Result<()> {
+async fn waits_in_one_stream(column: &str) -> Result<()> {
     let url = database().await;
     let backend = Backend::start(&url).await?;
-    let first = backend.shop(1).await?;
-    let second = loop {
-        let other = backend.shop(1).await?;
-        if other.lane(&backend.pool).await? != first.lane(&backend.pool).await? {
-            break other;
-        }
-    };
-    for shop in [first, second] {
-        backend.execute(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
+    let (first, second) = (backend.shop(2).await?, backend.shop(1).await?);
+    let (broken, sound) = (new_id(), new_id());
+    for (shop, order) in [(first, broken), (first, sound), (second, new_id())] {
+        backend.execute(shop.tenant, "PlaceOrder", &shop.order(order, new_id())).await?;
     }
     let break_it = format!(
         "UPDATE log.events SET {column} = json_build_object('broken', {column})
-         WHERE tenant = $1 AND type = 'order.placed'"
+         WHERE stream_id = $1 AND type = 'order.placed'"
     );
-    sqlx::query(&break_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
+    sqlx::query(&break_it).bind(broken).execute(&backend.pool).await?;
     // The scribe that wrote the event has it in memory, so it is replaced by one that has not.
     backend.close().await;
     let mut backend = Backend::start(&url).await?;
@@ -241,11 +237,32 @@ async fn stops_only_its_lane(column: &str) -> Result<()> {
         let (first, second) = (first.tenant.uuid(), second.tenant.uuid());
         Ok(sqlx::query_as(set).bind(first).bind(second).fetch_one(&backend.pool).await?)
     };
-    eventually("the timers of the other lane are set", async || Ok(set().await? == (0, 2))).await?;
+    // Each order has a timer of its own and one of its reservation, whose event is in the stream of the stock.
+    eventually("all timers but one are set", async || Ok(set().await? == (3, 2))).await?;
+    let behind = "SELECT count(*) FROM work.policies p WHERE p.position <
+                  (SELECT coalesce(max(e.position), 0) FROM log.events e WHERE e.lane = p.lane)";
+    eventually("no policy is behind", async || {
+        Ok(sqlx::query_scalar::<_, i64>(behind).fetch_one(&backend.pool).await? == 0)
+    })
+    .await?;
+    eventually("the stream is shown", async || {
+        let shown = backend.health.degradations();
+        Ok(shown.iter().any(|line| line.starts_with("policies: ") && line.contains(&broken.to_string())))
+    })
+    .await?;
+    let parked = "SELECT DISTINCT stream_id FROM work.parked";
+    let parked = async || anyhow::Ok(sqlx::query_scalar::<_, Uuid>(parked).fetch_all(&backend.pool).await?);
+    assert_eq!(parked().await?, [broken]);
+
     let repair_it =
-        format!("UPDATE log.events SET {column} = {column}->'broken' WHERE tenant = $1 AND type = 'order.placed'");
-    sqlx::query(&repair_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
-    eventually("the timers of the repaired lane are set", async || Ok(set().await? == (2, 2))).await?;
+        format!("UPDATE log.events SET {column} = {column}->'broken' WHERE stream_id = $1 AND type = 'order.placed'");
+    sqlx::query(&repair_it).bind(broken).execute(&backend.pool).await?;
+    eventually("the last timer is set too", async || Ok(set().await? == (4, 2))).await?;
+    eventually(
+        "nothing is parked",
+        async || Ok(parked().await?.is_empty() && backend.health.degradations().is_empty()),
+    )
+    .await?;
     backend.close().await;
     Ok(())
 }
