@@ -14,7 +14,7 @@ use outside::webhooks::WebhookGateway;
 use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::Connectivity;
 use platform::health::Health;
-use platform::{database, http_server};
+use platform::{database, http_server, session_watch};
 use projections::kernel::Models;
 use scribe::forwarding::{self, Dispatch, ForwardingKey};
 use scribe::presence::{self, Presence};
@@ -52,6 +52,7 @@ impl ComponentBuilder {
         let clock = ClockMonitor::new(config.clock.clone(), health.clone());
         database::compare_clocks(&pool, &clock).await?;
         let reports = (health.clone(), clock.clone());
+        tokio::spawn(session_watch::watch(url.clone(), health.clone(), stop.clone()));
         tokio::spawn(database::watch(pool.clone(), url, reports, connectivity.clone(), stop.clone()));
         Ok(Self { config, pool, health, stop, clock, connectivity })
     }

@@ -10,3 +10,4 @@ pub mod database;
 pub mod health;
 pub mod http_server;
 pub mod retry;
+pub mod session_watch;
