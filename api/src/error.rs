@@ -157,11 +157,12 @@ impl From<NotNow> for Problem {
             NotNow::StoreUnsafe(_) | NotNow::NotDue => 60,
             NotNow::DeadlinePassed | NotNow::LaneElsewhere | NotNow::NotYet { .. } => 1,
             NotNow::SoldOutForNow { retry_after_ms } => retry_after_ms.div_ceil(1_000),
-            NotNow::StoreAway | NotNow::KeyStoreAway | NotNow::ShuttingDown => 5,
+            NotNow::StoreAway | NotNow::ClockOff(_) | NotNow::KeyStoreAway | NotNow::ShuttingDown => 5,
         };
         let detail = match &not_now {
-            // The reason is for operators only; they find it at `/reason`.
+            // The reasons are for operators only; they find them at `/reason`.
             NotNow::StoreUnsafe(_) => "the store is not safe to write to".into(),
+            NotNow::ClockOff(_) => "the clock of this server is off; try again".into(),
             other => other.to_string(),
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, not_now.code().to_owned(), detail).later(seconds)

@@ -1,9 +1,13 @@
 //! Ports of the read side, implemented by the infrastructure layer: event history and row storage.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+
+use domain::shared::TenantId;
+use uuid::Uuid;
 
 use crate::kernel::{Change, Model, Parked, Place};
 pub use crate::kernel::{DecodedEvent, RawEvent};
@@ -83,6 +87,31 @@ pub struct LoadedRow {
 /// Checkpoints of one lane before and after a batch.
 pub type Move = (Checkpoint, Checkpoint);
 
+/// One stream of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamPlace {
+    pub tenant: TenantId,
+    pub stream_type: Box<str>,
+    pub stream: Uuid,
+}
+
+impl StreamPlace {
+    pub fn of(event: &RawEvent) -> Self {
+        Self { tenant: event.tenant, stream_type: event.stream_type.clone(), stream: event.stream }
+    }
+}
+
+/// A stream with an event that a read model cannot decode. The model folds neither this event nor later ones of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedStream {
+    pub place: StreamPlace,
+    pub lane: i16,
+    /// Position of the first event that is not folded.
+    pub position: i64,
+    /// Message for operators.
+    pub reason: String,
+}
+
 /// All changes of one batch to one read model, stored in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
@@ -90,6 +119,10 @@ pub struct Step {
     pub moves: Vec<Move>,
     pub changes: Vec<Change>,
     pub parked: Vec<Parked>,
+    /// Streams that are parked from now on.
+    pub parked_streams: Vec<ParkedStream>,
+    /// Streams that were parked before and of which the batch has events.
+    pub skipped: BTreeSet<StreamPlace>,
 }
 
 /// Row storage of all read models.
@@ -97,11 +130,14 @@ pub trait Rows: Send + Sync {
     /// Checkpoints of a read model, one per lane; empty if its table is not live yet.
     fn checkpoints(&self, model: &Model) -> impl Future<Output = Result<Vec<Checkpoint>, Fault>> + Send;
 
+    /// Streams that are parked for a read model.
+    fn parked_streams(&self, model: &Model) -> impl Future<Output = Result<BTreeSet<StreamPlace>, Fault>> + Send;
+
     /// Loads the rows at these places, in the same order.
     fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
 
     /// Stores a step in one transaction. Fails with [`Cause::Conflict`] if a stored checkpoint is not the one where the
-    /// step begins, because another projector has advanced it.
+    /// step begins, because another projector has advanced it, or if a stream that the step skips is no longer parked.
     fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Advances the checkpoints of models that a batch does not affect, all in one transaction. Fails with

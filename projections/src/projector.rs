@@ -2,9 +2,10 @@
 //! them, and stores rows and checkpoints in one transaction.
 //!
 //! An error of one model, or of one key, does not stop the others; only a failed read of the log stops all models for
-//! this batch. No event is skipped silently: positions are dense, so a gap is detected; epochs are compared, so a
-//! rewritten history is detected; an event that cannot be folded is parked, and one that cannot be decoded stops the
-//! model in its lane.
+//! this batch. A model that fails repeatedly is isolated: it no longer decides where the next batch begins, and catches up
+//! on its own. No event is skipped silently: positions are dense, so a gap is detected; epochs are compared, so a
+//! rewritten history is detected; an event that cannot be folded, or whose stored row cannot be read, is parked; one that
+//! cannot be decoded parks its stream.
 
 mod affected;
 mod progress;
@@ -12,10 +13,8 @@ mod progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use domain::kernel::Unreadable;
-
 use crate::kernel::{Change, Model, Parked};
-use crate::ports::{Cause, Epochs, Fault, History, Move, RawEvent, Rows, Step};
+use crate::ports::{Cause, Epochs, Fault, History, Move, ParkedStream, RawEvent, Rows, Step};
 use progress::{BatchRead, Progress};
 
 pub use affected::affected;
@@ -36,6 +35,8 @@ pub struct BatchOutcome {
     pub changed: Vec<ChangedRows>,
     /// Events that were parked, each with the name of its model, for operators.
     pub parked: Vec<(String, Parked)>,
+    /// Streams that were parked, each with the name of its model, for operators.
+    pub parked_streams: Vec<(String, ParkedStream)>,
     pub errors: Vec<ProjectionError>,
 }
 
@@ -65,9 +66,6 @@ pub enum ProjectionErrorKind {
     /// The model has applied events of a history that was lost. It stops in this lane and must be rebuilt.
     #[error("lane {lane} was rewritten after position {common}; the model must be rebuilt")]
     OtherHistory { lane: i16, common: i64 },
-    /// An event cannot be decoded. The model stops in this lane until [`Projector::resume`].
-    #[error("lane {lane}, position {position}, stream {stream_type}: {unreadable}")]
-    Unreadable { lane: i16, position: i64, stream_type: String, unreadable: Unreadable },
     /// The store failed. Parts of the batch that were stored for this model before stay stored.
     #[error("{0}")]
     Fault(#[from] Fault),
@@ -80,7 +78,8 @@ impl<S: Rows, H: History> Projector<S, H> {
         for model in models {
             let checkpoints = rows.checkpoints(&model).await?;
             if !checkpoints.is_empty() {
-                progresses.push(Progress::new(model, checkpoints));
+                let parked = rows.parked_streams(&model).await?;
+                progresses.push(Progress::new(model, checkpoints, parked));
             }
         }
         Ok(Self { rows, history, models: progresses, epochs: BTreeMap::new() })
@@ -102,9 +101,9 @@ impl<S: Rows, H: History> Projector<S, H> {
         self.models.iter().flat_map(|progress| progress.stopped().map(|lane| (progress.model().as_ref(), lane)))
     }
 
-    /// Lets stopped models continue at their checkpoints.
-    pub fn resume(&mut self) {
-        self.models.iter_mut().for_each(Progress::resume);
+    /// Models that are isolated because they failed repeatedly, each with its last error, for operators.
+    pub fn isolated(&self) -> impl Iterator<Item = (&Model, &str)> {
+        self.models.iter().filter_map(|progress| Some((progress.model().as_ref(), progress.isolated()?)))
     }
 
     /// Reads the next events of a lane from the log and applies them.
@@ -119,13 +118,48 @@ impl<S: Rows, H: History> Projector<S, H> {
         self.load_epochs(events).await?;
         let mut outcome = BatchOutcome::default();
         let types: BTreeSet<&str> = events.iter().map(|event| &*event.stream_type).collect();
+        let following = (0..self.models.len()).filter(|index| self.models[*index].isolated().is_none());
         let (affected, unaffected): (Vec<_>, Vec<_>) =
-            (0..self.models.len()).partition(|index| self.models[*index].listens_to(&types));
+            following.partition(|index| self.models[*index].listens_to(&types));
         self.skip_unaffected(&unaffected, events, &mut outcome).await;
         for index in affected {
             self.advance(index, events, &mut outcome).await;
         }
+        // While every model fails, as without a database, none is isolated.
+        if self.models.iter().any(|progress| !progress.has_failed()) {
+            self.models.iter_mut().for_each(Progress::isolate_if_failing);
+        }
         Ok(outcome)
+    }
+
+    /// Reads the next events of these lanes for each isolated model and applies them to it alone. A model that reaches
+    /// the ends of the lanes follows with the others again. Returns the events with each outcome.
+    pub async fn retry_isolated(
+        &mut self,
+        lanes: &BTreeSet<i16>,
+        most: usize,
+    ) -> Result<Vec<(Vec<RawEvent>, BatchOutcome)>, Fault> {
+        let mut outcomes = Vec::new();
+        for index in 0..self.models.len() {
+            if self.models[index].isolated().is_none() {
+                continue;
+            }
+            let (mut events, mut is_behind) = (Vec::new(), false);
+            for lane in lanes {
+                let Some(after) = self.models[index].own_position(*lane) else { continue };
+                let page = self.history.events(*lane, after, most).await?;
+                is_behind |= page.len() >= most;
+                events.extend(page);
+            }
+            self.load_epochs(&events).await?;
+            let mut outcome = BatchOutcome::default();
+            self.advance(index, &events, &mut outcome).await;
+            if outcome.errors.is_empty() && !is_behind {
+                self.models[index].rejoin();
+            }
+            outcomes.push((events, outcome));
+        }
+        Ok(outcomes)
     }
 
     /// Advances the models that listen to no stream type of the batch, all in one transaction. If that fails, each
@@ -179,12 +213,19 @@ impl<S: Rows, H: History> Projector<S, H> {
             };
             let progress = &mut self.models[index];
             let conflict = refused.cause == Cause::Conflict;
+            if !conflict {
+                progress.record_failure(&refused);
+            }
             outcome.errors.push(ProjectionError { model: progress.model().name.clone(), kind: refused.into() });
-            if conflict && let Ok(checkpoints) = self.rows.checkpoints(progress.model()).await {
-                progress.reset(checkpoints);
+            if conflict
+                && let Ok(checkpoints) = self.rows.checkpoints(progress.model()).await
+                && let Ok(parked) = self.rows.parked_streams(progress.model()).await
+            {
+                progress.reset(checkpoints, parked);
             }
             return;
         }
+        self.models[index].record_success();
     }
 
     /// Applies one part of a batch to one model: read, load, fold, put.
@@ -193,15 +234,22 @@ impl<S: Rows, H: History> Projector<S, H> {
         let model = Arc::clone(progress.model());
         let mut fold = model.begin_fold();
         let read = progress.read(events, &self.epochs, fold.as_mut());
-        let mut step = Step { moves: read.moves.clone(), ..Step::default() };
+        let mut step = Step {
+            moves: read.moves.clone(),
+            parked_streams: read.parked_streams.clone(),
+            skipped: read.skipped.clone(),
+            ..Step::default()
+        };
         if !step.moves.is_empty() {
             let places = fold.missing();
             let loaded = if places.is_empty() { Vec::new() } else { self.rows.load(&model, &places).await? };
             for (place, stored) in places.iter().zip(&loaded) {
-                fold.supply(place, stored.row.as_deref(), stored.waiting).map_err(|error| corrupt(&model, error))?;
+                fold.supply(place, stored.row.as_deref(), stored.waiting);
             }
             step.parked = fold.fold();
-            step.changes = fold.drain().map_err(|error| corrupt(&model, error))?;
+            let (changes, unwritable) = fold.drain();
+            step.changes = changes;
+            step.parked.extend(unwritable);
             match self.rows.put(&model, &step).await {
                 // A single event whose row the store refuses is parked, like one that cannot be folded.
                 Err(Fault { cause: Cause::Corrupt, source, .. }) if events.len() == 1 => {
@@ -221,8 +269,10 @@ impl Progress {
     fn settle(&mut self, read: BatchRead, step: Step, outcome: &mut BatchOutcome) {
         self.advance(&read.moves);
         self.stop(&read.errors);
+        self.park(&read.parked_streams);
         let name = || self.model().name.clone();
         outcome.errors.extend(read.errors.into_iter().map(|kind| ProjectionError { model: name(), kind }));
+        outcome.parked_streams.extend(read.parked_streams.into_iter().map(|parked| (name(), parked)));
         outcome.parked.extend(step.parked.into_iter().map(|parked| (name(), parked)));
         if !read.moves.is_empty() {
             outcome.changed.push(ChangedRows { model: name(), moves: read.moves, rows: step.changes });
@@ -238,10 +288,6 @@ impl Step {
         let parked = |change: Change| Parked { place: change.place, lane, position, reason: reason.clone() };
         self.parked.extend(self.changes.drain(..).map(parked));
     }
-}
-
-fn corrupt(model: &Model, unreadable: Unreadable) -> Fault {
-    Fault::caused(Cause::Corrupt, format!("reading rows of {}", model.name), unreadable)
 }
 
 #[cfg(test)]

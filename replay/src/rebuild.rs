@@ -10,7 +10,7 @@ use std::future::Future;
 use domain::kernel::Unreadable;
 use futures::future::join;
 use projections::kernel::{Change, Fold, Model, Parked, Place};
-use projections::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, RawEvent};
+use projections::ports::{Checkpoint, Epochs, Fault, History, LoadedRow, RawEvent};
 
 /// Port that writes the tables of a rebuild.
 pub trait TableBuilder: Send + Sync {
@@ -183,22 +183,20 @@ impl<B: TableBuilder> Rebuild<'_, B> {
         let loaded = self.tables.load(self.model, &places).await?;
         for (place, stored) in places.iter().zip(&loaded) {
             let waiting = self.parked_places.contains(place);
-            self.fold.supply(place, stored.row.as_deref(), waiting).map_err(|error| self.corrupt(error))?;
+            self.fold.supply(place, stored.row.as_deref(), waiting);
         }
         Ok(())
     }
 
     /// Writes the rows in memory to the table and removes them from memory.
     async fn flush(&mut self) -> Result<(), RebuildError> {
-        let changes = self.fold.drain().map_err(|error| self.corrupt(error))?;
+        let (changes, parked) = self.fold.drain();
+        self.parked_places.extend(parked.iter().map(|parked| parked.place.clone()));
+        self.summary.parked.extend(parked);
         self.tables.fill(self.model, &changes, !self.has_written).await?;
         self.has_written = true;
         self.summary.rows += changes.len() as u64;
         Ok(())
-    }
-
-    fn corrupt(&self, unreadable: Unreadable) -> Fault {
-        Fault::caused(Cause::Corrupt, format!("rebuilding {}", self.model.name), unreadable)
     }
 }
 

@@ -40,6 +40,9 @@ pub enum NotNow {
     StoreAway,
     #[error("the store is not safe to write to: {0}")]
     StoreUnsafe(String),
+    /// The difference from the database's clock follows `is`.
+    #[error("the clock of the process is {0} the database's; try again")]
+    ClockOff(String),
     #[error("another process owns the lane of this tenant; try again")]
     LaneElsewhere,
     #[error("the key store cannot be reached; try again")]
@@ -64,6 +67,7 @@ impl NotNow {
             Self::Overloaded { .. } => "OVERLOADED",
             Self::StoreAway => "STORE_AWAY",
             Self::StoreUnsafe(_) => "STORE_UNSAFE",
+            Self::ClockOff(_) => "CLOCK_OFF",
             Self::LaneElsewhere => "LANE_ELSEWHERE",
             Self::KeyStoreAway => "KEY_STORE_AWAY",
             Self::DeadlinePassed => "DEADLINE_PASSED",

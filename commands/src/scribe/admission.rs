@@ -11,7 +11,7 @@ use super::lane::{Lane, LaneStatus};
 use super::message::{CommandAnswer, Load, LoadOutcome, LoadResult, Need, Output};
 use super::state_cache::LoadedState;
 use super::submission::{OpenSubmission, PendingCommand, Submission};
-use super::{Scribe, TenantHead};
+use super::{Limits, Scribe, TenantHead};
 use crate::kernel::{Hint, Misuse, NotNow, StreamRef};
 
 /// Number of next commands of a submission whose data is loaded together.
@@ -158,9 +158,8 @@ impl Scribe {
     }
 
     /// Latest creation time that an id may carry; milliseconds since 1970.
-    pub(super) fn latest_id_ms(&self, now: Timestamp) -> i64 {
-        let ahead = self.limits.clock_ahead_s_most.saturating_mul(1000);
-        now.micros().div_euclid(1000).saturating_add(ahead)
+    fn latest_id_ms(&self, now: Timestamp) -> i64 {
+        latest_id_ms(&self.limits, now)
     }
 
     /// Ends these submissions, because their data cannot be loaded: gives the same answer to all their undecided
@@ -186,4 +185,10 @@ impl Scribe {
             Misuse::new("ID_FROM_THE_FUTURE", "", text)
         })
     }
+}
+
+/// Latest creation time that an id may carry at this moment; milliseconds since 1970.
+pub(super) fn latest_id_ms(limits: &Limits, now: Timestamp) -> i64 {
+    let ahead = limits.clock_ahead_s_most.saturating_mul(1000);
+    now.micros().div_euclid(1000).saturating_add(ahead)
 }

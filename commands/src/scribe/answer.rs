@@ -31,6 +31,7 @@ pub enum Settled {
         rejected: Box<Rejected>,
         /// The tenant position at the time of the decision.
         tenant_position: i64,
+        /// Epoch of the lane's last event at that time.
         epoch: i64,
         recorded_at: Timestamp,
     },
@@ -42,6 +43,7 @@ pub struct Accepted {
     /// Tenant position of the command's last event; of the tenant's last event at that time if the command changed
     /// nothing.
     pub tenant_position: i64,
+    /// Epoch of the command's events; of the lane's last event if the command changed nothing.
     pub epoch: i64,
     pub recorded_at: Timestamp,
     /// The streams with new events; empty if the command changed nothing.

@@ -56,6 +56,8 @@ pub struct ReceiptRow {
     /// Code, retry and details of a rejection.
     pub rejected: Option<(String, &'static str, String)>,
     pub tenant_position: i64,
+    /// Epoch of the last event before the receipt.
+    pub epoch: i64,
     pub recorded_at: Timestamp,
 }
 

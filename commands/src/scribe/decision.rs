@@ -239,6 +239,7 @@ impl Scribe {
             name: pending.envelope.command.name().into_owned(),
             rejected,
             tenant_position: self.heads.get(&context.tenant).map_or(0, |head| head.tenant_position),
+            epoch: self.ownership(lane).map_or(0, |ownership| ownership.event_epoch),
             recorded_at: context.now,
         };
         self.current.part(lane).rows.receipts.push(row);
@@ -247,7 +248,7 @@ impl Scribe {
     fn accepted(&self, lane: LaneId, context: &Context, changed: ChangedStreams) -> Accepted {
         Accepted {
             tenant_position: self.heads.get(&context.tenant).map_or(0, |head| head.tenant_position),
-            epoch: self.ownership(lane).map_or(0, |ownership| ownership.epoch),
+            epoch: self.ownership(lane).map_or(0, |ownership| ownership.event_epoch),
             recorded_at: context.now,
             changed,
         }
@@ -260,6 +261,7 @@ impl Scribe {
         });
         let position = match self.lanes.get_mut(&lane).map(|lane| &mut lane.status) {
             Some(LaneStatus::Owned(ownership)) => {
+                ownership.event_epoch = ownership.epoch;
                 ownership.position = ownership.position.saturating_add(1);
                 ownership.position
             }

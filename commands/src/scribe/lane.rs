@@ -25,6 +25,9 @@ pub(super) enum LaneStatus {
 #[derive(Clone, Copy)]
 pub(super) struct Ownership {
     pub(super) epoch: i64,
+    /// Epoch of the last decided event. Answers without events carry it: the log keeps it for ever, while an epoch
+    /// without events may be forgotten.
+    pub(super) event_epoch: i64,
     /// Position of the last decided event.
     pub(super) position: i64,
     /// Time of the last decision; time never goes backwards within a lane.

@@ -75,9 +75,15 @@ pub enum TakeOverOutcome {
         /// Position and time of the lane's last event.
         position: i64,
         recorded_at: Timestamp,
+        /// Epoch of the lane's last event; `epoch` if there is none.
+        event_epoch: i64,
+        /// The store's clock at the take-over.
+        store_time: Timestamp,
     },
     /// Another process owns the lane and its lease has not expired.
     Elsewhere,
+    /// The clock of this process is off by this much, so it may not write lanes.
+    ClockOff(String),
     /// The store cannot be reached.
     Unavailable,
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use domain::shared::{TenantId, Timestamp};
 
 use super::Scribe;
+use super::admission::latest_id_ms;
 use super::answer::Answer;
 use super::batch::{DecidedCommand, OpenPart};
 use super::ids::{LaneId, Ticket};
@@ -14,6 +15,9 @@ use super::submission::OpenSubmission;
 use crate::kernel::NotNow;
 
 impl Scribe {
+    /// Microseconds by which the time of a row may be ahead of the store's clock, as the fence allows.
+    const FENCE_TOLERANCE_MICROS: i64 = 2_000_000;
+
     /// Processes the outcome of the batch that was being committed.
     pub fn committed(&mut self, outcome: &CommitOutcome) {
         let Some(batch) = self.in_flight.take_if(|batch| batch.id == outcome.batch) else { return };
@@ -32,15 +36,24 @@ impl Scribe {
 
     /// Processes the outcome of a take-over.
     pub fn taken_over(&mut self, id: LaneId, outcome: &TakeOverOutcome, now: Timestamp) {
-        let log_ids_until_ms = self.latest_id_ms(now);
         let lane = self.lanes.entry(id).or_insert_with(Lane::new);
         let waiting = std::mem::take(&mut lane.waiting);
         match *outcome {
-            TakeOverOutcome::Owned { epoch, position, recorded_at } => {
-                lane.status = LaneStatus::Owned(Ownership { epoch, position, recorded_at, log_ids_until_ms });
+            TakeOverOutcome::Owned { epoch, position, recorded_at, event_epoch, store_time } => {
+                // The clock of an earlier owner may have been ahead of ours, but the fence kept what it wrote within two
+                // seconds of the store's clock.
+                let latest = store_time.micros().saturating_add(Self::FENCE_TOLERANCE_MICROS);
+                let latest = now.max(recorded_at).max(Timestamp::from_micros(latest));
+                let log_ids_until_ms = latest_id_ms(&self.limits, latest);
+                let ownership = Ownership { epoch, event_epoch, position, recorded_at, log_ids_until_ms };
+                lane.status = LaneStatus::Owned(ownership);
                 for ticket in waiting {
                     self.prepare(ticket, &[], now);
                 }
+            }
+            TakeOverOutcome::ClockOff(ref difference) => {
+                lane.status = LaneStatus::NotOwned;
+                self.answer_all(&waiting, &Answer::NotNow(NotNow::ClockOff(difference.clone())));
             }
             TakeOverOutcome::Elsewhere => {
                 lane.status = LaneStatus::NotOwned;

@@ -11,9 +11,10 @@ use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::{PgHistory, StoreFeed, require_migrated};
 use outside::webhooks::WebhookGateway;
+use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::Connectivity;
 use platform::health::Health;
-use platform::{database, http_server};
+use platform::{database, http_server, session_watch};
 use projections::kernel::Models;
 use scribe::forwarding::{self, Dispatch, ForwardingKey};
 use scribe::presence::{self, Presence};
@@ -36,18 +37,24 @@ pub(crate) struct ComponentBuilder {
     pub(crate) pool: PgPool,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
+    clock: ClockMonitor,
     connectivity: Connectivity,
 }
 
 impl ComponentBuilder {
-    /// Connects to the database, which must be migrated, and starts to monitor whether it answers.
+    /// Connects to the database, which must be migrated, and starts to monitor whether it answers and whether the clocks
+    /// agree.
     pub(crate) async fn connect(config: Configuration) -> Result<Self> {
         let (url, connectivity) = (config.database.url.clone(), Connectivity::default());
         let pool = database::connect_with(&url, config.database.connections_most, &connectivity).await?;
         require_migrated(&pool).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
-        tokio::spawn(database::watch(pool.clone(), url, health.clone(), connectivity.clone(), stop.clone()));
-        Ok(Self { config, pool, health, stop, connectivity })
+        let clock = ClockMonitor::new(config.clock.clone(), health.clone());
+        database::compare_clocks(&pool, &clock).await?;
+        let reports = (health.clone(), clock.clone());
+        tokio::spawn(session_watch::watch(url.clone(), health.clone(), stop.clone()));
+        tokio::spawn(database::watch(pool.clone(), url, reports, connectivity.clone(), stop.clone()));
+        Ok(Self { config, pool, health, stop, clock, connectivity })
     }
 
     /// Starts the client of the configured Redis, whether Redis answers or not; `None` if none is configured.
@@ -87,6 +94,7 @@ impl ComponentBuilder {
             loops: config.loops,
             assigned_lanes: self.assigned_lanes("scribe").await?,
             data: config.data.clone(),
+            clock: self.clock.clone(),
         };
         let scribe = scribe::start(&settings, &self.pool).await?;
         if let Some(listener) = listener {
@@ -99,7 +107,7 @@ impl ComponentBuilder {
     /// Starts the dispatch, which submits commands to the process that writes their lane.
     pub(crate) async fn start_dispatch(&self, scribe: Option<ScribeHandle>) -> Result<Dispatch> {
         let key = ForwardingKey::new(&self.config.outer_key);
-        let dispatch = Dispatch::start(self.pool.clone(), scribe, key, self.stop.clone()).await?;
+        let dispatch = Dispatch::start(self.pool.clone(), scribe, key, self.clock.clone(), self.stop.clone()).await?;
         let roles = self.config.roles;
         // Read models and the relay do not need a process that writes lanes, so its absence does not make them unready.
         if roles.serve || roles.scribe || roles.policies {
@@ -182,7 +190,9 @@ impl ComponentBuilder {
             return Ok(presence::all_lanes());
         }
         let (name, lease_ms) = (self.config.database.owner.clone(), self.config.database.lease_ms);
-        let presence = Presence { pool: self.pool.clone(), role, name, lease_ms, health: self.health.clone() };
+        // Read models do not depend on the clock.
+        let clock = if role == "project" { ClockMonitor::default() } else { self.clock.clone() };
+        let presence = Presence { pool: self.pool.clone(), role, name, lease_ms, health: self.health.clone(), clock };
         presence.join(self.stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
     }
 }

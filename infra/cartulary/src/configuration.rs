@@ -8,6 +8,7 @@ use api::auth::AuthConfig;
 use commands::scribe::Limits;
 use edge::rate_limiter::Quotas;
 use outside::webhooks::AddressList;
+use platform::clock::Clock;
 use vault::OuterKey;
 
 use crate::roles::Roles;
@@ -15,6 +16,7 @@ use crate::roles::Roles;
 /// Configuration of one process.
 pub struct Configuration {
     pub roles: Roles,
+    pub clock: Clock,
     pub database: DatabaseConfig,
     pub outer_key: OuterKey,
     pub auth: AuthConfig,

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::edge_protection::EdgeProtection;
 use edge::redis::Redis;
 use outside::webhooks::WebhookGateway;
+use platform::clock::Clock;
 use platform::health::Health;
 use scribe::forwarding::Dispatch;
 use vault::Vault;
@@ -34,6 +35,7 @@ const WAIT_MOST: Duration = Duration::from_secs(2);
 /// The components of a running process, as the API uses them.
 pub struct Engine {
     pub pool: PgPool,
+    pub clock: Clock,
     pub dispatch: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookGateway,
@@ -115,7 +117,7 @@ impl Engine {
 
 impl Backend for Engine {
     fn now(&self) -> Timestamp {
-        platform::clock::now()
+        self.clock.now()
     }
 
     fn new_id(&self) -> Uuid {
@@ -234,7 +236,7 @@ impl Backend for Engine {
     }
 
     fn degradations(&self) -> Vec<String> {
-        self.redis.as_ref().and_then(Redis::outage).into_iter().collect()
+        self.redis.as_ref().and_then(Redis::outage).into_iter().chain(self.health.degradations()).collect()
     }
 
     fn metrics(&self) -> String {

@@ -83,6 +83,7 @@ impl Running {
         edge.follow(&changes, &models, &stop);
         let engine = Engine {
             pool: pool.clone(),
+            clock: config.clock.clone(),
             dispatch: dispatch.clone(),
             vault: vault.clone(),
             webhooks: webhooks.clone(),

@@ -14,6 +14,7 @@ use edge::rate_limiter::{QUOTA_MOST, Quotas};
 use edge::sold_out;
 use event_log::LANES;
 use outside::webhooks::AddressList;
+use platform::clock::Clock;
 use platform::database::CONNECTIONS_MOST;
 use serde::Deserialize;
 use vault::OuterKey;
@@ -239,6 +240,7 @@ impl Settings {
         let (connections_most, owner, lease_ms) = (self.connections_most, self.owner.clone(), self.lease_ms);
         Ok(Configuration {
             roles,
+            clock: Clock::default(),
             database: DatabaseConfig { url, connections_most, owner, lease_ms },
             outer_key,
             auth,

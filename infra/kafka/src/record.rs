@@ -75,8 +75,12 @@ impl Foreign {
 pub fn headers(event: &RawEvent) -> OwnedHeaders {
     let id = event_id(event.tenant, event.principal, event.command, event.index);
     let source = format_args!("/tenants/{}", event.tenant);
-    // An actor is an enum of ids and texts, so its serialization cannot fail.
-    let actor = serde_json::to_string(&event.actor).unwrap_or_default();
+    // An actor is an enum of ids and texts, so its serialization cannot fail. Without a readable actor, consumers take the
+    // record as broken and read the event from the log.
+    let actor = match event.unreadable() {
+        Some(_) => String::new(),
+        None => serde_json::to_string(&event.actor).unwrap_or_default(),
+    };
     let values: [&dyn Display; NAMES.len()] = [
         &SPEC,
         &CONTENT,

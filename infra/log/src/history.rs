@@ -74,6 +74,12 @@ const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_pos
     FROM log.events WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4 \
     AND stream_type = ANY($5) ORDER BY tenant_position";
 
+/// Statement of the events of one stream.
+const EVENTS_OF_STREAM: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
+    sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
+    FROM log.events WHERE lane = $1 AND tenant = $2 AND stream_type = $3 AND stream_id = $4 \
+    AND position >= $5 AND position <= $6 ORDER BY sequence";
+
 const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JOIN LATERAL \
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
     ORDER BY l.lane";
@@ -110,11 +116,28 @@ pub async fn events_of_tenant(
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
+/// Events of one stream from one position of its lane up to another.
+pub async fn events_of_stream(
+    store: impl PgExecutor<'_>,
+    (lane, tenant): (i16, TenantId),
+    (stream_type, stream): (&str, Uuid),
+    (from, upto): (i64, i64),
+) -> Result<Vec<RawEvent>, Fault> {
+    let doing = || format!("reading a stream of lane {lane}");
+    let events = sqlx::query(EVENTS_OF_STREAM).bind(lane).bind(tenant.uuid()).bind(stream_type).bind(stream);
+    let rows = events.bind(from).bind(upto).fetch_all(store).await.map_err(fault(doing()))?;
+    rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
+}
+
 /// Decodes one row with the columns of the log's queries in their order, straight from the binary protocol, because this
 /// function bounds the speed of a replay.
 pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
-    let actor = parse_actor(text(&value(14)?)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    // Its place in the log is known: only the readers of this event are concerned.
+    let (actor, decoded) = match parse_actor(text(&value(14)?)?) {
+        Ok(actor) => (actor, DecodedEvent::default()),
+        Err(error) => (Actor::Engine(String::new()), DecodedEvent::unreadable(format!("its meta: {error}"))),
+    };
     Ok(RawEvent {
         lane: i16::from_be_bytes(bytes(&value(0)?)?),
         position: i64::from_be_bytes(bytes(&value(1)?)?),
@@ -133,7 +156,7 @@ pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
         actor,
         occurred_at: timestamp(bytes(&value(15)?)?),
         recorded_at: timestamp(bytes(&value(16)?)?),
-        decoded: DecodedEvent::default(),
+        decoded,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Clock, new ids, and timestamps as PostgreSQL sends them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::shared::Timestamp;
@@ -14,6 +16,24 @@ use sqlx::{Decode, Encode, Postgres, Type};
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Wall clock of the components that write lanes and compare their time with the database's. In the product it is the
+/// clock of the machine; a test of a wrong clock shifts it. Clones share the shift.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    shift_micros: Arc<AtomicI64>,
+}
+
+impl Clock {
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(now().micros().saturating_add(self.shift_micros.load(Ordering::Relaxed)))
+    }
+
+    /// Sets the shift of this clock and its clones from the clock of the machine, in microseconds. For tests only.
+    pub fn shift(&self, micros: i64) {
+        self.shift_micros.store(micros, Ordering::Relaxed);
+    }
 }
 
 /// `at` plus a duration; the latest timestamp if the sum is later.

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock_monitor::ClockMonitor;
 use crate::connectivity::Connectivity;
 use crate::health::Health;
 
@@ -67,10 +68,16 @@ async fn outage_within(time_limit: Duration, url: &str) -> Option<String> {
 
 /// Probes the database once a second until `stop`, through the pool. If that probe fails, a new connection decides
 /// whether the database is lost, because the failed connection may be the only broken one. While the database is lost,
-/// only new connections are tried.
-pub async fn watch(pool: PgPool, url: String, health: Health, connectivity: Connectivity, stop: CancellationToken) {
+/// only new connections are tried. Each probe through the pool also compares the clocks.
+pub async fn watch(
+    pool: PgPool,
+    url: String,
+    (health, clock): (Health, ClockMonitor),
+    connectivity: Connectivity,
+    stop: CancellationToken,
+) {
     while tokio::time::timeout(PROBE_INTERVAL, stop.cancelled()).await.is_err() {
-        if !connectivity.is_lost() && answers(&pool, &connectivity).await {
+        if !connectivity.is_lost() && answers(&pool, &clock, &connectivity).await {
             health.report_recovery(DATABASE);
             connectivity.report_reachable();
             continue;
@@ -89,8 +96,8 @@ pub async fn watch(pool: PgPool, url: String, health: Health, connectivity: Conn
 }
 
 /// Probes the database through the pool; reports it as silent if there is no answer within [`SILENT_AFTER`].
-async fn answers(pool: &PgPool, connectivity: &Connectivity) -> bool {
-    let mut probe = pin!(sqlx::query("SELECT 1").execute(pool));
+async fn answers(pool: &PgPool, clock: &ClockMonitor, connectivity: &Connectivity) -> bool {
+    let mut probe = pin!(compare_clocks(pool, clock));
     match tokio::time::timeout(SILENT_AFTER, &mut probe).await {
         Ok(answer) => answer.is_ok(),
         Err(_) => {
@@ -98,6 +105,12 @@ async fn answers(pool: &PgPool, connectivity: &Connectivity) -> bool {
             tokio::time::timeout(PROBE_TIMEOUT, probe).await.is_ok_and(|answer| answer.is_ok())
         }
     }
+}
+
+/// Compares the clock of this process with the database's over a connection of the pool.
+pub async fn compare_clocks(pool: &PgPool, clock: &ClockMonitor) -> Result<bool, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    clock.compare(&mut connection).await
 }
 
 /// The text of a connection error.

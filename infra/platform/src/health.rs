@@ -1,5 +1,5 @@
-//! Health of a process: its current outages, listed at `/reason`. The beginning and the end of an outage are logged
-//! once each.
+//! Health of a process: its current outages and degradations, listed at `/reason`. The beginning and the end of each are
+//! logged once. A process with an outage is not ready; one with degradations alone is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,8 @@ pub struct Health(Arc<Report>);
 struct Report {
     /// Reason of each outage, by component.
     outages: Mutex<BTreeMap<&'static str, String>>,
+    /// Descriptions of the parts that do not work while the rest does, by component.
+    degradations: Mutex<BTreeMap<&'static str, String>>,
     sources: Mutex<Vec<Source>>,
 }
 
@@ -42,6 +44,26 @@ impl Health {
             Some(reason) => _ = self.outages().insert(component, reason),
             None => _ = self.outages().remove(component),
         }
+    }
+
+    /// Sets or clears the degradation of a component: a part of it does not work, such as one key or one stream, and the
+    /// process is ready nevertheless. Logs its beginning and its end.
+    pub fn set_degradation(&self, component: &'static str, reason: Option<String>) {
+        let mut all = self.0.degradations.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) if all.insert(component, reason.clone()).is_none() => {
+                tracing::warn!(reason, "{component}: degraded; the rest continues");
+            }
+            Some(_) => {}
+            None if all.remove(component).is_some() => tracing::info!("{component}: no longer degraded"),
+            None => {}
+        }
+    }
+
+    /// One sentence for each degradation.
+    pub fn degradations(&self) -> Vec<String> {
+        let all = self.0.degradations.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(component, reason)| format!("{component}: {reason}")).collect()
     }
 
     /// Adds a component that lists its outages itself; [`Self::reasons`] calls `source` each time.
@@ -79,5 +101,12 @@ mod tests {
         assert_eq!(health.reasons(), ["Kafka: timed out", "no process writes lanes"]);
         health.report_recovery("Kafka");
         assert_eq!(health.reasons(), ["no process writes lanes"]);
+        health.set_degradation("parked keys", Some("1 of the read models".into()));
+        assert_eq!(
+            (health.reasons().len(), health.degradations()),
+            (1, vec!["parked keys: 1 of the read models".into()])
+        );
+        health.set_degradation("parked keys", None);
+        assert!(health.degradations().is_empty());
     }
 }

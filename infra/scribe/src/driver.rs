@@ -10,7 +10,6 @@ use commands::scribe::{
     Answer, Batch, Envelope, LaneId, Load, LoadOutcome, Output, Scribe, Submission, TakeOverOutcome,
 };
 use domain::shared::{TenantId, Timestamp};
-use platform::clock::now;
 use platform::connectivity::timeout_error;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +22,7 @@ use super::metrics;
 use super::replies::{PendingReplies, Reply};
 use super::settings::ScribeSettings;
 use super::status::LoopStatus;
+use super::take_over_delay::TakeOverDelays;
 use super::takeover::take_over;
 
 /// Interval at which leases are renewed and the condition of the store is checked.
@@ -59,6 +59,7 @@ pub(super) struct Driver {
     /// Number of finished commits. Its changes wake the readers of the log in this process.
     announce: Arc<watch::Sender<u64>>,
     condition: StoreCondition,
+    take_over_delays: TakeOverDelays,
     /// Maintenance is due as soon as no batch is being committed.
     maintenance_due: bool,
     status: LoopStatus,
@@ -97,6 +98,7 @@ impl Driver {
             commit_started_at: Instant::now(),
             announce,
             condition: StoreCondition::Safe,
+            take_over_delays: TakeOverDelays::default(),
             maintenance_due: false,
             status,
             stopping: Vec::new(),
@@ -106,8 +108,10 @@ impl Driver {
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.claim_lanes();
-        self.publish_status();
+        tick.reset();
+        // Compares the clocks before the first lane is taken over.
+        self.maintain().await;
+        self.carry_out_outputs();
         let mut ready = Vec::new();
         loop {
             tokio::select! {
@@ -121,7 +125,7 @@ impl Driver {
                 count = inputs.recv_many(&mut ready, 256) => match count {
                     0 => break,
                     _ => {
-                        let now = now();
+                        let now = self.settings.clock.now();
                         ready.drain(..).for_each(|input| self.accept(input, now));
                     }
                 },
@@ -131,7 +135,7 @@ impl Driver {
                 },
                 Ok(()) = self.settings.assigned_lanes.changed() => self.maintenance_due = true,
             }
-            self.scribe.step(now());
+            self.scribe.step(self.settings.clock.now());
             self.carry_out_outputs();
             if !self.stopping.is_empty() && self.scribe.is_idle() {
                 break;
@@ -149,7 +153,8 @@ impl Driver {
         }
     }
 
-    /// Passes an input to the scribe. While the store is not safe or the loop is stopping, commands are refused.
+    /// Passes an input to the scribe. While the store is not safe, the clock is off or the loop is stopping, commands are
+    /// refused.
     fn accept(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Submit { tenant, lane, from_engine, commands, reply } => {
@@ -158,6 +163,7 @@ impl Driver {
                     StoreCondition::Safe => None,
                     StoreCondition::Unsafe(reason) => Some(NotNow::StoreUnsafe(reason.clone())),
                     StoreCondition::Unavailable => Some(NotNow::StoreAway),
+                    StoreCondition::ClockOff(difference) => Some(NotNow::ClockOff(difference.clone())),
                 };
                 if let Some(reason) = refused {
                     reply.send(vec![Answer::NotNow(reason); commands.len()]).ok();
@@ -197,7 +203,12 @@ impl Driver {
         self.commit = None;
         self.committer = committed.committer;
         for (lane, part) in committed.parts {
-            if committed.outcome.written.contains(&lane) {
+            let is_written = committed.outcome.written.contains(&lane);
+            // The command whose data the store refuses is found by repeated batches, which must not wait.
+            if is_written || !committed.outcome.refused_data {
+                self.take_over_delays.record(lane, is_written);
+            }
+            if is_written {
                 self.status.tail.append(lane, part.epoch, part.events);
             }
         }
@@ -219,10 +230,13 @@ impl Driver {
         }
     }
 
+    /// Takes a lane over in the background, after a delay if its batches failed repeatedly.
     fn start_take_over(&self, lane: LaneId) {
         let (pool, owner, inbox) = (self.pool.clone(), self.settings.owner.clone(), self.inbox.clone());
+        let (clock, delay) = (self.settings.clock.clone(), self.take_over_delays.delay(lane));
         tokio::spawn(async move {
-            let outcome = take_over(&pool, &owner, lane).await;
+            tokio::time::sleep(delay).await;
+            let outcome = take_over(&pool, &owner, &clock, lane).await;
             if !matches!(outcome, TakeOverOutcome::Owned { .. }) {
                 tokio::time::sleep(TAKE_OVER_RETRY).await;
             }
@@ -244,16 +258,19 @@ impl Driver {
     /// Starts to take over the assigned lanes of this loop that it does not own, even without commands for them. A
     /// take-over succeeds when the lease of the owner has expired.
     fn claim_lanes(&mut self) {
+        if self.settings.clock.is_off() {
+            return;
+        }
         let assigned = self.settings.assigned_lanes.borrow_and_update().clone();
         self.status.lanes.iter().filter(|lane| assigned.contains(lane)).for_each(|lane| self.scribe.claim(*lane));
     }
 
     /// Renews the leases of owned lanes that are assigned to this process, and ends those of owned lanes that are
-    /// assigned to others. A lane whose epoch has changed is lost.
+    /// assigned to others; all of them while the clock is off. A lane whose epoch has changed is lost.
     async fn renew_leases(&mut self, committer: &mut Committer) -> Result<(), sqlx::Error> {
         let (ours, others): (Vec<_>, Vec<_>) = {
-            let assigned = self.settings.assigned_lanes.borrow();
-            self.scribe.owned_lanes().partition(|(lane, _)| assigned.contains(lane))
+            let (assigned, is_off) = (self.settings.assigned_lanes.borrow(), self.settings.clock.is_off());
+            self.scribe.owned_lanes().partition(|(lane, _)| assigned.contains(lane) && !is_off)
         };
         let mut renewed = committer.renew(&others, 0).await?;
         renewed.extend(committer.renew(&ours, self.settings.owner.lease_ms).await?);
@@ -263,8 +280,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Maintenance between batches: connects if there is no connection, renews leases, and checks that the store is
-    /// safe. Claims lanes and publishes the status.
+    /// Maintenance between batches: connects if there is no connection, compares the clocks, renews leases, and checks
+    /// that the store is safe. Claims lanes and publishes the status.
     async fn maintain(&mut self) {
         self.maintenance_due = false;
         if self.committer.is_none() {
@@ -276,6 +293,7 @@ impl Driver {
             return;
         };
         let check = async {
+            self.settings.clock.compare(committer.connection()).await?;
             self.renew_leases(&mut committer).await?;
             durability::check_store(committer.connection(), self.settings.data.as_deref()).await
         };
@@ -284,13 +302,20 @@ impl Driver {
             tracing::warn!(%error, "leases cannot be renewed, or the store cannot be checked");
             StoreCondition::Unavailable
         });
+        let condition = match (condition, self.settings.clock.problem()) {
+            (StoreCondition::Safe, Some(difference)) => StoreCondition::ClockOff(difference),
+            (condition, _) => condition,
+        };
         // An unsafe session is closed, because it keeps the settings that it began with: only a new one shows whether
         // they were corrected.
-        self.committer = Some(committer).filter(|_| matches!(condition, StoreCondition::Safe));
-        if self.committer.is_none() {
+        let keeps_session = matches!(condition, StoreCondition::Safe | StoreCondition::ClockOff(_));
+        self.committer = Some(committer).filter(|_| keeps_session);
+        if !matches!(condition, StoreCondition::Safe) {
             self.give_up_lanes();
         }
-        if condition != self.condition {
+        // The clock is reported by its monitor, with a difference that changes all the time.
+        let clock_off = |condition: &StoreCondition| matches!(condition, StoreCondition::ClockOff(_));
+        if condition != self.condition && !(clock_off(&condition) || clock_off(&self.condition)) {
             tracing::warn!(?condition, "the condition of the store has changed");
         }
         self.condition = condition;

@@ -12,6 +12,8 @@ pub(super) enum StoreCondition {
     /// Acknowledged commands could be lost, for this reason.
     Unsafe(String),
     Unavailable,
+    /// The clock of this process is off by this much.
+    ClockOff(String),
 }
 
 /// Disk usage in per cent from which a warning is logged.

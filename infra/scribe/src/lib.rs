@@ -14,6 +14,7 @@ pub mod presence;
 mod replies;
 mod settings;
 mod status;
+mod take_over_delay;
 mod takeover;
 
 pub use handle::{ScribeHandle, start};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use commands::scribe::LaneId;
 use event_log::LANES;
+use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::within_statement_timeout;
 use platform::health::Health;
 use sqlx::PgPool;
@@ -29,6 +30,9 @@ pub struct Presence {
     pub lease_ms: i64,
     /// Health of the process, for reports that another process uses the same name.
     pub health: Health,
+    /// A process whose clock is off leaves the role until its clock is right again, so that the others get its lanes. A
+    /// role that does not depend on the clock passes a monitor that compares nothing.
+    pub clock: ClockMonitor,
 }
 
 /// Assignment of a process that runs alone: all lanes.
@@ -43,11 +47,11 @@ impl Presence {
     /// processes take its lanes over when its lease expires.
     pub async fn join(self, stop: CancellationToken) -> Result<watch::Receiver<BTreeSet<LaneId>>, sqlx::Error> {
         let mut conflict = NameConflict::new()?;
-        let (sender, receiver) = watch::channel(self.announce(&mut conflict).await?);
+        let (sender, receiver) = watch::channel(self.heartbeat(&mut conflict).await?);
         let pause = Duration::from_millis(self.lease_ms.unsigned_abs() / HEARTBEATS_PER_LEASE);
         tokio::spawn(async move {
             while tokio::time::timeout(pause, stop.cancelled()).await.is_err() {
-                match within_statement_timeout(self.announce(&mut conflict)).await {
+                match within_statement_timeout(self.heartbeat(&mut conflict)).await {
                     Ok(lanes) => _ = sender.send_if_modified(|known| std::mem::replace(known, lanes.clone()) != lanes),
                     Err(error) => tracing::debug!(role = self.role, %error, "the heartbeat cannot be written"),
                 }
@@ -57,6 +61,15 @@ impl Presence {
             }
         });
         Ok(receiver)
+    }
+
+    /// Announces this process, or deletes its row while its clock is off. Returns the lanes assigned to this process.
+    async fn heartbeat(&self, conflict: &mut NameConflict) -> Result<BTreeSet<LaneId>, sqlx::Error> {
+        if self.clock.is_off() {
+            self.leave(conflict).await?;
+            return Ok(BTreeSet::new());
+        }
+        self.announce(conflict).await
     }
 
     /// Writes a heartbeat. Returns the lanes assigned to this process.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use commands::scribe::{LaneId, Limits};
+use platform::clock_monitor::ClockMonitor;
 use tokio::sync::watch;
 
 /// Settings of the scribe loops of one process.
@@ -19,6 +20,8 @@ pub struct ScribeSettings {
     pub assigned_lanes: watch::Receiver<BTreeSet<LaneId>>,
     /// Data folder of the log's server, if it is on this machine: commands are refused while its disk is nearly full.
     pub data: Option<PathBuf>,
+    /// Clock of the decisions, and its comparison with the database's.
+    pub clock: ClockMonitor,
 }
 
 /// Identity of a process as the owner of lanes.

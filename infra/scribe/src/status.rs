@@ -37,6 +37,7 @@ impl LoopStatus {
         let problem = match condition {
             StoreCondition::Unsafe(reason) => Some(format!("the store is not safe to write to: {reason}")),
             StoreCondition::Unavailable => Some("the store cannot be reached".to_owned()),
+            StoreCondition::ClockOff(_) => Some("writes no lanes while its clock is off".to_owned()),
             StoreCondition::Safe if count < expected => Some(format!("owns {count} of its {expected} lanes")),
             StoreCondition::Safe => None,
         };

@@ -1,8 +1,7 @@
-//! Dispatcher: sends the commands of the engine itself until each has a final answer.
+//! Dispatcher: sends the commands of the engine itself and records those that can never be executed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use commands::kernel::{Commands, NotNow};
 use commands::scribe::{Answer, Envelope};
@@ -11,9 +10,6 @@ use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
 use uuid::Uuid;
 use vault::Vault;
-
-/// Delay before commands that were answered with not-now are sent again.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// A command that the engine itself sends, encoded as it is stored in rows of timers and failures.
 #[derive(Clone, Debug)]
@@ -39,9 +35,12 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Sends commands, those of one tenant in their order, until each has a final answer. Returns the commands whose
-    /// lane another process writes, without an answer.
-    pub(crate) async fn dispatch(&self, commands: Vec<EngineCommand>) -> Result<Vec<EngineCommand>, sqlx::Error> {
+    /// Sends commands once, those of one tenant in their order. Returns those that were not decided, each with the
+    /// reason; the caller keeps their rows and sends them again later.
+    pub(crate) async fn dispatch(
+        &self,
+        commands: Vec<EngineCommand>,
+    ) -> Result<Vec<(EngineCommand, NotNow)>, sqlx::Error> {
         let mut by_tenant: BTreeMap<TenantId, Vec<EngineCommand>> = BTreeMap::new();
         for command in commands {
             by_tenant.entry(command.tenant).or_default().push(command);
@@ -53,37 +52,31 @@ impl Dispatcher {
     async fn dispatch_for_tenant(
         &self,
         tenant: TenantId,
-        mut pending: Vec<EngineCommand>,
-    ) -> Result<Vec<EngineCommand>, sqlx::Error> {
-        let mut elsewhere = Vec::new();
-        while !pending.is_empty() {
-            let mut sent = Vec::with_capacity(pending.len());
-            let mut envelopes = Vec::with_capacity(pending.len());
-            for command in pending.drain(..) {
-                match self.envelope(&command) {
-                    Ok(envelope) => {
-                        envelopes.push(envelope);
-                        sent.push(command);
-                    }
-                    Err(reason) => self.record_failure(&command, &reason).await?,
+        commands: Vec<EngineCommand>,
+    ) -> Result<Vec<(EngineCommand, NotNow)>, sqlx::Error> {
+        let mut undecided = Vec::new();
+        let mut sent = Vec::with_capacity(commands.len());
+        let mut envelopes = Vec::with_capacity(commands.len());
+        for command in commands {
+            match self.envelope(&command) {
+                Ok(envelope) => {
+                    envelopes.push(envelope);
+                    sent.push(command);
                 }
-            }
-            let answers = self.dispatch.submit(tenant, true, envelopes).await;
-            for (command, answer) in sent.into_iter().zip(answers) {
-                match answer {
-                    Answer::Settled { .. } => {}
-                    Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
-                    Answer::NotNow(NotNow::LaneElsewhere) => elsewhere.push(command),
-                    Answer::NotNow(_) => pending.push(command),
-                    Answer::Misuse(misuse) => self.record_failure(&command, &misuse.to_string()).await?,
-                    Answer::Fault(reason) => self.record_failure(&command, &reason).await?,
-                }
-            }
-            if !pending.is_empty() {
-                tokio::time::sleep(RETRY_DELAY).await;
+                Err(reason) => self.record_failure(&command, &reason).await?,
             }
         }
-        Ok(elsewhere)
+        let answers = self.dispatch.submit(tenant, true, envelopes).await;
+        for (command, answer) in sent.into_iter().zip(answers) {
+            match answer {
+                Answer::Settled { .. } => {}
+                Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
+                Answer::NotNow(reason) => undecided.push((command, reason)),
+                Answer::Misuse(misuse) => self.record_failure(&command, &misuse.to_string()).await?,
+                Answer::Fault(reason) => self.record_failure(&command, &reason).await?,
+            }
+        }
+        Ok(undecided)
     }
 
     fn envelope(&self, command: &EngineCommand) -> Result<Envelope, String> {

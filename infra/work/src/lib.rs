@@ -10,11 +10,13 @@ mod effects;
 mod kafka_follower;
 mod lanes;
 mod log_reader;
+mod parked_streams;
 mod pause;
 mod positions;
 mod progress;
 mod reactions;
 mod restore;
+mod retry_delays;
 mod runner;
 mod timers;
 

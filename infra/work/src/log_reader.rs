@@ -13,6 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::lanes::Lanes;
+use crate::parked_streams::PolicyStream;
 use crate::positions::Positions;
 
 /// Maximum number of positions of one lane in one read. The positions of the policies are written after each read.
@@ -36,6 +37,46 @@ const EVENTS: &str = "
         SELECT * FROM log.events
         WHERE lane = f.lane AND position > f.after AND position <= f.upto AND type = ANY($4)
         ORDER BY position LIMIT f.upto - f.after) AS e";
+
+/// Selects the events of these types in one stream, between two positions of its lane.
+const STREAM_EVENTS: &str = "
+    SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, principal, command_id,
+           command_index, type, version, payload, meta, occurred_at, recorded_at
+    FROM log.events
+    WHERE lane = $1 AND tenant = $2 AND stream_type = $3 AND stream_id = $4 AND position >= $5 AND position <= $6
+      AND type = ANY($7)
+    ORDER BY sequence LIMIT $8";
+
+/// Events of one stream.
+pub(crate) struct StreamEvents {
+    pub(crate) read: Vec<RawEvent>,
+    /// Position from which further events were not read, because there are too many.
+    pub(crate) next: Option<i64>,
+}
+
+/// Reads the events of these types in a stream, from one position of its lane up to another.
+pub(crate) async fn read_stream(
+    pool: &PgPool,
+    stream: &PolicyStream,
+    (from, upto): (i64, i64),
+    names: &[&str],
+) -> Result<StreamEvents, sqlx::Error> {
+    let rows = sqlx::query(STREAM_EVENTS)
+        .bind(stream.lane.0)
+        .bind(stream.tenant.uuid())
+        .bind(&stream.stream_type)
+        .bind(stream.stream)
+        .bind(from)
+        .bind(upto)
+        .bind(names)
+        .bind(SPAN)
+        .fetch_all(pool)
+        .await?;
+    let read = rows.iter().map(decode_event).collect::<Result<Vec<_>, _>>()?;
+    let is_full = i64::try_from(read.len()) == Ok(SPAN);
+    let next = read.last().filter(|_| is_full).map(|event| event.position.saturating_add(1));
+    Ok(StreamEvents { read, next })
+}
 
 /// New events of a lane: those after the positions of the policies.
 pub(crate) struct NewEvents {
@@ -80,8 +121,11 @@ pub(crate) async fn read_new_events(
         by_lane.insert(lane, NewEvents { end: up_to, events: events.unwrap_or_default() });
     }
     if !unread.is_empty() {
-        let rows = read_rows(&mut transaction, &unread, names).await?;
-        add_events(&mut by_lane, &rows)?;
+        for row in read_rows(&mut transaction, &unread, names).await? {
+            if let Some(new) = by_lane.get_mut(&LaneId(row.try_get(0)?)) {
+                new.events.push(decode_event(&row)?);
+            }
+        }
     }
     transaction.commit().await?;
     by_lane.retain(|lane, new| positions.after(*lane).is_some_and(|from| from < new.end));
@@ -102,26 +146,6 @@ async fn read_rows(
         .await
 }
 
-/// Adds events to those of their lanes. A lane ends before an event that cannot be decoded, until an operator repairs
-/// the event; the other lanes continue.
-fn add_events(by_lane: &mut BTreeMap<LaneId, NewEvents>, rows: &[PgRow]) -> Result<(), sqlx::Error> {
-    let mut stopped = BTreeSet::new();
-    for row in rows {
-        let (lane, position): (_, i64) = (LaneId(row.try_get(0)?), row.try_get(1)?);
-        let Some(new) = by_lane.get_mut(&lane).filter(|_| !stopped.contains(&lane)) else { continue };
-        match decode_event(row) {
-            Ok(event) => new.events.push(event),
-            Err(error) => {
-                new.end = position.saturating_sub(1);
-                stopped.insert(lane);
-                metrics::counter!("cartulary_policies_stopped_total").increment(1);
-                tracing::error!(lane = lane.0, position, %error, "policies stop at an event that cannot be decoded");
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Reads the events of a lane after one position and up to another from the tail; `None` if the tail does not contain
 /// the whole range in this epoch.
 fn read_tail(tail: &Tail, lane: LaneId, epoch: i64, (from, end): (i64, i64), names: &[&str]) -> Option<Vec<RawEvent>> {
@@ -133,6 +157,6 @@ fn read_tail(tail: &Tail, lane: LaneId, epoch: i64, (from, end): (i64, i64), nam
     let rows = tail.after(lane, from, most, read)?;
     let is_whole =
         rows.last().is_some_and(|(last, ..)| *last == end) && rows.iter().all(|(_, same_epoch, _)| *same_epoch);
-    // After an event that cannot be decoded here, the range is read from PostgreSQL, and the error is reported there.
+    // A range with an event that cannot be decoded here is read from PostgreSQL, whose error says why.
     is_whole.then(|| rows.into_iter().filter_map(|(.., event)| event).collect())?
 }

@@ -8,6 +8,7 @@ use commands::scribe::LaneId;
 use projections::ports::{Epochs, RawEvent};
 use sqlx::{PgConnection, PgPool};
 
+use crate::parked_streams::{ParkedAt, ParkedChange, PolicyStream, read_parked};
 use crate::restore::{RestoreHook, rewind_restored_lanes};
 
 /// Position of the last event that each policy has reacted to, by lane.
@@ -24,6 +25,8 @@ struct LanePositions {
     /// All epochs of the lane at that time.
     epochs: Epochs,
     by_policy: BTreeMap<&'static str, i64>,
+    /// Streams in which a policy waits at an event that it cannot read.
+    parked: BTreeMap<PolicyStream, ParkedAt>,
 }
 
 /// A step forward of one policy in one lane.
@@ -50,7 +53,13 @@ impl Positions {
         introduce(&mut transaction, policies).await?;
         let rows: Vec<(String, i16, i64)> =
             sqlx::query_as("SELECT policy, lane, position FROM work.policies").fetch_all(&mut *transaction).await?;
+        let parked = read_parked(&mut transaction, policies).await?;
         transaction.commit().await?;
+        for (stream, at) in parked {
+            if let Some(lane) = lanes.get_mut(&stream.lane) {
+                lane.parked.insert(stream, at);
+            }
+        }
         for (id, lane, position) in rows {
             let policy = policies.iter().find(|policy| policy.id == id);
             if let (Some(policy), Some(lane)) = (policy, lanes.get_mut(&LaneId(lane))) {
@@ -65,7 +74,7 @@ impl Positions {
     pub(crate) fn with_one(lane: LaneId, position: i64, epochs: Vec<(i64, i64)>) -> Self {
         let epoch = epochs.last().map_or(0, |(epoch, _)| *epoch);
         let by_policy = BTreeMap::from([("policy", position)]);
-        let positions = LanePositions { epoch, epochs: Epochs::new(epochs), by_policy };
+        let positions = LanePositions { epoch, epochs: Epochs::new(epochs), by_policy, parked: BTreeMap::new() };
         Self { lanes: BTreeMap::from([(lane, positions)]), read_for: Some(BTreeSet::from([lane])) }
     }
 
@@ -116,8 +125,25 @@ impl Positions {
         behind.map(move |(policy, from)| PositionMove { policy, lane, from: *from, to })
     }
 
-    /// Applies moves that were written to the database.
-    pub(crate) fn apply(&mut self, moves: &[PositionMove]) {
+    /// Parked streams of all lanes that are followed.
+    pub(crate) fn parked(&self) -> impl Iterator<Item = (&PolicyStream, &ParkedAt)> {
+        self.lanes.values().flat_map(|lane| &lane.parked)
+    }
+
+    /// Parked streams of one lane.
+    pub(crate) fn parked_in(&self, lane: LaneId) -> Option<&BTreeMap<PolicyStream, ParkedAt>> {
+        self.lanes.get(&lane).map(|lane| &lane.parked).filter(|parked| !parked.is_empty())
+    }
+
+    /// Applies changes that were written to the database.
+    pub(crate) fn apply(&mut self, moves: &[PositionMove], parked: Vec<ParkedChange>) {
+        for ParkedChange { stream, to, .. } in parked {
+            let Some(lane) = self.lanes.get_mut(&stream.lane) else { continue };
+            match to {
+                Some(at) => _ = lane.parked.insert(stream, at),
+                None => _ = lane.parked.remove(&stream),
+            }
+        }
         for step in moves {
             if let Some(lane) = self.lanes.get_mut(&step.lane) {
                 lane.by_policy.insert(step.policy, step.to);
@@ -139,7 +165,7 @@ async fn read_lanes(
     let rows: Vec<(i16, i64, Vec<i64>, Vec<i64>)> = sqlx::query_as(text).bind(numbers).fetch_all(pool).await?;
     let lane = |(lane, epoch, numbers, firsts): (i16, i64, Vec<i64>, Vec<i64>)| {
         let epochs = Epochs::new(numbers.into_iter().zip(firsts).collect());
-        (LaneId(lane), LanePositions { epoch, epochs, by_policy: BTreeMap::new() })
+        (LaneId(lane), LanePositions { epoch, epochs, by_policy: BTreeMap::new(), parked: BTreeMap::new() })
     };
     Ok(rows.into_iter().map(lane).collect())
 }

@@ -1,4 +1,5 @@
-//! Progress of policies: their new positions, written together with the timers and effects that they ask for.
+//! Progress of policies: their new positions and parked streams, written together with the timers and effects that they
+//! ask for.
 
 use commands::kernel::EffectRequest;
 use domain::shared::Timestamp;
@@ -7,14 +8,17 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::dispatcher::EngineCommand;
+use crate::parked_streams::{ParkedChange, write_parked};
 use crate::positions::PositionMove;
 
-/// New positions, timers and effects of policies after one read of events.
+/// New positions, parked streams, timers and effects of policies after one read of events.
 #[derive(Default)]
 pub(crate) struct Progress {
     pub(crate) moves: Vec<PositionMove>,
     pub(crate) timers: Vec<(Timestamp, EngineCommand)>,
     pub(crate) effects: Vec<NewEffect>,
+    /// Changes of parked streams.
+    pub(crate) parked: Vec<ParkedChange>,
 }
 
 /// An effect to be stored, with its policy and its cause.
@@ -28,7 +32,7 @@ pub(crate) struct NewEffect {
 
 impl Progress {
     /// Writes everything in one transaction. Writes nothing and returns false if another process has moved one of the
-    /// positions in between.
+    /// positions or parked streams in between.
     pub(crate) async fn write(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
         match self.write_with(pool, "").await {
             // After a rewind of the positions, the same timers are asked for again, and some are still stored.
@@ -44,6 +48,9 @@ impl Progress {
         // If a crash of the server loses this commit, the same work is repeated with the same ids.
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         if !self.move_positions(&mut transaction).await? {
+            return Ok(false);
+        }
+        if !write_parked(&mut transaction, &self.parked).await? {
             return Ok(false);
         }
         if !self.timers.is_empty() {

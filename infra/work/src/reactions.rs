@@ -1,11 +1,15 @@
 //! Reactions of policies: the commands, timers and effects that they ask for because of events.
 
+use std::collections::BTreeSet;
+
 use commands::kernel::{PolicyDescriptor, When};
 use commands::scribe::LaneId;
 use projections::ports::RawEvent;
+use sqlx::PgPool;
 
 use crate::dispatcher::EngineCommand;
-use crate::log_reader::{NewEvents, stored};
+use crate::log_reader::{NewEvents, read_stream, stored};
+use crate::parked_streams::{ParkedAt, ParkedChange, PolicyStream};
 use crate::positions::Positions;
 use crate::progress::{NewEffect, Progress};
 
@@ -14,38 +18,81 @@ use crate::progress::{NewEffect, Progress};
 pub(crate) struct ReactionBatch {
     /// Commands to send at once.
     pub(crate) commands: Vec<EngineCommand>,
-    /// Timers, effects and new positions to write.
+    /// Timers, effects, parked streams and new positions to write.
     pub(crate) progress: Progress,
 }
 
 impl ReactionBatch {
-    /// Reactions of each policy to the new events of one lane that are after its position.
-    pub(crate) fn of(
-        policies: &[PolicyDescriptor],
-        lane: LaneId,
-        new: &NewEvents,
-        positions: &Positions,
-    ) -> anyhow::Result<Self> {
+    /// Reactions of each policy to the new events of one lane that are after its position. A policy that cannot read an
+    /// event is parked in the stream of that event and reacts to everything else.
+    pub(crate) fn of(policies: &[PolicyDescriptor], lane: LaneId, new: &NewEvents, positions: &Positions) -> Self {
         let mut batch = Self::default();
+        let parked_before = positions.parked_in(lane);
+        let mut parked_now = BTreeSet::<PolicyStream>::new();
         for event in &new.events {
             for policy in policies {
-                if policy.listens_to(&event.stream_type, &event.kind) && positions.get(lane, policy.id) < event.position
-                {
-                    batch.react(policy, event)?;
+                let is_new = positions.get(lane, policy.id) < event.position;
+                if !is_new || !policy.listens_to(&event.stream_type, &event.kind) {
+                    continue;
+                }
+                let waits =
+                    |stream| parked_before.is_some_and(|all| all.contains_key(stream)) || parked_now.contains(stream);
+                if (parked_before.is_some() || !parked_now.is_empty()) && waits(&PolicyStream::of(policy.id, event)) {
+                    continue;
+                }
+                if let Err(reason) = batch.react_to(policy, event) {
+                    let stream = PolicyStream::of(policy.id, event);
+                    parked_now.insert(stream.clone());
+                    batch.park(stream, ParkedAt { position: event.position, reason });
                 }
             }
         }
+        batch
+    }
+
+    /// Reactions of a policy to the events of a parked stream, from the first that it could not read up to the position of
+    /// the policy, and the change of the stream's place.
+    pub(crate) async fn of_parked(
+        pool: &PgPool,
+        policy: &PolicyDescriptor,
+        (stream, at): (&PolicyStream, &ParkedAt),
+        upto: i64,
+    ) -> Result<Self, sqlx::Error> {
+        let events = read_stream(pool, stream, (at.position, upto), policy.events).await?;
+        let mut batch = Self::default();
+        let mut to = None;
+        for event in &events.read {
+            if let Err(reason) = batch.react_to(policy, event) {
+                to = Some(ParkedAt { position: event.position, reason });
+                break;
+            }
+        }
+        let rest = |position| ParkedAt { position, reason: "the rest of the stream follows".to_owned() };
+        let to = to.or_else(|| events.next.map(rest));
+        batch.progress.parked.push(ParkedChange { stream: stream.clone(), from: Some(at.position), to });
         Ok(batch)
     }
 
-    /// Adds the commands, timers and effects of another lane; moves are not added.
+    /// Adds the commands, timers, effects and parked streams of another lane; moves are not added.
     pub(crate) fn extend(&mut self, more: Self) {
         self.commands.extend(more.commands);
         self.progress.timers.extend(more.progress.timers);
         self.progress.effects.extend(more.progress.effects);
+        self.progress.parked.extend(more.progress.parked);
     }
 
-    fn react(&mut self, policy: &PolicyDescriptor, event: &RawEvent) -> anyhow::Result<()> {
+    /// Adds the reactions of a policy to an event: all of them, or none and the reason.
+    pub(crate) fn react_to(&mut self, policy: &PolicyDescriptor, event: &RawEvent) -> Result<(), String> {
+        if let Some(reason) = event.unreadable() {
+            return Err(reason.into());
+        }
+        let reactions = Self::reactions(policy, event).map_err(|error| error.to_string())?;
+        self.extend(reactions);
+        Ok(())
+    }
+
+    fn reactions(policy: &PolicyDescriptor, event: &RawEvent) -> anyhow::Result<Self> {
+        let mut batch = Self::default();
         let recorded = stored(event);
         let (causation, reactions) = (recorded.id(), policy.react(&recorded)?);
         let (commands, effects) = reactions.into_parts();
@@ -59,14 +106,28 @@ impl ReactionBatch {
                 body: reaction.command.to_json()?,
             };
             match reaction.when {
-                When::Now => self.commands.push(command),
-                When::At(due) => self.progress.timers.push((due, command)),
+                When::Now => batch.commands.push(command),
+                When::At(due) => batch.progress.timers.push((due, command)),
             }
         }
         for request in effects {
             let body = request.to_json()?;
-            self.progress.effects.push(NewEffect { policy: policy.id, causation, request, body });
+            batch.progress.effects.push(NewEffect { policy: policy.id, causation, request, body });
         }
-        Ok(())
+        Ok(batch)
+    }
+
+    fn park(&mut self, stream: PolicyStream, at: ParkedAt) {
+        metrics::counter!("cartulary_policy_streams_parked_total").increment(1);
+        tracing::error!(
+            policy = stream.policy,
+            lane = stream.lane.0,
+            position = at.position,
+            stream_type = stream.stream_type,
+            stream = %stream.stream,
+            reason = at.reason,
+            "a policy cannot read an event and waits in its stream"
+        );
+        self.progress.parked.push(ParkedChange { stream, from: None, to: Some(at) });
     }
 }

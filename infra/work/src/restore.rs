@@ -78,8 +78,12 @@ pub(crate) async fn rewind_restored_lanes(
     pause_work(connection, "the log was restored to an earlier moment").await
 }
 
-/// Records the epochs that are new to the policies. Returns a restore point for each lane with such an epoch.
+/// Records the epochs that are new to the policies. Returns a restore point for each lane with such an epoch. Forgets
+/// those that the log has forgotten, because they wrote no event or were lost in a restore.
 async fn record_epochs(connection: &mut PgConnection) -> Result<Vec<RestorePoint>, sqlx::Error> {
+    let text = "DELETE FROM work.epochs k
+                WHERE NOT EXISTS (SELECT FROM log.epochs e WHERE e.lane = k.lane AND e.epoch = k.epoch)";
+    sqlx::query(text).execute(&mut *connection).await?;
     let text = "
         WITH unknown AS (
             INSERT INTO work.epochs
@@ -114,5 +118,9 @@ async fn rewind_policies(
                 FROM unnest($1::smallint[], $2::bigint[]) AS point(lane, position)
                 WHERE p.lane = point.lane AND (p.position > point.position OR p.policy = ANY($3))";
     let (lanes, positions) = RestorePoint::columns(points);
+    sqlx::query(text).bind(&lanes).bind(&positions).bind(&replayed).execute(&mut *connection).await?;
+    // The events at which these streams were parked are lost, or are read again.
+    let text = "DELETE FROM work.parked p USING unnest($1::smallint[], $2::bigint[]) AS point(lane, position)
+                WHERE p.lane = point.lane AND (p.position > point.position OR p.policy = ANY($3))";
     sqlx::query(text).bind(lanes).bind(positions).bind(replayed).execute(connection).await.map(|_| ())
 }

@@ -19,6 +19,7 @@ use crate::dispatcher::Dispatcher;
 use crate::effects::{EffectWorker, Targets};
 use crate::lanes::{Lanes, POLL_INTERVAL};
 use crate::log_reader::{NewEvents, SPAN, read_new_events};
+use crate::parked_streams::ParkedRetries;
 use crate::positions::Positions;
 use crate::reactions::ReactionBatch;
 use crate::restore::RestoreHook;
@@ -78,11 +79,15 @@ impl PolicyRunner {
 
     async fn run_policies(&self, stop: CancellationToken) {
         let (mut written, mut kafka_feed) = (self.dispatch.written(), self.open_kafka_feed());
-        let mut positions = Positions::default();
+        let (mut positions, mut retries) = (Positions::default(), ParkedRetries::default());
         while !stop.is_cancelled() {
             let result = match &mut kafka_feed {
                 Some(feed) => self.follow_kafka(feed, &mut positions).await,
                 None => self.follow_log(&mut positions).await,
+            };
+            let result = match result {
+                Ok(result) => self.retry_parked(&mut positions, &mut retries).await.map(|()| result),
+                failed => failed,
             };
             if let Err(error) = &result {
                 tracing::warn!(%error, "policies cannot continue now; reading their positions again");
@@ -151,18 +156,9 @@ impl PolicyRunner {
         let (mut batch, mut result) = (ReactionBatch::default(), ReadResult::Nothing);
         for (lane, new) in by_lane {
             let Some(from) = positions.after(*lane) else { continue };
-            match ReactionBatch::of(self.commands.policies(), *lane, new, positions) {
-                Ok(more) => {
-                    batch.extend(more);
-                    batch.progress.moves.extend(positions.moves(*lane, new.end));
-                    result = result.max(if new.end - from < SPAN { ReadResult::Events } else { ReadResult::More });
-                }
-                // The lane stops before this read until an operator repairs the event; the other lanes continue.
-                Err(error) => {
-                    metrics::counter!("cartulary_policies_stopped_total").increment(1);
-                    tracing::error!(lane = lane.0, %error, "policies stop at an event that they cannot read");
-                }
-            }
+            batch.extend(ReactionBatch::of(self.commands.policies(), *lane, new, positions));
+            batch.progress.moves.extend(positions.moves(*lane, new.end));
+            result = result.max(if new.end - from < SPAN { ReadResult::Events } else { ReadResult::More });
         }
         if result > ReadResult::Nothing {
             self.complete(batch, positions).await?;
@@ -173,12 +169,46 @@ impl PolicyRunner {
     /// Sends the commands of a batch, then writes its timers, effects and positions.
     async fn complete(&self, batch: ReactionBatch, positions: &mut Positions) -> anyhow::Result<()> {
         let ReactionBatch { commands, mut progress } = batch;
-        // A command for a lane that another process writes is stored as a timer that is due; the process with that lane
-        // fires it.
-        let elsewhere = self.dispatcher().dispatch(commands).await?;
-        progress.timers.extend(elsewhere.into_iter().map(|command| (Timestamp::default(), command)));
+        // A command that is not decided now is stored as a timer that is due: it must not hold up the policies of other
+        // tenants and lanes. If its lane has another owner by now, that process fires it.
+        let undecided = self.dispatcher().dispatch(commands).await?;
+        progress.timers.extend(undecided.into_iter().map(|(command, _)| (Timestamp::default(), command)));
         ensure!(progress.write(&self.pool).await?, "another process has moved the positions of the policies");
-        positions.apply(&progress.moves);
+        positions.apply(&progress.moves, progress.parked);
         Ok(())
+    }
+
+    /// Lets policies try the events of parked streams again that are due, and reports the streams that stay parked.
+    async fn retry_parked(&self, positions: &mut Positions, retries: &mut ParkedRetries) -> anyhow::Result<()> {
+        for (stream, at) in retries.due(positions.parked()) {
+            let Some(policy) = self.commands.policies().iter().find(|policy| policy.id == stream.policy) else {
+                continue;
+            };
+            let upto = positions.get(stream.lane, stream.policy);
+            let batch = ReactionBatch::of_parked(&self.pool, policy, (&stream, &at), upto).await?;
+            let to = batch.progress.parked.first().and_then(|change| change.to.as_ref());
+            if to.is_some_and(|to| to.position == at.position) {
+                retries.record_failure(&stream);
+            } else {
+                tracing::info!(policy = stream.policy, stream = %stream.stream, "a parked stream continues");
+                self.complete(batch, positions).await?;
+            }
+        }
+        self.report_parked(positions);
+        Ok(())
+    }
+
+    /// Reports the parked streams. The process stays ready: everything else continues.
+    fn report_parked(&self, positions: &Positions) {
+        let count = u32::try_from(positions.parked().count()).unwrap_or(u32::MAX);
+        metrics::gauge!("cartulary_policies_parked_streams").set(count);
+        let problem = positions.parked().next().map(|(stream, at)| {
+            format!(
+                "{count} streams in which a policy cannot read an event; they are tried again. One is {} {} of tenant {}, \
+                 for `{}`: lane {}, position {}: {}",
+                stream.stream_type, stream.stream, stream.tenant, stream.policy, stream.lane.0, at.position, at.reason
+            )
+        });
+        self.health.set_degradation("policies", problem);
     }
 }

@@ -1,78 +1,174 @@
-//! Timer worker: claims the rows of due timers, sends their commands and deletes the rows when these are answered.
+//! Timer worker: claims due timers, sends their commands and deletes the rows of those that are decided.
+//!
+//! The timers of one tenant are one run, in a task of its own. A tenant or a lane that answers not-now is left out for a
+//! while and delays no other. Rows are not locked: while two processes have the same lane, both may send a command, and
+//! the second gets the answer of the first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use commands::kernel::NotNow;
+use commands::scribe::LaneId;
 use domain::shared::{CommandId, TenantId, Timestamp};
 use platform::clock::{Timestamptz, now};
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, Row, Transaction};
+use sqlx::{PgPool, Row};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::dispatcher::{Dispatcher, EngineCommand};
 use crate::lanes::{Lanes, POLL_INTERVAL};
+use crate::retry_delays::RetryDelays;
 
 /// Maximum number of timers claimed at a time.
 const BATCH: i64 = 500;
+/// Maximum number of runs of one lane at a time.
+const LANE_RUNS_MOST: usize = 16;
 
 /// Fires the timers of the tenants in the lanes of this process.
+#[derive(Clone)]
 pub(crate) struct TimerWorker {
     pub(crate) pool: PgPool,
     pub(crate) lanes: Lanes,
     pub(crate) dispatcher: Dispatcher,
 }
 
+/// Runs in progress, and the lanes and tenants that are left out for a while.
+#[derive(Default)]
+struct ActiveRuns {
+    tasks: JoinSet<RunResult>,
+    tenants: HashMap<Id, (LaneId, TenantId)>,
+    delays: RetryDelays,
+}
+
+/// Outcome of a run: true if a command was decided, and the reason for which the last one was not.
+struct RunResult {
+    decided: bool,
+    not_now: Option<NotNow>,
+}
+
+/// A due timer: the time and its command.
+type DueTimer = (Timestamp, EngineCommand);
+
 impl TimerWorker {
+    /// Runs until `stop`. Runs in progress are then dropped: their rows are still there, and their commands are sent
+    /// again under the same ids.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut active = ActiveRuns::default();
         while !stop.is_cancelled() {
-            match self.fire_due().await {
-                Ok(count) if count > 0 => continue,
+            active.collect();
+            match self.start_due(&mut active).await {
+                // Other tenants may have due timers too, behind those of this claim.
+                Ok(started) if started > 0 => continue,
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "timers cannot fire now; trying again"),
+                Err(error) => tracing::warn!(%error, "timers cannot be claimed now; trying again"),
             }
             tokio::select! {
                 () = stop.cancelled() => break,
+                Some(ended) = active.tasks.join_next_with_id(), if !active.tasks.is_empty() => active.finish(ended),
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
+        active.tasks.shutdown().await;
     }
 
-    /// Sends the commands of the due timers and returns their number. The rows stay locked until the commands are
-    /// answered; if this process dies before, another one sends the same commands again.
-    async fn fire_due(&self) -> Result<usize, sqlx::Error> {
-        let lanes = self.lanes.numbers();
+    /// Starts runs for due timers of lanes and tenants that are free. Returns the number of runs.
+    async fn start_due(&self, active: &mut ActiveRuns) -> Result<usize, sqlx::Error> {
+        let (full, busy) = active.left_out();
+        let lanes: Vec<i16> =
+            self.lanes.current().iter().filter(|lane| !full.contains(lane)).map(|lane| lane.0).collect();
         if lanes.is_empty() {
             return Ok(0);
         }
-        let mut transaction = self.pool.begin().await?;
-        let due = claim_due(&mut transaction, &lanes).await?;
-        if due.is_empty() {
-            return Ok(0);
+        let mut by_tenant = BTreeMap::<(LaneId, TenantId), Vec<DueTimer>>::new();
+        for (lane, at, command) in claim_due(&self.pool, &lanes, busy).await? {
+            by_tenant.entry((lane, command.tenant)).or_default().push((at, command));
         }
+        let mut started = 0;
+        for ((lane, tenant), due) in by_tenant {
+            if active.runs_of(lane) < LANE_RUNS_MOST {
+                let worker = self.clone();
+                let task = active.tasks.spawn(async move { worker.fire(due).await });
+                active.tenants.insert(task.id(), (lane, tenant));
+                started += 1;
+            }
+        }
+        Ok(started)
+    }
+
+    /// Sends the commands of one tenant and deletes the rows of those that are decided.
+    async fn fire(&self, due: Vec<DueTimer>) -> RunResult {
         let (mut keys, commands): (Vec<_>, Vec<_>) =
             due.into_iter().map(|(at, command)| ((at, command.id), command)).unzip();
-        // The row of a command whose lane has another owner by now is left to that owner.
-        let elsewhere: BTreeSet<_> =
-            self.dispatcher.dispatch(commands).await?.iter().map(|command| command.id).collect();
-        keys.retain(|(_, id)| !elsewhere.contains(id));
-        delete(&mut transaction, &keys).await?;
-        transaction.commit().await?;
-        Ok(keys.len())
+        let fired = async {
+            let undecided = self.dispatcher.dispatch(commands).await?;
+            let ids: BTreeSet<_> = undecided.iter().map(|(command, _)| command.id).collect();
+            keys.retain(|(_, id)| !ids.contains(id));
+            delete(&self.pool, &keys).await?;
+            Ok::<_, sqlx::Error>(undecided.into_iter().next_back().map(|(_, reason)| reason))
+        };
+        match fired.await {
+            Ok(not_now) => RunResult { decided: !keys.is_empty(), not_now },
+            Err(error) => {
+                tracing::warn!(%error, "timers cannot fire now; trying again");
+                RunResult { decided: false, not_now: Some(NotNow::StoreAway) }
+            }
+        }
     }
 }
 
+impl ActiveRuns {
+    fn runs_of(&self, lane: LaneId) -> usize {
+        self.tenants.values().filter(|(of, _)| *of == lane).count()
+    }
+
+    /// Lanes and tenants for which no run may be started now.
+    fn left_out(&mut self) -> (BTreeSet<LaneId>, Vec<Uuid>) {
+        let (mut lanes, tenants) = self.delays.current(Instant::now());
+        let running: BTreeSet<LaneId> = self.tenants.values().map(|(lane, _)| *lane).collect();
+        lanes.extend(running.into_iter().filter(|lane| self.runs_of(*lane) >= LANE_RUNS_MOST));
+        let running = self.tenants.values().map(|(_, tenant)| *tenant);
+        (lanes, running.chain(tenants).map(TenantId::uuid).collect())
+    }
+
+    /// Records the runs that have ended.
+    fn collect(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.finish(ended);
+        }
+    }
+
+    fn finish(&mut self, ended: Result<(Id, RunResult), JoinError>) {
+        let (id, result) = match ended {
+            Ok(ended) => ended,
+            Err(failed) => (failed.id(), RunResult { decided: false, not_now: Some(NotNow::StoreAway) }),
+        };
+        let Some((lane, tenant)) = self.tenants.remove(&id) else { return };
+        match result.not_now {
+            Some(reason) => self.delays.record_not_now((lane, tenant), &reason, Instant::now()),
+            None if result.decided => self.delays.record_success(lane, tenant),
+            None => {}
+        }
+    }
+}
+
+/// Due timers in these lanes, the earliest first, without those of the tenants in `busy`.
 async fn claim_due(
-    transaction: &mut Transaction<'_, Postgres>,
+    pool: &PgPool,
     lanes: &[i16],
-) -> Result<Vec<(Timestamp, EngineCommand)>, sqlx::Error> {
+    busy: Vec<Uuid>,
+) -> Result<Vec<(LaneId, Timestamp, EngineCommand)>, sqlx::Error> {
     sqlx::query(
-        "SELECT t.due_at, t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
+        "SELECT r.lane, t.due_at, t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
          FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
-         WHERE t.due_at <= $1 AND r.lane = ANY($3) AND NOT EXISTS (SELECT FROM work.hold)
-         ORDER BY t.due_at LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
+         WHERE t.due_at <= $1 AND r.lane = ANY($3) AND t.tenant <> ALL($4) AND NOT EXISTS (SELECT FROM work.hold)
+         ORDER BY t.due_at LIMIT $2",
     )
     .bind(Timestamptz(now()))
     .bind(BATCH)
     .bind(lanes)
+    .bind(busy)
     .try_map(|row: PgRow| {
         let command = EngineCommand {
             id: CommandId::new(row.try_get("id")?),
@@ -82,18 +178,21 @@ async fn claim_due(
             name: row.try_get("command")?,
             body: row.try_get("body")?,
         };
-        Ok((row.try_get::<Timestamptz, _>("due_at")?.0, command))
+        Ok((LaneId(row.try_get("lane")?), row.try_get::<Timestamptz, _>("due_at")?.0, command))
     })
-    .fetch_all(&mut **transaction)
+    .fetch_all(pool)
     .await
 }
 
-async fn delete(
-    transaction: &mut Transaction<'_, Postgres>,
-    keys: &[(Timestamp, CommandId)],
-) -> Result<(), sqlx::Error> {
+/// Deletes rows. If a crash of the server undoes this, their commands are sent again and get the same answers.
+async fn delete(pool: &PgPool, keys: &[(Timestamp, CommandId)]) -> Result<(), sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     let text = "DELETE FROM work.timers t USING unnest($1::timestamptz[], $2::uuid[]) AS gone(due_at, id)
                 WHERE t.due_at = gone.due_at AND t.id = gone.id";
     let (times, ids): (Vec<_>, Vec<_>) = keys.iter().map(|(at, id)| (Timestamptz(*at), id.uuid())).unzip();
-    sqlx::query(text).bind(times).bind(ids).execute(&mut **transaction).await.map(|_| ())
+    let mut transaction = pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
+    sqlx::query(text).bind(times).bind(ids).execute(&mut *transaction).await?;
+    transaction.commit().await
 }

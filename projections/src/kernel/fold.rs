@@ -1,6 +1,6 @@
 //! In-memory rows while a batch of events is folded into them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 
 use domain::kernel::Unreadable;
@@ -14,6 +14,9 @@ use super::{Place, ReadModel, Sources};
 /// Cycle: read events, supply the missing rows, fold, drain the changes. Rows stay in memory until
 /// [`drain`](Fold::drain), so a rebuild can fold many batches before it writes any row.
 pub trait Fold: Send {
+    /// Restricts the fold to the rows at these places: events of other rows are decoded and dropped.
+    fn restrict_to(&mut self, places: BTreeSet<Place>);
+
     /// Decodes an event and queues it for the rows it affects. On error it is queued for none of them.
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable>;
 
@@ -21,8 +24,9 @@ pub trait Fold: Send {
     /// not return them again.
     fn missing(&mut self) -> Vec<Place>;
 
-    /// Supplies a missing row. `waiting` means that earlier events of its key are parked.
-    fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool) -> Result<(), Unreadable>;
+    /// Supplies a missing row. `waiting` means that earlier events of its key are parked. The events of a row that cannot
+    /// be read are parked too.
+    fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool);
 
     /// Folds all queued events in order and returns those that had to be parked. A missing row that was not supplied
     /// counts as not existing.
@@ -37,10 +41,9 @@ pub trait Fold: Send {
     }
 
     /// Removes all rows from memory and returns the changed ones: in the order of their places, or in event order for an
-    /// append-only model.
-    ///
-    /// Fails if a row cannot be serialized, for example because a personal field was not sealed.
-    fn drain(&mut self) -> Result<Vec<Change>, Unreadable>;
+    /// append-only model. The last event of a row that cannot be serialized, for example because a personal field was
+    /// not sealed, is parked.
+    fn drain(&mut self) -> (Vec<Change>, Vec<Parked>);
 }
 
 /// New content of a changed row.
@@ -69,16 +72,22 @@ pub(super) struct FoldTable<R> {
     /// Indexes of slots whose rows may exist in the store and were not asked for yet.
     missing: Vec<usize>,
     queue: Vec<QueuedEvent>,
+    /// The only places whose rows are folded, if the fold is restricted.
+    only: Option<BTreeSet<Place>>,
 }
 
 /// Current state of one row.
 struct Slot<R> {
     place: Place,
     row: Option<R>,
-    changed: bool,
-    /// True if an event of this key is parked, so that all later ones are parked too.
-    waiting: bool,
+    /// Lane and position of the last event that changed the row.
+    changed: Option<(i16, i64)>,
+    /// Reason for which all further events of this key are parked.
+    waiting: Option<String>,
 }
+
+/// Reason for parking the events that follow a parked one of the same key.
+const WAITS: &str = "an earlier event of this key is parked";
 
 /// One event for one row.
 struct QueuedEvent {
@@ -91,7 +100,7 @@ struct QueuedEvent {
 impl<R: ReadModel> FoldTable<R> {
     pub(super) fn new() -> Self {
         let (sources, places) = (Sources::<R>::collect(), HashMap::new());
-        Self { sources, places, slots: Vec::new(), missing: Vec::new(), queue: Vec::new() }
+        Self { sources, places, slots: Vec::new(), missing: Vec::new(), queue: Vec::new(), only: None }
     }
 
     /// Index of the slot for a place. `new` means that the store has no such row.
@@ -106,7 +115,7 @@ impl<R: ReadModel> FoldTable<R> {
                 self.missing.push(slot);
             }
         }
-        self.slots.push(Slot { place, row: None, changed: false, waiting: false });
+        self.slots.push(Slot { place, row: None, changed: None, waiting: None });
         slot
     }
 
@@ -117,6 +126,10 @@ impl<R: ReadModel> FoldTable<R> {
 }
 
 impl<R: ReadModel> Fold for FoldTable<R> {
+    fn restrict_to(&mut self, places: BTreeSet<Place>) {
+        self.only = Some(places);
+    }
+
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable> {
         let before = self.queue.len();
         for source in 0..self.sources.len() {
@@ -126,9 +139,14 @@ impl<R: ReadModel> Fold for FoldTable<R> {
             match self.sources[source].read(event) {
                 Ok(None) => {}
                 Ok(Some(key)) => {
+                    let place = Place { tenant: event.tenant, key };
+                    if self.only.as_ref().is_some_and(|only| !only.contains(&place)) {
+                        self.sources[source].drop_last();
+                        continue;
+                    }
                     // With two stream types, the row may have been made by an event of the other type.
                     let new = self.sources.len() == 1 && self.sources[source].begins_row(event);
-                    let slot = self.slot(Place { tenant: event.tenant, key }, new);
+                    let slot = self.slot(place, new);
                     self.queue.push(QueuedEvent { source, slot, lane: event.lane, position: event.position });
                 }
                 Err(unreadable) => {
@@ -145,11 +163,13 @@ impl<R: ReadModel> Fold for FoldTable<R> {
         mem::take(&mut self.missing).into_iter().map(|slot| self.slots[slot].place.clone()).collect()
     }
 
-    fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool) -> Result<(), Unreadable> {
-        let Some(slot) = self.places.get(place).and_then(|slot| self.slots.get_mut(*slot)) else { return Ok(()) };
-        slot.row = row.map(serde_json::from_str).transpose().map_err(unreadable::<R>)?;
-        slot.waiting = waiting;
-        Ok(())
+    fn supply(&mut self, place: &Place, row: Option<&str>, waiting: bool) {
+        let Some(slot) = self.places.get(place).and_then(|slot| self.slots.get_mut(*slot)) else { return };
+        slot.waiting = waiting.then(|| WAITS.to_owned());
+        match row.map(serde_json::from_str).transpose() {
+            Ok(row) => slot.row = row,
+            Err(error) => slot.waiting = Some(format!("the stored row cannot be read: {error}")),
+        }
     }
 
     fn fold(&mut self) -> Vec<Parked> {
@@ -157,19 +177,21 @@ impl<R: ReadModel> Fold for FoldTable<R> {
         let mut parked = Vec::new();
         for queued in mem::take(&mut self.queue) {
             let (source, slot) = (&mut self.sources[queued.source], &mut self.slots[queued.slot]);
-            if slot.waiting {
+            if let Some(reason) = slot.waiting.clone() {
                 source.drop_first();
-                parked.push(self.park(&queued, "an earlier event of this key is parked".into()));
+                parked.push(self.park(&queued, reason));
                 continue;
             }
             // The old row is kept until the fold succeeds: a failed fold changes nothing.
             match source.fold(slot.row.clone()) {
                 Ok(row) => {
-                    slot.changed |= row.is_some() || !R::APPENDS;
+                    if row.is_some() || !R::APPENDS {
+                        slot.changed = Some((queued.lane, queued.position));
+                    }
                     slot.row = row;
                 }
                 Err(unfoldable) => {
-                    slot.waiting = true;
+                    slot.waiting = Some(WAITS.to_owned());
                     parked.push(self.park(&queued, unfoldable.to_string()));
                 }
             }
@@ -181,22 +203,24 @@ impl<R: ReadModel> Fold for FoldTable<R> {
         self.slots.len()
     }
 
-    fn drain(&mut self) -> Result<Vec<Change>, Unreadable> {
+    fn drain(&mut self) -> (Vec<Change>, Vec<Parked>) {
         self.places.clear();
         self.missing.clear();
-        let mut changed = mem::take(&mut self.slots);
-        changed.retain(|slot| slot.changed);
+        let mut slots = mem::take(&mut self.slots);
         if !R::APPENDS {
-            changed.sort_unstable_by(|one, other| one.place.cmp(&other.place));
+            slots.sort_unstable_by(|one, other| one.place.cmp(&other.place));
         }
-        let change = |slot: Slot<R>| {
-            let row = slot.row.as_ref().map(serde_json::to_string).transpose().map_err(unreadable::<R>)?;
-            Ok(Change { place: slot.place, row })
-        };
-        changed.into_iter().map(change).collect()
+        let (mut changes, mut parked) = (Vec::with_capacity(slots.len()), Vec::new());
+        for Slot { place, row, changed, .. } in slots {
+            let Some((lane, position)) = changed else { continue };
+            match row.as_ref().map(serde_json::to_string).transpose() {
+                Ok(row) => changes.push(Change { place, row }),
+                Err(error) => {
+                    let reason = format!("the row cannot be written: {error}");
+                    parked.push(Parked { place, lane, position, reason });
+                }
+            }
+        }
+        (changes, parked)
     }
-}
-
-fn unreadable<R: ReadModel>(error: serde_json::Error) -> Unreadable {
-    Unreadable { name: R::schema_name().into(), reason: error.to_string() }
 }

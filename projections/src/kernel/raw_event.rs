@@ -39,25 +39,45 @@ pub struct RawEvent {
 
 /// Cache of a decoded event, independent of its type.
 #[derive(Debug, Default)]
-pub struct DecodedEvent(OnceLock<Arc<dyn Any + Send + Sync>>);
+pub struct DecodedEvent {
+    cache: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Reason for which the event cannot be decoded whatever its payload is.
+    unreadable: Option<Box<str>>,
+}
+
+impl DecodedEvent {
+    /// An event whose metadata cannot be read, for this reason. Its place in the log is known, so only its readers are
+    /// concerned.
+    pub fn unreadable(reason: impl Into<Box<str>>) -> Self {
+        Self { cache: OnceLock::new(), unreadable: Some(reason.into()) }
+    }
+}
 
 impl Clone for DecodedEvent {
     /// A clone starts with an empty cache, because the fields of a cloned event may be changed.
     fn clone(&self) -> Self {
-        Self::default()
+        Self { cache: OnceLock::new(), unreadable: self.unreadable.clone() }
     }
 }
 
 impl RawEvent {
     /// Decodes the event as one of the given aggregate; parses it at the first call only.
     pub fn read<A: Aggregate>(&self) -> Result<Arc<Recorded<A::Event>>, Unreadable> {
-        if let Some(Ok(decoded)) = self.decoded.0.get().map(|decoded| Arc::clone(decoded).downcast()) {
+        if let Some(reason) = self.unreadable() {
+            return Err(Unreadable { name: self.kind.to_string(), reason: reason.into() });
+        }
+        if let Some(Ok(decoded)) = self.decoded.cache.get().map(|decoded| Arc::clone(decoded).downcast()) {
             return Ok(decoded);
         }
         let event = Arc::new(self.recorded(A::read(&self.kind, self.version, &self.payload)?));
         // If another thread was faster, it has cached an equal event.
-        self.decoded.0.set(Arc::<Recorded<A::Event>>::clone(&event)).ok();
+        self.decoded.cache.set(Arc::<Recorded<A::Event>>::clone(&event)).ok();
         Ok(event)
+    }
+
+    /// Reason for which the metadata of the event cannot be read. Its actor is then not that of the log.
+    pub fn unreadable(&self) -> Option<&str> {
+        self.decoded.unreadable.as_deref()
     }
 
     /// Combines the metadata of this record with a decoded event.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::EPOCH;
 use crate::kernel::{Model, Parked, Place};
-use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, Move, RawEvent, Rows, Step};
+use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, Move, RawEvent, Rows, Step, StreamPlace};
 
 /// In-memory implementation of both ports. Every lane of its history has one epoch, [`EPOCH`], at first.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ struct State {
     events: BTreeMap<i16, Vec<RawEvent>>,
     epochs: BTreeMap<i16, Vec<(i64, i64)>>,
     fail_next: Option<Cause>,
+    /// Table of the model whose puts fail.
+    failing: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ struct Table {
     rows: BTreeMap<Place, String>,
     checkpoints: BTreeMap<i16, Checkpoint>,
     parked: Vec<Parked>,
+    parked_streams: BTreeSet<StreamPlace>,
 }
 
 impl Memory {
@@ -59,6 +62,25 @@ impl Memory {
     /// Makes the next `put` of any model fail.
     pub fn fail_next_put(&self, cause: Cause) {
         self.state().fail_next = Some(cause);
+    }
+
+    /// Makes every `put` of this model fail, or of none.
+    pub fn fail_puts_of(&self, model: Option<&Model>) {
+        self.state().failing = model.map(Model::table);
+    }
+
+    /// Lets the parked streams of a model continue.
+    pub fn continue_streams(&self, model: &Model) {
+        if let Some(table) = self.state().tables.get_mut(&model.table()) {
+            table.parked_streams.clear();
+        }
+    }
+
+    /// Makes the rows that match unreadable.
+    pub fn break_row(&self, model: &Model, matches: impl Fn(&str) -> bool) {
+        let mut state = self.state();
+        let rows = state.tables.get_mut(&model.table()).into_iter().flat_map(|table| table.rows.values_mut());
+        rows.filter(|row| matches(row)).for_each(|row| *row = String::from("{}"));
     }
 
     /// All rows of a model in the order of their places.
@@ -97,8 +119,14 @@ impl State {
         if let Some(cause) = self.fail_next.take() {
             return Err(fault(cause));
         }
+        if self.failing == Some(model.table()) {
+            return Err(fault(Cause::Unavailable));
+        }
         let table = self.tables.get_mut(&model.table()).ok_or_else(|| fault(Cause::Unavailable))?;
         if step.moves.iter().any(|(from, _)| table.checkpoints.get(&from.lane) != Some(from)) {
+            return Err(fault(Cause::Conflict));
+        }
+        if !step.skipped.is_subset(&table.parked_streams) {
             return Err(fault(Cause::Conflict));
         }
         // PostgreSQL refuses NUL characters in text, so this store does too.
@@ -107,6 +135,7 @@ impl State {
         }
         table.checkpoints.extend(step.moves.iter().map(|(_, to)| (to.lane, *to)));
         table.parked.extend(step.parked.iter().cloned());
+        table.parked_streams.extend(step.parked_streams.iter().map(|parked| parked.place.clone()));
         for change in &step.changes {
             match &change.row {
                 Some(row) => table.rows.insert(change.place.clone(), row.clone()),
@@ -122,6 +151,12 @@ impl Rows for &Memory {
         let state = self.state();
         let table = state.tables.get(&model.table());
         ready(Ok(table.map(|table| table.checkpoints.values().copied().collect()).unwrap_or_default()))
+    }
+
+    fn parked_streams(&self, model: &Model) -> impl Future<Output = Result<BTreeSet<StreamPlace>, Fault>> + Send {
+        let state = self.state();
+        let table = state.tables.get(&model.table());
+        ready(Ok(table.map(|table| table.parked_streams.clone()).unwrap_or_default()))
     }
 
     fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send {

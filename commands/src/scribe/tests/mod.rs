@@ -226,6 +226,33 @@ fn an_id_from_the_future_is_refused() {
 }
 
 #[test]
+fn repeat_at_a_successor_whose_clock_is_behind_gets_the_first_answer() {
+    let mut simulation = stocked(100);
+    let (reserved, received) = (simulation.new_id(), simulation.new_id());
+    let send = |simulation: &mut Simulation| {
+        let first = simulation.send(ONE, vec![envelope(reserved, reserve(1, 1))]);
+        let second = simulation.send(TWO, vec![envelope(received, open(2))]);
+        simulation.run(|_| Commit::Written);
+        [first, second]
+    };
+    let first = send(&mut simulation);
+    let events = simulation.events.len();
+    simulation.restart_behind(15_000_000);
+    simulation.send(ONE, vec![envelope(id(8), reserve(1, 2))]);
+    simulation.run(|_| Commit::Written);
+    // By the clock of the successor, the ids are now newer than any that the log could contain at its take-over.
+    simulation.pass(7_000_000);
+    let again = send(&mut simulation);
+    for (first, again) in first.iter().zip(&again) {
+        assert!(matches!(simulation.answers[again][0], Answer::Settled { replayed: true, .. }));
+        let (first, again) = (accepted(&simulation.answers[first][0]), accepted(&simulation.answers[again][0]));
+        assert_eq!((first.tenant_position, first.recorded_at), (again.tenant_position, again.recorded_at));
+    }
+    assert_eq!(simulation.events.len(), events + 1);
+    simulation.check();
+}
+
+#[test]
 fn forgotten_states_and_receipts_are_loaded_again() {
     let mut simulation = Simulation::new(Limits { state_bytes_most: 4_000, receipts_most: 8, ..Limits::default() });
     (0..200).for_each(|n| {

@@ -35,7 +35,10 @@ pub(super) struct Simulation {
     in_flight: Option<Batch>,
     batches: u64,
     last_ticket: u64,
+    /// Clock of the scribe, in microseconds.
     clock: i64,
+    /// Clock of the store minus that of the scribe.
+    store_ahead: i64,
     restarts: u32,
 }
 
@@ -66,6 +69,7 @@ impl Simulation {
             batches: 0,
             last_ticket: 0,
             clock: 1_000_000_000,
+            store_ahead: 0,
             restarts: 0,
         }
     }
@@ -94,6 +98,24 @@ impl Simulation {
         }
         self.restarts += 1;
         self.scribe = Scribe::new(self.limits.clone(), StateRegistry::all());
+    }
+
+    /// Starts a new process with a clock that is behind that of the store.
+    pub(super) fn restart_behind(&mut self, micros: i64) {
+        self.restart();
+        self.clock -= micros;
+        self.store_ahead += micros;
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, micros: i64) {
+        self.clock += micros;
+    }
+
+    /// An id that a caller with the clock of the store makes now.
+    pub(super) fn new_id(&self) -> Uuid {
+        let millis = u128::try_from((self.clock + self.store_ahead).div_euclid(1_000)).expect("after 1970");
+        Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0001)
     }
 
     pub(super) fn never_restarted(&self) -> bool {
@@ -156,8 +178,16 @@ impl Simulation {
                         let epoch = self.epochs.entry(lane).or_insert(0);
                         *epoch += 1;
                         let last = self.events.iter().rfind(|(at, _)| *at == lane);
-                        let (position, recorded_at) = last.map_or((0, now), |(_, row)| (row.position, row.recorded_at));
-                        let outcome = TakeOverOutcome::Owned { epoch: *epoch, position, recorded_at };
+                        let (position, recorded_at) =
+                            last.map_or((0, Timestamp::default()), |(_, row)| (row.position, row.recorded_at));
+                        let store_time = Timestamp::from_micros(now.micros() + self.store_ahead);
+                        let outcome = TakeOverOutcome::Owned {
+                            epoch: *epoch,
+                            position,
+                            recorded_at,
+                            event_epoch: *epoch,
+                            store_time,
+                        };
                         self.scribe.taken_over(lane, &outcome, now);
                     }
                     Output::Load(load) => {

@@ -17,7 +17,7 @@ use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use outside::webhooks::{Guard, WebhookGateway};
-use platform::clock::new_id;
+use platform::clock::{Clock, new_id};
 use platform::health::Health;
 use platform::http_server;
 use serde_json::json;
@@ -177,6 +177,7 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
             false,
         ),
         pool,
+        clock: Clock::default(),
         dispatch: shops.running.dispatch.clone(),
         states: StateRegistry::all(),
         progress: watch::channel(0).1,

@@ -11,6 +11,7 @@ use commands::tenancy::OpenTenant;
 use domain::shared::{Quantity, TenantId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use platform::clock_monitor::ClockMonitor;
 use scribe::presence;
 use scribe::{Owner, ScribeHandle, ScribeSettings, start};
 use sqlx::PgPool;
@@ -19,9 +20,9 @@ use super::load_generator::Contender;
 use super::scratch_server::ScratchDatabase;
 use super::workload::Workload;
 
-/// Pause between the start of a scribe and a measurement. In its first ten seconds a scribe looks up each command id in
+/// Pause between the start of a scribe and a measurement. In its first twelve seconds a scribe looks up each command id in
 /// the log, because the id may be older than the start.
-pub(super) const SETTLE_TIME: Duration = Duration::from_secs(11);
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(13);
 
 /// Scribe with the settings of `cartulary dev`, without the other roles.
 pub(super) struct BenchScribe {
@@ -42,6 +43,7 @@ impl BenchScribe {
             loops: defaults.scribe_loops,
             assigned_lanes: presence::all_lanes(),
             data: None,
+            clock: ClockMonitor::default(),
         };
         let scribe = Self { scribe: start(&settings, &pool).await?, pool, workload: Workload::new()? };
         scribe.prepare().await?;

@@ -10,6 +10,7 @@ use domain::shared::{CommandId, Principal, TenantId};
 use event_log::{LANES, PgHistory, StoreFeed};
 use outside::webhooks::{AddressList, Guard, HttpClient, WebhookGateway, WebhookLimits};
 use platform::clock::new_id;
+use platform::clock_monitor::ClockMonitor;
 use platform::health::Health;
 use projections::kernel::Models;
 use replay::rebuild::{Budget, rebuild};
@@ -44,6 +45,8 @@ pub struct Backend {
     pub pool: PgPool,
     /// Writes all lanes.
     pub scribe: ScribeHandle,
+    /// Health report of its read models, policies and timers.
+    pub health: Health,
     dispatch: Dispatch,
     vault: Arc<Vault>,
     commands: Arc<Commands>,
@@ -62,6 +65,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
         loops: 2,
         assigned_lanes: presence::all_lanes(),
         data: None,
+        clock: ClockMonitor::default(),
     }
 }
 
@@ -75,8 +79,10 @@ impl Backend {
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
         let key = ForwardingKey::new(&outer);
-        let dispatch = Dispatch::start(pool.clone(), Some(scribe.clone()), key, stop.clone()).await?;
-        Ok(Self { pool, scribe, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
+        let dispatch =
+            Dispatch::start(pool.clone(), Some(scribe.clone()), key, settings.clock.clone(), stop.clone()).await?;
+        let health = Health::default();
+        Ok(Self { pool, scribe, health, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
     }
 
     /// Starts a scribe that owns all lanes of a database.
@@ -89,6 +95,7 @@ impl Backend {
         let feed = StoreFeed::new(self.pool.clone(), Some(self.scribe.tail().clone()));
         let (models, lanes, written) = (Arc::new(Models::all()), presence::all_lanes(), self.scribe.written());
         let reads = ReadModelFollower::new(self.pool.clone(), models, feed, lanes, written);
+        let reads = reads.with_health(self.health.clone());
         self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
     }
 
@@ -97,11 +104,19 @@ impl Backend {
         self.run_policies_with(self.commands.clone(), Arc::default());
     }
 
+    /// Runs policies and timers in these lanes from now on, as a process without a scribe does.
+    pub fn run_policies_in(&mut self, lanes: Lanes) {
+        self.run_policies_of(lanes, self.commands.clone(), Arc::default());
+    }
+
     /// Runs the policies, timers and effects of these commands from now on, with these targets.
     pub fn run_policies_with(&mut self, commands: Arc<Commands>, targets: Arc<Targets>) {
+        self.run_policies_of(Lanes::Written(self.scribe.clone()), commands, targets);
+    }
+
+    fn run_policies_of(&mut self, lanes: Lanes, commands: Arc<Commands>, targets: Arc<Targets>) {
         let (pool, dispatch, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
-        let lanes = Lanes::Written(self.scribe.clone());
-        let (kafka, health) = (None, Health::default());
+        let (kafka, health) = (None, self.health.clone());
         let runner =
             PolicyRunner { pool, dispatch, lanes, kafka, health, vault, commands, targets, restore_hooks: vec![] };
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
@@ -119,7 +134,7 @@ impl Backend {
         let (pool, dispatch, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
         let targets = Targets::default().with("webhooks", gateway.reconciler()).into();
-        let (kafka, health) = (None, Health::default());
+        let (kafka, health) = (None, self.health.clone());
         let policies = PolicyRunner {
             pool,
             dispatch,

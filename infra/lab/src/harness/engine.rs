@@ -16,7 +16,7 @@ use hyper::{HeaderMap, Request};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use platform::clock::{new_id, now};
+use platform::clock::{Clock, new_id, now};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -29,6 +29,7 @@ pub struct Engine {
     running: Running,
     key: SigningKey,
     settings: Settings,
+    clock: Clock,
     http: HttpClient<HttpConnector, Full<Bytes>>,
 }
 
@@ -97,9 +98,10 @@ impl Engine {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let auth = settings.auth_with(vec![key.public()?]);
         let config = settings.configuration_with(Roles::ALONE, url, outer, auth)?;
+        let clock = config.clock.clone();
         let running = Running::start(config, cartulary::process::listen(settings.listen).await?).await?;
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
-        let engine = Self { running, key, settings, http };
+        let engine = Self { running, key, settings, clock, http };
         eventually("the engine is ready", async || {
             let ready = HttpRequest { method: "GET".into(), path: "/ready".into(), ..HttpRequest::default() };
             Ok(engine.send(&ready).await?.status == 200)
@@ -116,6 +118,11 @@ impl Engine {
     /// `http://host:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.running.address)
+    }
+
+    /// Shifts the clock of the engine from that of the machine, in microseconds.
+    pub fn shift_clock(&self, micros: i64) {
+        self.clock.shift(micros);
     }
 
     /// Connections to its database.

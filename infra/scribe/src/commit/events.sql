@@ -12,4 +12,5 @@
                  unnest($14::json[]) AS meta, unnest($15::timestamptz[]) AS occurred_at,
                  unnest($16::timestamptz[]) AS recorded_at) AS e
     JOIN ours o ON o.lane = e.lane
+    RETURNING 1
 )

@@ -111,7 +111,7 @@ impl Committer {
     }
 }
 
-/// True if the store refused the rows themselves. SQLSTATE classes: 22 data exception, 23 constraint violation, 54
+/// True if the store refused the rows themselves, or left some of them out. SQLSTATE classes: 22 data exception, 23 constraint violation, 54
 /// program limit exceeded.
 fn refuses_data(error: &sqlx::Error) -> bool {
     let code = match error {
@@ -124,16 +124,20 @@ fn refuses_data(error: &sqlx::Error) -> bool {
 
 /// Beginning of every statement.
 const FENCE: &str = include_str!("fence.sql");
-/// Sections that may follow the fence, each with its number of parameters. A section without rows is left out, because
-/// even an insert of no rows costs time on the server.
-const SECTIONS: [(&str, usize); 4] = [
-    (include_str!("events.sql"), 16),
-    (include_str!("receipts.sql"), 11),
-    (include_str!("snapshots.sql"), 7),
-    (include_str!("person_keys.sql"), 4),
+/// Sections that may follow the fence. A section without rows is left out, because even an insert of no rows costs time
+/// on the server.
+const SECTIONS: [Section; 4] = [
+    Section { text: include_str!("events.sql"), parameters: 16, name: "events", expected: GIVEN_EVENTS },
+    Section { text: include_str!("receipts.sql"), parameters: 12, name: "receipts", expected: GIVEN_RECEIPTS },
+    Section { text: include_str!("snapshots.sql"), parameters: 7, name: "snapshots", expected: GIVEN_SNAPSHOTS },
+    Section { text: include_str!("person_keys.sql"), parameters: 4, name: "person_keys", expected: NEW_KEYS },
 ];
+const GIVEN_EVENTS: &str = "SELECT coalesce(sum(events), 0)::bigint FROM ours";
+const GIVEN_RECEIPTS: &str = "SELECT coalesce(sum(receipts), 0)::bigint FROM ours";
+const GIVEN_SNAPSHOTS: &str = "SELECT coalesce(sum(snapshots), 0)::bigint FROM ours";
+const NEW_KEYS: &str = "SELECT count(*) FROM given_keys WHERE NOT known";
 /// Number of parameters of the fence.
-const FENCE_PARAMETERS: usize = 3;
+const FENCE_PARAMETERS: usize = 6;
 /// Typical size of one event in the message to the server, in bytes; used to reserve the buffer.
 const EVENT_BYTES: usize = 768;
 
@@ -141,15 +145,36 @@ const EVENT_BYTES: usize = 768;
 static STATEMENTS: LazyLock<[String; 1 << SECTIONS.len()]> = LazyLock::new(|| {
     std::array::from_fn(|subset| {
         let (mut text, mut parameters) = (FENCE.to_owned(), FENCE_PARAMETERS);
-        for (place, (section, count)) in SECTIONS.iter().enumerate() {
+        let mut checks = String::new();
+        for (place, section) in SECTIONS.iter().enumerate() {
             if subset & (1 << place) != 0 {
-                text += &renumbered(section, parameters, *count);
-                parameters = parameters.saturating_add(*count);
+                text += &renumbered(section.text, parameters, section.parameters);
+                parameters = parameters.saturating_add(section.parameters);
+                checks += &section.check();
             }
         }
-        text + "SELECT lane FROM ours"
+        text + "SELECT lane FROM ours WHERE true" + &checks
     })
 });
+
+/// Part of the statement that inserts one kind of rows.
+struct Section {
+    text: &'static str,
+    parameters: usize,
+    /// Name of the table and of the query in the statement that returns one row for each row written.
+    name: &'static str,
+    /// Query for the number of rows to be written.
+    expected: &'static str,
+}
+
+impl Section {
+    /// Further condition that fails the statement unless every row was written: a trigger or a rule can leave rows out silently,
+    /// and a gap in the positions could never be mended.
+    fn check(&self) -> String {
+        let Self { name, expected, .. } = self;
+        format!(" AND log.require_rows('{name}', (SELECT count(*) FROM {name}), ({expected}))")
+    }
+}
 
 /// Renumbers the parameters of a section, which begin at 1, to begin after those of the previous sections.
 fn renumbered(section: &str, after: usize, count: usize) -> String {
@@ -181,6 +206,9 @@ fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sq
     add!(lanes.iter().map(|(lane, _)| lane.0));
     add!(lanes.iter().map(|(_, part)| part.epoch));
     add!(lanes.iter().map(|(_, part)| Timestamptz(part.recorded_at)));
+    add!(lanes.iter().map(|(_, part)| row_count(&part.events)));
+    add!(lanes.iter().map(|(_, part)| row_count(&part.receipts)));
+    add!(lanes.iter().map(|(_, part)| row_count(&part.snapshots)));
     section!(0, events:
         |e| e.position, |e| e.tenant.uuid(), |e| e.tenant_position, |e| e.stream_type, |e| e.stream, |e| e.sequence,
         |e| e.principal.uuid(), |e| e.command.uuid(), |e| e.command_index, |e| e.name.as_str(), |e| e.version,
@@ -191,13 +219,17 @@ fn statement(lanes: &[(LaneId, Part)]) -> Result<(&'static str, PgArguments), sq
         |r| r.name.as_str(), |r| r.rejected.as_ref().map(|(code, ..)| code.as_str()),
         |r| r.rejected.as_ref().map(|(_, retry, _)| *retry),
         |r| r.rejected.as_ref().map(|(.., detail)| detail.as_str()),
-        |r| r.tenant_position, |r| Timestamptz(r.recorded_at),
+        |r| r.tenant_position, |r| r.epoch, |r| Timestamptz(r.recorded_at),
     );
     section!(2, snapshots:
         |s| s.tenant.uuid(), |s| s.stream_type, |s| s.stream, |s| s.state_version, |s| s.sequence, |s| s.state.as_str(),
     );
     section!(3, person_keys: |k| k.tenant.uuid(), |k| k.person, |k| k.wrapped.as_slice());
     Ok((&STATEMENTS[subset], arguments))
+}
+
+fn row_count<T>(rows: &[T]) -> i64 {
+    i64::try_from(rows.len()).unwrap_or(i64::MAX)
 }
 
 /// Text sent with the type `json`. Sent as `text`, the server would convert it row by row.

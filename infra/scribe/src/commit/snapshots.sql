@@ -6,4 +6,5 @@
     JOIN ours o ON o.lane = s.lane
     ON CONFLICT (lane, tenant, stream_type, stream_id) DO UPDATE
     SET state_version = excluded.state_version, sequence = excluded.sequence, state = excluded.state
+    RETURNING 1
 )

@@ -15,6 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use platform::clock::now;
+use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::within_statement_timeout;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -57,6 +58,8 @@ pub struct Dispatch {
     http: Client<HttpConnector, Full<Bytes>>,
     owners: Arc<RwLock<OwnerCache>>,
     failures: Arc<ForwardingFailures>,
+    /// While the clock of this process is off, no owner of a lane would accept its commands.
+    clock: ClockMonitor,
     /// Names of the processes that run the scribe; `None` while the store cannot be reached.
     scribes: watch::Receiver<Option<Vec<String>>>,
     /// Sender that never sends: keeps the receivers of [`written`](Self::written) open in a process without a scribe.
@@ -69,6 +72,7 @@ impl Dispatch {
         pool: PgPool,
         local: Option<ScribeHandle>,
         key: ForwardingKey,
+        clock: ClockMonitor,
         stop: CancellationToken,
     ) -> Result<Self, sqlx::Error> {
         let (names, scribes) = watch::channel(Some(presence::members(&pool, SCRIBE).await?));
@@ -79,7 +83,7 @@ impl Dispatch {
         let http = Client::builder(TokioExecutor::new()).build(connector);
         let (registry, never) = (Arc::new(StateRegistry::all()), Arc::new(watch::Sender::new(0)));
         let (owners, failures) = (Arc::default(), Arc::default());
-        let dispatch = Self { local, routes, pool, key, registry, http, owners, failures, scribes, never };
+        let dispatch = Self { local, routes, pool, key, registry, http, owners, failures, clock, scribes, never };
         let names = dispatch.local.is_none().then_some(names);
         // The task has no handle of the scribe: its loops end when the last handle is dropped.
         tokio::spawn(Self { local: None, ..dispatch.clone() }.watch_scribes(names, stop));
@@ -113,6 +117,9 @@ impl Dispatch {
     /// same order.
     pub async fn submit(&self, tenant: TenantId, from_engine: bool, commands: Vec<Envelope>) -> Vec<Answer> {
         let count = commands.len();
+        if let Some(difference) = self.clock.problem() {
+            return vec![Answer::NotNow(NotNow::ClockOff(difference)); count];
+        }
         let Ok(lane) = self.routes.lane(tenant).await else {
             return vec![Answer::NotNow(NotNow::StoreAway); count];
         };
@@ -277,9 +284,10 @@ fn keep_first(first: &mut [Option<Answer>], answers: Vec<Answer>) -> bool {
     incomplete
 }
 
-/// True if another process will answer: the lane has changed its owner, or the owner is shutting down.
+/// True if another process will answer: the lane has changed its owner, the owner is shutting down, or it gives its lanes
+/// up because its clock is off.
 fn is_elsewhere(answer: &Answer) -> bool {
-    matches!(answer, Answer::NotNow(NotNow::LaneElsewhere | NotNow::ShuttingDown))
+    matches!(answer, Answer::NotNow(NotNow::LaneElsewhere | NotNow::ShuttingDown | NotNow::ClockOff(_)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use lab::harness::{database, eventually};
+use platform::clock_monitor::ClockMonitor;
 use platform::health::Health;
 use scribe::presence::{Presence, members};
 use sqlx::Executor;
@@ -21,7 +22,8 @@ async fn leaving_process_does_not_remove_its_successor_of_the_same_name() -> Res
     let join = async |stop: &CancellationToken| {
         // The next heartbeat is ten minutes away.
         let (name, lease_ms) = ("same".to_owned(), 4 * 600_000);
-        let presence = Presence { pool: pool.clone(), role: "project", name, lease_ms, health: Health::default() };
+        let (health, clock) = (Health::default(), ClockMonitor::default());
+        let presence = Presence { pool: pool.clone(), role: "project", name, lease_ms, health, clock };
         presence.join(stop.clone()).await
     };
     let leave = [CancellationToken::new(), CancellationToken::new()];

@@ -1,6 +1,8 @@
 //! Read model follower: keeps the read models up to date from the log, or from Kafka if it is configured.
 
+mod isolation;
 mod kafka_follower;
+mod key_repair;
 mod rebuild_queue;
 
 pub use rebuild_queue::rebuild_model;
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::RowNotices;
 use crate::store::PgRows;
+use isolation::IsolatedModels;
+use key_repair::KeyRepair;
 use rebuild_queue::RebuildQueue;
 
 /// Events of one projector batch, all lanes together.
@@ -137,6 +141,9 @@ impl ReadModelFollower {
     /// Follows the log or Kafka until an error occurs.
     async fn follow(&mut self) -> anyhow::Result<()> {
         let mut rebuilds = RebuildQueue::new(self.pool.clone(), self.notices.clone(), self.health.clone());
+        let mut repair =
+            KeyRepair::new(self.pool.clone(), self.models.clone(), self.notices.clone(), self.health.clone());
+        let mut isolated = IsolatedModels::default();
         let mut outdated = self.find_outdated().await?;
         rebuilds.enqueue(outdated.iter().cloned().chain(self.find_diverged().await?));
         let mut kafka_feed = self.open_kafka_feed();
@@ -147,6 +154,8 @@ impl ReadModelFollower {
                 Some(feed) => self.follow_kafka(feed, &mut projector).await?,
                 None => self.catch_up(&mut projector, &self.assigned_lanes()).await?,
             });
+            rebuilds.enqueue(isolated.retry(self, &mut projector).await?);
+            repair.advance(&self.assigned_lanes()).await;
             let mut switched = rebuilds.advance().await;
             if checked_at.elapsed() > HISTORY_CHECK_INTERVAL {
                 rebuilds.enqueue(self.find_diverged().await?);
@@ -164,8 +173,7 @@ impl ReadModelFollower {
                 continue;
             }
             self.health.report_recovery(COMPONENT);
-            let stopped = projector.stopped().count();
-            metrics::gauge!("cartulary_read_models_stopped").set(u32::try_from(stopped).unwrap_or(u32::MAX));
+            self.report_stopped(&projector);
             if kafka_feed.is_none() {
                 tokio::select! {
                     _ = self.written.changed() => {}
@@ -253,6 +261,19 @@ impl ReadModelFollower {
         }
     }
 
+    /// Reports the models that are stopped in a lane, or isolated because they fail.
+    fn report_stopped(&self, projector: &PgProjector) {
+        let (stopped, isolated) = (projector.stopped().count(), projector.isolated().count());
+        let count = u32::try_from(stopped.saturating_add(isolated)).unwrap_or(u32::MAX);
+        metrics::gauge!("cartulary_read_models_stopped").set(count);
+        let lane = |(model, lane): (&Model, i16)| {
+            format!("{} has folded a lost history of lane {lane} and waits for its rebuild", model.name)
+        };
+        let fault = |(model, fault): (&Model, &str)| format!("{} does not advance: {fault}", model.name);
+        let problems: Vec<_> = projector.stopped().map(lane).chain(projector.isolated().map(fault)).collect();
+        self.health.set_degradation(COMPONENT, Some(problems.join("; ")).filter(|_| !problems.is_empty()));
+    }
+
     /// Logs the parked events and errors of a batch and returns its result.
     fn report(&self, outcome: &BatchOutcome) -> BatchResult {
         for (model, parked) in &outcome.parked {
@@ -265,6 +286,18 @@ impl ReadModelFollower {
                 "an event was parked"
             );
         }
+        for (model, parked) in &outcome.parked_streams {
+            metrics::counter!("cartulary_parked_total", "model" => model.clone()).increment(1);
+            tracing::error!(
+                model,
+                lane = parked.lane,
+                position = parked.position,
+                stream_type = &*parked.place.stream_type,
+                stream = %parked.place.stream,
+                reason = parked.reason,
+                "an event cannot be decoded; a read model parks its stream"
+            );
+        }
         let mut result = BatchResult { advanced: !outcome.changed.is_empty(), ..BatchResult::default() };
         for error in &outcome.errors {
             tracing::warn!(model = error.model, error = %error.kind, "a read model did not advance");
@@ -273,7 +306,7 @@ impl ReadModelFollower {
                     result.diverged.extend(self.models.get(&error.model).cloned())
                 }
                 ProjectionErrorKind::Gap { lane, .. } => _ = result.gaps.insert(LaneId(lane)),
-                ProjectionErrorKind::Unreadable { .. } | ProjectionErrorKind::Fault(_) => {}
+                ProjectionErrorKind::Fault(_) => {}
             }
         }
         result

@@ -90,7 +90,7 @@ async fn changes(
     let last: HashMap<_, _> = events.iter().map(|event| (event.tenant, freshness(event))).collect();
     let corrupt =
         |error: Unreadable| Fault::caused(Cause::Corrupt, format!("reading events for {}", model.name), error);
-    let places: Vec<Place> = affected(model, events).map_err(corrupt)?.into_iter().filter(is_watched).collect();
+    let places: Vec<Place> = affected(model, events).into_iter().filter(is_watched).collect();
     let rows = if places.is_empty() { Vec::new() } else { snapshot.rows(&places).await? };
     let mut changes = Vec::with_capacity(places.len());
     for (place, row) in places.into_iter().zip(rows) {

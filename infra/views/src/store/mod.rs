@@ -4,6 +4,7 @@
 
 mod binary_format;
 mod digest;
+mod key_rebuild;
 mod reader;
 mod rows;
 mod snapshot;
@@ -11,6 +12,7 @@ mod table;
 mod table_builder;
 
 pub use digest::{digest, rows};
+pub(crate) use key_rebuild::{KeyRebuild, ParkedEntry, rebuild_parked};
 pub use reader::PgReader;
 pub use rows::PgRows;
 pub(crate) use snapshot::Snapshot;

@@ -1,11 +1,14 @@
 //! Row store of the projector: rows, checkpoints and parked events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use domain::shared::TenantId;
 use event_log::fault;
 use projections::kernel::{Change, Model, Parked, Place};
-use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, Rows, Step};
+use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, ParkedStream, Rows, Step, StreamPlace};
 use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
+use uuid::Uuid;
 
 use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
 use super::table::Table;
@@ -77,6 +80,23 @@ impl Rows for PgRows {
         Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
     }
 
+    async fn parked_streams(&self, model: &Model) -> Result<BTreeSet<StreamPlace>, Fault> {
+        let text = "SELECT tenant, stream_type, stream_id FROM reads.parked
+                    WHERE model = $1 AND shape = $2 AND stream_id IS NOT NULL";
+        let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(text)
+            .bind(&model.name)
+            .bind(&model.shape)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(fault(format!("reading the parked streams of {}", model.name)))?;
+        let place = |(tenant, stream_type, stream): (Uuid, String, Uuid)| StreamPlace {
+            tenant: TenantId::new(tenant),
+            stream_type: stream_type.into(),
+            stream,
+        };
+        Ok(rows.into_iter().map(place).collect())
+    }
+
     async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         load(&self.pool, &Table::live(model), places).await
     }
@@ -88,8 +108,12 @@ impl Rows for PgRows {
         if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
             return Err(Fault::new(Cause::Conflict, doing()));
         }
+        if !are_parked(&mut transaction, model, &step.skipped).await.map_err(fault(doing()))? {
+            return Err(Fault::new(Cause::Conflict, doing()));
+        }
         put_rows(&mut transaction, &Table::live(model), &step.changes).await?;
         park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
+        park_streams(&mut transaction, model, &step.parked_streams).await.map_err(fault(doing()))?;
         transaction.commit().await.map_err(fault(doing()))
     }
 
@@ -208,4 +232,54 @@ pub(super) async fn park(
     .execute(&mut **transaction)
     .await?;
     Ok(())
+}
+
+/// Stores parked streams.
+async fn park_streams(
+    transaction: &mut PgTransaction<'_>,
+    model: &Model,
+    parked: &[ParkedStream],
+) -> Result<(), sqlx::Error> {
+    if parked.is_empty() {
+        return Ok(());
+    }
+    let text = "INSERT INTO reads.parked (model, shape, key, lane, position, tenant, stream_type, stream_id, reason)
+                SELECT $1, $2, '', * FROM unnest($3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::uuid[],
+                                                 $8::text[])
+                ON CONFLICT DO NOTHING";
+    sqlx::query(text)
+        .bind(&model.name)
+        .bind(&model.shape)
+        .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| parked.place.tenant.uuid()).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| &*parked.place.stream_type).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| parked.place.stream).collect::<Vec<_>>())
+        .bind(parked.iter().map(|parked| parked.reason.as_str()).collect::<Vec<_>>())
+        .execute(&mut **transaction)
+        .await
+        .map(|_| ())
+}
+
+/// True if all these streams are parked for the model.
+async fn are_parked(
+    transaction: &mut PgTransaction<'_>,
+    model: &Model,
+    streams: &BTreeSet<StreamPlace>,
+) -> Result<bool, sqlx::Error> {
+    if streams.is_empty() {
+        return Ok(true);
+    }
+    let text = "SELECT count(*) FROM unnest($3::uuid[], $4::text[], $5::uuid[]) AS s(tenant, stream_type, stream_id)
+                WHERE EXISTS (SELECT FROM reads.parked p WHERE p.model = $1 AND p.shape = $2 AND p.tenant = s.tenant
+                              AND p.stream_type = s.stream_type AND p.stream_id = s.stream_id)";
+    let count: i64 = sqlx::query_scalar(text)
+        .bind(&model.name)
+        .bind(&model.shape)
+        .bind(streams.iter().map(|place| place.tenant.uuid()).collect::<Vec<_>>())
+        .bind(streams.iter().map(|place| &*place.stream_type).collect::<Vec<_>>())
+        .bind(streams.iter().map(|place| place.stream).collect::<Vec<_>>())
+        .fetch_one(&mut **transaction)
+        .await?;
+    Ok(usize::try_from(count) == Ok(streams.len()))
 }

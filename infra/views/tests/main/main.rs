@@ -1,6 +1,7 @@
 //! Read models on a real PostgreSQL and a real Redis.
 
 mod agreement;
+mod broken_rows;
 mod rebuild;
 mod restored_log;
 mod row_cache;

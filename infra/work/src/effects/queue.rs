@@ -17,6 +17,8 @@ use super::worker::EffectWorker;
 const PARTNER_BATCH: i64 = 4;
 /// Maximum number of effects claimed at a time.
 const BATCH: i64 = 256;
+/// Delay before a follow-up command that was not decided is sent again.
+const FOLLOW_UP_DELAY: Duration = Duration::from_millis(500);
 
 /// Partner, identified by its target and the tenant. Circuit breakers and batches are kept per partner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,6 +163,13 @@ impl EffectWorker {
             .fetch_optional(&self.pool)
             .await?;
         Ok(stored.map(|Json(outcome)| outcome))
+    }
+
+    /// Makes an effect with an outcome due again after [`FOLLOW_UP_DELAY`], for its follow-up command.
+    pub(super) async fn postpone(&self, effect: &ClaimedEffect) -> Result<(), sqlx::Error> {
+        let at = time_after(now(), FOLLOW_UP_DELAY);
+        let postponed = sqlx::query("UPDATE work.effects SET due_at = $2 WHERE id = $1 AND outcome IS NOT NULL");
+        postponed.bind(effect.id).bind(Timestamptz(at)).execute(&self.pool).await.map(|_| ())
     }
 
     pub(super) async fn delete(&self, effect: &ClaimedEffect) -> Result<(), sqlx::Error> {

@@ -151,9 +151,10 @@ impl EffectWorker {
             body: command.to_json().map_err(|error| sqlx::Error::Encode(error.into()))?,
             ..as_command(partner, effect)
         };
-        // If another process writes the tenant's lane by now, the row is left to it; the row contains the outcome.
-        let elsewhere = self.dispatcher.dispatch(vec![command]).await?;
-        if elsewhere.is_empty() { self.delete(effect).await } else { Ok(()) }
+        // The row contains the outcome. If the command is not decided now, the row stays for the next claim, perhaps by
+        // the process that writes the tenant's lane by then.
+        let undecided = self.dispatcher.dispatch(vec![command]).await?;
+        if undecided.is_empty() { self.delete(effect).await } else { self.postpone(effect).await }
     }
 
     /// Records a refused or given-up effect that has no follow-up command as a failure, for an operator to look at.

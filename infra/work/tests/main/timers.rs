@@ -3,15 +3,21 @@
 //! proves: INV-09
 
 use anyhow::Result;
+use commands::scribe::LaneId;
 use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
-use lab::harness::{Backend, Shop, age_by, database, eventually, pending_timers, scribe_settings, wait_for_new_looks};
+use lab::harness::{
+    Backend, Shop, age_by, database, eventually, pending_timers, place_orders, scribe_settings, wait_for_new_looks,
+};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use scribe::Owner;
+use scribe::presence::all_lanes;
 use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
+use work::Lanes;
 
 /// Counts the cancelled orders and the expired reservations of a shop.
 async fn expired(shop: &Shop, pool: &PgPool) -> Result<(i64, i64)> {
@@ -156,34 +162,72 @@ async fn command_for_a_lane_of_another_process_waits_without_blocking_others() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_with_an_unreadable_payload_stops_its_lane_only() -> Result<()> {
-    stops_only_its_lane("payload").await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_with_unreadable_metadata_stops_its_lane_only() -> Result<()> {
-    stops_only_its_lane("meta").await
-}
-
-/// Breaks a column of one event, and repairs it.
-async fn stops_only_its_lane(column: &str) -> Result<()> {
+async fn due_timers_of_a_lane_without_an_owner_delay_no_other_lane() -> Result<()> {
+    // More timers than are claimed at a time: each order has two.
+    const ORDERS: i64 = 300;
     let url = database().await;
-    let backend = Backend::start(&url).await?;
-    let first = backend.shop(1).await?;
-    let second = loop {
-        let other = backend.shop(1).await?;
-        if other.lane(&backend.pool).await? != first.lane(&backend.pool).await? {
+    let mut backend = Backend::start(&url).await?;
+    let blocked = backend.shop(ORDERS).await?;
+    let healthy = loop {
+        let other = backend.shop(10).await?;
+        if other.lane(&backend.pool).await? != blocked.lane(&backend.pool).await? {
             break other;
         }
     };
-    for shop in [first, second] {
-        backend.execute(shop.tenant, "PlaceOrder", &shop.order(new_id(), new_id())).await?;
+    place_orders(&backend, &blocked, ORDERS).await?;
+    place_orders(&backend, &healthy, 6).await?;
+    backend.run_policies();
+    eventually("the timers are set", async || Ok(pending_timers(&backend.pool).await? == 2 * ORDERS + 12)).await?;
+    backend.close().await;
+    let pool = platform::database::connect(&url).await?;
+    age_by(&pool, HOLD_TIME.0 + 1).await?;
+
+    let mut backend = Backend::start(&url).await?;
+    eventually("the lanes are taken", async || Ok(backend.scribe.problems().is_empty())).await?;
+    let lane = blocked.lane(&pool).await?;
+    let take =
+        "UPDATE log.lanes SET owner = 'other', epoch = epoch + 1, lease = now() + interval '1 hour' WHERE lane = $1";
+    sqlx::query(take).bind(lane).execute(&pool).await?;
+    eventually("the lane is lost", async || Ok(!backend.scribe.owns(LaneId(lane)))).await?;
+    // The policies of a process without a scribe also claim the timers of the lane whose owner does not answer.
+    backend.run_policies_in(Lanes::Assigned(all_lanes()));
+    eventually("the timers of the other lane have fired", async || Ok(expired(&healthy, &pool).await? == (6, 6)))
+        .await?;
+    eventually("their rows are gone", async || Ok(pending_timers(&pool).await? == 2 * ORDERS)).await?;
+    assert_eq!(expired(&blocked, &pool).await?, (0, 0));
+
+    let leave = "UPDATE log.lanes SET lease = now() - interval '1 second' WHERE lane = $1";
+    sqlx::query(leave).bind(lane).execute(&pool).await?;
+    eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
+    assert_eq!(expired(&blocked, &pool).await?, (ORDERS, ORDERS));
+    backend.close().await;
+    check_log_invariants(&pool).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policy_waits_in_the_stream_of_an_event_with_an_unreadable_payload_and_nowhere_else() -> Result<()> {
+    waits_in_one_stream("payload").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policy_waits_in_the_stream_of_an_event_with_unreadable_metadata_and_nowhere_else() -> Result<()> {
+    waits_in_one_stream("meta").await
+}
+
+/// Breaks a column of one event, and repairs it.
+async fn waits_in_one_stream(column: &str) -> Result<()> {
+    let url = database().await;
+    let backend = Backend::start(&url).await?;
+    let (first, second) = (backend.shop(2).await?, backend.shop(1).await?);
+    let (broken, sound) = (new_id(), new_id());
+    for (shop, order) in [(first, broken), (first, sound), (second, new_id())] {
+        backend.execute(shop.tenant, "PlaceOrder", &shop.order(order, new_id())).await?;
     }
     let break_it = format!(
         "UPDATE log.events SET {column} = json_build_object('broken', {column})
-         WHERE tenant = $1 AND type = 'order.placed'"
+         WHERE stream_id = $1 AND type = 'order.placed'"
     );
-    sqlx::query(&break_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
+    sqlx::query(&break_it).bind(broken).execute(&backend.pool).await?;
     // The scribe that wrote the event has it in memory, so it is replaced by one that has not.
     backend.close().await;
     let mut backend = Backend::start(&url).await?;
@@ -193,11 +237,32 @@ async fn stops_only_its_lane(column: &str) -> Result<()> {
         let (first, second) = (first.tenant.uuid(), second.tenant.uuid());
         Ok(sqlx::query_as(set).bind(first).bind(second).fetch_one(&backend.pool).await?)
     };
-    eventually("the timers of the other lane are set", async || Ok(set().await? == (0, 2))).await?;
+    // Each order has a timer of its own and one of its reservation, whose event is in the stream of the stock.
+    eventually("all timers but one are set", async || Ok(set().await? == (3, 2))).await?;
+    let behind = "SELECT count(*) FROM work.policies p WHERE p.position <
+                  (SELECT coalesce(max(e.position), 0) FROM log.events e WHERE e.lane = p.lane)";
+    eventually("no policy is behind", async || {
+        Ok(sqlx::query_scalar::<_, i64>(behind).fetch_one(&backend.pool).await? == 0)
+    })
+    .await?;
+    eventually("the stream is shown", async || {
+        let shown = backend.health.degradations();
+        Ok(shown.iter().any(|line| line.starts_with("policies: ") && line.contains(&broken.to_string())))
+    })
+    .await?;
+    let parked = "SELECT DISTINCT stream_id FROM work.parked";
+    let parked = async || anyhow::Ok(sqlx::query_scalar::<_, Uuid>(parked).fetch_all(&backend.pool).await?);
+    assert_eq!(parked().await?, [broken]);
+
     let repair_it =
-        format!("UPDATE log.events SET {column} = {column}->'broken' WHERE tenant = $1 AND type = 'order.placed'");
-    sqlx::query(&repair_it).bind(first.tenant.uuid()).execute(&backend.pool).await?;
-    eventually("the timers of the repaired lane are set", async || Ok(set().await? == (2, 2))).await?;
+        format!("UPDATE log.events SET {column} = {column}->'broken' WHERE stream_id = $1 AND type = 'order.placed'");
+    sqlx::query(&repair_it).bind(broken).execute(&backend.pool).await?;
+    eventually("the last timer is set too", async || Ok(set().await? == (4, 2))).await?;
+    eventually(
+        "nothing is parked",
+        async || Ok(parked().await?.is_empty() && backend.health.degradations().is_empty()),
+    )
+    .await?;
     backend.close().await;
     Ok(())
 }

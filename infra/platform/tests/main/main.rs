@@ -1,0 +1,3 @@
+//! The parts of every process, on a real PostgreSQL.
+
+mod session_watch;
