@@ -136,12 +136,14 @@ pub const fn retry_code(retry: Retry) -> &'static str {
     }
 }
 
-/// Input that cannot be parsed, and an invalid idempotency key, are a bad request (400); input that parses and is
+/// Input that cannot be parsed, an empty batch and an invalid idempotency key are a bad request (400); input that parses and is
 /// invalid is unprocessable (422).
 impl From<Misuse> for Problem {
     fn from(misuse: Misuse) -> Self {
         let status = match &*misuse.code {
-            "INVALID_JSON" | "INVALID_UTF8" | "DUPLICATE_FIELD" | "TOO_DEEP" | "INVALID_KEY" => StatusCode::BAD_REQUEST,
+            "INVALID_JSON" | "INVALID_UTF8" | "DUPLICATE_FIELD" | "TOO_DEEP" | "INVALID_KEY" | "EMPTY_BATCH" => {
+                StatusCode::BAD_REQUEST
+            }
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         let message = without_place(&misuse.message).to_owned();

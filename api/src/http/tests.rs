@@ -191,15 +191,24 @@ async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others(
     let response = send(&engine, request.expect("a request")).await;
     assert_eq!(
         (response.status, &response.headers["content-type"]),
+        " \t".into(),
+        "\r".into(),
         (200, &HeaderValue::from_static("application/x-ndjson"))
     );
     let answers: Vec<Value> = response.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let outcomes: Vec<_> = answers.iter().map(|answer| answer["outcome"].as_str().expect("an outcome")).collect();
-    assert_eq!(outcomes, ["accepted", "refused", "refused", "rejected", "refused", "accepted", "refused"]);
+    assert_eq!(outcomes, ["accepted", "refused", "refused", "rejected", "accepted", "refused"]);
+    let numbers: Vec<_> = answers.iter().map(|answer| answer["line"].as_u64().expect("a number")).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 8, 9], "blank lines are counted and not answered");
     assert_eq!(answers[2]["problem"]["errors"][0]["field"], "units");
     assert_eq!(engine.submitted.lock().expect("not poisoned").len(), 3);
 
-    let many = (line("one", &received("1")) + "\n").repeat(1_001);
+    for empty in ["", "\n", " \r\n\t\n", &"\n".repeat(1_001)] {
+        let request = post("/v1/commands", "application/x-ndjson").body(Body::from(empty.to_owned()));
+        let response = send(&engine, request.expect("a request")).await;
+        assert_eq!((response.status, response.code().as_str()), (400, "EMPTY_BATCH"), "{empty:?}");
+    }
+    let many = (line("one", &received("1")) + "\n\n").repeat(1_001);
     let response =
         send(&engine, post("/v1/commands", "application/x-ndjson").body(many.into()).expect("a request")).await;
     assert_eq!((response.status, response.code().as_str()), (413, "TOO_MANY_LINES"));
@@ -212,6 +221,45 @@ async fn health_routes_and_documents_are_served() {
     assert_eq!((get("/live").await.status, get("/ready").await.status), (200, 503));
     assert_eq!(get("/reason").await.json()["reasons"][0], "the store cannot be reached");
     assert_eq!(get("/metrics").await.text, "up 1\n");
+#[tokio::test]
+async fn repeat_of_a_command_that_an_earlier_version_decided_is_recognised_by_the_bytes_of_its_body() {
+    let body = format!("{{ \"units\": 5, \"item\": \"{ITEM}\" }}");
+    let line = format!("{{\"id\":\"{ITEM}\",\"name\":\"ReceiveStock\",\"body\":{body}}}");
+    let mutation = format!(
+        "mutation {{ receiveStock(commandId: \"{ITEM}\", input: {{ item: \"{ITEM}\", units: 5 }}) \
+         {{ receipt {{ replayed }} userErrors {{ code }} }} }}"
+    );
+    let id = ITEM.parse().expect("an id");
+    let decided = |fingerprint: String| Arc::new(Engine { decided: [(id, fingerprint)].into(), ..Engine::default() });
+    let (compact, canonical) = (received("5"), format!("ReceiveStock\n{}", received("5")));
+    // The stored fingerprint, the answers to one command and to a batch, and the code of a mutation.
+    for (stored, expected, expected_of_mutation) in [
+        (format!("1.ReceiveStock\n{body}"), "replayed", "COMMAND_ID_REUSED"),
+        (format!("1.ReceiveStock\n{compact}"), "COMMAND_ID_REUSED", "replayed"),
+        (format!("1.AdjustStock\n{body}"), "COMMAND_ID_REUSED", "COMMAND_ID_REUSED"),
+        (format!("2.{canonical}"), "replayed", "replayed"),
+        (format!("2.{}", canonical.replace('5', "6")), "COMMAND_ID_REUSED", "COMMAND_ID_REUSED"),
+    ] {
+        let engine = decided(stored.clone());
+        let outcome = |answer: &Value, code: &Value| {
+            if answer["receipt"]["replayed"] == true {
+                "replayed".into()
+            } else {
+                code.as_str().unwrap_or("none").to_owned()
+            }
+        };
+        let request = post(&format!("/v1/commands/ReceiveStock?id={ITEM}"), JSON).body(Body::from(body.clone()));
+        let one = send(&engine, request.expect("a request")).await.json();
+        assert_eq!(outcome(&one, &one["code"]), expected, "{stored}");
+        let request = post("/v1/commands", "application/x-ndjson").body(Body::from(line.clone()));
+        let batch = send(&engine, request.expect("a request")).await.json();
+        assert_eq!(outcome(&batch, &batch["problem"]["code"]), expected, "{stored}");
+        let answer = ask(&engine, &json!({ "query": mutation })).await.json()["data"]["receiveStock"].take();
+        assert_eq!(outcome(&answer, &answer["userErrors"][0]["code"]), expected_of_mutation, "{stored}");
+        assert!(engine.submitted.lock().expect("not poisoned").is_empty());
+    }
+}
+
     assert_eq!(get("/openapi.json").await.json()["openapi"], "3.1.0");
     let page = get("/graphql").await;
     assert!(page.text.contains("<title>") && !page.text.contains("://"), "the page loads nothing from other hosts");

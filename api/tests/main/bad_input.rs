@@ -292,6 +292,8 @@ async fn invalid_utf8_and_bodies_of_another_type_or_size_are_refused() -> Result
         sent.headers.push(("content-encoding".into(), encoding.into()));
         assert_eq!(callers.engine.send(&sent).await?.status, 415, "{encoding}");
     }
+    assert_eq!((got.status, &got.json()["code"]), (400, &json!("EMPTY_BATCH")));
+    let got = callers.engine.send(&HttpRequest::post("/v1/commands", token, NDJSON, "{}\n".repeat(1_001))).await?;
     assert_eq!(callers.log().await?, before);
     callers.engine.close().await;
     Ok(())

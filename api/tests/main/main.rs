@@ -6,3 +6,4 @@ mod bad_values;
 mod hostile_queries;
 mod scenarios;
 mod story;
+mod spellings;

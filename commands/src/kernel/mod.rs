@@ -1,5 +1,6 @@
 //! The building blocks of commands, policies and effects. A new context does not change them.
 
+mod canonical;
 mod command;
 mod demand;
 mod desk;
