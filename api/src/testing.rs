@@ -82,9 +82,18 @@ impl Engine {
     }
 
     pub(crate) fn state(self: &Arc<Self>) -> AppState {
+        self.state_with(Settings::default())
+    }
+
+    /// Like [`Self::state`], with a query budget that no test uses up.
+    pub(crate) fn unlimited_state(self: &Arc<Self>) -> AppState {
+        self.state_with(Settings { cost_most: u32::MAX, ..Settings::default() })
+    }
+
+    fn state_with(self: &Arc<Self>, settings: Settings) -> AppState {
         let keys = vec![key().public().expect("a public key")];
         let auth = AuthConfig { issuer: "test".into(), audience: "test".into(), keys, lifetime_most: Seconds(900) };
-        let settings = Settings { introspection: true, ..Settings::default() };
+        let settings = Settings { introspection: true, ..settings };
         AppState::new(Arc::<Self>::clone(self), auth, settings).expect("the catalogues fit together")
     }
 }
@@ -129,6 +138,12 @@ impl Backend for Engine {
     fn submit(&self, _: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
         let recorded_at = self.now();
         let answer = |envelope: Envelope| {
+            if let Some(decided) = self.decided.get(&envelope.id) {
+                if *decided != envelope.fingerprint {
+                    return Answer::Misuse(Misuse::new(COMMAND_ID_REUSED, "", "another command"));
+                }
+                return Answer::Settled { settled: Settled::Accepted(self.accepted()), replayed: true };
+            }
             self.submitted.lock().expect("not poisoned").push((envelope.command.name().into(), envelope.id));
             let settled = match envelope.id.uuid().as_bytes()[15] {
                 0xff => {
@@ -138,12 +153,6 @@ impl Backend for Engine {
                 }
                 0xfe => return Answer::NotNow(NotNow::Overloaded { retry_after_s: 2 }),
                 0xfd => return Answer::Fault("relation \"log\" is gone".into()),
-            if let Some(decided) = self.decided.get(&envelope.id) {
-                if *decided != envelope.fingerprint {
-                    return Answer::Misuse(Misuse::new(COMMAND_ID_REUSED, "", "another command"));
-                }
-                return Answer::Settled { settled: Settled::Accepted(self.accepted()), replayed: true };
-            }
                 _ => {
                     let changed =
                         [ChangedStream { stream_type: "StockItem", stream: Uuid::from_u128(9), sequence: 4 }].into();

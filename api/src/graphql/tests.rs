@@ -1,5 +1,7 @@
 //! Tests of the GraphQL API against an engine in memory.
 
+mod empty_conditions;
+
 use std::sync::Arc;
 
 use axum::extract::FromRef;
