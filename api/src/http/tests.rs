@@ -1,3 +1,5 @@
+mod graphql_over_http;
+
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, request};
 use serde_json::{Value, json};
@@ -30,7 +32,11 @@ impl Answer {
 }
 
 async fn send(engine: &Arc<Engine>, request: Request) -> Answer {
-    let response = router(engine.state()).oneshot(request).await.expect("an answer");
+    send_to(engine.state(), request).await
+}
+
+async fn send_to(state: AppState, request: Request) -> Answer {
+    let response = router(state).oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
     let text = String::from_utf8(bytes.into()).expect("UTF-8");
@@ -184,6 +190,8 @@ async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others(
         line("two", &received("-1")),
         line(&format!("{}ff", &ITEM[..34]), &received("1")),
         String::new(),
+        " \t".into(),
+        "\r".into(),
         line("three", &received("1")).replace("body", "command"),
         line("four", &received("1")).replace("name", "mane"),
     ];
@@ -191,8 +199,6 @@ async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others(
     let response = send(&engine, request.expect("a request")).await;
     assert_eq!(
         (response.status, &response.headers["content-type"]),
-        " \t".into(),
-        "\r".into(),
         (200, &HeaderValue::from_static("application/x-ndjson"))
     );
     let answers: Vec<Value> = response.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -214,13 +220,6 @@ async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others(
     assert_eq!((response.status, response.code().as_str()), (413, "TOO_MANY_LINES"));
 }
 
-#[tokio::test]
-async fn health_routes_and_documents_are_served() {
-    let engine = Arc::new(Engine { not_ready: true, ..Engine::default() });
-    let get = async |path: &str| send(&engine, Request::get(path).body(Body::empty()).expect("a request")).await;
-    assert_eq!((get("/live").await.status, get("/ready").await.status), (200, 503));
-    assert_eq!(get("/reason").await.json()["reasons"][0], "the store cannot be reached");
-    assert_eq!(get("/metrics").await.text, "up 1\n");
 #[tokio::test]
 async fn repeat_of_a_command_that_an_earlier_version_decided_is_recognised_by_the_bytes_of_its_body() {
     let body = format!("{{ \"units\": 5, \"item\": \"{ITEM}\" }}");
@@ -260,36 +259,29 @@ async fn repeat_of_a_command_that_an_earlier_version_decided_is_recognised_by_th
     }
 }
 
+#[tokio::test]
+async fn health_routes_and_documents_are_served() {
+    let engine = Arc::new(Engine { not_ready: true, ..Engine::default() });
+    let get = async |path: &str| send(&engine, Request::get(path).body(Body::empty()).expect("a request")).await;
+    assert_eq!((get("/live").await.status, get("/ready").await.status), (200, 503));
+    assert_eq!(get("/reason").await.json()["reasons"][0], "the store cannot be reached");
+    assert_eq!(get("/metrics").await.text, "up 1\n");
     assert_eq!(get("/openapi.json").await.json()["openapi"], "3.1.0");
-    let page = get("/graphql").await;
+    let page = Request::get("/graphql").header(ACCEPT, "text/html").body(Body::empty()).expect("a request");
+    let page = send(&engine, page).await;
     assert!(page.text.contains("<title>") && !page.text.contains("://"), "the page loads nothing from other hosts");
     assert!(page.headers["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
     assert!(get("/graphql/schema.graphql").await.text.contains("type Mutation"));
 }
 
 async fn ask(engine: &Arc<Engine>, body: &Value) -> Answer {
-    send(engine, post("/graphql", JSON).body(body.to_string().into()).expect("a request")).await
+    let request = post("/graphql", JSON).header(ACCEPT, "application/graphql-response+json");
+    send(engine, request.body(body.to_string().into()).expect("a request")).await
 }
 
 #[tokio::test]
-async fn graphql_over_http_follows_the_specification() {
+async fn refusal_of_a_graphql_request_has_its_code() {
     let engine = Arc::new(Engine::default());
-    let response = ask(&engine, &json!({ "query": "{ __typename }" })).await;
-    assert_eq!(
-        (response.status, &response.headers["content-type"]),
-        (200, &HeaderValue::from_static("application/graphql-response+json"))
-    );
-    assert_eq!(response.json()["data"]["__typename"], "Query");
-
-    let bad = json!({ "query": "{ nothing }" });
-    let response = ask(&engine, &bad).await;
-    assert_eq!((response.status, &response.json()["errors"][0]["extensions"]["code"]), (400, &json!("INVALID_QUERY")));
-    assert_eq!(response.json().get("data"), None);
-    let old = post("/graphql", JSON).header(ACCEPT, JSON).body(Body::from(bad.to_string()));
-    assert_eq!(send(&engine, old.expect("a request")).await.status, 200);
-    let unacceptable = post("/graphql", JSON).header(ACCEPT, "text/html").body(Body::from(bad.to_string()));
-    assert_eq!(send(&engine, unacceptable.expect("a request")).await.status, 406);
-
     for (body, code) in [
         (json!([{ "query": "{ __typename }" }]), "INVALID_REQUEST"),
         (json!({ "query": 1 }), "INVALID_REQUEST"),
@@ -313,7 +305,7 @@ async fn graphql_over_http_follows_the_specification() {
     let deep = format!("{{\"query\":\"{{ a }}\",\"variables\":{{\"v\":{}", "[".repeat(129));
     let response = send(&engine, post("/graphql", JSON).body(deep.into()).expect("a request")).await;
     assert_eq!((response.status, &response.json()["errors"][0]["extensions"]["code"]), (400, &json!("TOO_DEEP")));
-    let anonymous = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from(bad.to_string()));
+    let anonymous = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from("{}"));
     assert_eq!(send(&engine, anonymous.expect("a request")).await.status, 401);
 }
 
