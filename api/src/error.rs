@@ -7,14 +7,13 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use commands::kernel::{Misuse, NotNow};
+use commands::kernel::{Misuse, NotNow, plain_words};
 use domain::kernel::Retry;
 use domain::shared::SealError;
 use projections::ports::{Cause, Fault};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::json::without_place;
 use crate::port::{Behind, NotPermitted};
 
 /// `Retry-After` for an address whose host name cannot be resolved, in seconds.
@@ -146,7 +145,7 @@ impl From<Misuse> for Problem {
             }
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        let message = without_place(&misuse.message).to_owned();
+        let message = plain_words(&misuse.message);
         let errors = vec![FieldError { field: misuse.field, code: misuse.code.clone(), message: message.clone() }];
         Self { errors, ..Self::new(status, misuse.code, message) }
     }

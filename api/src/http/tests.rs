@@ -373,3 +373,22 @@ async fn secrets_need_a_permission_and_showing_them_is_recorded() {
         assert_eq!(send(&engine, get(path, "owner")).await.code(), "UNKNOWN_EVENT");
     }
 }
+
+#[tokio::test]
+async fn refusal_of_a_number_names_no_type_of_the_code() {
+    let engine = Arc::new(Engine::default());
+    let rules = r#"{"purchase":{"points":1,"per_minor":0},"signup":null}"#;
+    let response =
+        send(&engine, post("/v1/commands/SetEarningRules", JSON).body(rules.into()).expect("a request")).await;
+    let error = &response.json()["errors"][0];
+    assert_eq!((response.status, error["field"].as_str()), (422, Some("purchase.per_minor")));
+    assert_eq!(error["message"], "invalid value: integer `0`, expected a whole number from 1 on");
+    let line = format!("{{\"name\":7,\"body\":{rules}}}");
+    let response =
+        send(&engine, post("/v1/commands", "application/x-ndjson").body(line.into()).expect("a request")).await;
+    assert_eq!(response.json()["problem"]["detail"], "invalid type: integer `7`, expected a text");
+    let response = ask(&engine, &json!({ "query": 7 })).await;
+    assert_eq!(response.json()["errors"][0]["message"], "invalid type: integer `7`, expected a text");
+    let response = ask(&engine, &json!(7)).await;
+    assert_eq!(response.json()["errors"][0]["message"], "invalid type: integer `7`, expected an object");
+}

@@ -133,7 +133,7 @@ fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
     let mut json = serde_json::Deserializer::from_str(body);
     let command: C = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let code = if error.inner().is_data() { "INVALID_FIELD" } else { "INVALID_JSON" };
-        let message = error_text::plain(&error.inner().to_string());
+        let message = error_text::plain_words(&error.inner().to_string());
         let parent = Some(error.path().to_string()).filter(|path| path != ".");
         // The path of the error includes the name of an unknown field, but not that of a missing one.
         let named = error_text::named_field(&message)

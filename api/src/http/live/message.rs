@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::extract::ws::{CloseFrame, Message};
+use commands::kernel::plain_words;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -78,7 +79,7 @@ impl Close {
 /// Parses a message. An invalid one closes the socket, as the protocol requires.
 pub(super) fn read(text: &str) -> Result<ClientMessage, Close> {
     json::strict(text.as_bytes()).map_err(|misuse| Close::malformed(&misuse.message))?;
-    let raw = serde_json::from_str(text).map_err(|error| Close::malformed(json::without_place(&error.to_string())))?;
+    let raw = serde_json::from_str(text).map_err(|error| Close::malformed(&plain_words(&error.to_string())))?;
     let valid = |id: String| match id.len() {
         1..=ID_BYTES_MOST => Ok(id),
         _ => Err(Close::malformed("an id has 1 to 64 bytes")),
