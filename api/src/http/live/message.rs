@@ -43,6 +43,8 @@ pub(super) struct Close(pub(super) u16, pub(super) Cow<'static, str>);
 
 impl Close {
     pub(super) const GOING_AWAY: Self = Self::of(1001, "the process is shutting down");
+    pub(super) const PROTOCOL_VIOLATION: Self = Self::of(1002, "the frames violate RFC 6455");
+    pub(super) const INVALID_UTF8: Self = Self::of(1007, "a text message is not UTF-8");
     pub(super) const TOO_SLOW: Self = Self::of(1008, "the client did not read its messages in time");
     pub(super) const PINGS_UNANSWERED: Self = Self::of(1008, "pings are not answered");
     pub(super) const MESSAGE_TOO_LARGE: Self = Self::of(1009, "a message has at most 65536 bytes");
