@@ -1,3 +1,4 @@
+mod contract;
 mod graphql_over_http;
 
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};

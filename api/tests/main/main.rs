@@ -4,6 +4,7 @@ mod bad_fields;
 mod bad_input;
 mod bad_values;
 mod hostile_queries;
+mod input_schemas;
 mod scenarios;
-mod story;
 mod spellings;
+mod story;

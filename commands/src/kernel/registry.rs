@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::kernel::{Aggregate, Recorded, Unreadable};
-use domain::shared::Permission;
+use domain::shared::{Permission, input_schema};
 use schemars::Schema;
+use serde_json::Value;
 
 use super::{AnyCommand, Command, Effect, EffectDescriptor, Misuse, Policy, Reactions, Start, Visitor};
 use super::{error_text, shape};
@@ -32,6 +33,11 @@ pub struct CommandDescriptor {
 }
 
 impl CommandDescriptor {
+    /// JSON Schema of the body with the constraints of the parser: what it accepts, and its values by pattern and list.
+    pub fn input_schema(&self) -> Value {
+        input_schema(self.schema.as_value())
+    }
+
     /// Parses a body. An error names the path of the field.
     pub fn parse(&self, body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
         let command = (self.parse)(body)?;
