@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use commands::kernel::{CommandDescriptor, Commands, Misuse, Subject};
-use commands::scribe::Envelope;
+use commands::kernel::{CommandDescriptor, Commands, Misuse, NotNow, Subject};
+use commands::scribe::{Answer, COMMAND_ID_REUSED, Envelope};
 use domain::shared::{CommandId, Seconds, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -53,7 +53,32 @@ impl CommandIntake {
         let id = envelope.id;
         let answer = self.backend.submit(caller.tenant, vec![envelope]).await.pop();
         let answer = answer.ok_or_else(|| self.unanswered())?;
-        CommandAnswer::from_answer(&*self.backend, id, answer)
+        CommandAnswer::from_answer(&*self.backend, id, self.recognise_older(caller, id, request, answer).await)
+    }
+
+    /// The stored answer, if an earlier version of the engine decided the command: its fingerprints were digests of the
+    /// bytes of the body, so a repeat is recognised by equal bytes. Otherwise the given answer.
+    pub async fn recognise_older(
+        &self,
+        caller: &Caller,
+        id: CommandId,
+        request: &CommandRequest<'_>,
+        answer: Answer,
+    ) -> Answer {
+        if !matches!(&answer, Answer::Misuse(misuse) if misuse.code == COMMAND_ID_REUSED) {
+            return answer;
+        }
+        match self.backend.receipt(caller.tenant, caller.principal, id).await {
+            Ok(Some(receipt)) => {
+                let bytes = [request.name.as_bytes(), b"\n", request.body].concat();
+                if receipt.fingerprint == self.backend.body_fingerprint(&bytes) {
+                    return Answer::Settled { settled: receipt.settled, replayed: true };
+                }
+                answer
+            }
+            Ok(None) => answer,
+            Err(_) => Answer::NotNow(NotNow::StoreAway),
+        }
     }
 
     /// The problem of a command for which the engine returned no answer.
@@ -82,8 +107,7 @@ impl CommandIntake {
         {
             return Err(not_permitted.into());
         }
-        // The name is part of the digest: two commands may have the same body.
-        let fingerprint = self.backend.fingerprint(format!("{}\n{body}", kind.name).as_bytes());
+        let fingerprint = self.backend.fingerprint(&kind.canonical(&*command, body)?);
         let person_keys = self.backend.seal(caller.tenant, &mut *command).await?;
         Ok(Envelope {
             id,

@@ -7,14 +7,13 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use commands::kernel::{Misuse, NotNow};
+use commands::kernel::{Misuse, NotNow, plain_words};
 use domain::kernel::Retry;
 use domain::shared::SealError;
 use projections::ports::{Cause, Fault};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::json::without_place;
 use crate::port::{Behind, NotPermitted};
 
 /// `Retry-After` for an address whose host name cannot be resolved, in seconds.
@@ -136,15 +135,17 @@ pub const fn retry_code(retry: Retry) -> &'static str {
     }
 }
 
-/// Input that cannot be parsed, and an invalid idempotency key, are a bad request (400); input that parses and is
+/// Input that cannot be parsed, an empty batch and an invalid idempotency key are a bad request (400); input that parses and is
 /// invalid is unprocessable (422).
 impl From<Misuse> for Problem {
     fn from(misuse: Misuse) -> Self {
         let status = match &*misuse.code {
-            "INVALID_JSON" | "INVALID_UTF8" | "DUPLICATE_FIELD" | "TOO_DEEP" | "INVALID_KEY" => StatusCode::BAD_REQUEST,
+            "INVALID_JSON" | "INVALID_UTF8" | "DUPLICATE_FIELD" | "TOO_DEEP" | "INVALID_KEY" | "EMPTY_BATCH" => {
+                StatusCode::BAD_REQUEST
+            }
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        let message = without_place(&misuse.message).to_owned();
+        let message = plain_words(&misuse.message);
         let errors = vec![FieldError { field: misuse.field, code: misuse.code.clone(), message: message.clone() }];
         Self { errors, ..Self::new(status, misuse.code, message) }
     }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use commands::kernel::Misuse;
+use commands::kernel::{Misuse, plain_words};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// Maximum nesting depth of values; commands need far less.
@@ -24,14 +24,9 @@ pub fn strict(body: &[u8]) -> Result<&str, Misuse> {
     let walked = Walk { progress: &mut progress, depth: 0 }.deserialize(&mut json);
     walked.and_then(|()| json.end()).map_err(|error| {
         let code = progress.code.unwrap_or("INVALID_JSON");
-        Misuse::new(code, progress.path(), without_place(&error.to_string()))
+        Misuse::new(code, progress.path(), plain_words(&error.to_string()))
     })?;
     Ok(text)
-}
-
-/// Removes the line and column from a message of serde; clients get the path of the field instead.
-pub fn without_place(sentence: &str) -> &str {
-    sentence.rfind(" at line ").map_or(sentence, |end| &sentence[..end])
 }
 
 /// Position of the walk, kept when it fails.

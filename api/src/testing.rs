@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use commands::kernel::{AnyCommand, Misuse, NotNow, Rejected};
-use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey};
+use commands::scribe::{
+    Accepted, Answer, COMMAND_ID_REUSED, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey,
+};
 use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, SealError, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
 use futures::future::{BoxFuture, ready};
@@ -32,6 +34,8 @@ pub(crate) struct Engine {
     pub(crate) submitted: Mutex<Vec<(String, CommandId)>>,
     /// Model and number of queries of each read.
     pub(crate) reads: Mutex<Vec<(String, usize)>>,
+    /// Fingerprints of commands that were decided before.
+    pub(crate) decided: HashMap<CommandId, String>,
     pub(crate) not_ready: bool,
     /// Updates for the next subscriber after its first page; the subscription ends when the sender is dropped.
     pub(crate) updates: Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<Result<Update, Ended>>>>,
@@ -61,6 +65,10 @@ impl Engine {
         Ok(Page { rows: rows.into_iter().take(first).map(row).collect(), more, at: Checkpoint::start(0), count })
     }
 
+    fn accepted(&self) -> Accepted {
+        Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Default::default() }
+    }
+
     /// A bearer token of this engine's tenant, with more claims.
     pub(crate) fn token(more: &Value) -> String {
         let mut claims = json!({
@@ -74,9 +82,18 @@ impl Engine {
     }
 
     pub(crate) fn state(self: &Arc<Self>) -> AppState {
+        self.state_with(Settings::default())
+    }
+
+    /// Like [`Self::state`], with a query budget that no test uses up.
+    pub(crate) fn unlimited_state(self: &Arc<Self>) -> AppState {
+        self.state_with(Settings { cost_most: u32::MAX, ..Settings::default() })
+    }
+
+    fn state_with(self: &Arc<Self>, settings: Settings) -> AppState {
         let keys = vec![key().public().expect("a public key")];
         let auth = AuthConfig { issuer: "test".into(), audience: "test".into(), keys, lifetime_most: Seconds(900) };
-        let settings = Settings { introspection: true, ..Settings::default() };
+        let settings = Settings { introspection: true, ..settings };
         AppState::new(Arc::<Self>::clone(self), auth, settings).expect("the catalogues fit together")
     }
 }
@@ -101,8 +118,12 @@ impl Backend for Engine {
         Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)
     }
 
-    fn fingerprint(&self, body: &[u8]) -> String {
-        format!("{}", body.len())
+    fn fingerprint(&self, canonical: &str) -> String {
+        format!("2.{canonical}")
+    }
+
+    fn body_fingerprint(&self, body: &[u8]) -> String {
+        format!("1.{}", String::from_utf8_lossy(body))
     }
 
     fn seal<'a>(
@@ -113,10 +134,16 @@ impl Backend for Engine {
         ready(Ok(Vec::new())).boxed()
     }
 
-    /// Accepts a command unless its id ends with `ff` (rejected), `fe` (not decided) or `fd` (fault).
+    /// Accepts a command unless it was decided before, or its id ends with `ff` (rejected), `fe` (not decided) or `fd` (fault).
     fn submit(&self, _: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
         let recorded_at = self.now();
         let answer = |envelope: Envelope| {
+            if let Some(decided) = self.decided.get(&envelope.id) {
+                if *decided != envelope.fingerprint {
+                    return Answer::Misuse(Misuse::new(COMMAND_ID_REUSED, "", "another command"));
+                }
+                return Answer::Settled { settled: Settled::Accepted(self.accepted()), replayed: true };
+            }
             self.submitted.lock().expect("not poisoned").push((envelope.command.name().into(), envelope.id));
             let settled = match envelope.id.uuid().as_bytes()[15] {
                 0xff => {
@@ -144,9 +171,10 @@ impl Backend for Engine {
         command: CommandId,
     ) -> BoxFuture<'_, Result<Option<StoredReceipt>, Fault>> {
         let known = self.submitted.lock().expect("not poisoned").iter().any(|(_, id)| *id == command);
-        let accepted = Accepted { tenant_position: 8, epoch: 3, recorded_at: self.now(), changed: Default::default() };
-        let recalled = StoredReceipt { fingerprint: Default::default(), settled: Settled::Accepted(accepted) };
-        ready(Ok(known.then_some(recalled))).boxed()
+        let decided = self.decided.get(&command).cloned();
+        let fingerprint = decided.clone().unwrap_or_default().into();
+        let recalled = StoredReceipt { fingerprint, settled: Settled::Accepted(self.accepted()) };
+        ready(Ok((known || decided.is_some()).then_some(recalled))).boxed()
     }
 
     fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {

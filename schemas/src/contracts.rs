@@ -13,7 +13,7 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
     let mut all = Contracts::default();
     domain::visit(&mut all);
     for command in Commands::all().iter() {
-        let mut schema = command.schema.clone().to_value();
+        let mut schema = command.input_schema();
         schema["x-permission"] = json!(command.needs);
         all.schemas.insert(format!("commands/{}/{}.json", command.context, command.name), schema);
     }

@@ -92,6 +92,10 @@ impl CheckedRequest {
         self.kind == Some(OperationType::Subscription)
     }
 
+    pub(crate) fn mutates(&self) -> bool {
+        self.kind == Some(OperationType::Mutation)
+    }
+
     /// Charges the estimated cost to the caller.
     fn charge(&self, service: &GraphqlExecutor, caller: &Caller) -> Result<(), RequestError> {
         let key = (caller.tenant, caller.principal);

@@ -1,7 +1,8 @@
 //! Filter and order arguments of a read model.
 
-use async_graphql::Value;
 use async_graphql::dynamic::{Enum, Field, InputObject, InputValue, SchemaBuilder, TypeRef};
+use async_graphql::indexmap::IndexMap;
+use async_graphql::{Name, Value};
 use domain::shared::{Email, PersonalField};
 use projections::kernel::{Column, ColumnType, Model};
 use projections::query::{Filter, SortOrder, Test, value_text};
@@ -9,13 +10,15 @@ use projections::query::{Filter, SortOrder, Test, value_text};
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
 use super::session::Session;
-use super::types::{enum_values_of, indexes, personal};
+use super::types::{enum_values_of, indexes, personal, resolved};
 use super::value::to_json;
 use crate::error::Problem;
 
 /// Highest number of values of one `in` condition; longer lists must be split into several queries.
 const VALUES_MOST: usize = 100;
 const PERSONAL_FILTER: &str = "PersonalFilter";
+const WITHOUT_VALUE: &str =
+    "a condition that is null or empty would let every row through; give it a value, or leave it out";
 
 /// The columns of a model that clients may filter and order by.
 pub(super) struct Filterable {
@@ -66,8 +69,9 @@ impl Filterable {
             return schema;
         }
         let Self { model, columns, personal } = self;
-        let mut filter =
-            InputObject::new(format!("{model}Filter")).description("Conditions on columns. All of them must hold.");
+        let mut filter = InputObject::new(format!("{model}Filter")).description(
+            "Conditions on columns, at least one. All of them must hold. A condition that is null or empty is refused.",
+        );
         let by = format!("{model}OrderField");
         let mut fields = Enum::new(&by);
         for (column, values) in columns {
@@ -84,7 +88,7 @@ impl Filterable {
         let order =
             InputObject::new(format!("{model}Order")).field(InputValue::new("by", TypeRef::named_nn(by))).field(
                 InputValue::new("direction", TypeRef::named_nn("Direction"))
-                    .default_value(Value::Enum(async_graphql::Name::new("ASC"))),
+                    .default_value(Value::Enum(Name::new("ASC"))),
             );
         schema.register(filter).register(fields).register(order)
     }
@@ -123,53 +127,84 @@ pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
     schema.register(Enum::new("Direction").description("Sort direction.").items(["ASC", "DESC"]))
 }
 
-/// Parses a filter argument.
+/// Parses a filter argument. Refuses a null or empty condition at any depth: a variable without a value would otherwise
+/// turn a narrow filter into none.
 pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<Vec<Filter>, Problem> {
     let mut filters = Vec::new();
-    let Value::Object(fields) = filter else { return Ok(filters) };
-    for (name, tests) in fields {
+    for (name, tests) in conditions(session, "filter", filter)? {
+        let path = format!("filter.{name}");
+        let tests = conditions(session, &path, tests)?;
         if let Some(index) = index_of(model, name) {
             filters.push(blind_index_filter(session, model, index, tests)?);
             continue;
         }
         let known = model.columns.iter().find(|column| camel(&column.name) == name.as_str());
-        let (Some(column), Value::Object(tests)) = (known, tests) else { continue };
+        let Some(column) = known else { return Err(session.invalid(&path, "there is no such column")) };
         for (test, value) in tests {
+            let path = format!("{path}.{test}");
             if *value == Value::Null {
-                continue;
+                return Err(session.invalid(&path, WITHOUT_VALUE));
             }
-            let path = || format!("filter.{name}.{test}");
-            let value = to_json(value);
-            let allowed = enum_values_of(model.schema.as_value(), &column.name);
-            let check = |value: &serde_json::Value| {
-                if let Some(allowed) = allowed.as_ref().filter(|allowed| !allowed.iter().any(|one| value == one)) {
-                    return Err(session.invalid(&path(), format!("expected one of {}", allowed.join(", "))));
-                }
-                let misuse = |_| session.invalid(&path(), format!("expected {}", column.kind.expected()));
-                value_text(column, value).map(|_| ()).map_err(misuse)
-            };
-            let test = if test == "in" {
-                let values = match value {
-                    serde_json::Value::Array(values) => values,
-                    one => vec![one],
-                };
-                if values.len() > VALUES_MOST {
-                    return Err(session.invalid(&path(), format!("expected at most {VALUES_MOST} values")));
-                }
-                values.iter().try_for_each(check)?;
-                Test::In(values)
-            } else {
-                check(&value)?;
-                match test.as_str() {
-                    "gte" => Test::From(value),
-                    "lte" => Test::To(value),
-                    _ => Test::Equals(value),
-                }
-            };
+            let test = column_test(session, model, column, &path, test, to_json(value))?;
             filters.push(Filter { field: column.name.clone(), test });
         }
     }
     Ok(filters)
+}
+
+/// The members of a condition. Refuses null and an object without members.
+fn conditions<'v>(session: &Session, path: &str, condition: &'v Value) -> Result<&'v IndexMap<Name, Value>, Problem> {
+    match condition {
+        Value::Object(members) if !members.is_empty() => Ok(members),
+        _ => Err(session.invalid(path, WITHOUT_VALUE)),
+    }
+}
+
+fn column_test(
+    session: &Session,
+    model: &Model,
+    column: &Column,
+    path: &str,
+    test: &str,
+    value: serde_json::Value,
+) -> Result<Test, Problem> {
+    let allowed = enum_values_of(model.schema.as_value(), &column.name);
+    let check = |value: &serde_json::Value| {
+        if let Some(allowed) = allowed.as_ref().filter(|allowed| !allowed.iter().any(|one| value == one)) {
+            return Err(session.invalid(path, format!("expected one of {}", allowed.join(", "))));
+        }
+        let misuse = |_| session.invalid(path, format!("expected {}", column.kind.expected()));
+        value_text(column, value).map(|_| ()).map_err(misuse)
+    };
+    if test == "in" {
+        let values = match value {
+            serde_json::Value::Array(values) => values,
+            one => vec![one],
+        };
+        if values.len() > VALUES_MOST {
+            return Err(session.invalid(path, format!("expected at most {VALUES_MOST} values")));
+        }
+        values.iter().try_for_each(check)?;
+        return Ok(Test::In(values.into_iter().map(|value| normal_form(model, column, value)).collect()));
+    }
+    check(&value)?;
+    let value = normal_form(model, column, value);
+    Ok(match test {
+        "gte" => Test::From(value),
+        "lte" => Test::To(value),
+        _ => Test::Equals(value),
+    })
+}
+
+/// The value as rows spell it: texts of some columns, such as SKUs, are stored in a normal form.
+fn normal_form(model: &Model, column: &Column, value: serde_json::Value) -> serde_json::Value {
+    let root = model.schema.as_value();
+    match value.as_str() {
+        Some(text) if resolved(root, &root["properties"][&column.name])["x-normal-form"] == "NFC" => {
+            domain::shared::composed(text).into()
+        }
+        _ => value,
+    }
 }
 
 /// The blind index column of the personal field with this GraphQL name, and the kind of the field.
@@ -185,13 +220,15 @@ fn blind_index_filter(
     session: &Session,
     model: &Model,
     (index, kind): (&str, &str),
-    tests: &Value,
+    tests: &IndexMap<Name, Value>,
 ) -> Result<Filter, Problem> {
     if !session.caller.sees_personal(model) {
         return Err(Problem::forbidden("this caller may not filter by personal data"));
     }
-    let tests = to_json(tests);
-    let text = tests["eq"].as_str().unwrap_or_default();
+    let text = match tests.get("eq") {
+        Some(Value::String(text)) => text,
+        _ => return Err(session.invalid(&format!("filter.{kind}"), WITHOUT_VALUE)),
+    };
     let folded = match kind {
         "email" => text.parse::<Email>().ok().and_then(|email| email.folded()),
         _ => None,

@@ -145,8 +145,8 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
     let mut query = RowQuery::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
     query.owner = session.owner(model)?;
     query.count = context.ctx.look_ahead().field("totalCount").exists();
-    if let Some(filter) = argument("filter") {
-        query.filters = filters::read(session, model, filter)?;
+    if let Some(filter) = context.args.get("filter").filter(|filter| !is_unset(context, "filter", filter.as_value())) {
+        query.filters = filters::read(session, model, filter.as_value())?;
     }
     query.order = argument("order").map(|order| filters::order(model, order));
     if let Some(Value::String(after)) = argument("after") {
@@ -156,6 +156,19 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
         query.after = Some(cursor.ok_or_else(invalid)?);
     }
     Ok(query)
+}
+
+/// True if the value of an argument is a variable that has none, which means the same as no argument. The executor
+/// replaces such a variable by null.
+fn is_unset(context: &ResolverContext<'_>, argument: &str, value: &Value) -> bool {
+    let written = context.ctx.item.node.get_argument(argument).filter(|_| *value == Value::Null);
+    let written = written.map(|value| value.node.to_string()).unwrap_or_default();
+    let Some(variable) = written.strip_prefix('$') else { return false };
+    let definitions = &context.ctx.query_env.operation.node.variable_definitions;
+    let has_default = definitions
+        .iter()
+        .any(|definition| definition.node.name.node == *variable && definition.node.default_value.is_some());
+    !has_default && context.ctx.query_env.variables.keys().all(|name| name != variable)
 }
 
 /// A page in the form of a Relay connection.

@@ -197,6 +197,11 @@ pub(super) fn enum_values_of<'a>(root: &'a Json, column: &str) -> Option<Vec<&'a
     Some(values.into_iter().map(|(value, _)| value).collect())
 }
 
+/// A schema after its `$ref` was followed and the null option was removed.
+pub(super) fn resolved<'a>(root: &'a Json, node: &'a Json) -> &'a Json {
+    resolve(root, node).node
+}
+
 fn resolve<'a>(root: &'a Json, node: &'a Json) -> ResolvedSchema<'a> {
     if let Some(name) = node["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
         let inner = resolve(root, &root["$defs"][name]);

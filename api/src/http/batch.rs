@@ -1,6 +1,6 @@
 //! `POST /v1/commands`: a batch of commands as NDJSON, one JSON object per line, decided and answered in their order.
 //!
-//! A refused item does not affect the others.
+//! A refused line does not affect the others. Blank lines are ignored. Every answer names its line of the body.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,8 +26,14 @@ use crate::error::Problem;
 use crate::json;
 use crate::port::{Backend, Caller};
 
-/// Maximum number of items that are prepared concurrently.
-const CONCURRENT_ITEMS_MOST: usize = 16;
+/// Maximum number of lines that are prepared concurrently.
+const CONCURRENT_LINES_MOST: usize = 16;
+
+/// A line of the body, with its number from 1 on.
+struct Line<'a> {
+    number: usize,
+    text: &'a [u8],
+}
 
 /// One command of a batch.
 #[derive(Deserialize)]
@@ -42,14 +48,42 @@ struct Item<'a> {
     body: &'a RawValue,
 }
 
-/// Answer to an item that was not decided.
+/// A command that is ready for submission.
+struct Prepared<'a> {
+    item: Item<'a>,
+    envelope: Envelope,
+}
+
+/// Answer to a command that was decided.
+#[derive(Serialize)]
+struct Decided {
+    line: usize,
+    #[serde(flatten)]
+    answer: CommandAnswer,
+}
+
+/// Answer to a line that was not decided.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Refused {
+    line: usize,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     command_id: Option<CommandId>,
     problem: Box<RawValue>,
+}
+
+impl Line<'_> {
+    /// True for a line without anything but the blanks that JSON allows between values.
+    fn is_blank(&self) -> bool {
+        self.text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
+    }
+}
+
+impl Item<'_> {
+    fn request(&self, correlation: Option<Uuid>) -> CommandRequest<'_> {
+        CommandRequest { name: &self.name, body: self.body.get().as_bytes(), key: self.id.as_deref(), correlation }
+    }
 }
 
 pub(super) async fn batch(
@@ -61,38 +95,46 @@ pub(super) async fn batch(
 ) -> Result<Response<Body>, Problem> {
     let correlation = correlation(&headers)?;
     let body = body::read(&headers, body, body::NDJSON, body::BATCH_BYTES_MOST).await?;
-    let lines = body.strip_suffix(b"\n").unwrap_or(&body).split(|byte| *byte == b'\n');
-    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let items: Vec<_> = lines.take(body::BATCH_COMMANDS_MOST + 1).collect();
-    if items.len() > body::BATCH_COMMANDS_MOST {
-        let detail = format!("a batch has at most {} lines", body::BATCH_COMMANDS_MOST);
-        return Err(Problem::too_large("TOO_MANY_LINES", detail));
-    }
-    // Every item counts as one command. If the rate limit grants fewer, it refuses the last items.
-    let allowance = backend.allow(&caller, u32::try_from(items.len()).unwrap_or(u32::MAX)).await;
+    let lines = lines(&body)?;
+    // Every line counts as one command. If the rate limit grants fewer, it refuses the last ones.
+    let allowance = backend.allow(&caller, u32::try_from(lines.len()).unwrap_or(u32::MAX)).await;
     if allowance.granted == 0 {
         return Ok(rate_limit::with_headers(&allowance, rate_limit::problem(&allowance).into_response()));
     }
-    let (granted, refused) = items.split_at(items.len().min(allowance.granted as usize));
-    let granted: Vec<_> = granted.iter().map(|item| prepare(&intake, &caller, correlation, item)).collect();
-    let mut prepared: Vec<_> = stream::iter(granted).buffered(CONCURRENT_ITEMS_MOST).collect().await;
+    let (granted, refused) = lines.split_at(lines.len().min(allowance.granted as usize));
+    let granted: Vec<_> = granted.iter().map(|line| prepare(&intake, &caller, correlation, line.text)).collect();
+    let mut prepared: Vec<_> = stream::iter(granted).buffered(CONCURRENT_LINES_MOST).collect().await;
     prepared.extend(refused.iter().map(|_| Err(rate_limit::problem(&allowance))));
+    let prepared = lines.iter().map(|line| line.number).zip(prepared).collect();
     let answers = submit(&*backend, &intake, &caller, prepared).await;
     Ok(rate_limit::with_headers(&allowance, ([(CONTENT_TYPE, body::NDJSON)], answers).into_response()))
 }
 
-async fn prepare(
+/// The lines of a body that are not blank. Refuses a body without any, and one with too many.
+fn lines(body: &[u8]) -> Result<Vec<Line<'_>>, Problem> {
+    let all = (1..).zip(body.split(|byte| *byte == b'\n')).map(|(number, text)| Line { number, text });
+    let lines: Vec<_> = all.filter(|line| !line.is_blank()).take(body::BATCH_COMMANDS_MOST + 1).collect();
+    if lines.len() > body::BATCH_COMMANDS_MOST {
+        let detail = format!("a batch has at most {} lines", body::BATCH_COMMANDS_MOST);
+        return Err(Problem::too_large("TOO_MANY_LINES", detail));
+    }
+    if lines.is_empty() {
+        return Err(Misuse::new("EMPTY_BATCH", "", "expected at least one line with a command").into());
+    }
+    Ok(lines)
+}
+
+async fn prepare<'a>(
     intake: &CommandIntake,
     caller: &Caller,
     correlation: Option<Uuid>,
-    line: &[u8],
-) -> Result<Envelope, Problem> {
+    line: &'a [u8],
+) -> Result<Prepared<'a>, Problem> {
     let text = json::strict(line).map_err(within_command)?;
-    let item: Item<'_> = serde_json::from_str(text)
-        .map_err(|error| Misuse::new("INVALID_FIELD", "", json::without_place(&error.to_string())))?;
-    let body = item.body.get().as_bytes();
-    let request = CommandRequest { name: &item.name, body, key: item.id.as_deref(), correlation };
-    intake.prepare(caller, &request).await
+    let item: Item<'_> =
+        serde_json::from_str(text).map_err(|error| Misuse::new("INVALID_FIELD", "", error.to_string()))?;
+    let envelope = intake.prepare(caller, &item.request(correlation)).await?;
+    Ok(Prepared { item, envelope })
 }
 
 /// Removes the leading `body` or `command` from the path of a field, so that the path is the same as for a single
@@ -108,45 +150,51 @@ fn within_command(misuse: Misuse) -> Misuse {
     Misuse { field, ..misuse }
 }
 
-/// Submits the prepared commands; returns the answers and refusals of all items in their order, as NDJSON.
+/// Submits the prepared commands; returns the answers and refusals of all lines in their order, as NDJSON.
 async fn submit(
     backend: &dyn Backend,
     intake: &CommandIntake,
     caller: &Caller,
-    prepared: Vec<Result<Envelope, Problem>>,
+    prepared: Vec<(usize, Result<Prepared<'_>, Problem>)>,
 ) -> String {
     let mut envelopes = Vec::new();
-    let mut outcomes = Vec::new();
+    let mut lines = Vec::new();
     // Preparing the batch may have taken seconds, if host names had to be resolved: the time to decide starts now.
     let deadline = Some(intake.deadline());
-    for item in prepared {
-        outcomes.push(item.map(|envelope| {
+    for (number, prepared) in prepared {
+        let submitted = prepared.map(|Prepared { item, envelope }| {
             let id = envelope.id;
             envelopes.push(Envelope { deadline, ..envelope });
-            id
-        }));
+            (id, item)
+        });
+        lines.push((number, submitted));
     }
     let answers = if envelopes.is_empty() { Vec::new() } else { backend.submit(caller.tenant, envelopes).await };
     let mut answers = answers.into_iter();
     let mut text = String::new();
-    for outcome in outcomes {
-        let line = match outcome {
-            Err(problem) => refused(None, &problem),
-            Ok(id) => match answers.next().map(|answer| CommandAnswer::from_answer(backend, id, answer)) {
-                Some(Ok(answer)) => serde_json::to_string(&answer).unwrap_or_default(),
-                Some(Err(problem)) => refused(Some(id), &problem),
-                None => refused(Some(id), &intake.unanswered()),
+    for (line, submitted) in lines {
+        let answer = match submitted {
+            Err(problem) => refused(line, None, &problem),
+            Ok((id, item)) => match answers.next() {
+                Some(answer) => {
+                    let answer = intake.recognise_older(caller, id, &item.request(None), answer).await;
+                    match CommandAnswer::from_answer(backend, id, answer) {
+                        Ok(answer) => serde_json::to_string(&Decided { line, answer }).unwrap_or_default(),
+                        Err(problem) => refused(line, Some(id), &problem),
+                    }
+                }
+                None => refused(line, Some(id), &intake.unanswered()),
             },
         };
-        text.push_str(&line);
+        text.push_str(&answer);
         text.push('\n');
     }
     text
 }
 
-fn refused(command_id: Option<CommandId>, problem: &Problem) -> String {
+fn refused(line: usize, command_id: Option<CommandId>, problem: &Problem) -> String {
     let problem = RawValue::from_string(problem.to_json()).unwrap_or_default();
-    serde_json::to_string(&Refused { outcome: "refused", command_id, problem }).unwrap_or_default()
+    serde_json::to_string(&Refused { line, outcome: "refused", command_id, problem }).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use axum::response::IntoResponse;
 use crate::error::Problem;
 use crate::state::Documents;
 
+/// Media type of the page.
+pub(super) const PAGE: &str = "text/html";
+
 /// Allows scripts, styles and connections of this origin only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";

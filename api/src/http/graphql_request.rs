@@ -1,4 +1,4 @@
-//! A GraphQL request as JSON, over HTTP and over WebSockets.
+//! A GraphQL request: as JSON over HTTP and over WebSockets, and as parameters of an address.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,6 +15,24 @@ pub(super) struct RequestBody {
     /// Allowed by the specification and not used here.
     #[serde(rename = "extensions")]
     _extensions: Option<Map<String, Value>>,
+}
+
+/// Parameters of a `GET` request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Parameters {
+    pub(super) query: Option<String>,
+    pub(super) operation_name: Option<String>,
+    /// JSON.
+    pub(super) variables: Option<String>,
+    /// JSON.
+    pub(super) extensions: Option<String>,
+}
+
+impl RequestBody {
+    pub(super) fn new(query: String, operation_name: Option<String>, variables: Option<Map<String, Value>>) -> Self {
+        Self { query, operation_name, variables, _extensions: None }
+    }
 }
 
 impl From<RequestBody> for GraphqlRequest {

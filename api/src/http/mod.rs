@@ -3,6 +3,7 @@
 //! The server (`platform::http_server`) bounds the time in which request headers must arrive; the time from then to the
 //! response is bounded here.
 
+mod accept;
 mod batch;
 mod commands;
 mod console;
@@ -54,7 +55,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/webhooks/{id}/secret", get(webhooks::secret))
         .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
         .route("/v1/events/{position}", get(webhooks::event))
-        .route("/graphql", post(graphql::graphql).get(graphql::open))
+        .route("/graphql", post(graphql::graphql).get(graphql::get))
         .route("/graphql/console.js", get(console::script))
         .route("/graphql/console.css", get(console::style))
         .route("/graphql/schema.graphql", get(console::schema))

@@ -1,3 +1,6 @@
+mod contract;
+mod graphql_over_http;
+
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, request};
 use serde_json::{Value, json};
@@ -30,7 +33,11 @@ impl Answer {
 }
 
 async fn send(engine: &Arc<Engine>, request: Request) -> Answer {
-    let response = router(engine.state()).oneshot(request).await.expect("an answer");
+    send_to(engine.state(), request).await
+}
+
+async fn send_to(state: AppState, request: Request) -> Answer {
+    let response = router(state).oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
     let text = String::from_utf8(bytes.into()).expect("UTF-8");
@@ -184,6 +191,8 @@ async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others(
         line("two", &received("-1")),
         line(&format!("{}ff", &ITEM[..34]), &received("1")),
         String::new(),
+        " \t".into(),
+        "\r".into(),
         line("three", &received("1")).replace("body", "command"),
         line("four", &received("1")).replace("name", "mane"),
     ];
@@ -195,14 +204,60 @@ async fn batch_answers_each_line_and_an_invalid_line_does_not_affect_the_others(
     );
     let answers: Vec<Value> = response.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let outcomes: Vec<_> = answers.iter().map(|answer| answer["outcome"].as_str().expect("an outcome")).collect();
-    assert_eq!(outcomes, ["accepted", "refused", "refused", "rejected", "refused", "accepted", "refused"]);
+    assert_eq!(outcomes, ["accepted", "refused", "refused", "rejected", "accepted", "refused"]);
+    let numbers: Vec<_> = answers.iter().map(|answer| answer["line"].as_u64().expect("a number")).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 8, 9], "blank lines are counted and not answered");
     assert_eq!(answers[2]["problem"]["errors"][0]["field"], "units");
     assert_eq!(engine.submitted.lock().expect("not poisoned").len(), 3);
 
-    let many = (line("one", &received("1")) + "\n").repeat(1_001);
+    for empty in ["", "\n", " \r\n\t\n", &"\n".repeat(1_001)] {
+        let request = post("/v1/commands", "application/x-ndjson").body(Body::from(empty.to_owned()));
+        let response = send(&engine, request.expect("a request")).await;
+        assert_eq!((response.status, response.code().as_str()), (400, "EMPTY_BATCH"), "{empty:?}");
+    }
+    let many = (line("one", &received("1")) + "\n\n").repeat(1_001);
     let response =
         send(&engine, post("/v1/commands", "application/x-ndjson").body(many.into()).expect("a request")).await;
     assert_eq!((response.status, response.code().as_str()), (413, "TOO_MANY_LINES"));
+}
+
+#[tokio::test]
+async fn repeat_of_a_command_that_an_earlier_version_decided_is_recognised_by_the_bytes_of_its_body() {
+    let body = format!("{{ \"units\": 5, \"item\": \"{ITEM}\" }}");
+    let line = format!("{{\"id\":\"{ITEM}\",\"name\":\"ReceiveStock\",\"body\":{body}}}");
+    let mutation = format!(
+        "mutation {{ receiveStock(commandId: \"{ITEM}\", input: {{ item: \"{ITEM}\", units: 5 }}) \
+         {{ receipt {{ replayed }} userErrors {{ code }} }} }}"
+    );
+    let id = ITEM.parse().expect("an id");
+    let decided = |fingerprint: String| Arc::new(Engine { decided: [(id, fingerprint)].into(), ..Engine::default() });
+    let (compact, canonical) = (received("5"), format!("ReceiveStock\n{}", received("5")));
+    // The stored fingerprint, the answers to one command and to a batch, and the code of a mutation.
+    for (stored, expected, expected_of_mutation) in [
+        (format!("1.ReceiveStock\n{body}"), "replayed", "COMMAND_ID_REUSED"),
+        (format!("1.ReceiveStock\n{compact}"), "COMMAND_ID_REUSED", "replayed"),
+        (format!("1.AdjustStock\n{body}"), "COMMAND_ID_REUSED", "COMMAND_ID_REUSED"),
+        (format!("2.{canonical}"), "replayed", "replayed"),
+        (format!("2.{}", canonical.replace('5', "6")), "COMMAND_ID_REUSED", "COMMAND_ID_REUSED"),
+    ] {
+        let engine = decided(stored.clone());
+        let outcome = |answer: &Value, code: &Value| {
+            if answer["receipt"]["replayed"] == true {
+                "replayed".into()
+            } else {
+                code.as_str().unwrap_or("none").to_owned()
+            }
+        };
+        let request = post(&format!("/v1/commands/ReceiveStock?id={ITEM}"), JSON).body(Body::from(body.clone()));
+        let one = send(&engine, request.expect("a request")).await.json();
+        assert_eq!(outcome(&one, &one["code"]), expected, "{stored}");
+        let request = post("/v1/commands", "application/x-ndjson").body(Body::from(line.clone()));
+        let batch = send(&engine, request.expect("a request")).await.json();
+        assert_eq!(outcome(&batch, &batch["problem"]["code"]), expected, "{stored}");
+        let answer = ask(&engine, &json!({ "query": mutation })).await.json()["data"]["receiveStock"].take();
+        assert_eq!(outcome(&answer, &answer["userErrors"][0]["code"]), expected_of_mutation, "{stored}");
+        assert!(engine.submitted.lock().expect("not poisoned").is_empty());
+    }
 }
 
 #[tokio::test]
@@ -213,35 +268,21 @@ async fn health_routes_and_documents_are_served() {
     assert_eq!(get("/reason").await.json()["reasons"][0], "the store cannot be reached");
     assert_eq!(get("/metrics").await.text, "up 1\n");
     assert_eq!(get("/openapi.json").await.json()["openapi"], "3.1.0");
-    let page = get("/graphql").await;
+    let page = Request::get("/graphql").header(ACCEPT, "text/html").body(Body::empty()).expect("a request");
+    let page = send(&engine, page).await;
     assert!(page.text.contains("<title>") && !page.text.contains("://"), "the page loads nothing from other hosts");
     assert!(page.headers["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
     assert!(get("/graphql/schema.graphql").await.text.contains("type Mutation"));
 }
 
 async fn ask(engine: &Arc<Engine>, body: &Value) -> Answer {
-    send(engine, post("/graphql", JSON).body(body.to_string().into()).expect("a request")).await
+    let request = post("/graphql", JSON).header(ACCEPT, "application/graphql-response+json");
+    send(engine, request.body(body.to_string().into()).expect("a request")).await
 }
 
 #[tokio::test]
-async fn graphql_over_http_follows_the_specification() {
+async fn refusal_of_a_graphql_request_has_its_code() {
     let engine = Arc::new(Engine::default());
-    let response = ask(&engine, &json!({ "query": "{ __typename }" })).await;
-    assert_eq!(
-        (response.status, &response.headers["content-type"]),
-        (200, &HeaderValue::from_static("application/graphql-response+json"))
-    );
-    assert_eq!(response.json()["data"]["__typename"], "Query");
-
-    let bad = json!({ "query": "{ nothing }" });
-    let response = ask(&engine, &bad).await;
-    assert_eq!((response.status, &response.json()["errors"][0]["extensions"]["code"]), (400, &json!("INVALID_QUERY")));
-    assert_eq!(response.json().get("data"), None);
-    let old = post("/graphql", JSON).header(ACCEPT, JSON).body(Body::from(bad.to_string()));
-    assert_eq!(send(&engine, old.expect("a request")).await.status, 200);
-    let unacceptable = post("/graphql", JSON).header(ACCEPT, "text/html").body(Body::from(bad.to_string()));
-    assert_eq!(send(&engine, unacceptable.expect("a request")).await.status, 406);
-
     for (body, code) in [
         (json!([{ "query": "{ __typename }" }]), "INVALID_REQUEST"),
         (json!({ "query": 1 }), "INVALID_REQUEST"),
@@ -265,7 +306,7 @@ async fn graphql_over_http_follows_the_specification() {
     let deep = format!("{{\"query\":\"{{ a }}\",\"variables\":{{\"v\":{}", "[".repeat(129));
     let response = send(&engine, post("/graphql", JSON).body(deep.into()).expect("a request")).await;
     assert_eq!((response.status, &response.json()["errors"][0]["extensions"]["code"]), (400, &json!("TOO_DEEP")));
-    let anonymous = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from(bad.to_string()));
+    let anonymous = Request::post("/graphql").header(CONTENT_TYPE, JSON).body(Body::from("{}"));
     assert_eq!(send(&engine, anonymous.expect("a request")).await.status, 401);
 }
 
@@ -332,4 +373,23 @@ async fn secrets_need_a_permission_and_showing_them_is_recorded() {
     for path in ["/v1/events/8", "/v1/events/x"] {
         assert_eq!(send(&engine, get(path, "owner")).await.code(), "UNKNOWN_EVENT");
     }
+}
+
+#[tokio::test]
+async fn refusal_of_a_number_names_no_type_of_the_code() {
+    let engine = Arc::new(Engine::default());
+    let rules = r#"{"purchase":{"points":1,"per_minor":0},"signup":null}"#;
+    let response =
+        send(&engine, post("/v1/commands/SetEarningRules", JSON).body(rules.into()).expect("a request")).await;
+    let error = &response.json()["errors"][0];
+    assert_eq!((response.status, error["field"].as_str()), (422, Some("purchase.per_minor")));
+    assert_eq!(error["message"], "invalid value: integer `0`, expected a whole number from 1 on");
+    let line = format!("{{\"name\":7,\"body\":{rules}}}");
+    let response =
+        send(&engine, post("/v1/commands", "application/x-ndjson").body(line.into()).expect("a request")).await;
+    assert_eq!(response.json()["problem"]["detail"], "invalid type: integer `7`, expected a text");
+    let response = ask(&engine, &json!({ "query": 7 })).await;
+    assert_eq!(response.json()["errors"][0]["message"], "invalid type: integer `7`, expected a text");
+    let response = ask(&engine, &json!(7)).await;
+    assert_eq!(response.json()["errors"][0]["message"], "invalid type: integer `7`, expected an object");
 }

@@ -1,5 +1,8 @@
 //! OpenAPI 3.1 document of the HTTP API, generated from the catalogue of commands.
 
+mod example;
+mod graphql;
+mod parameters;
 mod responses;
 mod webhooks;
 
@@ -10,7 +13,7 @@ use responses::{answers, content, problem, reference};
 
 /// The whole document. Equal catalogues give equal bytes.
 pub fn document(commands: &Commands) -> Value {
-    let mut schemas = shared_schemas();
+    let mut schemas = shared_schemas(commands);
     let mut paths = Map::new();
     for kind in commands.iter() {
         paths.insert(format!("/v1/commands/{}", kind.name), command(kind, &mut schemas));
@@ -18,7 +21,7 @@ pub fn document(commands: &Commands) -> Value {
     paths.insert("/v1/commands".into(), batch());
     paths.insert("/v1/receipts/{id}".into(), receipt());
     paths.extend(webhooks::paths());
-    paths.insert("/graphql".into(), graphql());
+    paths.insert("/graphql".into(), graphql::path());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -45,17 +48,7 @@ fn command(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value 
         "tags": [kind.context],
         "summary": summary,
         "x-permission": kind.needs,
-        "parameters": [
-            {
-                "name": "Idempotency-Key", "in": "header",
-                "description": "A UUID, or any other key of the caller; without one, every attempt is a new command.",
-                "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
-            },
-            {
-                "name": "X-Correlation-Id", "in": "header", "description": "Connects the commands of one business transaction.",
-                "schema": { "type": "string", "format": "uuid" },
-            },
-        ],
+        "parameters": [parameters::idempotency_key(), parameters::id(), parameters::correlation()],
         "requestBody": {
             "required": true,
             "content": { "application/json": { "schema": reference(&kind.name) } },
@@ -72,14 +65,32 @@ fn command(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value 
 fn batch() -> Value {
     json!({ "post": {
         "operationId": "Batch",
-        "summary": "Up to 1,000 commands, one per line, decided and answered in their order.",
+        "summary": "Up to 1,000 commands, one per line, decided and answered in their order. Blank lines are ignored.",
+        "parameters": [parameters::correlation()],
         "requestBody": {
             "required": true,
-            "content": { "application/x-ndjson": { "schema": reference("BatchLine") } },
+            "content": { "application/x-ndjson": {
+                "schema": {
+                    "type": "string",
+                    "description": "Lines of JSON, each a `BatchLine`.",
+                    "contentMediaType": "application/x-ndjson",
+                    "contentSchema": reference("BatchLine"),
+                },
+                "example": example::BATCH,
+            } },
         },
         "responses": answers(json!({
-            "200": content("One answer per line; a refused line does not affect the others.", "application/x-ndjson",
-                           "BatchAnswer"),
+            "200": {
+                "description": "One answer per line that is not blank; a refused line does not affect the others.",
+                "content": { "application/x-ndjson": { "schema": {
+                    "type": "string",
+                    "description": "Lines of JSON, each a `BatchAnswer`.",
+                    "contentMediaType": "application/x-ndjson",
+                    "contentSchema": reference("BatchAnswer"),
+                } } },
+            },
+            "400": problem("The body has no command."),
+            "422": problem("The header `X-Correlation-Id` is not a UUID."),
             "429": problem("None was decided: too many commands. If some are decided, the status is 200 and the others are refused."),
         })),
     } })
@@ -91,7 +102,7 @@ fn receipt() -> Value {
         "summary": "The stored answer of a command.",
         "parameters": [{
             "name": "id", "in": "path", "required": true,
-            "description": "The id of the command, or the key it was sent under.", "schema": { "type": "string" },
+            "description": "The id of the command, or the key it was sent under.", "schema": parameters::key(),
         }],
         "responses": answers(json!({
             "200": content("The stored answer.", "application/json", "Answer"),
@@ -100,36 +111,9 @@ fn receipt() -> Value {
     } })
 }
 
-fn graphql() -> Value {
-    json!({ "post": {
-        "operationId": "GraphQL",
-        "summary": "One GraphQL operation; see `graphql/schema.graphql`.",
-        "requestBody": { "required": true, "content": { "application/json": { "schema": {
-            "type": "object",
-            "required": ["query"],
-            "properties": {
-                "query": { "type": "string", "maxLength": 16384 },
-                "operationName": { "type": ["string", "null"] },
-                "variables": { "type": ["object", "null"] },
-                "extensions": { "type": ["object", "null"] },
-            },
-            "additionalProperties": false,
-        } } } },
-        "responses": answers(json!({
-            "200": {
-                "description": "It was executed.",
-                "content": { "application/graphql-response+json": { "schema": { "type": "object" } } },
-            },
-            "429": {
-                "description": "The query budget of this caller is used up.",
-                "content": { "application/graphql-response+json": { "schema": { "type": "object" } } },
-            },
-        })),
-    } })
-}
-
 /// Schemas that commands share.
-fn shared_schemas() -> Map<String, Value> {
+fn shared_schemas(commands: &Commands) -> Map<String, Value> {
+    let names: Vec<_> = commands.iter().map(|kind| kind.name.as_str()).collect();
     let schemas = json!({
         "Answer": {
             "type": "object",
@@ -156,21 +140,14 @@ fn shared_schemas() -> Map<String, Value> {
             "type": "object",
             "required": ["name", "body"],
             "properties": {
-                "id": { "type": "string", "description": "The caller's own idempotency key of the line." },
-                "name": { "type": "string" },
-                "body": { "type": "object" },
+                "id": { "anyOf": [parameters::key(), { "type": "null" }], "description": "The caller's own idempotency key of the line." },
+                "name": { "type": "string", "enum": names },
+                "body": { "type": "object", "description": "The fields of the command, by the schema of its name." },
             },
             "additionalProperties": false,
         },
-        "BatchAnswer": { "oneOf": [reference("Answer"), {
-            "type": "object",
-            "required": ["outcome", "problem"],
-            "properties": {
-                "outcome": { "const": "refused" },
-                "commandId": { "type": "string", "format": "uuid" },
-                "problem": reference("Problem"),
-            },
-        }] },
+        "BatchAnswer": batch_answer_schema(),
+        "GraphqlResponse": graphql::response_schema(),
         "Problem": problem_schema(),
         "WebhookSecrets": webhooks::secrets(),
         "WebhookDeliveries": webhooks::deliveries(),
@@ -180,6 +157,25 @@ fn shared_schemas() -> Map<String, Value> {
         Value::Object(schemas) => schemas,
         _ => Map::new(),
     }
+}
+
+fn batch_answer_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["line"],
+        "properties": {
+            "line": { "type": "integer", "minimum": 1, "description": "Number of the line of the body, from 1 on." },
+        },
+        "oneOf": [reference("Answer"), {
+            "type": "object",
+            "required": ["outcome", "problem"],
+            "properties": {
+                "outcome": { "const": "refused" },
+                "commandId": { "type": "string", "format": "uuid" },
+                "problem": reference("Problem"),
+            },
+        }],
+    })
 }
 
 fn retry_schema() -> Value {
@@ -235,7 +231,7 @@ fn problem_schema() -> Value {
 
 /// A command's schema, with its definitions moved to the components of the document.
 fn hoisted(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value {
-    let mut schema = kind.schema.as_value().clone();
+    let mut schema = kind.input_schema();
     let definitions = schema.as_object_mut().and_then(|schema| {
         schema.remove("$schema");
         schema.remove("$defs")

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::parameters::correlation;
 use super::responses::{answers, content, problem};
 
 pub(super) fn paths() -> impl Iterator<Item = (String, Value)> {
@@ -18,32 +19,35 @@ fn show_secret() -> Value {
         "operationId": "WebhookSecret",
         "summary": "The secrets that sign the deliveries of a subscription. Each reading is recorded.",
         "x-permission": "manage_webhooks",
-        "parameters": [in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" }))],
+        "parameters": [
+            in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" })),
+            correlation(),
+        ],
         "responses": answers(json!({
             "200": content("The secrets, newest first.", "application/json", "WebhookSecrets"),
             "404": problem("This tenant has no such subscription."),
+            "422": problem("The header `X-Correlation-Id` is not a UUID."),
         })),
     } })
 }
 
 fn list_deliveries() -> Value {
-    let in_query = |name: &str, description: &str| {
-        json!({
-            "name": name, "in": "query", "description": description, "schema": { "type": "integer" },
-        })
-    };
+    let in_query = |name: &str, description: &str, schema: &Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    let first = json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 });
+    let before = json!({ "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX });
     json!({ "get": {
         "operationId": "WebhookDeliveries",
         "summary": "Delivery attempts of a subscription, newest first. The last 5,000 attempts are kept.",
         "x-permission": "see_webhooks",
         "parameters": [
             in_path("id", "The subscription.", &json!({ "type": "string", "format": "uuid" })),
-            in_query("first", "Number of attempts, 200 at most; 50 by default."),
-            in_query("before", "The `next` of the previous page."),
+            in_query("first", "Number of attempts.", &first),
+            in_query("before", "The `next` of the previous page.", &before),
         ],
         "responses": answers(json!({
             "200": content("One page.", "application/json", "WebhookDeliveries"),
             "404": problem("The path does not contain a valid subscription id."),
+            "422": problem("A parameter is unknown or out of its range."),
         })),
     } })
 }
@@ -53,7 +57,7 @@ fn show_event() -> Value {
         "operationId": "Event",
         "summary": "One event in its delivered form, without a size limit.",
         "x-permission": "see_webhooks",
-        "parameters": [in_path("position", "The position of the event among those of the tenant.", &json!({ "type": "integer" }))],
+        "parameters": [in_path("position", "The position of the event among those of the tenant.", &json!({ "type": "integer", "format": "int64" }))],
         "responses": answers(json!({
             "200": content("The body of its delivery.", "application/json", "DeliveredEvent"),
             "404": problem("This tenant has no event at this position."),

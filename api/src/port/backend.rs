@@ -26,8 +26,11 @@ pub trait Backend: Send + Sync + 'static {
     /// A new UUIDv7.
     fn new_id(&self) -> Uuid;
 
-    /// A versioned keyed digest of these bytes; equal bytes have equal digests.
-    fn fingerprint(&self, body: &[u8]) -> String;
+    /// A versioned keyed digest of a command's canonical form; equal commands have equal digests.
+    fn fingerprint(&self, canonical: &str) -> String;
+
+    /// The digest that earlier versions stored: of the name of a command, a line break and the bytes of its body.
+    fn body_fingerprint(&self, body: &[u8]) -> String;
 
     /// Seals the personal fields of a command; returns the keys that were created for people without one.
     fn seal<'a>(

@@ -108,10 +108,24 @@ fn not_refused(case: &Case<'_>, answer: &Value) -> Option<String> {
     let (status, code) = (problem["status"].as_u64().unwrap_or_default(), problem["code"].as_str().unwrap_or_default());
     let found = problem["errors"][0]["field"].as_str().unwrap_or("(no field)");
     let fits = answer["outcome"] == "refused"
+        && names_no_type(problem)
         && matches!(status, 400 | 422)
         && matches!(code, "INVALID_FIELD" | "INVALID_JSON")
         && case.field.is_named(case.value.fate, code, found);
     (!fits).then(|| described(case, answer))
+}
+
+/// Words of Rust and serde that mean nothing to callers.
+const TYPES: [&str; 22] = [
+    "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64", "nonzero",
+    "struct", "enum", "variant", "tuple", "newtype", "sequence", "map",
+];
+
+/// True if the texts of a problem name no type of the code.
+fn names_no_type(problem: &Value) -> bool {
+    let texts = [&problem["detail"], &problem["errors"][0]["message"]].map(|text| text.as_str().unwrap_or_default());
+    let mut words = texts.iter().flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric()));
+    words.all(|word| !TYPES.contains(&word))
 }
 
 /// Describes the answer if the parser has refused an unusual but valid value; `None` otherwise. The domain may reject it.
@@ -248,7 +262,7 @@ async fn malformed_body_is_refused_by_every_command_with_its_code() -> Result<()
             let code = if token.is_some() { code } else { "FORBIDDEN" };
             let named = field.is_none_or(|field| token.is_none() || problem["errors"][0]["field"] == field);
             let fits = (400..500).contains(&got.status) && got.kind == "application/problem+json";
-            if !fits || problem["code"] != code || !named {
+            if !fits || problem["code"] != code || !named || !names_no_type(&problem) {
                 let body: String = body.chars().take(80).collect();
                 wrong.push(format!("{} {body} ({code}): {} {problem}", kind.name, got.status));
             }
@@ -282,6 +296,8 @@ async fn invalid_utf8_and_bodies_of_another_type_or_size_are_refused() -> Result
     let got = callers.one(token, "RejectOrder", JSON, format!("{{{names}}}")).await?;
     assert_eq!((got.status, &got.json()["code"]), (422, &json!("INVALID_FIELD")));
     let got = callers.engine.send(&HttpRequest::post("/v1/commands", token, NDJSON, vec![b'\n'; 1_001])).await?;
+    assert_eq!((got.status, &got.json()["code"]), (400, &json!("EMPTY_BATCH")));
+    let got = callers.engine.send(&HttpRequest::post("/v1/commands", token, NDJSON, "{}\n".repeat(1_001))).await?;
     assert_eq!((got.status, &got.json()["code"]), (413, &json!("TOO_MANY_LINES")));
     let got = callers.engine.send(&HttpRequest::post("/v1/commands", token, NDJSON, vec![b' '; 5_000_000])).await?;
     assert_eq!((got.status, &got.json()["code"]), (413, &json!("BODY_TOO_LARGE")));

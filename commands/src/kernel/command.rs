@@ -87,6 +87,7 @@ pub trait AnyCommand: Send + Sync {
     fn target(&self) -> Option<&TargetUrl>;
     fn occurred_at(&self) -> Option<Timestamp>;
     fn to_json(&self) -> Result<String, serde_json::Error>;
+    fn to_value(&self) -> Result<serde_json::Value, serde_json::Error>;
 }
 
 impl<C: Command> AnyCommand for C {
@@ -128,5 +129,9 @@ impl<C: Command> AnyCommand for C {
 
     fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
+    }
+
+    fn to_value(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(self)
     }
 }

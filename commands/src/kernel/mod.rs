@@ -1,5 +1,6 @@
 //! The building blocks of commands, policies and effects. A new context does not change them.
 
+mod canonical;
 mod command;
 mod demand;
 mod desk;
@@ -16,6 +17,7 @@ pub use command::{AnyCommand, Command, Context, Subject};
 pub use demand::{Demand, Demands};
 pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef};
 pub use effect::{Effect, EffectDescriptor, EffectRequest, Outcome};
+pub use error_text::plain_words;
 pub use policy::{Policy, Reaction, Reactions, Start, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
 pub use registry::{CommandDescriptor, Commands, PolicyDescriptor, StoredEvent};

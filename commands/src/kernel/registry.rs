@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::kernel::{Aggregate, Recorded, Unreadable};
-use domain::shared::Permission;
+use domain::shared::{Permission, input_schema};
 use schemars::Schema;
+use serde_json::Value;
 
 use super::{AnyCommand, Command, Effect, EffectDescriptor, Misuse, Policy, Reactions, Start, Visitor};
 use super::{error_text, shape};
@@ -32,6 +33,11 @@ pub struct CommandDescriptor {
 }
 
 impl CommandDescriptor {
+    /// JSON Schema of the body with the constraints of the parser: what it accepts, and its values by pattern and list.
+    pub fn input_schema(&self) -> Value {
+        input_schema(self.schema.as_value())
+    }
+
     /// Parses a body. An error names the path of the field.
     pub fn parse(&self, body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
         let command = (self.parse)(body)?;
@@ -133,7 +139,7 @@ fn parse<C: Command>(body: &str) -> Result<Box<dyn AnyCommand>, Misuse> {
     let mut json = serde_json::Deserializer::from_str(body);
     let command: C = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let code = if error.inner().is_data() { "INVALID_FIELD" } else { "INVALID_JSON" };
-        let message = error_text::plain(&error.inner().to_string());
+        let message = error_text::plain_words(&error.inner().to_string());
         let parent = Some(error.path().to_string()).filter(|path| path != ".");
         // The path of the error includes the name of an unknown field, but not that of a missing one.
         let named = error_text::named_field(&message)

@@ -17,6 +17,9 @@ use super::receipt_cache::CachedReceipt;
 use super::submission::{OpenSubmission, PendingCommand};
 use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef};
 
+/// Code of the refusal of a command id that was used for another command.
+pub const COMMAND_ID_REUSED: &str = "COMMAND_ID_REUSED";
+
 /// A draft and its events as the log stores them.
 type EncodedDraft = (Draft, Vec<Encoded>);
 
@@ -352,15 +355,15 @@ impl Scribe {
     }
 }
 
-/// The stored answer for a repeat with the same body, a misuse for another body. The engine derives a command's id from
-/// its cause, so a repeat may have another body; it gets the stored answer too.
+/// The stored answer for a repeat of the same command, a misuse for another command. The engine derives a command's id
+/// from its cause, so a repeat may have another body; it gets the stored answer too.
 fn repeated_answer(receipt: &CachedReceipt, pending: &PendingCommand) -> Answer {
     let from_engine = pending.envelope.principal == Principal::ENGINE;
     if from_engine || receipt.fingerprint == pending.envelope.fingerprint {
         return Answer::Settled { settled: receipt.settled.clone(), replayed: true };
     }
     let text = "this command id was used before with another body";
-    Answer::Misuse(Misuse::new("COMMAND_ID_REUSED", "", text))
+    Answer::Misuse(Misuse::new(COMMAND_ID_REUSED, "", text))
 }
 
 fn set_changed(changed: &mut ChangedStreams, stream: StreamRef, sequence: i64) {

@@ -45,6 +45,7 @@ use submission::OpenSubmission;
 
 pub use answer::{Accepted, Answer, ChangedStream, ChangedStreams, Settled};
 pub use batch::{Batch, EventRow, Part, ReceiptRow, SnapshotRow};
+pub use decision::COMMAND_ID_REUSED;
 pub use ids::{BatchId, LaneId, ReceiptKey, StreamKey, Ticket};
 pub use limits::Limits;
 pub use message::{CommandAnswer, CommitOutcome, Load, LoadOutcome, LoadResult, Need, Output, TakeOverOutcome};

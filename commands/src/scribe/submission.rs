@@ -24,7 +24,7 @@ pub struct Submission {
 pub struct Envelope {
     pub id: CommandId,
     pub command: Box<dyn AnyCommand>,
-    /// Digest of the request body; distinguishes a retry from another command under the same id.
+    /// Digest of the command's canonical form; distinguishes a retry from another command under the same id.
     pub fingerprint: CompactString,
     pub principal: Principal,
     pub actor: Actor,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::normal_form::composed;
 use super::{Invalid, string_value};
 use crate::kernel::StreamId;
 
@@ -25,7 +26,8 @@ macro_rules! ids {
 
             /// Derives the id of a natural key within a tenant or another scope (UUIDv5).
             pub fn derived(scope: Uuid, key: &str) -> Self {
-                Self(Uuid::new_v5(&scope, format!(concat!(stringify!($name), ":{}"), key).as_bytes()))
+                let name = format!(concat!(stringify!($name), ":{}"), composed(key));
+                Self(Uuid::new_v5(&scope, name.as_bytes()))
             }
         }
 

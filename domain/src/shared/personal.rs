@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::Invalid;
+use super::normal_form::composed;
 use super::text::{is_forbidden, is_invisible};
 
 /// A personal field: plaintext only between parsing and sealing a command, ciphertext afterwards.
@@ -155,7 +156,7 @@ impl<T: PersonalField> schemars::JsonSchema for Personal<T> {
 }
 
 macro_rules! personal_fields {
-    ($($(#[$doc:meta])* $name:ident, $valid:expr, $text:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $valid:expr, $kept:expr, $text:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq)]
         pub struct $name(String);
@@ -165,19 +166,20 @@ macro_rules! personal_fields {
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let valid: fn(&str) -> bool = $valid;
-                if valid(text) { Ok(Self(text.into())) } else { Invalid::because($text) }
+                let kept: fn(&str) -> std::borrow::Cow<'_, str> = $kept;
+                if valid(text) { Ok(Self(kept(text).into_owned())) } else { Invalid::because($text) }
             }
         }
     )*};
 }
 
 personal_fields! {
-    /// An e-mail address, as its owner writes it.
-    Email, is_email, "expected an e-mail address such as ada@example.org";
+    /// An e-mail address, as its owner writes it, in the normal form NFC.
+    Email, is_email, composed, "expected an e-mail address such as ada@example.org";
     /// The name of a person: 1 to 200 characters in any script.
-    PersonName, |text| text.parse::<super::Title>().is_ok(), "expected 1 to 200 visible characters";
+    PersonName, |text| text.parse::<super::Title>().is_ok(), |text| text.into(), "expected 1 to 200 visible characters";
     /// A telephone number in international form.
-    Phone, is_phone, "expected an international number such as +4930123456";
+    Phone, is_phone, |text| text.into(), "expected an international number such as +4930123456";
 }
 
 impl PersonalField for Email {
@@ -187,9 +189,9 @@ impl PersonalField for Email {
         &self.0
     }
 
-    /// Lower case: no large mail provider distinguishes case. Unicode is not normalised.
+    /// Lower case: no large mail provider distinguishes case.
     fn folded(&self) -> Option<String> {
-        Some(self.0.to_lowercase())
+        Some(composed(&self.0.to_lowercase()).into_owned())
     }
 }
 

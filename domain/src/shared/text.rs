@@ -1,10 +1,11 @@
-//! Bounded texts. An accepted text is stored unaltered.
+//! Bounded texts. An accepted text is stored unaltered, except for a SKU, which is brought into its normal form.
 
 use std::fmt;
 use std::str::FromStr;
 
 use compact_str::CompactString;
 
+use super::normal_form::composed;
 use super::{Invalid, string_value};
 
 /// A text of 1 to `MOST` characters, at least one of them visible. Emoji, Arabic, quotes and line breaks are accepted.
@@ -84,7 +85,8 @@ pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{202a}'..='\u{202c}' | '\u{ad}')
 }
 
-/// Stock keeping unit, the tenant's own product code: 1 to 64 printable characters without blanks.
+/// Stock keeping unit, the tenant's own product code: 1 to 64 printable characters without blanks, in the normal form
+/// NFC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sku(CompactString);
 
@@ -96,7 +98,7 @@ impl FromStr for Sku {
         if !fits || text.chars().any(|c| c.is_whitespace() || is_forbidden(c) || is_invisible(c)) {
             return Invalid::because("expected 1 to 64 printable characters without blanks");
         }
-        Ok(Self(text.into()))
+        Ok(Self(composed(text).into()))
     }
 }
 
@@ -106,7 +108,7 @@ impl fmt::Display for Sku {
     }
 }
 
-string_value!(Sku, "Sku", { "type": "string", "minLength": 1, "maxLength": 64 });
+string_value!(Sku, "Sku", { "type": "string", "minLength": 1, "maxLength": 64, "x-normal-form": "NFC" });
 
 /// A name usable as a subdomain: 3 to 63 lower-case letters, digits and inner hyphens (a DNS label, RFC 1123).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

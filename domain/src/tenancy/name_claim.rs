@@ -44,7 +44,7 @@ pub enum NameClaimRejection {
 impl Rejection for NameClaimRejection {}
 
 impl NameClaim {
-    /// Stream id of a name within a scope; case is ignored. `kind` is a word such as `sku`.
+    /// Stream id of a name within a scope; case and normal form are ignored. `kind` is a word such as `sku`.
     ///
     /// For personal data, `value` must be the blind index: an id cannot be erased.
     pub fn id(kind: &str, scope: Uuid, value: &str) -> ClaimId {

@@ -124,8 +124,12 @@ impl Backend for Engine {
         platform::clock::new_id()
     }
 
-    fn fingerprint(&self, body: &[u8]) -> String {
-        self.vault.fingerprint(body)
+    fn fingerprint(&self, canonical: &str) -> String {
+        self.vault.fingerprint(canonical)
+    }
+
+    fn body_fingerprint(&self, body: &[u8]) -> String {
+        self.vault.body_fingerprint(body)
     }
 
     fn seal<'a>(

@@ -39,10 +39,18 @@ impl Vault {
         }
     }
 
-    /// Keyed digest of a command's body, prefixed with the version of the digest.
-    pub fn fingerprint(&self, body: &[u8]) -> String {
-        let digest = mac_of_parts(&self.fingerprint_key, &[body]);
-        format!("1.{}", URL_SAFE_NO_PAD.encode(&digest[..16]))
+    /// Keyed digest of a command's canonical form. Its first digit says what a stored fingerprint was computed from.
+    pub fn fingerprint(&self, canonical: &str) -> String {
+        format!("2.{}", self.digest(canonical.as_bytes()))
+    }
+
+    /// Keyed digest of the bytes of a command's body, as earlier versions stored it for the commands of callers.
+    pub fn body_fingerprint(&self, body: &[u8]) -> String {
+        format!("1.{}", self.digest(body))
+    }
+
+    fn digest(&self, bytes: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(&mac_of_parts(&self.fingerprint_key, &[bytes])[..16])
     }
 
     /// Seals the personal fields of a command. Returns the wrapped data keys that the store may not have yet; they must
@@ -155,7 +163,8 @@ mod tests {
         let outer = OuterKey::from_base64("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
         let pool = PgPool::connect_lazy("postgres://unused.invalid/unused").expect("a URL");
         let (vault, tenant, person) = (Vault::new(pool, &outer), TenantId::new(Uuid::from_u128(1)), Uuid::from_u128(2));
-        assert_eq!(vault.fingerprint(b"body"), "1.AjbNqH3_lwniEOGd-0T52w");
+        assert_eq!(vault.fingerprint("body"), "2.AjbNqH3_lwniEOGd-0T52w");
+        assert_eq!(vault.body_fingerprint(b"body"), "1.AjbNqH3_lwniEOGd-0T52w");
         assert_eq!(vault.blind_index(tenant, "email", "anna@example.com"), "kzxNaFjgKMQSVsV_qzGa8Q");
 
         let keys = HashMap::from([(person, DataKey { key: Zeroizing::new([7; 32]), unstored: None })]);

@@ -82,7 +82,7 @@ impl Dispatcher {
     fn envelope(&self, command: &EngineCommand) -> Result<Envelope, String> {
         let descriptor = self.commands.get(&command.name).ok_or_else(|| format!("unknown command {}", command.name))?;
         let parsed = descriptor.parse(&command.body).map_err(|misuse| misuse.to_string())?;
-        let fingerprint = self.vault.fingerprint(command.body.as_bytes()).into();
+        let fingerprint = self.vault.body_fingerprint(command.body.as_bytes()).into();
         let (policy, causation) = (command.policy.clone(), Some(command.causation));
         Ok(Envelope::of_engine(command.id, fingerprint, parsed, policy, causation))
     }

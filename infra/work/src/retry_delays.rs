@@ -43,6 +43,7 @@ impl RetryDelays {
             | NotNow::KeyStoreAway
             | NotNow::DeadlinePassed
             | NotNow::NotDue
+            | NotNow::NotYet { .. }
             | NotNow::SoldOutForNow { .. } => lengthen(&mut self.tenants, tenant, TENANT_MOST, now),
         }
     }

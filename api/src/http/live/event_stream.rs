@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, Response, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, Response, StatusCode};
 use axum::response::IntoResponse;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -22,7 +22,8 @@ use crate::admission::connections::ConnectionLimits;
 use crate::graphql::{CheckedRequest, GraphqlExecutor, RequestError, SubscriptionMessage, request_error, subscribe};
 use crate::port::{Caller, Ended};
 
-const EVENTS: &str = "text/event-stream";
+/// Media type of server-sent events. It must be named by the client: other clients would wait for the end of the response.
+pub(in crate::http) const EVENTS: &str = "text/event-stream";
 /// Interval of comments on an idle stream. Without them, proxies may close the stream, and a lost client is not
 /// detected.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
@@ -36,13 +37,6 @@ struct EventStream {
     stopping: BoxFuture<'static, ()>,
     ended: bool,
     _permit: Permit,
-}
-
-/// True if the client accepts server-sent events. Other clients would wait for the end of the response.
-pub(in crate::http) fn accepts_events(headers: &HeaderMap) -> bool {
-    let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    let mut types = accepts.flat_map(|accept| accept.split(','));
-    types.any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(EVENTS))
 }
 
 /// Answers a subscription with an event stream, which ends with the subscription, the token or the process.

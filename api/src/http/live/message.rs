@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::extract::ws::{CloseFrame, Message};
+use commands::kernel::plain_words;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,6 +43,8 @@ pub(super) struct Close(pub(super) u16, pub(super) Cow<'static, str>);
 
 impl Close {
     pub(super) const GOING_AWAY: Self = Self::of(1001, "the process is shutting down");
+    pub(super) const PROTOCOL_VIOLATION: Self = Self::of(1002, "the frames violate RFC 6455");
+    pub(super) const INVALID_UTF8: Self = Self::of(1007, "a text message is not UTF-8");
     pub(super) const TOO_SLOW: Self = Self::of(1008, "the client did not read its messages in time");
     pub(super) const PINGS_UNANSWERED: Self = Self::of(1008, "pings are not answered");
     pub(super) const MESSAGE_TOO_LARGE: Self = Self::of(1009, "a message has at most 65536 bytes");
@@ -78,7 +81,7 @@ impl Close {
 /// Parses a message. An invalid one closes the socket, as the protocol requires.
 pub(super) fn read(text: &str) -> Result<ClientMessage, Close> {
     json::strict(text.as_bytes()).map_err(|misuse| Close::malformed(&misuse.message))?;
-    let raw = serde_json::from_str(text).map_err(|error| Close::malformed(json::without_place(&error.to_string())))?;
+    let raw = serde_json::from_str(text).map_err(|error| Close::malformed(&plain_words(&error.to_string())))?;
     let valid = |id: String| match id.len() {
         1..=ID_BYTES_MOST => Ok(id),
         _ => Err(Close::malformed("an id has 1 to 64 bytes")),

@@ -22,7 +22,7 @@ use crate::error::Problem;
 use crate::graphql::GraphqlExecutor;
 use socket::Socket;
 
-pub(super) use event_stream::{accepts_events, event_stream};
+pub(super) use event_stream::{EVENTS, event_stream};
 pub(super) use origin::check_same_origin;
 
 /// The protocol of <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.

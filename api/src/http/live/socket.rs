@@ -106,8 +106,7 @@ impl Socket {
                 received = self.socket.recv() => match received {
                     None | Some(Ok(Message::Close(_))) => return Ok(()),
                     Some(Ok(message)) => self.receive(message).await?,
-                    Some(Err(error)) if is_too_large(&error) => return Err(Close::MESSAGE_TOO_LARGE),
-                    Some(Err(_)) => return Ok(()),
+                    Some(Err(error)) => return read_failure(&error).map_or(Ok(()), Err),
                 },
                 Some((id, payload)) = self.events.next() => self.send_event(&id, payload).await?,
                 () = &mut ping => {
@@ -215,7 +214,16 @@ impl Socket {
     }
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    // axum hides the kind of the error; only the text of the error shows it.
-    error.to_string().starts_with("Space limit exceeded")
+/// Reason for closing the socket after a failed read; `None` if the connection is gone. axum hides the kind of the
+/// error; only its text shows it.
+fn read_failure(error: &axum::Error) -> Option<Close> {
+    let text = error.to_string();
+    if text.starts_with("Space limit exceeded") {
+        return Some(Close::MESSAGE_TOO_LARGE);
+    }
+    if text.starts_with("UTF-8 encoding error") {
+        return Some(Close::INVALID_UTF8);
+    }
+    let is_violation = text.starts_with("WebSocket protocol error") && !text.contains("without closing handshake");
+    is_violation.then_some(Close::PROTOCOL_VIOLATION)
 }

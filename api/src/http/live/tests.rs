@@ -5,6 +5,8 @@ use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderValue, Request};
 use projections::kernel::Model;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tower::ServiceExt;
@@ -142,4 +144,57 @@ async fn subscription_starts_before_its_stream_is_read() {
     };
     timeout(Duration::from_secs(5), started).await.expect("the backend is asked for the rows");
     drop(unread);
+}
+
+/// A WebSocket without a client library, which would not send what is forbidden.
+async fn raw_socket() -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut socket = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+    let router = router(Arc::new(Engine::default()).state());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let handshake = format!(
+        "GET /graphql HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: graphql-transport-ws\r\nAuthorization: Bearer {}\r\n\r\n",
+        Engine::token(&json!({}))
+    );
+    socket.write_all(handshake.as_bytes()).await.expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.expect("a response"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    socket
+}
+
+/// A frame with a mask of zeros, which leaves the payload as it is.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short payload");
+    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
+}
+
+#[tokio::test]
+async fn socket_that_sends_invalid_frames_is_closed_with_the_code_of_the_standard() {
+    let (text, part, rest) = (0x81, 0x01, 0x80);
+    let init = frame(text, br#"{"type":"connection_init"}"#);
+    for (name, frames, code) in [
+        ("a text that is not UTF-8", frame(text, b"\xc3\x28"), 1007),
+        ("half a character", frame(text, b"{\xe2\x82"), 1007),
+        ("an encoded surrogate", frame(text, b"\xed\xa0\x80"), 1007),
+        ("a part that is not UTF-8", [frame(part, b"{\xff"), frame(rest, b"}")].concat(), 1007),
+        ("invalid UTF-8 after the first message", [init, frame(text, b"\xff")].concat(), 1007),
+        ("a frame without a mask", vec![text, 2, b'{', b'}'], 1002),
+        ("an unknown kind of frame", frame(0x83, b"{}"), 1002),
+        ("a reserved bit", frame(0xc1, b"{}"), 1002),
+        ("the rest of nothing", frame(rest, b"{}"), 1002),
+        ("a binary message", frame(0x82, b"{}"), 4400),
+    ] {
+        let mut socket = raw_socket().await;
+        socket.write_all(&frames).await.expect("sent");
+        let mut sent = Vec::new();
+        timeout(Duration::from_secs(60), socket.read_to_end(&mut sent)).await.expect("an end").expect("a clean end");
+        // The close frame is the last one, and the only one that begins with this byte.
+        let close = sent.iter().position(|byte| *byte == 0x88).map(|at| &sent[at + 2..at + 4]);
+        assert_eq!(close, Some(&u16::to_be_bytes(code)[..]), "{name}: {sent:?}");
+    }
 }

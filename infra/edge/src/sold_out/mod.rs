@@ -1,10 +1,10 @@
 //! Sold-out filter: answers commands for a sold-out stream with `SOLD_OUT_FOR_NOW` instead of sending them to the
 //! scribe.
 //!
-//! The cache holds the streams in which nothing was left a moment ago. An entry is added when a changed row of a read
-//! model says so, or when the scribe rejects a command for that reason. While the entry lives (at most
-//! `sold_out_hint_ms`), commands that demand units of the stream are deferred: the answer asks the caller to send them
-//! again later. The filter decides nothing: when the entry has expired, the next command goes to the scribe.
+//! The cache holds the streams in which nothing was left a moment ago. An entry is added only when the scribe rejects a
+//! command for that reason, and removed when a changed row of a read model says that something is left. While the entry
+//! lives (at most `sold_out_hint_ms`), commands that demand units of the stream are deferred: the answer asks the caller
+//! to send them again later. The filter decides nothing: when the entry has expired, the next command goes to the scribe.
 //!
 //! A command that this process sent to the scribe before is not deferred, nor is one that has a receipt. A repeated
 //! command therefore gets its receipt from any process.
@@ -117,7 +117,7 @@ impl SoldOutFilter {
         first.map(|(index, _, wait)| (index, wait))
     }
 
-    /// Updates the cache from changed rows of read models.
+    /// Removes the entries of streams that have something left, by changed rows of read models.
     pub async fn observe(&self, models: &Models, changed: &[ChangedRows]) {
         let observations = changed.iter().flat_map(|changed| row_changes::observations(models, changed)).collect();
         self.cache.record(observations).await;

@@ -30,14 +30,11 @@ impl Sale {
         Ok(Self { engine, shop, owner })
     }
 
-    /// Orders the unit. A hint that was recorded before the stock was received may put the order off.
+    /// Orders the unit. No order was refused before, so none is put off.
     async fn first_order(&self, order: Uuid) -> Result<()> {
-        eventually("the first order is accepted", async || {
-            let got = self.order(order).await?;
-            ensure!(got.status == 200 || is_put_off(&got), "{}", got.json());
-            Ok(got.status == 200)
-        })
-        .await
+        let got = self.order(order).await?;
+        ensure!(got.status == 200, "{}", got.json());
+        Ok(())
     }
 
     async fn order(&self, order: Uuid) -> Result<HttpResponse> {
@@ -78,6 +75,29 @@ async fn orders_for_sold_out_stock_are_put_off_without_a_trace_until_stock_is_re
 
     sale.engine.execute(&sale.owner, "ReceiveStock", &json!({ "item": sale.shop.item, "units": 1 })).await?;
     eventually("the order is accepted", async || Ok(sale.order(late).await?.status == 200)).await?;
+    sale.engine.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_without_a_refusal_leaves_no_hint() -> Result<()> {
+    let server = RedisServer::start().await?;
+    let sale = Sale::of_one_unit(Some(server.url.clone()), LONG_MS).await?;
+    // The row of the opened item, with nothing left, and that of the received unit are projected.
+    let (item, owner) = (sale.shop.item, &sale.owner);
+    let levels = format!("{{ stockLevel(stockItem: \"{item}\") {{ available }} }}");
+    eventually("the unit is visible", async || {
+        Ok(sale.engine.query(owner, &levels).await?["stockLevel"]["available"] == 1)
+    })
+    .await?;
+    ensure!(server.keys(":gone:").await?.is_empty(), "a hint before any order");
+    sale.first_order(new_id()).await?;
+    eventually("the sale of the last unit is visible", async || {
+        Ok(sale.engine.query(owner, &levels).await?["stockLevel"]["available"] == 0)
+    })
+    .await?;
+    ensure!(server.keys(":gone:").await?.is_empty(), "a hint after a sale, although no order was refused");
+    hint_in_redis(&sale, &server).await?;
     sale.engine.close().await;
     Ok(())
 }

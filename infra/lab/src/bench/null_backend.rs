@@ -46,8 +46,12 @@ impl Backend for NullBackend {
         self.engine.new_id()
     }
 
-    fn fingerprint(&self, body: &[u8]) -> String {
-        self.engine.fingerprint(body)
+    fn fingerprint(&self, canonical: &str) -> String {
+        self.engine.fingerprint(canonical)
+    }
+
+    fn body_fingerprint(&self, body: &[u8]) -> String {
+        self.engine.body_fingerprint(body)
     }
 
     fn seal<'a>(

@@ -169,11 +169,12 @@ impl Backend {
         let body = body.to_string();
         let kind = self.commands.get(name).with_context(|| format!("there is no command {name}"))?;
         let mut command = kind.parse(&body)?;
+        let fingerprint = self.vault.fingerprint(&kind.canonical(&*command, &body)?).into();
         let person_keys = self.vault.seal(tenant, &mut *command).await?;
         Ok(Envelope {
             id: CommandId::new(id),
             command,
-            fingerprint: self.vault.fingerprint(format!("{name}\n{body}").as_bytes()).into(),
+            fingerprint,
             principal: CLERK,
             actor: Actor::Member(CLERK),
             correlation: None,

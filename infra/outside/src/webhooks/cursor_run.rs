@@ -173,7 +173,7 @@ impl WebhookRunner {
         tracing::warn!(%subscription, %reason, "a webhook subscription is paused");
         let command = PauseSubscription { subscription, reason };
         let body = AnyCommand::to_json(&command).unwrap_or_default();
-        let fingerprint = self.vault.fingerprint(body.as_bytes()).into();
+        let fingerprint = self.vault.body_fingerprint(body.as_bytes()).into();
         let id = CommandId::new(new_id());
         let envelope = Envelope::of_engine(id, fingerprint, Box::new(command), "webhooks".into(), None);
         let envelope = Envelope { id_is_new: true, ..envelope };

@@ -104,6 +104,8 @@ fn forbidden_external_crates(workspace: &Workspace) -> Vec<String> {
             (true, "smallvec") => name == "commands",
             // The domain parses the address of a webhook, so that every layer means the same host.
             (true, "url") => name == "domain",
+            // Texts are compared in one normal form; the tables of Unicode belong to no layer.
+            (true, "unicode-normalization") => name == "domain",
             (true, used) => PURE_MAY_USE.contains(&used),
             (false, "rdkafka") => name == KAFKA,
             (false, used) if name == KAFKA && KAFKA_MAY_USE.contains(&used) => true,
