@@ -48,7 +48,7 @@ fn command(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value 
         "tags": [kind.context],
         "summary": summary,
         "x-permission": kind.needs,
-        "parameters": [parameters::idempotency_key(), parameters::id(), parameters::correlation()],
+        "parameters": [parameters::idempotency_key(), parameters::correlation()],
         "requestBody": {
             "required": true,
             "content": { "application/json": { "schema": reference(&kind.name) } },

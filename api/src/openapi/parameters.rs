@@ -17,17 +17,9 @@ pub(super) fn correlation() -> Value {
 pub(super) fn idempotency_key() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header",
-        "description": "A UUID, or any other key of the caller; without one, every attempt is a new command.",
+        "description": "A UUID, or any other key of the caller; without one, every attempt is a new command. A client that \
+                        cannot set the header sends the key as the parameter `id` of the address instead.",
         "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": KEY_IN_HEADER },
-    })
-}
-
-/// The key in the address.
-pub(super) fn id() -> Value {
-    json!({
-        "name": "id", "in": "query",
-        "description": "The idempotency key, for clients that cannot set the header. If both are given, they are equal.",
-        "schema": key(),
     })
 }
 
