@@ -56,8 +56,9 @@ impl CommandIntake {
         CommandAnswer::from_answer(&*self.backend, id, self.recognise_older(caller, id, request, answer).await)
     }
 
-    /// The stored answer, if an earlier version of the engine decided the command: its fingerprints were digests of the
-    /// bytes of the body, so a repeat is recognised by equal bytes. Otherwise the given answer.
+    /// Returns the stored answer if an earlier version of the engine decided the command, otherwise the given one. Those
+    /// versions took the fingerprint from the name of the command and the bytes of the body, so only a repeat with equal
+    /// bytes is recognised.
     pub async fn recognise_older(
         &self,
         caller: &Caller,
@@ -86,7 +87,8 @@ impl CommandIntake {
         Problem::fault(self.backend.new_id(), &"the engine returned no answer for a command")
     }
 
-    /// Parses a command, checks the caller's permission and any webhook address in it, and seals its personal fields.
+    /// Parses a command, checks the caller's permission, the party that the command acts for and any webhook address in
+    /// it, and seals its personal fields.
     pub async fn prepare(&self, caller: &Caller, request: &CommandRequest<'_>) -> Result<Envelope, Problem> {
         let kind = self
             .commands

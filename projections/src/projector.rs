@@ -3,9 +3,11 @@
 //!
 //! An error of one model, or of one key, does not stop the others; only a failed read of the log stops all models for
 //! this batch. A model that fails repeatedly is isolated: it no longer decides where the next batch begins, and catches up
-//! on its own. No event is skipped silently: positions are dense, so a gap is detected; epochs are compared, so a
-//! rewritten history is detected; an event that cannot be folded, or whose stored row cannot be read, is parked; one that
-//! cannot be decoded parks its stream.
+//! on its own. No event is skipped silently:
+//! - Positions are dense, so a gap is detected.
+//! - Epochs are compared, so a rewritten history is detected.
+//! - An event that cannot be folded, or whose row cannot be read, is parked (set aside); later events of the row wait.
+//! - If an event cannot be decoded, its whole stream is parked.
 
 mod affected;
 mod progress;
@@ -63,10 +65,11 @@ pub enum ProjectionErrorKind {
     /// Events are missing in the batch. Read them from the log with [`Projector::catch_up`].
     #[error("lane {lane}: events after position {after} are missing in the batch")]
     Gap { lane: i16, after: i64 },
-    /// The model has applied events of a history that was lost. It stops in this lane and must be rebuilt.
+    /// The model has applied events that the log no longer has, because a fail-over or a restore replaced them. It stops
+    /// in this lane and must be rebuilt.
     #[error("lane {lane} was rewritten after position {common}; the model must be rebuilt")]
     OtherHistory { lane: i16, common: i64 },
-    /// The store failed. Parts of the batch that were stored for this model before stay stored.
+    /// The store failed. Parts of the batch that this model had already stored are kept.
     #[error("{0}")]
     Fault(#[from] Fault),
 }
@@ -133,7 +136,7 @@ impl<S: Rows, H: History> Projector<S, H> {
     }
 
     /// Reads the next events of these lanes for each isolated model and applies them to it alone. A model that reaches
-    /// the ends of the lanes follows with the others again. Returns the events with each outcome.
+    /// the ends of the lanes follows with the others again. Returns, for each isolated model, the events that were read for it and the outcome.
     pub async fn retry_isolated(
         &mut self,
         lanes: &BTreeSet<i16>,
@@ -265,7 +268,8 @@ impl<S: Rows, H: History> Projector<S, H> {
 }
 
 impl Progress {
-    /// Records that a step was stored: advances the checkpoints, stops lanes with errors, and completes the outcome.
+    /// Completes a step that was stored: advances the checkpoints in memory, stops lanes with errors, and adds the results
+    /// to `outcome`.
     fn settle(&mut self, read: BatchRead, step: Step, outcome: &mut BatchOutcome) {
         self.advance(&read.moves);
         self.stop(&read.errors);
@@ -281,7 +285,7 @@ impl Progress {
 }
 
 impl Step {
-    /// Replaces the changes of this event, the only one of the step, by one parked event per row.
+    /// Replaces the row changes of the step by parked events, one for each row. The step consists of this one event.
     fn park_changes(&mut self, event: &RawEvent, refusal: String) {
         let (lane, position) = (event.lane, event.position);
         let reason = format!("the store refuses the row: {refusal}");

@@ -62,10 +62,12 @@ pub struct RebuildSummary {
 /// Error of a rebuild. The switch is one transaction, so the live table is never half rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// The log lacks the event after position `at`. `target` is the end of the lane, or the next event that was found.
+    /// The log lacks the event after position `at`. `target` is the position that was expected to be reached:
+    /// the end of the lane or, if there is a gap, the position of the event after it.
     #[error("lane {lane} ends after position {at}, before the target {target}")]
     Incomplete { lane: i16, at: i64, target: i64 },
-    /// An event belongs to an epoch that is not the current one at its position.
+    /// An event was written in an epoch that a later one replaced at this position, so it is not part of the present
+    /// history.
     #[error("lane {lane}, position {position}: epoch {epoch} is not the current epoch of this position")]
     OtherHistory { lane: i16, position: i64, epoch: i64 },
     /// An event cannot be decoded.
@@ -113,7 +115,7 @@ struct Rebuild<'b, B> {
     tables: &'b B,
     budget: Budget,
     fold: Box<dyn Fold>,
-    /// True if rows were written, so that a row that is not in memory may exist in the new table.
+    /// True once rows were written. From then on, a row that is not in memory may exist in the new table.
     has_written: bool,
     /// Places with parked events.
     parked_places: HashSet<Place>,
@@ -174,7 +176,7 @@ impl<B: TableBuilder> Rebuild<'_, B> {
         Ok(())
     }
 
-    /// Loads the rows that queued events need and that were written before.
+    /// Loads those rows of the queued events that an earlier flush has removed from memory.
     async fn load_missing(&mut self) -> Result<(), RebuildError> {
         let places = self.fold.missing();
         if places.is_empty() {

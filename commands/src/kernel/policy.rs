@@ -1,5 +1,5 @@
-//! Policies: pure functions that answer an event with commands, timers and effects. A business process that must
-//! remember something is an aggregate.
+//! Policies: pure functions that answer an event with commands, timers and effects. They have no state; a process that
+//! must remember something is written as an aggregate.
 
 use domain::kernel::{Aggregate, Recorded};
 use domain::shared::{CommandId, TenantId, Timestamp};
@@ -27,7 +27,8 @@ pub trait Policy: 'static {
 pub enum Start {
     /// All events.
     Beginning,
-    /// Events recorded after the policy first ran. A new policy must not, for example, send mails about old orders.
+    /// Events recorded after the policy first ran. For policies such as one that sends mails: none should be sent about
+    /// old orders.
     Introduction,
 }
 
@@ -99,7 +100,7 @@ impl Reactions {
     }
 
     /// Id of a request. Commands (`kind` is empty) and effects are counted separately, so that the ids of one kind stay
-    /// the same when a policy later requests more of the other.
+    /// the same when a later version of the policy requests more of the other kind.
     fn derived(&self, kind: &str, step: usize) -> Uuid {
         Uuid::new_v5(&self.event, format!("{}:{kind}{step}", self.policy).as_bytes())
     }

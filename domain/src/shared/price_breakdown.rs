@@ -6,25 +6,24 @@ use serde::{Deserialize, Serialize};
 use super::{PositivePoints, Price, Text};
 
 /// Parts of a price and their sum: total = goods − discounts − points + shipping + tax + fees. All amounts are in the
-/// currency of the total.
+/// currency of the total. Only the `with_…` methods change a part, and they keep the total equal to the sum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceBreakdown {
     /// Sum of the lines before any deduction.
-    pub goods: Price,
+    goods: Price,
     /// Deductions, in the order in which they were made.
-    pub discounts: Vec<Discount>,
+    discounts: Vec<Discount>,
     /// Points that pay for a part of the price.
-    pub points: Option<PointsPayment>,
+    points: Option<PointsPayment>,
     /// Cost of shipping.
-    pub shipping: Price,
+    shipping: Price,
     /// Tax that is added to the prices; zero where the prices include it.
-    pub tax: Price,
+    tax: Price,
     /// Further costs, such as that of a method of payment.
-    pub fees: Vec<Fee>,
+    fees: Vec<Fee>,
     /// Rule by which an amount is divided among lines.
-    pub rounding: Rounding,
+    rounding: Rounding,
     /// Amount that the customer owes.
-    // Private, so that each change of a part changes it too.
     total: Price,
 }
 
@@ -63,8 +62,8 @@ pub struct Fee {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rounding {
-    /// Each share is rounded down; the minor units that are left go to the largest remainders, one each, the first of
-    /// equal ones first (the method of Hamilton).
+    /// Each share is rounded down; the minor units that are left go one each to the shares with the largest
+    /// remainders; among equal remainders, to the earlier line first (the method of Hamilton).
     LargestRemainder,
 }
 
@@ -74,7 +73,7 @@ pub enum PriceError {
     /// A part is in another currency, or the sum is larger than a price can be.
     #[error("the parts of a price cannot be added")]
     NoSum,
-    /// The deductions exceed what they are made from.
+    /// A deduction is larger than the amount from which it is deducted.
     #[error("the deductions exceed the price")]
     BelowZero,
     /// The shares of a discount do not add up to its amount.
@@ -113,7 +112,7 @@ impl PriceBreakdown {
         Ok(self)
     }
 
-    /// Deducts what points pay for. They replace those of an earlier call.
+    /// Deducts the amount that points pay for. A second call replaces the first; it does not add to it.
     pub fn with_points(mut self, points: PointsPayment) -> Result<Self, PriceError> {
         let before = self.points.take().map_or(Price::zero(self.total.currency()), |earlier| earlier.amount);
         self.total = less(more(self.total, before)?, points.amount)?;
@@ -121,14 +120,14 @@ impl PriceBreakdown {
         Ok(self)
     }
 
-    /// Adds the cost of shipping to what it was.
+    /// Increases the cost of shipping, and with it the total, by this amount.
     pub fn with_shipping(mut self, amount: Price) -> Result<Self, PriceError> {
         self.total = more(self.total, amount)?;
         self.shipping = more(self.shipping, amount)?;
         Ok(self)
     }
 
-    /// Adds tax to what it was.
+    /// Increases the tax, and with it the total, by this amount.
     pub fn with_tax(mut self, amount: Price) -> Result<Self, PriceError> {
         self.total = more(self.total, amount)?;
         self.tax = more(self.tax, amount)?;
@@ -154,8 +153,8 @@ fn less(from: Price, amount: Price) -> Result<Price, PriceError> {
     }
 }
 
-/// Divides an amount in proportion to the weights, by [`Rounding::LargestRemainder`]. The shares always add up to the
-/// amount; without a weight above zero, the first share is the whole amount.
+/// Divides an amount in proportion to the weights, by [`Rounding::LargestRemainder`]. One share per weight; they
+/// add up to the amount. If no weight is above zero, the first share is the whole amount. No weights: no shares.
 pub fn divide(amount: i64, weights: &[i64]) -> Vec<i64> {
     let weights: Vec<i128> = weights.iter().map(|weight| i128::from((*weight).max(0))).collect();
     let sum: i128 = weights.iter().sum();

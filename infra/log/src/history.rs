@@ -34,8 +34,8 @@ impl PgHistory {
 impl History for PgHistory {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let pool = self.pool.clone();
-        // Decoding takes more than half of the time of a read. A rebuild folds one page while it awaits the next, and in
-        // a task of its own the decoding runs in parallel with that fold.
+        // Decoding takes more than half of the time of a read. A rebuild folds one page while it waits for the
+        // next, which is read and decoded in a task of its own, so that decoding and folding run in parallel.
         let page = tokio::spawn(async move { timeout(PAGE_TIMEOUT, page(&pool, lane, after, most)).await });
         let doing = "waiting for a page of the log";
         match page.await {
@@ -62,13 +62,14 @@ impl History for PgHistory {
     }
 }
 
-/// Statement of one page. Positions are dense, so a range of positions is a page. With a `LIMIT` the planner, which
-/// does not know how many events follow, may sort all of them for every page.
+/// Statement of one page. Positions are dense, so the n events after a position are those at the next n positions. With
+/// a `LIMIT` instead, the planner, which does not know how many events follow, may sort all of them for every page.
 const EVENTS: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, \
     principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 ORDER BY position";
 
-/// Statement of the events of one tenant in streams of some types. Tenant positions are dense too.
+/// Statement of the events of one tenant in streams of some types. A page is a range of tenant positions; it holds fewer
+/// events than positions, because of the types.
 const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
     sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4 \
@@ -133,7 +134,8 @@ pub async fn events_of_stream(
 /// function bounds the speed of a replay.
 pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
-    // Its place in the log is known: only the readers of this event are concerned.
+    // An event whose meta cannot be read does not fail the page. It is returned as unreadable, and only those who read
+    // this event must deal with it.
     let (actor, decoded) = match parse_actor(text(&value(14)?)?) {
         Ok(actor) => (actor, DecodedEvent::default()),
         Err(error) => (Actor::Engine(String::new()), DecodedEvent::unreadable(format!("its meta: {error}"))),

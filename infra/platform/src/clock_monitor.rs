@@ -39,7 +39,7 @@ impl ClockMonitor {
         self.clock.now()
     }
 
-    /// The difference while it is too large, as a sentence for operators.
+    /// The difference while it is too large, as a phrase for messages: `3.0 s ahead of …`.
     pub fn problem(&self) -> Option<String> {
         self.problem.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -55,8 +55,8 @@ impl ClockMonitor {
         Ok(self.observe(sent, database.0))
     }
 
-    /// Compares with a time that the database read between `sent`, which is a time of this clock, and now. Returns false
-    /// if the difference is too large.
+    /// Compares the clock with the database's. `sent` is a time of this clock; `database` is the time of the database,
+    /// read after `sent` and before this call. Returns false if the difference is too large.
     pub fn observe(&self, sent: Timestamp, database: Timestamp) -> bool {
         let received = self.now();
         let of = |own: Timestamp| own.micros().saturating_sub(database.micros());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use commands::scribe::LaneId;
 use platform::retry::{exponential_delay, random};
 
-/// Bound of the delay after the second failure in a row. The first take-over follows at once, because it is the answer to
-/// every lost connection and to every lane that another process has taken.
+/// Bound of the delay after the second failure in a row. The first take-over is not delayed, because it follows an ordinary
+/// event such as a lost connection.
 const FIRST: Duration = Duration::from_millis(100);
 /// Bound of the delay after many failures.
 const MOST: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ impl TakeOverDelays {
             Some(failures) => {
                 let doublings = u32::try_from(failures.saturating_sub(2)).unwrap_or(0);
                 let bound = FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(MOST);
-                // At least half of the bound, so that a row of small random numbers makes no loop.
+                // At least half of the bound, so that several small random numbers in a row do not cause a busy loop.
                 let half = bound / 2;
                 half.saturating_add(exponential_delay(half, half, 1, random()))
             }

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::settings::Owner;
 
-/// Time limit of one attempt. An attempt waits while a batch that is being committed locks the lane; the server cancels
-/// such a batch after 30 seconds.
+/// Time limit of one attempt. While a batch that is being committed locks the lane, attempts run into this limit and
+/// are repeated. The server cancels such a batch after 30 seconds, so that a later attempt gets the lock.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes a lane over, unless another process holds an unexpired lease or the clock is off. Waits for a batch that is

@@ -1,7 +1,7 @@
-//! Timer worker: claims due timers, sends their commands and deletes the rows of those that are decided.
+//! Timer worker: reads due timers, sends their commands and deletes the rows of those that are decided.
 //!
 //! The timers of one tenant are one run, in a task of its own. A tenant or a lane that answers not-now is left out for a
-//! while and delays no other. Rows are not locked: while two processes have the same lane, both may send a command, and
+//! while and delays no other. Rows are neither locked nor marked: while two processes have the same lane, both may send a command, and
 //! the second gets the answer of the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,7 +21,7 @@ use crate::dispatcher::{Dispatcher, EngineCommand};
 use crate::lanes::{Lanes, POLL_INTERVAL};
 use crate::retry_delays::RetryDelays;
 
-/// Maximum number of timers claimed at a time.
+/// Maximum number of timers read at a time.
 const BATCH: i64 = 500;
 /// Maximum number of runs of one lane at a time.
 const LANE_RUNS_MOST: usize = 16;
@@ -42,9 +42,11 @@ struct ActiveRuns {
     delays: RetryDelays,
 }
 
-/// Outcome of a run: true if a command was decided, and the reason for which the last one was not.
+/// Outcome of a run.
 struct RunResult {
+    /// True if a command was decided.
     decided: bool,
+    /// Reason of the last command that was not decided.
     not_now: Option<NotNow>,
 }
 
@@ -52,17 +54,17 @@ struct RunResult {
 type DueTimer = (Timestamp, EngineCommand);
 
 impl TimerWorker {
-    /// Runs until `stop`. Runs in progress are then dropped: their rows are still there, and their commands are sent
+    /// Works until `stop`. Unfinished runs are then dropped: their rows are still there, and their commands are sent
     /// again under the same ids.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut active = ActiveRuns::default();
         while !stop.is_cancelled() {
             active.collect();
             match self.start_due(&mut active).await {
-                // Other tenants may have due timers too, behind those of this claim.
+                // The query returns the earliest timers only; those of other tenants may come after them.
                 Ok(started) if started > 0 => continue,
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "timers cannot be claimed now; trying again"),
+                Err(error) => tracing::warn!(%error, "timers cannot be read now; trying again"),
             }
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -82,7 +84,7 @@ impl TimerWorker {
             return Ok(0);
         }
         let mut by_tenant = BTreeMap::<(LaneId, TenantId), Vec<DueTimer>>::new();
-        for (lane, at, command) in claim_due(&self.pool, &lanes, busy).await? {
+        for (lane, at, command) in read_due(&self.pool, &lanes, busy).await? {
             by_tenant.entry((lane, command.tenant)).or_default().push((at, command));
         }
         let mut started = 0;
@@ -154,7 +156,7 @@ impl ActiveRuns {
 }
 
 /// Due timers in these lanes, the earliest first, without those of the tenants in `busy`.
-async fn claim_due(
+async fn read_due(
     pool: &PgPool,
     lanes: &[i16],
     busy: Vec<Uuid>,

@@ -1,5 +1,5 @@
-//! Repair of parked keys and streams: the rows that they concern are rebuilt from the log in the background, one entry
-//! after the other, until they can be folded again.
+//! Repair of parked keys and streams: rebuilds the rows of each parked entry from the log, in the background. An entry
+//! whose events still cannot be folded stays parked and is tried again later.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -121,14 +121,14 @@ impl Shared {
                 left.insert(id, next);
             }
         }
-        // Such a notice lets all subscribers of the model start over, so there is one for all rows.
+        // The notice makes all subscribers of a model start over, so there is one per model and not one per row.
         changed.iter().for_each(|model| self.notices.publish_rebuilt(model));
         let repaired = i64::try_from(entries.len().saturating_sub(left.len())).unwrap_or(0);
         self.report(first, total.saturating_sub(repaired));
         left
     }
 
-    /// Rebuilds the rows of one entry, and adds the model to `changed` if it did. Returns the number of failures and the
+    /// Tries to rebuild the rows of one entry; on success, adds its model to `changed`. Returns the number of failures and the
     /// time of the next attempt if the entry stays parked.
     async fn try_entry(&self, entry: &Entry, failures: i32, changed: &mut BTreeSet<String>) -> Option<(i32, Instant)> {
         let model = self.models.get(&entry.model)?;
@@ -158,7 +158,7 @@ impl Shared {
         metrics::gauge!("cartulary_read_models_parked_keys").set(count_shown);
         let problem = first.map(|entry| {
             format!(
-                "{count} of the read models, which are rebuilt from the log as soon as that is possible; one is {}: {}",
+                "{count} entries of read models; they are rebuilt from the log as soon as that is possible; one is {}: {}",
                 entry.name(),
                 entry.reason
             )
