@@ -70,6 +70,7 @@ impl Story {
             kind: encoded.name.into(),
             payload: encoded.body.into(),
             actor: Actor::Engine("story".into()),
+            correlation: None,
             occurred_at: at,
             recorded_at: at,
             decoded: DecodedEvent::default(),

@@ -50,28 +50,37 @@ pub(crate) fn document() -> Value {
     })
 }
 
-/// Record headers: the attributes of CloudEvents 1.0 and our own.
+/// Record headers, as `infra/kafka/src/record.rs` writes them: attributes of CloudEvents 1.0 and extensions of our own.
 fn cloud_event() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
+    let id = |description: &str| json!({ "type": "string", "format": "uuid", "description": description });
     let number = |description: &str| json!({ "type": "string", "pattern": "^-?[0-9]+$", "description": description });
-    json!({
-        "type": "object",
-        "required": [
-            "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "lane", "position", "epoch",
-            "tenant", "tenantposition",
-        ],
-        "properties": {
-            "ce_specversion": { "const": "1.0" },
-            "ce_id": text("UUIDv5 of tenant, principal, command and index: the same event always has the same id."),
-            "ce_type": text("Event name, for example `stock.reserved`."),
-            "ce_source": text("Source of the event: the installation whose log it comes from."),
-            "ce_subject": text("Stream: type and id."),
-            "ce_time": { "type": "string", "format": "date-time", "description": "Time at which it occurred." },
-            "lane": number("Lane, equal to the partition."),
-            "position": number("Position within the lane, without gaps; a gap means a record is missing."),
-            "epoch": number("Epoch in which it was written. A different epoch at a known position means that history was rewritten."),
-            "tenant": { "type": "string", "format": "uuid" },
-            "tenantposition": number("Position within the tenant, without gaps."),
-        },
-    })
+    let time = |description: &str| json!({ "type": "string", "format": "date-time", "description": description });
+    let mut properties = json!({
+        "ce_specversion": { "const": "1.0" },
+        "content-type": { "const": "application/json" },
+        "ce_id": id("UUIDv5 of tenant, principal, command and index: the same event always has the same id."),
+        "ce_source": text("Source of the event: `/tenants/` and the id of the tenant."),
+        "ce_type": text("Event name, for example `stock.reserved`."),
+        "ce_time": time("Time at which it occurred."),
+        "ce_recordedtime": time("Time of the decision."),
+        "ce_lane": number("Lane, equal to the partition."),
+        "ce_position": number("Position within the lane, without gaps; a gap means that a record is missing."),
+        "ce_epoch": number("Epoch in which it was written. A different epoch at a known position means that history was rewritten."),
+        "ce_tenant": id("Tenant."),
+        "ce_tenantposition": number("Position within the tenant, without gaps."),
+        "ce_streamtype": text("Type of the stream, for example `Order`."),
+        "ce_streamid": id("Id of the stream; also the key of the record."),
+        "ce_sequence": number("Number within the stream, from 1, without gaps."),
+        "ce_principal": id("Sender of the command."),
+        "ce_commandid": id("Id of the command."),
+        "ce_commandindex": number("Number within the events of the command, from 0."),
+        "ce_eventversion": number("Version of the event's shape."),
+        "ce_actor": text("Actor on whose behalf the command was sent, as JSON."),
+    });
+    let required: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    properties["ce_correlationid"] = id(
+        "Id shared by everything that followed from one request. Absent if the request had none and nothing led to it.",
+    );
+    json!({ "type": "object", "required": required, "properties": properties })
 }

@@ -138,6 +138,7 @@ mod tests {
             command,
             index: 0,
             actor: Actor::Engine("a test".into()),
+            correlation: None,
             occurred_at: Timestamp::default(),
             recorded_at: Timestamp::default(),
             event: (),

@@ -225,6 +225,7 @@ impl Shop {
                 command: context.command,
                 index: i16::try_from(index).expect("few events"),
                 actor: context.actor.clone(),
+                correlation: None,
                 occurred_at: command.occurred_at().unwrap_or(context.now),
                 recorded_at: context.now,
                 event,

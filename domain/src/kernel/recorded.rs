@@ -23,6 +23,8 @@ pub struct Recorded<E> {
     pub index: i16,
     /// Actor on whose behalf the command was sent, for audits.
     pub actor: Actor,
+    /// Id shared by everything that followed from one request; see [`correlation_id`](Self::correlation_id).
+    pub correlation: Option<Uuid>,
     /// Time of the fact: that of the other system for an imported order, otherwise `recorded_at`.
     pub occurred_at: Timestamp,
     /// Time of the decision; never decreases within a tenant.
@@ -36,6 +38,12 @@ impl<E> Recorded<E> {
         event_id(self.tenant, self.principal, self.command, self.index)
     }
 
+    /// Id that the commands, timers and effects of this event inherit: that of the request, or else the id of the command
+    /// that began the chain.
+    pub fn correlation_id(&self) -> Uuid {
+        self.correlation.unwrap_or(self.command.uuid())
+    }
+
     /// Replaces the event and keeps the metadata.
     pub fn map<T>(self, event: T) -> Recorded<T> {
         Recorded {
@@ -47,6 +55,7 @@ impl<E> Recorded<E> {
             command: self.command,
             index: self.index,
             actor: self.actor,
+            correlation: self.correlation,
             occurred_at: self.occurred_at,
             recorded_at: self.recorded_at,
             event,

@@ -17,7 +17,7 @@ const SPEC: &str = "1.0";
 const CONTENT: &str = "application/json";
 
 /// Header names, in the order in which they are written. CloudEvents allows lower-case letters and digits.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "ce_specversion",
     "content-type",
     "ce_id",
@@ -38,7 +38,11 @@ const NAMES: [&str; 20] = [
     "ce_commandindex",
     "ce_eventversion",
     "ce_actor",
+    CORRELATION,
 ];
+
+/// Header with the correlation id; left out of a record whose event has none.
+const CORRELATION: &str = "ce_correlationid";
 
 /// Reason for which no relay can have written a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,10 +106,14 @@ pub fn headers(event: &RawEvent) -> OwnedHeaders {
         &event.index,
         &event.version,
         &actor,
+        &event.correlation.unwrap_or_default(),
     ];
     let mut text = String::with_capacity(128);
     let mut headers = OwnedHeaders::new_with_capacity(NAMES.len());
     for (key, value) in NAMES.into_iter().zip(values) {
+        if key == CORRELATION && event.correlation.is_none() {
+            continue;
+        }
         text.clear();
         // Writing to a string cannot fail.
         let _ = write!(text, "{value}");
@@ -138,6 +146,10 @@ pub fn decode(record: &impl Message) -> Result<RawEvent, Foreign> {
         version: fields.read("ce_eventversion")?,
         payload: payload.into(),
         actor: serde_json::from_str(fields.text("ce_actor")?).map_err(|_| Foreign::Broken("ce_actor"))?,
+        correlation: match fields.text(CORRELATION) {
+            Ok(_) => Some(fields.read(CORRELATION)?),
+            Err(_) => None,
+        },
         occurred_at: fields.read("ce_time")?,
         recorded_at: fields.read("ce_recordedtime")?,
         decoded: Default::default(),

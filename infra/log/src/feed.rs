@@ -7,7 +7,7 @@ use projections::ports::{Checkpoint, DecodedEvent, Epochs, Fault, History, RawEv
 use sqlx::PgPool;
 
 use crate::Tail;
-use crate::history::{PgHistory, parse_actor};
+use crate::history::{EventMeta, PgHistory};
 
 /// History of the log. Events that this process has just written come from memory, without a query.
 #[derive(Clone)]
@@ -46,6 +46,7 @@ impl History for StoreFeed {
 
 /// Converts a written row to the event that the log returns for it; `None` if its meta cannot be parsed.
 pub fn raw_event(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
+    let meta = EventMeta::parse(&row.meta).ok()?;
     Some(RawEvent {
         lane,
         position: row.position,
@@ -61,7 +62,8 @@ pub fn raw_event(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
         kind: row.name.as_str().into(),
         version: row.version,
         payload: row.payload.as_str().into(),
-        actor: parse_actor(&row.meta).ok()?,
+        actor: meta.actor,
+        correlation: meta.correlation,
         occurred_at: row.occurred_at,
         recorded_at: row.recorded_at,
         decoded: DecodedEvent::default(),

@@ -136,9 +136,9 @@ pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
     let value = |column: usize| row.try_get_raw(column);
     // An event whose meta cannot be read does not fail the page. It is returned as unreadable, and only those who read
     // this event must deal with it.
-    let (actor, decoded) = match parse_actor(text(&value(14)?)?) {
-        Ok(actor) => (actor, DecodedEvent::default()),
-        Err(error) => (Actor::Engine(String::new()), DecodedEvent::unreadable(format!("its meta: {error}"))),
+    let (meta, decoded) = match EventMeta::parse(text(&value(14)?)?) {
+        Ok(meta) => (meta, DecodedEvent::default()),
+        Err(error) => (EventMeta::unreadable(), DecodedEvent::unreadable(format!("its meta: {error}"))),
     };
     Ok(RawEvent {
         lane: i16::from_be_bytes(bytes(&value(0)?)?),
@@ -155,20 +155,30 @@ pub fn decode_event(row: &PgRow) -> Result<RawEvent, sqlx::Error> {
         kind: text(&value(11)?)?.into(),
         version: i16::from_be_bytes(bytes(&value(12)?)?),
         payload: text(&value(13)?)?.into(),
-        actor,
+        actor: meta.actor,
+        correlation: meta.correlation,
         occurred_at: timestamp(bytes(&value(15)?)?),
         recorded_at: timestamp(bytes(&value(16)?)?),
         decoded,
     })
 }
 
-/// Actor in the meta of an event. Read models use no other field of the meta.
-pub(crate) fn parse_actor(meta: &str) -> serde_json::Result<Actor> {
-    #[derive(Deserialize)]
-    struct Meta {
-        actor: Actor,
+/// Those fields of an event's meta that read models and policies use.
+#[derive(Deserialize)]
+pub(crate) struct EventMeta {
+    pub(crate) actor: Actor,
+    pub(crate) correlation: Option<Uuid>,
+}
+
+impl EventMeta {
+    pub(crate) fn parse(meta: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(meta)
     }
-    serde_json::from_str(meta).map(|Meta { actor }| actor)
+
+    /// Placeholder for a meta that cannot be parsed.
+    fn unreadable() -> Self {
+        Self { actor: Actor::Engine(String::new()), correlation: None }
+    }
 }
 
 fn text<'r>(value: &PgValueRef<'r>) -> Result<&'r str, sqlx::Error> {

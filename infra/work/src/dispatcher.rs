@@ -19,6 +19,8 @@ pub(crate) struct EngineCommand {
     pub(crate) policy: String,
     /// Id of the event that led to the command.
     pub(crate) causation: Uuid,
+    /// Id shared by everything that followed from one request; `None` in rows of earlier versions.
+    pub(crate) correlation: Option<Uuid>,
     /// Name of the command.
     pub(crate) name: String,
     /// Body of the command, as JSON.
@@ -84,7 +86,8 @@ impl Dispatcher {
         let parsed = descriptor.parse(&command.body).map_err(|misuse| misuse.to_string())?;
         let fingerprint = self.vault.body_fingerprint(command.body.as_bytes()).into();
         let (policy, causation) = (command.policy.clone(), Some(command.causation));
-        Ok(Envelope::of_engine(command.id, fingerprint, parsed, policy, causation))
+        let envelope = Envelope::of_engine(command.id, fingerprint, parsed, policy, causation);
+        Ok(Envelope { correlation: command.correlation, ..envelope })
     }
 
     /// Stores a command that cannot be executed in `work.failures`, for an operator to look at.

@@ -132,6 +132,7 @@ mod tests {
             version: 1,
             payload: "{}".into(),
             actor: Actor::Member(Principal::ENGINE),
+            correlation: None,
             occurred_at: Timestamp::default(),
             recorded_at: Timestamp::default(),
             decoded: DecodedEvent::default(),

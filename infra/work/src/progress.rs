@@ -25,6 +25,8 @@ pub(crate) struct Progress {
 pub(crate) struct NewEffect {
     pub(crate) policy: &'static str,
     pub(crate) causation: Uuid,
+    /// Id shared by everything that followed from one request.
+    pub(crate) correlation: Uuid,
     pub(crate) request: EffectRequest,
     /// The effect as JSON.
     pub(crate) body: String,
@@ -82,9 +84,9 @@ impl Progress {
     async fn insert_timers(&self, connection: &mut PgConnection, on_conflict: &'static str) -> Result<(), sqlx::Error> {
         // `unnest` in the select list: in FROM, PostgreSQL would first copy every array into a tuple store.
         let text = format!(
-            "INSERT INTO work.timers (due_at, id, tenant, causation, policy, command, body)
+            "INSERT INTO work.timers (due_at, id, tenant, causation, correlation, policy, command, body)
              SELECT unnest($1::timestamptz[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::uuid[]),
-                    unnest($5::text[]), unnest($6::text[]), unnest($7::text[])::json {on_conflict}"
+                    unnest($5::uuid[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[])::json {on_conflict}"
         );
         let commands = || self.timers.iter().map(|(_, command)| command);
         sqlx::query(&text)
@@ -92,6 +94,7 @@ impl Progress {
             .bind(commands().map(|command| command.id.uuid()).collect::<Vec<_>>())
             .bind(commands().map(|command| command.tenant.uuid()).collect::<Vec<_>>())
             .bind(commands().map(|command| command.causation).collect::<Vec<_>>())
+            .bind(commands().map(|command| command.correlation).collect::<Vec<_>>())
             .bind(commands().map(|command| command.policy.as_str()).collect::<Vec<_>>())
             .bind(commands().map(|command| command.name.as_str()).collect::<Vec<_>>())
             .bind(commands().map(|command| command.body.as_str()).collect::<Vec<_>>())
@@ -105,13 +108,14 @@ impl Progress {
             WITH asked AS (
                 SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS tenant, unnest($3::text[]) AS target,
                        unnest($4::uuid[]) AS causation, unnest($5::text[]) AS policy, unnest($6::text[]) AS name,
-                       unnest($7::text[])::json AS request
+                       unnest($7::text[])::json AS request, unnest($9::uuid[]) AS correlation
             ), partners AS (
                 INSERT INTO work.partners SELECT DISTINCT tenant, target, 0, '-infinity'::timestamptz FROM asked
                 ON CONFLICT DO NOTHING
             )
-            INSERT INTO work.effects (id, tenant, target, due_at, asked_at, attempts, causation, policy, name, request)
-            SELECT id, tenant, target, $8, $8, 0, causation, policy, name, request FROM asked ON CONFLICT DO NOTHING";
+            INSERT INTO work.effects (id, tenant, target, due_at, asked_at, attempts, causation, correlation, policy, name,
+                                      request)
+            SELECT id, tenant, target, $8, $8, 0, causation, correlation, policy, name, request FROM asked ON CONFLICT DO NOTHING";
         let requests = || self.effects.iter().map(|effect| &effect.request);
         sqlx::query(text)
             .bind(requests().map(|request| request.id).collect::<Vec<_>>())
@@ -122,6 +126,7 @@ impl Progress {
             .bind(requests().map(|request| request.name).collect::<Vec<_>>())
             .bind(self.effects.iter().map(|effect| effect.body.as_str()).collect::<Vec<_>>())
             .bind(Timestamptz(now()))
+            .bind(self.effects.iter().map(|effect| effect.correlation).collect::<Vec<_>>())
             .execute(connection)
             .await
             .map(|_| ())

@@ -94,7 +94,8 @@ impl ReactionBatch {
     fn reactions(policy: &PolicyDescriptor, event: &RawEvent) -> anyhow::Result<Self> {
         let mut batch = Self::default();
         let recorded = stored(event);
-        let (causation, reactions) = (recorded.id(), policy.react(&recorded)?);
+        let (causation, correlation) = (recorded.id(), recorded.correlation_id());
+        let reactions = policy.react(&recorded)?;
         let (commands, effects) = reactions.into_parts();
         for reaction in commands {
             let command = EngineCommand {
@@ -102,6 +103,7 @@ impl ReactionBatch {
                 tenant: reaction.tenant,
                 policy: policy.id.into(),
                 causation,
+                correlation: Some(correlation),
                 name: reaction.command.name().into_owned(),
                 body: reaction.command.to_json()?,
             };
@@ -112,7 +114,7 @@ impl ReactionBatch {
         }
         for request in effects {
             let body = request.to_json()?;
-            batch.progress.effects.push(NewEffect { policy: policy.id, causation, request, body });
+            batch.progress.effects.push(NewEffect { policy: policy.id, causation, correlation, request, body });
         }
         Ok(batch)
     }

@@ -162,7 +162,7 @@ async fn read_due(
     busy: Vec<Uuid>,
 ) -> Result<Vec<(LaneId, Timestamp, EngineCommand)>, sqlx::Error> {
     sqlx::query(
-        "SELECT r.lane, t.due_at, t.id, t.tenant, t.policy, t.causation, t.command, t.body::text AS body
+        "SELECT r.lane, t.due_at, t.id, t.tenant, t.policy, t.causation, t.correlation, t.command, t.body::text AS body
          FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
          WHERE t.due_at <= $1 AND r.lane = ANY($3) AND t.tenant <> ALL($4) AND NOT EXISTS (SELECT FROM work.hold)
          ORDER BY t.due_at LIMIT $2",
@@ -177,6 +177,7 @@ async fn read_due(
             tenant: TenantId::new(row.try_get("tenant")?),
             policy: row.try_get("policy")?,
             causation: row.try_get("causation")?,
+            correlation: row.try_get("correlation")?,
             name: row.try_get("command")?,
             body: row.try_get("body")?,
         };

@@ -31,6 +31,8 @@ pub struct RawEvent {
     /// JSON object as text, exactly as written.
     pub payload: Box<str>,
     pub actor: Actor,
+    /// Id shared by everything that followed from one request, if the event has one.
+    pub correlation: Option<Uuid>,
     pub occurred_at: Timestamp,
     pub recorded_at: Timestamp,
     /// Cache of the decoded event, because several models read it.
@@ -91,6 +93,7 @@ impl RawEvent {
             command: self.command,
             index: self.index,
             actor: self.actor.clone(),
+            correlation: self.correlation,
             occurred_at: self.occurred_at,
             recorded_at: self.recorded_at,
             event,

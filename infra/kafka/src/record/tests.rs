@@ -29,6 +29,7 @@ prop_compose! {
     fn an_event()(
         ids in ids(),
         actor in actor(),
+        correlation in any::<Option<u128>>(),
         (lane, index, version) in (0..16_i16, any::<i16>(), any::<i16>()),
         (position, tenant_position, sequence, epoch) in (1..i64::MAX, any::<i64>(), any::<i64>(), any::<i64>()),
         (stream_type, kind, text) in (any::<String>(), any::<String>(), any::<String>()),
@@ -36,6 +37,7 @@ prop_compose! {
     ) -> RawEvent {
         RawEvent {
             lane, position, epoch, tenant_position, sequence, index, version, actor,
+            correlation: correlation.map(Uuid::from_u128),
             tenant: TenantId::new(ids[0]),
             stream: ids[1],
             principal: Principal::new(ids[2]),
@@ -63,14 +65,15 @@ proptest! {
         let kept = all.as_borrowed().iter().filter(|header| header.key != NAMES[left_out]);
         let headers = kept.fold(OwnedHeaders::new(), |headers, header| headers.insert(header));
         let decoded = decode(&record(&event, i32::from(event.lane), Some(headers)));
-        // Two headers are written for other tools and not read.
+        // Two headers are written for other tools and not read, and one is optional.
         let foreign = matches!(decoded, Err(Foreign::Missing(name)) if name == NAMES[left_out]);
-        prop_assert_eq!(foreign, !["content-type", "ce_source"].contains(&NAMES[left_out]));
+        prop_assert_eq!(foreign, !["content-type", "ce_source", CORRELATION].contains(&NAMES[left_out]));
     }
 
     #[test]
     fn a_record_with_an_unparsable_number_or_id_is_foreign(event in an_event(), broken in 5..NAMES.len()) {
         prop_assume!(!["ce_streamtype"].contains(&NAMES[broken]));
+        prop_assume!(NAMES[broken] != CORRELATION || event.correlation.is_some());
         let all = headers(&event);
         let headers = all.as_borrowed().iter().fold(OwnedHeaders::new(), |headers, header| {
             let value = if header.key == NAMES[broken] { Some(b"?".as_slice()) } else { header.value };

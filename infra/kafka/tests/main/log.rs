@@ -101,6 +101,7 @@ pub(crate) fn event(lane: i16, position: i64, epoch: i64) -> RawEvent {
         version: 1,
         payload: format!("{{\"units\":{position},\"note\":\"{:0>150}\"}}", epoch).into(),
         actor: Actor::Engine("test".into()),
+        correlation: None,
         occurred_at: at,
         recorded_at: at,
         decoded: Default::default(),

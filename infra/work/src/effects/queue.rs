@@ -38,6 +38,8 @@ pub(super) struct ClaimedEffect {
     pub(super) id: Uuid,
     pub(super) policy: String,
     pub(super) causation: Uuid,
+    /// Id shared by everything that followed from one request; `None` in rows of earlier versions.
+    pub(super) correlation: Option<Uuid>,
     pub(super) name: String,
     pub(super) request: String,
     pub(super) asked_at: Timestamp,
@@ -66,8 +68,8 @@ const CLAIM: &str = "
         LIMIT $9
     )
     UPDATE work.effects e SET attempts = e.attempts + 1, due_at = $10 FROM due WHERE e.id = due.id
-    RETURNING e.tenant, e.target, e.id, e.policy, e.causation, e.name, e.request::text AS request, e.asked_at,
-              e.attempts, e.trouble, e.outcome";
+    RETURNING e.tenant, e.target, e.id, e.policy, e.causation, e.correlation, e.name, e.request::text AS request,
+              e.asked_at, e.attempts, e.trouble, e.outcome";
 
 /// Schedules the next attempt and counts the failure of the partner. Only the latest attempt may set the schedule, not
 /// an earlier one whose lease has expired.
@@ -182,6 +184,7 @@ fn claimed_effect(row: &PgRow) -> Result<ClaimedEffect, sqlx::Error> {
         id: row.try_get("id")?,
         policy: row.try_get("policy")?,
         causation: row.try_get("causation")?,
+        correlation: row.try_get("correlation")?,
         name: row.try_get("name")?,
         request: row.try_get("request")?,
         asked_at: row.try_get::<Timestamptz, _>("asked_at")?.0,

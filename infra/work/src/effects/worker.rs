@@ -180,6 +180,7 @@ fn as_command(partner: &Partner, effect: &ClaimedEffect) -> EngineCommand {
         tenant: partner.tenant,
         policy: effect.policy.clone(),
         causation: effect.causation,
+        correlation: effect.correlation,
         name: effect.name.clone(),
         body: effect.request.clone(),
     }

@@ -44,6 +44,11 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
                      ON r.tenant = e.tenant AND r.stream_id = e.stream_id AND r.type = 'stock.reserved'
                  WHERE e.type = 'stock.reservation_expired' AND e.recorded_at < (r.payload->>'until')::timestamptz";
     assert_eq!(sqlx::query_scalar::<_, i64>(early).fetch_one(&pool).await?, 0);
+    // What the timers did is traced to the command that placed the order.
+    let traced = "SELECT count(*) FROM log.events e JOIN log.events placed
+                      ON placed.type = 'order.placed' AND e.meta->>'correlation' = placed.command_id::text
+                  WHERE e.type IN ('order.cancelled', 'stock.reservation_expired')";
+    assert_eq!(sqlx::query_scalar::<_, i64>(traced).fetch_one(&pool).await?, 2);
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
     backend.close().await;
     check_log_invariants(&pool).await
