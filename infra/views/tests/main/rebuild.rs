@@ -46,6 +46,8 @@ pub(crate) async fn use_every_model(backend: &Backend, shop: &Shop) -> Result<()
         done("AdjustPoints", json!({ "customer": customer, "change": 7, "reason": "sorry" })).await?;
         done("AdjustStock", json!({ "item": shop.item, "change": -1, "reason": "broken" })).await?;
     }
+    // A shortage, until the units are found again.
+    done("CountStock", json!({ "item": shop.item, "on_hand": 3, "reason": "water damage" })).await?;
     done("CountStock", json!({ "item": shop.item, "on_hand": 30 })).await?;
     for (url, events) in [("https://one.example/", json!([])), ("https://two.example/", json!(["order.placed"]))] {
         let subscription = new_id();
