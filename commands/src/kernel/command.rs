@@ -47,6 +47,10 @@ pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
         None
     }
 
+    /// True if a repeat of the command by the engine must not be decided again although it changed nothing, because the
+    /// outcome depends on settings that can change in between. Commands of callers are never decided again.
+    const DECIDED_ONCE: bool = false;
+
     /// The time of the fact in another system, for imports. `None` means the time of the decision.
     fn occurred_at(&self) -> Option<Timestamp> {
         None
@@ -79,6 +83,7 @@ pub struct Context {
 pub trait AnyCommand: Send + Sync {
     fn name(&self) -> Cow<'static, str>;
     fn needs(&self) -> Permission;
+    fn is_decided_once(&self) -> bool;
     fn subject(&self) -> Subject;
     fn streams(&self, hint: &mut Hint);
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
@@ -97,6 +102,10 @@ impl<C: Command> AnyCommand for C {
 
     fn needs(&self) -> Permission {
         C::NEEDS
+    }
+
+    fn is_decided_once(&self) -> bool {
+        C::DECIDED_ONCE
     }
 
     fn subject(&self) -> Subject {

@@ -64,6 +64,8 @@ pub struct EarnForOrder {
 
 impl Command for EarnForOrder {
     const NEEDS: Permission = Permission::RunEngine;
+    // The rules of the programme can change before a repeat.
+    const DECIDED_ONCE: bool = true;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -122,6 +124,8 @@ pub struct EarnForSignup {
 
 impl Command for EarnForSignup {
     const NEEDS: Permission = Permission::RunEngine;
+    // The rules of the programme can change before a repeat.
+    const DECIDED_ONCE: bool = true;
 
     fn streams(&self, hint: &mut Hint) {
         Cause::signup(self.customer).streams(hint);

@@ -126,14 +126,14 @@ impl Scribe {
     }
 
     /// Applies the drafts to the states and adds their events to the batch. A caller's command without events gets a
-    /// receipt row. The engine's gets none, because every paid order would leave several for ever; a repeat of it is
-    /// decided again, as if it had been sent only then.
+    /// receipt row. The engine's gets none unless it asks for one, because every paid order would leave several for ever; a
+    /// repeat of it is decided again, as if it had been sent only then.
     fn add_events(&mut self, ticket: Ticket, lane: LaneId, context: &Context, drafts: Vec<EncodedDraft>) -> Settled {
         let has_later = drafts.iter().map(|(_, events)| events.len()).sum::<usize>() > 1;
         let Some((mut next_meta, later_meta, occurred_at)) = self.event_meta(ticket, context, has_later) else {
             return Settled::Accepted(self.accepted(lane, context, ChangedStreams::new()));
         };
-        if drafts.is_empty() && context.principal != Principal::ENGINE {
+        if drafts.is_empty() && (context.principal != Principal::ENGINE || self.is_decided_once(ticket)) {
             self.add_receipt(ticket, lane, context, None);
         }
         let mut changed = ChangedStreams::new();
@@ -170,6 +170,11 @@ impl Scribe {
             }
         }
         Settled::Accepted(self.accepted(lane, context, changed))
+    }
+
+    fn is_decided_once(&self, ticket: Ticket) -> bool {
+        let pending = self.submissions.get(&ticket).and_then(|submission| submission.queue.front());
+        pending.is_some_and(|pending| pending.envelope.command.is_decided_once())
     }
 
     /// Meta of the command's first event and of its later ones (empty if there are none), and the time of occurrence.

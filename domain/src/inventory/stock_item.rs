@@ -71,6 +71,9 @@ impl StockItem {
         if events.len() < self.reservations.len() {
             return Err(StockRejection::UnitsReserved { held: self.reservations.total() });
         }
+        if self.missing > 0 {
+            events.push(StockEvent::ShortageResolved {});
+        }
         events.push(StockEvent::Closed {});
         Ok(events)
     }

@@ -28,6 +28,10 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
 const TCP_TIMEOUTS: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
                             SET tcp_user_timeout = 10000";
 
+/// Time limit for waiting for a lock of another session, on connections of the pool. Without it, a table that an operator
+/// has locked would stop everything that reads it, silently and for as long as the lock is held.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '10s'";
+
 /// Time in which cancelled work can end by itself; after it, the work is dropped.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -114,12 +118,17 @@ impl Connectivity {
         }
     }
 
-    /// Adds callbacks to the options of a pool: each new connection gets the TCP timeouts of the server, and a
-    /// connection that was opened before the last loss of the database is closed when it is acquired or released.
+    /// Adds callbacks to the options of a pool: each new connection gets the TCP timeouts of the server and a lock
+    /// timeout, and a connection that was opened before the last loss of the database is closed when it is acquired or released.
     pub(crate) fn configure_pool(&self, options: PgPoolOptions) -> PgPoolOptions {
         let (before, after) = (self.clone(), self.clone());
         options
-            .after_connect(|connection, _| Box::pin(set_tcp_timeouts(connection)))
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    set_tcp_timeouts(connection).await?;
+                    connection.execute(LOCK_TIMEOUT).await.map(|_| ())
+                })
+            })
             .before_acquire(move |_, connection| {
                 let is_stale = before.was_lost_within(connection.age);
                 Box::pin(async move { Ok(!is_stale) })

@@ -68,10 +68,15 @@ impl Dispatcher {
                 Err(reason) => self.record_failure(&command, &reason).await?,
             }
         }
+        let is_alone = sent.len() == 1;
         let answers = self.dispatch.submit(tenant, true, envelopes).await;
         for (command, answer) in sent.into_iter().zip(answers) {
             match answer {
                 Answer::Settled { .. } => {}
+                // One stream that cannot be read fails all commands that were sent with the one that needs it.
+                Answer::Fault(_) if !is_alone => {
+                    undecided.extend(Box::pin(self.dispatch_for_tenant(tenant, vec![command])).await?);
+                }
                 Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
                 Answer::NotNow(reason) => undecided.push((command, reason)),
                 Answer::Misuse(misuse) => self.record_failure(&command, &misuse.to_string()).await?,

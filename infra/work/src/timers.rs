@@ -23,6 +23,8 @@ use crate::retry_delays::RetryDelays;
 
 /// Maximum number of timers read at a time.
 const BATCH: i64 = 500;
+/// Pause after a query that found nothing to start, as a multiple of the time that it took.
+const PAUSES_PER_QUERY: u32 = 4;
 /// Maximum number of runs of one lane at a time.
 const LANE_RUNS_MOST: usize = 16;
 
@@ -60,16 +62,19 @@ impl TimerWorker {
         let mut active = ActiveRuns::default();
         while !stop.is_cancelled() {
             active.collect();
+            let begun = Instant::now();
             match self.start_due(&mut active).await {
                 // The query returns the earliest timers only; those of other tenants may come after them.
                 Ok(started) if started > 0 => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "timers cannot be read now; trying again"),
             }
+            // Behind a long backlog of tenants with a run, the query reads all of it and finds nothing.
+            let pause = POLL_INTERVAL.max(begun.elapsed().saturating_mul(PAUSES_PER_QUERY));
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = active.tasks.join_next_with_id(), if !active.tasks.is_empty() => active.finish(ended),
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         active.tasks.shutdown().await;
@@ -84,14 +89,14 @@ impl TimerWorker {
             return Ok(0);
         }
         let mut by_tenant = BTreeMap::<(LaneId, TenantId), Vec<DueTimer>>::new();
-        for (lane, at, command) in read_due(&self.pool, &lanes, busy).await? {
+        for (lane, at, command) in read_due(&self.pool, &lanes, busy, None).await? {
             by_tenant.entry((lane, command.tenant)).or_default().push((at, command));
         }
         let mut started = 0;
         for ((lane, tenant), due) in by_tenant {
             if active.runs_of(lane) < LANE_RUNS_MOST {
                 let worker = self.clone();
-                let task = active.tasks.spawn(async move { worker.fire(due).await });
+                let task = active.tasks.spawn(async move { worker.fire_all(lane, tenant, due).await });
                 active.tenants.insert(task.id(), (lane, tenant));
                 started += 1;
             }
@@ -99,24 +104,40 @@ impl TimerWorker {
         Ok(started)
     }
 
-    /// Sends the commands of one tenant and deletes the rows of those that are decided.
-    async fn fire(&self, due: Vec<DueTimer>) -> RunResult {
-        let (mut keys, commands): (Vec<_>, Vec<_>) =
-            due.into_iter().map(|(at, command)| ((at, command.id), command)).unzip();
-        let fired = async {
-            let undecided = self.dispatcher.dispatch(commands).await?;
-            let ids: BTreeSet<_> = undecided.iter().map(|(command, _)| command.id).collect();
-            keys.retain(|(_, id)| !ids.contains(id));
-            delete(&self.pool, &keys).await?;
-            Ok::<_, sqlx::Error>(undecided.into_iter().next_back().map(|(_, reason)| reason))
-        };
-        match fired.await {
-            Ok(not_now) => RunResult { decided: !keys.is_empty(), not_now },
-            Err(error) => {
-                tracing::warn!(%error, "timers cannot fire now; trying again");
-                RunResult { decided: false, not_now: Some(NotNow::StoreAway) }
+    /// Sends the commands of one tenant, page by page, until none is due or one is not decided.
+    async fn fire_all(&self, lane: LaneId, tenant: TenantId, mut page: Vec<DueTimer>) -> RunResult {
+        let mut decided = false;
+        loop {
+            let next = async {
+                let not_now = self.fire(std::mem::take(&mut page), &mut decided).await?;
+                if not_now.is_none() {
+                    let due = read_due(&self.pool, &[lane.0], vec![], Some(tenant)).await?;
+                    page.extend(due.into_iter().map(|(_, at, command)| (at, command)));
+                }
+                Ok::<_, sqlx::Error>(not_now)
+            };
+            match next.await {
+                Ok(None) if !page.is_empty() => {}
+                Ok(not_now) => return RunResult { decided, not_now },
+                Err(error) => {
+                    tracing::warn!(%error, "timers cannot fire now; trying again");
+                    return RunResult { decided, not_now: Some(NotNow::StoreAway) };
+                }
             }
         }
+    }
+
+    /// Sends commands of one tenant and deletes the rows of those that are decided. Returns the reason of the last that is
+    /// not.
+    async fn fire(&self, due: Vec<DueTimer>, decided: &mut bool) -> Result<Option<NotNow>, sqlx::Error> {
+        let (mut keys, commands): (Vec<_>, Vec<_>) =
+            due.into_iter().map(|(at, command)| ((at, command.id), command)).unzip();
+        let undecided = self.dispatcher.dispatch(commands).await?;
+        let ids: BTreeSet<_> = undecided.iter().map(|(command, _)| command.id).collect();
+        keys.retain(|(_, id)| !ids.contains(id));
+        delete(&self.pool, &keys).await?;
+        *decided |= !keys.is_empty();
+        Ok(undecided.into_iter().next_back().map(|(_, reason)| reason))
     }
 }
 
@@ -155,22 +176,26 @@ impl ActiveRuns {
     }
 }
 
-/// Due timers in these lanes, the earliest first, without those of the tenants in `busy`.
+/// Due timers in these lanes, the earliest first, without those of the tenants in `busy`; those of one tenant if `tenant`
+/// names it.
 async fn read_due(
     pool: &PgPool,
     lanes: &[i16],
     busy: Vec<Uuid>,
+    tenant: Option<TenantId>,
 ) -> Result<Vec<(LaneId, Timestamp, EngineCommand)>, sqlx::Error> {
     sqlx::query(
         "SELECT r.lane, t.due_at, t.id, t.tenant, t.policy, t.causation, t.correlation, t.command, t.body::text AS body
          FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
-         WHERE t.due_at <= $1 AND r.lane = ANY($3) AND t.tenant <> ALL($4) AND NOT EXISTS (SELECT FROM work.hold)
+         WHERE t.due_at <= $1 AND r.lane = ANY($3) AND t.tenant <> ALL($4) AND ($5::uuid IS NULL OR t.tenant = $5)
+           AND NOT EXISTS (SELECT FROM work.hold)
          ORDER BY t.due_at LIMIT $2",
     )
     .bind(Timestamptz(now()))
     .bind(BATCH)
     .bind(lanes)
     .bind(busy)
+    .bind(tenant.map(TenantId::uuid))
     .try_map(|row: PgRow| {
         let command = EngineCommand {
             id: CommandId::new(row.try_get("id")?),

@@ -130,8 +130,9 @@ impl Rows for PgRows {
 }
 
 /// Begins a transaction whose commit does not wait for the disk: a crash of the server loses rows and checkpoint
-/// together, and the events are folded again.
-const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+/// together, and the events are folded again. A table that another session has locked fails its model alone, which is
+/// then isolated; waiting for it would stop all models.
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '2s'";
 
 /// Loads the rows of a table at these places.
 pub(super) async fn load(
