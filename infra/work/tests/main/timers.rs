@@ -271,3 +271,30 @@ async fn waits_in_one_stream(column: &str) -> Result<()> {
     backend.close().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn due_timer_whose_stream_cannot_be_read_is_recorded_and_the_others_of_its_tenant_fire() -> Result<()> {
+    let url = database().await;
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(3).await?;
+    let broken = new_id();
+    for order in [new_id(), broken, new_id()] {
+        backend.execute(shop.tenant, "PlaceOrder", &shop.order(order, new_id())).await?;
+    }
+    backend.run_policies();
+    eventually("the timers are set", async || Ok(pending_timers(&backend.pool).await? == 6)).await?;
+    backend.close().await;
+    let pool = platform::database::connect(&url).await?;
+    age_by(&pool, HOLD_TIME.0 + 1).await?;
+    let break_it = "UPDATE log.events SET payload = '{}' WHERE stream_id = $1 AND type = 'order.placed'";
+    sqlx::query(break_it).bind(broken).execute(&pool).await?;
+
+    let mut backend = Backend::start(&url).await?;
+    backend.run_policies();
+    eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
+    assert_eq!(expired(&shop, &pool).await?, (2, 3));
+    let failures: Vec<String> = sqlx::query_scalar("SELECT command FROM work.failures").fetch_all(&pool).await?;
+    assert_eq!(failures, ["ExpireOrder"]);
+    backend.close().await;
+    Ok(())
+}
