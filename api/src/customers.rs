@@ -7,4 +7,5 @@ pub(crate) fn relations(of: &mut Relations) {
     of.many("Customer", "purchaseHistories", "PurchaseHistory", "customer");
     of.one("Customer", "pointsBalance", "PointsBalance", &["customer"]);
     of.many("Customer", "pointsEntries", "PointsEntry", "customer");
+    of.many("Customer", "redemptions", "Redemption", "customer");
 }

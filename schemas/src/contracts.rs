@@ -23,6 +23,7 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
         schema["x-key"] = json!(model.key);
         schema["x-indexed"] = json!(model.indexed);
         schema["x-owner"] = json!(model.owner);
+        schema["x-public"] = json!(model.public);
         all.schemas.insert(format!("read-models/{}/{}.json", model.context, model.name), schema);
     }
     all.schemas

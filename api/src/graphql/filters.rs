@@ -140,6 +140,7 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
         }
         let known = model.columns.iter().find(|column| camel(&column.name) == name.as_str());
         let Some(column) = known else { return Err(session.invalid(&path, "there is no such column")) };
+        session.require_shown(model, &column.name)?;
         for (test, value) in tests {
             let path = format!("{path}.{test}");
             if *value == Value::Null {
@@ -238,15 +239,14 @@ fn blind_index_filter(
     Ok(Filter { field: index.into(), test: Test::Equals(blind_index.into()) })
 }
 
-/// Parses an order argument. The schema has already validated it.
-pub(super) fn order(model: &Model, order: &Value) -> SortOrder {
+/// Parses an order argument. The schema has already validated it. Refuses a column that the caller may not see.
+pub(super) fn order(session: &Session, model: &Model, order: &Value) -> Result<SortOrder, Problem> {
     let order = to_json(order);
     let by = order["by"].as_str().unwrap_or_default();
     let known = model.columns.iter().find(|column| capitals(&column.name) == by);
-    SortOrder {
-        field: known.map(|column| column.name.clone()).unwrap_or_default(),
-        descending: order["direction"] == "DESC",
-    }
+    let field = known.map(|column| column.name.clone()).unwrap_or_default();
+    session.require_shown(model, &field)?;
+    Ok(SortOrder { field, descending: order["direction"] == "DESC" })
 }
 
 pub(super) fn scalar(kind: ColumnType) -> &'static str {

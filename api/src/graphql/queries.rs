@@ -69,7 +69,7 @@ async fn find(
     model: &Model,
     relations: &Relations,
 ) -> Result<Option<Value>, Problem> {
-    session.owner(model)?;
+    session.access(model)?;
     wait_for_min_position(session, context, model, relations).await?;
     session.row(model, key(session, context, model)?).await
 }
@@ -93,7 +93,7 @@ async fn list(
     model: &Model,
     relations: &Relations,
 ) -> Result<Connection, Problem> {
-    session.owner(model)?;
+    session.access(model)?;
     wait_for_min_position(session, context, model, relations).await?;
     Connection::load(session, model, paging(session, model, context)?).await
 }
@@ -143,12 +143,12 @@ pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext
         return Err(session.invalid("first", format!("expected 1 to {FIRST_MOST}")));
     }
     let mut query = RowQuery::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
-    query.owner = session.owner(model)?;
+    query.owner = session.access(model)?.owner;
     query.count = context.ctx.look_ahead().field("totalCount").exists();
     if let Some(filter) = context.args.get("filter").filter(|filter| !is_unset(context, "filter", filter.as_value())) {
         query.filters = filters::read(session, model, filter.as_value())?;
     }
-    query.order = argument("order").map(|order| filters::order(model, order));
+    query.order = argument("order").map(|order| filters::order(session, model, order)).transpose()?;
     if let Some(Value::String(after)) = argument("after") {
         let cursor = decode_cursor(model, &query, after)
             .filter(|cursor| query.order_columns(model).is_ok_and(|columns| cursor.values(&columns).is_ok()));

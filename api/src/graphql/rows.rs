@@ -28,11 +28,22 @@ pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations,
             None => {
                 let owner = format!("{}{}", model.name, pascal(column));
                 let mapped = types.of(root, schema, &owner, Direction::Output);
-                Field::new(name, mapped.type_ref(!requires(root, column)), member(column))
+                let restricted = is_restricted(model, column);
+                let type_ref = mapped.type_ref(restricted || !requires(root, column));
+                if restricted {
+                    restricted_field(model, name, type_ref, column)
+                } else {
+                    Field::new(name, type_ref, member(column))
+                }
             }
         };
+        let needs = if is_restricted(model, column) {
+            format!(" Null for customers, and for callers without the permission {:?}.", model.needs)
+        } else {
+            String::new()
+        };
         object = object.field(match description(root, schema) {
-            Some(text) => field.description(text),
+            Some(text) => field.description(format!("{text}{needs}")),
             None => field,
         });
     }
@@ -46,6 +57,23 @@ pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations,
 pub(super) fn column_field(model: &Model, relations: &Relations, column: &str) -> String {
     let name = camel(column);
     if relations.of(model).any(|relation| relation.name == name) { format!("{name}Id") } else { name }
+}
+
+/// True if some callers see rows of the model without this column.
+fn is_restricted(model: &Model, column: &str) -> bool {
+    !model.public.is_empty() && !model.public.contains(&column)
+}
+
+/// Field of a column that is not public: null for callers who see only the public fields of the model.
+fn restricted_field(model: &Arc<Model>, name: String, type_ref: TypeRef, column: &str) -> Field {
+    let (model, column) = (Arc::clone(model), column.to_owned());
+    Field::new(name, type_ref, move |context| {
+        let value = Session::of(&context).map(|session| {
+            let shown = session.caller.access(&model).is_some_and(|access| access.shows(&model, &column));
+            field(context.parent_value, &column).filter(|_| shown).cloned().map(FieldValue::value)
+        });
+        FieldFuture::new(async move { value })
+    })
 }
 
 /// Personal field: decrypted for callers with access to it; null for others and once its key was destroyed.

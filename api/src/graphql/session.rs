@@ -17,7 +17,7 @@ use super::batcher::Batcher;
 use super::executor::{GraphqlExecutor, QUERY_TIMEOUT};
 use super::value::from_json;
 use crate::error::Problem;
-use crate::port::{Caller, Freshness, LiveUpdates, SealedField};
+use crate::port::{Access, Caller, Freshness, LiveUpdates, SealedField};
 use crate::relation::Relations;
 
 /// State of one request. Its batches are not shared with other requests, so rows read for one caller are not sent to
@@ -51,15 +51,24 @@ impl Session {
         context.ctx.data::<Self>()
     }
 
-    /// If the caller may see only the rows of one customer: that customer. Fails if the caller may not read the model.
-    pub(super) fn owner(&self, model: &Model) -> Result<Option<CustomerId>, Problem> {
+    /// Rows and fields of a model that the caller may see. Fails if it may not read the model.
+    pub(super) fn access(&self, model: &Model) -> Result<Access, Problem> {
         let forbidden = || Problem::forbidden(format!("this caller may not read {}", model.name));
-        self.caller.sees(model).ok_or_else(forbidden)
+        self.caller.access(model).ok_or_else(forbidden)
+    }
+
+    /// Fails if the caller may not see this column of the model.
+    pub(super) fn require_shown(&self, model: &Model, column: &str) -> Result<(), Problem> {
+        if self.access(model)?.shows(model, column) {
+            return Ok(());
+        }
+        let (field, name) = (super::names::camel(column), &model.name);
+        Err(Problem::forbidden(format!("{name}.{field} needs the permission {:?}", model.needs)))
     }
 
     /// One row by its key, loaded in one batch with its siblings.
     pub(super) async fn row(&self, model: &Model, key: Key) -> Result<Option<Value>, Problem> {
-        let owner = self.owner(model)?;
+        let owner = self.access(model)?.owner;
         let batcher = self.rows.get(&model.name).ok_or_else(|| self.cancelled())?;
         let row = batcher.get(key, |keys| self.load_rows(model, owner, keys)).await;
         row.ok_or_else(|| self.cancelled())?
@@ -82,7 +91,7 @@ impl Session {
         key: &Key,
         since: Option<Freshness>,
     ) -> Result<LiveUpdates, Problem> {
-        let owner = self.owner(model)?;
+        let owner = self.access(model)?.owner;
         let filters = filters(model, &[key]);
         let query = RowQuery { owner, filters, ..RowQuery::all(self.caller.tenant, 1) };
         self.watch(model, query, since).await
@@ -164,9 +173,10 @@ impl Session {
         self.service.backend.pages(model, queries).await
     }
 
-    /// Condition that rows must meet to be visible to a customer; `None` for other callers.
+    /// Condition that rows must meet to be visible to a caller who sees only the public fields; `None` for others.
     fn visibility_filter(&self, model: &Model) -> Option<Filter> {
-        let (field, value) = model.visible_when.filter(|_| self.caller.customer.is_some())?;
+        let public_only = self.caller.access(model).is_none_or(|access| access.public_only);
+        let (field, value) = model.visible_when.filter(|_| public_only)?;
         Some(Filter { field: field.into(), test: Test::Equals(value.into()) })
     }
 

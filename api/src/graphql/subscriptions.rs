@@ -115,7 +115,7 @@ async fn prepare(
     model: &Model,
     relations: &Relations,
 ) -> Result<Option<Freshness>, Problem> {
-    session.owner(model)?;
+    session.access(model)?;
     for rows in context.ctx.field().selection_set() {
         let is_relation = |name: &str| relations.of(model).any(|relation| relation.name == name);
         if let Some(selected) = rows.selection_set().find(|selected| is_relation(selected.name())) {

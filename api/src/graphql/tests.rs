@@ -223,21 +223,51 @@ async fn personal_fields_are_decrypted_for_the_owner_and_the_customer_concerned(
 }
 
 #[tokio::test]
-async fn customer_sees_published_products_and_no_stock_levels() {
+async fn customer_sees_published_products_and_no_drafts() {
     let engine = engine();
     let customer_claims = json!({ "roles": ["customer"], "customer": id(2) });
-    let answer = ask_as(
-        &engine,
-        &customer_claims,
-        "{ products { edges { node { name } } } stockLevels { edges { cursor } } }",
-        json!({}),
-    )
-    .await;
+    let answer = ask_as(&engine, &customer_claims, "{ products { edges { node { name } } } }", json!({})).await;
     assert_eq!(answer["data"]["products"]["edges"].as_array().map(Vec::len), Some(2), "no draft: {answer}");
     let draft = format!("{{ product(product: {}) {{ name }} }}", id(102));
     assert_eq!(ask_as(&engine, &customer_claims, &draft, json!({})).await["data"]["product"], Json::Null);
     assert_eq!(ask(&engine, &draft).await["data"]["product"]["name"], "Pot");
-    assert_eq!((&answer["data"]["stockLevels"], code(&answer)), (&Json::Null, "FORBIDDEN"));
+    let movements = ask_as(&engine, &customer_claims, "{ stockMovements { edges { cursor } } }", json!({})).await;
+    assert_eq!((&movements["data"]["stockMovements"], code(&movements)), (&Json::Null, "FORBIDDEN"));
+}
+
+#[tokio::test]
+async fn caller_without_the_permission_sees_public_fields_only() {
+    let engine = engine();
+    let customer = json!({ "roles": ["customer"], "customer": id(2) });
+    let staff = json!({ "roles": ["staff"] });
+    for claims in [&customer, &staff] {
+        let query = "{ stockLevels(filter: {available: {gte: 4}}) { edges { node { stockItem productId storeId available } } } }";
+        let answer = ask_as(&engine, claims, query, json!({})).await;
+        let edges = answer["data"]["stockLevels"]["edges"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        assert_eq!(edges.len(), 2, "{answer}");
+        for hidden in ["onHand", "reserved", "lowAt", "status", "changedAt"] {
+            for query in [
+                format!("{{ stockLevels {{ edges {{ node {{ {hidden} }} }} }} }}"),
+                format!("{{ stockLevel(stockItem: {}) {{ {hidden} }} }}", id(3)),
+                format!("{{ product(product: {}) {{ stockLevels {{ edges {{ node {{ {hidden} }} }} }} }} }}", id(100)),
+            ] {
+                let null = format!("\"{hidden}\":null");
+                let answer = ask_as(&engine, claims, &query, json!({})).await;
+                assert_eq!(
+                    answer.to_string().matches(hidden).count(),
+                    answer.to_string().matches(&null).count(),
+                    "{answer}"
+                );
+                let answer = ask(&engine, &query).await;
+                assert!(answer.to_string().contains(hidden) && !answer.to_string().contains(&null), "{answer}");
+            }
+        }
+        for arguments in ["filter: {status: {eq: \"ok\"}}", "order: {by: STATUS}"] {
+            let query = format!("{{ stockLevels({arguments}) {{ edges {{ cursor }} }} }}");
+            assert_eq!(code(&ask_as(&engine, claims, &query, json!({})).await), "FORBIDDEN", "{query}");
+            assert!(ask(&engine, &query).await["errors"].is_null(), "{query}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -19,24 +19,40 @@ pub struct Caller {
     pub until: Timestamp,
 }
 
+/// Rows and fields of a read model that a caller may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The customer whose rows the caller sees; `None` for all rows of the tenant.
+    pub owner: Option<CustomerId>,
+    /// True if the caller sees only the public fields, and only rows that are visible to the public.
+    pub public_only: bool,
+}
+
+impl Access {
+    /// True if the caller sees this field of the model.
+    pub fn shows(self, model: &Model, field: &str) -> bool {
+        !self.public_only || model.public.contains(&field)
+    }
+}
+
 impl Caller {
     /// True if one of the caller's roles has this permission.
     pub fn may(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| role.permits(permission))
     }
 
-    /// Row access to a read model: `None` is no access, `Some(None)` is all rows of the tenant, and
-    /// `Some(Some(customer))` is the rows that this customer owns.
+    /// Access to a read model; `None` if the caller may not read it.
     ///
-    /// Customers see their own rows of models that name an owner. Of the other models they see only those that need
-    /// `SeeProducts`; the filter for published products is added when rows are read.
-    pub fn sees(&self, model: &Model) -> Option<Option<CustomerId>> {
-        let visible = match self.customer {
-            None => true,
-            Some(_) => model.owner.is_some() || model.needs == Permission::SeeProducts,
-        };
-        let owner = self.customer.filter(|_| model.owner.is_some());
-        (visible && self.may(model.needs)).then_some(owner)
+    /// Customers see their own rows of models that name an owner. Of the other models, customers and members without
+    /// the permission see the public fields.
+    pub fn access(&self, model: &Model) -> Option<Access> {
+        let permitted = self.may(model.needs);
+        let public = (!model.public.is_empty()).then_some(Access { owner: None, public_only: true });
+        match (self.customer, model.owner) {
+            (Some(_), Some(_)) => permitted.then_some(Access { owner: self.customer, public_only: false }),
+            (None, _) if permitted => Some(Access { owner: None, public_only: false }),
+            _ => public,
+        }
     }
 
     /// True if the caller may read personal fields of the rows that it sees: members with the permission

@@ -12,7 +12,7 @@ mod webhooks;
 
 pub use allowance::{Allowance, RateLimitStatus};
 pub use backend::{Backend, SealedField};
-pub use caller::Caller;
+pub use caller::{Access, Caller};
 pub use freshness::{Behind, Freshness};
 pub use live::{Ended, LiveRow, LiveUpdates, Update};
 pub use webhooks::{Delivery, NotPermitted, ShownSecret, Webhooks};

@@ -47,7 +47,8 @@ impl ReadModel for Product {
     const NEEDS: Permission = Permission::SeeProducts;
     const KEY: &'static [&'static str] = &["product"];
     const INDEXED: &'static [&'static str] = &["sku", "name", "price_minor", "status", "created_at"];
-
+    const PUBLIC: &'static [&'static str] =
+        &["product", "sku", "name", "description", "price_minor", "currency", "status", "created_at", "changed_at"];
     const VISIBLE_WHEN: Option<(&'static str, &'static str)> = Some(("status", "published"));
 
     fn sources(from: &mut Sources<Self>) {

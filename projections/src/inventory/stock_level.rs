@@ -1,4 +1,5 @@
-//! Stock levels (INV-01, INV-05). Invariant: available = on hand − reserved.
+//! Stock levels (INV-01, INV-05), of which buyers see the available units (INV-11). Invariant: available = on hand −
+//! reserved.
 
 use domain::inventory::{StockEvent, StockItem};
 use domain::kernel::Recorded;
@@ -47,6 +48,7 @@ impl ReadModel for StockLevel {
     const NEEDS: Permission = Permission::SeeStock;
     const KEY: &'static [&'static str] = &["stock_item"];
     const INDEXED: &'static [&'static str] = &["product", "store", "available", "status"];
+    const PUBLIC: &'static [&'static str] = &["stock_item", "product", "store", "available"];
     const REMAINING: Option<&'static str> = Some("available");
 
     fn sources(from: &mut Sources<Self>) {

@@ -36,10 +36,13 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     const KEY: &'static [&'static str];
     /// Fields that queries can filter and order by, besides the key.
     const INDEXED: &'static [&'static str] = &[];
-    /// Field with the id of the customer who owns the row. A customer's token reads only that customer's rows. A model
-    /// without an owner field is closed to customers, unless it needs `SeeProducts`.
+    /// Field with the id of the customer who owns the row. A customer's token reads only that customer's rows.
     const OWNER: Option<&'static str> = None;
-    /// Field and value that make a row visible to customers. Rows with another value are hidden from them.
+    /// Fields shown to every caller of the tenant, customers included, for a model without an owner. The others need
+    /// the permission, and customers never see them. Empty: the model is closed to customers and to callers without
+    /// the permission.
+    const PUBLIC: &'static [&'static str] = &[];
+    /// Field and value that make a row public. Callers who see only the public fields do not see rows with another value.
     const VISIBLE_WHEN: Option<(&'static str, &'static str)> = None;
     /// Field with the units still available, for models with one row per stream of something that can sell out.
     const REMAINING: Option<&'static str> = None;

@@ -32,7 +32,9 @@ pub struct Model {
     pub indexed: &'static [&'static str],
     /// Field with the customer who owns the row.
     pub owner: Option<&'static str>,
-    /// Field and value that make a row visible to customers.
+    /// Fields shown to every caller of the tenant.
+    pub public: &'static [&'static str],
+    /// Field and value that a row must have to be shown to callers who see only the public fields.
     pub visible_when: Option<(&'static str, &'static str)>,
     /// Field with the units still available, for models of something that can sell out.
     pub remaining: Option<&'static str>,
@@ -61,6 +63,7 @@ impl Model {
             key: M::KEY,
             indexed: M::INDEXED,
             owner: M::OWNER,
+            public: M::PUBLIC,
             visible_when: M::VISIBLE_WHEN,
             remaining: M::REMAINING,
             appends: M::APPENDS,

@@ -26,6 +26,7 @@ impl ReadModel for Store {
     const NEEDS: Permission = Permission::SeeTenants;
     const KEY: &'static [&'static str] = &["store"];
     const INDEXED: &'static [&'static str] = &["name"];
+    const PUBLIC: &'static [&'static str] = &["store", "name", "zone"];
 
     fn sources(from: &mut Sources<Self>) {
         from.stream::<Tenant>(

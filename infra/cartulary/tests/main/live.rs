@@ -66,6 +66,7 @@ async fn subscribers_see_the_rows_then_their_changes_and_only_their_own() -> Res
     let live = Live::open(1_000).await?;
     counter(&live).await?;
     filter(&live).await?;
+    buyers(&live).await?;
     customers_own(&live).await?;
     events(&live).await?;
     eventually("there is no subscription", async || Ok(live.subscriptions().await? == 0)).await?;
@@ -114,6 +115,30 @@ async fn counter(live: &Live) -> Result<()> {
     let refused = back.receive_for("future").await?;
     assert_eq!(refused["type"], "error", "{refused}");
     assert_eq!(refused["payload"][0]["extensions"]["code"], "OTHER_HISTORY", "{refused}");
+    Ok(())
+}
+
+/// The phones of two buyers see the counter of a product fall together.
+async fn buyers(live: &Live) -> Result<()> {
+    let product = live.shop.product;
+    let counter = format!(
+        "subscription {{ stockLevels(filter: {{ product: {{ eq: \"{product}\" }} }}) {{ rows {{ productId available onHand }} }} }}"
+    );
+    let mut phones = Vec::new();
+    for _ in 0..2 {
+        let token = live.cluster.customer_token(live.shop.tenant, new_id(), LONG_S)?;
+        let mut phone = Socket::open(&live.engine.url, &token).await?;
+        phone.subscribe("counter", &counter).await?;
+        phone.update_with("counter", "/rows/0/available", json!(970)).await?;
+        phones.push(phone);
+    }
+    for left in [969, 968] {
+        live.done("PlaceOrder", live.shop.order(new_id(), new_id())).await?;
+        for phone in &mut phones {
+            let update = phone.update_with("counter", "/rows/0/available", json!(left)).await?;
+            assert_eq!(update["rows"], json!([{ "productId": product, "available": left, "onHand": null }]));
+        }
+    }
     Ok(())
 }
 
@@ -198,7 +223,12 @@ async fn customers_own(live: &Live) -> Result<()> {
     own.update_with("points", "/row/balance", json!(84)).await?;
 
     for (id, query, code) in [
-        ("levels", "subscription { stockLevels { position } }", "FORBIDDEN"),
+        ("history", "subscription { stockMovements { position } }", "FORBIDDEN"),
+        (
+            "hidden filter",
+            "subscription { stockLevels(filter: { status: { eq: \"low\" } }) { position } }",
+            "FORBIDDEN",
+        ),
         ("way", "subscription { orders { rows { customer { name } } } }", "INVALID_ARGUMENT"),
     ] {
         own.subscribe(id, query).await?;

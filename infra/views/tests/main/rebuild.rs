@@ -18,6 +18,11 @@ pub(crate) async fn use_every_model(backend: &Backend, shop: &Shop) -> Result<()
     let reward = new_id();
     let value = json!({ "minor": 500, "currency": "USD" });
     done("AddReward", json!({ "reward": reward, "name": "Five off", "cost": 20, "value": value })).await?;
+    let retired = new_id();
+    let value = json!({ "minor": 100, "currency": "USD" });
+    done("AddReward", json!({ "reward": retired, "name": "One off", "cost": 5, "value": value })).await?;
+    done("RetireReward", json!({ "reward": retired })).await?;
+    done("NameCurrency", json!({ "singular": "Star", "plural": "Stars" })).await?;
     done("SetLowStockThreshold", json!({ "item": shop.item, "low_at": 35 })).await?;
     for number in 0..6 {
         let customer = new_id();
@@ -42,7 +47,13 @@ pub(crate) async fn use_every_model(backend: &Backend, shop: &Shop) -> Result<()
         );
         let pool = &backend.pool;
         eventually("the points are earned", async || Ok(count(pool, &earned, tenant).await? >= 2)).await?;
-        done("RedeemReward", json!({ "customer": customer, "redemption": new_id(), "reward": reward })).await?;
+        let redemption = json!({ "customer": customer, "redemption": new_id() });
+        let mut redeem = redemption.clone();
+        redeem["reward"] = json!(reward);
+        done("RedeemReward", redeem).await?;
+        if number % 2 == 0 {
+            done("CancelRedemption", redemption).await?;
+        }
         done("AdjustPoints", json!({ "customer": customer, "change": 7, "reason": "sorry" })).await?;
         done("AdjustStock", json!({ "item": shop.item, "change": -1, "reason": "broken" })).await?;
     }
