@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::today;
-use super::stock_hold::stock_hold_of;
+use super::participant::HeldOrder;
 use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, rejected};
 
 /// Cancel an order that was not paid in time, and record that its stock reservations have expired.
@@ -35,7 +35,7 @@ impl Command for ExpireOrder {
         }
         let on = today(desk, context, self.order)?;
         desk.decide::<Order>(self.order, |order| order.cancel(CancelledBy::Engine, not_paid_in_time(), on))?;
-        stock_hold_of(desk, self.order)?.expire(desk, context)
+        HeldOrder::read(desk, self.order)?.expire(desk, context)
     }
 }
 

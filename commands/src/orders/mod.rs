@@ -3,6 +3,7 @@
 mod expiry;
 mod import;
 mod order;
+mod participant;
 mod payment;
 mod placement;
 mod policies;

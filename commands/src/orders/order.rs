@@ -7,7 +7,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stock_hold::stock_hold_of;
+use super::participant::HeldOrder;
 use crate::kernel::{
     Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected,
 };
@@ -44,7 +44,7 @@ impl Command for RejectOrder {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let on = today(desk, context, self.order)?;
         desk.decide::<Order>(self.order, |order| order.reject(self.reason.clone(), on))?;
-        stock_hold_of(desk, self.order)?.release(desk)
+        HeldOrder::read(desk, self.order)?.release(desk, context)
     }
 }
 
@@ -76,8 +76,8 @@ impl Command for MarkInTransit {
         hint.stream::<Order>(self.order);
     }
 
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        ship(desk, self.order)
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        ship(desk, context, self.order)
     }
 }
 
@@ -117,7 +117,7 @@ impl Command for MoveOrder {
             OrderStatus::Pending => remain_pending(desk, self.order),
             OrderStatus::Processing => desk.decide::<Order>(self.order, Order::accept),
             OrderStatus::Ready => desk.decide::<Order>(self.order, Order::mark_ready),
-            OrderStatus::InTransit => ship(desk, self.order),
+            OrderStatus::InTransit => ship(desk, context, self.order),
             OrderStatus::Delivered => desk.decide::<Order>(self.order, Order::mark_delivered),
             OrderStatus::Cancelled => match &self.reason {
                 Some(reason) => cancel(desk, context, self.order, reason),
@@ -165,17 +165,17 @@ fn cancel(desk: &mut Desk, context: &Context, order: OrderId, reason: &Reason) -
     };
     let on = today(desk, context, order)?;
     desk.decide::<Order>(order, |order| order.cancel(by, reason.clone(), on))?;
-    stock_hold_of(desk, order)?.release(desk)
+    HeldOrder::read(desk, order)?.release(desk, context)
 }
 
-/// Moves the order to the status in transit and commits its stock; does neither if it has this status already.
-fn ship(desk: &mut Desk, order: OrderId) -> Result<(), Refusal> {
+/// Moves the order to the status in transit and commits what it holds; does neither if it has this status already.
+fn ship(desk: &mut Desk, context: &Context, order: OrderId) -> Result<(), Refusal> {
     let before = desk.read::<Order>(order)?.status();
     desk.decide::<Order>(order, Order::mark_in_transit)?;
     if before == Ok(OrderStatus::InTransit) {
         return Ok(());
     }
-    stock_hold_of(desk, order)?.commit(desk)
+    HeldOrder::read(desk, order)?.commit(desk, context)
 }
 
 /// Accepts a move to pending only for an order that is pending: no order returns to this status.

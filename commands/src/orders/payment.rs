@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::expiry::not_paid_in_time;
 use super::order::today;
-use super::stock_hold::stock_hold_of;
+use super::participant::HeldOrder;
 use crate::kernel::{Command, Context, Desk, Hint, Refusal};
 
 /// Record that an order is paid in full. Its stock reservations no longer expire.
@@ -40,15 +40,15 @@ impl Command for RecordPayment {
         if before.is_paid() || (is_cancelled && !before.can_be_reinstated()) {
             return desk.decide::<Order>(self.order, pay);
         }
-        let stock_hold = stock_hold_of(desk, self.order)?;
-        if stock_hold.can_be_confirmed(desk, context)? {
+        let held = HeldOrder::read(desk, self.order)?;
+        if held.can_be_confirmed(desk, context)? {
             desk.decide::<Order>(self.order, Order::reinstate)?;
             desk.decide::<Order>(self.order, pay)?;
-            return stock_hold.confirm(desk, context);
+            return held.confirm(desk, context);
         }
         desk.decide::<Order>(self.order, |order| order.cancel(CancelledBy::Engine, not_paid_in_time(), on))?;
         desk.decide::<Order>(self.order, pay)?;
-        stock_hold.release(desk)
+        held.release(desk, context)
     }
 }
 

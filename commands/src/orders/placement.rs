@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use domain::catalogue::Product;
-use domain::inventory::{StockItem, StockRejection};
 use domain::orders::{LINES_MOST, Order, OrderLine, OrderRejection, Placement};
 use domain::shared::{CustomerId, OrderId, Permission, ProductId, Quantity, StoreId};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stock_hold::{StockHold, with_product};
+use super::participant::{HeldOrder, with_product};
 use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, Subject, rejected};
 
 /// Place an order at current prices and reserve its stock, all or nothing.
@@ -50,7 +49,10 @@ impl Command for PlaceOrder {
         hint.stream::<Order>(self.order);
         // `decide` rejects an order with more lines before it reads their streams.
         for line in self.lines.iter().take(LINES_MOST) {
-            hint.stream::<Product>(line.product).stream::<StockItem>(StockItem::id(line.product, self.store));
+            hint.stream::<Product>(line.product);
+        }
+        if let Ok(held) = self.held() {
+            held.streams(hint);
         }
     }
 
@@ -68,20 +70,16 @@ impl Command for PlaceOrder {
         tenant.require_accepting_orders().map_err(rejected)?;
         let placed_on = tenant.day_at(self.store, context.now).map_err(rejected)?;
         let currency = tenant.currency().map_err(rejected)?;
-        let lines = self.price_lines(desk)?;
-        let stock_hold = StockHold::new(self.order, self.store, self.wanted_units()).map_err(rejected)?;
+        let mut lines = self.price_lines(desk)?;
+        let held = self.held().map_err(rejected)?.priced(&mut lines, desk, context)?;
         let placement = Placement { customer: self.customer, store: self.store, lines, currency, placed_on };
-        desk.decide::<Order>(self.order, |order| order.place(placement))?;
-        stock_hold.reserve(desk, context)
+        held.place(placement, desk, context)
     }
 
     fn demands(&self, demands: &mut Demands) {
         // If the units of a product exceed `Quantity::MOST`, `decide` rejects the order before it decides on stock.
-        let lines = self.wanted_units().take(LINES_MOST);
-        let Ok(stock_hold) = StockHold::new(self.order, self.store, lines) else { return };
-        for (product, item, units) in stock_hold.items() {
-            let sold_out = StockRejection::OutOfStock { free: 0, wanted: units.get() };
-            demands.add_with::<StockItem>(item, sold_out, |refusal| with_product(product, refusal));
+        if let Ok(held) = self.held() {
+            held.demands(demands);
         }
     }
 }
@@ -95,6 +93,11 @@ impl PlaceOrder {
             return Ok(());
         }
         Err(rejected(OrderRejection::OrderExists {}))
+    }
+
+    /// The order for its participants; at most [`LINES_MOST`] lines.
+    fn held(&self) -> Result<HeldOrder, OrderRejection> {
+        HeldOrder::new(self.order, self.store, self.wanted_units().take(LINES_MOST))
     }
 
     fn wanted_units(&self) -> impl Iterator<Item = (ProductId, Quantity)> {

@@ -1,139 +1,85 @@
 //! Stock hold of an order: one reservation per product, which only the order changes.
 
-use std::collections::BTreeMap;
-
 use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
 use domain::kernel::Decision;
-use domain::orders::{Order, OrderRejection};
-use domain::shared::{Holder, OrderId, ProductId, Quantity, ReservationId, StockItemId, StoreId};
-use serde_json::Value;
+use domain::shared::{Holder, ProductId, Quantity, ReservationId, StockItemId};
 
-use crate::kernel::{Context, Desk, Refusal, Rejected, rejected};
+use super::participant::{HeldOrder, Participant, with_product};
+use crate::kernel::{Context, Demands, Desk, Hint, Refusal};
 
-/// Units that an order reserves, by product. Lines of one product are summed, because they compete for the same units.
-pub(super) struct StockHold {
-    order: OrderId,
-    store: StoreId,
-    units: BTreeMap<ProductId, Quantity>,
-}
+/// Units in stock, reserved at the store that sells.
+pub(super) struct StockHold;
 
-impl StockHold {
-    /// The hold for the lines of a new order.
-    pub(super) fn new(
-        order: OrderId,
-        store: StoreId,
-        lines: impl Iterator<Item = (ProductId, Quantity)>,
-    ) -> Result<Self, OrderRejection> {
-        let mut units: BTreeMap<ProductId, Quantity> = BTreeMap::new();
-        for (product, quantity) in lines {
-            let before = units.get(&product).map_or(0, |sum| sum.get());
-            let sum = Quantity::try_from(before.saturating_add(quantity.get()));
-            units.insert(product, sum.map_err(|_| OrderRejection::TotalTooLarge {})?);
+impl Participant for StockHold {
+    fn streams(&self, order: &HeldOrder, hint: &mut Hint) {
+        for (_, item, _) in items(order) {
+            hint.stream::<StockItem>(item);
         }
-        Ok(Self { order, store, units })
     }
 
-    /// The hold of an existing order.
-    pub(super) fn of(id: OrderId, order: &Order) -> Result<Self, OrderRejection> {
-        Self::new(id, order.store()?, order.lines())
+    fn demands(&self, order: &HeldOrder, demands: &mut Demands) {
+        for (product, item, units) in items(order) {
+            let sold_out = StockRejection::OutOfStock { free: 0, wanted: units.get() };
+            demands.add_with::<StockItem>(item, sold_out, |refusal| with_product(product, refusal));
+        }
     }
 
-    /// The products with their stock items and units.
-    pub(super) fn items(&self) -> impl Iterator<Item = (ProductId, StockItemId, Quantity)> {
-        self.units.iter().map(|(product, units)| (*product, StockItem::id(*product, self.store), *units))
+    fn reserve(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let (id, until) = (ReservationId::of_order(order.id), context.now.after(HOLD_TIME));
+        decide_each(order, desk, |item, units| item.reserve(id, Holder::Order(order.id), units, until, context.now))
     }
 
-    /// Reserves all units until the deadline for payment.
-    pub(super) fn reserve(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let (id, until) = (ReservationId::of_order(self.order), context.now.after(HOLD_TIME));
-        self.decide_each(desk, |item, units| item.reserve(id, self.holder(), units, until, context.now))
-    }
-
-    /// Confirms all reservations. Those that have expired are made again first; rejects if their units are no longer
-    /// free.
-    pub(super) fn confirm(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, units| self.renew(item, units, context))?;
-        self.decide_each(desk, |item, _| item.confirm(item.reservation_of(self.order), self.holder(), context.now))
-    }
-
-    /// True if all reservations are active or can be made again.
-    pub(super) fn can_be_confirmed(&self, desk: &mut Desk, context: &Context) -> Result<bool, Refusal> {
-        self.fetch(desk)?;
-        for (_, id, units) in self.items() {
-            if self.renew(&*desk.read::<StockItem>(id)?, units, context).is_err() {
+    fn can_be_confirmed(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<bool, Refusal> {
+        for (_, id, units) in items(order) {
+            if renew(order, &*desk.read::<StockItem>(id)?, units, context).is_err() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Releases the reservations that are still open.
-    pub(super) fn release(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.release(item.reservation_of(self.order), self.holder()))
+    /// Rejects if the units of an expired reservation are no longer free.
+    fn confirm(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        decide_each(order, desk, |item, units| renew(order, item, units, context))?;
+        let holder = Holder::Order(order.id);
+        decide_each(order, desk, |item, _| item.confirm(item.reservation_of(order.id), holder, context.now))
     }
 
-    /// Records the expiry of the reservations that have expired.
-    pub(super) fn expire(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.expire(item.reservation_of(self.order), context.now))
+    fn release(&self, order: &HeldOrder, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
+        decide_each(order, desk, |item, _| item.release(item.reservation_of(order.id), Holder::Order(order.id)))
     }
 
-    /// Records that all units have left the store.
-    pub(super) fn commit(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        self.decide_each(desk, |item, _| item.commit(item.reservation_of(self.order), self.holder()))
+    fn expire(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        decide_each(order, desk, |item, _| item.expire(item.reservation_of(order.id), context.now))
     }
 
-    fn holder(&self) -> Holder {
-        Holder::Order(self.order)
-    }
-
-    /// Makes the reservation of an item again, unless it is active.
-    fn renew(&self, item: &StockItem, units: Quantity, context: &Context) -> Decision<StockItem> {
-        let (id, now) = (item.reservation_of(self.order), context.now);
-        match item.confirm(id, self.holder(), now) {
-            Err(StockRejection::ReservationGone { .. }) => {
-                item.reserve(id, self.holder(), units, now.after(HOLD_TIME), now)
-            }
-            _ => Ok(vec![]),
-        }
-    }
-
-    /// Requests the stock items of all products at once.
-    fn fetch(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            for (_, item, _) in self.items() {
-                hint.stream::<StockItem>(item);
-            }
-        })
-    }
-
-    /// Runs a verb on the stock item of every product.
-    fn decide_each(
-        &self,
-        desk: &mut Desk,
-        verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>,
-    ) -> Result<(), Refusal> {
-        self.fetch(desk)?;
-        for (product, item, units) in self.items() {
-            desk.decide::<StockItem>(item, |item| verb(item, units))
-                .map_err(|refusal| with_product(product, refusal))?;
-        }
-        Ok(())
+    fn commit(&self, order: &HeldOrder, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
+        decide_each(order, desk, |item, _| item.commit(item.reservation_of(order.id), Holder::Order(order.id)))
     }
 }
 
-/// Adds a product id to the details of a rejection; returns other refusals unchanged.
-pub(super) fn with_product(product: ProductId, refusal: Refusal) -> Refusal {
-    match refusal {
-        Refusal::Rejected(Rejected { code, message, details: Value::Object(mut details), retry }) => {
-            details.insert("product".into(), product.to_string().into());
-            Refusal::Rejected(Rejected { code, message, details: Value::Object(details), retry })
-        }
-        other => other,
+/// Products of an order with their stock items and units.
+fn items(order: &HeldOrder) -> impl Iterator<Item = (ProductId, StockItemId, Quantity)> {
+    order.units.iter().map(|(product, units)| (*product, StockItem::id(*product, order.store), *units))
+}
+
+/// Makes the reservation of an item again, unless it is active.
+fn renew(order: &HeldOrder, item: &StockItem, units: Quantity, context: &Context) -> Decision<StockItem> {
+    let (id, holder, now) = (item.reservation_of(order.id), Holder::Order(order.id), context.now);
+    match item.confirm(id, holder, now) {
+        Err(StockRejection::ReservationGone { .. }) => item.reserve(id, holder, units, now.after(HOLD_TIME), now),
+        _ => Ok(vec![]),
     }
 }
 
-/// The stock hold of an existing order; rejects an unknown order.
-pub(super) fn stock_hold_of(desk: &mut Desk, id: OrderId) -> Result<StockHold, Refusal> {
-    let order = desk.read::<Order>(id)?;
-    StockHold::of(id, &order).map_err(rejected)
+/// Runs a verb on the stock item of every product.
+fn decide_each(
+    order: &HeldOrder,
+    desk: &mut Desk,
+    verb: impl Fn(&StockItem, Quantity) -> Decision<StockItem>,
+) -> Result<(), Refusal> {
+    for (product, item, units) in items(order) {
+        desk.decide::<StockItem>(item, |item| verb(item, units)).map_err(|refusal| with_product(product, refusal))?;
+    }
+    Ok(())
 }
