@@ -152,16 +152,18 @@ pub fn check(model: &Model) {
             "{name}: `{field}` is a list and cannot be a key, index or owner"
         );
     }
-    let is_public = |field: &&str| model.public.contains(field);
     for field in model.public {
         column(field);
     }
     if !model.public.is_empty() {
         assert!(model.owner.is_none(), "{name}: rows with an owner are not public");
-        assert!(model.key.iter().all(|field| is_public(field)), "{name}: the key of a public row is public");
+        assert!(
+            model.key.iter().all(|field| model.public.contains(field)),
+            "{name}: the key of a public row is public"
+        );
     }
     if let Some((field, _)) = model.visible_when {
-        assert!(is_public(&field), "{name}: `{field}` makes rows public, so it is public itself");
+        assert!(model.public.contains(&field), "{name}: `{field}` makes rows public, so it is public itself");
     }
     for field in model.columns.iter().filter(|column| column.kind == ColumnType::Json) {
         assert_eq!(model.schema.as_value()["properties"][&field.name]["type"], "array", "{name}: rows are flat");
