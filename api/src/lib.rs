@@ -23,6 +23,7 @@ pub mod state;
 mod admission;
 mod catalogue;
 mod customers;
+mod flash_sales;
 mod integrations;
 mod inventory;
 mod loyalty;
@@ -38,6 +39,7 @@ fn relations() -> Relations {
     let mut all = Relations::default();
     catalogue::relations(&mut all);
     customers::relations(&mut all);
+    flash_sales::relations(&mut all);
     integrations::relations(&mut all);
     inventory::relations(&mut all);
     loyalty::relations(&mut all);

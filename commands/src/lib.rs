@@ -9,6 +9,7 @@ pub mod kernel;
 
 pub mod catalogue;
 pub mod customers;
+pub mod flash_sales;
 pub mod integrations;
 pub mod inventory;
 pub mod loyalty;
@@ -23,6 +24,7 @@ pub fn visit(each: &mut impl Visitor) {
     domain::visit_contexts! {
         catalogue::visit(each);
         customers::visit(each);
+        flash_sales::visit(each);
         integrations::visit(each);
         inventory::visit(each);
         loyalty::visit(each);

@@ -2,6 +2,7 @@
 
 mod behaviour {
     mod catalogue;
+    mod flash_sales;
     mod name_claims;
     mod orders;
     mod payments;

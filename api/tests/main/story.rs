@@ -9,15 +9,15 @@
 //!   answer matches, because policies work asynchronously. `answer 49 times` is the number of parallel requests that get
 //!   this answer.
 //! - `{{ada}}` is an id, the same one for each use of the name in a scenario. `{{item:mug}}` is the stock item of the
-//!   product `mug` in the first store, `{{tenant}}` and `{{store}}` are those of the scenario, `{{each}}` is a new id for
+//!   product `mug` in the first store, `{{in:6}}` is the time in six seconds, `{{tenant}}` and `{{store}}` are those of the scenario, `{{each}}` is a new id for
 //!   each parallel request, and `{{last.receipt.token}}` is a field of the previous answer.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::inventory::StockItem;
-use domain::shared::{ProductId, StoreId};
-use platform::clock::new_id;
+use domain::shared::{ProductId, Seconds, StoreId};
+use platform::clock::{new_id, now};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -156,6 +156,9 @@ impl Names {
             let value = path.split('.').try_fold(&self.last, |value, step| value.get(step));
             let value = value.with_context(|| format!("the answer before has no `{path}`: {}", self.last))?;
             return Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+        if let Some(seconds) = name.strip_prefix("in:") {
+            return Ok(now().after(Seconds(seconds.parse()?)).to_string());
         }
         if let Some(product) = name.strip_prefix("item:") {
             let product = ProductId::new(self.id(product));

@@ -7,6 +7,7 @@ mod participant;
 mod payment;
 mod placement;
 mod policies;
+mod sale_allotment;
 mod stock_hold;
 
 pub use expiry::*;

@@ -5,14 +5,15 @@
 use std::collections::BTreeMap;
 
 use domain::orders::{Order, OrderLine, OrderRejection, Placement};
-use domain::shared::{OrderId, ProductId, Quantity, StoreId};
+use domain::shared::{CustomerId, FlashSaleId, OrderId, ProductId, Quantity, StoreId};
 use serde_json::Value;
 
+use super::sale_allotment::SaleAllotment;
 use super::stock_hold::StockHold;
 use crate::kernel::{Context, Demands, Desk, Hint, Refusal, Rejected, rejected};
 
 /// All participants, in the order in which they decide.
-const PARTICIPANTS: &[&dyn Participant] = &[&StockHold];
+const PARTICIPANTS: &[&dyn Participant] = &[&SaleAllotment, &StockHold];
 
 /// One kind of thing that orders hold. It is reserved when the order is placed and confirmed by its payment, and it ends
 /// once: committed when the order is shipped, released when it is cancelled, or expired when it is not paid in time.
@@ -25,8 +26,8 @@ pub(super) trait Participant: Sync {
     /// Names the streams that can sell out; see [`Command::demands`](crate::kernel::Command::demands).
     fn demands(&self, _order: &HeldOrder, _demands: &mut Demands) {}
 
-    /// Changes the price of a line before the order is placed.
-    fn price(&self, _line: &mut OrderLine, _order: &HeldOrder, _: &mut Desk, _: &Context) -> Result<(), Refusal> {
+    /// Changes the prices of the lines before the order is placed.
+    fn price(&self, _: &mut [OrderLine], _order: &HeldOrder, _: &mut Desk, _: &Context) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -52,26 +53,30 @@ pub(super) trait Participant: Sync {
 /// An order as its participants see it.
 pub(super) struct HeldOrder {
     pub(super) id: OrderId,
+    pub(super) customer: CustomerId,
     pub(super) store: StoreId,
     /// Units by product. Lines of one product are summed, because they compete for the same units.
     pub(super) units: BTreeMap<ProductId, Quantity>,
+    /// Flash sales of the products that are sold in one; known once the lines are priced.
+    pub(super) sales: BTreeMap<ProductId, FlashSaleId>,
 }
 
 impl HeldOrder {
     /// An order that is about to be placed.
     pub(super) fn new(
         id: OrderId,
+        customer: CustomerId,
         store: StoreId,
         lines: impl Iterator<Item = (ProductId, Quantity)>,
     ) -> Result<Self, OrderRejection> {
-        Ok(Self { id, store, units: summed(lines)? })
+        Ok(Self { id, customer, store, units: summed(lines)?, sales: BTreeMap::new() })
     }
 
     /// An existing order; rejects an unknown one.
     pub(super) fn read(desk: &mut Desk, id: OrderId) -> Result<Self, Refusal> {
         let order = desk.read::<Order>(id)?;
-        let of = |order: &Order| Self::new(id, order.store()?, order.lines());
-        of(&order).map_err(rejected)
+        let of = |order: &Order| Self::new(id, order.customer()?, order.store()?, order.lines());
+        Ok(Self { sales: order.sales(), ..of(&order).map_err(rejected)? })
     }
 
     /// Names the streams of all participants.
@@ -86,12 +91,10 @@ impl HeldOrder {
 
     /// Has the participants change the prices of the lines.
     pub(super) fn priced(self, lines: &mut [OrderLine], desk: &mut Desk, context: &Context) -> Result<Self, Refusal> {
-        for line in lines {
-            for participant in PARTICIPANTS {
-                participant.price(line, &self, desk, context)?;
-            }
+        for participant in PARTICIPANTS {
+            participant.price(lines, &self, desk, context)?;
         }
-        Ok(self)
+        Ok(Self { sales: lines.iter().filter_map(|line| Some((line.product, line.sale?))).collect(), ..self })
     }
 
     /// Places the order and reserves what it holds.

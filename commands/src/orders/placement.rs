@@ -14,6 +14,7 @@ use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, Subject, rej
 
 /// Place an order at current prices and reserve its stock, all or nothing.
 ///
+/// A product that is in a flash sale at the store is sold at the price of the sale and from its units.
 /// The stock is held for 15 minutes; an order that is not paid by then is cancelled. If a product is not available,
 /// `details.product` names it.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -97,7 +98,7 @@ impl PlaceOrder {
 
     /// The order for its participants; at most [`LINES_MOST`] lines.
     fn held(&self) -> Result<HeldOrder, OrderRejection> {
-        HeldOrder::new(self.order, self.store, self.wanted_units().take(LINES_MOST))
+        HeldOrder::new(self.order, self.customer, self.store, self.wanted_units().take(LINES_MOST))
     }
 
     fn wanted_units(&self) -> impl Iterator<Item = (ProductId, Quantity)> {

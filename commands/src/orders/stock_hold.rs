@@ -2,7 +2,7 @@
 
 use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
 use domain::kernel::Decision;
-use domain::shared::{Holder, ProductId, Quantity, ReservationId, StockItemId};
+use domain::shared::{FlashSaleId, Holder, ProductId, Quantity, ReservationId, StockItemId, Timestamp};
 
 use super::participant::{HeldOrder, Participant, with_product};
 use crate::kernel::{Context, Demands, Desk, Hint, Refusal};
@@ -25,8 +25,8 @@ impl Participant for StockHold {
     }
 
     fn reserve(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let (id, until) = (ReservationId::of_order(order.id), context.now.after(HOLD_TIME));
-        decide_each(order, desk, |item, units| item.reserve(id, Holder::Order(order.id), units, until, context.now))
+        let id = ReservationId::of_order(order.id);
+        decide_each(order, desk, |item, units| reserve(order, item, id, units, context.now))
     }
 
     fn can_be_confirmed(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<bool, Refusal> {
@@ -65,11 +65,30 @@ fn items(order: &HeldOrder) -> impl Iterator<Item = (ProductId, StockItemId, Qua
 
 /// Makes the reservation of an item again, unless it is active.
 fn renew(order: &HeldOrder, item: &StockItem, units: Quantity, context: &Context) -> Decision<StockItem> {
-    let (id, holder, now) = (item.reservation_of(order.id), Holder::Order(order.id), context.now);
-    match item.confirm(id, holder, now) {
-        Err(StockRejection::ReservationGone { .. }) => item.reserve(id, holder, units, now.after(HOLD_TIME), now),
+    let (id, now) = (item.reservation_of(order.id), context.now);
+    match item.confirm(id, Holder::Order(order.id), now) {
+        Err(StockRejection::ReservationGone { .. }) => reserve(order, item, id, units, now),
         _ => Ok(vec![]),
     }
+}
+
+/// Reserves units of an item until the deadline for payment, from its allotment if they are sold in a flash sale.
+fn reserve(
+    order: &HeldOrder,
+    item: &StockItem,
+    id: ReservationId,
+    units: Quantity,
+    now: Timestamp,
+) -> Decision<StockItem> {
+    let (holder, until) = (Holder::Order(order.id), now.after(HOLD_TIME));
+    match sale_of(order, item) {
+        Some(sale) => item.reserve_allotted(sale, id, holder, units, until, now),
+        None => item.reserve(id, holder, units, until, now),
+    }
+}
+
+fn sale_of(order: &HeldOrder, item: &StockItem) -> Option<FlashSaleId> {
+    order.sales.get(&item.product().ok()?).copied()
 }
 
 /// Runs a verb on the stock item of every product.

@@ -1,5 +1,6 @@
 //! Inventory: stock and reservations.
 
+mod allotment;
 mod stock_event;
 mod stock_item;
 

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Rejection, Retry};
-use crate::shared::{Holder, OrderId, ProductId, Quantity, Reason, ReservationId, StoreId, Timestamp, Units};
+use crate::shared::{
+    FlashSaleId, Holder, OrderId, ProductId, Quantity, Reason, ReservationId, StoreId, Timestamp, Units,
+};
 
 /// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +61,18 @@ pub enum StockEvent {
     /// Reserved units were shipped.
     #[serde(rename = "stock.reservation_committed")]
     ReservationCommitted { reservation: ReservationId, units: i64 },
+    /// Units were set aside for a flash sale with this window. Only orders in the sale take them.
+    #[serde(rename = "stock.allotted")]
+    Allotted { sale: FlashSaleId, units: Quantity, from: Timestamp, until: Timestamp },
+    /// A reservation takes units of the allotment.
+    #[serde(rename = "stock.allotment_drawn")]
+    AllotmentDrawn { sale: FlashSaleId, reservation: ReservationId, units: i64 },
+    /// Units of a reservation that has ended are in the allotment again.
+    #[serde(rename = "stock.allotment_refilled")]
+    AllotmentRefilled { sale: FlashSaleId, reservation: ReservationId, units: i64 },
+    /// The allotment has ended; its unsold units are available to all.
+    #[serde(rename = "stock.allotment_ended")]
+    AllotmentEnded { sale: FlashSaleId, units: i64 },
     /// The threshold of the low-stock alert was set.
     #[serde(rename = "stock.threshold_set")]
     ThresholdSet { low_at: Units },
@@ -111,6 +125,8 @@ pub enum StockRejection {
     ReservationOfOrder { reservation: ReservationId, order: OrderId },
     #[error("this reservation was made by hand under the id of another one")]
     ReservationByHand { reservation: ReservationId },
+    #[error("units of this product are set aside for another flash sale")]
+    AllottedToSale { sale: FlashSaleId },
     #[error("{most} reservations are open already")]
     TooManyReservations { most: usize },
 }
@@ -131,7 +147,12 @@ impl StockEvent {
             Self::Received { units } | Self::Returned { units, .. } => units.get(),
             Self::Adjusted { change, .. } | Self::Counted { change, .. } => *change,
             Self::Reserved { units, .. } => units.get().saturating_neg(),
-            Self::ReservationReleased { units, .. } | Self::ReservationExpired { units, .. } => *units,
+            Self::Allotted { units, .. } => units.get().saturating_neg(),
+            Self::AllotmentRefilled { units, .. } => units.saturating_neg(),
+            Self::ReservationReleased { units, .. }
+            | Self::ReservationExpired { units, .. }
+            | Self::AllotmentDrawn { units, .. }
+            | Self::AllotmentEnded { units, .. } => *units,
             Self::Opened { .. }
             | Self::Closed {}
             | Self::ReservationConfirmed { .. }

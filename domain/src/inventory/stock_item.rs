@@ -1,17 +1,20 @@
 //! Stock of one product at one store (INV-01 to INV-10).
 //!
 //! A reservation is a hold on units. It is open until an event records that it was released or committed or that it
-//! expired. *Available* units are the units on hand minus those of all open reservations; alerts refer to this number.
+//! expired. An allotment sets units aside for a flash sale, from which its orders reserve. *Available* units are the units
+//! on hand minus those of all open reservations and of the allotment; alerts refer to this number.
 //!
-//! Invariants: on hand ≥ 0; open reservations exceed the units on hand only after a forced adjustment or a count, and a
+//! Invariants: on hand ≥ 0; open reservations and the allotment exceed the units on hand only after a forced adjustment or a count, and a
 //! recorded shortage says by how many; a reservation ends once, and only its holder changes it.
 
 use serde::{Deserialize, Serialize};
 
+use super::allotment::Allotment;
 use super::{StockEvent, StockRejection};
 use crate::kernel::{Aggregate, Decision};
 use crate::shared::{
-    Hold, Holder, Holds, OrderId, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId, Timestamp, Units,
+    FlashSaleId, Hold, Holder, Holds, OrderId, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId,
+    Timestamp, Units,
 };
 
 /// Largest number of open reservations of one item. They are part of its state, so the limit bounds the state's size.
@@ -22,11 +25,14 @@ const SHORT_ORDERS_MOST: usize = 100;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StockItem {
     product: Option<ProductId>,
-    on_hand: i64,
+    pub(super) on_hand: i64,
     /// Threshold of the low-stock alert, in available units.
     low_at: i64,
     level: Level,
-    reservations: Holds<ReservationId>,
+    pub(super) reservations: Holds<ReservationId>,
+    /// Units set aside for a flash sale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) allotment: Option<Allotment>,
     /// Number of reservations that were ever made.
     reservations_made: u64,
     /// Reserved units that are missing, according to the last recorded shortage.
@@ -68,9 +74,10 @@ impl StockItem {
         let expired = self.reservations.expired(now);
         let mut events: Vec<_> =
             expired.map(|(reservation, units)| StockEvent::ReservationExpired { reservation, units }).collect();
-        if events.len() < self.reservations.len() {
-            return Err(StockRejection::UnitsReserved { held: self.reservations.total() });
+        if events.len() < self.reservations.len() || self.allotment.as_ref().is_some_and(|sale| now < sale.until) {
+            return Err(StockRejection::UnitsReserved { held: self.held() });
         }
+        events.extend(self.end_of_allotment());
         if self.missing > 0 {
             events.push(StockEvent::ShortageResolved {});
         }
@@ -96,8 +103,8 @@ impl StockItem {
         if on_hand < 0 {
             return Err(StockRejection::BelowZero {});
         }
-        if change < 0 && on_hand < self.reservations.total() && !force {
-            return Err(StockRejection::BelowReserved { on_hand, held: self.reservations.total() });
+        if change < 0 && on_hand < self.held() && !force {
+            return Err(StockRejection::BelowReserved { on_hand, held: self.held() });
         }
         match change {
             0 => Ok(vec![]),
@@ -109,7 +116,7 @@ impl StockItem {
     /// shortage is recorded.
     pub fn count(&self, on_hand: Units, reason: Option<Reason>) -> Decision<Self> {
         self.require_stocked()?;
-        let (change, held) = (on_hand.get().saturating_sub(self.on_hand), self.reservations.total());
+        let (change, held) = (on_hand.get().saturating_sub(self.on_hand), self.held());
         if change < 0 && on_hand.get() < held && reason.is_none() {
             return Err(StockRejection::ReasonMissing { on_hand: on_hand.get(), held });
         }
@@ -131,20 +138,46 @@ impl StockItem {
         until: Timestamp,
         now: Timestamp,
     ) -> Decision<Self> {
+        self.reserve_from(None, reservation, holder, units, until, now)
+    }
+
+    /// Reserves units of the allotment of a flash sale, like [`reserve`](Self::reserve).
+    pub fn reserve_allotted(
+        &self,
+        sale: FlashSaleId,
+        reservation: ReservationId,
+        holder: Holder,
+        units: Quantity,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Decision<Self> {
+        self.reserve_from(Some(sale), reservation, holder, units, until, now)
+    }
+
+    fn reserve_from(
+        &self,
+        sale: Option<FlashSaleId>,
+        reservation: ReservationId,
+        holder: Holder,
+        units: Quantity,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Decision<Self> {
         self.require_stocked()?;
         let wanted = units.get();
         let held = self.hold_of(reservation, holder)?.map_or(0, |hold| hold.units);
         if self.reservations.is_active(reservation, now) {
             return if held == wanted { Ok(vec![]) } else { Err(StockRejection::ReservationDiffers { held, wanted }) };
         }
-        let free = self.free(now);
+        let free = sale.map_or_else(|| self.free(now), |sale| self.free_in(sale, now));
         if wanted > free {
             return Err(StockRejection::OutOfStock { free: free.max(0), wanted });
         }
         if self.reservations.len() >= OPEN_RESERVATIONS_MOST {
             return Err(StockRejection::TooManyReservations { most: OPEN_RESERVATIONS_MOST });
         }
-        let mut events = self.expiries(wanted, reservation, now);
+        let mut events = self.expiries(wanted, Some(reservation), sale.is_some(), now);
+        events.extend(sale.map(|sale| StockEvent::AllotmentDrawn { sale, reservation, units: wanted }));
         events.push(StockEvent::Reserved { reservation, units, until, holder: Some(holder) });
         Ok(self.with_alerts(events))
     }
@@ -163,14 +196,18 @@ impl StockItem {
     /// Releases a reservation. Does nothing if it is not open.
     pub fn release(&self, reservation: ReservationId, holder: Holder) -> Decision<Self> {
         let Some(hold) = self.hold_to_change(reservation, holder)? else { return Ok(vec![]) };
-        Ok(self.with_alerts(vec![StockEvent::ReservationReleased { reservation, units: hold.units }]))
+        let mut events = vec![StockEvent::ReservationReleased { reservation, units: hold.units }];
+        events.extend(self.refill(reservation, hold.units));
+        Ok(self.with_alerts(events))
     }
 
     /// Records that a reservation has expired. Does nothing if it is confirmed, has ended or expires later.
     pub fn expire(&self, reservation: ReservationId, now: Timestamp) -> Decision<Self> {
         match self.reservations.get(reservation) {
             Some(hold) if hold.until.is_some_and(|until| until <= now) => {
-                Ok(self.with_alerts(vec![StockEvent::ReservationExpired { reservation, units: hold.units }]))
+                let mut events = vec![StockEvent::ReservationExpired { reservation, units: hold.units }];
+                events.extend(self.refill(reservation, hold.units));
+                Ok(self.with_alerts(events))
             }
             _ => Ok(vec![]),
         }
@@ -211,10 +248,15 @@ impl StockItem {
         self.reservations.get(reservation).is_some_and(|hold| hold.holder.is_none())
     }
 
-    /// Units that can be reserved at this time: available units and those of expired reservations.
+    /// Units that can be reserved at this time outside of a flash sale: available units, those of expired reservations,
+    /// and an allotment whose window is over.
     pub fn free(&self, now: Timestamp) -> i64 {
-        let expired = self.reservations.expired(now).fold(0_i64, |sum, (_, units)| sum.saturating_add(units));
-        self.available().saturating_add(expired)
+        let (all, drawn) = self.expired_units(now);
+        match &self.allotment {
+            Some(allotment) if now < allotment.until => self.available().saturating_add(all).saturating_sub(drawn),
+            Some(allotment) => self.available().saturating_add(all).saturating_add(allotment.units),
+            None => self.available().saturating_add(all),
+        }
     }
 
     /// Product that is stocked.
@@ -232,8 +274,13 @@ impl StockItem {
         self.on_hand
     }
 
-    fn available(&self) -> i64 {
-        self.on_hand.saturating_sub(self.reservations.total())
+    pub(super) fn available(&self) -> i64 {
+        self.on_hand.saturating_sub(self.held())
+    }
+
+    /// Units of all open reservations and of the allotment.
+    fn held(&self) -> i64 {
+        self.reservations.total().saturating_add(self.allotted())
     }
 
     /// The open hold of this id, if any, for a party that changes it. By hand, the id of an order is taken for the
@@ -260,26 +307,12 @@ impl StockItem {
         }
     }
 
-    fn require_stocked(&self) -> Result<(), StockRejection> {
+    pub(super) fn require_stocked(&self) -> Result<(), StockRejection> {
         self.product().map(drop)
     }
 
-    /// Expiry events of expired reservations, soonest first, until `wanted` units are available. If the reservation
-    /// `requested` itself has expired, its expiry is always among them.
-    fn expiries(&self, wanted: i64, requested: ReservationId, now: Timestamp) -> Vec<StockEvent> {
-        let mut available = self.available();
-        let mut events = vec![];
-        for (reservation, units) in self.reservations.expired(now) {
-            if available < wanted || reservation == requested {
-                available = available.saturating_add(units);
-                events.push(StockEvent::ReservationExpired { reservation, units });
-            }
-        }
-        events
-    }
-
     /// Appends the alerts and the shortage that these events cause.
-    fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
+    pub(super) fn with_alerts(&self, mut events: Vec<StockEvent>) -> Vec<StockEvent> {
         let available =
             events.iter().fold(self.available(), |sum, event| sum.saturating_add(event.change_of_available()));
         let shortage = self.shortage(&events, available);
@@ -373,13 +406,16 @@ impl Aggregate for StockItem {
             }
             StockEvent::ReservationConfirmed { reservation } => self.reservations.confirm(reservation),
             StockEvent::ReservationReleased { reservation, .. }
-            | StockEvent::ReservationExpired { reservation, .. } => {
-                self.reservations.close(reservation);
-            }
+            | StockEvent::ReservationExpired { reservation, .. } => self.reservations.close(reservation),
             StockEvent::ReservationCommitted { reservation, units } => {
                 self.reservations.close(reservation);
+                self.allotment.iter_mut().for_each(|allotment| allotment.forget(reservation));
                 self.on_hand = self.on_hand.saturating_sub(units);
             }
+            StockEvent::Allotted { .. }
+            | StockEvent::AllotmentDrawn { .. }
+            | StockEvent::AllotmentRefilled { .. }
+            | StockEvent::AllotmentEnded { .. } => self.apply_allotment(event),
             StockEvent::ThresholdSet { low_at } => self.low_at = low_at.get(),
             StockEvent::LowReached { .. } => self.level = Level::Low,
             StockEvent::Restored { .. } | StockEvent::Recovered { .. } => self.level = Level::Fine,

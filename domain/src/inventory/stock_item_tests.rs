@@ -309,3 +309,121 @@ fn ended_reservations_do_not_grow_the_state() {
     }
     assert!(serde_json::to_string(&item).expect("JSON").len() < 64 * 1024);
 }
+
+const SALE: FlashSaleId = FlashSaleId::new(id(5));
+
+fn drawn(number: u128, units: i64) -> StockEvent {
+    StockEvent::AllotmentDrawn { sale: SALE, reservation: reservation(number), units }
+}
+
+fn refilled(number: u128, units: i64) -> StockEvent {
+    StockEvent::AllotmentRefilled { sale: SALE, reservation: reservation(number), units }
+}
+
+fn reserve_in_sale(item: &StockItem, number: u128, count: i64, now: i64) -> Decision<StockItem> {
+    item.reserve_allotted(
+        SALE,
+        reservation(number),
+        Holder::Hand,
+        quantity(count),
+        at(now.saturating_add(900)),
+        at(now),
+    )
+}
+
+/// Twenty units, four of them set aside for a sale from second 100 to second 2,000.
+fn allotted() -> Given<StockItem> {
+    stocked(20)
+        .when(|item| item.allot(SALE, quantity(4), at(100), at(2_000), at(0)))
+        .then_once([StockEvent::Allotted { sale: SALE, units: quantity(4), from: at(100), until: at(2_000) }])
+}
+
+#[test]
+fn allotted_units_are_reserved_only_in_the_sale() {
+    allotted().holds(|item| item.free(at(0)) == 16 && item.allotted() == 4);
+    allotted()
+        .when(|item| item.reserve(reservation(1), Holder::Hand, quantity(17), at(900), at(0)))
+        .then_rejected(StockRejection::OutOfStock { free: 16, wanted: 17 });
+    allotted()
+        .when(|item| reserve_in_sale(item, 1, 5, 100))
+        .then_rejected(StockRejection::OutOfStock { free: 4, wanted: 5 });
+    // The alerts refer to the available units, which the reservation does not change.
+    allotted()
+        .when(|item| reserve_in_sale(item, 1, 4, 100))
+        .then_once([drawn(1, 4), reserved(1, 4, 1_000)])
+        .holds(|item| item.free(at(100)) == 16 && item.allotted() == 0);
+    allotted()
+        .when(|item| item.allot(FlashSaleId::new(id(6)), quantity(1), at(100), at(200), at(0)))
+        .then_rejected(StockRejection::AllottedToSale { sale: SALE });
+    stocked(10)
+        .when(|item| item.allot(SALE, quantity(11), at(100), at(200), at(0)))
+        .then_rejected(StockRejection::OutOfStock { free: 10, wanted: 11 });
+}
+
+#[test]
+fn units_of_an_ended_reservation_return_to_the_allotment() {
+    let reserved_in_sale =
+        || allotted().when(|item| reserve_in_sale(item, 1, 3, 100)).then_once([drawn(1, 3), reserved(1, 3, 1_000)]);
+    reserved_in_sale()
+        .when(|item| item.release(reservation(1), Holder::Hand))
+        .then_once([StockEvent::ReservationReleased { reservation: reservation(1), units: 3 }, refilled(1, 3)])
+        .holds(|item| item.allotted() == 4);
+    let expired = StockEvent::ReservationExpired { reservation: reservation(1), units: 3 };
+    reserved_in_sale().when(|item| item.expire(reservation(1), at(1_000))).then_once([expired.clone(), refilled(1, 3)]);
+    // Before the expiry is recorded, the units are free in the sale and only there.
+    reserved_in_sale().holds(|item| item.free(at(1_000)) == 16);
+    reserved_in_sale().when(|item| reserve_in_sale(item, 2, 2, 1_000)).then_once([
+        expired,
+        refilled(1, 3),
+        drawn(2, 2),
+        reserved(2, 2, 1_900),
+    ]);
+}
+
+#[test]
+fn ended_allotment_is_available_and_keeps_nothing_back() {
+    let ended = |units| StockEvent::AllotmentEnded { sale: SALE, units };
+    allotted().when(|item| item.end_allotment(SALE)).then_once([ended(4)]).holds(|item| item.free(at(0)) == 20);
+    allotted().when(|item| item.end_allotment(FlashSaleId::new(id(6)))).then_nothing();
+    // After the window, before its end is recorded.
+    allotted().holds(|item| item.free(at(2_000)) == 20);
+    allotted().when(|item| item.reserve(reservation(1), Holder::Hand, quantity(20), at(2_900), at(2_000))).then_once([
+        ended(4),
+        reserved(1, 20, 2_900),
+        StockEvent::Depleted {},
+    ]);
+    allotted()
+        .when(|item| reserve_in_sale(item, 1, 1, 2_000))
+        .then_rejected(StockRejection::OutOfStock { free: 0, wanted: 1 });
+    // A reservation of the sale that ends afterwards returns to the stock of all.
+    allotted()
+        .when(|item| reserve_in_sale(item, 1, 3, 100))
+        .then([drawn(1, 3), reserved(1, 3, 1_000)])
+        .when(|item| item.end_allotment(SALE))
+        .then_once([ended(1)])
+        .when(|item| item.release(reservation(1), Holder::Hand))
+        .then_once([StockEvent::ReservationReleased { reservation: reservation(1), units: 3 }])
+        .holds(|item| item.free(at(0)) == 20);
+}
+
+#[test]
+fn item_with_an_allotment_is_not_closed_and_its_units_are_not_corrected_away() {
+    allotted()
+        .when(|item| item.adjust(-17, parsed("broken"), false))
+        .then_rejected(StockRejection::BelowReserved { on_hand: 3, held: 4 });
+    let lost = || StockEvent::Adjusted { change: -20, reason: parsed("a fire") };
+    let missing = StockEvent::ShortageRecorded { missing: 4, orders: vec![], reason: Some(parsed("a fire")) };
+    let burnt = || {
+        allotted().when(|item| item.adjust(-20, parsed("a fire"), true)).then([
+            lost(),
+            StockEvent::Depleted {},
+            missing.clone(),
+        ])
+    };
+    burnt()
+        .when(|item| reserve_in_sale(item, 1, 1, 100))
+        .then_rejected(StockRejection::OutOfStock { free: 0, wanted: 1 });
+    burnt().when(|item| item.close(at(100))).then_rejected(StockRejection::UnitsReserved { held: 4 });
+    let ended = StockEvent::AllotmentEnded { sale: SALE, units: 4 };
+    burnt().when(|item| item.close(at(2_000))).then([ended, StockEvent::Closed {}]);
+}

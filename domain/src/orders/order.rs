@@ -14,12 +14,12 @@ use super::order_event::UPCASTERS;
 use super::{CancelledBy, OrderEvent, OrderLine, OrderRejection, OrderStatus, PaymentStatus, Reference};
 use crate::kernel::{Aggregate, Decision, Upcaster};
 use crate::shared::{
-    Currency, CustomerId, Date, Fingerprint, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason, StoreId,
-    Text, Units,
+    Currency, CustomerId, Date, Fingerprint, FlashSaleId, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason,
+    StoreId, Text, Units,
 };
 
-/// Largest number of lines of an order. Its placement reads two streams per line (product and stock item), and a
-/// command may read a limited number of streams.
+/// Largest number of lines of an order. Its placement reads up to three streams per line (product, stock item and flash
+/// sale), and a command may read a limited number of streams.
 pub const LINES_MOST: usize = 100;
 /// Largest number of refunds of an order that leave a part of the payment; the last one, of all that is left, is always
 /// accepted. Refunds are part of the state of the order, so the limit bounds its size.
@@ -48,6 +48,9 @@ struct Terms {
     store: StoreId,
     total: Price,
     lines: Vec<(ProductId, Quantity)>,
+    /// Flash sales of the products that were sold in one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sales: BTreeMap<ProductId, FlashSaleId>,
     origin: Origin,
 }
 
@@ -260,6 +263,11 @@ impl Order {
         self.terms.iter().flat_map(|terms| terms.lines.iter().copied())
     }
 
+    /// Flash sales of the products that were sold in one.
+    pub fn sales(&self) -> BTreeMap<ProductId, FlashSaleId> {
+        self.terms.as_ref().map(|terms| terms.sales.clone()).unwrap_or_default()
+    }
+
     /// Sum of all refunds.
     pub fn refunded(&self) -> Result<Price, OrderRejection> {
         let currency = self.terms()?.total.currency();
@@ -353,12 +361,13 @@ impl Terms {
             OrderEvent::Placed { customer, store, ref lines, ref price, placed_on: _ } => {
                 let total = price.total();
                 let origin = Origin::Own(Fingerprint::of(&(customer, store, lines, total)));
+                let sales = lines.iter().filter_map(|line| Some((line.product, line.sale?))).collect();
                 let lines = lines.iter().map(|line| (line.product, line.quantity)).collect();
-                Some(Self { customer, store, total, lines, origin })
+                Some(Self { customer, store, total, lines, sales, origin })
             }
             OrderEvent::Imported { customer, store, total, units, ordered_on, ref source } => {
                 let origin = Origin::Imported { units, ordered_on, source: source.clone() };
-                Some(Self { customer, store, total, lines: vec![], origin })
+                Some(Self { customer, store, total, lines: vec![], sales: BTreeMap::new(), origin })
             }
             _ => None,
         }

@@ -70,6 +70,8 @@ ids! {
     ReservationId
     /// A purchase from one tenant.
     OrderId
+    /// A flash sale; the id is made by the caller that schedules it.
+    FlashSaleId
     /// A customer's points; the id is derived from the customer.
     LoyaltyAccountId
     /// One reason for points, such as an order; the id is derived from the customer and the reason.

@@ -93,6 +93,8 @@ permissions! {
     SeeStock:          - - x x x x;
     /// Change products and prices.
     ManageProducts:    - - x x x -;
+    /// Schedule, change and cancel flash sales.
+    ManageFlashSales:  - - x x x -;
     /// Read products.
     SeeProducts:       x x x x x x;
     /// Register as a customer and update one's own data.

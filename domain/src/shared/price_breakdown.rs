@@ -233,9 +233,9 @@ mod tests {
             prop_assert_eq!(shares.iter().sum::<i64>(), amount);
             let sum: i128 = weights.iter().copied().map(i128::from).sum();
             for (share, weight) in shares.iter().zip(&weights) {
-                let exact = (i128::from(amount) * i128::from(*weight)).checked_div(sum);
+                let exact = i128::from(amount).saturating_mul(i128::from(*weight)).checked_div(sum);
                 if let Some(exact) = exact {
-                    prop_assert!((i128::from(*share) - exact).abs() <= 1);
+                    prop_assert!(exact.abs_diff(i128::from(*share)) <= 1);
                 }
             }
         }

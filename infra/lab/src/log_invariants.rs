@@ -57,15 +57,26 @@ const VIOLATIONS: &[(&str, &str)] = &[
     ),
     (
         // Lists every event that changes the available units. A count may lower them below zero, which is a shortage; a
-        // reservation never does.
+        // reservation or an allotment never does.
         "a reservation of more units than the stock item had",
         "SELECT count(*) FROM (SELECT type, sum(CASE
-             WHEN type IN ('stock.received', 'stock.returned', 'stock.reservation_released', 'stock.reservation_expired')
+             WHEN type IN ('stock.received', 'stock.returned', 'stock.reservation_released', 'stock.reservation_expired',
+                           'stock.allotment_drawn', 'stock.allotment_ended')
                  THEN (payload->>'units')::bigint
              WHEN type IN ('stock.adjusted', 'stock.counted') THEN (payload->>'change')::bigint
-             WHEN type = 'stock.reserved' THEN -(payload->>'units')::bigint ELSE 0 END)
+             WHEN type IN ('stock.reserved', 'stock.allotted', 'stock.allotment_refilled')
+                 THEN -(payload->>'units')::bigint ELSE 0 END)
              OVER (PARTITION BY tenant, stream_id ORDER BY sequence) AS available
-         FROM log.events WHERE stream_type = 'StockItem') t WHERE type = 'stock.reserved' AND available < 0",
+         FROM log.events WHERE stream_type = 'StockItem') t
+         WHERE type IN ('stock.reserved', 'stock.allotted') AND available < 0",
+    ),
+    (
+        "an allotment from which more units were taken than it had",
+        "SELECT count(*) FROM (SELECT sum(CASE
+             WHEN type IN ('stock.allotted', 'stock.allotment_refilled') THEN (payload->>'units')::bigint
+             WHEN type IN ('stock.allotment_drawn', 'stock.allotment_ended') THEN -(payload->>'units')::bigint
+             ELSE 0 END) OVER (PARTITION BY tenant, stream_id ORDER BY sequence) AS allotted
+         FROM log.events WHERE stream_type = 'StockItem') t WHERE allotted < 0",
     ),
 ];
 

@@ -97,6 +97,10 @@ fn step(event: &StockEvent) -> Option<(ReservationId, ReservationStatus)> {
         | StockEvent::Returned { .. }
         | StockEvent::Adjusted { .. }
         | StockEvent::Counted { .. }
+        | StockEvent::Allotted { .. }
+        | StockEvent::AllotmentDrawn { .. }
+        | StockEvent::AllotmentRefilled { .. }
+        | StockEvent::AllotmentEnded { .. }
         | StockEvent::ThresholdSet { .. }
         | StockEvent::LowReached { .. }
         | StockEvent::Recovered { .. }

@@ -20,7 +20,7 @@ pub struct StockLevel {
     pub store: StoreId,
     /// Units physically in the store.
     pub on_hand: i64,
-    /// Units reserved for orders.
+    /// Units reserved for orders or set aside for a flash sale.
     pub reserved: i64,
     /// Units available for sale; negative while reserved units are missing.
     pub available: i64,
@@ -107,7 +107,11 @@ pub(super) fn change(event: &StockEvent) -> (i64, i64) {
     match *event {
         StockEvent::Received { units } | StockEvent::Returned { units, .. } => (units.get(), 0),
         StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => (change, 0),
-        StockEvent::Reserved { units, .. } => (0, units.get()),
+        StockEvent::Reserved { units, .. } | StockEvent::Allotted { units, .. } => (0, units.get()),
+        StockEvent::AllotmentRefilled { units, .. } => (0, units),
+        StockEvent::AllotmentDrawn { units, .. } | StockEvent::AllotmentEnded { units, .. } => {
+            (0, units.saturating_neg())
+        }
         StockEvent::ReservationReleased { units, .. } | StockEvent::ReservationExpired { units, .. } => {
             (0, units.saturating_neg())
         }

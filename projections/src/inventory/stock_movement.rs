@@ -55,6 +55,14 @@ pub enum MovementKind {
     Expired,
     /// Reserved units left the store.
     Committed,
+    /// Units were set aside for a flash sale.
+    Allotted,
+    /// A reservation took units that were set aside for a flash sale.
+    AllotmentDrawn,
+    /// Units of an ended reservation were set aside for the flash sale again.
+    AllotmentRefilled,
+    /// Units that were set aside for a flash sale are available to all.
+    AllotmentEnded,
 }
 
 impl ReadModel for StockMovement {
@@ -109,6 +117,14 @@ fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, 
         StockEvent::ReservationCommitted { reservation, .. } => {
             Some((MovementKind::Committed, Some(*reservation), None))
         }
+        StockEvent::Allotted { .. } => Some((MovementKind::Allotted, None, None)),
+        StockEvent::AllotmentDrawn { reservation, .. } => {
+            Some((MovementKind::AllotmentDrawn, Some(*reservation), None))
+        }
+        StockEvent::AllotmentRefilled { reservation, .. } => {
+            Some((MovementKind::AllotmentRefilled, Some(*reservation), None))
+        }
+        StockEvent::AllotmentEnded { .. } => Some((MovementKind::AllotmentEnded, None, None)),
         StockEvent::Opened { .. }
         | StockEvent::Closed {}
         | StockEvent::ReservationConfirmed { .. }

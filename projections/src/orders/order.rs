@@ -3,7 +3,8 @@
 use domain::kernel::Recorded;
 use domain::orders::{CancelledBy, OrderEvent, OrderStatus, PaymentStatus};
 use domain::shared::{
-    Currency, CustomerId, Date, OrderId, Permission, Price, ProductId, Reason, Sku, StoreId, Text, Timestamp, Title,
+    Currency, CustomerId, Date, FlashSaleId, OrderId, Permission, Price, ProductId, Reason, Sku, StoreId, Text,
+    Timestamp, Title,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,8 @@ pub struct OrderLine {
     pub unit_price_minor: i64,
     /// Line total in minor units.
     pub total_minor: i64,
+    /// Flash sale in which the units were sold; null outside of a sale.
+    pub sale: Option<FlashSaleId>,
 }
 
 impl ReadModel for Order {
@@ -161,6 +164,7 @@ impl From<&domain::orders::OrderLine> for OrderLine {
             quantity: line.quantity.get(),
             unit_price_minor: line.unit_price.minor(),
             total_minor: line.total().minor(),
+            sale: line.sale,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use domain::shared::TenantId;
+use domain::tenancy::Tenant;
 use lab::harness::{Backend, Shop, caught_up, database, digests, eventually, rebuild_all};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
@@ -60,6 +61,11 @@ pub(crate) async fn use_every_model(backend: &Backend, shop: &Shop) -> Result<()
     // A shortage, until the units are found again.
     done("CountStock", json!({ "item": shop.item, "on_hand": 3, "reason": "water damage" })).await?;
     done("CountStock", json!({ "item": shop.item, "on_hand": 30 })).await?;
+    let terms = json!({ "starts_at": "2100-01-01T00:00:00Z", "ends_at": "2100-01-02T00:00:00Z", "allotment": 1,
+                        "price": { "minor": 400, "currency": "USD" }, "limit": null });
+    let store = Tenant::first_store(tenant);
+    done("ScheduleFlashSale", json!({ "sale": new_id(), "product": shop.product, "store": store, "terms": terms }))
+        .await?;
     for (url, events) in [("https://one.example/", json!([])), ("https://two.example/", json!(["order.placed"]))] {
         let subscription = new_id();
         done("Subscribe", json!({ "subscription": subscription, "url": url, "events": events, "description": null }))

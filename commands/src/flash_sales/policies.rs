@@ -1,0 +1,27 @@
+//! Policies on flash sales.
+
+use domain::flash_sales::{FlashSale, FlashSaleEvent};
+use domain::kernel::Recorded;
+use domain::shared::FlashSaleId;
+
+use super::{EndFlashSale, StartFlashSale};
+use crate::kernel::{Policy, Reactions, Start};
+
+/// Sets timers that record the start and the end of a flash sale. Decisions follow the window itself; read models and
+/// subscribers need the events.
+pub struct RecordSaleWindow;
+
+impl Policy for RecordSaleWindow {
+    const ID: &'static str = "record_sale_window";
+    const START: Start = Start::Beginning;
+    type Source = FlashSale;
+    const EVENTS: &'static [&'static str] = &["flash_sale.scheduled", "flash_sale.changed"];
+
+    fn react(event: &Recorded<FlashSaleEvent>, reactions: &mut Reactions) {
+        if let FlashSaleEvent::Scheduled { terms, .. } | FlashSaleEvent::Changed { terms } = &event.event {
+            let sale = FlashSaleId::new(event.stream);
+            reactions.timer(terms.starts_at, StartFlashSale { sale, at: terms.starts_at });
+            reactions.timer(terms.ends_at, EndFlashSale { sale, at: terms.ends_at });
+        }
+    }
+}
