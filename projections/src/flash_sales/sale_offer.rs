@@ -38,6 +38,18 @@ impl ReadModel for SaleOffer {
     const NEEDS: Permission = Permission::SeeProducts;
     const KEY: &'static [&'static str] = &["sale"];
     const INDEXED: &'static [&'static str] = &["product", "store", "status", "ends_at"];
+    const PUBLIC: &'static [&'static str] = &[
+        "sale",
+        "product",
+        "store",
+        "status",
+        "starts_at",
+        "ends_at",
+        "price_minor",
+        "currency",
+        "customer_limit",
+        "left",
+    ];
     const VISIBLE_WHEN: Option<(&'static str, &'static str)> = Some(("status", "running"));
 
     fn sources(from: &mut Sources<Self>) {
