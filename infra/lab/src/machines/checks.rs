@@ -36,6 +36,8 @@ pub(super) async fn check_results(
     let (placed, rejected): (Vec<_>, Vec<_>) = orders.iter().partition(|order| order.accepted);
     report.figure("orders placed".into(), placed.len() as f64, "");
     report.figure("orders rejected because the product was sold out".into(), rejected.len() as f64, "");
+    let sold_out = format!("expected at least 1, found {}", rejected.len());
+    report.check(Check::that("orders rejected because the product was sold out", !rejected.is_empty(), sold_out));
     let tenants = shops.tenants();
     for (what, answered, text) in [
         (

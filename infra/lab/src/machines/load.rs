@@ -22,7 +22,7 @@ use crate::demo::{DemoShop, Deployment, open_shop_of, put_on_sale};
 /// Pause of a caller between two orders.
 const THINK_TIME: Duration = Duration::from_millis(80);
 /// Every order with an index divisible by this number is for the scarce product, which sells out.
-const SCARCE_EVERY: usize = 8;
+const SCARCE_EVERY: usize = 4;
 /// Units of the product that does not sell out.
 const PLENTIFUL_UNITS: i64 = 1_000_000;
 /// Time limit of one attempt, after which a caller tries the next node.
