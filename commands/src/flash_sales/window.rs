@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::flash_sale::end_allotment;
-use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal};
 
 /// Record that the window of a flash sale has begun.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -25,9 +25,7 @@ impl Command for StartFlashSale {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        if context.now < self.at {
-            return Err(Refusal::NotNow(NotNow::NotDue));
-        }
+        context.require_due(self.at)?;
         desk.decide::<FlashSale>(self.sale, |sale| sale.record_start(context.now))
     }
 }
@@ -49,9 +47,7 @@ impl Command for EndFlashSale {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        if context.now < self.at {
-            return Err(Refusal::NotNow(NotNow::NotDue));
-        }
+        context.require_due(self.at)?;
         desk.decide::<FlashSale>(self.sale, |sale| sale.record_end(context.now))?;
         // The timer of an earlier window fires too; the sale is then not over.
         if desk.read::<FlashSale>(self.sale)?.terms().is_ok_and(|terms| terms.ends_at <= context.now) {

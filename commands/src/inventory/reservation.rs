@@ -6,7 +6,7 @@ use domain::shared::{Holder, OrderId, Permission, Quantity, ReservationId, Stock
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Demands, Desk, Hint, NotNow, Refusal, rejected};
+use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, rejected};
 
 /// Reserve units until they are paid for or the hold expires.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -119,9 +119,7 @@ impl Command for ExpireReservation {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        if context.now < self.until {
-            return Err(Refusal::NotNow(NotNow::NotDue));
-        }
+        context.require_due(self.until)?;
         desk.decide::<StockItem>(self.item, |item| item.expire(self.reservation, context.now))
     }
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Demands, Desk, Hint, Refusal};
+use super::{Demands, Desk, Hint, NotNow, Refusal};
 
 /// A request to change the state of a tenant.
 ///
@@ -77,6 +77,13 @@ pub struct Context {
     pub principal: Principal,
     pub actor: Actor,
     pub command: CommandId,
+}
+
+impl Context {
+    /// Refuses a timer's command before its time. It stays and is sent again.
+    pub fn require_due(&self, at: Timestamp) -> Result<(), Refusal> {
+        if self.now < at { Err(Refusal::NotNow(NotNow::NotDue)) } else { Ok(()) }
+    }
 }
 
 /// Object-safe form of [`Command`].

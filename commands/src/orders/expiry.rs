@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::today;
 use super::participant::HeldOrder;
-use crate::kernel::{Command, Context, Desk, Hint, NotNow, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, rejected};
 
 /// Cancel an order that was not paid in time, and record that its stock reservations have expired.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -26,9 +26,7 @@ impl Command for ExpireOrder {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        if context.now < self.until {
-            return Err(Refusal::NotNow(NotNow::NotDue));
-        }
+        context.require_due(self.until)?;
         let order = desk.read::<Order>(self.order)?;
         if order.is_paid() || order.status().map_err(rejected)? == OrderStatus::Cancelled {
             return Ok(());

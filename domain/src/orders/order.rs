@@ -1,10 +1,9 @@
 //! Order: a purchase from one tenant (ORD-01, ORD-03 to ORD-08, ORD-10, ORD-13, ORD-14, ORD-17, ORD-18).
 //!
-//! Invariants: the status changes only as [`OrderStatus::next`] lists, except that a late payment reinstates an order that
-//! was not paid in time; prices never change after placement; an order is
-//! paid once and in full, and an unpaid one is not shipped; refunds never exceed the payment, and returned units never
-//! those that were shipped. An imported order is paid
-//! and fulfilled in the system that it came from; here only its refunds and its cancellation are recorded.
+//! Invariants: the status changes only as [`OrderStatus::next`] lists, except that a late payment reinstates an order
+//! that was not paid in time; prices never change after placement; an order is paid once and in full, and an unpaid one
+//! is not shipped; refunds never exceed the payment, and returned units never those that were shipped. An imported order
+//! is paid and fulfilled in the system that it came from; here only its refunds and its cancellation are recorded.
 
 use std::collections::BTreeMap;
 

@@ -167,7 +167,7 @@ macro_rules! personal_fields {
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let valid: fn(&str) -> bool = $valid;
                 let kept: fn(&str) -> std::borrow::Cow<'_, str> = $kept;
-                // What is kept must be valid too: the normal form can be longer than the text.
+                // The kept text is checked, because the normal form can be longer than the input.
                 let kept = kept(text);
                 if valid(&kept) { Ok(Self(kept.into_owned())) } else { Invalid::because($text) }
             }

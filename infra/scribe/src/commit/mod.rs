@@ -111,8 +111,8 @@ impl Committer {
     }
 }
 
-/// True if the store refused the rows themselves, or left some of them out. SQLSTATE classes: 22 data exception, 23 constraint violation, 54
-/// program limit exceeded.
+/// True if the store refused the rows themselves, or left some of them out. SQLSTATE classes: 22 data exception, 23
+/// constraint violation, 54 program limit exceeded.
 fn refuses_data(error: &sqlx::Error) -> bool {
     let code = match error {
         sqlx::Error::Database(database) => database.code(),
@@ -168,8 +168,8 @@ struct Section {
 }
 
 impl Section {
-    /// Further condition that fails the statement unless every row was written: a trigger or a rule can leave rows out silently,
-    /// and a gap in the positions could never be mended.
+    /// Further condition that fails the statement unless every row was written: a trigger or a rule can leave rows out
+    /// silently, and a gap in the positions could never be mended.
     fn check(&self) -> String {
         let Self { name, expected, .. } = self;
         format!(" AND log.require_rows('{name}', (SELECT count(*) FROM {name}), ({expected}))")

@@ -44,7 +44,7 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
                      ON r.tenant = e.tenant AND r.stream_id = e.stream_id AND r.type = 'stock.reserved'
                  WHERE e.type = 'stock.reservation_expired' AND e.recorded_at < (r.payload->>'until')::timestamptz";
     assert_eq!(sqlx::query_scalar::<_, i64>(early).fetch_one(&pool).await?, 0);
-    // What the timers did is traced to the command that placed the order.
+    // The correlation id of the events that the timers caused is the id of the command that placed the order.
     let traced = "SELECT count(*) FROM log.events e JOIN log.events placed
                       ON placed.type = 'order.placed' AND e.meta->>'correlation' = placed.command_id::text
                   WHERE e.type IN ('order.cancelled', 'stock.reservation_expired')";
