@@ -34,11 +34,11 @@ pub struct CommandRequest<'a> {
 /// Intake of commands for one backend.
 pub struct CommandIntake {
     backend: Arc<dyn Backend>,
-    commands: Commands,
+    commands: Arc<Commands>,
 }
 
 impl CommandIntake {
-    pub fn new(backend: Arc<dyn Backend>, commands: Commands) -> Self {
+    pub fn new(backend: Arc<dyn Backend>, commands: Arc<Commands>) -> Self {
         Self { backend, commands }
     }
 

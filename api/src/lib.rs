@@ -17,6 +17,7 @@ pub mod http;
 pub mod json;
 pub mod openapi;
 pub mod port;
+pub mod registries;
 pub mod relation;
 pub mod state;
 

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use async_graphql::dynamic::SchemaError;
 use axum::extract::FromRef;
-use commands::kernel::Commands;
-use projections::kernel::Models;
 
 use crate::admission::connections::ConnectionLimits;
 use crate::admission::cost_limiter::CostLimiter;
@@ -14,6 +12,7 @@ use crate::auth::AuthConfig;
 use crate::command_intake::CommandIntake;
 use crate::graphql::GraphqlExecutor;
 use crate::port::Backend;
+use crate::registries::Registries;
 
 /// Settings of the API, set by the process that serves it.
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +53,17 @@ pub(crate) struct Documents {
 
 impl AppState {
     /// Builds the GraphQL schema from the catalogues; fails if they do not fit together, which a test rules out.
-    pub fn new(backend: Arc<dyn Backend>, auth: AuthConfig, settings: Settings) -> Result<Self, SchemaError> {
-        let (commands, models) = (Commands::all(), Models::all());
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        auth: AuthConfig,
+        registries: Registries,
+        settings: Settings,
+    ) -> Result<Self, SchemaError> {
+        let Registries { commands, models, relations, .. } = registries;
         let openapi = crate::openapi::document(&commands).to_string();
         let cost_limiter = CostLimiter::new(settings.cost_most, settings.cost_restored_per_s);
         let connections = Arc::new(ConnectionLimits::new());
-        let graph = crate::graphql::Graph::new(&commands, &models, crate::relations(), settings.introspection)?;
+        let graph = crate::graphql::Graph::new(&commands, &models, relations, settings.introspection)?;
         let documents = Documents {
             openapi,
             graphql: settings.introspection.then(|| graph.sdl()),

@@ -22,6 +22,7 @@ use crate::port::{
     Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, SealedField, ShownSecret, Update,
     Webhooks,
 };
+use crate::registries::Registries;
 use crate::state::{AppState, Settings};
 
 pub(crate) const NOW_S: i64 = 1_763_640_000;
@@ -94,7 +95,7 @@ impl Engine {
         let keys = vec![key().public().expect("a public key")];
         let auth = AuthConfig { issuer: "test".into(), audience: "test".into(), keys, lifetime_most: Seconds(900) };
         let settings = Settings { introspection: true, ..settings };
-        AppState::new(Arc::<Self>::clone(self), auth, settings).expect("the catalogues fit together")
+        AppState::new(Arc::<Self>::clone(self), auth, Registries::all(), settings).expect("the catalogues fit together")
     }
 }
 

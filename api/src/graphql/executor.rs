@@ -26,7 +26,7 @@ pub(crate) struct Graph {
 pub(crate) struct GraphqlExecutor {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) intake: Arc<CommandIntake>,
-    pub(crate) models: Models,
+    pub(crate) models: Arc<Models>,
     pub(crate) graph: Graph,
     pub(crate) cost_limiter: CostLimiter,
     pub(crate) subscriptions: Arc<ConcurrencyLimiter>,

@@ -35,12 +35,13 @@ impl<A: Aggregate> State for A {
 }
 
 /// Registry of the aggregate types, by stream type.
+#[derive(Clone, Debug, Default)]
 pub struct StateRegistry {
     aggregates: BTreeMap<&'static str, StateDescriptor>,
 }
 
 /// Descriptor of an aggregate type: versions, constructor of the empty state, decoder of snapshots.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct StateDescriptor {
     pub state_version: i32,
     /// Version under which an event of this name is written.
@@ -52,7 +53,7 @@ pub struct StateDescriptor {
 impl StateRegistry {
     /// The registry of all aggregates of the domain.
     pub fn all() -> Self {
-        let mut registry = Self { aggregates: BTreeMap::new() };
+        let mut registry = Self::default();
         domain::visit(&mut registry);
         registry
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use api::error::Problem;
 use axum::response::{IntoResponse, Response};
-use commands::kernel::{Commands, NotNow};
+use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::{PgHistory, StoreFeed, require_migrated};
@@ -91,6 +91,7 @@ impl ComponentBuilder {
             url: database.url.clone(),
             owner: Owner { name: database.owner.clone(), lease_ms: database.lease_ms, address },
             limits: config.limits.clone(),
+            states: StateRegistry::clone(&self.config.registries.states),
             loops: config.loops,
             assigned_lanes: self.assigned_lanes("scribe").await?,
             data: config.data.clone(),
@@ -98,7 +99,8 @@ impl ComponentBuilder {
         };
         let scribe = scribe::start(&settings, &self.pool).await?;
         if let Some(listener) = listener {
-            let router = forwarding::router(scribe.clone(), ForwardingKey::new(&self.config.outer_key));
+            let (commands, key) = (self.config.registries.commands.clone(), ForwardingKey::new(&self.config.outer_key));
+            let router = forwarding::router(scribe.clone(), commands, key);
             servers.push(tokio::spawn(http_server::serve(listener, router, at_capacity, self.stop.clone())));
         }
         Ok(Some(scribe))
@@ -107,7 +109,9 @@ impl ComponentBuilder {
     /// Starts the dispatch, which submits commands to the process that writes their lane.
     pub(crate) async fn start_dispatch(&self, scribe: Option<ScribeHandle>) -> Result<Dispatch> {
         let key = ForwardingKey::new(&self.config.outer_key);
-        let dispatch = Dispatch::start(self.pool.clone(), scribe, key, self.clock.clone(), self.stop.clone()).await?;
+        let states = StateRegistry::clone(&self.config.registries.states);
+        let (clock, stop) = (self.clock.clone(), self.stop.clone());
+        let dispatch = Dispatch::start(self.pool.clone(), scribe, key, states, clock, stop).await?;
         let roles = self.config.roles;
         // Read models and the relay do not need a process that writes lanes, so its absence does not make them unready.
         if roles.serve || roles.scribe || roles.policies {
@@ -158,7 +162,7 @@ impl ComponentBuilder {
             kafka,
             health: self.health.clone(),
             vault,
-            commands: Arc::new(Commands::all()),
+            commands: self.config.registries.commands.clone(),
             targets: Targets::default().with("webhooks", webhooks.reconciler()).into(),
             restore_hooks: webhooks.restore_hooks(),
         };

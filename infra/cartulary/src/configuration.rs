@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::auth::AuthConfig;
+use api::registries::Registries;
 use commands::scribe::Limits;
 use edge::rate_limiter::Quotas;
 use outside::webhooks::AddressList;
@@ -15,6 +16,8 @@ use crate::roles::Roles;
 
 /// Configuration of one process.
 pub struct Configuration {
+    /// Registries of the engine, the same in all its processes.
+    pub registries: Registries,
     pub roles: Roles,
     pub clock: Clock,
     pub database: DatabaseConfig,

@@ -39,7 +39,7 @@ pub struct Engine {
     pub dispatch: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookGateway,
-    pub states: StateRegistry,
+    pub states: Arc<StateRegistry>,
     /// Changes after every batch that this process has projected.
     pub progress: watch::Receiver<u64>,
     pub redis: Option<Redis>,

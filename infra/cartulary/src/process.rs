@@ -8,12 +8,10 @@ use std::{io, thread};
 use anyhow::{Context, Result, anyhow, bail};
 use api::state::AppState;
 use axum::Router;
-use commands::kernel::StateRegistry;
 use futures::future::select_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use outside::webhooks::{Guard, WebhookGateway};
 use platform::http_server;
-use projections::kernel::Models;
 use scribe::ScribeHandle;
 use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
@@ -73,10 +71,18 @@ impl Running {
         let scribe = builder.start_scribe(&mut servers).await?;
         let dispatch = builder.start_dispatch(scribe.clone()).await?;
         let config = &builder.config;
-        let (vault, models) = (Arc::new(Vault::new(pool.clone(), &config.outer_key)), Arc::new(Models::all()));
+        let (vault, registries) = (Arc::new(Vault::new(pool.clone(), &config.outer_key)), config.registries.clone());
+        let models = registries.models.clone();
         let follower = builder.build_follower(&models, scribe.as_ref(), &dispatch).await?;
         let (routes, changes) = (dispatch.routes(), follower.row_notices());
-        let live = Subscriptions::new(pool.clone(), routes.clone(), changes.clone(), redis.clone(), roles.alone);
+        let live = Subscriptions::new(
+            pool.clone(),
+            models.clone(),
+            routes.clone(),
+            changes.clone(),
+            redis.clone(),
+            roles.alone,
+        );
         let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
         let webhooks = WebhookGateway::open(&pool, routes, guard, &config.outer_key);
         let edge = EdgeProtection::new(&config.edge, redis.as_ref());
@@ -87,7 +93,7 @@ impl Running {
             dispatch: dispatch.clone(),
             vault: vault.clone(),
             webhooks: webhooks.clone(),
-            states: StateRegistry::all(),
+            states: registries.states.clone(),
             progress: follower.progress(),
             redis: redis.clone(),
             edge,
@@ -97,7 +103,7 @@ impl Running {
             stop: stop.clone(),
         };
         let settings = api::state::Settings { introspection: config.introspection, ..api::state::Settings::default() };
-        let state = AppState::new(Arc::new(engine), config.auth.clone(), settings);
+        let state = AppState::new(Arc::new(engine), config.auth.clone(), registries, settings);
         let state = state.context("the GraphQL schema cannot be built")?;
         let address = listener.local_addr()?;
         // These tasks start only after all components were created.

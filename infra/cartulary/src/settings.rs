@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
+use api::registries::Registries;
 use commands::scribe::Limits;
 use domain::shared::Seconds;
 use edge::rate_limiter::{QUOTA_MOST, Quotas};
@@ -239,6 +240,7 @@ impl Settings {
     ) -> Result<Configuration> {
         let (connections_most, owner, lease_ms) = (self.connections_most, self.owner.clone(), self.lease_ms);
         Ok(Configuration {
+            registries: Registries::all(),
             roles,
             clock: Clock::default(),
             database: DatabaseConfig { url, connections_most, owner, lease_ms },

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{NotNow, StateRegistry};
+use commands::kernel::NotNow;
 use commands::scribe::{
     Answer, Batch, Envelope, LaneId, Load, LoadOutcome, Output, Scribe, Submission, TakeOverOutcome,
 };
@@ -78,7 +78,7 @@ impl Driver {
     ) -> Self {
         let (loads, requested) = mpsc::unbounded_channel();
         let deliver = inbox.clone();
-        tokio::spawn(run_loader(pool.clone(), Arc::new(StateRegistry::all()), requested, move |loaded| {
+        tokio::spawn(run_loader(pool.clone(), Arc::new(settings.states.clone()), requested, move |loaded| {
             let inbox = deliver.upgrade();
             async move {
                 if let Some(inbox) = inbox {
@@ -87,7 +87,7 @@ impl Driver {
             }
         }));
         Self {
-            scribe: Scribe::new(settings.limits.clone(), StateRegistry::all()),
+            scribe: Scribe::new(settings.limits.clone(), settings.states.clone()),
             settings,
             pool,
             inbox,

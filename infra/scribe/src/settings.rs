@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use commands::kernel::StateRegistry;
 use commands::scribe::{LaneId, Limits};
 use platform::clock_monitor::ClockMonitor;
 use tokio::sync::watch;
@@ -14,6 +15,8 @@ pub struct ScribeSettings {
     pub url: String,
     pub owner: Owner,
     pub limits: Limits,
+    /// Aggregate types whose streams are decided.
+    pub states: StateRegistry,
     /// Number of loops. Lane *i* is driven by loop *i* modulo this number.
     pub loops: usize,
     /// Lanes assigned to this process. Changes as processes of the role join and leave.

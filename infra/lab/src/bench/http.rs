@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use api::registries::Registries;
 use api::state::AppState;
 use bytes::Bytes;
 use cartulary::edge_protection::EdgeProtection;
 use cartulary::engine::Engine;
 use cartulary::roles::Roles;
-use commands::kernel::StateRegistry;
 use domain::tenancy::Tenant;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -166,11 +166,13 @@ impl Contender for OrderClients {
 /// Starts a second HTTP server on the same engine, with a backend that decides nothing.
 async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> Result<SocketAddr> {
     let pool = shops.pool().clone();
+    let registries = Registries::all();
     let engine = Engine {
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
         webhooks: WebhookGateway::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
         live: Subscriptions::new(
             pool.clone(),
+            registries.models.clone(),
             shops.running.dispatch.routes().clone(),
             RowNotices::default(),
             None,
@@ -179,7 +181,7 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
         pool,
         clock: Clock::default(),
         dispatch: shops.running.dispatch.clone(),
-        states: StateRegistry::all(),
+        states: registries.states.clone(),
         progress: watch::channel(0).1,
         redis: None,
         edge: EdgeProtection::none(),
@@ -188,7 +190,7 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
         stop: stop.clone(),
     };
     let backend = Arc::new(NullBackend { engine });
-    let state = AppState::new(backend, shops.auth()?, api::state::Settings::default())?;
+    let state = AppState::new(backend, shops.auth()?, registries, api::state::Settings::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = listener.local_addr()?;
     tokio::spawn(http_server::serve(listener, api::http::router(state), cartulary::at_capacity, stop));

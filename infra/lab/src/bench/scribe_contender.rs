@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use cartulary::settings::Settings;
 use commands::inventory::{OpenStockItem, ReceiveStock};
-use commands::kernel::AnyCommand;
+use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Accepted, Answer, Settled};
 use commands::tenancy::OpenTenant;
 use domain::shared::{Quantity, TenantId};
@@ -40,6 +40,7 @@ impl BenchScribe {
             url: database.url.clone(),
             owner: Owner { name: defaults.owner.clone(), lease_ms: defaults.lease_ms, address: String::new() },
             limits: defaults.limits(),
+            states: StateRegistry::all(),
             loops: defaults.scribe_loops,
             assigned_lanes: presence::all_lanes(),
             data: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use commands::kernel::Commands;
+use commands::kernel::{Commands, StateRegistry};
 use commands::scribe::{Accepted, Answer, Envelope, Limits, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId};
@@ -62,6 +62,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
         url: url.to_owned(),
         owner,
         limits: Limits::default(),
+        states: StateRegistry::all(),
         loops: 2,
         assigned_lanes: presence::all_lanes(),
         data: None,
@@ -78,9 +79,10 @@ impl Backend {
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
-        let key = ForwardingKey::new(&outer);
+        let (key, states) = (ForwardingKey::new(&outer), settings.states.clone());
         let dispatch =
-            Dispatch::start(pool.clone(), Some(scribe.clone()), key, settings.clock.clone(), stop.clone()).await?;
+            Dispatch::start(pool.clone(), Some(scribe.clone()), key, states, settings.clock.clone(), stop.clone())
+                .await?;
         let health = Health::default();
         Ok(Self { pool, scribe, health, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
     }

@@ -72,6 +72,7 @@ impl Dispatch {
         pool: PgPool,
         local: Option<ScribeHandle>,
         key: ForwardingKey,
+        states: StateRegistry,
         clock: ClockMonitor,
         stop: CancellationToken,
     ) -> Result<Self, sqlx::Error> {
@@ -81,7 +82,7 @@ impl Dispatch {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let routes = local.as_ref().map_or_else(|| Routes::new(pool.clone()), |local| local.routes().clone());
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        let (registry, never) = (Arc::new(StateRegistry::all()), Arc::new(watch::Sender::new(0)));
+        let (registry, never) = (Arc::new(states), Arc::new(watch::Sender::new(0)));
         let (owners, failures) = (Arc::default(), Arc::default());
         let dispatch = Self { local, routes, pool, key, registry, http, owners, failures, clock, scribes, never };
         let names = dispatch.local.is_none().then_some(names);

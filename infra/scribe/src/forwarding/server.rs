@@ -32,21 +32,16 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 struct Server {
     scribe: ScribeHandle,
     key: ForwardingKey,
-    commands: Commands,
+    commands: Arc<Commands>,
     reads: Semaphore,
     /// A refused signature is logged once: the client retries, and logs the failure itself.
     refusal_logged: AtomicBool,
 }
 
 /// Routes of the server for forwarded commands.
-pub fn router(scribe: ScribeHandle, key: ForwardingKey) -> Router {
-    let server = Server {
-        scribe,
-        key,
-        commands: Commands::all(),
-        reads: Semaphore::new(READS_MOST),
-        refusal_logged: AtomicBool::new(false),
-    };
+pub fn router(scribe: ScribeHandle, commands: Arc<Commands>, key: ForwardingKey) -> Router {
+    let server =
+        Server { scribe, key, commands, reads: Semaphore::new(READS_MOST), refusal_logged: AtomicBool::new(false) };
     Router::new().route(PATH, post(receive)).with_state(Arc::new(server))
 }
 

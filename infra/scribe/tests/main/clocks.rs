@@ -1,7 +1,7 @@
 //! Processes whose clock is not that of the database.
 
 use anyhow::Result;
-use commands::kernel::NotNow;
+use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::{Answer, Settled};
 use event_log::LANES;
 use lab::harness::{Backend, OUTER_KEY, Shop, database, eventually, scribe_settings};
@@ -179,7 +179,8 @@ async fn process_without_a_scribe_refuses_at_once_while_its_clock_is_off() -> Re
     compare_clocks(&backend.pool, &monitor).await?;
     let key = ForwardingKey::new(&OuterKey::from_base64(OUTER_KEY)?);
     let stop = CancellationToken::new();
-    let dispatch = Dispatch::start(backend.pool.clone(), None, key, monitor, stop.clone()).await?;
+    let dispatch =
+        Dispatch::start(backend.pool.clone(), None, key, StateRegistry::all(), monitor, stop.clone()).await?;
     let envelope = backend.envelope(shop.tenant, "ReserveStock", new_id(), &shop.reservation(new_id())).await?;
     let answers = dispatch.submit(shop.tenant, false, vec![envelope]).await;
     // Without the refusal, the process looks for an owner for eight seconds and answers `LaneElsewhere`.

@@ -40,9 +40,16 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    pub fn new(pool: PgPool, routes: Routes, notices: RowNotices, redis: Option<Redis>, projects_all: bool) -> Self {
-        let (models, resumes) = (Arc::new(Models::all()), Arc::new(Semaphore::new(RESUMES_MOST)));
-        Self { pool, models, routes, notices, redis, projects_all, registry: SubscriptionRegistry::new(), resumes }
+    pub fn new(
+        pool: PgPool,
+        models: Arc<Models>,
+        routes: Routes,
+        notices: RowNotices,
+        redis: Option<Redis>,
+        projects_all: bool,
+    ) -> Self {
+        let (registry, resumes) = (SubscriptionRegistry::new(), Arc::new(Semaphore::new(RESUMES_MOST)));
+        Self { pool, models, routes, notices, redis, projects_all, registry, resumes }
     }
 
     /// Sends the page of a query, and then every change of the rows that match it. `since` is the lane position of an

@@ -36,6 +36,7 @@ pub(super) const ALLOWED: &[(&str, &[&str])] = &[
     ("views", &["domain", "commands", "projections", "api", "replay", "kafka", "platform", "event_log", "edge"]),
     ("work", &["domain", "commands", "projections", "kafka", "platform", "vault", "event_log", "scribe"]),
     ("outside", &["domain", "commands", "projections", "api", "platform", "vault", "event_log", "scribe", "work"]),
+    ("generated", &["domain", "commands", "projections", "api"]),
     (PRODUCT, ALL_BELOW_THE_PRODUCT),
     (LAB, ALL_BELOW_THE_LAB),
 ];
@@ -45,7 +46,7 @@ pub(super) const PRODUCT: &str = "cartulary";
 /// The crate of demo, benchmarks and fault scenarios.
 const LAB: &str = "lab";
 
-const ALL_BELOW_THE_PRODUCT: &[&str] = ALL_BELOW_THE_LAB.split_at(ALL_BELOW_THE_LAB.len() - 2).0;
+const ALL_BELOW_THE_PRODUCT: &[&str] = ALL_BELOW_THE_LAB.split_at(ALL_BELOW_THE_LAB.len() - 3).0;
 const ALL_BELOW_THE_LAB: &[&str] = &[
     "domain",
     "commands",
@@ -64,6 +65,7 @@ const ALL_BELOW_THE_LAB: &[&str] = &[
     "work",
     "outside",
     PRODUCT,
+    "generated",
     // The test harness installs missing servers as the project tasks do.
     "xtask",
 ];
