@@ -42,8 +42,8 @@ impl Cli {
     /// Runs the subcommand. The exit code is 0 only if it completed and every check passed.
     pub async fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Demo(args) => demo::run(args, Settings::read(self.config.as_deref())?).await,
-            Command::Machines(args) => Box::pin(machines::run(args)).await,
+            Command::Demo(args) => Box::pin(demo::run(args, Settings::read(self.config.as_deref())?)).await,
+            Command::Machines(args) => machines::run(args).await,
             Command::Bench(options) => bench::run(options).await,
             Command::RowCache => Box::pin(bench::row_cache::run()).await,
             Command::Victim { victim } => victim.run().await.map(|()| ExitCode::SUCCESS),
