@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, ready};
 use futures::{FutureExt, StreamExt, stream};
 use projections::kernel::{Key, Model};
 use projections::ports::{Checkpoint, Fault};
-use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test};
+use projections::query::{Cursor, Page, Parents, QueryError, Row, RowQuery, Test};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ pub(crate) struct Engine {
     pub(crate) rows: HashMap<&'static str, Vec<Value>>,
     /// Names and ids of submitted commands.
     pub(crate) submitted: Mutex<Vec<(String, CommandId)>>,
-    /// Model and number of queries of each read.
+    /// Model and number of pages of each read.
     pub(crate) reads: Mutex<Vec<(String, usize)>>,
     /// Fingerprints of commands that were decided before.
     pub(crate) decided: HashMap<CommandId, String>,
@@ -179,12 +179,19 @@ impl Backend for Engine {
     }
 
     fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
+        self.reads.lock().expect("not poisoned").push((model.name.clone(), 1));
         ready(self.answer(model, &query)).boxed()
     }
 
-    fn pages<'a>(&'a self, model: &'a Model, queries: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
-        self.reads.lock().expect("not poisoned").push((model.name.clone(), queries.len()));
-        ready(queries.iter().map(|query| self.answer(model, query)).collect()).boxed()
+    fn pages<'a>(
+        &'a self,
+        model: &'a Model,
+        query: RowQuery,
+        parents: Parents,
+    ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>> {
+        self.reads.lock().expect("not poisoned").push((model.name.clone(), parents.values.len()));
+        let page = |values: &Vec<Value>| self.answer(model, &query.of_parent(&parents.columns, values));
+        ready(parents.values.iter().map(page).collect()).boxed()
     }
 
     /// Position 8 is reached, later ones are not; epoch 3 is the only one that exists.

@@ -1,6 +1,7 @@
 //! Queries for rows of one read model. Values from a caller are validated here before they reach a store.
 
 mod conditions;
+mod parents;
 
 use domain::shared::{CustomerId, TenantId};
 use serde_json::Value;
@@ -9,9 +10,10 @@ use crate::kernel::{Column, Model};
 use crate::ports::{Checkpoint, Fault};
 
 pub use conditions::Conditions;
+pub use parents::Parents;
 
 /// Query for rows of one read model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RowQuery {
     pub tenant: TenantId,
     /// Restricts to rows of this customer; set it whenever a customer queries a model with an owner.

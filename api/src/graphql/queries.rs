@@ -7,7 +7,7 @@ use async_graphql::dynamic::{Field, FieldFuture, FieldValue, InputValue, Object,
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use projections::kernel::{Key, Model};
-use projections::query::{Cursor, RowQuery};
+use projections::query::{Cursor, Page, RowQuery};
 use serde_json::json;
 
 use super::filters::{self, Filterable};
@@ -95,7 +95,9 @@ async fn list(
 ) -> Result<Connection, Problem> {
     session.access(model)?;
     wait_for_min_position(session, context, model, relations).await?;
-    Connection::load(session, model, paging(session, model, context)?).await
+    let query = paging(session, model, context)?;
+    let page = session.page(model, query.clone()).await?;
+    Connection::new(session, model, &query, &page)
 }
 
 /// `ThingConnection` and `ThingEdge`, by the Relay connection specification.
@@ -175,13 +177,12 @@ fn is_unset(context: &ResolverContext<'_>, argument: &str, value: &Value) -> boo
 pub(super) struct Connection(serde_json::Value);
 
 impl Connection {
-    pub(super) async fn load(session: &Session, model: &Model, query: RowQuery) -> Result<Self, Problem> {
-        let page = session.page(model, query.clone()).await?;
+    pub(super) fn new(session: &Session, model: &Model, query: &RowQuery, page: &Page) -> Result<Self, Problem> {
         let mut edges = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
             let node: serde_json::Value = serde_json::from_str(&row.json)
                 .map_err(|error| Problem::fault(session.service.backend.new_id(), &error))?;
-            edges.push(json!({ "cursor": encode_cursor(model, &query, &row.cursor), "node": node }));
+            edges.push(json!({ "cursor": encode_cursor(model, query, &row.cursor), "node": node }));
         }
         let cursor = |edge: Option<&serde_json::Value>| edge.map(|edge| edge["cursor"].clone());
         let page_info = json!({

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_graphql::dynamic::{Field, FieldFuture, FieldValue, InputValue, TypeRef};
 use projections::kernel::{Key, Model, Models};
-use projections::query::{Filter, Test};
 
 use super::page_size::FIRST;
 use super::queries::{Connection, paging};
@@ -47,9 +46,9 @@ fn many(name: &'static str, own_key: &'static str, other: Arc<Model>, by: &'stat
             let Some(value) = field(context.parent_value, own_key).map(to_json) else { return Ok(None) };
             let session = Session::of(&context)?;
             let page = async {
-                let mut query = paging(session, &other, &context)?;
-                query.filters.push(Filter { field: by.into(), test: Test::Equals(value) });
-                Connection::load(session, &other, query).await
+                let query = paging(session, &other, &context)?;
+                let page = session.related_page(&other, query.clone(), by, value).await?;
+                Connection::new(session, &other, &query, &page)
             };
             Ok(Some(page.await.map_err(|problem| problem.into_graphql())?.into_field()))
         })

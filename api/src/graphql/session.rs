@@ -8,9 +8,11 @@ use async_graphql::dynamic::ResolverContext;
 use async_graphql::{SelectionField, Value};
 use commands::kernel::NotNow;
 use domain::shared::CustomerId;
+use futures::future::join_all;
 use projections::kernel::{Key, Model};
-use projections::query::{Filter, Page, QueryError, RowQuery, Test};
+use projections::query::{Filter, Page, Parents, QueryError, RowQuery, Test};
 use serde_json::Value as Json;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::batcher::Batcher;
@@ -27,22 +29,35 @@ pub(crate) struct Session {
     pub(super) caller: Caller,
     pub(super) correlation: Option<Uuid>,
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
-    pages: HashMap<String, Batcher<RowQuery, Result<Page, Problem>>>,
+    relations: HashMap<String, Batcher<Related, Result<Page, Problem>>>,
     sealed_fields: Batcher<SealedField, Result<Option<String>, Problem>>,
     /// True once a field has required a position: from then on this request bypasses the row cache.
     position_required: AtomicBool,
+    /// Permits of concurrent reads.
+    reads: Semaphore,
+}
+
+/// The rows that belong to one parent.
+struct Related {
+    query: RowQuery,
+    /// Column that holds the value of the parent.
+    column: &'static str,
+    value: Json,
 }
 
 /// Highest number of keys in one query to the store.
 const KEYS_MOST: usize = 100;
+/// Number of reads that run at once, so that one request cannot use every database connection.
+const READS_MOST: usize = 4;
 
 impl Session {
     pub(crate) fn new(service: Arc<GraphqlExecutor>, caller: Caller, correlation: Option<Uuid>) -> Self {
         let names = || service.models.iter().map(|model| model.name.clone());
         let rows = names().map(|name| (name, Batcher::default())).collect();
-        let pages = names().map(|name| (name, Batcher::default())).collect();
+        let relations = names().map(|name| (name, Batcher::default())).collect();
         let (sealed_fields, position_required) = (Batcher::default(), AtomicBool::new(false));
-        Self { rows, pages, sealed_fields, position_required, service, caller, correlation }
+        let reads = Semaphore::new(READS_MOST);
+        Self { rows, relations, sealed_fields, position_required, reads, service, caller, correlation }
     }
 
     /// The session of the request that a field belongs to. Without a session the field fails, because permissions
@@ -74,14 +89,23 @@ impl Session {
         row.ok_or_else(|| self.cancelled())?
     }
 
-    /// One page, loaded in one batch with its siblings.
+    /// One page.
     pub(super) async fn page(&self, model: &Model, query: RowQuery) -> Result<Page, Problem> {
-        let batcher = self.pages.get(&model.name).ok_or_else(|| self.cancelled())?;
-        let load = async |queries| {
-            let pages = self.fetch_pages(model, queries).await;
-            pages.into_iter().map(|page| page.map_err(|error| self.problem(error))).collect()
-        };
-        batcher.get(query, load).await.ok_or_else(|| self.cancelled())?
+        let (query, _permit) = (self.completed(model, query), self.reads.acquire().await);
+        self.service.backend.page(model, query).await.map_err(|error| self.problem(error))
+    }
+
+    /// The page of one parent: the rows whose column holds its value. Loaded in one batch with its siblings.
+    pub(super) async fn related_page(
+        &self,
+        model: &Model,
+        query: RowQuery,
+        column: &'static str,
+        value: Json,
+    ) -> Result<Page, Problem> {
+        let batcher = self.relations.get(&model.name).ok_or_else(|| self.cancelled())?;
+        let page = batcher.get(Related { query, column, value }, |related| self.load_related(model, related)).await;
+        page.ok_or_else(|| self.cancelled())?
     }
 
     /// Watches the row at a key: its present state, if it exists, then its changes.
@@ -161,16 +185,17 @@ impl Session {
         Problem::fault(self.service.backend.new_id(), &"a batch of reads was cancelled")
     }
 
-    /// Reads pages from the store, with the visibility filter of the caller.
-    async fn fetch_pages(&self, model: &Model, mut queries: Vec<RowQuery>) -> Vec<Result<Page, QueryError>> {
-        for query in &mut queries {
-            query.filters.extend(self.visibility_filter(model));
-        }
-        let newest = self.position_required.load(Ordering::Relaxed);
-        for query in &mut queries {
-            query.bypass_cache |= newest;
-        }
-        self.service.backend.pages(model, queries).await
+    /// Reads pages of one query for several parents from the store.
+    async fn pages(&self, model: &Model, query: RowQuery, parents: Parents) -> Result<Vec<Page>, Problem> {
+        let (query, _permit) = (self.completed(model, query), self.reads.acquire().await);
+        self.service.backend.pages(model, query, parents).await.map_err(|error| self.problem(error))
+    }
+
+    /// The query with the visibility filter of the caller and the freshness that the request requires.
+    fn completed(&self, model: &Model, mut query: RowQuery) -> RowQuery {
+        query.filters.extend(self.visibility_filter(model));
+        query.bypass_cache |= self.position_required.load(Ordering::Relaxed);
+        query
     }
 
     /// Condition that rows must meet to be visible to a caller who sees only the public fields; `None` for others.
@@ -189,21 +214,48 @@ impl Session {
         let mut wanted: Vec<&Key> = keys.iter().collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let mut queries = Vec::new();
-        // Single-column keys fit one `in` condition; composite keys take one query each.
+        let mut found = HashMap::new();
+        // Of a composite key, the conditions hold one value per field.
         let chunk = if model.key.len() == 1 { KEYS_MOST } else { 1 };
-        for keys in wanted.chunks(chunk) {
-            let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-            queries.push(RowQuery { owner, filters: filters(model, keys), ..RowQuery::all(self.caller.tenant, first) });
-        }
-        let mut rows = HashMap::new();
-        for page in self.fetch_pages(model, queries).await {
+        for page in join_all(wanted.chunks(chunk).map(|keys| self.page(model, self.by_keys(model, owner, keys)))).await
+        {
             match page {
-                Ok(page) => rows.extend(page.rows.iter().filter_map(|row| with_key(model, &row.json))),
-                Err(error) => return vec![Err(self.problem(error)); keys.len()],
+                Ok(page) => found.extend(page.rows.iter().filter_map(|row| with_key(model, &row.json))),
+                Err(problem) => return vec![Err(problem); keys.len()],
             }
         }
-        keys.iter().map(|key| Ok(rows.get(key).cloned())).collect()
+        keys.iter().map(|key| Ok(found.get(key).cloned())).collect()
+    }
+
+    fn by_keys(&self, model: &Model, owner: Option<CustomerId>, keys: &[&Key]) -> RowQuery {
+        let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        RowQuery { owner, filters: filters(model, keys), ..RowQuery::all(self.caller.tenant, first) }
+    }
+
+    /// Pages of parents, in their order: one read for all that have the same arguments, and one page for equal values.
+    async fn load_related(&self, model: &Model, related: Vec<Related>) -> Vec<Result<Page, Problem>> {
+        let mut groups: Vec<(&RowQuery, Parents)> = Vec::new();
+        let (mut known, mut places) = (HashMap::new(), Vec::with_capacity(related.len()));
+        for Related { query, column, value } in &related {
+            let same = |(other, parents): &(&RowQuery, Parents)| *other == query && parents.columns == [*column];
+            let group = groups.iter().position(same).unwrap_or_else(|| {
+                groups.push((query, Parents { columns: vec![(*column).into()], values: Vec::new() }));
+                groups.len() - 1
+            });
+            let values = &mut groups[group].1.values;
+            let place = *known.entry((group, value.to_string())).or_insert_with(|| {
+                values.push(vec![value.clone()]);
+                values.len() - 1
+            });
+            places.push((group, place));
+        }
+        let read = |(query, parents): (&RowQuery, Parents)| self.pages(model, query.clone(), parents);
+        let read = join_all(groups.into_iter().map(read)).await;
+        let page = |(group, place): (usize, usize)| match &read[group] {
+            Ok(pages) => pages.get(place).cloned().ok_or_else(|| self.cancelled()),
+            Err(problem) => Err(problem.clone()),
+        };
+        places.into_iter().map(page).collect()
     }
 }
 

@@ -3,12 +3,11 @@
 use commands::kernel::AnyCommand;
 use commands::scribe::{Answer, Envelope, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
-use futures::future::BoxFuture;
-use futures::future::ready;
-use futures::{FutureExt, StreamExt, stream};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use projections::kernel::Model;
 use projections::ports::Fault;
-use projections::query::{Page, QueryError, RowQuery};
+use projections::query::{Page, Parents, QueryError, RowQuery};
 use uuid::Uuid;
 
 use super::allowance::Allowance;
@@ -58,12 +57,14 @@ pub trait Backend: Send + Sync + 'static {
     /// The rows of a read model that match a query.
     fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>>;
 
-    /// The pages of several queries of one read model, such as a relation of many rows, in their order. By default each
-    /// is read on its own; override this if one statement can answer all of them.
-    fn pages<'a>(&'a self, model: &'a Model, queries: Vec<RowQuery>) -> BoxFuture<'a, Vec<Result<Page, QueryError>>> {
-        let answers = stream::iter(queries).map(|query| self.page(model, query));
-        answers.buffered(CONCURRENT_PAGES_MOST).collect().boxed()
-    }
+    /// The rows of a query for several parents, such as those of a relation: one page per parent, in their order. One
+    /// statement reads them all.
+    fn pages<'a>(
+        &'a self,
+        model: &'a Model,
+        query: RowQuery,
+        parents: Parents,
+    ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>>;
 
     /// Waits, at most two seconds, until these read models have reached a tenant position.
     fn wait<'a>(
@@ -105,9 +106,6 @@ pub trait Backend: Send + Sync + 'static {
     /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
 }
-
-/// Number of queries of one batch that run at once, so that one request cannot use every database connection.
-const CONCURRENT_PAGES_MOST: usize = 4;
 
 /// An encrypted personal value and the name of its field, which is needed to decrypt it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, ready};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::kernel::Model;
 use projections::ports::{Cause, Fault};
-use projections::query::{Page, QueryError, RowQuery};
+use projections::query::{Page, Parents, QueryError, RowQuery};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -189,6 +189,15 @@ impl Backend for Engine {
         .boxed()
     }
 
+    fn pages<'a>(
+        &'a self,
+        model: &'a Model,
+        query: RowQuery,
+        parents: Parents,
+    ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>> {
+        async move { PgReader::new(self.pool.clone()).pages(model, &query, &parents).await }.boxed()
+    }
+
     fn wait<'a>(
         &'a self,
         tenant: TenantId,
@@ -220,12 +229,9 @@ impl Backend for Engine {
 
     fn open(&self, tenant: TenantId, sealed: Vec<SealedField>) -> BoxFuture<'_, Result<Vec<Option<String>>, Fault>> {
         let opened = async move {
-            let mut opened = Vec::with_capacity(sealed.len());
-            for SealedField { field, ciphertext } in &sealed {
-                let plain = self.vault.open(tenant, field, ciphertext).await;
-                opened.push(plain.map_err(|error| unavailable("reading a person's key", error))?);
-            }
-            Ok(opened)
+            let sealed: Vec<_> = sealed.iter().map(|sealed| (&*sealed.field, &*sealed.ciphertext)).collect();
+            let opened = self.vault.open(tenant, &sealed).await;
+            opened.map_err(|error| unavailable("reading the keys of persons", error))
         };
         opened.boxed()
     }

@@ -1,5 +1,6 @@
 //! Data keys of persons: read from a cache or the store, or created when a person is first mentioned.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,22 +64,45 @@ impl DataKeys {
         Ok(new)
     }
 
-    /// Finds the key of a person; `None` if neither the cache nor the store has one. A cached key that is known to be
+    /// Finds the key of a person; `None` if neither the cache nor the store has one.
+    async fn key(&self, tenant: TenantId, person: Uuid) -> Result<Option<DataKey>, sqlx::Error> {
+        Ok(self.keys(tenant, [person]).await?.remove(&person))
+    }
+
+    /// Finds the keys of persons in the cache or, with one statement, in the store. A cached key that is known to be
     /// stored is returned without asking the store: after its deletion there, it is found until it has left the cache.
-    pub(crate) async fn key(&self, tenant: TenantId, person: Uuid) -> Result<Option<DataKey>, sqlx::Error> {
-        let person = PersonRef { tenant, id: person };
-        let cached = self.lock().get_mut(&person, |_| 1).cloned();
-        if cached.as_ref().is_some_and(|cached| cached.unstored.is_none()) {
-            return Ok(cached);
+    pub(crate) async fn keys(
+        &self,
+        tenant: TenantId,
+        persons: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, DataKey>, sqlx::Error> {
+        let (mut keys, mut missing) = (HashMap::new(), Vec::new());
+        {
+            let mut cache = self.lock();
+            for id in persons {
+                let cached = cache.get_mut(&PersonRef { tenant, id }, |_| 1).cloned();
+                if cached.as_ref().is_none_or(|cached| cached.unstored.is_some()) {
+                    missing.push(id);
+                }
+                keys.extend(cached.map(|cached| (id, cached)));
+            }
         }
-        let text = "SELECT wrapped FROM log.person_keys WHERE tenant = $1 AND person = $2";
-        let wrapped: Option<Vec<u8>> =
-            sqlx::query_scalar(text).bind(tenant.uuid()).bind(person.id).fetch_optional(&self.pool).await?;
-        let Some(key) = wrapped.and_then(|wrapped| self.unwrap_key(person, &wrapped)) else { return Ok(cached) };
-        // The stored key replaces one that this process created: another process was faster.
-        let stored = DataKey { key, unstored: None };
-        insert(&mut self.lock(), person, stored.clone());
-        Ok(Some(stored))
+        if missing.is_empty() {
+            return Ok(keys);
+        }
+        let text = "SELECT person, wrapped FROM log.person_keys WHERE tenant = $1 AND person = ANY($2)";
+        let stored: Vec<(Uuid, Vec<u8>)> =
+            sqlx::query_as(text).bind(tenant.uuid()).bind(missing).fetch_all(&self.pool).await?;
+        for (id, wrapped) in stored {
+            let person = PersonRef { tenant, id };
+            // The stored key replaces one that this process created: another process was faster.
+            if let Some(key) = self.unwrap_key(person, &wrapped) {
+                let key = DataKey { key, unstored: None };
+                insert(&mut self.lock(), person, key.clone());
+                keys.insert(id, key);
+            }
+        }
+        Ok(keys)
     }
 
     fn create(&self, person: PersonRef) -> Result<DataKey, String> {
@@ -142,5 +166,21 @@ mod tests {
         insert(&mut cache, person(0), key(None));
         (2..100).for_each(|number| insert(&mut cache, person(number), key(None)));
         assert!(cache.get(&person(0)).is_none(), "stored keys are forgotten");
+    }
+
+    #[tokio::test]
+    async fn store_is_asked_only_for_keys_that_the_cache_does_not_have() {
+        let pool = PgPool::connect_lazy("postgres://unused.invalid/unused").expect("a URL");
+        let (keys, tenant) = (DataKeys::new(pool, &[1; 32]), TenantId::new(Uuid::from_u128(1)));
+        let persons: Vec<_> = (0..3).map(Uuid::from_u128).collect();
+        for id in &persons {
+            insert(
+                &mut keys.lock(),
+                PersonRef { tenant, id: *id },
+                DataKey { key: Zeroizing::new([7; 32]), unstored: None },
+            );
+        }
+        assert_eq!(keys.keys(tenant, persons.clone()).await.map(|found| found.len()).ok(), Some(3));
+        assert!(keys.keys(tenant, persons.into_iter().chain([Uuid::from_u128(9)])).await.is_err());
     }
 }

@@ -71,18 +71,22 @@ impl Vault {
         }
     }
 
-    /// Opens a field; `None` if the key was destroyed, or if the ciphertext is malformed or belongs to another tenant
-    /// or field.
-    pub async fn open(&self, tenant: TenantId, field: &str, sealed: &str) -> Result<Option<String>, sqlx::Error> {
-        let parsed = Sealed::parse(sealed).and_then(|sealed| Ciphertext::parse(sealed.ciphertext()));
-        let Some(Ciphertext { person, nonce, sealed }) = parsed else {
-            return Ok(None);
+    /// Opens fields, each given by its name and its sealed text, in their order. `None` if the key was destroyed, or if
+    /// the ciphertext is malformed or belongs to another tenant or field. One statement reads all keys that the cache
+    /// does not have.
+    pub async fn open(&self, tenant: TenantId, fields: &[(&str, &str)]) -> Result<Vec<Option<String>>, sqlx::Error> {
+        let parse = |sealed| Sealed::parse(sealed).and_then(|sealed| Ciphertext::parse(sealed.ciphertext()));
+        let parsed: Vec<_> = fields.iter().map(|(_, sealed)| parse(sealed)).collect();
+        let persons: HashSet<_> = parsed.iter().flatten().map(|ciphertext: &Ciphertext| ciphertext.person).collect();
+        let keys = self.keys.keys(tenant, persons).await?;
+        let open = |((field, _), ciphertext): (&(&str, &str), Option<Ciphertext>)| {
+            let Ciphertext { person, nonce, sealed } = ciphertext?;
+            let cipher = XChaCha20Poly1305::new((&*keys.get(&person)?.key).into());
+            let aad = associated_data(tenant, person, field);
+            let opened = cipher.decrypt(&XNonce::from(nonce), Payload { msg: &sealed, aad: &aad });
+            String::from_utf8(opened.ok()?).ok()
         };
-        let Some(key) = self.keys.key(tenant, person).await? else { return Ok(None) };
-        let cipher = XChaCha20Poly1305::new((&*key.key).into());
-        let aad = associated_data(tenant, person, field);
-        let opened = cipher.decrypt(&XNonce::from(nonce), Payload { msg: &sealed, aad: &aad });
-        Ok(opened.ok().and_then(|bytes| String::from_utf8(bytes).ok()))
+        Ok(fields.iter().zip(parsed).map(open).collect())
     }
 
     /// Blind index of a field: a keyed digest of its folded value, equal for equal values of this field in a tenant.

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use projections::kernel::Model;
 use projections::ports::Fault;
-use projections::query::{Page, QueryError, RowQuery};
+use projections::query::{Page, Parents, QueryError, RowQuery};
 use uuid::Uuid;
 
 /// Backend that accepts every command and answers everything else by the engine.
@@ -82,6 +82,15 @@ impl Backend for NullBackend {
 
     fn page<'a>(&'a self, model: &'a Model, question: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         self.engine.page(model, question)
+    }
+
+    fn pages<'a>(
+        &'a self,
+        model: &'a Model,
+        query: RowQuery,
+        parents: Parents,
+    ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>> {
+        self.engine.pages(model, query, parents)
     }
 
     fn wait<'a>(

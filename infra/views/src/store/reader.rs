@@ -1,4 +1,5 @@
-//! Row reader: answers each query with one statement, so that rows and checkpoint belong to one snapshot.
+//! Row reader: answers each query with one statement, also for several parents, so that rows and checkpoint belong to
+//! one snapshot.
 
 use std::fmt::Write;
 
@@ -6,7 +7,7 @@ use domain::shared::TenantId;
 use event_log::fault;
 use projections::kernel::{Column, ColumnType, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
-use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test, filterable, value_text};
+use projections::query::{Cursor, Page, Parents, QueryError, Row, RowQuery, Test, filterable, value_text};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -25,29 +26,43 @@ impl PgReader {
 
     /// Returns one page of the rows that match a query.
     pub async fn page(&self, model: &Model, query: &RowQuery) -> Result<Page, QueryError> {
+        let mut pages = self.read(model, query, None).await?;
+        Ok(pages.pop().unwrap_or_else(no_page))
+    }
+
+    /// Returns one page per parent, in the order of the parents, with one statement.
+    pub async fn pages(&self, model: &Model, query: &RowQuery, parents: &Parents) -> Result<Vec<Page>, QueryError> {
+        let mut pages = self.read(model, query, Some(parents)).await?;
+        // A tenant without a checkpoint has no pages.
+        pages.resize_with(parents.values.len(), no_page);
+        Ok(pages)
+    }
+
+    async fn read(&self, model: &Model, query: &RowQuery, parents: Option<&Parents>) -> Result<Vec<Page>, QueryError> {
         let columns = query.order_columns(model)?;
-        let statement = Statement::page(model, query, &columns)?;
-        let doing = || format!("reading {}", model.plural_stem());
+        let statement = Statement::new(model, query, &columns, parents)?;
         let mut select = sqlx::query_as::<_, PageRow>(&statement.text)
             .bind(&model.name)
             .bind(&model.shape)
             .bind(query.tenant.uuid());
-        for value in &statement.values {
-            select = select.bind(value);
+        for value in statement.values {
+            select = match value {
+                Bound::One(text) => select.bind(text),
+                Bound::Many(texts) => select.bind(texts),
+            };
         }
-        let mut page_rows = select.fetch_all(&self.pool).await.map_err(fault(doing()))?;
-        let at = page_rows.first().map_or(Checkpoint::start(0), |&(lane, position, epoch, ..)| Checkpoint {
-            lane,
-            position,
-            epoch,
-        });
-        let count = page_rows.first().and_then(|row| row.3);
+        let doing = || format!("reading {}", model.plural_stem());
+        let rows = select.fetch_all(&self.pool).await.map_err(fault(doing()))?;
         let first = usize::try_from(query.first).unwrap_or(usize::MAX);
-        let more = page_rows.len() > first;
-        page_rows.truncate(first);
-        let texts = page_rows.into_iter().filter_map(|(.., row)| row);
-        let rows = texts.map(|text| row(model, &columns, &text)).collect::<Result<_, _>>()?;
-        Ok(Page { rows, more, at, count })
+        let mut pages = Vec::new();
+        for rows in rows.chunk_by(|one, other| one.3 == other.3) {
+            let (lane, position, epoch, _, count, _) = rows[0];
+            let texts = rows.iter().take(first).filter_map(|row| row.5.as_deref());
+            let found = texts.map(|text| row(model, &columns, text)).collect::<Result<_, _>>()?;
+            let at = Checkpoint { lane, position, epoch };
+            pages.push(Page { rows: found, more: rows.len() > first, at, count });
+        }
+        Ok(pages)
     }
 
     /// Checkpoint of a model in the lane of a tenant: lets a reader wait until its own write is visible.
@@ -66,8 +81,13 @@ impl PgReader {
     }
 }
 
-/// Lane, position and epoch of the checkpoint, count of matching rows, row.
-type PageRow = (i16, i64, i64, Option<i64>, Option<String>);
+/// Lane, position and epoch of the checkpoint, number of the page, count of matching rows, row.
+type PageRow = (i16, i64, i64, i64, Option<i64>, Option<String>);
+
+/// Page of a tenant without a checkpoint.
+fn no_page() -> Page {
+    Page { rows: Vec::new(), more: false, at: Checkpoint::start(0), count: None }
+}
 
 /// Canonical form of a row, with its cursor.
 fn row(model: &Model, columns: &[&Column], text: &str) -> Result<Row, Fault> {
@@ -80,37 +100,34 @@ fn row(model: &Model, columns: &[&Column], text: &str) -> Result<Row, Fault> {
 /// SQL statement with its bound values from $4 on; $1 to $3 are model, shape and tenant.
 struct Statement {
     text: String,
-    values: Vec<String>,
+    values: Vec<Bound>,
+}
+
+/// Bound value or values, in the text form of their column.
+enum Bound {
+    One(String),
+    Many(Vec<String>),
 }
 
 impl Statement {
-    fn page(model: &Model, query: &RowQuery, columns: &[&Column]) -> Result<Self, QueryError> {
+    /// Reads one page, or one per parent: a lateral join reads the rows of each.
+    fn new(
+        model: &Model,
+        query: &RowQuery,
+        columns: &[&Column],
+        parents: Option<&Parents>,
+    ) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
-        let mut condition = String::from("t.tenant = $3");
-        if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
-            write!(condition, " AND t.{} = {}", quoted(&column.name), statement.bind(column.kind, owner.to_string()))
-                .ok();
-        }
-        for filter in &query.filters {
-            let column = filterable(model, &filter.field)?;
-            let name = quoted(&column.name);
-            match &filter.test {
-                Test::Equals(value) => write!(condition, " AND t.{name} = {}", statement.checked(column, value)?).ok(),
-                Test::From(value) => write!(condition, " AND t.{name} >= {}", statement.checked(column, value)?).ok(),
-                Test::To(value) => write!(condition, " AND t.{name} <= {}", statement.checked(column, value)?).ok(),
-                Test::In(values) => {
-                    let values: Vec<_> =
-                        values.iter().map(|value| statement.checked(column, value)).collect::<Result<_, _>>()?;
-                    let any = if values.is_empty() { "NULL".into() } else { values.join(", ") };
-                    write!(condition, " AND t.{name} IN ({any})").ok()
-                }
-            };
-        }
+        let mut condition = statement.conditions(model, query)?;
+        let pages = match parents {
+            None => "(SELECT 1::bigint AS n) k".into(),
+            Some(parents) => statement.parents(model, parents, &mut condition)?,
+        };
         let table = Table::live(model).name;
         let count = if query.count {
-            format!("(SELECT count(*) FROM {table} t WHERE {condition})")
+            format!("(SELECT count(*) AS count FROM {table} t WHERE {condition})")
         } else {
-            "NULL::bigint".into()
+            "(SELECT NULL::bigint AS count)".into()
         };
         if let Some(cursor) = &query.after {
             let after = statement.after_cursor(columns, &cursor.values(columns)?, query.descending());
@@ -122,13 +139,46 @@ impl Statement {
         // One row more than requested shows whether there is a next page.
         let limit = u64::from(query.first) + 1;
         statement.text = format!(
-            "SELECT c.lane, c.position, c.epoch, {count}, r.row FROM (SELECT lane, position, epoch \
+            "SELECT c.lane, c.position, c.epoch, k.n, m.count, r.row FROM (SELECT lane, position, epoch \
              FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
-             AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)) c \
+             AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)) c CROSS JOIN {pages} CROSS JOIN LATERAL {count} m \
              LEFT JOIN LATERAL (SELECT {ROW} AS row, row_number() OVER (ORDER BY {order}) AS n \
-             FROM {table} t WHERE {condition} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY r.n"
+             FROM {table} t WHERE {condition} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY k.n, r.n"
         );
         Ok(statement)
+    }
+
+    /// Condition for the rows of the tenant that match the owner and the filters of a query.
+    fn conditions(&mut self, model: &Model, query: &RowQuery) -> Result<String, QueryError> {
+        let mut condition = String::from("t.tenant = $3");
+        if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
+            write!(condition, " AND t.{} = {}", quoted(&column.name), self.bind(column.kind, owner.to_string())).ok();
+        }
+        for filter in &query.filters {
+            let column = filterable(model, &filter.field)?;
+            let name = quoted(&column.name);
+            let test = match &filter.test {
+                Test::Equals(value) => format!("= {}", self.bind(column.kind, value_text(column, value)?)),
+                Test::From(value) => format!(">= {}", self.bind(column.kind, value_text(column, value)?)),
+                Test::To(value) => format!("<= {}", self.bind(column.kind, value_text(column, value)?)),
+                Test::In(values) => format!("= ANY({})", self.bind_all(column, values)?),
+            };
+            write!(condition, " AND t.{name} {test}").ok();
+        }
+        Ok(condition)
+    }
+
+    /// Table `k` of the parents, one array per column, numbered from 1. Adds to the condition that a row belongs to its
+    /// parent.
+    fn parents(&mut self, model: &Model, parents: &Parents, condition: &mut String) -> Result<String, QueryError> {
+        let (mut arrays, mut names) = (Vec::new(), Vec::new());
+        for (at, field) in parents.columns.iter().enumerate() {
+            let column = filterable(model, field)?;
+            arrays.push(self.bind_all(column, parents.values.iter().filter_map(|values| values.get(at)))?);
+            names.push(format!("v{at}"));
+            write!(condition, " AND t.{} = k.v{at}", quoted(field)).ok();
+        }
+        Ok(format!("unnest({}) WITH ORDINALITY AS k({}, n)", arrays.join(", "), names.join(", ")))
     }
 
     /// Condition for rows after these cursor values. NULLs sort last, or first when descending.
@@ -151,14 +201,20 @@ impl Statement {
         if columns[0].optional && !descending { format!("({after} OR {} IS NULL)", names[0]) } else { after }
     }
 
-    /// Checks a value against the type of its column and binds it.
-    fn checked(&mut self, column: &Column, value: &Value) -> Result<String, QueryError> {
-        Ok(self.bind(column.kind, value_text(column, value)?))
-    }
-
     /// Binds a text and returns the SQL expression of its value.
     fn bind(&mut self, kind: ColumnType, text: String) -> String {
-        self.values.push(text);
+        self.values.push(Bound::One(text));
         format!("${}::text::{}", self.values.len() + 3, sql_cast(kind))
+    }
+
+    /// Binds values as one array, so that the text of the statement does not depend on their number.
+    fn bind_all<'v>(
+        &mut self,
+        column: &Column,
+        values: impl IntoIterator<Item = &'v Value>,
+    ) -> Result<String, QueryError> {
+        let texts = values.into_iter().map(|value| value_text(column, value)).collect::<Result<_, _>>()?;
+        self.values.push(Bound::Many(texts));
+        Ok(format!("${}::text[]::{}[]", self.values.len() + 3, sql_cast(column.kind)))
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use domain::shared::CustomerId;
+use domain::shared::{CustomerId, TenantId};
 use lab::harness::{Backend, Shop, caught_up, database};
+use platform::clock::new_id;
 use projections::kernel::{Model, Models};
-use projections::query::{Conditions, Filter, RowQuery, Test, filterable};
+use projections::query::{Conditions, Filter, Parents, RowQuery, SortOrder, Test, filterable};
 use serde_json::Value;
 use views::store::PgReader;
 
@@ -27,6 +28,7 @@ async fn memory_and_database_agree_on_which_rows_match() -> Result<()> {
     let mut compared = 0;
     for model in Models::all().iter() {
         compared += agree(&reader, model, &shop).await?;
+        pages_agree(&reader, model, &shop).await.with_context(|| format!("pages of {}", model.name))?;
     }
     ensure!(compared > 500, "only {compared} queries were compared");
     backend.close().await;
@@ -63,6 +65,36 @@ async fn agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<usize> {
         ensure!(in_memory == in_store, "{}: {:?}", model.name, query.filters);
     }
     Ok(queries.len())
+}
+
+/// Reads the pages of all values of every filterable field with one statement each, and compares them with the pages of
+/// single queries.
+async fn pages_agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<()> {
+    let everything = RowQuery::all(shop.tenant, ROWS);
+    let rows = rows(reader, model, &everything).await?;
+    for field in model.columns.iter().filter(|column| filterable(model, &column.name).is_ok()) {
+        let values = rows.iter().map(|row| vec![row[&field.name].clone()]).filter(|values| !values[0].is_null());
+        let parents = Parents { columns: vec![field.name.clone()], values: values.take(20).collect() };
+        let order = Some(SortOrder { field: field.name.clone(), descending: true });
+        for query in [
+            RowQuery { first: 2, ..everything.clone() },
+            RowQuery { first: 1, count: true, order, ..everything.clone() },
+        ] {
+            let pages = reader.pages(model, &query, &parents).await?;
+            ensure!(pages.len() == parents.values.len(), "one page per parent");
+            for (page, values) in pages.iter().zip(&parents.values) {
+                let single = reader.page(model, &query.of_parent(&parents.columns, values)).await?;
+                ensure!((&page.rows, page.more, page.count) == (&single.rows, single.more, single.count), "{values:?}");
+                ensure!(!page.rows.is_empty(), "the row of the value is on the page");
+            }
+        }
+    }
+    let key = model.key.iter().map(|field| (*field).to_owned()).collect();
+    let unknown = model.key.iter().map(|field| rows[0][*field].clone()).collect();
+    let query = RowQuery { tenant: TenantId::new(new_id()), count: true, ..everything };
+    let foreign = reader.pages(model, &query, &Parents { columns: key, values: vec![unknown] }).await?;
+    ensure!(foreign.len() == 1 && foreign[0].rows.is_empty(), "another tenant has no rows");
+    Ok(())
 }
 
 async fn rows(reader: &PgReader, model: &Model, query: &RowQuery) -> Result<Vec<Value>> {
