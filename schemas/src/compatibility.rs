@@ -265,5 +265,6 @@ mod tests {
             report(&format!("{received}/required"), json!(["units", "reason", "kind", "note"]))
                 .contains("is required now")
         );
+        proofs::proven("ES-10 a breaking change of a schema is reported");
     }
 }

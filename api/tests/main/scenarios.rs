@@ -10,6 +10,7 @@ use domain::shared::{CustomerId, Role, TenantId};
 use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 use lab::harness::{Engine, HttpRequest, HttpResponse, WAIT_TIMEOUT};
+use proofs::Proof;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -52,9 +53,10 @@ async fn run(engine: &Engine, path: &Path) -> Result<()> {
     for step in &story.steps {
         let place = || format!("{file}:{} ({})", step.line, story.title);
         names.last = run_step(engine, tenant, &mut names, step).await.with_context(place)?;
-    }
-    for id in &story.proves {
-        ensure!(id.split_once('-').is_some_and(|(_, number)| number.parse::<u8>().is_ok()), "{file} proves `{id}`");
+        for claim in &step.proves {
+            let proof = Proof::of(claim, &format!("api/tests/scenarios/{file}"));
+            proof.with_context(|| format!("{}: `{claim}` is no id with a clause", place()))?.record();
+        }
     }
     Ok(())
 }

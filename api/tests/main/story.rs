@@ -8,11 +8,14 @@
 //!   must have the same length, and `"…"` stands for any value but null. `answer soon` sends the request again until the
 //!   answer matches, because policies work asynchronously. `answer 49 times` is the number of parallel requests that get
 //!   this answer.
+//! - `proves: INV-06 an order lowers the available units`: a line before a request. The step proves this clause of a
+//!   capability, by an answer that names what it must contain.
 //! - `{{ada}}` is an id, the same one for each use of the name in a scenario. `{{item:mug}}` is the stock item of the
 //!   product `mug` in the first store, `{{in:6}}` is the time in six seconds, `{{tenant}}` and `{{store}}` are those of the scenario, `{{each}}` is a new id for
 //!   each parallel request, and `{{last.receipt.token}}` is a field of the previous answer.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::inventory::StockItem;
@@ -25,7 +28,6 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) title: String,
-    pub(crate) proves: Vec<String>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -43,6 +45,8 @@ pub(crate) struct Step {
     pub(crate) body: String,
     pub(crate) soon: bool,
     pub(crate) answers: Vec<Expected>,
+    /// Claims of this step: capability and clause.
+    pub(crate) proves: Vec<String>,
 }
 
 /// Parts that an answer must contain, and the number of such answers.
@@ -56,12 +60,15 @@ pub(crate) struct Expected {
 impl Story {
     pub(crate) fn read(text: &str) -> Result<Self> {
         let title = text.lines().find_map(|line| line.strip_prefix("# ")).context("a scenario has a title")?.to_owned();
-        let proves = text.lines().filter_map(|line| line.strip_prefix("proves: "));
-        let proves = proves.flat_map(|ids| ids.split(", ")).map(str::to_owned).collect();
         let mut steps: Vec<Step> = vec![];
+        let mut proves = vec![];
         for (line, word, block) in blocks(text)? {
             match word.split_once(' ').unwrap_or((&word, "")) {
-                ("request", "") => steps.push(request(line, &block).with_context(|| format!("line {line}"))?),
+                ("proves:", "") => proves.push(block),
+                ("request", "") => {
+                    let step = request(line, &block).with_context(|| format!("line {line}"))?;
+                    steps.push(Step { proves: mem::take(&mut proves), ..step });
+                }
                 ("answer", how) => {
                     let step = steps.last_mut().context("an answer without a request")?;
                     step.soon |= how == "soon";
@@ -76,11 +83,14 @@ impl Story {
         }
         ensure!(!steps.is_empty(), "it has no request");
         ensure!(steps.iter().all(|step| !step.answers.is_empty()), "a request without an answer");
-        Ok(Self { title, proves, steps })
+        ensure!(proves.is_empty(), "no request behind a proof");
+        let asserted = |step: &Step| step.proves.is_empty() || step.answers.iter().all(|one| !one.body.is_empty());
+        ensure!(steps.iter().all(asserted), "a proof whose answer may contain anything");
+        Ok(Self { title, steps })
     }
 }
 
-/// Fenced blocks with the line they begin in and the word behind the fence.
+/// Fenced blocks with the line they begin in and the word behind the fence, and the lines with proofs between them.
 fn blocks(text: &str) -> Result<Vec<(usize, String, String)>> {
     let mut blocks = vec![];
     let mut open: Option<(usize, String, String)> = None;
@@ -89,7 +99,10 @@ fn blocks(text: &str) -> Result<Vec<(usize, String, String)>> {
             (Some(word), None) => open = Some((number, word.trim().to_owned(), String::new())),
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some((.., block))) => block.extend([line, "\n"]),
-            (None, None) => {}
+            (None, None) => {
+                let claim = line.strip_prefix("proves:");
+                blocks.extend(claim.map(|claim| (number, "proves:".to_owned(), claim.trim().to_owned())));
+            }
         }
     }
     ensure!(open.is_none(), "a block is never closed");
@@ -112,7 +125,7 @@ fn request(line: usize, block: &str) -> Result<Step> {
     });
     let (headers, body) = (headers.collect::<Result<_>>()?, body.trim().to_owned());
     let (method, path, who) = (method.to_owned(), path.to_owned(), who.trim().to_owned());
-    Ok(Step { line, method, path, who, at_once, headers, body, soon: false, answers: vec![] })
+    Ok(Step { line, method, path, who, at_once, headers, body, soon: false, answers: vec![], proves: vec![] })
 }
 
 /// The names of a scenario and their ids.
@@ -197,6 +210,17 @@ fn first_difference_from_the_expected_answer_is_named() {
     assert!(differs(serde_json::json!({ "a": { "b": [1] } })).is_some(), "lists are whole");
     assert!(differs(serde_json::json!({ "a": { "b": [1, { "d": "…" }] } })).is_some(), "null differs from any value");
     assert!(differs(serde_json::json!({ "z": 1 })).is_some(), "a missing field differs");
+}
+
+#[test]
+fn proof_belongs_to_the_step_below_it_and_needs_an_assertion() {
+    let step = |answer: &str| format!("```request\nGET /live as nobody\n```\n\n```answer\n{answer}\n```\n");
+    let page = format!("# A\n{}\nproves: ES-01 this\nproves: ES-02 that\n\n{}", step("200"), step("200\n{}"));
+    let story = Story::read(&page).expect("a scenario");
+    assert_eq!(story.steps[0].proves, [""; 0]);
+    assert_eq!(story.steps[1].proves, ["ES-01 this", "ES-02 that"]);
+    let bad = [format!("# A\nproves: ES-01 this\n{}", step("200")), format!("# A\n{}\nproves: ES-01 x", step("200"))];
+    assert!(bad.iter().all(|page| Story::read(page).is_err()), "{bad:?}");
 }
 
 #[test]

@@ -1,19 +1,25 @@
-//! Page of the capabilities that scenarios prove. Tests prove those that a scenario cannot, such as faults of the
-//! network.
+//! Page of the proven capabilities. A step of a scenario claims a clause by a line `proves:`, a test by a call of
+//! `proven`. The claims are read from the sources and compared with the record of the run that executed them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt::Write,
-    fs,
+    fs, io,
+    path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use proofs::Proof;
 
 use crate::workspace::{self, Workspace};
 
 pub(crate) const PAGE: &str = "docs/capabilities.md";
 const IDS: &str = "docs/capability-ids.txt";
 const SCENARIOS: &str = "api/tests/scenarios/";
+/// Line of a scenario that claims a clause.
+const STEP_MARK: &str = "proves:";
+/// Call of a test that claims a clause.
+const TEST_MARK: &str = "proven(";
 
 const AREAS: &[(&str, &str)] = &[
     ("ES", "event-sourcing core"),
@@ -49,9 +55,6 @@ const AREAS: &[(&str, &str)] = &[
     ("OPS", "operations"),
 ];
 
-/// Scenarios and tests by the id that they prove.
-type Proofs<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
-
 /// Writes the page. The rule `capabilities-page` compares it.
 pub fn write(workspace: &Workspace) -> Result<()> {
     let path = workspace::root().join(PAGE);
@@ -60,58 +63,107 @@ pub fn write(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Proofs of ids that are not in the list of capabilities.
+/// Prepares the file to which a run of tests appends the proofs that it executes.
+pub(crate) fn new_record() -> Result<PathBuf> {
+    let path = workspace::target_folder()?.join("proofs.txt");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("the old record of proofs"),
+        _ => Ok(path),
+    }
+}
+
+/// Differences between the claims of the workspace and the record of a run of all tests.
+pub(crate) fn differences(workspace: &Workspace, record: &Path) -> Result<Vec<String>> {
+    let record = fs::read_to_string(record).context("no test has recorded a proof")?;
+    let executed: BTreeSet<Proof> = record.lines().filter_map(Proof::from_line).collect();
+    let claimed = claims(workspace);
+    let missing = claimed.difference(&executed).map(|proof| format!("not executed: {proof}"));
+    let surplus = executed.difference(&claimed).map(|proof| format!("executed, but not found in the sources: {proof}"));
+    Ok(missing.chain(surplus).collect())
+}
+
+/// Claims that name no listed capability, or no clause, or that are tied to no step.
 pub(crate) fn unknown(workspace: &Workspace) -> Vec<String> {
     let ids: BTreeSet<&str> = ids(workspace).collect();
-    let unknown = proofs(workspace).into_iter().filter(|(id, _)| !ids.contains(id));
-    let message = |id: &str, proof: &str| format!("{proof} proves `{id}`, which {IDS} does not list");
-    unknown.flat_map(|(id, proofs)| proofs.into_iter().map(move |proof| message(id, proof))).collect()
+    let described = |Claim { file, text }: Claim<'_>| match Proof::of(text, file) {
+        None => Some(format!("{file} claims `{text}`, which is not an id with a clause")),
+        Some(proof) if ids.contains(proof.capability.as_str()) => None,
+        Some(proof) => Some(format!("{file} proves `{}`, which {IDS} does not list", proof.capability)),
+    };
+    let whole_files = workspace.rust().filter(|(path, _)| is_tested(path)).filter_map(|(path, text)| {
+        let marked = text.lines().any(|line| line.trim_start_matches(['/', '!', ' ']).starts_with(STEP_MARK));
+        marked.then(|| format!("{path} has a comment with a proof; call `proofs::proven` in the test"))
+    });
+    texts(workspace).filter_map(described).chain(whole_files).collect()
 }
 
 /// Expected text of `docs/capabilities.md`.
 pub(crate) fn page(workspace: &Workspace) -> String {
-    let proofs = proofs(workspace);
     let known: BTreeSet<&str> = ids(workspace).collect();
-    let proven = proofs.keys().filter(|id| known.contains(*id)).count();
+    let proofs: Vec<Proof> =
+        claims(workspace).into_iter().filter(|proof| known.contains(proof.capability.as_str())).collect();
+    let proven: BTreeSet<&str> = proofs.iter().map(|proof| proof.capability.as_str()).collect();
     let mut page = format!(
-        "# Capabilities\n\nWritten by `cargo xtask gen` from the `proves:` lines of `{SCENARIOS}` and of tests; not to \
-         be edited.\n\n\
-         **Proven {proven} of {}.**\n\n| context | proven | by |\n|---|---|---|\n",
+        "# Capabilities\n\nWritten by `cargo xtask gen` from the proofs that steps of scenarios (below `{SCENARIOS}`) and \
+         tests claim; not to be edited. `cargo xtask test` fails unless its run has executed every one of them.\n\n\
+         **Proven {} of {}.**\n\n| context | proven |\n|---|---|\n",
+        proven.len(),
         known.len()
     );
     for (prefix, title) in AREAS {
-        let ours: Vec<&str> = ids(workspace).filter(|id| id.split('-').next() == Some(prefix)).collect();
-        let by: Vec<String> = ours.iter().filter_map(|id| Some(with_proofs(id, proofs.get(id)?))).collect();
-        let _ = writeln!(page, "| {prefix} {title} | {} of {} | {} |", by.len(), ours.len(), by.join(", "));
+        let all = known.iter().filter(|id| is_in(id, prefix)).count();
+        let ours = proven.iter().filter(|id| is_in(id, prefix)).count();
+        let _ = writeln!(page, "| {prefix} {title} | {ours} of {all} |");
+    }
+    page.push_str("\n| capability | clause | proof |\n|---|---|---|\n");
+    for Proof { capability, clause, file } in &proofs {
+        let _ = writeln!(page, "| {capability} | {clause} | `{}` |", file.strip_prefix(SCENARIOS).unwrap_or(file));
     }
     page
 }
 
-fn with_proofs(id: &str, proofs: &BTreeSet<&str>) -> String {
-    let short = |proof: &&str| format!("`{}`", proof.strip_prefix(SCENARIOS).unwrap_or(proof));
-    let files: Vec<String> = proofs.iter().map(short).collect();
-    format!("{id} ({})", files.join(", "))
+fn is_in(id: &str, prefix: &str) -> bool {
+    id.split('-').next() == Some(prefix)
 }
 
 fn ids(workspace: &Workspace) -> impl Iterator<Item = &str> {
     workspace.files.get(IDS).into_iter().flat_map(|text| text.split_whitespace())
 }
 
-fn proofs(workspace: &Workspace) -> Proofs<'_> {
-    let mut proofs = Proofs::new();
-    for (path, text) in &workspace.files {
-        let scenario = path.starts_with(SCENARIOS) && path.ends_with(".md");
-        let marks: &[char] = match path {
-            _ if scenario => &['-', '>', '*', ' '],
-            _ if path.contains("/tests/") && path.ends_with(".rs") => &['/', '!', ' '],
-            _ => continue,
+fn claims(workspace: &Workspace) -> BTreeSet<Proof> {
+    texts(workspace).filter_map(|claim| Proof::of(claim.text, claim.file)).collect()
+}
+
+/// The text of a claim, as its file has it.
+struct Claim<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+fn texts(workspace: &Workspace) -> impl Iterator<Item = Claim<'_>> {
+    workspace.files.iter().flat_map(|(file, text)| {
+        let texts = match file {
+            _ if file.starts_with(SCENARIOS) && file.ends_with(".md") => in_scenario(text),
+            _ if file.ends_with(".rs") && is_tested(file) => in_tests(text),
+            _ => vec![],
         };
-        let lines = text.lines().filter_map(|line| line.trim_start_matches(marks).strip_prefix("proves:"));
-        for id in lines.flat_map(|line| line.split([',', ' ', '`'])).filter(|id| !id.is_empty()) {
-            proofs.entry(id).or_default().insert(path);
-        }
-    }
-    proofs
+        texts.into_iter().map(move |text| Claim { file, text })
+    })
+}
+
+/// False for the crates that implement the claims.
+fn is_tested(path: &str) -> bool {
+    !["infra/xtask/", "infra/proofs/"].iter().any(|folder| path.starts_with(folder))
+}
+
+fn in_scenario(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix(STEP_MARK)).map(str::trim).collect()
+}
+
+/// The literals in calls of `proven`.
+fn in_tests(text: &str) -> Vec<&str> {
+    let calls = text.split(TEST_MARK).skip(1);
+    calls.filter_map(|call| call.trim_start().strip_prefix('"')?.split('"').next()).collect()
 }
 
 #[cfg(test)]
@@ -121,27 +173,45 @@ mod tests {
     fn workspace() -> Workspace {
         let files = [
             (IDS, "ES-18\nINV-01\nINV-02\nORD-01\n"),
-            ("api/tests/scenarios/inventory/holds.md", "# Holds\n\nproves: INV-02, ORD-01\n"),
-            ("api/tests/scenarios/orders/place.md", "proves: `ORD-01`, ORD-99\n"),
-            ("infra/tests/main/redis.rs", "/// proves: ES-18\nasync fn reads_go_on() {}\n"),
-            ("infra/src/redis.rs", "/// proves: INV-01\n"),
+            ("api/tests/scenarios/inventory/holds.md", "# Holds\n\nproves: INV-02 a hold\nproves: ORD-01 an order\n"),
+            ("api/tests/scenarios/orders/place.md", "proves: ORD-01 a line\nproves: ORD-99 x\nproves: ES-18\n"),
+            ("infra/views/tests/main/redis.rs", "fn go() { proofs::proven(\n\"ES-18 reads go on\"\n); }"),
+            ("infra/views/tests/main/old.rs", "//! proves: ES-18\n"),
         ];
         crate::tidy::workspace_of(&files)
     }
 
     #[test]
-    fn the_page_counts_proven_capabilities_and_names_the_scenarios() {
+    fn page_counts_capabilities_and_names_clauses_and_proofs() {
         let page = page(&workspace());
         assert!(page.contains("**Proven 3 of 4.**"), "{page}");
-        assert!(page.contains("| 1 of 1 | ES-18 (`infra/tests/main/redis.rs`) |"), "{page}");
-        assert!(page.contains("| INV inventory | 1 of 2 | INV-02 (`inventory/holds.md`) |"), "{page}");
-        assert!(page.contains("| ORD orders | 1 of 1 | ORD-01 (`inventory/holds.md`, `orders/place.md`) |"), "{page}");
+        assert!(page.contains("| INV inventory | 1 of 2 |"), "{page}");
+        assert!(page.contains("| ES-18 | reads go on | `infra/views/tests/main/redis.rs` |"), "{page}");
+        assert!(page.contains("| ORD-01 | a line | `orders/place.md` |"), "{page}");
+        assert!(page.contains("| ORD-01 | an order | `inventory/holds.md` |"), "{page}");
     }
 
     #[test]
-    fn a_proof_of_an_unknown_capability_is_found() {
-        let expected =
-            "api/tests/scenarios/orders/place.md proves `ORD-99`, which docs/capability-ids.txt does not list";
-        assert_eq!(unknown(&workspace()), [expected]);
+    fn claims_of_unknown_capabilities_without_a_clause_or_on_a_whole_file_are_found() {
+        let expected = [
+            "api/tests/scenarios/orders/place.md proves `ORD-99`, which docs/capability-ids.txt does not list",
+            "api/tests/scenarios/orders/place.md claims `ES-18`, which is not an id with a clause",
+            "infra/views/tests/main/old.rs has a comment with a proof; call `proofs::proven` in the test",
+        ];
+        assert_eq!(unknown(&workspace()), expected);
+    }
+
+    #[test]
+    fn record_differs_by_claims_that_were_not_executed_and_by_proofs_that_nothing_claims() -> Result<()> {
+        let path = std::env::temp_dir().join(format!("cartulary-proofs-{}", std::process::id()));
+        let holds = "api/tests/scenarios/inventory/holds.md";
+        let record = format!("{holds}\tINV-02 a hold\n{holds}\tINV-02 another\n{holds}\tORD-01 an order\n");
+        fs::write(&path, record)?;
+        let found = differences(&workspace(), &path)?;
+        fs::remove_file(&path)?;
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert_eq!(found[0], "not executed: infra/views/tests/main/redis.rs\tES-18 reads go on");
+        assert_eq!(found[3], format!("executed, but not found in the sources: {holds}\tINV-02 another"));
+        Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! The checks of CI: formatting, lints, tests, dependencies.
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result};
 
-use crate::{deny, programs::cargo};
+use crate::{capabilities, deny, programs::cargo, workspace::Workspace};
 
 const FMT: &[&str] = &["fmt", "--check"];
 const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -37,9 +40,14 @@ impl Outcome {
 /// Runs all checks up to the first that fails, and prints a summary.
 pub fn all() -> Result<ExitCode> {
     let mut summary = Summary::default();
-    for arguments in [FMT, CLIPPY, TEST] {
+    for arguments in [FMT, CLIPPY] {
         summary.add("cargo", arguments, || run(cargo(arguments)))?;
     }
+    let record = capabilities::new_record()?;
+    let mut tests = cargo(TEST);
+    tests.env(proofs::RECORD, &record);
+    summary.add("cargo", TEST, || run(tests))?;
+    summary.add("proofs", &["executed"], || compare_proofs(&record))?;
     summary.add("cargo deny", deny::CHECKS, || run(deny::command(deny::CHECKS)?))?;
     summary.add("cargo deny", deny::ADVISORIES, || match deny::fetch_advisories()? {
         true => run(deny::command(deny::ADVISORIES)?),
@@ -81,6 +89,13 @@ impl Summary {
         let lines = self.0.iter().map(|(name, outcome)| format!("  {name:<60} {}\n", outcome.text()));
         format!("\ncargo xtask test: {result}\n{}", lines.collect::<String>())
     }
+}
+
+/// Compares the claims of `docs/capabilities.md` with the proofs that the tests have executed.
+fn compare_proofs(record: &Path) -> Result<Outcome> {
+    let differences = capabilities::differences(&Workspace::read()?, record)?;
+    differences.iter().for_each(|difference| println!("{difference}"));
+    Ok(if differences.is_empty() { Outcome::Passed } else { Outcome::Failed })
 }
 
 /// Runs a command with its output shown, so that cargo's own summary is seen.

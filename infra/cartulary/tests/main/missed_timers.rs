@@ -1,6 +1,4 @@
 //! Timers that become due while no process runs.
-//!
-//! proves: INV-09
 
 use anyhow::Result;
 use domain::inventory::HOLD_TIME;

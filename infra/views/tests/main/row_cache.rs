@@ -1,6 +1,4 @@
 //! Row cache: no row older than its bound, no row for the wrong reader, and no need of Redis.
-//!
-//! proves: ES-18
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +111,9 @@ async fn change_ends_the_row_that_is_cached_in_memory() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn change_ends_the_row_that_is_cached_in_redis() -> Result<()> {
     let server = RedisServer::start().await?;
-    changes_end_cached_rows(Some(server.url.clone())).await
+    changes_end_cached_rows(Some(server.url.clone())).await?;
+    proofs::proven("ES-18 a change ends the row that is cached in Redis");
+    Ok(())
 }
 
 /// Key and value of the shop's stock level in Redis; the row is read until it is cached.
@@ -218,6 +218,7 @@ async fn reads_and_commands_go_on_while_redis_is_empty_full_frozen_or_killed() -
     })
     .await?;
     shop.engine.close().await;
+    proofs::proven("ES-18 reads and commands go on while Redis is empty, full, frozen or killed");
     Ok(())
 }
 

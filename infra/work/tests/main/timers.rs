@@ -1,6 +1,4 @@
 //! Durable timers: each fires once, at its time, in the process that owns its lane.
-//!
-//! proves: INV-09
 
 use anyhow::Result;
 use commands::scribe::LaneId;

@@ -11,14 +11,15 @@ pub(super) const ARCHITECTURE: Rule = Rule {
 
 pub(super) const KNOWN_CAPABILITIES: Rule = Rule {
     name: "known-capabilities",
-    why: "a scenario proves a listed capability; ids are neither invented nor renamed",
+    why: "a step of a scenario or a test proves a named clause of a listed capability; ids are neither invented nor \
+          renamed",
     violations: capabilities::unknown,
 };
 
 pub(super) const CAPABILITIES_PAGE: Rule = Rule {
     name: "capabilities-page",
-    why: "docs/capabilities.md is generated from the scenarios, so that it has proven claims only; `cargo xtask gen` \
-          writes it",
+    why: "docs/capabilities.md is generated from the claims of steps and tests, so that it has proven claims only; \
+          `cargo xtask gen` writes it",
     violations: stale_page,
 };
 
@@ -33,7 +34,7 @@ fn unmentioned_contexts(workspace: &Workspace) -> Vec<String> {
 fn stale_page(workspace: &Workspace) -> Vec<String> {
     match workspace.files.get(capabilities::PAGE) {
         Some(page) if *page == capabilities::page(workspace) => vec![],
-        _ => vec![format!("{} differs from the scenarios", capabilities::PAGE)],
+        _ => vec![format!("{} differs from the claims", capabilities::PAGE)],
     }
 }
 
