@@ -9,10 +9,12 @@ mod behaviour {
     mod points;
     mod reservations;
     mod stock;
+    mod tenant_states;
     mod tenants;
     mod webhooks;
 }
 mod schemas {
     mod commands;
+    pub(crate) mod samples;
 }
 mod shop;

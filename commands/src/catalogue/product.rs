@@ -6,7 +6,7 @@ use domain::tenancy::{NameClaim, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, VerbOf, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, TenantStates, VerbOf, rejected};
 
 /// Add a product to the catalogue as a draft, which is not yet for sale.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -32,7 +32,7 @@ impl Command for CreateProduct {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let claim = NameClaim::id("sku", context.tenant.uuid(), &self.sku.to_string());
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant).stream::<Product>(self.product).stream::<NameClaim>(claim);
+            hint.stream::<Product>(self.product).stream::<NameClaim>(claim);
         })?;
         desk.read::<Tenant>(context.tenant)?.require_currency(self.price.currency()).map_err(rejected)?;
         desk.decide::<Product>(self.product, |product| {
@@ -98,6 +98,7 @@ pub struct UnpublishProduct {
 impl StreamCommand for UnpublishProduct {
     type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.product;
     const VERB: VerbOf<Self> = |_, product, _| product.unpublish();
 }
@@ -112,6 +113,7 @@ pub struct ArchiveProduct {
 impl StreamCommand for ArchiveProduct {
     type Aggregate = Product;
     const NEEDS: Permission = Permission::ManageProducts;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.product;
     const VERB: VerbOf<Self> = |_, product, _| product.archive();
 }

@@ -8,7 +8,7 @@ use domain::tenancy::NameClaim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, TenantStates, rejected};
 
 /// Register a customer.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,7 @@ pub struct RegisterCustomer {
 
 impl Command for RegisterCustomer {
     const NEEDS: Permission = Permission::KeepProfile;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -63,6 +64,7 @@ pub struct ImportCustomer {
 
 impl Command for ImportCustomer {
     const NEEDS: Permission = Permission::ManageCustomers;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Customer>(self.customer);
@@ -114,6 +116,7 @@ pub struct UpdateProfile {
 
 impl Command for UpdateProfile {
     const NEEDS: Permission = Permission::KeepProfile;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)

@@ -8,7 +8,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates, rejected};
 
 /// Schedule a flash sale of a product at a store and set its units aside.
 ///
@@ -34,10 +34,7 @@ impl Command for ScheduleFlashSale {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant);
-            self.streams(hint);
-        })?;
+        desk.fetch(|hint| self.streams(hint))?;
         let is_repeat = desk.read::<FlashSale>(self.sale)?.item().is_ok();
         let normal = if is_repeat { self.terms.price } else { normal_price(desk, self.product, self.store, context)? };
         desk.decide::<FlashSale>(self.sale, |sale| {
@@ -69,9 +66,7 @@ impl Command for ChangeFlashSale {
             return desk.decide::<FlashSale>(self.sale, |sale| sale.change(&self.terms, self.terms.price, context.now));
         }
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant)
-                .stream::<Product>(product)
-                .stream::<StockItem>(StockItem::id(product, store));
+            hint.stream::<Product>(product).stream::<StockItem>(StockItem::id(product, store));
         })?;
         let normal = normal_price(desk, product, store, context)?;
         desk.decide::<FlashSale>(self.sale, |sale| sale.change(&self.terms, normal, context.now))?;
@@ -89,6 +84,7 @@ pub struct CancelFlashSale {
 
 impl Command for CancelFlashSale {
     const NEEDS: Permission = Permission::ManageFlashSales;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<FlashSale>(self.sale);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::flash_sale::end_allotment;
-use crate::kernel::{Command, Context, Desk, Hint, Refusal};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates};
 
 /// Record that the window of a flash sale has begun.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,7 @@ pub struct StartFlashSale {
 
 impl Command for StartFlashSale {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<FlashSale>(self.sale);
@@ -41,6 +42,7 @@ pub struct EndFlashSale {
 
 impl Command for EndFlashSale {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<FlashSale>(self.sale);

@@ -7,7 +7,7 @@ use domain::shared::{EventType, Permission, Reason, Seconds, TargetUrl, Text, We
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, VerbOf};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, TenantStates, VerbOf};
 
 /// Time for which a replaced secret still signs beside its successor.
 const OLD_SECRET_VALID_FOR: Seconds = Seconds(24 * 60 * 60);
@@ -61,6 +61,7 @@ pub struct ChangeSubscription {
 
 impl Command for ChangeSubscription {
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -102,6 +103,7 @@ pub struct PauseSubscription {
 impl StreamCommand for PauseSubscription {
     type Aggregate = WebhookSubscription;
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.subscription;
     const VERB: VerbOf<Self> = |command, subscription, _| subscription.pause(command.reason.clone());
 }
@@ -116,6 +118,7 @@ pub struct ResumeSubscription {
 impl StreamCommand for ResumeSubscription {
     type Aggregate = WebhookSubscription;
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.subscription;
     const VERB: VerbOf<Self> = |_, subscription, _| subscription.resume();
 }
@@ -131,6 +134,7 @@ pub struct RotateSecret {
 
 impl Command for RotateSecret {
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -155,6 +159,7 @@ pub struct ShowSecret {
 impl StreamCommand for ShowSecret {
     type Aggregate = WebhookSubscription;
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.subscription;
     const VERB: VerbOf<Self> = |_, subscription, _| subscription.show_secret();
 }
@@ -175,6 +180,7 @@ pub struct ReplayEvents {
 
 impl Command for ReplayEvents {
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);
@@ -202,6 +208,7 @@ pub struct Unsubscribe {
 
 impl Command for Unsubscribe {
     const NEEDS: Permission = Permission::ManageWebhooks;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<WebhookSubscription>(self.subscription);

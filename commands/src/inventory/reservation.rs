@@ -6,7 +6,7 @@ use domain::shared::{Holder, OrderId, Permission, Quantity, ReservationId, Stock
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, rejected};
+use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, TenantStates, rejected};
 
 /// Reserve units until they are paid for or the hold expires.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,7 @@ pub struct ReserveStock {
 
 impl Command for ReserveStock {
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);
@@ -48,6 +49,7 @@ pub struct ConfirmReservation {
 
 impl Command for ConfirmReservation {
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);
@@ -69,6 +71,7 @@ pub struct ReleaseReservation {
 
 impl Command for ReleaseReservation {
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);
@@ -90,6 +93,7 @@ pub struct CommitReservation {
 
 impl Command for CommitReservation {
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);
@@ -113,6 +117,7 @@ pub struct ExpireReservation {
 
 impl Command for ExpireReservation {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item);

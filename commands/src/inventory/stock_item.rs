@@ -8,7 +8,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, VerbOf, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, TenantStates, VerbOf, rejected};
 
 /// Start stocking a product at a store. The product must be in the catalogue, and the store open.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -26,10 +26,7 @@ impl Command for OpenStockItem {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant);
-            self.streams(hint);
-        })?;
+        desk.fetch(|hint| self.streams(hint))?;
         let item = StockItem::id(self.product, self.store);
         if !desk.read::<StockItem>(item)?.is_open() {
             desk.read::<Tenant>(context.tenant)?.zone_of(self.store).map_err(rejected)?;
@@ -51,6 +48,7 @@ pub struct CloseStockItem {
 impl StreamCommand for CloseStockItem {
     type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.item;
     const VERB: VerbOf<Self> = |_, item, context| item.close(context.now);
 }
@@ -66,6 +64,7 @@ pub struct ReceiveStock {
 impl StreamCommand for ReceiveStock {
     type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.item;
     const VERB: VerbOf<Self> = |command, item, _| item.receive(command.units);
 }
@@ -86,6 +85,7 @@ pub struct RestockReturn {
 
 impl Command for RestockReturn {
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<StockItem>(self.item).stream::<Order>(self.order);
@@ -115,6 +115,7 @@ pub struct AdjustStock {
 impl StreamCommand for AdjustStock {
     type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.item;
     const VERB: VerbOf<Self> =
         |command, item, _| item.adjust(command.change.get(), command.reason.clone(), command.force);
@@ -136,6 +137,7 @@ pub struct CountStock {
 impl StreamCommand for CountStock {
     type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.item;
     const VERB: VerbOf<Self> = |command, item, _| item.count(command.on_hand, command.reason.clone());
 }
@@ -151,6 +153,7 @@ pub struct SetLowStockThreshold {
 impl StreamCommand for SetLowStockThreshold {
     type Aggregate = StockItem;
     const NEEDS: Permission = Permission::ManageStock;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.item;
     const VERB: VerbOf<Self> = |command, item, _| item.set_threshold(command.low_at);
 }

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use domain::kernel::Actor;
 use domain::shared::{CommandId, CustomerId, Permission, Principal, SealError, Sealer, TargetUrl, TenantId, Timestamp};
+use domain::tenancy::{Tenant, TenantStates};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Demands, Desk, Hint, NotNow, Refusal};
+use super::{Demands, Desk, Hint, NotNow, Refusal, rejected};
 
 /// A request to change the state of a tenant.
 ///
@@ -18,6 +19,10 @@ use super::{Demands, Desk, Hint, NotNow, Refusal};
 pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The permission that the caller needs.
     const NEEDS: Permission;
+
+    /// States of the tenant in which the command is decided. In any other state, and before the tenant is open, the
+    /// kernel rejects it.
+    const WHILE: TenantStates = TenantStates::ACTIVE;
 
     /// The party that the command acts for. A customer's token may act only for that customer; a command for the whole
     /// tenant, the default, is refused to every customer.
@@ -92,7 +97,9 @@ pub trait AnyCommand: Send + Sync {
     fn needs(&self) -> Permission;
     fn is_decided_once(&self) -> bool;
     fn subject(&self) -> Subject;
-    fn streams(&self, hint: &mut Hint);
+    /// Names the streams of the decision, that of the tenant included.
+    fn streams(&self, tenant: TenantId, hint: &mut Hint);
+    /// Rejects the command if the state of the tenant does not allow it, else decides it.
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal>;
     fn demands(&self, demands: &mut Demands);
     fn seal(&mut self, sealer: &mut dyn Sealer) -> Result<(), SealError>;
@@ -119,11 +126,17 @@ impl<C: Command> AnyCommand for C {
         Command::subject(self)
     }
 
-    fn streams(&self, hint: &mut Hint) {
+    fn streams(&self, tenant: TenantId, hint: &mut Hint) {
+        if C::WHILE != TenantStates::ANY {
+            hint.stream::<Tenant>(tenant);
+        }
         Command::streams(self, hint);
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        if C::WHILE != TenantStates::ANY {
+            desk.read::<Tenant>(context.tenant)?.require(C::WHILE).map_err(rejected)?;
+        }
         Command::decide(self, desk, context)
     }
 

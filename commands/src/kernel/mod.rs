@@ -13,6 +13,8 @@ mod shape;
 mod state;
 mod stream_command;
 
+pub use domain::tenancy::TenantStates;
+
 pub use command::{AnyCommand, Command, Context, Subject};
 pub use demand::{Demand, Demands};
 pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::kernel::{Aggregate, Recorded, Unreadable};
 use domain::shared::{Permission, input_schema};
+use domain::tenancy::TenantStates;
 use schemars::Schema;
 use serde_json::Value;
 
@@ -27,6 +28,8 @@ pub struct CommandDescriptor {
     /// The bounded context (`inventory`).
     pub context: &'static str,
     pub needs: Permission,
+    /// States of the tenant in which the command is decided.
+    pub states: TenantStates,
     /// JSON Schema of the body. Its descriptions are the documentation of the command.
     pub schema: Schema,
     parse: fn(&str) -> Result<Box<dyn AnyCommand>, Misuse>,
@@ -119,6 +122,7 @@ impl Visitor for Commands {
             name: C::schema_name().into_owned(),
             context: self.context,
             needs: C::NEEDS,
+            states: C::WHILE,
             schema: schemars::schema_for!(C),
             parse: parse::<C>,
         };

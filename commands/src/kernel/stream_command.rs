@@ -2,6 +2,7 @@
 
 use domain::kernel::{Aggregate, Decision};
 use domain::shared::Permission;
+use domain::tenancy::TenantStates;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,9 @@ pub trait StreamCommand: Serialize + DeserializeOwned + JsonSchema + Send + Sync
     /// The permission that the caller needs.
     const NEEDS: Permission;
 
+    /// States of the tenant in which the command is decided; see [`Command::WHILE`].
+    const WHILE: TenantStates = TenantStates::ACTIVE;
+
     /// The stream of the command.
     const STREAM: StreamOf<Self>;
 
@@ -36,6 +40,7 @@ pub trait StreamCommand: Serialize + DeserializeOwned + JsonSchema + Send + Sync
 
 impl<C: StreamCommand> Command for C {
     const NEEDS: Permission = C::NEEDS;
+    const WHILE: TenantStates = C::WHILE;
 
     fn subject(&self) -> Subject {
         StreamCommand::subject(self)

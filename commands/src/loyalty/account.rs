@@ -6,7 +6,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates, rejected};
 
 /// Correct the balance of a customer manually, not below zero.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -20,6 +20,7 @@ pub struct AdjustPoints {
 
 impl Command for AdjustPoints {
     const NEEDS: Permission = Permission::ManagePoints;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));

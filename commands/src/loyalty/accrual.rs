@@ -5,13 +5,12 @@ use std::borrow::Cow;
 use domain::loyalty::{Earning, EntryKind, LoyaltyAccount, LoyaltyProgram};
 use domain::orders::{Order, OrderStatus};
 use domain::shared::{CustomerId, Date, EarningId, OrderId, Permission, PositivePoints, Text};
-use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::account::today;
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, TenantStates, rejected};
 
 /// Award points for a cause outside the engine, such as a review on another site.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -27,6 +26,7 @@ pub struct EarnPoints {
 
 impl Command for EarnPoints {
     const NEEDS: Permission = Permission::ManagePoints;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn streams(&self, hint: &mut Hint) {
         Cause::new(self.customer, self.kind, self.source.clone()).streams(hint);
@@ -64,6 +64,7 @@ pub struct EarnForOrder {
 
 impl Command for EarnForOrder {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
     // The rules of the programme can change before a repeat.
     const DECIDED_ONCE: bool = true;
 
@@ -101,6 +102,7 @@ pub struct ReverseForOrder {
 
 impl Command for ReverseForOrder {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -124,6 +126,7 @@ pub struct EarnForSignup {
 
 impl Command for EarnForSignup {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
     // The rules of the programme can change before a repeat.
     const DECIDED_ONCE: bool = true;
 
@@ -172,7 +175,7 @@ impl Cause {
     /// Requests all streams of a decision about points at once, so that they are loaded together.
     fn fetch(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
+            hint.stream::<LoyaltyProgram>(context.tenant);
             self.streams(hint);
         })
     }

@@ -6,7 +6,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Refusal, TenantStates, rejected};
 
 /// Set the rules by which points are earned from now on. Earned points do not change.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -47,6 +47,7 @@ pub struct DisableProgram {}
 
 impl Command for DisableProgram {
     const NEEDS: Permission = Permission::ManageProgram;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<LoyaltyProgram>(context.tenant, LoyaltyProgram::disable)
@@ -91,7 +92,7 @@ impl Command for AddReward {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
+            hint.stream::<LoyaltyProgram>(context.tenant);
         })?;
         desk.read::<Tenant>(context.tenant)?.require_currency(self.value.currency()).map_err(rejected)?;
         desk.decide::<LoyaltyProgram>(context.tenant, |program| {
@@ -109,6 +110,7 @@ pub struct RetireReward {
 
 impl Command for RetireReward {
     const NEEDS: Permission = Permission::ManageProgram;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<LoyaltyProgram>(context.tenant, |program| program.retire_reward(self.reward))

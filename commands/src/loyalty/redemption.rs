@@ -2,12 +2,11 @@
 
 use domain::loyalty::{LoyaltyAccount, LoyaltyProgram, Redemption};
 use domain::shared::{CustomerId, Permission, RedemptionId, RewardId};
-use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::account::today;
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, TenantStates, rejected};
 
 /// Redeem points for a reward, which can then be used on an order.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -21,6 +20,7 @@ pub struct RedeemReward {
 
 impl Command for RedeemReward {
     const NEEDS: Permission = Permission::RedeemPoints;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -32,7 +32,7 @@ impl Command for RedeemReward {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
+            hint.stream::<LoyaltyProgram>(context.tenant);
             self.streams(hint);
         })?;
         // A repeat succeeds even if the reward was withdrawn since.
@@ -61,6 +61,7 @@ pub struct MarkRedemptionApplied {
 
 impl Command for MarkRedemptionApplied {
     const NEEDS: Permission = Permission::ManagePoints;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Redemption>(self.redemption);
@@ -82,6 +83,7 @@ pub struct CancelRedemption {
 
 impl Command for CancelRedemption {
     const NEEDS: Permission = Permission::ManagePoints;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Redemption>(self.redemption).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
@@ -108,6 +110,7 @@ pub struct ExpireRedemption {
 
 impl Command for ExpireRedemption {
     const NEEDS: Permission = Permission::ManagePoints;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Redemption>(self.redemption);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::today;
 use super::participant::HeldOrder;
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates, rejected};
 
 /// Cancel an order that was not paid in time, and record that its stock reservations have expired.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -20,6 +20,7 @@ pub struct ExpireOrder {
 
 impl Command for ExpireOrder {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

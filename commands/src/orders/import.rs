@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::order::today;
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, TenantStates, rejected};
 
 /// Largest accepted lead of another system's clock over ours: one day, which covers a system that sends local time as
 /// UTC.
@@ -35,6 +35,7 @@ pub struct ImportOrder {
 
 impl Command for ImportOrder {
     const NEEDS: Permission = Permission::ImportOrders;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -51,7 +52,7 @@ impl Command for ImportOrder {
         let (claim, id) =
             (NameClaim::source_id("order", context.tenant.uuid(), self.source.as_str()), self.order.uuid());
         desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant).stream::<NameClaim>(claim);
+            hint.stream::<NameClaim>(claim);
             self.streams(hint);
         })?;
         let tenant = desk.read::<Tenant>(context.tenant)?;
@@ -88,6 +89,7 @@ pub struct CancelImportedOrder {
 
 impl Command for CancelImportedOrder {
     const NEEDS: Permission = Permission::ImportOrders;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

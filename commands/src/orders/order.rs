@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::participant::HeldOrder;
 use crate::kernel::{
-    Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected,
+    Command, Context, Desk, Hint, Misuse, Refusal, StreamCommand, StreamOf, Subject, TenantStates, VerbOf, rejected,
 };
 
 /// Accept an order.
@@ -22,6 +22,7 @@ pub struct AcceptOrder {
 impl StreamCommand for AcceptOrder {
     type Aggregate = Order;
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.order;
     const VERB: VerbOf<Self> = |_, order, _| order.accept();
 }
@@ -36,6 +37,7 @@ pub struct RejectOrder {
 
 impl Command for RejectOrder {
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -58,6 +60,7 @@ pub struct MarkReady {
 impl StreamCommand for MarkReady {
     type Aggregate = Order;
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.order;
     const VERB: VerbOf<Self> = |_, order, _| order.mark_ready();
 }
@@ -71,6 +74,7 @@ pub struct MarkInTransit {
 
 impl Command for MarkInTransit {
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -91,6 +95,7 @@ pub struct MarkDelivered {
 impl StreamCommand for MarkDelivered {
     type Aggregate = Order;
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.order;
     const VERB: VerbOf<Self> = |_, order, _| order.mark_delivered();
 }
@@ -107,6 +112,7 @@ pub struct MoveOrder {
 
 impl Command for MoveOrder {
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -139,6 +145,7 @@ pub struct CancelOrder {
 
 impl Command for CancelOrder {
     const NEEDS: Permission = Permission::CancelOrders;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::expiry::not_paid_in_time;
 use super::order::today;
 use super::participant::HeldOrder;
-use crate::kernel::{Command, Context, Desk, Hint, Refusal};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates};
 
 /// Record that an order is paid in full. Its stock reservations no longer expire.
 ///
@@ -27,6 +27,7 @@ pub struct RecordPayment {
 
 impl Command for RecordPayment {
     const NEEDS: Permission = Permission::PayOrders;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -67,6 +68,7 @@ pub struct RecordRefund {
 
 impl Command for RecordRefund {
     const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::participant::{HeldOrder, with_product};
-use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, Subject, rejected};
+use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, Subject, TenantStates, rejected};
 
 /// Place an order at current prices and reserve its stock, all or nothing.
 ///
@@ -41,6 +41,7 @@ pub struct WantedLine {
 
 impl Command for PlaceOrder {
     const NEEDS: Permission = Permission::PlaceOrders;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -59,16 +60,12 @@ impl Command for PlaceOrder {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         Order::require_line_count(self.lines.len()).map_err(rejected)?;
-        desk.fetch(|hint| {
-            hint.stream::<Tenant>(context.tenant);
-            self.streams(hint);
-        })?;
+        desk.fetch(|hint| self.streams(hint))?;
         let existing = desk.read::<Order>(self.order)?;
         if existing.status().is_ok() {
             return self.accept_repeat(&existing);
         }
         let tenant = desk.read::<Tenant>(context.tenant)?;
-        tenant.require_accepting_orders().map_err(rejected)?;
         let placed_on = tenant.day_at(self.store, context.now).map_err(rejected)?;
         let currency = tenant.currency().map_err(rejected)?;
         let mut lines = self.price_lines(desk)?;

@@ -79,7 +79,7 @@ impl Scribe {
             if !self.has_no_stored_receipt(pending, lane, now) && self.receipts.get(&key).is_none() {
                 needs.push(Need::Receipt(key));
             }
-            pending.envelope.command.streams(&mut hint);
+            pending.envelope.command.streams(tenant, &mut hint);
         }
         for stream in hint.into_streams().chain(missing.iter().copied()) {
             let key = StreamKey { tenant, stream };

@@ -14,10 +14,14 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<RegisterTenant>();
     each.command::<OpenTenant>();
     each.command::<OpenStore>();
+    each.command::<RestrictTenant>();
     each.command::<SuspendTenant>();
     each.command::<ReinstateTenant>();
+    each.command::<CloseTenant>();
+    each.command::<FollowRestriction>();
     each.command::<FollowSuspension>();
     each.command::<FollowReinstatement>();
+    each.command::<FollowClosure>();
     each.policy::<OpenTenantOnRegistered>();
     each.policy::<FollowPlatform>();
 }

@@ -4,7 +4,7 @@ use domain::kernel::Recorded;
 use domain::shared::TenantId;
 use domain::tenancy::{Registration, RegistrationEvent};
 
-use super::{FollowReinstatement, FollowSuspension, OpenTenant};
+use super::{FollowClosure, FollowReinstatement, FollowRestriction, FollowSuspension, OpenTenant};
 use crate::kernel::{Policy, Reactions, Start};
 
 /// Opens a registered tenant: sends the command to the new tenant, which may be in another lane than the platform.
@@ -23,7 +23,7 @@ impl Policy for OpenTenantOnRegistered {
     }
 }
 
-/// Sends the platform's suspensions and reinstatements to the tenant. The commands may arrive out of order, so each one
+/// Sends the platform's decisions about the state of a tenant to the tenant. The commands may arrive out of order, so each one
 /// contains the number of its decision: the sequence of the event in the stream of the registration.
 pub struct FollowPlatform;
 
@@ -31,16 +31,27 @@ impl Policy for FollowPlatform {
     const ID: &'static str = "follow_platform";
     const START: Start = Start::Beginning;
     type Source = Registration;
-    const EVENTS: &'static [&'static str] = &["tenant.suspension_ordered", "tenant.reinstatement_ordered"];
+    const EVENTS: &'static [&'static str] = &[
+        "tenant.restriction_ordered",
+        "tenant.suspension_ordered",
+        "tenant.reinstatement_ordered",
+        "tenant.closure_ordered",
+    ];
 
     fn react(event: &Recorded<RegistrationEvent>, reactions: &mut Reactions) {
         let (tenant, decision) = (TenantId::new(event.stream), event.sequence);
         match event.event.clone() {
+            RegistrationEvent::RestrictionOrdered { reason } => {
+                reactions.command_in(tenant, FollowRestriction { reason, decision });
+            }
             RegistrationEvent::SuspensionOrdered { reason } => {
                 reactions.command_in(tenant, FollowSuspension { reason, decision });
             }
             RegistrationEvent::ReinstatementOrdered {} => {
                 reactions.command_in(tenant, FollowReinstatement { decision });
+            }
+            RegistrationEvent::ClosureOrdered { reason } => {
+                reactions.command_in(tenant, FollowClosure { reason, decision });
             }
             RegistrationEvent::Registered { .. } => {}
         }

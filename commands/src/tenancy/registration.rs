@@ -1,4 +1,4 @@
-//! Registration, suspension and reinstatement of tenants by the platform.
+//! Registration of tenants by the platform, and the states that it orders for them.
 
 use domain::shared::{
     Email, LegalTender, Permission, Personal, Reason, SealError, Sealer, Slug, TenantId, Title, Zone,
@@ -7,7 +7,7 @@ use domain::tenancy::{NameClaim, Registration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject};
+use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, Subject, TenantStates};
 
 /// Register an organisation as a tenant. The tenant is opened shortly after; until then, its commands get
 /// `TENANT_NOT_OPEN` and can be sent again with the same id.
@@ -30,6 +30,7 @@ pub struct RegisterTenant {
 
 impl Command for RegisterTenant {
     const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn subject(&self) -> Subject {
         Subject::Platform
@@ -72,6 +73,32 @@ impl Command for RegisterTenant {
     }
 }
 
+/// Restrict a tenant: it sells what it has on offer, and offers nothing new. It takes effect shortly after.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestrictTenant {
+    pub tenant: TenantId,
+    pub reason: Reason,
+}
+
+impl Command for RestrictTenant {
+    const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
+
+    fn subject(&self) -> Subject {
+        Subject::Platform
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Registration>(self.tenant);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        require_platform(context)?;
+        desk.decide::<Registration>(self.tenant, |registration| registration.restrict(self.reason.clone()))
+    }
+}
+
 /// Suspend a tenant: it takes no new orders, and existing ones can be finished. It takes effect shortly after.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +109,7 @@ pub struct SuspendTenant {
 
 impl Command for SuspendTenant {
     const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn subject(&self) -> Subject {
         Subject::Platform
@@ -97,7 +125,7 @@ impl Command for SuspendTenant {
     }
 }
 
-/// Reinstate a suspended tenant: it takes orders again. It takes effect shortly after.
+/// Reinstate a restricted or suspended tenant: it takes orders and offers again. It takes effect shortly after.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReinstateTenant {
@@ -106,6 +134,7 @@ pub struct ReinstateTenant {
 
 impl Command for ReinstateTenant {
     const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn subject(&self) -> Subject {
         Subject::Platform
@@ -118,6 +147,33 @@ impl Command for ReinstateTenant {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         require_platform(context)?;
         desk.decide::<Registration>(self.tenant, Registration::reinstate)
+    }
+}
+
+/// Close a tenant for good. What it owes can still be settled: orders are cancelled, refunded and taken back, but neither
+/// placed nor shipped. It takes effect shortly after.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseTenant {
+    pub tenant: TenantId,
+    pub reason: Reason,
+}
+
+impl Command for CloseTenant {
+    const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
+
+    fn subject(&self) -> Subject {
+        Subject::Platform
+    }
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Registration>(self.tenant);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        require_platform(context)?;
+        desk.decide::<Registration>(self.tenant, |registration| registration.close(self.reason.clone()))
     }
 }
 

@@ -5,7 +5,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Refusal};
+use crate::kernel::{Command, Context, Desk, Refusal, TenantStates};
 
 /// Open a registered tenant, with a first store of the same name.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,7 @@ pub struct OpenTenant {
 
 impl Command for OpenTenant {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         let store = Tenant::first_store(context.tenant);
@@ -51,6 +52,24 @@ impl Command for OpenStore {
     }
 }
 
+/// Apply a restriction by the platform: the tenant offers nothing new.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FollowRestriction {
+    pub reason: Reason,
+    /// The number of the decision of the platform. Only a number above that of the last applied decision has an effect.
+    pub decision: i64,
+}
+
+impl Command for FollowRestriction {
+    const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::ANY;
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        desk.decide::<Tenant>(context.tenant, |tenant| tenant.restrict(self.reason.clone(), self.decision))
+    }
+}
+
 /// Apply a suspension by the platform: the tenant takes no new orders, and existing ones can be finished.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,13 +81,14 @@ pub struct FollowSuspension {
 
 impl Command for FollowSuspension {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<Tenant>(context.tenant, |tenant| tenant.suspend(self.reason.clone(), self.decision))
     }
 }
 
-/// Apply a reinstatement by the platform: the tenant takes orders again.
+/// Apply a reinstatement by the platform: the tenant takes orders and offers again.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FollowReinstatement {
@@ -78,8 +98,27 @@ pub struct FollowReinstatement {
 
 impl Command for FollowReinstatement {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<Tenant>(context.tenant, |tenant| tenant.reinstate(self.decision))
+    }
+}
+
+/// Apply a closure by the platform: the tenant ends for good.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FollowClosure {
+    pub reason: Reason,
+    /// The number of the decision of the platform. Only a number above that of the last applied decision has an effect.
+    pub decision: i64,
+}
+
+impl Command for FollowClosure {
+    const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::ANY;
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        desk.decide::<Tenant>(context.tenant, |tenant| tenant.close(self.reason.clone(), self.decision))
     }
 }

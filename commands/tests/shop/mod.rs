@@ -96,6 +96,15 @@ impl Shop {
         Ok(events)
     }
 
+    /// Decides a parsed command of a member of the team, without its policies.
+    pub(crate) fn send_parsed(&mut self, command: &dyn AnyCommand) -> Result<Vec<Recorded<Encoded>>, Refusal> {
+        self.sent += 1;
+        let (id, principal) = (CommandId::new(Uuid::from_u128(self.sent)), Principal::new(Uuid::from_u128(77)));
+        let context =
+            Context { now: self.now, tenant: TENANT, principal, actor: Actor::Member(principal), command: id };
+        self.decide(command, context)
+    }
+
     /// Sends a command as the engine and runs the policies.
     pub(crate) fn send_as_engine(&mut self, command: impl Command) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         self.send_as(Actor::Engine("a test".into()), TENANT, command)
@@ -171,7 +180,7 @@ impl Shop {
 
     fn decide(&mut self, command: &dyn AnyCommand, context: Context) -> Result<Vec<Recorded<Encoded>>, Refusal> {
         let mut hint = commands::kernel::Hint::default();
-        command.streams(&mut hint);
+        command.streams(context.tenant, &mut hint);
         self.load(context.tenant, hint.into_streams());
         for _ in 0..RUNS_MOST {
             let states = TenantStates(self.states.get(&context.tenant));

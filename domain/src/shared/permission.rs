@@ -119,7 +119,7 @@ permissions! {
     ManageWebhooks:    - - - x x -;
     /// Read webhook subscriptions and their deliveries.
     SeeWebhooks:       - - - x x x;
-    /// Register, suspend and reinstate tenants.
+    /// Register tenants, and restrict, suspend, reinstate and close them.
     ManageTenants:     - - - - - x;
     /// Read tenants; the team of a tenant reads only its own tenant.
     SeeTenants:        - - - x x x;

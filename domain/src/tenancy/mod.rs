@@ -3,10 +3,12 @@
 mod name_claim;
 mod registration;
 mod tenant;
+mod tenant_state;
 
 pub use name_claim::{NameClaim, NameClaimEvent, NameClaimRejection};
 pub use registration::{Registration, RegistrationEvent, RegistrationRejection};
 pub use tenant::{STORES_MOST, Tenant, TenantEvent, TenantRejection};
+pub use tenant_state::{TenantState, TenantStates};
 
 use crate::kernel::Visitor;
 

@@ -1,19 +1,22 @@
-//! Registration of a tenant, and its suspension by the platform, as a stream of the platform's tenant (TEN-01, TEN-22).
-//! Policies send each decision as a command to [`Tenant`](super::Tenant), a stream of the registered tenant.
+//! Registration of a tenant, and the state that the platform orders for it, as a stream of the platform's tenant
+//! (TEN-01, TEN-22). Policies send each decision as a command to [`Tenant`](super::Tenant), a stream of the registered
+//! tenant.
 //!
-//! Invariants: a tenant is registered once; suspension and reinstatement alternate. Name claims make the subdomain and
-//! the e-mail address unique (ES-15).
+//! Invariants: a tenant is registered once; every order changes the state; a closed tenant stays closed. Name claims make
+//! the subdomain and the e-mail address unique (ES-15).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::TenantState;
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Currency, Email, Personal, Reason, Slug, TenantId, Title, Zone};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Registration {
     registered: Option<Registered>,
-    suspended: bool,
+    /// State that was ordered last.
+    state: TenantState,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,12 +34,18 @@ pub enum RegistrationEvent {
     /// An organisation registered as a tenant. The stream id is the tenant id.
     #[serde(rename = "tenant.registered")]
     Registered { name: Title, subdomain: Slug, contact_email: Personal<Email>, currency: Currency, zone: Zone },
+    /// The platform ordered that the tenant offers nothing new.
+    #[serde(rename = "tenant.restriction_ordered")]
+    RestrictionOrdered { reason: Reason },
     /// The platform ordered that the tenant accepts no new orders.
     #[serde(rename = "tenant.suspension_ordered")]
     SuspensionOrdered { reason: Reason },
-    /// The platform ordered that the tenant accepts orders again.
+    /// The platform ordered the end of a restriction or suspension.
     #[serde(rename = "tenant.reinstatement_ordered")]
     ReinstatementOrdered {},
+    /// The platform ordered that the tenant ends for good.
+    #[serde(rename = "tenant.closure_ordered")]
+    ClosureOrdered { reason: Reason },
 }
 
 /// Rejections of a registration.
@@ -47,12 +56,14 @@ pub enum RegistrationRejection {
     AlreadyRegistered {},
     #[error("there is no such tenant")]
     TenantUnknown {},
+    #[error("this tenant is closed for good")]
+    ClosedForGood {},
 }
 
 impl Rejection for RegistrationRejection {
     fn retry(&self) -> Retry {
         match self {
-            Self::AlreadyRegistered {} => Retry::Never,
+            Self::AlreadyRegistered {} | Self::ClosedForGood {} => Retry::Never,
             Self::TenantUnknown {} => Retry::NewId,
         }
     }
@@ -79,29 +90,40 @@ impl Registration {
         }
     }
 
-    /// Orders the suspension of the tenant. If it is suspended already, the first reason is kept.
+    /// Orders that the tenant offers nothing new; also ends a suspension. A repeat keeps the first reason.
+    pub fn restrict(&self, reason: Reason) -> Decision<Self> {
+        self.order(TenantState::Restricted, RegistrationEvent::RestrictionOrdered { reason })
+    }
+
+    /// Orders that the tenant accepts no new orders. A repeat keeps the first reason.
     pub fn suspend(&self, reason: Reason) -> Decision<Self> {
-        match self.is_suspended()? {
-            true => Ok(vec![]),
-            false => Ok(vec![RegistrationEvent::SuspensionOrdered { reason }]),
-        }
+        self.order(TenantState::Suspended, RegistrationEvent::SuspensionOrdered { reason })
     }
 
-    /// Orders the end of a suspension.
+    /// Orders the end of a restriction or suspension.
     pub fn reinstate(&self) -> Decision<Self> {
-        match self.is_suspended()? {
-            true => Ok(vec![RegistrationEvent::ReinstatementOrdered {}]),
-            false => Ok(vec![]),
-        }
+        self.order(TenantState::Active, RegistrationEvent::ReinstatementOrdered {})
     }
 
-    fn is_suspended(&self) -> Result<bool, RegistrationRejection> {
-        self.registered.as_ref().map(|_| self.suspended).ok_or(RegistrationRejection::TenantUnknown {})
+    /// Orders that the tenant ends for good. A repeat keeps the first reason.
+    pub fn close(&self, reason: Reason) -> Decision<Self> {
+        self.order(TenantState::Closed, RegistrationEvent::ClosureOrdered { reason })
+    }
+
+    fn order(&self, state: TenantState, event: RegistrationEvent) -> Decision<Self> {
+        match self.state {
+            _ if self.registered.is_none() => Err(RegistrationRejection::TenantUnknown {}),
+            current if current == state => Ok(vec![]),
+            TenantState::Closed => Err(RegistrationRejection::ClosedForGood {}),
+            _ => Ok(vec![event]),
+        }
     }
 }
 
 impl Aggregate for Registration {
     const TYPE: &'static str = "Registration";
+    // Version 2: the state in place of a flag for suspension.
+    const STATE_VERSION: i32 = 2;
     type Id = TenantId;
     type Event = RegistrationEvent;
     type Rejection = RegistrationRejection;
@@ -111,8 +133,10 @@ impl Aggregate for Registration {
             RegistrationEvent::Registered { name, subdomain, contact_email, currency, zone } => {
                 self.registered = Some(Registered { name, subdomain, contact_email, currency, zone });
             }
-            RegistrationEvent::SuspensionOrdered { .. } => self.suspended = true,
-            RegistrationEvent::ReinstatementOrdered {} => self.suspended = false,
+            RegistrationEvent::RestrictionOrdered { .. } => self.state = TenantState::Restricted,
+            RegistrationEvent::SuspensionOrdered { .. } => self.state = TenantState::Suspended,
+            RegistrationEvent::ReinstatementOrdered {} => self.state = TenantState::Active,
+            RegistrationEvent::ClosureOrdered { .. } => self.state = TenantState::Closed,
         }
     }
 }
@@ -176,6 +200,22 @@ mod tests {
             .then_once([RegistrationEvent::ReinstatementOrdered {}])
             .when(|registration: &Registration| registration.suspend(reason.clone()))
             .then_once([RegistrationEvent::SuspensionOrdered { reason: reason.clone() }]);
+    }
+
+    #[test]
+    fn each_state_follows_any_other_until_the_tenant_is_closed() {
+        let reason: Reason = parsed("fraud");
+        given([registered()])
+            .when(|registration: &Registration| registration.restrict(reason.clone()))
+            .then_once([RegistrationEvent::RestrictionOrdered { reason: reason.clone() }])
+            .when(|registration: &Registration| registration.suspend(reason.clone()))
+            .then_once([RegistrationEvent::SuspensionOrdered { reason: reason.clone() }])
+            .when(|registration: &Registration| registration.restrict(reason.clone()))
+            .then([RegistrationEvent::RestrictionOrdered { reason: reason.clone() }])
+            .when(|registration: &Registration| registration.close(reason.clone()))
+            .then_once([RegistrationEvent::ClosureOrdered { reason: reason.clone() }])
+            .when(Registration::reinstate)
+            .then_rejected(RegistrationRejection::ClosedForGood {});
     }
 
     #[test]

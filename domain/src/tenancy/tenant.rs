@@ -1,14 +1,14 @@
 //! Tenant: an organisation that runs its shop here (TEN-01, TEN-22).
 //!
-//! Invariants: an open tenant has one currency for ever and at least one store; a suspended tenant accepts no new
-//! orders, but completes the open ones; of the platform's decisions to suspend or reinstate a tenant, the one with the
-//! highest number is in force.
+//! Invariants: an open tenant has one currency for ever and at least one store; of the platform's decisions about its
+//! state, the one with the highest number is in force. The kernel of commands compares the state with that of each command.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{TenantState, TenantStates};
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Currency, Date, Fingerprint, Reason, Slug, StoreId, TenantId, Timestamp, Title, Zone};
 
@@ -19,7 +19,8 @@ pub const STORES_MOST: usize = 100;
 pub struct Tenant {
     opened: Option<Opened>,
     stores: BTreeMap<StoreId, Store>,
-    suspended: bool,
+    /// State that the platform ordered last, also before the opening.
+    state: TenantState,
     /// Highest number of a decision of the platform that was applied.
     #[serde(rename = "followed")]
     last_decision: i64,
@@ -48,12 +49,18 @@ pub enum TenantEvent {
     /// The tenant opened another store.
     #[serde(rename = "tenant.store_opened")]
     StoreOpened { store: StoreId, name: Title, zone: Zone },
+    /// The tenant offers nothing new; `decision` is the number of the platform's decision.
+    #[serde(rename = "tenant.restricted")]
+    Restricted { reason: Reason, decision: i64 },
     /// The tenant accepts no new orders; `decision` is the number of the platform's decision.
     #[serde(rename = "tenant.suspended")]
     Suspended { reason: Reason, decision: i64 },
-    /// The tenant accepts orders again.
+    /// A restriction or suspension of the tenant has ended.
     #[serde(rename = "tenant.reinstated")]
     Reinstated { decision: i64 },
+    /// The tenant has ended for good.
+    #[serde(rename = "tenant.closed")]
+    Closed { reason: Reason, decision: i64 },
 }
 
 /// Rejections of a tenant.
@@ -62,8 +69,12 @@ pub enum TenantEvent {
 pub enum TenantRejection {
     #[error("this tenant is not open")]
     TenantNotOpen {},
+    #[error("this tenant offers nothing new at present")]
+    TenantRestricted {},
     #[error("this tenant takes no orders at present")]
     TenantSuspended {},
+    #[error("this tenant is closed")]
+    TenantClosed {},
     #[error("this tenant is open already, with other data")]
     TenantExists {},
     #[error("all prices of this tenant are in {expected}, not {found}")]
@@ -81,7 +92,8 @@ impl Rejection for TenantRejection {
         match self {
             // A tenant is opened shortly after its registration.
             Self::TenantNotOpen {} => Retry::SameId,
-            Self::TenantExists {}
+            Self::TenantClosed {}
+            | Self::TenantExists {}
             | Self::StoreExists { .. }
             | Self::OtherCurrency { .. }
             // Stores are never closed.
@@ -109,7 +121,6 @@ impl Tenant {
 
     /// Opens another store.
     pub fn open_store(&self, store: StoreId, name: Title, zone: Zone) -> Decision<Self> {
-        self.currency()?;
         match self.stores.get(&store) {
             Some(known) if known.name == Fingerprint::of(&name) && known.zone == zone => Ok(vec![]),
             Some(_) => Err(TenantRejection::StoreExists { store }),
@@ -118,20 +129,46 @@ impl Tenant {
         }
     }
 
-    /// Stops new orders, even before the tenant is open. A decision is ignored unless its number is above that of the
+    /// Stops new offers, even before the tenant is open. A decision is ignored unless its number is above that of the
     /// last applied one: decisions may arrive twice and out of order.
-    pub fn suspend(&self, reason: Reason, decision: i64) -> Decision<Self> {
-        match decision > self.last_decision {
-            true => Ok(vec![TenantEvent::Suspended { reason, decision }]),
-            false => Ok(vec![]),
-        }
+    pub fn restrict(&self, reason: Reason, decision: i64) -> Decision<Self> {
+        Ok(self.follow(decision, TenantEvent::Restricted { reason, decision }))
     }
 
-    /// Accepts new orders again. Ignores decisions as [`suspend`](Self::suspend) does.
+    /// Stops new orders. Ignores decisions as [`restrict`](Self::restrict) does.
+    pub fn suspend(&self, reason: Reason, decision: i64) -> Decision<Self> {
+        Ok(self.follow(decision, TenantEvent::Suspended { reason, decision }))
+    }
+
+    /// Accepts new orders and offers again. Ignores decisions as [`restrict`](Self::restrict) does.
     pub fn reinstate(&self, decision: i64) -> Decision<Self> {
-        match decision > self.last_decision {
-            true => Ok(vec![TenantEvent::Reinstated { decision }]),
-            false => Ok(vec![]),
+        Ok(self.follow(decision, TenantEvent::Reinstated { decision }))
+    }
+
+    /// Ends the tenant for good. Ignores decisions as [`restrict`](Self::restrict) does.
+    pub fn close(&self, reason: Reason, decision: i64) -> Decision<Self> {
+        Ok(self.follow(decision, TenantEvent::Closed { reason, decision }))
+    }
+
+    fn follow(&self, decision: i64, event: TenantEvent) -> Vec<TenantEvent> {
+        if decision > self.last_decision { vec![event] } else { vec![] }
+    }
+
+    /// State of the tenant; `None` before it is open.
+    pub fn state(&self) -> Option<TenantState> {
+        self.opened.map(|_| self.state)
+    }
+
+    /// Rejects unless the tenant is in one of these states.
+    pub fn require(&self, states: TenantStates) -> Result<(), TenantRejection> {
+        let state = self.state();
+        match state {
+            _ if states.contains(state) => Ok(()),
+            None => Err(TenantRejection::TenantNotOpen {}),
+            Some(TenantState::Active) => Ok(()),
+            Some(TenantState::Restricted) => Err(TenantRejection::TenantRestricted {}),
+            Some(TenantState::Suspended) => Err(TenantRejection::TenantSuspended {}),
+            Some(TenantState::Closed) => Err(TenantRejection::TenantClosed {}),
         }
     }
 
@@ -153,19 +190,14 @@ impl Tenant {
 
     /// Time zone of a store's business days.
     pub fn zone_of(&self, store: StoreId) -> Result<&Zone, TenantRejection> {
-        self.currency()?;
         self.stores.get(&store).map(|store| &store.zone).ok_or(TenantRejection::StoreUnknown { store })
-    }
-
-    /// Rejects unless the tenant accepts new orders.
-    pub fn require_accepting_orders(&self) -> Result<(), TenantRejection> {
-        self.currency()?;
-        if self.suspended { Err(TenantRejection::TenantSuspended {}) } else { Ok(()) }
     }
 }
 
 impl Aggregate for Tenant {
     const TYPE: &'static str = "Tenant";
+    // Version 2: the state in place of a flag for suspension.
+    const STATE_VERSION: i32 = 2;
     type Id = TenantId;
     type Event = TenantEvent;
     type Rejection = TenantRejection;
@@ -179,8 +211,16 @@ impl Aggregate for Tenant {
             TenantEvent::StoreOpened { store, name, zone } => {
                 self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
-            TenantEvent::Suspended { decision, .. } => (self.suspended, self.last_decision) = (true, *decision),
-            TenantEvent::Reinstated { decision } => (self.suspended, self.last_decision) = (false, *decision),
+            TenantEvent::Restricted { decision, .. } => {
+                (self.state, self.last_decision) = (TenantState::Restricted, *decision);
+            }
+            TenantEvent::Suspended { decision, .. } => {
+                (self.state, self.last_decision) = (TenantState::Suspended, *decision);
+            }
+            TenantEvent::Reinstated { decision } => {
+                (self.state, self.last_decision) = (TenantState::Active, *decision);
+            }
+            TenantEvent::Closed { decision, .. } => (self.state, self.last_decision) = (TenantState::Closed, *decision),
         }
     }
 }
@@ -218,13 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn tenant_that_is_not_open_rejects_stores_and_orders() {
+    fn tenant_that_is_not_open_rejects_all_but_commands_for_any_state_until_it_is() {
         let not_open = TenantRejection::TenantNotOpen {};
         assert_eq!(not_open.retry(), Retry::SameId);
-        given([])
-            .when(|tenant: &Tenant| tenant.open_store(store(2), name(), parsed("UTC")))
-            .then_rejected(not_open.clone());
-        given([]).holds(|tenant: &Tenant| tenant.require_accepting_orders() == Err(not_open.clone()));
+        given([]).holds(|tenant: &Tenant| {
+            tenant.require(TenantStates::OPENED) == Err(not_open.clone()) && tenant.require(TenantStates::ANY) == Ok(())
+        });
     }
 
     #[test]
@@ -294,19 +333,33 @@ mod tests {
         assert!(serde_json::to_string(&tenant).expect("JSON").len() < 64 * 1024);
     }
 
+    /// The open tenant after a verb that records this event and then changes nothing.
+    fn after(event: TenantEvent, verb: impl Fn(&Tenant) -> Decision<Tenant>) -> Given<Tenant> {
+        open().when(verb).then_once([event])
+    }
+
     #[test]
-    fn suspended_tenant_accepts_no_orders_until_it_is_reinstated() {
-        open()
-            .when(|tenant| tenant.suspend(reason(), 2))
-            .then_once([TenantEvent::Suspended { reason: reason(), decision: 2 }])
-            .when(|tenant| tenant.require_accepting_orders().map(|()| vec![]))
-            .then_rejected(TenantRejection::TenantSuspended {});
-        open()
-            .when(|tenant| tenant.suspend(reason(), 2))
-            .then([TenantEvent::Suspended { reason: reason(), decision: 2 }])
+    fn each_state_rejects_what_only_less_severe_states_allow() {
+        let restricted = TenantEvent::Restricted { reason: reason(), decision: 2 };
+        after(restricted, |tenant| tenant.restrict(reason(), 2)).holds(|tenant| {
+            tenant.require(TenantStates::ACTIVE) == Err(TenantRejection::TenantRestricted {})
+                && tenant.require(TenantStates::SELLING) == Ok(())
+        });
+        let suspended = TenantEvent::Suspended { reason: reason(), decision: 2 };
+        after(suspended.clone(), |tenant| tenant.suspend(reason(), 2)).holds(|tenant| {
+            tenant.require(TenantStates::SELLING) == Err(TenantRejection::TenantSuspended {})
+                && tenant.require(TenantStates::OPERATING) == Ok(())
+        });
+        after(suspended, |tenant| tenant.suspend(reason(), 2))
             .when(|tenant| tenant.reinstate(3))
             .then_once([TenantEvent::Reinstated { decision: 3 }])
-            .holds(|tenant| tenant.require_accepting_orders() == Ok(()));
+            .holds(|tenant| tenant.require(TenantStates::ACTIVE) == Ok(()));
+        assert_eq!(TenantRejection::TenantClosed {}.retry(), Retry::Never);
+        let closed = TenantEvent::Closed { reason: reason(), decision: 2 };
+        after(closed, |tenant| tenant.close(reason(), 2)).holds(|tenant| {
+            tenant.require(TenantStates::OPERATING) == Err(TenantRejection::TenantClosed {})
+                && tenant.require(TenantStates::OPENED) == Ok(())
+        });
     }
 
     #[test]
@@ -332,6 +385,6 @@ mod tests {
                 zone: parsed("UTC"),
                 store: store(1),
             }])
-            .holds(|tenant| tenant.require_accepting_orders() == Err(TenantRejection::TenantSuspended {}));
+            .holds(|tenant| tenant.state() == Some(TenantState::Suspended));
     }
 }

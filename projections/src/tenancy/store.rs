@@ -32,7 +32,10 @@ impl ReadModel for Store {
         from.stream::<Tenant>(
             |event| match event.event {
                 TenantEvent::Opened { store, .. } | TenantEvent::StoreOpened { store, .. } => Some(key![store]),
-                TenantEvent::Suspended { .. } | TenantEvent::Reinstated { .. } => None,
+                TenantEvent::Restricted { .. }
+                | TenantEvent::Suspended { .. }
+                | TenantEvent::Reinstated { .. }
+                | TenantEvent::Closed { .. } => None,
             },
             Self::on_tenant,
         );
@@ -46,7 +49,10 @@ impl Store {
                 let (name, zone) = (name.clone(), zone.clone());
                 Ok(Some(Self { store: *store, name, zone, opened_at: event.occurred_at }))
             }
-            TenantEvent::Suspended { .. } | TenantEvent::Reinstated { .. } => Ok(row),
+            TenantEvent::Restricted { .. }
+            | TenantEvent::Suspended { .. }
+            | TenantEvent::Reinstated { .. }
+            | TenantEvent::Closed { .. } => Ok(row),
         }
     }
 }

@@ -34,9 +34,18 @@ fn reserve(number: u128, buyer: u128) -> ReserveStock {
     ReserveStock { item: item(number), reservation, units: 1.try_into().expect("a quantity") }
 }
 
+fn opening() -> OpenTenant {
+    OpenTenant {
+        name: "Mugs".parse().expect("a name"),
+        subdomain: "mugs".parse().expect("a subdomain"),
+        currency: "USD".parse().expect("a currency"),
+        zone: "UTC".parse().expect("a zone"),
+    }
+}
+
 /// A simulation in which one item of tenant one has this many units.
 fn stocked(units: i64) -> Simulation {
-    let mut simulation = Simulation::new(Limits::default());
+    let mut simulation = Simulation::opened(Limits::default());
     simulation.send(ONE, vec![envelope(id(1), open(1)), envelope(id(2), receive(1, units))]);
     simulation.run(|_| Commit::Written);
     simulation
@@ -94,13 +103,7 @@ fn a_command_that_came_before_its_tenant_was_open_is_decided_under_the_same_id_l
     simulation.run(|_| Commit::Written);
     let Answer::NotNow(not_now) = &simulation.answers[&early][0] else { panic!("the early command was decided") };
     assert_eq!(not_now.code(), "TENANT_NOT_OPEN");
-    let open = OpenTenant {
-        name: "Mugs".parse().expect("a name"),
-        subdomain: "mugs".parse().expect("a subdomain"),
-        currency: "USD".parse().expect("a currency"),
-        zone: zone(),
-    };
-    simulation.send_as_engine(ONE, vec![envelope(id(3), open)]);
+    simulation.send_as_engine(ONE, vec![envelope(id(3), opening())]);
     simulation.run(|_| Commit::Written);
     let again = simulation.send(ONE, vec![command()]);
     simulation.run(|_| Commit::Written);
@@ -176,7 +179,7 @@ fn a_command_that_panics_fails_alone() {
 
 #[test]
 fn a_full_queue_refuses_clients_and_accepts_the_engine() {
-    let mut simulation = Simulation::new(Limits { queue_commands_most: 10, ..Limits::default() });
+    let mut simulation = Simulation::opened(Limits { queue_commands_most: 10, ..Limits::default() });
     let tickets: Vec<_> = (0..30).map(|n| simulation.send(ONE, vec![envelope(id(n), open(n))])).collect();
     let engine = simulation.send_as_engine(ONE, vec![envelope(id(77), open(77))]);
     simulation.run(|_| Commit::Written);
@@ -188,7 +191,7 @@ fn a_full_queue_refuses_clients_and_accepts_the_engine() {
 
 #[test]
 fn the_commands_of_one_request_are_decided_in_their_order() {
-    let mut simulation = Simulation::new(Limits::default());
+    let mut simulation = Simulation::opened(Limits::default());
     let commands = vec![
         envelope(id(1), open(1)),
         envelope(id(2), receive(1, 1)),
@@ -207,7 +210,7 @@ fn the_commands_of_one_request_are_decided_in_their_order() {
 
 #[test]
 fn load_of_one_tenant_does_not_delay_another() {
-    let mut simulation = Simulation::new(Limits { batch_commands_most: 10, ..Limits::default() });
+    let mut simulation = Simulation::opened(Limits { batch_commands_most: 10, ..Limits::default() });
     for n in 0..500 {
         simulation.send(ONE, vec![envelope(id(n), open(n))]);
     }
@@ -218,7 +221,7 @@ fn load_of_one_tenant_does_not_delay_another() {
 
 #[test]
 fn an_id_from_the_future_is_refused() {
-    let mut simulation = Simulation::new(Limits::default());
+    let mut simulation = Simulation::opened(Limits::default());
     let far = Uuid::from_u128((u128::from(u32::MAX) << 96) | 0x7000_8000_0000_0000_0001);
     let ticket = simulation.send(ONE, vec![envelope(far, open(1))]);
     simulation.run(|_| Commit::Written);
@@ -254,7 +257,7 @@ fn repeat_at_a_successor_whose_clock_is_behind_gets_the_first_answer() {
 
 #[test]
 fn forgotten_states_and_receipts_are_loaded_again() {
-    let mut simulation = Simulation::new(Limits { state_bytes_most: 4_000, receipts_most: 8, ..Limits::default() });
+    let mut simulation = Simulation::opened(Limits { state_bytes_most: 4_000, receipts_most: 8, ..Limits::default() });
     (0..200).for_each(|n| {
         simulation.send(ONE, vec![envelope(id(n), open(n))]);
         simulation.run(|_| Commit::Written);
@@ -274,7 +277,7 @@ fn forgotten_states_and_receipts_are_loaded_again() {
 fn every_id_has_one_effect_and_positions_stay_dense_under_random_failures() {
     for seed in 0..400_u64 {
         let mut random = Random(seed);
-        let mut simulation = Simulation::new(Limits {
+        let mut simulation = Simulation::opened(Limits {
             batch_commands_most: 1 + random.below(8),
             state_bytes_most: 2_000 + random.below(20_000),
             receipts_most: 4 + random.below(40),

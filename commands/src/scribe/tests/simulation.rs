@@ -74,6 +74,16 @@ impl Simulation {
         }
     }
 
+    /// A simulation in which both tenants are open.
+    pub(super) fn opened(limits: Limits) -> Self {
+        let mut simulation = Self::new(limits);
+        for tenant in [super::ONE, super::TWO] {
+            simulation.send_as_engine(tenant, vec![envelope(id(u128::MAX >> 68), super::opening())]);
+        }
+        simulation.run(|_| Commit::Written);
+        simulation
+    }
+
     pub(super) fn send(&mut self, tenant: TenantId, commands: Vec<Envelope>) -> Ticket {
         self.submit(tenant, commands, false)
     }
