@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use api::auth::SigningKey;
+use api::registries::Registries;
 use platform::database;
 use vault::{OuterKey, read_or_create_key};
 
@@ -34,7 +35,12 @@ pub struct EmbeddedEngine {
 
 impl EmbeddedEngine {
     /// Starts the database server, migrates its schema, and starts all roles but the relay.
-    pub async fn start(project: &Path, mut settings: Settings) -> Result<Self> {
+    pub async fn start(project: &Path, settings: Settings) -> Result<Self> {
+        Self::start_of(project, settings, Registries::all()).await
+    }
+
+    /// Starts an engine with other registries than the built-in ones.
+    pub async fn start_of(project: &Path, mut settings: Settings, registries: Registries) -> Result<Self> {
         let listener = listen(settings.listen).await?;
         std::fs::create_dir_all(project.join(".cartulary")).context("the project folder cannot be written")?;
         let embedded = EmbeddedSettings { project: project.to_owned(), binaries: settings.postgres_binaries.clone() };
@@ -52,7 +58,8 @@ impl EmbeddedEngine {
             let key = SigningKey::from_seed(TOKEN_KEY, *read_or_create_key(&token_key_file)?);
             std::fs::write(&token_public_file, key.public_pem()?)?;
             let auth = settings.auth_with(vec![key.public()?]);
-            let config = settings.configuration_with(Roles::ALONE, server.url(), outer, auth)?;
+            let mut config = settings.configuration_with(Roles::ALONE, server.url(), outer, auth)?;
+            config.registries = registries;
             Ok::<_, anyhow::Error>((Running::start(config, listener).await?, key))
         };
         match started.await {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, Claims, SigningKey};
+use api::registries::Registries;
 use cartulary::process::{Running, listen};
 use cartulary::roles::Roles;
 use cartulary::settings::Settings;
@@ -54,6 +55,11 @@ impl BenchEngine {
         Self::open_as(database, on_any_port(), roles, OuterKey::from_base64(OUTER_KEY)?).await
     }
 
+    /// Starts every role with other registries than the built-in ones.
+    pub(super) async fn open_of(database: &ScratchDatabase, registries: Registries) -> Result<Self> {
+        Self::start(database, on_any_port(), Roles::ALONE, OuterKey::from_base64(OUTER_KEY)?, registries).await
+    }
+
     /// Starts only these roles; other processes with the same outer key have the remaining ones.
     pub(super) async fn open_as(
         database: &ScratchDatabase,
@@ -61,10 +67,21 @@ impl BenchEngine {
         roles: Roles,
         outer: OuterKey,
     ) -> Result<Self> {
+        Self::start(database, settings, roles, outer, Registries::all()).await
+    }
+
+    async fn start(
+        database: &ScratchDatabase,
+        settings: Settings,
+        roles: Roles,
+        outer: OuterKey,
+        registries: Registries,
+    ) -> Result<Self> {
         let key = SigningKey::from_seed(TOKEN_KEY.0, TOKEN_KEY.1);
         let auth = settings.auth_with(vec![key.public()?]);
         let listener = listen(settings.listen).await?;
-        let config = settings.configuration_with(roles, database.url.clone(), outer.clone(), auth)?;
+        let mut config = settings.configuration_with(roles, database.url.clone(), outer.clone(), auth)?;
+        config.registries = registries;
         let running = Running::start(config, listener).await?;
         let workload = Workload::new()?;
         let tokens =
@@ -107,7 +124,8 @@ impl BenchEngine {
         }
     }
 
-    async fn execute(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {
+    /// Submits commands of one tenant, all of which must be accepted.
+    pub(super) async fn execute(&self, tenant: TenantId, commands: Vec<Envelope>) -> Result<Accepted> {
         let answers = self.running.dispatch.submit(tenant, false, commands).await;
         let mut last = None;
         for answer in answers {

@@ -40,7 +40,8 @@ pub(super) async fn run(
     progress.show(format!("{PER_SECOND} events/s"));
     let stop = CancellationToken::new();
     let watcher = watch(database.connection().await?, stop.clone());
-    let written = write(&engine, length).await?;
+    let adjusting = engine.clone();
+    let written = write(length, PER_SECOND, move |number| adjust(adjusting.clone(), number)).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     stop.cancel();
     let samples = watcher.await??;
@@ -71,11 +72,24 @@ pub(super) fn watch(
     })
 }
 
+/// Adjusts the stock of a product.
+pub(super) async fn adjust(engine: Arc<BenchEngine>, number: usize) -> Result<AnsweredEvent> {
+    let (tenant, accepted) = engine.adjust(number).await?;
+    Ok((tenant, accepted.tenant_position, Instant::now()))
+}
+
 /// Sends commands at a constant rate. Returns those that were answered after the warm-up.
-pub(super) async fn write(engine: &Arc<BenchEngine>, length: RunLength) -> Result<Vec<AnsweredEvent>> {
+pub(super) async fn write<Sent>(
+    length: RunLength,
+    per_second: u64,
+    send: impl Fn(usize) -> Sent,
+) -> Result<Vec<AnsweredEvent>>
+where
+    Sent: Future<Output = Result<AnsweredEvent>> + Send + 'static,
+{
     let from = Instant::now() + length.warm_up;
     let until = from + length.measured;
-    let burst = PER_SECOND * u64::try_from(TICK.as_millis())? / 1_000;
+    let burst = per_second * u64::try_from(TICK.as_millis())? / 1_000;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut running = JoinSet::new();
@@ -83,12 +97,8 @@ pub(super) async fn write(engine: &Arc<BenchEngine>, length: RunLength) -> Resul
     while Instant::now() < until {
         ticks.tick().await;
         for _ in 0..burst {
-            let engine = engine.clone();
             number += 1;
-            running.spawn(async move {
-                let (tenant, accepted) = engine.adjust(number).await?;
-                Ok::<_, anyhow::Error>((tenant, accepted.tenant_position, Instant::now()))
-            });
+            running.spawn(send(number));
         }
     }
     let mut written = Vec::new();

@@ -115,10 +115,15 @@ impl Workload {
 
     /// Envelope of a command, as the API submits it to the scribe.
     pub(super) fn envelope(&self, command: impl AnyCommand + 'static) -> Envelope {
+        self.envelope_of(Box::new(command))
+    }
+
+    /// Envelope of a command whose type is known to the registry only.
+    pub(super) fn envelope_of(&self, command: Box<dyn AnyCommand>) -> Envelope {
         let id = Self::id();
         Envelope {
             id: CommandId::new(id),
-            command: Box::new(command),
+            command,
             fingerprint: fingerprint(id).into(),
             principal: self.principal,
             actor: Actor::Member(self.principal),

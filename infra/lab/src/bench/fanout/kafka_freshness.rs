@@ -11,7 +11,7 @@ use cartulary::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
 use super::super::bench_engine::{BenchEngine, on_any_port};
-use super::super::freshness::{AnsweredEvent, MODEL, PER_SECOND, lags, watch, write};
+use super::super::freshness::{AnsweredEvent, MODEL, PER_SECOND, adjust, lags, watch, write};
 use super::super::load_generator::{RunLength, percentile};
 use super::super::progress::Progress;
 use super::super::report::Report;
@@ -50,7 +50,8 @@ pub(super) async fn run(
     let before = project.metric_sum(EVENTS_FROM_KAFKA).await?;
     let stop = CancellationToken::new();
     let watcher = watch(database.connection().await?, stop.clone());
-    let written = write(&engine, length).await?;
+    let adjusting = engine.clone();
+    let written = write(length, PER_SECOND, move |number| adjust(adjusting.clone(), number)).await?;
     wait_until_caught_up(&engine).await?;
     stop.cancel();
     let samples = watcher.await??;
