@@ -9,27 +9,20 @@ use commands::kernel::Commands;
 use projections::kernel::Models;
 
 use crate::admission::connections::ConnectionLimits;
-use crate::admission::cost_limiter::CostLimiter;
+use crate::admission::cost_limiter::CostLimiters;
+pub use crate::admission::cost_limiter::{QueryBudget, QueryBudgets};
 use crate::auth::AuthConfig;
 use crate::command_intake::CommandIntake;
-use crate::graphql::GraphqlExecutor;
+use crate::graphql::{GraphqlExecutor, ReadPlans};
 use crate::port::Backend;
 
 /// Settings of the API, set by the process that serves it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
     /// Allows introspection and shows the schema; on for laptops, off in production.
     pub introspection: bool,
-    /// Capacity of a caller's cost budget, in points.
-    pub cost_most: u32,
-    /// Points of the cost budget that are restored each second.
-    pub cost_restored_per_s: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { introspection: false, cost_most: 20_000, cost_restored_per_s: 1_000 }
-    }
+    /// Budgets for queries.
+    pub query_budgets: QueryBudgets,
 }
 
 /// The application state; clones share its parts.
@@ -57,7 +50,7 @@ impl AppState {
     pub fn new(backend: Arc<dyn Backend>, auth: AuthConfig, settings: Settings) -> Result<Self, SchemaError> {
         let (commands, models) = (Commands::all(), Models::all());
         let openapi = crate::openapi::document(&commands).to_string();
-        let cost_limiter = CostLimiter::new(settings.cost_most, settings.cost_restored_per_s);
+        let cost_limiters = CostLimiters::new(settings.query_budgets);
         let connections = Arc::new(ConnectionLimits::new());
         let graph = crate::graphql::Graph::new(&commands, &models, crate::relations(), settings.introspection)?;
         let documents = Documents {
@@ -71,7 +64,8 @@ impl AppState {
             intake: Arc::clone(&intake),
             models,
             graph,
-            cost_limiter,
+            plans: ReadPlans::default(),
+            cost_limiters,
             subscriptions: Arc::clone(&connections.subscriptions),
         };
         Ok(Self {
@@ -82,6 +76,11 @@ impl AppState {
             connections,
             documents: Arc::new(documents),
         })
+    }
+
+    /// Number of GraphQL requests that were answered by a read plan.
+    pub fn planned_answers(&self) -> u64 {
+        self.graphql.plans.answers()
     }
 
     /// Waits until all WebSockets are closed. They close by themselves when the process begins to shut down.

@@ -13,7 +13,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use commands::kernel::Misuse;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::accept::Accept;
@@ -167,8 +167,11 @@ fn malformed(media_type: &'static str, problem: &Problem) -> Response<Body> {
 
 /// Builds the response. With `application/json`, a document that does not parse or is not valid has the status 200, as
 /// the specification requires; a refusal by the guard or by a limit keeps its own status with both media types.
-fn response(media_type: &'static str, answer: Result<Value, RequestError>) -> Response<Body> {
-    let (status, body) = answer.map_or_else(|refusal| refusal, |body| (StatusCode::OK, body));
+fn response(media_type: &'static str, answer: Result<String, RequestError>) -> Response<Body> {
+    let (status, body) = match answer {
+        Ok(body) => return ([(CONTENT_TYPE, media_type)], body).into_response(),
+        Err(refusal) => refusal,
+    };
     let is_invalid = matches!(body["errors"][0]["extensions"]["code"].as_str(), Some("SYNTAX" | "INVALID_QUERY"));
     let status = if media_type == body::JSON && is_invalid { StatusCode::OK } else { status };
     let mut response = (status, [(CONTENT_TYPE, media_type)], body.to_string()).into_response();

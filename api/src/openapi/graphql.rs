@@ -113,7 +113,7 @@ pub(super) fn response_schema() -> Value {
                 "type": "object",
                 "properties": { "cost": {
                     "type": "object",
-                    "description": "Points of the query budget: a field costs one point, within a page one per row.",
+                    "description": "Points of the query budget: a row costs one point.",
                     "properties": {
                         "requestedQueryCost": { "type": "integer" },
                         "actualQueryCost": { "type": "integer" },

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::auth::AuthConfig;
+use api::state::QueryBudgets;
 use commands::scribe::Limits;
 use edge::rate_limiter::Quotas;
 use outside::webhooks::AddressList;
@@ -22,6 +23,7 @@ pub struct Configuration {
     pub auth: AuthConfig,
     /// True if GraphQL introspection is allowed.
     pub introspection: bool,
+    pub query_budgets: QueryBudgets,
     pub scribe: ScribeConfig,
     /// The Kafka to which the log is copied, if one is used.
     pub kafka: Option<kafka::Settings>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
+use api::state::{QueryBudget, QueryBudgets};
 use commands::scribe::Limits;
 use domain::shared::Seconds;
 use edge::rate_limiter::{QUOTA_MOST, Quotas};
@@ -112,6 +113,14 @@ pub struct Settings {
     pub tenant_commands_per_minute: u32,
     /// Longest time for which "sold out" is answered from a cache after a refusal, in milliseconds; 0 for no cache.
     pub sold_out_hint_ms: u32,
+    /// Points that the GraphQL queries of a customer may cost at once; each row costs one.
+    pub customer_query_points: u32,
+    /// Points that a customer gets back each second.
+    pub customer_query_points_per_second: u32,
+    /// Points that the GraphQL queries of a member, service or operator may cost at once.
+    pub member_query_points: u32,
+    /// Points that a member, service or operator gets back each second.
+    pub member_query_points_per_second: u32,
     /// Allow GraphQL introspection.
     pub introspection: bool,
     /// Log filter, such as `info` or `warn,work=debug`. It is read before the settings, so only the variable
@@ -123,7 +132,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let limits = Limits::default();
+        let (limits, budgets) = (Limits::default(), QueryBudgets::default());
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
             database_url: None,
@@ -164,6 +173,10 @@ impl Default for Settings {
             member_commands_per_minute: 0,
             tenant_commands_per_minute: 0,
             sold_out_hint_ms: 0,
+            customer_query_points: budgets.customer.points,
+            customer_query_points_per_second: budgets.customer.points_per_second,
+            member_query_points: budgets.member.points,
+            member_query_points_per_second: budgets.member.points_per_second,
             introspection: false,
             log: None,
             config: None,
@@ -201,6 +214,10 @@ impl Settings {
             ("customer_commands_per_minute", self.customer_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("member_commands_per_minute", self.member_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("tenant_commands_per_minute", self.tenant_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("customer_query_points", self.customer_query_points.into(), 1, u32::MAX.into()),
+            ("customer_query_points_per_second", self.customer_query_points_per_second.into(), 1, u32::MAX.into()),
+            ("member_query_points", self.member_query_points.into(), 1, u32::MAX.into()),
+            ("member_query_points_per_second", self.member_query_points_per_second.into(), 1, u32::MAX.into()),
             ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFETIME_MS_MOST.into()),
             ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
         ];
@@ -245,6 +262,7 @@ impl Settings {
             outer_key,
             auth,
             introspection: self.introspection,
+            query_budgets: self.query_budgets(),
             scribe: ScribeConfig {
                 limits: self.limits(),
                 loops: self.scribe_loops,
@@ -262,6 +280,16 @@ impl Settings {
             },
             webhooks: self.webhooks()?,
         })
+    }
+
+    fn query_budgets(&self) -> QueryBudgets {
+        let customer = QueryBudget {
+            points: self.customer_query_points,
+            points_per_second: self.customer_query_points_per_second,
+        };
+        let member =
+            QueryBudget { points: self.member_query_points, points_per_second: self.member_query_points_per_second };
+        QueryBudgets { customer, member }
     }
 
     pub fn database_url(&self) -> Result<&str> {

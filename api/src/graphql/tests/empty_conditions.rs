@@ -114,7 +114,7 @@ async fn query_of(state: &AppState, claims: &Json, query: &str, variables: Json)
         Ok(checked) => answer(&service, caller, None, checked).await,
         Err(refusal) => Err(refusal),
     };
-    answered.unwrap_or_else(|(_, body)| body)
+    answered.map_or_else(|(_, body)| body, |body| serde_json::from_str(&body).expect("JSON"))
 }
 
 /// The errors of a subscription; null if it begins.
