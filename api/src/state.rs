@@ -11,7 +11,7 @@ use projections::kernel::Models;
 use crate::admission::connections::ConnectionLimits;
 use crate::admission::cost_limiter::CostLimiters;
 pub use crate::admission::cost_limiter::{QueryBudget, QueryBudgets};
-use crate::auth::AuthConfig;
+use crate::auth::{AuthConfig, Authenticator};
 use crate::command_intake::CommandIntake;
 use crate::graphql::{GraphqlExecutor, ReadPlans};
 use crate::port::Backend;
@@ -29,7 +29,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct AppState {
     backend: Arc<dyn Backend>,
-    auth: Arc<AuthConfig>,
+    auth: Arc<Authenticator>,
     intake: Arc<CommandIntake>,
     graphql: Arc<GraphqlExecutor>,
     connections: Arc<ConnectionLimits>,
@@ -70,7 +70,7 @@ impl AppState {
         };
         Ok(Self {
             backend,
-            auth: Arc::new(auth),
+            auth: Arc::new(Authenticator::new(auth)),
             intake,
             graphql: Arc::new(graphql),
             connections,
@@ -95,7 +95,7 @@ impl FromRef<AppState> for Arc<dyn Backend> {
     }
 }
 
-impl FromRef<AppState> for Arc<AuthConfig> {
+impl FromRef<AppState> for Arc<Authenticator> {
     fn from_ref(state: &AppState) -> Self {
         Arc::clone(&state.auth)
     }

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::*;
-use crate::auth::AuthConfig;
+use crate::auth::Authenticator;
 use crate::testing::Engine;
 
 const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
@@ -57,7 +57,7 @@ fn engine() -> Arc<Engine> {
 
 async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Json) -> Json {
     let state = engine.state();
-    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(&state), Arc::<AuthConfig>::from_ref(&state));
+    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(&state), Arc::<Authenticator>::from_ref(&state));
     let mut headers = axum::http::HeaderMap::new();
     let token = format!("Bearer {}", Engine::token(claims));
     headers.insert("authorization", token.parse().expect("a header"));
@@ -389,7 +389,7 @@ async fn document_that_was_answered_without_errors_has_a_plan() {
     let state = engine.state();
     let service = Arc::<GraphqlExecutor>::from_ref(&state);
     let caller = async |document: &str| {
-        let auth = Arc::<AuthConfig>::from_ref(&state);
+        let auth = Arc::<Authenticator>::from_ref(&state);
         let mut headers = axum::http::HeaderMap::new();
         headers.insert("authorization", format!("Bearer {}", Engine::token(&json!({}))).parse().expect("a header"));
         let caller = auth.caller(&headers, service.backend.now()).expect("a caller");

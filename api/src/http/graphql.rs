@@ -22,7 +22,7 @@ use super::headers::correlation;
 use super::{console, live};
 use crate::admission::body;
 use crate::admission::connections::ConnectionLimits;
-use crate::auth::AuthConfig;
+use crate::auth::Authenticator;
 use crate::error::Problem;
 use crate::graphql::{GraphqlExecutor, GraphqlRequest, RequestError, answer, check, request_error};
 use crate::json;
@@ -68,7 +68,7 @@ pub(super) async fn graphql(
 /// Opens a WebSocket if the request asks for one, shows the console if it prefers a page, and otherwise executes the
 /// query in the address.
 pub(super) async fn get(
-    State(auth): State<Arc<AuthConfig>>,
+    State(auth): State<Arc<Authenticator>>,
     State(graphql): State<Arc<GraphqlExecutor>>,
     State(connections): State<Arc<ConnectionLimits>>,
     State(documents): State<Arc<Documents>>,

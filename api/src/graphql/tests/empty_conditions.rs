@@ -132,7 +132,7 @@ async fn subscription_errors(state: &AppState, claims: &Json, query: &str, varia
 }
 
 fn caller(state: &AppState, claims: &Json) -> (Arc<GraphqlExecutor>, crate::port::Caller) {
-    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(state), Arc::<AuthConfig>::from_ref(state));
+    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(state), Arc::<Authenticator>::from_ref(state));
     let mut headers = axum::http::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {}", Engine::token(claims)).parse().expect("a header"));
     let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
