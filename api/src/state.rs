@@ -13,16 +13,18 @@ use crate::admission::cost_limiter::CostLimiters;
 pub use crate::admission::cost_limiter::{QueryBudget, QueryBudgets};
 use crate::auth::{AuthConfig, Authenticator};
 use crate::command_intake::CommandIntake;
-use crate::graphql::{GraphqlExecutor, ReadPlans};
+use crate::graphql::{GraphqlExecutor, PersistedDocuments, ReadPlans, RegisteredDocuments};
 use crate::port::Backend;
 
 /// Settings of the API, set by the process that serves it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Allows introspection and shows the schema; on for laptops, off in production.
     pub introspection: bool,
     /// Budgets for queries.
     pub query_budgets: QueryBudgets,
+    /// GraphQL documents that clients may name by their hash.
+    pub registered_documents: RegisteredDocuments,
 }
 
 /// The application state; clones share its parts.
@@ -64,6 +66,7 @@ impl AppState {
             intake: Arc::clone(&intake),
             models,
             graph,
+            documents: PersistedDocuments::new(settings.registered_documents),
             plans: ReadPlans::default(),
             cost_limiters,
             subscriptions: Arc::clone(&connections.subscriptions),

@@ -35,7 +35,10 @@ const MUTATION_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A GraphQL request as the client sent it.
 pub(crate) struct GraphqlRequest {
-    pub(crate) query: String,
+    /// The document.
+    pub(crate) query: Option<String>,
+    /// The id of the document: its SHA-256.
+    pub(crate) document_id: Option<String>,
     pub(crate) operation: Option<String>,
     pub(crate) variables: Json,
 }
@@ -78,12 +81,16 @@ pub(crate) enum SubscriptionMessage {
 
 /// Checks a request before it is executed: document limits, syntax and estimated cost.
 pub(crate) fn check(service: &GraphqlExecutor, sent: GraphqlRequest) -> Result<CheckedRequest, RequestError> {
-    let known = service.plans.find(&sent.query, sent.operation.as_deref());
+    let query = service.documents.resolve(sent.query, sent.document_id.as_deref()).map_err(|refusal| {
+        let (code, message) = refusal.describe();
+        error_response(StatusCode::BAD_REQUEST, code, message)
+    })?;
+    let known = service.plans.find(&query, sent.operation.as_deref());
     if known.is_none() {
-        guard::check(&sent.query)
+        guard::check(&query)
             .map_err(|violation| error_response(StatusCode::BAD_REQUEST, violation.code, &violation.message))?;
     }
-    let mut request = Request::new(sent.query).variables(Variables::from_json(sent.variables));
+    let mut request = Request::new(query).variables(Variables::from_json(sent.variables));
     if let Some(operation) = sent.operation {
         request = request.operation_name(operation);
     }

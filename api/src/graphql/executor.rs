@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_graphql::dynamic::Schema;
 use projections::kernel::Models;
 
+use super::persisted_documents::PersistedDocuments;
 use super::query_cost::CostEstimator;
 use super::read_plan::{ReadPlans, RowTypes};
 use crate::admission::concurrency::ConcurrencyLimiter;
@@ -30,6 +31,7 @@ pub(crate) struct GraphqlExecutor {
     pub(crate) intake: Arc<CommandIntake>,
     pub(crate) models: Models,
     pub(crate) graph: Graph,
+    pub(crate) documents: PersistedDocuments,
     pub(crate) plans: ReadPlans,
     pub(crate) cost_limiters: CostLimiters,
     pub(crate) subscriptions: Arc<ConcurrencyLimiter>,

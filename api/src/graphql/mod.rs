@@ -9,6 +9,7 @@ mod filters;
 mod mutations;
 mod names;
 mod page_size;
+mod persisted_documents;
 mod queries;
 mod query_cost;
 mod read_plan;
@@ -34,6 +35,8 @@ pub(crate) use answer::{
     CheckedRequest, GraphqlRequest, RequestError, SubscriptionMessage, answer, check, request_error, subscribe,
 };
 pub(crate) use executor::{Graph, GraphqlExecutor};
+pub(crate) use persisted_documents::PersistedDocuments;
+pub use persisted_documents::{RegisteredDocuments, WrongId};
 pub(crate) use read_plan::ReadPlans;
 
 use filters::Filterable;

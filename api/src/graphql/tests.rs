@@ -63,7 +63,12 @@ async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Jso
     headers.insert("authorization", token.parse().expect("a header"));
     let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
     let answer_once = async || {
-        let request = GraphqlRequest { query: query.into(), operation: None, variables: variables.clone() };
+        let request = GraphqlRequest {
+            query: Some(query.into()),
+            document_id: None,
+            operation: None,
+            variables: variables.clone(),
+        };
         let answered = match check(&service, request) {
             Ok(checked) => answer(&service, caller.clone(), None, checked).await,
             Err(refusal) => Err(refusal),
@@ -393,7 +398,8 @@ async fn document_that_was_answered_without_errors_has_a_plan() {
         let mut headers = axum::http::HeaderMap::new();
         headers.insert("authorization", format!("Bearer {}", Engine::token(&json!({}))).parse().expect("a header"));
         let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
-        let request = GraphqlRequest { query: document.into(), operation: None, variables: json!({}) };
+        let request =
+            GraphqlRequest { query: Some(document.into()), document_id: None, operation: None, variables: json!({}) };
         let Ok(checked) = check(&service, request) else { return false };
         assert!(answer(&service, caller, None, checked).await.is_ok(), "{document}");
         service.plans.find(&document.to_owned(), None).is_some()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::auth::AuthConfig;
+use api::graphql::RegisteredDocuments;
 use api::state::QueryBudgets;
 use commands::scribe::Limits;
 use edge::rate_limiter::Quotas;
@@ -24,6 +25,7 @@ pub struct Configuration {
     /// True if GraphQL introspection is allowed.
     pub introspection: bool,
     pub query_budgets: QueryBudgets,
+    pub registered_documents: RegisteredDocuments,
     pub scribe: ScribeConfig,
     /// The Kafka to which the log is copied, if one is used.
     pub kafka: Option<kafka::Settings>,

@@ -96,8 +96,11 @@ impl Running {
             health: builder.health.clone(),
             stop: stop.clone(),
         };
-        let settings =
-            api::state::Settings { introspection: config.introspection, query_budgets: config.query_budgets };
+        let settings = api::state::Settings {
+            introspection: config.introspection,
+            query_budgets: config.query_budgets,
+            registered_documents: config.registered_documents,
+        };
         let state = AppState::new(Arc::new(engine), config.auth.clone(), settings);
         let state = state.context("the GraphQL schema cannot be built")?;
         let address = listener.local_addr()?;

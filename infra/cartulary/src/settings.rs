@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
+use api::graphql::RegisteredDocuments;
 use api::state::{QueryBudget, QueryBudgets};
 use commands::scribe::Limits;
 use domain::shared::Seconds;
@@ -121,6 +122,11 @@ pub struct Settings {
     pub member_query_points: u32,
     /// Points that a member, service or operator gets back each second.
     pub member_query_points_per_second: u32,
+    /// File with the GraphQL documents that clients may name by their hash: a JSON object of documents by their SHA-256, as
+    /// code generators write it.
+    pub graphql_documents: Option<PathBuf>,
+    /// Refuse GraphQL documents that are not in that file.
+    pub graphql_documents_only: bool,
     /// Allow GraphQL introspection.
     pub introspection: bool,
     /// Log filter, such as `info` or `warn,work=debug`. It is read before the settings, so only the variable
@@ -177,6 +183,8 @@ impl Default for Settings {
             customer_query_points_per_second: budgets.customer.points_per_second,
             member_query_points: budgets.member.points,
             member_query_points_per_second: budgets.member.points_per_second,
+            graphql_documents: None,
+            graphql_documents_only: false,
             introspection: false,
             log: None,
             config: None,
@@ -263,6 +271,7 @@ impl Settings {
             auth,
             introspection: self.introspection,
             query_budgets: self.query_budgets(),
+            registered_documents: self.registered_documents()?,
             scribe: ScribeConfig {
                 limits: self.limits(),
                 loops: self.scribe_loops,
@@ -280,6 +289,17 @@ impl Settings {
             },
             webhooks: self.webhooks()?,
         })
+    }
+
+    fn registered_documents(&self) -> Result<RegisteredDocuments> {
+        let Some(file) = &self.graphql_documents else {
+            ensure!(!self.graphql_documents_only, "graphql_documents_only needs the file graphql_documents");
+            return Ok(RegisteredDocuments::default());
+        };
+        let cannot_read = || format!("cannot read the GraphQL documents in {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(cannot_read)?;
+        let documents = serde_json::from_str(&text).with_context(cannot_read)?;
+        RegisteredDocuments::new(documents, self.graphql_documents_only).with_context(cannot_read)
     }
 
     fn query_budgets(&self) -> QueryBudgets {

@@ -109,7 +109,7 @@ fn column(column: &Json) -> ColumnFilter {
 
 async fn query_of(state: &AppState, claims: &Json, query: &str, variables: Json) -> Json {
     let (service, caller) = caller(state, claims);
-    let request = GraphqlRequest { query: query.into(), operation: None, variables };
+    let request = GraphqlRequest { query: Some(query.into()), document_id: None, operation: None, variables };
     let answered = match check(&service, request) {
         Ok(checked) => answer(&service, caller, None, checked).await,
         Err(refusal) => Err(refusal),
@@ -120,7 +120,7 @@ async fn query_of(state: &AppState, claims: &Json, query: &str, variables: Json)
 /// The errors of a subscription; null if it begins.
 async fn subscription_errors(state: &AppState, claims: &Json, query: &str, variables: Json) -> Json {
     let (service, caller) = caller(state, claims);
-    let request = GraphqlRequest { query: query.into(), operation: None, variables };
+    let request = GraphqlRequest { query: Some(query.into()), document_id: None, operation: None, variables };
     let started = check(&service, request).and_then(|checked| subscribe(&service, caller, None, checked));
     match started {
         Err((_, body)) => body["errors"].clone(),
