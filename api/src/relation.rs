@@ -47,11 +47,6 @@ impl Relations {
         self.0.iter().filter(move |relation| relation.name == name)
     }
 
-    /// Names of the relations that return pages.
-    pub(crate) fn connections(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|relation| relation.is_page()).map(|relation| relation.name)
-    }
-
     /// Relations that do not fit the read models, one error text each.
     pub(crate) fn errors(&self, models: &Models) -> Vec<String> {
         let error = |relation: &Relation| {

@@ -7,35 +7,30 @@ use async_graphql::dynamic::SchemaError;
 use axum::extract::FromRef;
 
 use crate::admission::connections::ConnectionLimits;
-use crate::admission::cost_limiter::CostLimiter;
-use crate::auth::AuthConfig;
+use crate::admission::cost_limiter::CostLimiters;
+pub use crate::admission::cost_limiter::{QueryBudget, QueryBudgets};
+use crate::auth::{AuthConfig, Authenticator};
 use crate::command_intake::CommandIntake;
-use crate::graphql::GraphqlExecutor;
+use crate::graphql::{GraphqlExecutor, PersistedDocuments, ReadPlans, RegisteredDocuments};
 use crate::port::Backend;
 use crate::registries::Registries;
 
 /// Settings of the API, set by the process that serves it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Allows introspection and shows the schema; on for laptops, off in production.
     pub introspection: bool,
-    /// Capacity of a caller's cost budget, in points.
-    pub cost_most: u32,
-    /// Points of the cost budget that are restored each second.
-    pub cost_restored_per_s: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { introspection: false, cost_most: 20_000, cost_restored_per_s: 1_000 }
-    }
+    /// Budgets for queries.
+    pub query_budgets: QueryBudgets,
+    /// GraphQL documents that clients may name by their hash.
+    pub registered_documents: RegisteredDocuments,
 }
 
 /// The application state; clones share its parts.
 #[derive(Clone)]
 pub struct AppState {
     backend: Arc<dyn Backend>,
-    auth: Arc<AuthConfig>,
+    auth: Arc<Authenticator>,
     intake: Arc<CommandIntake>,
     graphql: Arc<GraphqlExecutor>,
     connections: Arc<ConnectionLimits>,
@@ -61,7 +56,7 @@ impl AppState {
     ) -> Result<Self, SchemaError> {
         let Registries { commands, models, relations, .. } = registries;
         let openapi = crate::openapi::document(&commands).to_string();
-        let cost_limiter = CostLimiter::new(settings.cost_most, settings.cost_restored_per_s);
+        let cost_limiters = CostLimiters::new(settings.query_budgets);
         let connections = Arc::new(ConnectionLimits::new());
         let graph = crate::graphql::Graph::new(&commands, &models, relations, settings.introspection)?;
         let documents = Documents {
@@ -75,17 +70,24 @@ impl AppState {
             intake: Arc::clone(&intake),
             models,
             graph,
-            cost_limiter,
+            documents: PersistedDocuments::new(settings.registered_documents),
+            plans: ReadPlans::default(),
+            cost_limiters,
             subscriptions: Arc::clone(&connections.subscriptions),
         };
         Ok(Self {
             backend,
-            auth: Arc::new(auth),
+            auth: Arc::new(Authenticator::new(auth)),
             intake,
             graphql: Arc::new(graphql),
             connections,
             documents: Arc::new(documents),
         })
+    }
+
+    /// Number of GraphQL requests that were answered by a read plan.
+    pub fn planned_answers(&self) -> u64 {
+        self.graphql.plans.answers()
     }
 
     /// Waits until all WebSockets are closed. They close by themselves when the process begins to shut down.
@@ -100,7 +102,7 @@ impl FromRef<AppState> for Arc<dyn Backend> {
     }
 }
 
-impl FromRef<AppState> for Arc<AuthConfig> {
+impl FromRef<AppState> for Arc<Authenticator> {
     fn from_ref(state: &AppState) -> Self {
         Arc::clone(&state.auth)
     }

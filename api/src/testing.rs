@@ -11,9 +11,9 @@ use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, SealError, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt, StreamExt, stream};
-use projections::kernel::{Key, Model};
+use projections::kernel::{Column, Key, Model};
 use projections::ports::{Checkpoint, Fault};
-use projections::query::{Cursor, Page, Parents, QueryError, Row, RowQuery, Test};
+use projections::query::{CellPage, CellPages, Cells, Cursor, Page, Parents, QueryError, Row, RowQuery, Test};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::port::{
     Webhooks,
 };
 use crate::registries::Registries;
-use crate::state::{AppState, Settings};
+use crate::state::{AppState, QueryBudget, QueryBudgets, Settings};
 
 pub(crate) const NOW_S: i64 = 1_763_640_000;
 pub(crate) const TENANT: u128 = 0xa;
@@ -88,7 +88,9 @@ impl Engine {
 
     /// Like [`Self::state`], with a query budget that no test uses up.
     pub(crate) fn unlimited_state(self: &Arc<Self>) -> AppState {
-        self.state_with(Settings { cost_most: u32::MAX, ..Settings::default() })
+        let budget = QueryBudget { points: u32::MAX, points_per_second: 1 };
+        let query_budgets = QueryBudgets { customer: budget, member: budget };
+        self.state_with(Settings { query_budgets, ..Settings::default() })
     }
 
     fn state_with(self: &Arc<Self>, settings: Settings) -> AppState {
@@ -192,6 +194,32 @@ impl Backend for Engine {
         self.reads.lock().expect("not poisoned").push((model.name.clone(), parents.values.len()));
         let page = |values: &Vec<Value>| self.answer(model, &query.of_parent(&parents.columns, values));
         ready(parents.values.iter().map(page).collect()).boxed()
+    }
+
+    fn cells<'a>(
+        &'a self,
+        model: &'a Model,
+        columns: &'a [&'a Column],
+        query: &'a RowQuery,
+        parents: Option<&'a Parents>,
+    ) -> BoxFuture<'a, Result<CellPages, QueryError>> {
+        let queries = parents.map_or_else(
+            || vec![query.clone()],
+            |parents| parents.values.iter().map(|values| query.of_parent(&parents.columns, values)).collect(),
+        );
+        self.reads.lock().expect("not poisoned").push((model.name.clone(), queries.len()));
+        let mut found = CellPages { cells: Cells::new(columns.len()), pages: Vec::new() };
+        let mut add = |query: &RowQuery| -> Result<(), QueryError> {
+            let (page, start) = (self.answer(model, query)?, found.cells.rows());
+            for row in &page.rows {
+                let row = serde_json::from_str(&row.json).expect("a row");
+                found.cells.push_row(columns, &row).expect("JSON");
+            }
+            found.pages.push(CellPage { rows: start..found.cells.rows(), more: page.more, count: page.count });
+            Ok(())
+        };
+        let added = queries.iter().try_for_each(&mut add);
+        ready(added.map(|()| found)).boxed()
     }
 
     /// Position 8 is reached, later ones are not; epoch 3 is the only one that exists.

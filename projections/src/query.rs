@@ -1,5 +1,6 @@
 //! Queries for rows of one read model. Values from a caller are validated here before they reach a store.
 
+mod cells;
 mod conditions;
 mod parents;
 
@@ -9,6 +10,7 @@ use serde_json::Value;
 use crate::kernel::{Column, Model};
 use crate::ports::{Checkpoint, Fault};
 
+pub use cells::{CellPage, CellPages, Cells};
 pub use conditions::Conditions;
 pub use parents::Parents;
 

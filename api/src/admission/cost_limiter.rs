@@ -5,7 +5,54 @@ use std::sync::{Mutex, PoisonError};
 
 use domain::shared::{Principal, TenantId, Timestamp};
 
-/// Token buckets of all callers of this process.
+use crate::port::Caller;
+
+/// Budget of a caller, in points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryBudget {
+    /// Highest number of points.
+    pub points: u32,
+    /// Points that are restored each second.
+    pub points_per_second: u32,
+}
+
+/// Budgets by the kind of the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryBudgets {
+    /// Of each customer.
+    pub customer: QueryBudget,
+    /// Of each member, service and operator.
+    pub member: QueryBudget,
+}
+
+impl Default for QueryBudgets {
+    /// A member can page through 100,000 rows without a pause.
+    fn default() -> Self {
+        Self {
+            customer: QueryBudget { points: 10_000, points_per_second: 500 },
+            member: QueryBudget { points: 100_000, points_per_second: 5_000 },
+        }
+    }
+}
+
+/// Cost limiters of all kinds of callers.
+pub(crate) struct CostLimiters {
+    customer: CostLimiter,
+    member: CostLimiter,
+}
+
+impl CostLimiters {
+    pub(crate) fn new(budgets: QueryBudgets) -> Self {
+        Self { customer: CostLimiter::new(budgets.customer), member: CostLimiter::new(budgets.member) }
+    }
+
+    /// The limiter of a caller.
+    pub(crate) fn of(&self, caller: &Caller) -> &CostLimiter {
+        if caller.customer.is_some() { &self.customer } else { &self.member }
+    }
+}
+
+/// Token buckets of the callers of one kind.
 pub(crate) struct CostLimiter {
     capacity: u64,
     restored_per_s: u64,
@@ -30,9 +77,9 @@ pub(crate) struct ThrottleStatus {
 const BUCKETS_MOST: usize = 10_000;
 
 impl CostLimiter {
-    pub(crate) fn new(capacity: u32, restored_per_s: u32) -> Self {
+    fn new(budget: QueryBudget) -> Self {
         let buckets = Mutex::default();
-        Self { capacity: capacity.into(), restored_per_s: restored_per_s.max(1).into(), buckets }
+        Self { capacity: budget.points.into(), restored_per_s: budget.points_per_second.max(1).into(), buckets }
     }
 
     /// Charges a cost. If the bucket holds too few points, returns the seconds until it holds enough.
@@ -89,7 +136,7 @@ mod tests {
 
     #[test]
     fn bucket_is_charged_refilled_and_refunded() {
-        let limiter = CostLimiter::new(100, 10);
+        let limiter = CostLimiter::new(QueryBudget { points: 100, points_per_second: 10 });
         let caller = (TenantId::new(Uuid::from_u128(1)), Principal::new(Uuid::from_u128(2)));
         let at = |seconds: i64| Timestamp::from_micros(1_763_640_000_000_000 + seconds * 1_000_000);
         let available = |status: Result<ThrottleStatus, u32>| status.map(|status| status.currently_available);

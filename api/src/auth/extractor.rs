@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 
-use super::AuthConfig;
+use super::Authenticator;
 use crate::error::Problem;
 use crate::port::{Backend, Caller};
 
@@ -13,7 +13,7 @@ use crate::port::{Backend, Caller};
 /// anything else of the request is read.
 impl<S> FromRequestParts<S> for Caller
 where
-    Arc<AuthConfig>: FromRef<S>,
+    Arc<Authenticator>: FromRef<S>,
     Arc<dyn Backend>: FromRef<S>,
     S: Send + Sync,
 {
@@ -21,6 +21,6 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let now = Arc::<dyn Backend>::from_ref(state).now();
-        Arc::<AuthConfig>::from_ref(state).caller(&parts.headers, now)
+        Arc::<Authenticator>::from_ref(state).caller(&parts.headers, now)
     }
 }

@@ -3,25 +3,20 @@
 //! Algorithm, token type, issuer, audience and keys are fixed by the configuration. A token only names, by its `kid`,
 //! one of the configured keys.
 
+mod authenticator;
 mod claims;
 mod extractor;
 mod jws;
 #[cfg(test)]
 mod tests;
 
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::shared::{Seconds, Timestamp};
+use domain::shared::Seconds;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
+pub use authenticator::Authenticator;
 pub use claims::Claims;
-
-use crate::error::Problem;
-use crate::port::Caller;
-
-const SCHEME: &[u8] = b"Bearer ";
 
 /// Requirements for a valid token.
 #[derive(Clone)]
@@ -110,44 +105,5 @@ impl SigningKey {
         let bad = |reason: String| BadKey { kid: self.kid.clone(), reason };
         let claims = serde_json::to_vec(claims).map_err(|error| bad(error.to_string()))?;
         jws::sign(&self.kid, &self.key, &claims).map_err(|error| bad(error.to_string()))
-    }
-}
-
-impl AuthConfig {
-    /// Authenticates a request by its headers. All failures give the same problem; the reason is only logged, at
-    /// `debug`.
-    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Problem> {
-        let caller = self.verify(headers, now);
-        caller.map_err(|reason| {
-            tracing::debug!(reason, "a token was refused");
-            Problem::unauthenticated()
-        })
-    }
-
-    /// Authenticates a WebSocket by the header value in its first message, because browsers cannot set request headers
-    /// of a WebSocket.
-    pub fn caller_of_header(&self, authorization: &str, now: Timestamp) -> Result<Caller, Problem> {
-        let headers = HeaderValue::from_str(authorization).map(|value| HeaderMap::from_iter([(AUTHORIZATION, value)]));
-        self.caller(&headers.unwrap_or_default(), now)
-    }
-
-    /// Verifies the token; the error is the reason, for logs only.
-    fn verify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, &'static str> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(header), None) = (values.next(), values.next()) else { return Err("expected one header") };
-        let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len()).ok_or("no bearer token")?;
-        // Scheme names are case-insensitive (RFC 9110, section 11.1).
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
-            return Err("no bearer token");
-        }
-        let token = std::str::from_utf8(token).map_err(|_| "not ASCII")?;
-        let key = |kid: &str| self.keys.iter().find(|key| key.kid == kid).map(|key| &key.key);
-        let claims = jws::verified(token, key)?;
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| "claims cannot be parsed")?;
-        if claims.iss != self.issuer || claims.aud != self.audience {
-            return Err("other issuer or audience");
-        }
-        claims.check_times(now, self.lifetime_most)?;
-        claims.caller()
     }
 }

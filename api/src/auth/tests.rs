@@ -1,12 +1,15 @@
-use axum::http::HeaderValue;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use domain::kernel::Actor;
-use domain::shared::{Permission, TenantId};
+use domain::shared::{Permission, TenantId, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::error::Problem;
+use crate::port::Caller;
 
 const NOW_S: i64 = 1_763_640_000;
 
@@ -21,6 +24,10 @@ fn key() -> SigningKey {
 fn config() -> AuthConfig {
     let keys = [key(), SigningKey::from_seed("2026-10", [6; 32])].map(|key| key.public().expect("a public key")).into();
     AuthConfig { issuer: "https://id.test".into(), audience: "cartulary".into(), keys, lifetime_most: Seconds(900) }
+}
+
+fn authenticator() -> Authenticator {
+    Authenticator::new(config())
 }
 
 fn claims() -> Value {
@@ -62,7 +69,7 @@ fn headers(values: &[String]) -> HeaderMap {
 }
 
 fn caller_of(token: &str) -> Result<Caller, Problem> {
-    config().caller(&headers(&[format!("Bearer {token}")]), now())
+    authenticator().caller(&headers(&[format!("Bearer {token}")]), now())
 }
 
 #[track_caller]
@@ -217,7 +224,7 @@ fn public_key_read_from_pem_verifies_tokens_of_its_signing_key() {
     let claims = serde_json::from_value(claims()).expect("claims");
     let token = key.sign(&claims).expect("a token");
     let config = AuthConfig { keys: vec![read], ..config() };
-    assert!(config.caller(&headers(&[format!("Bearer {token}")]), now()).is_ok());
+    assert!(Authenticator::new(config).caller(&headers(&[format!("Bearer {token}")]), now()).is_ok());
 }
 
 #[test]
@@ -235,10 +242,10 @@ fn clock_difference_of_five_seconds_is_tolerated() {
 fn exactly_one_bearer_header_is_accepted() {
     let good = token(&claims());
     let refuse = |values: &[String]| {
-        assert_eq!(config().caller(&headers(values), now()), Err(Problem::unauthenticated()), "{values:?}");
+        assert_eq!(authenticator().caller(&headers(values), now()), Err(Problem::unauthenticated()), "{values:?}");
     };
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        assert!(config().caller(&headers(&[format!("{scheme} {good}")]), now()).is_ok(), "{scheme}");
+        assert!(authenticator().caller(&headers(&[format!("{scheme} {good}")]), now()).is_ok(), "{scheme}");
     }
     refuse(&[]);
     refuse(std::slice::from_ref(&good));
@@ -246,4 +253,17 @@ fn exactly_one_bearer_header_is_accepted() {
     refuse(&[format!("Bearer  {good}")]);
     refuse(&[format!("Bearer {good}, Bearer {good}")]);
     refuse(&[format!("Bearer {good}"), format!("Bearer {good}")]);
+}
+
+#[test]
+fn remembered_token_expires_and_another_signature_is_refused() {
+    let (authenticator, token) =
+        (authenticator(), key().sign(&serde_json::from_value(claims()).expect("claims")).expect("a token"));
+    let caller = |token: &str, now| authenticator.caller(&headers(&[format!("Bearer {token}")]), now);
+    assert!(caller(&token, now()).is_ok() && caller(&token, now()).is_ok());
+    let later = Timestamp::from_micros((NOW_S + 700) * 1_000_000);
+    assert_eq!(caller(&token, later), Err(Problem::unauthenticated()));
+    let (message, signature) = token.rsplit_once('.').expect("a signature");
+    let other = format!("{message}.{}", signature.chars().rev().collect::<String>());
+    assert_eq!(caller(&other, now()), Err(Problem::unauthenticated()));
 }

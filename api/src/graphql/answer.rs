@@ -1,10 +1,12 @@
 //! Validation and execution of GraphQL requests.
 
+use std::fmt::Write;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_graphql::parser::types::{OperationType, Selection, SelectionSet};
+use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
 use async_graphql::{Name, Request, Response, ServerError, Value, Variables};
 use axum::http::StatusCode;
 use futures::future::ready;
@@ -15,8 +17,10 @@ use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
 use super::executor::{GraphqlExecutor, QUERY_TIMEOUT};
-use super::query_cost::{COST_MOST, actual_cost};
+use super::query_cost::COST_MOST;
+use super::read_plan::{self, Declined, Plan, PlannedAnswer};
 use super::session::Session;
+use super::viewer::Viewer;
 use crate::admission::cost_limiter::ThrottleStatus;
 use crate::error::Problem;
 use crate::guard;
@@ -31,7 +35,10 @@ const MUTATION_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// A GraphQL request as the client sent it.
 pub(crate) struct GraphqlRequest {
-    pub(crate) query: String,
+    /// The document.
+    pub(crate) query: Option<String>,
+    /// The id of the document: its SHA-256.
+    pub(crate) document_id: Option<String>,
     pub(crate) operation: Option<String>,
     pub(crate) variables: Json,
 }
@@ -45,6 +52,23 @@ pub(crate) struct CheckedRequest {
     /// `None` if the request does not select exactly one operation of the document; execution reports that.
     kind: Option<OperationType>,
     cost: u64,
+    plan: PlanState,
+}
+
+/// Plan of the document of a request.
+enum PlanState {
+    None,
+    /// The document is valid only if async-graphql answers it without errors.
+    New(Box<Plan>),
+    Known(Arc<Plan>),
+}
+
+/// An operation that was executed, or whose document or arguments were refused.
+struct Executed {
+    /// JSON text; `None` if nothing was executed.
+    data: Option<Vec<u8>>,
+    errors: Vec<Json>,
+    rows: u64,
 }
 
 /// A message to a subscriber.
@@ -57,12 +81,22 @@ pub(crate) enum SubscriptionMessage {
 
 /// Checks a request before it is executed: document limits, syntax and estimated cost.
 pub(crate) fn check(service: &GraphqlExecutor, sent: GraphqlRequest) -> Result<CheckedRequest, RequestError> {
-    guard::check(&sent.query)
-        .map_err(|violation| error_response(StatusCode::BAD_REQUEST, violation.code, &violation.message))?;
-    let variables = Variables::from_json(sent.variables);
-    let mut request = Request::new(sent.query).variables(variables);
+    let query = service.documents.resolve(sent.query, sent.document_id.as_deref()).map_err(|refusal| {
+        let (code, message) = refusal.describe();
+        error_response(StatusCode::BAD_REQUEST, code, message)
+    })?;
+    let known = service.plans.find(&query, sent.operation.as_deref());
+    if known.is_none() {
+        guard::check(&query)
+            .map_err(|violation| error_response(StatusCode::BAD_REQUEST, violation.code, &violation.message))?;
+    }
+    let mut request = Request::new(query).variables(Variables::from_json(sent.variables));
     if let Some(operation) = sent.operation {
         request = request.operation_name(operation);
+    }
+    if let Some(plan) = known {
+        let cost = estimate(service, &plan.document, None, &request.variables)?;
+        return Ok(CheckedRequest { request, kind: Some(OperationType::Query), cost, plan: PlanState::Known(plan) });
     }
     let (operation, variables) = (request.operation_name.clone(), request.variables.clone());
     let document = request
@@ -76,7 +110,20 @@ pub(crate) fn check(service: &GraphqlExecutor, sent: GraphqlRequest) -> Result<C
         return Err(error_response(StatusCode::BAD_REQUEST, "INVALID_QUERY", text));
     }
     let kind = selected.map(|operation| operation.ty);
-    let cost = service.graph.cost_estimator.estimate(document, operation.as_deref(), &variables);
+    let cost = estimate(service, document, operation.as_deref(), &variables)?;
+    let plan = selected.and_then(|_| read_plan::compile(&service.graph.row_types, document));
+    let plan = plan.map_or(PlanState::None, |plan| PlanState::New(Box::new(plan)));
+    Ok(CheckedRequest { request, kind, cost, plan })
+}
+
+/// Estimated cost of an operation; an error if it is above the limit.
+fn estimate(
+    service: &GraphqlExecutor,
+    document: &ExecutableDocument,
+    operation: Option<&str>,
+    variables: &Variables,
+) -> Result<u64, RequestError> {
+    let cost = service.graph.cost_estimator.estimate(document, operation, variables);
     if cost > COST_MOST {
         let text = format!(
             "the query costs {cost} points, more than the limit of {COST_MOST}: request fewer rows (`first`) or fewer \
@@ -84,7 +131,7 @@ pub(crate) fn check(service: &GraphqlExecutor, sent: GraphqlRequest) -> Result<C
         );
         return Err(error_response(StatusCode::BAD_REQUEST, "TOO_COSTLY", &text));
     }
-    Ok(CheckedRequest { request, kind, cost })
+    Ok(cost)
 }
 
 impl CheckedRequest {
@@ -99,37 +146,59 @@ impl CheckedRequest {
     /// Charges the estimated cost to the caller.
     fn charge(&self, service: &GraphqlExecutor, caller: &Caller) -> Result<(), RequestError> {
         let key = (caller.tenant, caller.principal);
-        let charged = service.cost_limiter.charge(key, self.cost, service.backend.now());
+        let charged = service.cost_limiters.of(caller).charge(key, self.cost, service.backend.now());
         charged.map(|_| ()).map_err(|seconds| request_error(&Problem::throttled(seconds)))
     }
 }
 
-/// Executes a query or mutation. Returns `Err` if nothing was executed; the status is then not 200.
+/// Executes a query or mutation and returns the body of the response. Returns `Err` if nothing was executed; the status is
+/// then not 200.
 pub(crate) async fn answer(
     service: &Arc<GraphqlExecutor>,
     caller: Caller,
     correlation: Option<Uuid>,
     checked: CheckedRequest,
-) -> Result<Json, RequestError> {
+) -> Result<String, RequestError> {
     if checked.subscribes() {
         let text = "send a subscription over a WebSocket (graphql-transport-ws), or accept `text/event-stream`";
         return Err(error_response(StatusCode::BAD_REQUEST, "SUBSCRIPTION", text));
     }
     checked.charge(service, &caller)?;
     let timeout = if checked.kind == Some(OperationType::Query) { QUERY_TIMEOUT } else { MUTATION_TIMEOUT };
-    let (key, cost) = ((caller.tenant, caller.principal), checked.cost);
-    let session = Session::new(Arc::clone(service), caller, correlation);
-    let execution = service.graph.schema.execute(checked.request.data(session));
-    let Ok(response) = tokio::time::timeout(timeout, execution).await else {
+    let (key, cost, mutates) = ((caller.tenant, caller.principal), checked.cost, checked.mutates());
+    let limiter = service.cost_limiters.of(&caller);
+    let viewer = Viewer { service: Arc::clone(service), caller };
+    let Ok(executed) = tokio::time::timeout(timeout, execute(viewer, correlation, checked)).await else {
         return Err(error_response(
             StatusCode::SERVICE_UNAVAILABLE,
             "TIMED_OUT",
             "the operation timed out; send it again, a mutation with the same `commandId`",
         ));
     };
-    let actual = actual_cost(&response.data).min(cost);
-    let status = service.cost_limiter.refund(key, cost - actual);
-    response_body(service, response, &cost_extension(cost, actual, status))
+    let actual = if mutates { cost } else { executed.rows.clamp(1, cost) };
+    let status = limiter.refund(key, cost - actual);
+    executed.into_body(&cost_extension(cost, actual, status))
+}
+
+/// Answers a request by the plan of its document, or else by async-graphql.
+async fn execute(viewer: Viewer, correlation: Option<Uuid>, checked: CheckedRequest) -> Executed {
+    let CheckedRequest { request, plan, .. } = checked;
+    let mut behind = None;
+    if let PlanState::Known(plan) = &plan {
+        match read_plan::answer(&viewer, plan, &request.variables).await {
+            Ok(PlannedAnswer { data, rows }) => return Executed { data: Some(data), errors: Vec::new(), rows },
+            Err(Declined::Behind(reason)) => behind = Some(reason),
+            Err(Declined::Unclear) => {}
+        }
+    }
+    let service = Arc::clone(&viewer.service);
+    let session = Session::new(viewer, correlation, behind);
+    let (rows, query) = (session.rows_read(), request.query.clone());
+    let response = service.graph.schema.execute(request.data(session)).await;
+    if let (PlanState::New(plan), true) = (plan, response.errors.is_empty()) {
+        service.plans.keep(query, *plan);
+    }
+    Executed::of(&service, response, rows.load(Ordering::Relaxed))
 }
 
 /// Starts a subscription, which ends when the stream is dropped. The caller is charged the estimated cost once; updates
@@ -146,7 +215,8 @@ pub(crate) fn subscribe(
     }
     let permit = service.subscriptions.take(&caller).map_err(|problem| request_error(&problem))?;
     checked.charge(service, &caller)?;
-    let session = Session::new(Arc::clone(service), caller, correlation);
+    let viewer = Viewer { service: Arc::clone(service), caller };
+    let session = Session::new(viewer, correlation, None);
     let responses = started(service.graph.schema.execute_stream(checked.request.data(session)));
     let service = Arc::clone(service);
     let message = move |response: Response| {
@@ -184,22 +254,31 @@ fn is_one_field(selections: &SelectionSet) -> bool {
     matches!(selections.items.as_slice(), [only] if matches!(only.node, Selection::Field(_)))
 }
 
-/// Body of a response. An operation that was executed is answered with 200, even with errors; errors without a path and
-/// without data mean that nothing was executed.
-fn response_body(service: &GraphqlExecutor, response: Response, cost: &Json) -> Result<Json, RequestError> {
-    let executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
-    let code = if executed { "INTERNAL" } else { "INVALID_QUERY" };
-    let errors = response.errors.iter().take(ERRORS_MOST).map(|error| error_json(service, error.clone(), code));
-    let errors: Vec<_> = errors.collect();
-    let mut body = json!({ "extensions": { "cost": cost } });
-    if !errors.is_empty() {
-        body["errors"] = errors.into();
+impl Executed {
+    /// Errors without a path and without data mean that nothing was executed.
+    fn of(service: &GraphqlExecutor, response: Response, rows: u64) -> Self {
+        let is_executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
+        let code = if is_executed { "INTERNAL" } else { "INVALID_QUERY" };
+        let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| error_json(service, error, code));
+        let data = is_executed.then(|| serde_json::to_vec(&response.data).unwrap_or_default());
+        Self { data, errors: errors.collect(), rows }
     }
-    if !executed {
-        return Err((StatusCode::BAD_REQUEST, body));
+
+    /// Body of the response. An operation that was executed is answered with 200, even with errors.
+    fn into_body(self, cost: &Json) -> Result<String, RequestError> {
+        let extensions = json!({ "cost": cost });
+        let Some(data) = self.data else {
+            return Err((StatusCode::BAD_REQUEST, json!({ "errors": self.errors, "extensions": extensions })));
+        };
+        let mut body = String::with_capacity(data.len() + 256);
+        body.push_str("{\"data\":");
+        body.push_str(&String::from_utf8_lossy(&data));
+        if !self.errors.is_empty() {
+            _ = write!(body, ",\"errors\":{}", Json::Array(self.errors));
+        }
+        _ = write!(body, ",\"extensions\":{extensions}}}");
+        Ok(body)
     }
-    body["data"] = response.data.into_json().unwrap_or_default();
-    Ok(body)
 }
 
 /// JSON of an error. An error without a code gets `default_code`, or `INVALID_ARGUMENT` if the caller caused an error

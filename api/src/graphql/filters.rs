@@ -9,24 +9,26 @@ use projections::query::{Filter, SortOrder, Test, value_text};
 
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
-use super::session::Session;
 use super::types::{enum_values_of, indexes, personal, resolved};
 use super::value::to_json;
+use super::viewer::Viewer;
 use crate::error::Problem;
 
 /// Highest number of values of one `in` condition; longer lists must be split into several queries.
 const VALUES_MOST: usize = 100;
-const PERSONAL_FILTER: &str = "PersonalFilter";
+pub(super) const PERSONAL_FILTER: &str = "PersonalFilter";
+pub(super) const DIRECTION: &str = "Direction";
+pub(super) const DIRECTIONS: [&str; 2] = ["ASC", "DESC"];
 const WITHOUT_VALUE: &str =
     "a condition that is null or empty would let every row through; give it a value, or leave it out";
 
 /// The columns of a model that clients may filter and order by.
 pub(super) struct Filterable {
-    model: String,
+    pub(super) model: String,
     /// Each with a description of its values if they are an enumeration.
-    columns: Vec<(Column, Option<String>)>,
+    pub(super) columns: Vec<(Column, Option<String>)>,
     /// Personal columns with a blind index: filtered by exact value only, and not sortable.
-    personal: Vec<String>,
+    pub(super) personal: Vec<String>,
 }
 
 impl Filterable {
@@ -87,35 +89,42 @@ impl Filterable {
         }
         let order =
             InputObject::new(format!("{model}Order")).field(InputValue::new("by", TypeRef::named_nn(by))).field(
-                InputValue::new("direction", TypeRef::named_nn("Direction"))
-                    .default_value(Value::Enum(Name::new("ASC"))),
+                InputValue::new("direction", TypeRef::named_nn(DIRECTION)).default_value(Value::Enum(Name::new("ASC"))),
             );
         schema.register(filter).register(fields).register(order)
     }
 }
 
+/// Kinds of columns that can be filtered.
+pub(super) const KINDS: [ColumnType; 6] = [
+    ColumnType::Uuid,
+    ColumnType::Integer,
+    ColumnType::Boolean,
+    ColumnType::Text,
+    ColumnType::Instant,
+    ColumnType::Day,
+];
+
+/// Tests of a kind of column, each with its type and description.
+pub(super) fn tests(kind: ColumnType) -> Vec<(&'static str, TypeRef, String)> {
+    let one = || TypeRef::named(scalar(kind));
+    let mut tests = vec![("eq", one(), "Equal to this value.".into())];
+    if kind != ColumnType::Boolean {
+        let text = format!("Equal to one of these values, at most {VALUES_MOST}.");
+        tests.push(("in", TypeRef::named_nn_list(scalar(kind)), text));
+    }
+    if matches!(kind, ColumnType::Integer | ColumnType::Instant | ColumnType::Day) {
+        tests.push(("gte", one(), "Greater than or equal to this value.".into()));
+        tests.push(("lte", one(), "Less than or equal to this value.".into()));
+    }
+    tests
+}
+
 /// Registers the filter types of all kinds of columns, and the sort direction.
 pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
-    for kind in [
-        ColumnType::Uuid,
-        ColumnType::Integer,
-        ColumnType::Boolean,
-        ColumnType::Text,
-        ColumnType::Instant,
-        ColumnType::Day,
-    ] {
-        let one = || TypeRef::named(scalar(kind));
-        let mut filter =
-            InputObject::new(filter_name(kind)).field(InputValue::new("eq", one()).description("Equal to this value."));
-        if kind != ColumnType::Boolean {
-            let text = format!("Equal to one of these values, at most {VALUES_MOST}.");
-            filter = filter.field(InputValue::new("in", TypeRef::named_nn_list(scalar(kind))).description(text));
-        }
-        if matches!(kind, ColumnType::Integer | ColumnType::Instant | ColumnType::Day) {
-            filter = filter
-                .field(InputValue::new("gte", one()).description("Greater than or equal to this value."))
-                .field(InputValue::new("lte", one()).description("Less than or equal to this value."));
-        }
+    for kind in KINDS {
+        let field = |(name, type_ref, text): (&str, TypeRef, String)| InputValue::new(name, type_ref).description(text);
+        let filter = tests(kind).into_iter().map(field).fold(InputObject::new(filter_name(kind)), InputObject::field);
         schema = schema.register(filter);
     }
     let personal = InputObject::new(PERSONAL_FILTER)
@@ -124,29 +133,29 @@ pub(super) fn register(mut schema: SchemaBuilder) -> SchemaBuilder {
         )
         .field(InputValue::new("eq", TypeRef::named_nn(TypeRef::STRING)));
     schema = schema.register(personal);
-    schema.register(Enum::new("Direction").description("Sort direction.").items(["ASC", "DESC"]))
+    schema.register(Enum::new(DIRECTION).description("Sort direction.").items(DIRECTIONS))
 }
 
 /// Parses a filter argument. Refuses a null or empty condition at any depth: a variable without a value would otherwise
 /// turn a narrow filter into none.
-pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<Vec<Filter>, Problem> {
+pub(super) fn read(viewer: &Viewer, model: &Model, filter: &Value) -> Result<Vec<Filter>, Problem> {
     let mut filters = Vec::new();
-    for (name, tests) in conditions(session, "filter", filter)? {
+    for (name, tests) in conditions(viewer, "filter", filter)? {
         let path = format!("filter.{name}");
-        let tests = conditions(session, &path, tests)?;
+        let tests = conditions(viewer, &path, tests)?;
         if let Some(index) = index_of(model, name) {
-            filters.push(blind_index_filter(session, model, index, tests)?);
+            filters.push(blind_index_filter(viewer, model, index, tests)?);
             continue;
         }
         let known = model.columns.iter().find(|column| camel(&column.name) == name.as_str());
-        let Some(column) = known else { return Err(session.invalid(&path, "there is no such column")) };
-        session.require_shown(model, &column.name)?;
+        let Some(column) = known else { return Err(viewer.invalid(&path, "there is no such column")) };
+        viewer.require_shown(model, &column.name)?;
         for (test, value) in tests {
             let path = format!("{path}.{test}");
             if *value == Value::Null {
-                return Err(session.invalid(&path, WITHOUT_VALUE));
+                return Err(viewer.invalid(&path, WITHOUT_VALUE));
             }
-            let test = column_test(session, model, column, &path, test, to_json(value))?;
+            let test = column_test(viewer, model, column, &path, test, to_json(value))?;
             filters.push(Filter { field: column.name.clone(), test });
         }
     }
@@ -154,15 +163,15 @@ pub(super) fn read(session: &Session, model: &Model, filter: &Value) -> Result<V
 }
 
 /// The members of a condition. Refuses null and an object without members.
-fn conditions<'v>(session: &Session, path: &str, condition: &'v Value) -> Result<&'v IndexMap<Name, Value>, Problem> {
+fn conditions<'v>(viewer: &Viewer, path: &str, condition: &'v Value) -> Result<&'v IndexMap<Name, Value>, Problem> {
     match condition {
         Value::Object(members) if !members.is_empty() => Ok(members),
-        _ => Err(session.invalid(path, WITHOUT_VALUE)),
+        _ => Err(viewer.invalid(path, WITHOUT_VALUE)),
     }
 }
 
 fn column_test(
-    session: &Session,
+    viewer: &Viewer,
     model: &Model,
     column: &Column,
     path: &str,
@@ -172,9 +181,9 @@ fn column_test(
     let allowed = enum_values_of(model.schema.as_value(), &column.name);
     let check = |value: &serde_json::Value| {
         if let Some(allowed) = allowed.as_ref().filter(|allowed| !allowed.iter().any(|one| value == one)) {
-            return Err(session.invalid(path, format!("expected one of {}", allowed.join(", "))));
+            return Err(viewer.invalid(path, format!("expected one of {}", allowed.join(", "))));
         }
-        let misuse = |_| session.invalid(path, format!("expected {}", column.kind.expected()));
+        let misuse = |_| viewer.invalid(path, format!("expected {}", column.kind.expected()));
         value_text(column, value).map(|_| ()).map_err(misuse)
     };
     if test == "in" {
@@ -183,7 +192,7 @@ fn column_test(
             one => vec![one],
         };
         if values.len() > VALUES_MOST {
-            return Err(session.invalid(path, format!("expected at most {VALUES_MOST} values")));
+            return Err(viewer.invalid(path, format!("expected at most {VALUES_MOST} values")));
         }
         values.iter().try_for_each(check)?;
         return Ok(Test::In(values.into_iter().map(|value| normal_form(model, column, value)).collect()));
@@ -218,34 +227,34 @@ fn index_of<'m>(model: &'m Model, name: &str) -> Option<(&'m str, &'m str)> {
 /// Filter on a blind index: equal values have equal blind indexes. A caller without access to the value is refused,
 /// as a match would confirm a guess.
 fn blind_index_filter(
-    session: &Session,
+    viewer: &Viewer,
     model: &Model,
     (index, kind): (&str, &str),
     tests: &IndexMap<Name, Value>,
 ) -> Result<Filter, Problem> {
-    if !session.caller.sees_personal(model) {
+    if !viewer.caller.sees_personal(model) {
         return Err(Problem::forbidden("this caller may not filter by personal data"));
     }
     let text = match tests.get("eq") {
         Some(Value::String(text)) => text,
-        _ => return Err(session.invalid(&format!("filter.{kind}"), WITHOUT_VALUE)),
+        _ => return Err(viewer.invalid(&format!("filter.{kind}"), WITHOUT_VALUE)),
     };
     let folded = match kind {
         "email" => text.parse::<Email>().ok().and_then(|email| email.folded()),
         _ => None,
     };
-    let invalid = || session.invalid(&format!("filter.{kind}.eq"), format!("expected a valid {kind}"));
-    let blind_index = session.service.backend.blind_index(session.caller.tenant, kind, &folded.ok_or_else(invalid)?);
+    let invalid = || viewer.invalid(&format!("filter.{kind}.eq"), format!("expected a valid {kind}"));
+    let blind_index = viewer.service.backend.blind_index(viewer.caller.tenant, kind, &folded.ok_or_else(invalid)?);
     Ok(Filter { field: index.into(), test: Test::Equals(blind_index.into()) })
 }
 
 /// Parses an order argument. The schema has already validated it. Refuses a column that the caller may not see.
-pub(super) fn order(session: &Session, model: &Model, order: &Value) -> Result<SortOrder, Problem> {
+pub(super) fn order(viewer: &Viewer, model: &Model, order: &Value) -> Result<SortOrder, Problem> {
     let order = to_json(order);
     let by = order["by"].as_str().unwrap_or_default();
     let known = model.columns.iter().find(|column| capitals(&column.name) == by);
     let field = known.map(|column| column.name.clone()).unwrap_or_default();
-    session.require_shown(model, &field)?;
+    viewer.require_shown(model, &field)?;
     Ok(SortOrder { field, descending: order["direction"] == "DESC" })
 }
 
@@ -260,6 +269,6 @@ pub(super) fn scalar(kind: ColumnType) -> &'static str {
     }
 }
 
-fn filter_name(kind: ColumnType) -> String {
+pub(super) fn filter_name(kind: ColumnType) -> String {
     format!("{}Filter", scalar(kind))
 }

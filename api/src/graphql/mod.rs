@@ -9,8 +9,10 @@ mod filters;
 mod mutations;
 mod names;
 mod page_size;
+mod persisted_documents;
 mod queries;
 mod query_cost;
+mod read_plan;
 mod relation_fields;
 mod rows;
 mod scalars;
@@ -20,6 +22,7 @@ mod subscriptions;
 mod tests;
 mod types;
 mod value;
+mod viewer;
 
 use std::sync::Arc;
 
@@ -32,9 +35,13 @@ pub(crate) use answer::{
     CheckedRequest, GraphqlRequest, RequestError, SubscriptionMessage, answer, check, request_error, subscribe,
 };
 pub(crate) use executor::{Graph, GraphqlExecutor};
+pub(crate) use persisted_documents::PersistedDocuments;
+pub use persisted_documents::{RegisteredDocuments, WrongId};
+pub(crate) use read_plan::ReadPlans;
 
 use filters::Filterable;
 use query_cost::CostEstimator;
+use read_plan::RowTypes;
 use types::Types;
 
 use crate::guard::INTROSPECTION_DEPTH_MOST;
@@ -51,12 +58,11 @@ impl Graph {
         if let Some(error) = relations.errors(models).into_iter().next() {
             return Err(SchemaError(error));
         }
-        let connections = models.iter().map(projections::kernel::Model::fields);
-        let connections = connections.chain(relations.connections().map(Into::into)).collect();
-        let cost_estimator = CostEstimator { connections };
+        let relations = Arc::new(relations);
+        let cost_estimator = CostEstimator::new(models, Arc::clone(&relations));
         let example_query = example::query(models, &relations);
-        let schema = schema(commands, models, Arc::new(relations), introspection)?;
-        Ok(Self { schema, cost_estimator, example_query })
+        let (schema, row_types) = schema(commands, models, relations, introspection)?;
+        Ok(Self { schema, row_types, cost_estimator, example_query })
     }
 
     /// A valid query with which the console starts.
@@ -85,8 +91,8 @@ fn schema(
     models: &Models,
     relations: Arc<Relations>,
     introspection: bool,
-) -> Result<Schema, SchemaError> {
-    let mut types = Types::default();
+) -> Result<(Schema, RowTypes), SchemaError> {
+    let (mut types, mut row_types) = (Types::default(), RowTypes::default());
     let mut query = Object::new("Query").description("Read models: one row by its key, or a page of rows.");
     let mut mutation = Object::new("Mutation").description("Commands. Each field is one command.");
     let mut subscription = Subscription::new("Subscription").description(
@@ -103,7 +109,9 @@ fn schema(
     for model in models.iter().cloned().map(Arc::new) {
         let filterable = Filterable::of(&model);
         query = query.field(queries::one(&model, &relations)).field(queries::many(&model, &relations, &filterable));
-        schema = filterable.register(schema).register(rows::object(&model, models, &relations, &mut types));
+        let (object, row_type) = rows::object(&model, models, &relations, &mut types);
+        schema = filterable.register(schema).register(object);
+        row_types.add(row_type, &filterable);
         let [connection, edge] = queries::connection_types(&model);
         schema = schema.register(connection).register(edge);
         subscription = subscription.field(subscriptions::one(&model, &relations)).field(subscriptions::many(
@@ -121,11 +129,6 @@ fn schema(
         schema = schema.register(payload);
     }
     schema = mutations::register(filters::register(scalars::register(schema)));
-    types
-        .register(schema)
-        .register(queries::page_info())
-        .register(query)
-        .register(mutation)
-        .register(subscription)
-        .finish()
+    let schema = types.register(schema).register(queries::page_info());
+    Ok((schema.register(query).register(mutation).register(subscription).finish()?, row_types))
 }

@@ -71,11 +71,11 @@ async fn decide(
         Value::Null => String::from("{}"),
         input => shape.to_json(input).to_string(),
     };
-    let service = &session.service;
-    let counted = rate_limit::count_command(&*service.backend, &session.caller).await;
+    let service = &session.viewer.service;
+    let counted = rate_limit::count_command(&*service.backend, &session.viewer.caller).await;
     counted.map_err(|allowance| rate_limit::problem(&allowance))?;
     let request = CommandRequest { name, body: body.as_bytes(), key, correlation: session.correlation };
-    service.intake.execute(&session.caller, &request).await
+    service.intake.execute(&session.viewer.caller, &request).await
 }
 
 /// Payload of a mutation. Errors of the input are part of it; all other problems are GraphQL errors.

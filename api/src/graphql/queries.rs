@@ -8,13 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use projections::kernel::{Key, Model};
 use projections::query::{Cursor, Page, RowQuery};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::filters::{self, Filterable};
 use super::names::camel;
 use super::page_size::{FIRST, FIRST_MOST};
 use super::session::Session;
-use super::value::{from_json, to_json};
+use super::value::{Arguments, from_json, to_json};
+use super::viewer::Viewer;
 use crate::error::Problem;
 use crate::relation::Relations;
 
@@ -69,22 +70,27 @@ async fn find(
     model: &Model,
     relations: &Relations,
 ) -> Result<Option<Value>, Problem> {
-    session.access(model)?;
+    session.viewer.access(model)?;
     wait_for_min_position(session, context, model, relations).await?;
-    session.row(model, key(session, context, model)?).await
+    session.row(model, key(&session.viewer, context.args.as_index_map(), model)?).await
 }
 
 /// The key given by the arguments of a field.
-pub(super) fn key(session: &Session, context: &ResolverContext<'_>, model: &Model) -> Result<Key, Problem> {
-    let mut values = Vec::new();
-    for field in model.key {
-        let value = context.args.get(&camel(field)).map(|value| to_json(value.as_value()));
-        let column = model.column(field).zip(value);
-        let Some((column, value)) = column else { return Err(session.invalid(field, "a value is required")) };
-        projections::query::value_text(column, &value).map_err(|error| session.problem(error))?;
-        values.push(canonical(column.kind, value));
-    }
-    Ok(Key::of(&values))
+pub(super) fn key(viewer: &Viewer, arguments: &Arguments, model: &Model) -> Result<Key, Problem> {
+    Ok(Key::of(&key_values(viewer, arguments, model)?))
+}
+
+/// The values of the key given by the arguments of a field.
+pub(super) fn key_values(viewer: &Viewer, arguments: &Arguments, model: &Model) -> Result<Vec<Json>, Problem> {
+    let value = |field: &&str| {
+        let value = arguments.get(camel(field).as_str()).map(to_json);
+        let Some((column, value)) = model.column(field).zip(value) else {
+            return Err(viewer.invalid(field, "a value is required"));
+        };
+        projections::query::value_text(column, &value).map_err(|error| viewer.problem(error))?;
+        Ok(canonical(column.kind, value))
+    };
+    model.key.iter().map(value).collect()
 }
 
 async fn list(
@@ -93,11 +99,11 @@ async fn list(
     model: &Model,
     relations: &Relations,
 ) -> Result<Connection, Problem> {
-    session.access(model)?;
+    session.viewer.access(model)?;
     wait_for_min_position(session, context, model, relations).await?;
-    let query = paging(session, model, context)?;
+    let query = paging(&session.viewer, model, &PageArguments::of(context))?;
     let page = session.page(model, query.clone()).await?;
-    Connection::new(session, model, &query, &page)
+    Connection::new(&session.viewer, model, &query, &page)
 }
 
 /// `ThingConnection` and `ThingEdge`, by the Relay connection specification.
@@ -131,30 +137,45 @@ pub(super) fn page_info() -> Object {
         .field(Field::new("endCursor", TypeRef::named(TypeRef::STRING), member("endCursor")))
 }
 
+/// The arguments of a page, after variables and defaults were filled in.
+pub(super) struct PageArguments<'a> {
+    pub(super) values: &'a Arguments,
+    /// True if the filter is a variable without a value, which means the same as no filter.
+    pub(super) filter_is_unset: bool,
+    /// True if the total number of rows is selected.
+    pub(super) count: bool,
+}
+
+impl<'a> PageArguments<'a> {
+    pub(super) fn of(context: &'a ResolverContext<'_>) -> Self {
+        let values = context.args.as_index_map();
+        let filter_is_unset = values.get("filter").is_some_and(|filter| is_unset(context, "filter", filter));
+        Self { values, filter_is_unset, count: context.ctx.look_ahead().field("totalCount").exists() }
+    }
+}
+
 /// The query for rows given by the arguments of a field.
-pub(super) fn paging(session: &Session, model: &Model, context: &ResolverContext<'_>) -> Result<RowQuery, Problem> {
-    let argument = |name: &str| context.args.get(name).map(|value| value.as_value()).filter(|v| **v != Value::Null);
+pub(super) fn paging(viewer: &Viewer, model: &Model, arguments: &PageArguments<'_>) -> Result<RowQuery, Problem> {
+    let argument = |name: &str| arguments.values.get(name).filter(|value| **value != Value::Null);
     let first = match argument("first") {
         None => i64::from(FIRST),
-        Some(value) => match value {
-            Value::Number(number) => number.as_i64().unwrap_or(0),
-            _ => 0,
-        },
+        Some(Value::Number(number)) => number.as_i64().unwrap_or(0),
+        Some(_) => 0,
     };
     if !(1..=FIRST_MOST).contains(&first) {
-        return Err(session.invalid("first", format!("expected 1 to {FIRST_MOST}")));
+        return Err(viewer.invalid("first", format!("expected 1 to {FIRST_MOST}")));
     }
-    let mut query = RowQuery::all(session.caller.tenant, u32::try_from(first).unwrap_or(1));
-    query.owner = session.access(model)?.owner;
-    query.count = context.ctx.look_ahead().field("totalCount").exists();
-    if let Some(filter) = context.args.get("filter").filter(|filter| !is_unset(context, "filter", filter.as_value())) {
-        query.filters = filters::read(session, model, filter.as_value())?;
+    let mut query = RowQuery::all(viewer.caller.tenant, u32::try_from(first).unwrap_or(1));
+    query.owner = viewer.access(model)?.owner;
+    query.count = arguments.count;
+    if let Some(filter) = arguments.values.get("filter").filter(|_| !arguments.filter_is_unset) {
+        query.filters = filters::read(viewer, model, filter)?;
     }
-    query.order = argument("order").map(|order| filters::order(session, model, order)).transpose()?;
+    query.order = argument("order").map(|order| filters::order(viewer, model, order)).transpose()?;
     if let Some(Value::String(after)) = argument("after") {
         let cursor = decode_cursor(model, &query, after)
             .filter(|cursor| query.order_columns(model).is_ok_and(|columns| cursor.values(&columns).is_ok()));
-        let invalid = || session.invalid("after", "expected a cursor of the same field with the same order");
+        let invalid = || viewer.invalid("after", "expected a cursor of the same field with the same order");
         query.after = Some(cursor.ok_or_else(invalid)?);
     }
     Ok(query)
@@ -177,12 +198,12 @@ fn is_unset(context: &ResolverContext<'_>, argument: &str, value: &Value) -> boo
 pub(super) struct Connection(serde_json::Value);
 
 impl Connection {
-    pub(super) fn new(session: &Session, model: &Model, query: &RowQuery, page: &Page) -> Result<Self, Problem> {
+    pub(super) fn new(viewer: &Viewer, model: &Model, query: &RowQuery, page: &Page) -> Result<Self, Problem> {
         let mut edges = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
             let node: serde_json::Value = serde_json::from_str(&row.json)
-                .map_err(|error| Problem::fault(session.service.backend.new_id(), &error))?;
-            edges.push(json!({ "cursor": encode_cursor(model, query, &row.cursor), "node": node }));
+                .map_err(|error| Problem::fault(viewer.service.backend.new_id(), &error))?;
+            edges.push(json!({ "cursor": encode_cursor(&cursor_scope(model, query), &row.cursor.0), "node": node }));
         }
         let cursor = |edge: Option<&serde_json::Value>| edge.map(|edge| edge["cursor"].clone());
         let page_info = json!({
@@ -200,14 +221,14 @@ impl Connection {
 }
 
 /// Prefix of a cursor. It binds the cursor to one model and one sort order, because its values mean nothing in another.
-fn cursor_scope(model: &Model, query: &RowQuery) -> String {
+pub(super) fn cursor_scope(model: &Model, query: &RowQuery) -> String {
     let order = query.order.as_ref().map(|order| (order.field.as_str(), order.descending));
     let (field, descending) = order.unwrap_or_default();
     format!("1{}.{field}.{}:", model.name, u8::from(descending))
 }
 
-fn encode_cursor(model: &Model, query: &RowQuery, cursor: &Cursor) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}{}", cursor_scope(model, query), cursor.0))
+pub(super) fn encode_cursor(scope: &str, cursor: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{scope}{cursor}"))
 }
 
 fn decode_cursor(model: &Model, query: &RowQuery, text: &str) -> Option<Cursor> {

@@ -1,24 +1,38 @@
-//! Query cost: an estimate before execution and the actual cost of an answer.
+//! Query cost: the rows that an operation may read, estimated before execution, and the rows that it has read.
 //!
-//! Each field costs one point; the fields below a connection count once per requested row (`first`). Each root
-//! selection of a mutation costs ten points more.
+//! A row costs one point: a page as many as it may hold (`first`), a row by its key or by a relation one, and the rows of
+//! a relation once for each row around them. Fields cost nothing. A mutation costs ten points, and any other root field
+//! at least one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
 };
 use async_graphql::{Value, Variables};
+use projections::kernel::Models;
 
 use super::page_size::{FIRST, FIRST_MOST};
+use crate::relation::Relations;
 
 /// Highest estimated cost of one operation, in points.
 pub(crate) const COST_MOST: u64 = 5_000;
 const MUTATION_COST: u64 = 10;
 
-/// Estimates the cost of operations. Knows the names of the fields that return pages.
+/// Estimates the cost of operations. Knows the fields that return rows.
 pub(super) struct CostEstimator {
-    pub(super) connections: HashSet<String>,
+    /// Root fields of queries and subscriptions.
+    roots: HashMap<String, RowField>,
+    relations: Arc<Relations>,
+}
+
+/// A field that returns rows.
+#[derive(Clone)]
+struct RowField {
+    /// The read model of the rows.
+    model: String,
+    is_page: bool,
 }
 
 /// State of one estimate.
@@ -26,11 +40,19 @@ struct Estimate<'a> {
     estimator: &'a CostEstimator,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
-    /// Cost of each fragment already visited. There are no cycles: the guard refuses them.
-    fragments: HashMap<&'a str, u64>,
+    /// Cost of each fragment already visited, by the read model around it. There are no cycles: the guard refuses them.
+    fragments: HashMap<(&'a str, Option<String>), u64>,
 }
 
 impl CostEstimator {
+    pub(super) fn new(models: &Models, relations: Arc<Relations>) -> Self {
+        let fields = models.iter().flat_map(|model| {
+            let field = |is_page| RowField { model: model.name.clone(), is_page };
+            [(model.field(), field(false)), (model.fields(), field(true))]
+        });
+        Self { roots: fields.collect(), relations }
+    }
+
     /// Cost of the operation that will run, or of the most expensive one if `operation` names none.
     pub(super) fn estimate(
         &self,
@@ -47,42 +69,60 @@ impl CostEstimator {
             }
         }
     }
+
+    /// The field of this name within the rows of a model, or at the root.
+    fn row_field(&self, model: Option<&str>, name: &str) -> Option<RowField> {
+        let Some(model) = model else { return self.roots.get(name).cloned() };
+        let relation = self.relations.named(name).find(|relation| relation.from == model)?;
+        Some(RowField { model: relation.to.into(), is_page: relation.is_page() })
+    }
 }
 
 impl<'a> Estimate<'a> {
     fn operation(&mut self, operation: &'a OperationDefinition) -> u64 {
         let selections = &operation.selection_set.node;
-        let base =
-            if operation.ty == OperationType::Mutation { selections.items.len() as u64 * MUTATION_COST } else { 0 };
-        self.selections(selections).saturating_add(base)
+        if operation.ty == OperationType::Mutation {
+            return (selections.items.len() as u64).saturating_mul(MUTATION_COST);
+        }
+        self.selections(None, selections).max(1)
     }
 
-    fn selections(&mut self, selections: &'a SelectionSet) -> u64 {
+    /// Cost of selections at the root, or within the rows of a model.
+    fn selections(&mut self, model: Option<&str>, selections: &'a SelectionSet) -> u64 {
         let mut sum: u64 = 0;
         for selection in &selections.items {
             sum = sum.saturating_add(match &selection.node {
-                Selection::Field(field) => self.field(&field.node),
-                Selection::InlineFragment(inline) => self.selections(&inline.node.selection_set.node),
-                Selection::FragmentSpread(spread) => self.fragment(spread.node.fragment_name.node.as_str()),
+                Selection::Field(field) => self.field(model, &field.node),
+                Selection::InlineFragment(inline) => self.selections(model, &inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => self.fragment(model, spread.node.fragment_name.node.as_str()),
             });
         }
         sum
     }
 
-    fn fragment(&mut self, name: &'a str) -> u64 {
-        if let Some(cost) = self.fragments.get(name) {
+    fn fragment(&mut self, model: Option<&str>, name: &'a str) -> u64 {
+        let place = (name, model.map(str::to_owned));
+        if let Some(cost) = self.fragments.get(&place) {
             return *cost;
         }
         let Some(fragment) = self.document.fragments.get(name) else { return 0 };
-        let cost = self.selections(&fragment.node.selection_set.node);
-        self.fragments.insert(name, cost);
+        let cost = self.selections(model, &fragment.node.selection_set.node);
+        self.fragments.insert(place, cost);
         cost
     }
 
-    fn field(&mut self, field: &'a Field) -> u64 {
-        let inner = self.selections(&field.selection_set.node);
-        let rows = if self.estimator.connections.contains(field.name.node.as_str()) { self.rows(field) } else { 1 };
-        inner.saturating_mul(rows).saturating_add(1)
+    fn field(&mut self, model: Option<&str>, field: &'a Field) -> u64 {
+        let selections = &field.selection_set.node;
+        match self.estimator.row_field(model, field.name.node.as_str()) {
+            Some(RowField { model, is_page }) => {
+                let rows = if is_page { self.rows(field) } else { 1 };
+                self.selections(Some(&model), selections).saturating_add(1).saturating_mul(rows)
+            }
+            // Another root field, such as introspection.
+            None if model.is_none() => 1,
+            // The fields between a page and its rows, such as `edges`; other fields contain no rows.
+            None => self.selections(model, selections),
+        }
     }
 
     fn rows(&self, field: &Field) -> u64 {
@@ -94,14 +134,5 @@ impl<'a> Estimate<'a> {
             _ => None,
         };
         first.unwrap_or(FIRST.unsigned_abs().into()).clamp(1, FIRST_MOST.unsigned_abs())
-    }
-}
-
-/// Actual cost of an answer: one point per value that is not a list.
-pub(super) fn actual_cost(answer: &Value) -> u64 {
-    match answer {
-        Value::Object(fields) => fields.values().map(actual_cost).sum::<u64>() + 1,
-        Value::List(values) => values.iter().map(actual_cost).sum(),
-        _ => 1,
     }
 }

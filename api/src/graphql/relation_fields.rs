@@ -6,7 +6,7 @@ use async_graphql::dynamic::{Field, FieldFuture, FieldValue, InputValue, TypeRef
 use projections::kernel::{Key, Model, Models};
 
 use super::page_size::FIRST;
-use super::queries::{Connection, paging};
+use super::queries::{Connection, PageArguments, paging};
 use super::session::Session;
 use super::value::{field, to_json};
 use crate::relation::{Join, Relation};
@@ -46,9 +46,9 @@ fn many(name: &'static str, own_key: &'static str, other: Arc<Model>, by: &'stat
             let Some(value) = field(context.parent_value, own_key).map(to_json) else { return Ok(None) };
             let session = Session::of(&context)?;
             let page = async {
-                let query = paging(session, &other, &context)?;
+                let query = paging(&session.viewer, &other, &PageArguments::of(&context))?;
                 let page = session.related_page(&other, query.clone(), by, value).await?;
-                Connection::new(session, &other, &query, &page)
+                Connection::new(&session.viewer, &other, &query, &page)
             };
             Ok(Some(page.await.map_err(|problem| problem.into_graphql())?.into_field()))
         })

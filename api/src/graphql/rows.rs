@@ -1,5 +1,6 @@
 //! Object types of rows, one per read model.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::Value;
@@ -10,33 +11,61 @@ use super::names::{camel, pascal};
 use super::relation_fields::relation_field;
 use super::session::Session;
 use super::types::{Direction, Types, description, indexes, personal, requires};
-use super::value::{field, member};
+use super::value::{Shape, field, member};
 use crate::port::SealedField;
-use crate::relation::Relations;
+use crate::relation::{Relation, Relations};
 
-/// Object type with the columns of a row, then its relations to other models.
-pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations, types: &mut Types) -> Object {
+/// Fields of a row type, with the places of their values.
+pub(super) struct RowType {
+    pub(super) model: Arc<Model>,
+    pub(super) fields: HashMap<String, Source>,
+}
+
+/// Place of the value of a field.
+pub(super) enum Source {
+    /// A column of the row, by its number; callers who see only the public fields do not see a restricted one.
+    Column { column: usize, is_restricted: bool, shape: Shape },
+    /// A sealed column, by its number, with the kind of the personal field.
+    Personal { column: usize, kind: String },
+    /// Rows of another read model.
+    Relation(Relation),
+}
+
+/// Object type with the columns of a row, then its relations to other models; and the places of their values.
+pub(super) fn object(
+    model: &Arc<Model>,
+    models: &Models,
+    relations: &Relations,
+    types: &mut Types,
+) -> (Object, RowType) {
     let root = model.schema.as_value();
+    let mut row_type = RowType { model: Arc::clone(model), fields: HashMap::new() };
     let mut object = Object::new(&model.name).description(root["description"].as_str().unwrap_or_default());
     for (column, schema) in root["properties"].as_object().into_iter().flatten() {
         if indexes(root, column).is_some() {
             continue;
         }
         let name = column_field(model, relations, column);
-        let field = match personal(root, schema) {
-            Some(kind) => decrypted_field(model, name, column, kind),
+        let Some(number) = model.columns.iter().position(|known| known.name == *column) else { continue };
+        let (field, source) = match personal(root, schema) {
+            Some(kind) => {
+                let source = Source::Personal { column: number, kind: kind.to_owned() };
+                (decrypted_field(model, name.clone(), column, kind), source)
+            }
             None => {
                 let owner = format!("{}{}", model.name, pascal(column));
                 let mapped = types.of(root, schema, &owner, Direction::Output);
-                let restricted = is_restricted(model, column);
-                let type_ref = mapped.type_ref(restricted || !requires(root, column));
-                if restricted {
-                    restricted_field(model, name, type_ref, column)
+                let is_restricted = is_restricted(model, column);
+                let type_ref = mapped.type_ref(is_restricted || !requires(root, column));
+                let field = if is_restricted {
+                    restricted_field(model, name.clone(), type_ref, column)
                 } else {
-                    Field::new(name, type_ref, member(column))
-                }
+                    Field::new(name.clone(), type_ref, member(column))
+                };
+                (field, Source::Column { column: number, is_restricted, shape: mapped.shape })
             }
         };
+        row_type.fields.insert(name, source);
         let needs = if is_restricted(model, column) {
             format!(" Null for customers, and for callers without the permission {:?}.", model.needs)
         } else {
@@ -47,10 +76,12 @@ pub(super) fn object(model: &Arc<Model>, models: &Models, relations: &Relations,
             None => field,
         });
     }
-    for field in relations.of(model).filter_map(|relation| relation_field(relation, models)) {
+    for relation in relations.of(model) {
+        let Some(field) = relation_field(relation, models) else { continue };
+        row_type.fields.insert(relation.name.to_owned(), Source::Relation(*relation));
         object = object.field(field);
     }
-    object
+    (object, row_type)
 }
 
 /// Name of the field that shows a column: with the suffix `Id` where a relation of the model has the column's name.
@@ -69,7 +100,7 @@ fn restricted_field(model: &Arc<Model>, name: String, type_ref: TypeRef, column:
     let (model, column) = (Arc::clone(model), column.to_owned());
     Field::new(name, type_ref, move |context| {
         let value = Session::of(&context).map(|session| {
-            let shown = session.caller.access(&model).is_some_and(|access| access.shows(&model, &column));
+            let shown = session.viewer.caller.access(&model).is_some_and(|access| access.shows(&model, &column));
             field(context.parent_value, &column).filter(|_| shown).cloned().map(FieldValue::value)
         });
         FieldFuture::new(async move { value })
@@ -87,7 +118,7 @@ fn decrypted_field(model: &Arc<Model>, name: String, column: &str, kind: &str) -
         let model = Arc::clone(&model);
         FieldFuture::new(async move {
             let session = Session::of(&context)?;
-            if !session.caller.sees_personal(&model) {
+            if !session.viewer.caller.sees_personal(&model) {
                 return Ok(None);
             }
             let text = session.unseal(sealed).await.map_err(|problem| problem.into_graphql())?;

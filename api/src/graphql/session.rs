@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_graphql::dynamic::ResolverContext;
 use async_graphql::{SelectionField, Value};
@@ -10,23 +10,23 @@ use commands::kernel::NotNow;
 use domain::shared::CustomerId;
 use futures::future::join_all;
 use projections::kernel::{Key, Model};
-use projections::query::{Filter, Page, Parents, QueryError, RowQuery, Test};
+use projections::query::{Filter, Page, Parents, RowQuery, Test};
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::batcher::Batcher;
-use super::executor::{GraphqlExecutor, QUERY_TIMEOUT};
+use super::executor::QUERY_TIMEOUT;
 use super::value::from_json;
+use super::viewer::Viewer;
 use crate::error::Problem;
-use crate::port::{Access, Caller, Freshness, LiveUpdates, SealedField};
+use crate::port::{Behind, Freshness, LiveUpdates, SealedField};
 use crate::relation::Relations;
 
 /// State of one request. Its batches are not shared with other requests, so rows read for one caller are not sent to
 /// another.
 pub(crate) struct Session {
-    pub(super) service: Arc<GraphqlExecutor>,
-    pub(super) caller: Caller,
+    pub(super) viewer: Viewer,
     pub(super) correlation: Option<Uuid>,
     rows: HashMap<String, Batcher<Key, Result<Option<Value>, Problem>>>,
     relations: HashMap<String, Batcher<Related, Result<Page, Problem>>>,
@@ -35,6 +35,9 @@ pub(crate) struct Session {
     position_required: AtomicBool,
     /// Permits of concurrent reads.
     reads: Semaphore,
+    /// Number of rows that fields have read.
+    rows_read: Arc<AtomicU64>,
+    behind: Option<Behind>,
 }
 
 /// The rows that belong to one parent.
@@ -48,16 +51,17 @@ struct Related {
 /// Highest number of keys in one query to the store.
 const KEYS_MOST: usize = 100;
 /// Number of reads that run at once, so that one request cannot use every database connection.
-const READS_MOST: usize = 4;
+pub(super) const READS_MOST: usize = 4;
 
 impl Session {
-    pub(crate) fn new(service: Arc<GraphqlExecutor>, caller: Caller, correlation: Option<Uuid>) -> Self {
-        let names = || service.models.iter().map(|model| model.name.clone());
+    /// Makes a session. With `behind`, the position that its only such field requires was waited for in vain.
+    pub(crate) fn new(viewer: Viewer, correlation: Option<Uuid>, behind: Option<Behind>) -> Self {
+        let names = || viewer.service.models.iter().map(|model| model.name.clone());
         let rows = names().map(|name| (name, Batcher::default())).collect();
         let relations = names().map(|name| (name, Batcher::default())).collect();
         let (sealed_fields, position_required) = (Batcher::default(), AtomicBool::new(false));
-        let reads = Semaphore::new(READS_MOST);
-        Self { rows, relations, sealed_fields, position_required, reads, service, caller, correlation }
+        let (reads, rows_read) = (Semaphore::new(READS_MOST), Arc::default());
+        Self { rows, relations, sealed_fields, position_required, reads, rows_read, behind, viewer, correlation }
     }
 
     /// The session of the request that a field belongs to. Without a session the field fails, because permissions
@@ -66,33 +70,35 @@ impl Session {
         context.ctx.data::<Self>()
     }
 
-    /// Rows and fields of a model that the caller may see. Fails if it may not read the model.
-    pub(super) fn access(&self, model: &Model) -> Result<Access, Problem> {
-        let forbidden = || Problem::forbidden(format!("this caller may not read {}", model.name));
-        self.caller.access(model).ok_or_else(forbidden)
+    /// Counter of the rows that fields have read, which outlives the session.
+    pub(super) fn rows_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.rows_read)
     }
 
-    /// Fails if the caller may not see this column of the model.
-    pub(super) fn require_shown(&self, model: &Model, column: &str) -> Result<(), Problem> {
-        if self.access(model)?.shows(model, column) {
-            return Ok(());
-        }
-        let (field, name) = (super::names::camel(column), &model.name);
-        Err(Problem::forbidden(format!("{name}.{field} needs the permission {:?}", model.needs)))
+    fn count_rows(&self, rows: usize) {
+        self.rows_read.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
     /// One row by its key, loaded in one batch with its siblings.
     pub(super) async fn row(&self, model: &Model, key: Key) -> Result<Option<Value>, Problem> {
-        let owner = self.access(model)?.owner;
+        let owner = self.viewer.access(model)?.owner;
         let batcher = self.rows.get(&model.name).ok_or_else(|| self.cancelled())?;
         let row = batcher.get(key, |keys| self.load_rows(model, owner, keys)).await;
-        row.ok_or_else(|| self.cancelled())?
+        let row = row.ok_or_else(|| self.cancelled())??;
+        self.count_rows(usize::from(row.is_some()));
+        Ok(row)
     }
 
     /// One page.
     pub(super) async fn page(&self, model: &Model, query: RowQuery) -> Result<Page, Problem> {
+        let page = self.read(model, query).await?;
+        self.count_rows(page.rows.len());
+        Ok(page)
+    }
+
+    async fn read(&self, model: &Model, query: RowQuery) -> Result<Page, Problem> {
         let (query, _permit) = (self.completed(model, query), self.reads.acquire().await);
-        self.service.backend.page(model, query).await.map_err(|error| self.problem(error))
+        self.viewer.service.backend.page(model, query).await.map_err(|error| self.viewer.problem(error))
     }
 
     /// The page of one parent: the rows whose column holds its value. Loaded in one batch with its siblings.
@@ -105,7 +111,9 @@ impl Session {
     ) -> Result<Page, Problem> {
         let batcher = self.relations.get(&model.name).ok_or_else(|| self.cancelled())?;
         let page = batcher.get(Related { query, column, value }, |related| self.load_related(model, related)).await;
-        page.ok_or_else(|| self.cancelled())?
+        let page = page.ok_or_else(|| self.cancelled())??;
+        self.count_rows(page.rows.len());
+        Ok(page)
     }
 
     /// Watches the row at a key: its present state, if it exists, then its changes.
@@ -115,9 +123,9 @@ impl Session {
         key: &Key,
         since: Option<Freshness>,
     ) -> Result<LiveUpdates, Problem> {
-        let owner = self.access(model)?.owner;
+        let owner = self.viewer.access(model)?.owner;
         let filters = filters(model, &[key]);
-        let query = RowQuery { owner, filters, ..RowQuery::all(self.caller.tenant, 1) };
+        let query = RowQuery { owner, filters, ..RowQuery::all(self.viewer.caller.tenant, 1) };
         self.watch(model, query, since).await
     }
 
@@ -129,10 +137,10 @@ impl Session {
         mut query: RowQuery,
         since: Option<Freshness>,
     ) -> Result<LiveUpdates, Problem> {
-        query.filters.extend(self.visibility_filter(model));
-        let watching = self.service.backend.watch(model, query, since);
+        query.filters.extend(self.viewer.visibility_filter(model));
+        let watching = self.viewer.service.backend.watch(model, query, since);
         match tokio::time::timeout(QUERY_TIMEOUT, watching).await {
-            Ok(watching) => watching.map_err(|error| self.problem(error)),
+            Ok(watching) => watching.map_err(|error| self.viewer.problem(error)),
             Err(_) => Err(NotNow::StoreAway.into()),
         }
     }
@@ -142,9 +150,9 @@ impl Session {
     pub(super) async fn unseal(&self, field: SealedField) -> Result<Option<String>, Problem> {
         let load = async |fields: Vec<SealedField>| {
             let count = fields.len();
-            match self.service.backend.open(self.caller.tenant, fields).await {
+            match self.viewer.service.backend.open(self.viewer.caller.tenant, fields).await {
                 Ok(texts) => texts.into_iter().map(Ok).collect(),
-                Err(fault) => vec![Err(Problem::from_fault(&fault, self.service.backend.new_id())); count],
+                Err(fault) => vec![Err(Problem::from_fault(&fault, self.viewer.service.backend.new_id())); count],
             }
         };
         self.sealed_fields.get(field, load).await.ok_or_else(|| self.cancelled())?
@@ -158,51 +166,32 @@ impl Session {
         relations: &Relations,
         token: &str,
     ) -> Result<(), Problem> {
-        let at_least = self.position(token)?;
+        let at_least = self.viewer.position(token)?;
+        if let Some(behind) = &self.behind {
+            return Err(behind.clone().into());
+        }
         let mut names = HashSet::from([model.name.as_str()]);
         collect_models(&context.ctx.field(), relations, &mut names);
-        let models = names.into_iter().filter_map(|name| self.service.models.get(name)).collect();
+        let models = names.into_iter().filter_map(|name| self.viewer.service.models.get(name)).collect();
         self.position_required.store(true, Ordering::Relaxed);
-        self.service.backend.wait(self.caller.tenant, at_least, models).await.map_err(Problem::from)
-    }
-
-    pub(super) fn position(&self, token: &str) -> Result<Freshness, Problem> {
-        Freshness::from_token(token).ok_or_else(|| self.invalid("minPosition", "expected the token of a receipt"))
-    }
-
-    pub(super) fn invalid(&self, field: &str, text: impl Into<String>) -> Problem {
-        commands::kernel::Misuse::new("INVALID_ARGUMENT", field, text).into()
-    }
-
-    pub(super) fn problem(&self, error: QueryError) -> Problem {
-        match error {
-            QueryError::Misuse { field, text } => self.invalid(&super::names::camel(&field), text),
-            QueryError::Fault(fault) => Problem::from_fault(&fault, self.service.backend.new_id()),
-        }
+        self.viewer.service.backend.wait(self.viewer.caller.tenant, at_least, models).await.map_err(Problem::from)
     }
 
     fn cancelled(&self) -> Problem {
-        Problem::fault(self.service.backend.new_id(), &"a batch of reads was cancelled")
+        Problem::fault(self.viewer.service.backend.new_id(), &"a batch of reads was cancelled")
     }
 
     /// Reads pages of one query for several parents from the store.
     async fn pages(&self, model: &Model, query: RowQuery, parents: Parents) -> Result<Vec<Page>, Problem> {
         let (query, _permit) = (self.completed(model, query), self.reads.acquire().await);
-        self.service.backend.pages(model, query, parents).await.map_err(|error| self.problem(error))
+        self.viewer.service.backend.pages(model, query, parents).await.map_err(|error| self.viewer.problem(error))
     }
 
     /// The query with the visibility filter of the caller and the freshness that the request requires.
     fn completed(&self, model: &Model, mut query: RowQuery) -> RowQuery {
-        query.filters.extend(self.visibility_filter(model));
+        query.filters.extend(self.viewer.visibility_filter(model));
         query.bypass_cache |= self.position_required.load(Ordering::Relaxed);
         query
-    }
-
-    /// Condition that rows must meet to be visible to a caller who sees only the public fields; `None` for others.
-    fn visibility_filter(&self, model: &Model) -> Option<Filter> {
-        let public_only = self.caller.access(model).is_none_or(|access| access.public_only);
-        let (field, value) = model.visible_when.filter(|_| public_only)?;
-        Some(Filter { field: field.into(), test: Test::Equals(value.into()) })
     }
 
     async fn load_rows(
@@ -217,7 +206,7 @@ impl Session {
         let mut found = HashMap::new();
         // Of a composite key, the conditions hold one value per field.
         let chunk = if model.key.len() == 1 { KEYS_MOST } else { 1 };
-        for page in join_all(wanted.chunks(chunk).map(|keys| self.page(model, self.by_keys(model, owner, keys)))).await
+        for page in join_all(wanted.chunks(chunk).map(|keys| self.read(model, self.by_keys(model, owner, keys)))).await
         {
             match page {
                 Ok(page) => found.extend(page.rows.iter().filter_map(|row| with_key(model, &row.json))),
@@ -229,7 +218,7 @@ impl Session {
 
     fn by_keys(&self, model: &Model, owner: Option<CustomerId>, keys: &[&Key]) -> RowQuery {
         let first = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-        RowQuery { owner, filters: filters(model, keys), ..RowQuery::all(self.caller.tenant, first) }
+        RowQuery { owner, filters: filters(model, keys), ..RowQuery::all(self.viewer.caller.tenant, first) }
     }
 
     /// Pages of parents, in their order: one read for all that have the same arguments, and one page for equal values.

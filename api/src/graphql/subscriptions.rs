@@ -17,7 +17,7 @@ use projections::kernel::{Key, Model};
 use super::filters::Filterable;
 use super::names::camel;
 use super::page_size::FIRST;
-use super::queries::{description, key, key_arguments, key_scalar, paging};
+use super::queries::{PageArguments, description, key, key_arguments, key_scalar, paging};
 use super::session::Session;
 use super::value::{from_json, member};
 use crate::error::{Problem, retry_code};
@@ -33,7 +33,7 @@ pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> Subscriptio
             let session = Session::of(&context)?;
             let watching = async {
                 let since = prepare(session, &context, &model, &relations).await?;
-                session.watch_row(&model, &key(session, &context, &model)?, since).await
+                session.watch_row(&model, &key(&session.viewer, context.args.as_index_map(), &model)?, since).await
             };
             Ok(updates(watching.await.map_err(Problem::into_graphql)?))
         })
@@ -53,7 +53,7 @@ pub(super) fn many(model: &Arc<Model>, relations: &Arc<Relations>, filterable: &
             let session = Session::of(&context)?;
             let watching = async {
                 let since = prepare(session, &context, &model, &relations).await?;
-                session.watch(&model, paging(session, &model, &context)?, since).await
+                session.watch(&model, paging(&session.viewer, &model, &PageArguments::of(&context))?, since).await
             };
             Ok(updates(watching.await.map_err(Problem::into_graphql)?))
         })
@@ -115,7 +115,7 @@ async fn prepare(
     model: &Model,
     relations: &Relations,
 ) -> Result<Option<Freshness>, Problem> {
-    session.access(model)?;
+    session.viewer.access(model)?;
     for rows in context.ctx.field().selection_set() {
         let is_relation = |name: &str| relations.of(model).any(|relation| relation.name == name);
         if let Some(selected) = rows.selection_set().find(|selected| is_relation(selected.name())) {
@@ -125,13 +125,13 @@ async fn prepare(
                 "relations are not available in a subscription, only the row's own fields: select {own}, and read the \
                  related rows with a query"
             );
-            return Err(session.invalid(name, text));
+            return Err(session.viewer.invalid(name, text));
         }
     }
     match context.args.get("minPosition").map(|value| value.as_value()) {
         Some(Value::String(token)) => {
             session.wait(context, model, relations, token).await?;
-            session.position(token).map(Some)
+            session.viewer.position(token).map(Some)
         }
         _ => Ok(None),
     }

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::*;
-use crate::auth::AuthConfig;
+use crate::auth::Authenticator;
 use crate::testing::Engine;
 
 const ITEM: &str = "0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b";
@@ -57,17 +57,33 @@ fn engine() -> Arc<Engine> {
 
 async fn ask_as(engine: &Arc<Engine>, claims: &Json, query: &str, variables: Json) -> Json {
     let state = engine.state();
-    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(&state), Arc::<AuthConfig>::from_ref(&state));
+    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(&state), Arc::<Authenticator>::from_ref(&state));
     let mut headers = axum::http::HeaderMap::new();
     let token = format!("Bearer {}", Engine::token(claims));
     headers.insert("authorization", token.parse().expect("a header"));
     let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
-    let request = GraphqlRequest { query: query.into(), operation: None, variables };
-    let answered = match check(&service, request) {
-        Ok(checked) => answer(&service, caller, None, checked).await,
-        Err(refusal) => Err(refusal),
+    let answer_once = async || {
+        let request = GraphqlRequest {
+            query: Some(query.into()),
+            document_id: None,
+            operation: None,
+            variables: variables.clone(),
+        };
+        let answered = match check(&service, request) {
+            Ok(checked) => answer(&service, caller.clone(), None, checked).await,
+            Err(refusal) => Err(refusal),
+        };
+        answered.map_or_else(|(_, body)| body, |body| serde_json::from_str(&body).expect("JSON"))
     };
-    answered.unwrap_or_else(|(_, body)| body)
+    let first = answer_once().await;
+    if !query.starts_with("mutation") {
+        // The second time, the document has a plan if it is known to be valid.
+        let reads = engine.reads.lock().expect("not poisoned").clone();
+        let second = answer_once().await;
+        assert_eq!((&second["data"], &second["errors"]), (&first["data"], &first["errors"]), "{query}");
+        *engine.reads.lock().expect("not poisoned") = reads;
+    }
+    first
 }
 
 async fn ask(engine: &Arc<Engine>, query: &str) -> Json {
@@ -296,19 +312,21 @@ async fn query_cost_is_charged_and_limited() {
     let engine = engine();
     let answer = ask(&engine, "{ stockLevels(first: 10) { edges { node { available } } } }").await;
     let cost = &answer["extensions"]["cost"];
-    assert_eq!((&cost["requestedQueryCost"], &cost["actualQueryCost"]), (&json!(31), &json!(17)), "{answer}");
+    assert_eq!((&cost["requestedQueryCost"], &cost["actualQueryCost"]), (&json!(10), &json!(5)), "{answer}");
     assert_eq!(
         cost["throttleStatus"],
-        json!({ "maximumAvailable": 20_000, "currentlyAvailable": 19_983, "restoreRate": 1_000 })
+        json!({ "maximumAvailable": 100_000, "currentlyAvailable": 99_995, "restoreRate": 5_000 })
     );
     let expensive = "query($n: Int = 100) { products(first: $n) { edges { node { stockLevels(first: 100) { edges { cursor } } } } } }";
     assert_eq!(code(&ask_as(&engine, &json!({}), expensive, json!({ "n": 100 })).await), "TOO_COSTLY");
 
-    let service = Arc::<GraphqlExecutor>::from_ref(&engine.state());
-    let caller =
-        (domain::shared::TenantId::new(Uuid::from_u128(1)), domain::shared::Principal::new(Uuid::from_u128(1)));
-    assert!((0..4).all(|_| service.cost_limiter.charge(caller, 5_000, service.backend.now()).is_ok()));
-    assert_eq!(service.cost_limiter.charge(caller, 5_000, service.backend.now()), Err(5));
+    let aliased = "{ a: stockLevels(first: 3) { totalCount } b: product(product: \"0190a5b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b\") { stockLevels(first: 7) { totalCount } } c: __typename }";
+    let cost = ask(&engine, aliased).await["extensions"]["cost"].clone();
+    assert_eq!((&cost["requestedQueryCost"], &cost["actualQueryCost"]), (&json!(3 + 8 + 1), &json!(3)), "{cost}");
+    // A customer has a smaller budget.
+    let customer = json!({ "roles": ["customer"], "customer": id(2) });
+    let cost = ask_as(&engine, &customer, "{ __typename }", json!({})).await["extensions"]["cost"].clone();
+    assert_eq!((&cost["throttleStatus"]["maximumAvailable"], &cost["actualQueryCost"]), (&json!(10_000), &json!(1)));
 }
 
 #[tokio::test]
@@ -367,5 +385,42 @@ fn schema_is_built_from_the_catalogues() {
     let sdl = sdl().expect("a schema");
     for line in ["type Query {", "type Mutation {", "scalar Long", "input AdjustStockInput {"] {
         assert!(sdl.contains(line), "{line} is missing");
+    }
+}
+
+#[tokio::test]
+async fn document_that_was_answered_without_errors_has_a_plan() {
+    let engine = engine();
+    let state = engine.state();
+    let service = Arc::<GraphqlExecutor>::from_ref(&state);
+    let caller = async |document: &str| {
+        let auth = Arc::<Authenticator>::from_ref(&state);
+        let mut headers = axum::http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {}", Engine::token(&json!({}))).parse().expect("a header"));
+        let caller = auth.caller(&headers, service.backend.now()).expect("a caller");
+        let request =
+            GraphqlRequest { query: Some(document.into()), document_id: None, operation: None, variables: json!({}) };
+        let Ok(checked) = check(&service, request) else { return false };
+        assert!(answer(&service, caller, None, checked).await.is_ok(), "{document}");
+        service.plans.find(&document.to_owned(), None).is_some()
+    };
+    for document in [
+        "{ __typename products { __typename edges { __typename cursor node { __typename name } } } }",
+        "query Named($n: Int = 2) { a: products(first: $n) { totalCount } b: products { ...F } } \
+         fragment F on ProductConnection { edges { node { sku ... on Product { name } ... { name } } } }",
+        "{ customers { edges { node { name orders { edges { node { lines { product quantity __typename } } } } } } } }",
+        "{ stockLevels { pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }",
+    ] {
+        assert!(caller(document).await, "{document}");
+    }
+    for document in [
+        "{ __schema { queryType { name } } }",
+        "{ products @include(if: true) { totalCount } }",
+        "{ products { edges { cursor } edges { node { name } } } }",
+        "query A { products { totalCount } } query B { products { totalCount } }",
+        "{ stockLevels(first: 0) { totalCount } }",
+        "mutation { enableProgram { receipt { token } } }",
+    ] {
+        assert!(!caller(document).await, "{document}");
     }
 }

@@ -151,7 +151,7 @@ impl Types {
             Direction::Input => self.inputs.push(input),
             Direction::Output => self.outputs.push(output),
         }
-        MappedType { inner: TypeRef::named(name), nullable: false, shape: Shape::Object(members) }
+        MappedType { inner: TypeRef::named(&name), nullable: false, shape: Shape::Object(name, members) }
     }
 
     /// One-of input of a Rust enum with data. Serde writes the same shape: one field, named like the variant.
@@ -167,7 +167,7 @@ impl Types {
         if new {
             self.inputs.push(input);
         }
-        MappedType { inner: TypeRef::named(name), nullable: false, shape: Shape::Object(members) }
+        MappedType { inner: TypeRef::named(&name), nullable: false, shape: Shape::Object(name, members) }
     }
 }
 

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use async_graphql::dynamic::{FieldFuture, FieldValue, ResolverContext};
+use async_graphql::indexmap::IndexMap;
 use async_graphql::{Name, Value};
 use serde_json::{Map, Value as Json};
+
+/// Arguments of a field, after variables and defaults were filled in.
+pub(super) type Arguments = IndexMap<Name, Value>;
 
 /// Mapping of a GraphQL input value to the JSON of a command: same values, other spelling of field names.
 #[derive(Clone)]
 pub(super) enum Shape {
     Leaf,
     List(Box<Shape>),
-    /// JSON name and shape of each field, by its GraphQL name.
-    Object(BTreeMap<String, (String, Shape)>),
+    /// Name of the type, and JSON name and shape of each field, by its GraphQL name.
+    Object(String, BTreeMap<String, (String, Shape)>),
 }
 
 impl Shape {
@@ -22,7 +26,7 @@ impl Shape {
             // GraphQL coerces a single value to a list of one.
             (Self::List(inner), one) if *one != Value::Null => Json::Array(vec![inner.to_json(one)]),
             // A null means the same as an omitted field, and serde applies defaults to omitted fields only.
-            (Self::Object(members), Value::Object(fields)) => {
+            (Self::Object(_, members), Value::Object(fields)) => {
                 let fields = fields.iter().filter(|(_, value)| **value != Value::Null);
                 let renamed = |(name, value): (&Name, &Value)| match members.get(name.as_str()) {
                     Some((name, shape)) => (name.clone(), shape.to_json(value)),

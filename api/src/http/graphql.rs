@@ -13,7 +13,8 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use commands::kernel::Misuse;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::accept::Accept;
@@ -22,7 +23,7 @@ use super::headers::correlation;
 use super::{console, live};
 use crate::admission::body;
 use crate::admission::connections::ConnectionLimits;
-use crate::auth::AuthConfig;
+use crate::auth::Authenticator;
 use crate::error::Problem;
 use crate::graphql::{GraphqlExecutor, GraphqlRequest, RequestError, answer, check, request_error};
 use crate::json;
@@ -68,7 +69,7 @@ pub(super) async fn graphql(
 /// Opens a WebSocket if the request asks for one, shows the console if it prefers a page, and otherwise executes the
 /// query in the address.
 pub(super) async fn get(
-    State(auth): State<Arc<AuthConfig>>,
+    State(auth): State<Arc<Authenticator>>,
     State(graphql): State<Arc<GraphqlExecutor>>,
     State(connections): State<Arc<ConnectionLimits>>,
     State(documents): State<Arc<Documents>>,
@@ -127,22 +128,27 @@ fn read(body: &[u8]) -> Result<GraphqlRequest, Problem> {
     Ok(request.into())
 }
 
-/// Parses the parameters of an address: `query`, `operationName`, and `variables` and `extensions` as JSON.
+/// Parses the parameters of an address: `query` or `documentId`, `operationName`, and `variables` and `extensions` as JSON.
 fn read_address(uri: &Uri) -> Result<GraphqlRequest, Problem> {
     let invalid = |field: &str, text: String| Misuse::new("INVALID_REQUEST", field, text);
     let Query(parameters) =
         Query::<Parameters>::try_from_uri(uri).map_err(|rejection| invalid("", rejection.body_text()))?;
-    let object = |field: &str, text: Option<String>| match text {
-        None => Ok(None),
-        Some(text) => {
-            let text = json::strict(text.as_bytes()).map_err(|misuse| invalid(field, misuse.message))?;
-            serde_json::from_str(text).map_err(|error| invalid(field, error.to_string()))
-        }
+    let body = RequestBody {
+        query: parameters.query,
+        document_id: parameters.document_id,
+        operation_name: parameters.operation_name,
+        variables: object("variables", parameters.variables)?,
+        extensions: object("extensions", parameters.extensions)?,
     };
-    let variables = object("variables", parameters.variables)?;
-    object("extensions", parameters.extensions)?;
-    let query = parameters.query.ok_or_else(|| invalid("query", "expected the parameter `query`".into()))?;
-    Ok(RequestBody::new(query, parameters.operation_name, variables).into())
+    Ok(body.into())
+}
+
+/// Parses a parameter that is a JSON object.
+fn object<T: DeserializeOwned>(field: &str, text: Option<String>) -> Result<Option<T>, Misuse> {
+    let invalid = |text: String| Misuse::new("INVALID_REQUEST", field, text);
+    let Some(text) = text else { return Ok(None) };
+    let text = json::strict(text.as_bytes()).map_err(|misuse| invalid(misuse.message))?;
+    serde_json::from_str(text).map_err(|error| invalid(error.to_string()))
 }
 
 /// Media type of the response: `application/graphql-response+json` if the client names it and likes nothing better,
@@ -165,11 +171,17 @@ fn malformed(media_type: &'static str, problem: &Problem) -> Response<Body> {
     response(media_type, Err((StatusCode::BAD_REQUEST, json!({ "errors": [error] }))))
 }
 
-/// Builds the response. With `application/json`, a document that does not parse or is not valid has the status 200, as
-/// the specification requires; a refusal by the guard or by a limit keeps its own status with both media types.
-fn response(media_type: &'static str, answer: Result<Value, RequestError>) -> Response<Body> {
-    let (status, body) = answer.map_or_else(|refusal| refusal, |body| (StatusCode::OK, body));
-    let is_invalid = matches!(body["errors"][0]["extensions"]["code"].as_str(), Some("SYNTAX" | "INVALID_QUERY"));
+/// Builds the response. With `application/json`, a document that does not parse, is not valid or is not known by its id
+/// has the status 200, as the specification requires and Apollo clients expect; a refusal by the guard or by a limit keeps its own status with both media types.
+fn response(media_type: &'static str, answer: Result<String, RequestError>) -> Response<Body> {
+    let (status, body) = match answer {
+        Ok(body) => return ([(CONTENT_TYPE, media_type)], body).into_response(),
+        Err(refusal) => refusal,
+    };
+    let is_invalid = matches!(
+        body["errors"][0]["extensions"]["code"].as_str(),
+        Some("SYNTAX" | "INVALID_QUERY" | "PERSISTED_QUERY_NOT_FOUND")
+    );
     let status = if media_type == body::JSON && is_invalid { StatusCode::OK } else { status };
     let mut response = (status, [(CONTENT_TYPE, media_type)], body.to_string()).into_response();
     if let Some(seconds) = body["errors"][0]["extensions"]["retryAfter"].as_u64().filter(|_| status.as_u16() == 429) {

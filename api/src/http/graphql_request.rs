@@ -6,15 +6,28 @@ use serde_json::{Map, Value};
 use crate::graphql::GraphqlRequest;
 
 /// JSON body of a GraphQL request.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RequestBody {
-    query: String,
-    operation_name: Option<String>,
-    variables: Option<Map<String, Value>>,
-    /// Allowed by the specification and not used here.
-    #[serde(rename = "extensions")]
-    _extensions: Option<Map<String, Value>>,
+    pub(super) query: Option<String>,
+    pub(super) document_id: Option<String>,
+    pub(super) operation_name: Option<String>,
+    pub(super) variables: Option<Map<String, Value>>,
+    pub(super) extensions: Option<RequestExtensions>,
+}
+
+/// Extensions of a request; others than these are allowed and not used.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RequestExtensions {
+    persisted_query: Option<PersistedQuery>,
+}
+
+/// The id of the document, as Apollo clients send it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PersistedQuery {
+    sha256_hash: String,
 }
 
 /// Parameters of a `GET` request.
@@ -22,6 +35,7 @@ pub(super) struct RequestBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Parameters {
     pub(super) query: Option<String>,
+    pub(super) document_id: Option<String>,
     pub(super) operation_name: Option<String>,
     /// JSON.
     pub(super) variables: Option<String>,
@@ -29,15 +43,11 @@ pub(super) struct Parameters {
     pub(super) extensions: Option<String>,
 }
 
-impl RequestBody {
-    pub(super) fn new(query: String, operation_name: Option<String>, variables: Option<Map<String, Value>>) -> Self {
-        Self { query, operation_name, variables, _extensions: None }
-    }
-}
-
 impl From<RequestBody> for GraphqlRequest {
     fn from(request: RequestBody) -> Self {
-        let variables = Value::Object(request.variables.unwrap_or_default());
-        Self { query: request.query, operation: request.operation_name, variables }
+        let RequestBody { query, document_id, operation_name, variables, extensions } = request;
+        let persisted = extensions.and_then(|extensions| extensions.persisted_query);
+        let document_id = document_id.or(persisted.map(|persisted| persisted.sha256_hash));
+        Self { query, document_id, operation: operation_name, variables: Value::Object(variables.unwrap_or_default()) }
     }
 }

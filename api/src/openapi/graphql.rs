@@ -21,9 +21,10 @@ fn post() -> Value {
         "parameters": [correlation()],
         "requestBody": { "required": true, "content": { "application/json": { "schema": {
             "type": "object",
-            "required": ["query"],
+            "description": "With `query`, `documentId` or both.",
             "properties": {
-                "query": { "type": "string", "maxLength": BYTES_MOST },
+                "query": { "type": ["string", "null"], "maxLength": BYTES_MOST },
+                "documentId": { "type": ["string", "null"], "description": "`sha256:` and the hash of the document." },
                 "operationName": { "type": ["string", "null"] },
                 "variables": { "type": ["object", "null"] },
                 "extensions": { "type": ["object", "null"] },
@@ -53,7 +54,8 @@ fn get() -> Value {
         "operationId": "GraphQLQuery",
         "summary": "One GraphQL query. Proxies log addresses: send personal data with `POST`.",
         "parameters": [
-            in_query("query", "The document.", true),
+            in_query("query", "The document.", false),
+            in_query("documentId", "`sha256:` and the hash of the document, in place of it.", false),
             in_query("operationName", "The operation of the document.", false),
             in_query("variables", "A JSON object.", false),
             in_query("extensions", "A JSON object.", false),
@@ -113,7 +115,7 @@ pub(super) fn response_schema() -> Value {
                 "type": "object",
                 "properties": { "cost": {
                     "type": "object",
-                    "description": "Points of the query budget: a field costs one point, within a page one per row.",
+                    "description": "Points of the query budget: a row costs one point.",
                     "properties": {
                         "requestedQueryCost": { "type": "integer" },
                         "actualQueryCost": { "type": "integer" },

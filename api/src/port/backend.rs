@@ -5,9 +5,9 @@ use commands::scribe::{Answer, Envelope, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use projections::kernel::Model;
+use projections::kernel::{Column, Model};
 use projections::ports::Fault;
-use projections::query::{Page, Parents, QueryError, RowQuery};
+use projections::query::{CellPages, Page, Parents, QueryError, RowQuery};
 use uuid::Uuid;
 
 use super::allowance::Allowance;
@@ -65,6 +65,16 @@ pub trait Backend: Send + Sync + 'static {
         query: RowQuery,
         parents: Parents,
     ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>>;
+
+    /// Cells of the rows of a query: of one page or, for several parents, of one page per parent. One statement reads
+    /// them all.
+    fn cells<'a>(
+        &'a self,
+        model: &'a Model,
+        columns: &'a [&'a Column],
+        query: &'a RowQuery,
+        parents: Option<&'a Parents>,
+    ) -> BoxFuture<'a, Result<CellPages, QueryError>>;
 
     /// Waits, at most two seconds, until these read models have reached a tenant position.
     fn wait<'a>(

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use api::auth::AuthConfig;
 use api::registries::Registries;
+use api::graphql::RegisteredDocuments;
+use api::state::QueryBudgets;
 use commands::scribe::Limits;
 use edge::rate_limiter::Quotas;
 use outside::webhooks::AddressList;
@@ -25,6 +27,8 @@ pub struct Configuration {
     pub auth: AuthConfig,
     /// True if GraphQL introspection is allowed.
     pub introspection: bool,
+    pub query_budgets: QueryBudgets,
+    pub registered_documents: RegisteredDocuments,
     pub scribe: ScribeConfig,
     /// The Kafka to which the log is copied, if one is used.
     pub kafka: Option<kafka::Settings>,

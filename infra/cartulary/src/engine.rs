@@ -11,9 +11,9 @@ use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use metrics_exporter_prometheus::PrometheusHandle;
-use projections::kernel::Model;
+use projections::kernel::{Column, Model};
 use projections::ports::{Cause, Fault};
-use projections::query::{Page, Parents, QueryError, RowQuery};
+use projections::query::{CellPages, Page, Parents, QueryError, RowQuery};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,23 @@ impl Backend for Engine {
         parents: Parents,
     ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>> {
         async move { PgReader::new(self.pool.clone()).pages(model, &query, &parents).await }.boxed()
+    }
+
+    fn cells<'a>(
+        &'a self,
+        model: &'a Model,
+        columns: &'a [&'a Column],
+        query: &'a RowQuery,
+        parents: Option<&'a Parents>,
+    ) -> BoxFuture<'a, Result<CellPages, QueryError>> {
+        async move {
+            let reader = PgReader::new(self.pool.clone());
+            match (&self.edge.row_cache, parents) {
+                (Some(row_cache), None) => row_cache.cells(&reader, model, columns, query).await,
+                _ => reader.cells(model, columns, query, parents).await,
+            }
+        }
+        .boxed()
     }
 
     fn wait<'a>(

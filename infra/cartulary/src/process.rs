@@ -102,7 +102,11 @@ impl Running {
             health: builder.health.clone(),
             stop: stop.clone(),
         };
-        let settings = api::state::Settings { introspection: config.introspection, ..api::state::Settings::default() };
+        let settings = api::state::Settings {
+            introspection: config.introspection,
+            query_budgets: config.query_budgets,
+            registered_documents: config.registered_documents,
+        };
         let state = AppState::new(Arc::new(engine), config.auth.clone(), registries, settings);
         let state = state.context("the GraphQL schema cannot be built")?;
         let address = listener.local_addr()?;
@@ -131,6 +135,11 @@ impl Running {
         let router = router(state.clone());
         servers.push(tokio::spawn(http_server::serve(listener, router.clone(), at_capacity, stop.clone())));
         Ok(Self { address, pool, dispatch, router, scribe, state, stop, servers, tasks })
+    }
+
+    /// Number of GraphQL requests that were answered by a read plan.
+    pub fn planned_answers(&self) -> u64 {
+        self.state.planned_answers()
     }
 
     /// Waits until the process is asked to stop. A task of a role that ends by itself is an error: the presence of this

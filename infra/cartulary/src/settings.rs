@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
 use api::registries::Registries;
+use api::graphql::RegisteredDocuments;
+use api::state::{QueryBudget, QueryBudgets};
 use commands::scribe::Limits;
 use domain::shared::Seconds;
 use edge::rate_limiter::{QUOTA_MOST, Quotas};
@@ -113,6 +115,19 @@ pub struct Settings {
     pub tenant_commands_per_minute: u32,
     /// Longest time for which "sold out" is answered from a cache after a refusal, in milliseconds; 0 for no cache.
     pub sold_out_hint_ms: u32,
+    /// Points that the GraphQL queries of a customer may cost at once; each row costs one.
+    pub customer_query_points: u32,
+    /// Points that a customer gets back each second.
+    pub customer_query_points_per_second: u32,
+    /// Points that the GraphQL queries of a member, service or operator may cost at once.
+    pub member_query_points: u32,
+    /// Points that a member, service or operator gets back each second.
+    pub member_query_points_per_second: u32,
+    /// File with the GraphQL documents that clients may name by their hash: a JSON object of documents by their SHA-256, as
+    /// code generators write it.
+    pub graphql_documents: Option<PathBuf>,
+    /// Refuse GraphQL documents that are not in that file.
+    pub graphql_documents_only: bool,
     /// Allow GraphQL introspection.
     pub introspection: bool,
     /// Log filter, such as `info` or `warn,work=debug`. It is read before the settings, so only the variable
@@ -124,7 +139,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let limits = Limits::default();
+        let (limits, budgets) = (Limits::default(), QueryBudgets::default());
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
             database_url: None,
@@ -165,6 +180,12 @@ impl Default for Settings {
             member_commands_per_minute: 0,
             tenant_commands_per_minute: 0,
             sold_out_hint_ms: 0,
+            customer_query_points: budgets.customer.points,
+            customer_query_points_per_second: budgets.customer.points_per_second,
+            member_query_points: budgets.member.points,
+            member_query_points_per_second: budgets.member.points_per_second,
+            graphql_documents: None,
+            graphql_documents_only: false,
             introspection: false,
             log: None,
             config: None,
@@ -202,6 +223,10 @@ impl Settings {
             ("customer_commands_per_minute", self.customer_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("member_commands_per_minute", self.member_commands_per_minute.into(), 0, QUOTA_MOST.into()),
             ("tenant_commands_per_minute", self.tenant_commands_per_minute.into(), 0, QUOTA_MOST.into()),
+            ("customer_query_points", self.customer_query_points.into(), 1, u32::MAX.into()),
+            ("customer_query_points_per_second", self.customer_query_points_per_second.into(), 1, u32::MAX.into()),
+            ("member_query_points", self.member_query_points.into(), 1, u32::MAX.into()),
+            ("member_query_points_per_second", self.member_query_points_per_second.into(), 1, u32::MAX.into()),
             ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFETIME_MS_MOST.into()),
             ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
         ];
@@ -247,6 +272,8 @@ impl Settings {
             outer_key,
             auth,
             introspection: self.introspection,
+            query_budgets: self.query_budgets(),
+            registered_documents: self.registered_documents()?,
             scribe: ScribeConfig {
                 limits: self.limits(),
                 loops: self.scribe_loops,
@@ -264,6 +291,27 @@ impl Settings {
             },
             webhooks: self.webhooks()?,
         })
+    }
+
+    fn registered_documents(&self) -> Result<RegisteredDocuments> {
+        let Some(file) = &self.graphql_documents else {
+            ensure!(!self.graphql_documents_only, "graphql_documents_only needs the file graphql_documents");
+            return Ok(RegisteredDocuments::default());
+        };
+        let cannot_read = || format!("cannot read the GraphQL documents in {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(cannot_read)?;
+        let documents = serde_json::from_str(&text).with_context(cannot_read)?;
+        RegisteredDocuments::new(documents, self.graphql_documents_only).with_context(cannot_read)
+    }
+
+    fn query_budgets(&self) -> QueryBudgets {
+        let customer = QueryBudget {
+            points: self.customer_query_points,
+            points_per_second: self.customer_query_points_per_second,
+        };
+        let member =
+            QueryBudget { points: self.member_query_points, points_per_second: self.member_query_points_per_second };
+        QueryBudgets { customer, member }
     }
 
     pub fn database_url(&self) -> Result<&str> {

@@ -109,18 +109,18 @@ fn column(column: &Json) -> ColumnFilter {
 
 async fn query_of(state: &AppState, claims: &Json, query: &str, variables: Json) -> Json {
     let (service, caller) = caller(state, claims);
-    let request = GraphqlRequest { query: query.into(), operation: None, variables };
+    let request = GraphqlRequest { query: Some(query.into()), document_id: None, operation: None, variables };
     let answered = match check(&service, request) {
         Ok(checked) => answer(&service, caller, None, checked).await,
         Err(refusal) => Err(refusal),
     };
-    answered.unwrap_or_else(|(_, body)| body)
+    answered.map_or_else(|(_, body)| body, |body| serde_json::from_str(&body).expect("JSON"))
 }
 
 /// The errors of a subscription; null if it begins.
 async fn subscription_errors(state: &AppState, claims: &Json, query: &str, variables: Json) -> Json {
     let (service, caller) = caller(state, claims);
-    let request = GraphqlRequest { query: query.into(), operation: None, variables };
+    let request = GraphqlRequest { query: Some(query.into()), document_id: None, operation: None, variables };
     let started = check(&service, request).and_then(|checked| subscribe(&service, caller, None, checked));
     match started {
         Err((_, body)) => body["errors"].clone(),
@@ -132,7 +132,7 @@ async fn subscription_errors(state: &AppState, claims: &Json, query: &str, varia
 }
 
 fn caller(state: &AppState, claims: &Json) -> (Arc<GraphqlExecutor>, crate::port::Caller) {
-    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(state), Arc::<AuthConfig>::from_ref(state));
+    let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(state), Arc::<Authenticator>::from_ref(state));
     let mut headers = axum::http::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {}", Engine::token(claims)).parse().expect("a header"));
     let caller = auth.caller(&headers, service.backend.now()).expect("a caller");

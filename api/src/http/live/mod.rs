@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use super::headers::correlation;
 use crate::admission::body::MESSAGE_BYTES_MOST;
 use crate::admission::connections::ConnectionLimits;
-use crate::auth::AuthConfig;
+use crate::auth::Authenticator;
 use crate::error::Problem;
 use crate::graphql::GraphqlExecutor;
 use socket::Socket;
@@ -40,7 +40,7 @@ pub(super) fn wants_socket(headers: &HeaderMap) -> bool {
 
 /// Opens a WebSocket. The token comes in a header, or in the first message on the socket.
 pub(super) fn open(
-    auth: Arc<AuthConfig>,
+    auth: Arc<Authenticator>,
     graphql: Arc<GraphqlExecutor>,
     connections: Arc<ConnectionLimits>,
     headers: &HeaderMap,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::message::{self, ClientMessage, Close};
 use crate::admission::concurrency::{ConcurrencyLimiter, Permit};
 use crate::admission::connections::SOCKET_SUBSCRIPTIONS_MOST;
-use crate::auth::AuthConfig;
+use crate::auth::Authenticator;
 use crate::graphql::{GraphqlExecutor, GraphqlRequest, SubscriptionMessage, check, subscribe};
 use crate::port::Caller;
 
@@ -36,7 +36,7 @@ type SubscriptionEvent = (Arc<str>, Option<SubscriptionMessage>);
 /// State of one WebSocket.
 pub(super) struct Socket {
     socket: WebSocket,
-    auth: Arc<AuthConfig>,
+    auth: Arc<Authenticator>,
     graphql: Arc<GraphqlExecutor>,
     /// Limiter of open WebSockets.
     sockets: Arc<ConcurrencyLimiter>,
@@ -60,7 +60,7 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(
         socket: WebSocket,
-        auth: Arc<AuthConfig>,
+        auth: Arc<Authenticator>,
         graphql: Arc<GraphqlExecutor>,
         sockets: Arc<ConcurrencyLimiter>,
         correlation: Option<Uuid>,

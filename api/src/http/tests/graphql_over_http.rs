@@ -173,6 +173,45 @@ async fn query_in_an_address_is_executed_and_a_mutation_is_not() {
 }
 
 #[tokio::test]
+async fn document_can_be_named_by_its_hash() {
+    let text = "{ persisted: __typename }";
+    // Computed by another implementation of SHA-256.
+    let hash = "fba5df2a77512d3d47ab5b4ba4acbbb70abdb92fbee5b584133a16ce744a34de";
+    let (id, apollo) = (format!("sha256:{hash}"), json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } }));
+    for (accept, status) in [(JSON, 200), (RESPONSE, 400)] {
+        let unknown = posted(
+            accept,
+            &json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": "0".repeat(64) } } }),
+        )
+        .await;
+        let error = unknown.json()["errors"][0].clone();
+        assert_eq!((unknown.status, &error["message"]), (status, &json!("PersistedQueryNotFound")));
+        assert_eq!(error["extensions"]["code"], "PERSISTED_QUERY_NOT_FOUND");
+        let wrong = posted(accept, &json!({ "query": "{ __typename }", "documentId": id })).await;
+        assert_eq!(
+            (wrong.status, wrong.json()["errors"][0]["extensions"]["code"].as_str()),
+            (400, Some("PERSISTED_QUERY_MISMATCH"))
+        );
+        for request in [
+            json!({ "query": text, "extensions": apollo }),
+            json!({ "extensions": apollo }),
+            json!({ "documentId": id }),
+            json!({ "documentId": id, "query": null }),
+        ] {
+            let answer = posted(accept, &request).await;
+            assert_eq!(answer.json()["data"], json!({ "persisted": "Query" }), "{request}");
+        }
+        let answer = got(Some(accept), &[("documentId", &id)]).await;
+        assert_eq!(answer.json()["data"], json!({ "persisted": "Query" }));
+        for malformed in [json!({}), json!({ "documentId": "" }), json!({ "extensions": { "persistedQuery": 5 } })] {
+            let answer = posted(accept, &malformed).await;
+            let code = answer.json()["errors"][0]["extensions"]["code"].clone();
+            assert_eq!((answer.status, code), (400, json!("INVALID_REQUEST")), "{malformed}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn browser_gets_the_console_and_nothing_else_does() {
     let page = async |path: &str, accept: &str| {
         let request = Request::get(path).header(ACCEPT, accept).body(Body::empty()).expect("a request");

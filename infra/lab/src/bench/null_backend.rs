@@ -11,9 +11,9 @@ use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, Store
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use projections::kernel::Model;
+use projections::kernel::{Column, Model};
 use projections::ports::Fault;
-use projections::query::{Page, Parents, QueryError, RowQuery};
+use projections::query::{CellPages, Page, Parents, QueryError, RowQuery};
 use uuid::Uuid;
 
 /// Backend that accepts every command and answers everything else by the engine.
@@ -91,6 +91,16 @@ impl Backend for NullBackend {
         parents: Parents,
     ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>> {
         self.engine.pages(model, query, parents)
+    }
+
+    fn cells<'a>(
+        &'a self,
+        model: &'a Model,
+        columns: &'a [&'a Column],
+        query: &'a RowQuery,
+        parents: Option<&'a Parents>,
+    ) -> BoxFuture<'a, Result<CellPages, QueryError>> {
+        self.engine.cells(model, columns, query, parents)
     }
 
     fn wait<'a>(

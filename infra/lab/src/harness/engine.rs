@@ -130,6 +130,11 @@ impl Engine {
         &self.running.pool
     }
 
+    /// Number of GraphQL requests that were answered by a read plan.
+    pub fn planned_answers(&self) -> u64 {
+        self.running.planned_answers()
+    }
+
     /// A token of a principal, valid for an hour.
     pub fn token(&self, bearer: &Bearer) -> Result<String> {
         let seconds = now().micros().div_euclid(1_000_000);

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use edge::redis::Redis;
 use platform::clock::now;
-use projections::kernel::{Key, Model};
-use projections::ports::Checkpoint;
-use projections::query::{Cursor, Page, QueryError, Row, RowQuery};
+use projections::kernel::{Column, Key, Model};
+use projections::ports::{Cause, Checkpoint, Fault};
+use projections::query::{CellPage, CellPages, Cells, Cursor, Page, QueryError, Row, RowQuery};
 use serde_json::Value;
 
 use crate::store::PgReader;
@@ -63,6 +63,28 @@ impl RowCache {
             Some(lookup) => self.page_by_key(reader, model, query, &lookup).await,
             None => reader.page(model, query).await,
         }
+    }
+
+    /// Returns cells of the rows that match a query, by way of the cache as [`page`](Self::page) does.
+    pub async fn cells(
+        &self,
+        reader: &PgReader,
+        model: &Model,
+        columns: &[&Column],
+        query: &RowQuery,
+    ) -> Result<CellPages, QueryError> {
+        let lookup = if query.bypass_cache { None } else { KeyLookup::of(model, query) };
+        let Some(lookup) = lookup else { return reader.cells(model, columns, query, None).await };
+        let page = self.page_by_key(reader, model, query, &lookup).await?;
+        let mut cells = Cells::new(columns.len());
+        for row in &page.rows {
+            let row = serde_json::from_str(&row.json).and_then(|row| cells.push_row(columns, &row));
+            row.map_err(|error| {
+                Fault::caused(Cause::Corrupt, format!("reading a cached row of {}", model.name), error)
+            })?;
+        }
+        let page = CellPage { rows: 0..cells.rows(), more: page.more, count: page.count };
+        Ok(CellPages { cells, pages: vec![page] })
     }
 
     async fn page_by_key(

@@ -4,7 +4,9 @@
 
 mod binary_format;
 mod digest;
+mod json_cell;
 mod key_rebuild;
+mod read_statement;
 mod reader;
 mod rows;
 mod snapshot;

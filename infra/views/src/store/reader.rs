@@ -1,17 +1,17 @@
 //! Row reader: answers each query with one statement, also for several parents, so that rows and checkpoint belong to
 //! one snapshot.
 
-use std::fmt::Write;
-
 use domain::shared::TenantId;
 use event_log::fault;
-use projections::kernel::{Column, ColumnType, Model};
+use projections::kernel::{Column, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
-use projections::query::{Cursor, Page, Parents, QueryError, Row, RowQuery, Test, filterable, value_text};
+use projections::query::{CellPage, CellPages, Cells, Cursor, Page, Parents, QueryError, Row, RowQuery};
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgPool, Row as _, ValueRef};
 
-use super::table::{ROW, Table, quoted, sql_cast};
+use super::json_cell::write_cell;
+use super::read_statement::Statement;
 
 /// Reads rows of one tenant at a time: the first condition of every statement is the tenant.
 #[derive(Clone, Debug)]
@@ -40,19 +40,10 @@ impl PgReader {
 
     async fn read(&self, model: &Model, query: &RowQuery, parents: Option<&Parents>) -> Result<Vec<Page>, QueryError> {
         let columns = query.order_columns(model)?;
-        let statement = Statement::new(model, query, &columns, parents)?;
-        let mut select = sqlx::query_as::<_, PageRow>(&statement.text)
-            .bind(&model.name)
-            .bind(&model.shape)
-            .bind(query.tenant.uuid());
-        for value in statement.values {
-            select = match value {
-                Bound::One(text) => select.bind(text),
-                Bound::Many(texts) => select.bind(texts),
-            };
-        }
+        let statement = Statement::rows(model, query, &columns, parents)?;
         let doing = || format!("reading {}", model.plural_stem());
-        let rows = select.fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let rows = statement.bound().fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let rows = rows.iter().map(PageRow::from_row).collect::<Result<Vec<_>, _>>().map_err(fault(doing()))?;
         let first = usize::try_from(query.first).unwrap_or(usize::MAX);
         let mut pages = Vec::new();
         for rows in rows.chunk_by(|one, other| one.3 == other.3) {
@@ -63,6 +54,24 @@ impl PgReader {
             pages.push(Page { rows: found, more: rows.len() > first, at, count });
         }
         Ok(pages)
+    }
+
+    /// Returns cells of the rows that match a query, with one statement: one page, or one per parent.
+    pub async fn cells(
+        &self,
+        model: &Model,
+        columns: &[&Column],
+        query: &RowQuery,
+        parents: Option<&Parents>,
+    ) -> Result<CellPages, QueryError> {
+        let statement = Statement::cells(model, columns, query, &query.order_columns(model)?, parents)?;
+        let doing = || format!("reading {}", model.plural_stem());
+        let rows = statement.bound().fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let mut found = CellPages { cells: Cells::new(columns.len()), pages: Vec::new() };
+        read_cells(&rows, columns, query.first, &mut found).map_err(fault(doing()))?;
+        // A page without rows has no row of the plain statement.
+        found.pages.resize_with(parents.map_or(1, |parents| parents.values.len()), CellPage::default);
+        Ok(found)
     }
 
     /// Checkpoint of a model in the lane of a tenant: lets a reader wait until its own write is visible.
@@ -97,124 +106,29 @@ fn row(model: &Model, columns: &[&Column], text: &str) -> Result<Row, Fault> {
     Ok(Row { cursor: Cursor::of(&value, columns), json })
 }
 
-/// SQL statement with its bound values from $4 on; $1 to $3 are model, shape and tenant.
-struct Statement {
-    text: String,
-    values: Vec<Bound>,
+/// Appends pages of rows that are sorted by the number of their page.
+fn read_cells(rows: &[PgRow], columns: &[&Column], first: u32, found: &mut CellPages) -> Result<(), sqlx::Error> {
+    let first = usize::try_from(first).unwrap_or(usize::MAX);
+    let mut page_number = None;
+    for row in rows {
+        let number: i64 = row.try_get(0)?;
+        if page_number.replace(number) != Some(number) {
+            let start = found.cells.rows();
+            found.pages.push(CellPage { rows: start..start, more: false, count: row.try_get(1)? });
+        }
+        let Some(page) = found.pages.last_mut().filter(|_| !is_null(row, 2)) else { continue };
+        if page.rows.len() == first {
+            page.more = true;
+            continue;
+        }
+        for (at, column) in columns.iter().enumerate() {
+            found.cells.push(|text| write_cell(text, column.kind, row.try_get_raw(at + 3)?))?;
+        }
+        page.rows.end += 1;
+    }
+    Ok(())
 }
 
-/// Bound value or values, in the text form of their column.
-enum Bound {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Statement {
-    /// Reads one page, or one per parent: a lateral join reads the rows of each.
-    fn new(
-        model: &Model,
-        query: &RowQuery,
-        columns: &[&Column],
-        parents: Option<&Parents>,
-    ) -> Result<Self, QueryError> {
-        let mut statement = Self { text: String::new(), values: Vec::new() };
-        let mut condition = statement.conditions(model, query)?;
-        let pages = match parents {
-            None => "(SELECT 1::bigint AS n) k".into(),
-            Some(parents) => statement.parents(model, parents, &mut condition)?,
-        };
-        let table = Table::live(model).name;
-        let count = if query.count {
-            format!("(SELECT count(*) AS count FROM {table} t WHERE {condition})")
-        } else {
-            "(SELECT NULL::bigint AS count)".into()
-        };
-        if let Some(cursor) = &query.after {
-            let after = statement.after_cursor(columns, &cursor.values(columns)?, query.descending());
-            write!(condition, " AND {after}").ok();
-        }
-        let direction = if query.descending() { " DESC" } else { "" };
-        let order: Vec<_> = columns.iter().map(|column| format!("t.{}{direction}", quoted(&column.name))).collect();
-        let order = order.join(", ");
-        // One row more than requested shows whether there is a next page.
-        let limit = u64::from(query.first) + 1;
-        statement.text = format!(
-            "SELECT c.lane, c.position, c.epoch, k.n, m.count, r.row FROM (SELECT lane, position, epoch \
-             FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
-             AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)) c CROSS JOIN {pages} CROSS JOIN LATERAL {count} m \
-             LEFT JOIN LATERAL (SELECT {ROW} AS row, row_number() OVER (ORDER BY {order}) AS n \
-             FROM {table} t WHERE {condition} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY k.n, r.n"
-        );
-        Ok(statement)
-    }
-
-    /// Condition for the rows of the tenant that match the owner and the filters of a query.
-    fn conditions(&mut self, model: &Model, query: &RowQuery) -> Result<String, QueryError> {
-        let mut condition = String::from("t.tenant = $3");
-        if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
-            write!(condition, " AND t.{} = {}", quoted(&column.name), self.bind(column.kind, owner.to_string())).ok();
-        }
-        for filter in &query.filters {
-            let column = filterable(model, &filter.field)?;
-            let name = quoted(&column.name);
-            let test = match &filter.test {
-                Test::Equals(value) => format!("= {}", self.bind(column.kind, value_text(column, value)?)),
-                Test::From(value) => format!(">= {}", self.bind(column.kind, value_text(column, value)?)),
-                Test::To(value) => format!("<= {}", self.bind(column.kind, value_text(column, value)?)),
-                Test::In(values) => format!("= ANY({})", self.bind_all(column, values)?),
-            };
-            write!(condition, " AND t.{name} {test}").ok();
-        }
-        Ok(condition)
-    }
-
-    /// Table `k` of the parents, one array per column, numbered from 1. Adds to the condition that a row belongs to its
-    /// parent.
-    fn parents(&mut self, model: &Model, parents: &Parents, condition: &mut String) -> Result<String, QueryError> {
-        let (mut arrays, mut names) = (Vec::new(), Vec::new());
-        for (at, field) in parents.columns.iter().enumerate() {
-            let column = filterable(model, field)?;
-            arrays.push(self.bind_all(column, parents.values.iter().filter_map(|values| values.get(at)))?);
-            names.push(format!("v{at}"));
-            write!(condition, " AND t.{} = k.v{at}", quoted(field)).ok();
-        }
-        Ok(format!("unnest({}) WITH ORDINALITY AS k({}, n)", arrays.join(", "), names.join(", ")))
-    }
-
-    /// Condition for rows after these cursor values. NULLs sort last, or first when descending.
-    fn after_cursor(&mut self, columns: &[&Column], values: &[Option<String>], descending: bool) -> String {
-        let operator = if descending { "<" } else { ">" };
-        let names: Vec<_> = columns.iter().map(|column| format!("t.{}", quoted(&column.name))).collect();
-        let bound: Vec<_> = columns
-            .iter()
-            .zip(values)
-            .map(|(column, value)| value.clone().map(|value| self.bind(column.kind, value)))
-            .collect();
-        let row = |parts: &[String]| format!("({})", parts.join(", "));
-        let rest: Vec<_> = bound.iter().skip(1).flatten().cloned().collect();
-        let Some(Some(_)) = bound.first() else {
-            let same = format!("({} IS NULL AND {} {operator} {})", names[0], row(&names[1..]), row(&rest));
-            return if descending { format!("({same} OR {} IS NOT NULL)", names[0]) } else { same };
-        };
-        let all: Vec<_> = bound.into_iter().flatten().collect();
-        let after = format!("{} {operator} {}", row(&names), row(&all));
-        if columns[0].optional && !descending { format!("({after} OR {} IS NULL)", names[0]) } else { after }
-    }
-
-    /// Binds a text and returns the SQL expression of its value.
-    fn bind(&mut self, kind: ColumnType, text: String) -> String {
-        self.values.push(Bound::One(text));
-        format!("${}::text::{}", self.values.len() + 3, sql_cast(kind))
-    }
-
-    /// Binds values as one array, so that the text of the statement does not depend on their number.
-    fn bind_all<'v>(
-        &mut self,
-        column: &Column,
-        values: impl IntoIterator<Item = &'v Value>,
-    ) -> Result<String, QueryError> {
-        let texts = values.into_iter().map(|value| value_text(column, value)).collect::<Result<_, _>>()?;
-        self.values.push(Bound::Many(texts));
-        Ok(format!("${}::text[]::{}[]", self.values.len() + 3, sql_cast(column.kind)))
-    }
+fn is_null(row: &PgRow, at: usize) -> bool {
+    row.try_get_raw(at).is_ok_and(|value| value.is_null())
 }

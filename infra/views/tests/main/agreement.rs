@@ -22,7 +22,8 @@ async fn memory_and_database_agree_on_which_rows_match() -> Result<()> {
     backend.run_read_models();
     backend.run_policies();
     let shop = backend.shop(40).await?;
-    use_every_model(&backend, &shop).await?;
+    let done = async |name, body| backend.execute(shop.tenant, name, &body).await.map(drop);
+    use_every_model(done, &backend.pool, &shop).await?;
     caught_up(&backend.pool).await?;
     let reader = PgReader::new(backend.pool.clone());
     let mut compared = 0;

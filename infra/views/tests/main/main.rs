@@ -2,6 +2,7 @@
 
 mod agreement;
 mod broken_rows;
+mod read_plans;
 mod rebuild;
 mod restored_log;
 mod row_cache;

@@ -10,10 +10,13 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// Executes commands that change every read model.
-pub(crate) async fn use_every_model(backend: &Backend, shop: &Shop) -> Result<()> {
+/// Executes commands that change every read model. `done` executes one that must be accepted.
+pub(crate) async fn use_every_model(
+    done: impl AsyncFn(&'static str, Value) -> Result<()>,
+    pool: &PgPool,
+    shop: &Shop,
+) -> Result<()> {
     let tenant = shop.tenant;
-    let done = async |name: &str, body: Value| backend.execute(tenant, name, &body).await;
     done("SetEarningRules", json!({ "purchase": { "points": 3, "per_minor": 100 }, "signup": 50 })).await?;
     done("EnableProgram", json!({})).await?;
     let reward = new_id();
@@ -46,7 +49,6 @@ pub(crate) async fn use_every_model(backend: &Backend, shop: &Shop) -> Result<()
         let earned = format!(
             "SELECT count(*) FROM log.events WHERE type = 'points.earned' AND tenant = $1 AND payload::text LIKE '%{customer}%'"
         );
-        let pool = &backend.pool;
         eventually("the points are earned", async || Ok(count(pool, &earned, tenant).await? >= 2)).await?;
         let redemption = json!({ "customer": customer, "redemption": new_id() });
         let mut redeem = redemption.clone();
@@ -100,7 +102,8 @@ async fn rebuild_equals_the_live_read_model_in_steps_of_one_and_of_a_thousand() 
     backend.run_policies();
     for _ in 0..2 {
         let shop = backend.shop(60).await?;
-        use_every_model(&backend, &shop).await?;
+        let done = async |name, body| backend.execute(shop.tenant, name, &body).await.map(drop);
+        use_every_model(done, &backend.pool, &shop).await?;
     }
     settled(&backend.pool).await?;
     let parked = "SELECT count(*) FROM reads.parked";
