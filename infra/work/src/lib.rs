@@ -18,6 +18,7 @@ mod reactions;
 mod restore;
 mod retry_delays;
 mod runner;
+mod timer_table;
 mod timers;
 
 pub use effects::{AttemptResult, EffectCall, EffectLimits, Target, Targets};

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::ensure;
 use commands::kernel::Commands;
 use commands::scribe::LaneId;
-use domain::shared::Timestamp;
 use platform::health::Health;
 use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
@@ -23,6 +22,7 @@ use crate::parked_streams::ParkedRetries;
 use crate::positions::Positions;
 use crate::reactions::ReactionBatch;
 use crate::restore::RestoreHook;
+use crate::timer_table::{Timer, TimerChange};
 use crate::timers::TimerWorker;
 
 /// Pause after a read that found events, so that under load one read covers many events.
@@ -172,7 +172,9 @@ impl PolicyRunner {
         // A command that is not decided now is stored as a timer that is due: it must not hold up the policies of other
         // tenants and lanes. If its lane has another owner by now, that process fires it.
         let undecided = self.dispatcher().dispatch(commands).await?;
-        progress.timers.extend(undecided.into_iter().map(|(command, _)| (Timestamp::default(), command)));
+        progress
+            .timers
+            .extend(undecided.into_iter().map(|(command, _)| TimerChange::Set(Timer::of_undecided(command))));
         ensure!(progress.write(&self.pool).await?, "another process has moved the positions of the policies");
         positions.apply(&progress.moves, progress.parked);
         Ok(())

@@ -8,21 +8,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use commands::kernel::NotNow;
 use commands::scribe::LaneId;
-use domain::shared::{CommandId, TenantId, Timestamp};
-use platform::clock::{Timestamptz, now};
-use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use domain::shared::TenantId;
+use sqlx::PgPool;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::dispatcher::{Dispatcher, EngineCommand};
+use crate::dispatcher::Dispatcher;
 use crate::lanes::{Lanes, POLL_INTERVAL};
 use crate::retry_delays::RetryDelays;
+use crate::timer_table::{Timer, delete_fired, read_due, read_due_of};
 
-/// Maximum number of timers read at a time.
-const BATCH: i64 = 500;
 /// Pause after a query that found nothing to start, as a multiple of the time that it took.
 const PAUSES_PER_QUERY: u32 = 4;
 /// Maximum number of runs of one lane at a time.
@@ -52,9 +49,6 @@ struct RunResult {
     not_now: Option<NotNow>,
 }
 
-/// A due timer: the time and its command.
-type DueTimer = (Timestamp, EngineCommand);
-
 impl TimerWorker {
     /// Works until `stop`. Unfinished runs are then dropped: their rows are still there, and their commands are sent
     /// again under the same ids.
@@ -64,12 +58,10 @@ impl TimerWorker {
             active.collect();
             let begun = Instant::now();
             match self.start_due(&mut active).await {
-                // The query returns the earliest timers only; those of other tenants may come after them.
                 Ok(started) if started > 0 => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "timers cannot be read now; trying again"),
             }
-            // Behind a long backlog of tenants with a run, the query reads all of it and finds nothing.
             let pause = POLL_INTERVAL.max(begun.elapsed().saturating_mul(PAUSES_PER_QUERY));
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -88,15 +80,15 @@ impl TimerWorker {
         if lanes.is_empty() {
             return Ok(0);
         }
-        let mut by_tenant = BTreeMap::<(LaneId, TenantId), Vec<DueTimer>>::new();
-        for (lane, at, command) in read_due(&self.pool, &lanes, busy, None).await? {
-            by_tenant.entry((lane, command.tenant)).or_default().push((at, command));
+        let mut by_tenant = BTreeMap::<(LaneId, TenantId), Vec<Timer>>::new();
+        for (lane, timer) in read_due(&self.pool, &lanes, busy).await? {
+            by_tenant.entry((lane, timer.id.tenant)).or_default().push(timer);
         }
         let mut started = 0;
         for ((lane, tenant), due) in by_tenant {
             if active.runs_of(lane) < LANE_RUNS_MOST {
                 let worker = self.clone();
-                let task = active.tasks.spawn(async move { worker.fire_all(lane, tenant, due).await });
+                let task = active.tasks.spawn(async move { worker.fire_all(tenant, due).await });
                 active.tenants.insert(task.id(), (lane, tenant));
                 started += 1;
             }
@@ -105,14 +97,13 @@ impl TimerWorker {
     }
 
     /// Sends the commands of one tenant, page by page, until none is due or one is not decided.
-    async fn fire_all(&self, lane: LaneId, tenant: TenantId, mut page: Vec<DueTimer>) -> RunResult {
+    async fn fire_all(&self, tenant: TenantId, mut page: Vec<Timer>) -> RunResult {
         let mut decided = false;
         loop {
             let next = async {
                 let not_now = self.fire(std::mem::take(&mut page), &mut decided).await?;
                 if not_now.is_none() {
-                    let due = read_due(&self.pool, &[lane.0], vec![], Some(tenant)).await?;
-                    page.extend(due.into_iter().map(|(_, at, command)| (at, command)));
+                    page = read_due_of(&self.pool, tenant).await?;
                 }
                 Ok::<_, sqlx::Error>(not_now)
             };
@@ -129,13 +120,13 @@ impl TimerWorker {
 
     /// Sends commands of one tenant and deletes the rows of those that are decided. Returns the reason of the last that is
     /// not.
-    async fn fire(&self, due: Vec<DueTimer>, decided: &mut bool) -> Result<Option<NotNow>, sqlx::Error> {
+    async fn fire(&self, due: Vec<Timer>, decided: &mut bool) -> Result<Option<NotNow>, sqlx::Error> {
         let (mut keys, commands): (Vec<_>, Vec<_>) =
-            due.into_iter().map(|(at, command)| ((at, command.id), command)).unzip();
+            due.into_iter().map(|timer| ((timer.id, timer.command.id), timer.command)).unzip();
         let undecided = self.dispatcher.dispatch(commands).await?;
         let ids: BTreeSet<_> = undecided.iter().map(|(command, _)| command.id).collect();
         keys.retain(|(_, id)| !ids.contains(id));
-        delete(&self.pool, &keys).await?;
+        delete_fired(&self.pool, &keys).await?;
         *decided |= !keys.is_empty();
         Ok(undecided.into_iter().next_back().map(|(_, reason)| reason))
     }
@@ -174,53 +165,4 @@ impl ActiveRuns {
             None => {}
         }
     }
-}
-
-/// Due timers in these lanes, the earliest first, without those of the tenants in `busy`; those of one tenant if `tenant`
-/// names it.
-async fn read_due(
-    pool: &PgPool,
-    lanes: &[i16],
-    busy: Vec<Uuid>,
-    tenant: Option<TenantId>,
-) -> Result<Vec<(LaneId, Timestamp, EngineCommand)>, sqlx::Error> {
-    sqlx::query(
-        "SELECT r.lane, t.due_at, t.id, t.tenant, t.policy, t.causation, t.correlation, t.command, t.body::text AS body
-         FROM work.timers t JOIN log.routes r ON r.tenant = t.tenant
-         WHERE t.due_at <= $1 AND r.lane = ANY($3) AND t.tenant <> ALL($4) AND ($5::uuid IS NULL OR t.tenant = $5)
-           AND NOT EXISTS (SELECT FROM work.hold)
-         ORDER BY t.due_at LIMIT $2",
-    )
-    .bind(Timestamptz(now()))
-    .bind(BATCH)
-    .bind(lanes)
-    .bind(busy)
-    .bind(tenant.map(TenantId::uuid))
-    .try_map(|row: PgRow| {
-        let command = EngineCommand {
-            id: CommandId::new(row.try_get("id")?),
-            tenant: TenantId::new(row.try_get("tenant")?),
-            policy: row.try_get("policy")?,
-            causation: row.try_get("causation")?,
-            correlation: row.try_get("correlation")?,
-            name: row.try_get("command")?,
-            body: row.try_get("body")?,
-        };
-        Ok((LaneId(row.try_get("lane")?), row.try_get::<Timestamptz, _>("due_at")?.0, command))
-    })
-    .fetch_all(pool)
-    .await
-}
-
-/// Deletes rows. If a crash of the server undoes this, their commands are sent again and get the same answers.
-async fn delete(pool: &PgPool, keys: &[(Timestamp, CommandId)]) -> Result<(), sqlx::Error> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let text = "DELETE FROM work.timers t USING unnest($1::timestamptz[], $2::uuid[]) AS gone(due_at, id)
-                WHERE t.due_at = gone.due_at AND t.id = gone.id";
-    let (times, ids): (Vec<_>, Vec<_>) = keys.iter().map(|(at, id)| (Timestamptz(*at), id.uuid())).unzip();
-    let mut transaction = pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
-    sqlx::query(text).bind(times).bind(ids).execute(&mut *transaction).await?;
-    transaction.commit().await
 }

@@ -1,5 +1,6 @@
 //! Policies, timers and effects on a real PostgreSQL.
 
 mod effects;
+mod keyed_timers;
 mod restored_log;
 mod timers;
