@@ -1,14 +1,19 @@
 //! Progress of policies: their new positions and parked streams, written together with the changes of timers and the
 //! effects that they ask for.
 
+use std::collections::BTreeMap;
+
 use commands::kernel::EffectRequest;
+use domain::shared::Timestamp;
 use platform::clock::{Timestamptz, now};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::parked_streams::{ParkedChange, write_parked};
 use crate::positions::PositionMove;
+use crate::queue::{QueueKey, wake};
 use crate::timer_table::{TimerChange, write_timers};
+use crate::{command_queue, effects};
 
 /// New positions, parked streams, changes of timers and effects of policies after one read of events.
 #[derive(Default)]
@@ -58,8 +63,26 @@ impl Progress {
         if !self.effects.is_empty() {
             self.insert_effects(&mut transaction).await?;
         }
+        wake(&mut transaction, &self.due_queues()).await?;
         transaction.commit().await?;
         Ok(true)
+    }
+
+    /// The queues that get items, each with the time at which the first of these is due.
+    fn due_queues(&self) -> BTreeMap<QueueKey, Timestamp> {
+        let timers = self.timers.iter().filter_map(|change| match change {
+            TimerChange::Set(timer) => Some((command_queue::queue_of(timer.id.tenant), timer.due)),
+            TimerChange::Cancel(_) => None,
+        });
+        let at = now();
+        let effects =
+            self.effects.iter().map(|effect| (effects::queue_of(effect.request.tenant, effect.request.target), at));
+        let mut queues = BTreeMap::new();
+        for (queue, due) in timers.chain(effects) {
+            let first: &mut Timestamp = queues.entry(queue).or_insert(due);
+            *first = due.min(*first);
+        }
+        queues
     }
 
     async fn move_positions(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
@@ -78,17 +101,11 @@ impl Progress {
 
     async fn insert_effects(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let text = "
-            WITH asked AS (
-                SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS tenant, unnest($3::text[]) AS target,
-                       unnest($4::uuid[]) AS causation, unnest($5::text[]) AS policy, unnest($6::text[]) AS name,
-                       unnest($7::text[])::json AS request, unnest($9::uuid[]) AS correlation
-            ), partners AS (
-                INSERT INTO work.partners SELECT DISTINCT tenant, target, 0, '-infinity'::timestamptz FROM asked
-                ON CONFLICT DO NOTHING
-            )
             INSERT INTO work.effects (id, tenant, target, due_at, asked_at, attempts, causation, correlation, policy, name,
                                       request)
-            SELECT id, tenant, target, $8, $8, 0, causation, correlation, policy, name, request FROM asked ON CONFLICT DO NOTHING";
+            SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), $8, $8, 0, unnest($4::uuid[]),
+                   unnest($9::uuid[]), unnest($5::text[]), unnest($6::text[]), unnest($7::text[])::json
+            ON CONFLICT DO NOTHING";
         let requests = || self.effects.iter().map(|effect| &effect.request);
         sqlx::query(text)
             .bind(requests().map(|request| request.id).collect::<Vec<_>>())

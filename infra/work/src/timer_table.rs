@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use commands::kernel::TimerKey;
-use commands::scribe::LaneId;
 use domain::shared::{CommandId, TenantId, Timestamp};
 use platform::clock::{Timestamptz, now};
 use sqlx::postgres::PgRow;
@@ -124,29 +123,8 @@ async fn cancel(connection: &mut PgConnection, timers: &[&TimerId]) -> Result<()
         .map(|_| ())
 }
 
-/// Due timers of the tenants in these lanes without those in `busy`, the earliest first: a bounded number per tenant, so
-/// that the backlog of one hides no other.
-pub(crate) async fn read_due(
-    pool: &PgPool,
-    lanes: &[i16],
-    busy: Vec<Uuid>,
-) -> Result<Vec<(LaneId, Timer)>, sqlx::Error> {
-    let text = "SELECT r.lane, t.* FROM log.routes r CROSS JOIN LATERAL (
-                    SELECT tenant, policy, stream, key, due_at, id, causation, correlation, command, body::text AS body
-                    FROM work.timers WHERE tenant = r.tenant AND due_at <= $1 ORDER BY due_at LIMIT $2) AS t
-                WHERE r.lane = ANY($3) AND r.tenant <> ALL($4) AND NOT EXISTS (SELECT FROM work.hold)";
-    sqlx::query(text)
-        .bind(Timestamptz(now()))
-        .bind(BATCH)
-        .bind(lanes)
-        .bind(busy)
-        .try_map(|row: PgRow| Ok((LaneId(row.try_get("lane")?), timer(&row)?)))
-        .fetch_all(pool)
-        .await
-}
-
 /// Due timers of one tenant, the earliest first.
-pub(crate) async fn read_due_of(pool: &PgPool, tenant: TenantId) -> Result<Vec<Timer>, sqlx::Error> {
+pub(crate) async fn read_due(pool: &PgPool, tenant: TenantId) -> Result<Vec<Timer>, sqlx::Error> {
     let text = "SELECT tenant, policy, stream, key, due_at, id, causation, correlation, command, body::text AS body
                 FROM work.timers WHERE tenant = $1 AND due_at <= $2 AND NOT EXISTS (SELECT FROM work.hold)
                 ORDER BY due_at LIMIT $3";
