@@ -20,7 +20,7 @@ pub use demand::{Demand, Demands};
 pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef};
 pub use effect::{Effect, EffectDescriptor, EffectRequest, Outcome};
 pub use error_text::plain_words;
-pub use policy::{Policy, Reaction, Reactions, Start, When};
+pub use policy::{Policy, Reaction, Reactions, Requests, Start, TimerKey, When};
 pub use refusal::{Misuse, NotNow, Refusal, Rejected, rejected};
 pub use registry::{CommandDescriptor, Commands, PolicyDescriptor, StoredEvent};
 pub use state::{State, StateRegistry};

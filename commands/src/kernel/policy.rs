@@ -1,6 +1,8 @@
 //! Policies: pure functions that answer an event with commands, timers and effects. They have no state; a process that
 //! must remember something is written as an aggregate.
 
+use std::borrow::Cow;
+
 use domain::kernel::{Aggregate, Recorded};
 use domain::shared::{CommandId, TenantId, Timestamp};
 use uuid::Uuid;
@@ -37,9 +39,20 @@ pub struct Reactions {
     policy: &'static str,
     event: Uuid,
     tenant: TenantId,
-    commands: Vec<Reaction>,
-    effects: Vec<EffectRequest>,
+    requests: Requests,
 }
+
+/// Everything that follows from one event. Timers are cancelled before others are set.
+#[derive(Default)]
+pub struct Requests {
+    pub commands: Vec<Reaction>,
+    /// Keys of the timers to cancel.
+    pub cancelled: Vec<TimerKey>,
+    pub effects: Vec<EffectRequest>,
+}
+
+/// Name of a timer among those of one policy for one stream.
+pub type TimerKey = Cow<'static, str>;
 
 /// A command that follows from an event.
 pub struct Reaction {
@@ -51,16 +64,19 @@ pub struct Reaction {
 }
 
 /// Due time of a reaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
     Now,
-    /// At this time, by a durable timer.
-    At(Timestamp),
+    /// At this time, by the durable timer of this key.
+    At {
+        due: Timestamp,
+        key: TimerKey,
+    },
 }
 
 impl Reactions {
     pub fn new<E>(policy: &'static str, event: &Recorded<E>) -> Self {
-        Self { policy, event: event.id(), tenant: event.tenant, commands: Vec::new(), effects: Vec::new() }
+        Self { policy, event: event.id(), tenant: event.tenant, requests: Requests::default() }
     }
 
     /// Sends a command in the tenant of the event.
@@ -73,30 +89,31 @@ impl Reactions {
         self.push(tenant, When::Now, command);
     }
 
-    /// Sends a command in the tenant of the event at a given time. The timer survives restarts.
-    pub fn timer(&mut self, due: Timestamp, command: impl Command) {
-        self.push(self.tenant, When::At(due), command);
+    /// Sets a timer: sends a command in the tenant of the event at a given time. The timer survives restarts. It replaces
+    /// an earlier timer of this policy with the same key for the same stream.
+    pub fn timer(&mut self, key: impl Into<TimerKey>, due: Timestamp, command: impl Command) {
+        self.push(self.tenant, When::At { due, key: key.into() }, command);
+    }
+
+    /// Cancels the timer of this policy with this key for the stream of the event, if there is one.
+    pub fn cancel(&mut self, key: impl Into<TimerKey>) {
+        self.requests.cancelled.push(key.into());
     }
 
     /// Requests an effect. All its attempts carry the same idempotency key.
     pub fn effect(&mut self, effect: impl Effect) {
-        let id = self.derived("effect:", self.effects.len());
-        self.effects.push(EffectRequest::new(id, self.tenant, effect));
+        let id = self.derived("effect:", self.requests.effects.len());
+        self.requests.effects.push(EffectRequest::new(id, self.tenant, effect));
     }
 
-    /// The commands and timers, without the effects.
-    pub fn into_commands(self) -> Vec<Reaction> {
-        self.commands
-    }
-
-    /// The commands and timers, and the effects.
-    pub fn into_parts(self) -> (Vec<Reaction>, Vec<EffectRequest>) {
-        (self.commands, self.effects)
+    /// What was collected.
+    pub fn into_requests(self) -> Requests {
+        self.requests
     }
 
     fn push(&mut self, tenant: TenantId, when: When, command: impl Command) {
-        let id = CommandId::new(self.derived("", self.commands.len()));
-        self.commands.push(Reaction { id, tenant, when, command: Box::new(command) });
+        let id = CommandId::new(self.derived("", self.requests.commands.len()));
+        self.requests.commands.push(Reaction { id, tenant, when, command: Box::new(command) });
     }
 
     /// Id of a request. Commands (`kind` is empty) and effects are counted separately, so that the ids of one kind stay
@@ -128,7 +145,7 @@ mod tests {
         }
     }
 
-    fn reactions(policy: &'static str, command: CommandId) -> (Vec<Reaction>, Vec<EffectRequest>) {
+    fn reactions(policy: &'static str, command: CommandId) -> Requests {
         let event = Recorded {
             tenant: TenantId::new(Uuid::from_u128(1)),
             stream: Uuid::from_u128(2),
@@ -147,14 +164,14 @@ mod tests {
         reactions.command(AcceptOrder { order: OrderId::new(event.stream) });
         reactions.effect(PrintLabel);
         reactions.effect(PrintLabel);
-        reactions.into_parts()
+        reactions.into_requests()
     }
 
     #[test]
     fn ids_of_requests_depend_only_on_policy_event_and_step() {
         let (first, other) = (CommandId::new(Uuid::from_u128(7)), CommandId::new(Uuid::from_u128(8)));
         let ids = |policy, command| {
-            let (commands, effects) = reactions(policy, command);
+            let Requests { commands, effects, .. } = reactions(policy, command);
             let commands = commands.iter().map(|reaction| reaction.id.uuid());
             commands.chain(effects.iter().map(|effect| effect.id)).collect::<Vec<_>>()
         };

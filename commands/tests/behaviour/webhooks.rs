@@ -111,7 +111,7 @@ fn only_events_that_move_cursors_request_the_cursor_effect() {
         let event = event.clone().map(read);
         let mut reactions = Reactions::new(commands::integrations::KeepCursorsOfWebhooks::ID, &event);
         commands::integrations::KeepCursorsOfWebhooks::react(&event, &mut reactions);
-        reactions.into_parts().1.iter().map(|effect| effect.target).collect()
+        reactions.into_requests().effects.iter().map(|effect| effect.target).collect()
     };
     assert_eq!(targets("webhook.subscribed"), [commands::integrations::KeepCursors::TARGET]);
     assert_eq!(targets("webhook.secret_rotated"), [""; 0]);

@@ -6,8 +6,8 @@ mod values;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use commands::kernel::{
-    AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal, Rejected, State,
-    StateLookup, StateRegistry, StreamRef, Visitor, When,
+    AnyCommand, Command, Commands, Context, Desk, NotNow, Policy, Reaction, Reactions, Refusal, Rejected, Requests,
+    State, StateLookup, StateRegistry, StreamRef, TimerKey, Visitor, When,
 };
 use domain::inventory::StockItem;
 use domain::kernel::{Actor, Aggregate, Encoded, Recorded};
@@ -33,17 +33,21 @@ pub(crate) struct Shop {
     receipts: HashSet<(TenantId, CommandId)>,
     sent: u128,
     queue: VecDeque<Reaction>,
-    timers: Vec<Reaction>,
+    timers: BTreeMap<TimerId, (Timestamp, Reaction)>,
     /// Rejections of commands that the engine sent.
     pub(crate) engine_rejections: Vec<Rejected>,
     /// False to record events without running policies.
     pub(crate) runs_policies: bool,
 }
 
+/// Policy, stream and key of a timer.
+type TimerId = (&'static str, Uuid, TimerKey);
+
 struct PolicyOf {
+    id: &'static str,
     source: &'static str,
     events: &'static [&'static str],
-    react: fn(&Recorded<Encoded>) -> Vec<Reaction>,
+    react: fn(&Recorded<Encoded>) -> Requests,
 }
 
 /// The states of one tenant.
@@ -69,7 +73,7 @@ impl Shop {
             receipts: HashSet::new(),
             sent: 0,
             queue: VecDeque::new(),
-            timers: vec![],
+            timers: BTreeMap::new(),
             engine_rejections: vec![],
             runs_policies: true,
         }
@@ -128,8 +132,8 @@ impl Shop {
     pub(crate) fn pass(&mut self, seconds: i64) {
         self.now = self.now.after(Seconds(seconds));
         let now = self.now;
-        let due = |timer: &mut Reaction| matches!(timer.when, When::At(at) if at <= now);
-        self.queue.extend(self.timers.extract_if(.., due));
+        let due = self.timers.extract_if(.., |_, (due, _)| *due <= now);
+        self.queue.extend(due.map(|(_, (_, command))| command));
         self.follow_up();
     }
 
@@ -252,10 +256,17 @@ impl Shop {
         let listens = |policy: &&PolicyOf| policy.source == stream_type && policy.events.contains(&name);
         let policies = self.policies.iter().filter(|policy| self.runs_policies && listens(policy));
         for policy in policies {
-            for reaction in [(policy.react)(event), (policy.react)(event)].into_iter().flatten() {
-                match reaction.when {
-                    When::Now => self.queue.push_back(reaction),
-                    When::At(_) => self.timers.push(reaction),
+            for requests in [(policy.react)(event), (policy.react)(event)] {
+                for key in requests.cancelled {
+                    self.timers.remove(&(policy.id, event.stream, key));
+                }
+                for reaction in requests.commands {
+                    match reaction.when.clone() {
+                        When::Now => self.queue.push_back(reaction),
+                        When::At { due, key } => {
+                            _ = self.timers.insert((policy.id, event.stream, key), (due, reaction))
+                        }
+                    }
                 }
             }
         }
@@ -268,17 +279,17 @@ impl Visitor for Policies {
     fn command<C: Command>(&mut self) {}
 
     fn policy<P: Policy>(&mut self) {
-        self.0.push(PolicyOf { source: P::Source::TYPE, events: P::EVENTS, react: react::<P> });
+        self.0.push(PolicyOf { id: P::ID, source: P::Source::TYPE, events: P::EVENTS, react: react::<P> });
     }
 }
 
-fn react<P: Policy>(event: &Recorded<Encoded>) -> Vec<Reaction> {
+fn react<P: Policy>(event: &Recorded<Encoded>) -> Requests {
     let version = P::Source::event_version(&event.event.name);
     let read = P::Source::read(&event.event.name, version, &event.event.body).expect("a written event reads");
     let event = event.clone().map(read);
     let mut reactions = Reactions::new(P::ID, &event);
     P::react(&event, &mut reactions);
-    reactions.into_commands()
+    reactions.into_requests()
 }
 
 /// The rejection in an answer; panics on any other answer.

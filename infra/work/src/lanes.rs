@@ -31,11 +31,6 @@ impl Lanes {
         }
     }
 
-    /// Lane numbers at present, for a query.
-    pub(crate) fn numbers(&self) -> Vec<i16> {
-        self.current().iter().map(|lane| lane.0).collect()
-    }
-
     /// The tail of the lanes, if this process writes them.
     pub(crate) fn tail(&self) -> Option<&Tail> {
         match self {

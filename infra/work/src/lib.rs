@@ -1,10 +1,11 @@
 //! Work engine: policies, timers and effects.
 //!
 //! Follows the event log, directly or through Kafka, sends the commands that policies ask for, and stores timers and
-//! effects until they are due. Ids are derived from their causes, so that repeating work does not duplicate its result:
+//! effects until they are due, in leased queues ([`queue`]). Ids are derived from their causes, so that repeating work does not duplicate its result:
 //! positions are written after the commands are answered, and rows of timers and effects are deleted after their
 //! completion. A crash in between repeats work and loses none.
 
+mod command_queue;
 mod dispatcher;
 mod effects;
 mod kafka_follower;
@@ -14,11 +15,11 @@ mod parked_streams;
 mod pause;
 mod positions;
 mod progress;
+pub mod queue;
 mod reactions;
 mod restore;
-mod retry_delays;
 mod runner;
-mod timers;
+mod timer_table;
 
 pub use effects::{AttemptResult, EffectCall, EffectLimits, Target, Targets};
 pub use lanes::Lanes;

@@ -1,5 +1,7 @@
-//! Progress of policies: their new positions and parked streams, written together with the timers and effects that they
-//! ask for.
+//! Progress of policies: their new positions and parked streams, written together with the changes of timers and the
+//! effects that they ask for.
+
+use std::collections::BTreeMap;
 
 use commands::kernel::EffectRequest;
 use domain::shared::Timestamp;
@@ -7,15 +9,17 @@ use platform::clock::{Timestamptz, now};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::dispatcher::EngineCommand;
 use crate::parked_streams::{ParkedChange, write_parked};
 use crate::positions::PositionMove;
+use crate::queue::{QueueKey, wake};
+use crate::timer_table::{TimerChange, write_timers};
+use crate::{command_queue, effects};
 
-/// New positions, parked streams, timers and effects of policies after one read of events.
+/// New positions, parked streams, changes of timers and effects of policies after one read of events.
 #[derive(Default)]
 pub(crate) struct Progress {
     pub(crate) moves: Vec<PositionMove>,
-    pub(crate) timers: Vec<(Timestamp, EngineCommand)>,
+    pub(crate) timers: Vec<TimerChange>,
     pub(crate) effects: Vec<NewEffect>,
     /// Changes of parked streams.
     pub(crate) parked: Vec<ParkedChange>,
@@ -36,16 +40,14 @@ impl Progress {
     /// Writes everything in one transaction. Writes nothing and returns false if another process has moved one of the
     /// positions or parked streams in between.
     pub(crate) async fn write(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
-        match self.write_with(pool, "").await {
-            // After a rewind of the positions, the same timers are asked for again, and some are still stored.
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                self.write_with(pool, "ON CONFLICT DO NOTHING").await
-            }
+        match self.write_with(pool, true).await {
+            // A timer is moved, or is asked for again after a rewind of the positions.
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => self.write_with(pool, false).await,
             written => written,
         }
     }
 
-    async fn write_with(&self, pool: &PgPool, on_conflict: &'static str) -> Result<bool, sqlx::Error> {
+    async fn write_with(&self, pool: &PgPool, are_timers_new: bool) -> Result<bool, sqlx::Error> {
         let mut transaction = pool.begin().await?;
         // If a crash of the server loses this commit, the same work is repeated with the same ids.
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
@@ -56,13 +58,31 @@ impl Progress {
             return Ok(false);
         }
         if !self.timers.is_empty() {
-            self.insert_timers(&mut transaction, on_conflict).await?;
+            write_timers(&mut transaction, &self.timers, are_timers_new).await?;
         }
         if !self.effects.is_empty() {
             self.insert_effects(&mut transaction).await?;
         }
+        wake(&mut transaction, &self.due_queues()).await?;
         transaction.commit().await?;
         Ok(true)
+    }
+
+    /// The queues that get items, each with the time at which the first of these is due.
+    fn due_queues(&self) -> BTreeMap<QueueKey, Timestamp> {
+        let timers = self.timers.iter().filter_map(|change| match change {
+            TimerChange::Set(timer) => Some((command_queue::queue_of(timer.id.tenant), timer.due)),
+            TimerChange::Cancel(_) => None,
+        });
+        let at = now();
+        let effects =
+            self.effects.iter().map(|effect| (effects::queue_of(effect.request.tenant, effect.request.target), at));
+        let mut queues = BTreeMap::new();
+        for (queue, due) in timers.chain(effects) {
+            let first: &mut Timestamp = queues.entry(queue).or_insert(due);
+            *first = due.min(*first);
+        }
+        queues
     }
 
     async fn move_positions(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
@@ -79,43 +99,13 @@ impl Progress {
         Ok(usize::try_from(moved.rows_affected()).ok() == Some(self.moves.len()))
     }
 
-    /// Inserts timers. [`write`](Self::write) first tries it without a conflict check, which would double the cost and
-    /// is needed only after a rewind.
-    async fn insert_timers(&self, connection: &mut PgConnection, on_conflict: &'static str) -> Result<(), sqlx::Error> {
-        // `unnest` in the select list: in FROM, PostgreSQL would first copy every array into a tuple store.
-        let text = format!(
-            "INSERT INTO work.timers (due_at, id, tenant, causation, correlation, policy, command, body)
-             SELECT unnest($1::timestamptz[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::uuid[]),
-                    unnest($5::uuid[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[])::json {on_conflict}"
-        );
-        let commands = || self.timers.iter().map(|(_, command)| command);
-        sqlx::query(&text)
-            .bind(self.timers.iter().map(|(due, _)| Timestamptz(*due)).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.id.uuid()).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.tenant.uuid()).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.causation).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.correlation).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.policy.as_str()).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.name.as_str()).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.body.as_str()).collect::<Vec<_>>())
-            .execute(connection)
-            .await
-            .map(|_| ())
-    }
-
     async fn insert_effects(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let text = "
-            WITH asked AS (
-                SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS tenant, unnest($3::text[]) AS target,
-                       unnest($4::uuid[]) AS causation, unnest($5::text[]) AS policy, unnest($6::text[]) AS name,
-                       unnest($7::text[])::json AS request, unnest($9::uuid[]) AS correlation
-            ), partners AS (
-                INSERT INTO work.partners SELECT DISTINCT tenant, target, 0, '-infinity'::timestamptz FROM asked
-                ON CONFLICT DO NOTHING
-            )
             INSERT INTO work.effects (id, tenant, target, due_at, asked_at, attempts, causation, correlation, policy, name,
                                       request)
-            SELECT id, tenant, target, $8, $8, 0, causation, correlation, policy, name, request FROM asked ON CONFLICT DO NOTHING";
+            SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), $8, $8, 0, unnest($4::uuid[]),
+                   unnest($9::uuid[]), unnest($5::text[]), unnest($6::text[]), unnest($7::text[])::json
+            ON CONFLICT DO NOTHING";
         let requests = || self.effects.iter().map(|effect| &effect.request);
         sqlx::query(text)
             .bind(requests().map(|request| request.id).collect::<Vec<_>>())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use commands::kernel::{PolicyDescriptor, When};
+use commands::kernel::{PolicyDescriptor, Requests, TimerKey, When};
 use commands::scribe::LaneId;
 use projections::ports::RawEvent;
 use sqlx::PgPool;
@@ -12,6 +12,7 @@ use crate::log_reader::{NewEvents, read_stream, stored};
 use crate::parked_streams::{ParkedAt, ParkedChange, PolicyStream};
 use crate::positions::Positions;
 use crate::progress::{NewEffect, Progress};
+use crate::timer_table::{Timer, TimerChange, TimerId};
 
 /// Reactions to the events of one read, before commands are sent and progress is written.
 #[derive(Default)]
@@ -95,8 +96,12 @@ impl ReactionBatch {
         let mut batch = Self::default();
         let recorded = stored(event);
         let (causation, correlation) = (recorded.id(), recorded.correlation_id());
-        let reactions = policy.react(&recorded)?;
-        let (commands, effects) = reactions.into_parts();
+        let Requests { commands, cancelled, effects } = policy.react(&recorded)?.into_requests();
+        let timer_id = |key: TimerKey| {
+            let (tenant, policy) = (event.tenant, policy.id.to_owned());
+            TimerId { tenant, policy, stream: event.stream, key }
+        };
+        batch.progress.timers.extend(cancelled.into_iter().map(|key| TimerChange::Cancel(timer_id(key))));
         for reaction in commands {
             let command = EngineCommand {
                 id: reaction.id,
@@ -109,7 +114,10 @@ impl ReactionBatch {
             };
             match reaction.when {
                 When::Now => batch.commands.push(command),
-                When::At(due) => batch.progress.timers.push((due, command)),
+                When::At { due, key } => {
+                    let timer = Timer { id: timer_id(key), due, command };
+                    batch.progress.timers.push(TimerChange::Set(timer));
+                }
             }
         }
         for request in effects {

@@ -8,22 +8,23 @@ use std::time::Duration;
 use anyhow::ensure;
 use commands::kernel::Commands;
 use commands::scribe::LaneId;
-use domain::shared::Timestamp;
 use platform::health::Health;
 use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
 
+use crate::command_queue::CommandQueues;
 use crate::dispatcher::Dispatcher;
-use crate::effects::{EffectWorker, Targets};
+use crate::effects::{EffectQueues, Targets};
 use crate::lanes::{Lanes, POLL_INTERVAL};
 use crate::log_reader::{NewEvents, SPAN, read_new_events};
 use crate::parked_streams::ParkedRetries;
 use crate::positions::Positions;
+use crate::queue::{QueueWork, QueueWorker};
 use crate::reactions::ReactionBatch;
 use crate::restore::RestoreHook;
-use crate::timers::TimerWorker;
+use crate::timer_table::{Timer, TimerChange};
 
 /// Pause after a read that found events, so that under load one read covers many events.
 const BATCH_DELAY: Duration = Duration::from_millis(40);
@@ -61,15 +62,18 @@ pub(crate) enum ReadResult {
 impl PolicyRunner {
     /// Runs policies, timers and effects until they are cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let timers = TimerWorker { pool: self.pool.clone(), lanes: self.lanes.clone(), dispatcher: self.dispatcher() };
-        let effects = EffectWorker {
+        let commands = self.worker(CommandQueues { pool: self.pool.clone(), dispatcher: self.dispatcher() });
+        let effects = self.worker(EffectQueues {
             pool: self.pool.clone(),
-            lanes: self.lanes.clone(),
             commands: self.commands.clone(),
             targets: self.targets.clone(),
             dispatcher: self.dispatcher(),
-        };
-        futures::join!(self.run_policies(stop.clone()), timers.run(stop.clone()), effects.run(stop));
+        });
+        futures::join!(self.run_policies(stop.clone()), commands.run(stop.clone()), effects.run(stop));
+    }
+
+    fn worker<W: QueueWork>(&self, work: W) -> QueueWorker<W> {
+        QueueWorker { pool: self.pool.clone(), lanes: self.lanes.clone(), work }
     }
 
     fn dispatcher(&self) -> Dispatcher {
@@ -172,7 +176,9 @@ impl PolicyRunner {
         // A command that is not decided now is stored as a timer that is due: it must not hold up the policies of other
         // tenants and lanes. If its lane has another owner by now, that process fires it.
         let undecided = self.dispatcher().dispatch(commands).await?;
-        progress.timers.extend(undecided.into_iter().map(|(command, _)| (Timestamp::default(), command)));
+        progress
+            .timers
+            .extend(undecided.into_iter().map(|(command, _)| TimerChange::Set(Timer::of_undecided(command))));
         ensure!(progress.write(&self.pool).await?, "another process has moved the positions of the policies");
         positions.apply(&progress.moves, progress.parked);
         Ok(())

@@ -66,22 +66,24 @@ impl Shops {
         Ok(())
     }
 
-    /// Waits until every paid order has earned its points and has its timer, each once.
+    /// Waits until every paid order has earned its points, once, and no timer of it is left.
     async fn has_earned(&self) -> Result<()> {
         let points = "SELECT payload->>'source', count(*) FROM log.events WHERE type = 'points.earned' GROUP BY 1";
-        let timers = "SELECT body->>'order', count(*) FROM work.timers WHERE command = 'ExpireOrder' GROUP BY 1";
         let once: BTreeMap<String, i64> = self.paid.iter().map(|order| (order.to_string(), 1)).collect();
-        for (what, text) in [("points", points), ("timers", timers)] {
-            let mut found = BTreeMap::new();
-            eventually(what, async || {
-                let rows: Vec<(String, i64)> = sqlx::query_as(text).fetch_all(&self.pool).await?;
-                found = rows.into_iter().collect();
-                Ok(found.len() >= once.len())
-            })
-            .await?;
-            assert_eq!(found, once, "{what} that are there twice, or without an order");
-        }
-        Ok(())
+        let mut found = BTreeMap::new();
+        eventually("points", async || {
+            let rows: Vec<(String, i64)> = sqlx::query_as(points).fetch_all(&self.pool).await?;
+            found = rows.into_iter().collect();
+            Ok(found.len() >= once.len())
+        })
+        .await?;
+        assert_eq!(found, once, "points that are there twice, or without an order");
+        let timers = "SELECT count(*) FROM work.timers WHERE command = 'ExpireOrder' AND body->>'order' = ANY($1)";
+        let paid: Vec<&String> = once.keys().collect();
+        eventually("no timer of a paid order waits", async || {
+            Ok(sqlx::query_scalar::<_, i64>(timers).bind(&paid).fetch_one(&self.pool).await? == 0)
+        })
+        .await
     }
 
     /// Sells until events come to this process over Kafka.

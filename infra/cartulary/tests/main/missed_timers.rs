@@ -22,13 +22,14 @@ async fn timer_that_was_due_while_no_process_ran_fires_once() -> Result<()> {
     for order in [unpaid, paid] {
         send_until_decided(&[&owner], "PlaceOrder", new_id(), &shop.order(order, new_id())).await?;
     }
-    send_until_decided(&[&owner], "RecordPayment", new_id(), &shop.payment(paid)).await?;
     // Each order has a timer of its own and one of its reservation.
     eventually("the timers are set", async || Ok(pending_timers(&pool).await? == 4)).await?;
+    send_until_decided(&[&owner], "RecordPayment", new_id(), &shop.payment(paid)).await?;
+    eventually("the payment cancels its timers", async || Ok(pending_timers(&pool).await? == 2)).await?;
     engine.kill().await?;
 
     age_by(&pool, HOLD_TIME.0 + 1).await?;
-    assert_eq!((expired(&shop, &pool).await?, pending_timers(&pool).await?), ((0, 0), 4));
+    assert_eq!((expired(&shop, &pool).await?, pending_timers(&pool).await?), ((0, 0), 2));
     let engine = cluster.start_ready(&[]).await?;
     eventually("the timers have fired", async || Ok(pending_timers(&pool).await? == 0)).await?;
     assert_eq!(expired(&shop, &pool).await?, (1, 1));

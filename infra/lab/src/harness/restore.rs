@@ -70,6 +70,7 @@ pub async fn age_by(pool: &PgPool, seconds: i64) -> Result<()> {
         "DELETE FROM log.snapshots WHERE $1 > 0".into(),
         "UPDATE log.receipts SET recorded_at = recorded_at - $1 * interval '1 second'".into(),
         "UPDATE log.epochs SET since = since - $1 * interval '1 second'".into(),
+        "UPDATE work.queues SET due_at = due_at - $1 * interval '1 second'".into(),
         format!("UPDATE work.timers SET body = {}, due_at = due_at - $1 * interval '1 second'", older("body")),
     ] {
         sqlx::query(&text).bind(seconds).execute(pool).await?;

@@ -5,5 +5,6 @@ mod queue;
 mod target;
 mod worker;
 
+pub(crate) use queue::queue_of;
 pub use target::{AttemptResult, EffectCall, EffectLimits, Target, Targets};
-pub(crate) use worker::EffectWorker;
+pub(crate) use worker::EffectQueues;

@@ -1,107 +1,159 @@
-//! Effect worker: calls targets for due effects and sends the commands that follow from the outcomes.
+//! Effect queues: calls of targets for due effects, and the commands that follow from the outcomes.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use commands::kernel::{AnyCommand, Commands, Outcome};
 use domain::shared::CommandId;
-use platform::clock::{now, time_before};
+use platform::clock::{now, time_after, time_before};
 use sqlx::PgPool;
-use tokio::task::{Id, JoinSet};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::queue::{ClaimedEffect, Partner, PartnerBatch};
+use super::queue::ClaimedEffect;
 use super::target::{AttemptResult, EffectCall, Targets};
 use crate::dispatcher::{Dispatcher, EngineCommand};
-use crate::lanes::{Lanes, POLL_INTERVAL};
+use crate::queue::{Lease, QueueKey, QueueLimits, QueueWork, RunEnd};
 
-/// Executes the effects of the tenants in the lanes of this process.
+/// Kind of the queues of effects.
+pub(super) const EFFECTS: &str = "effects";
+
+/// Executes effects. Each partner of a tenant has one queue, of which one batch is in progress at a time, so that a slow
+/// partner delays no other.
 #[derive(Clone)]
-pub(crate) struct EffectWorker {
+pub(crate) struct EffectQueues {
     pub(crate) pool: PgPool,
-    pub(crate) lanes: Lanes,
     pub(crate) commands: Arc<Commands>,
     pub(crate) targets: Arc<Targets>,
     pub(crate) dispatcher: Dispatcher,
 }
 
-impl EffectWorker {
-    /// Runs until `stop`. Each partner has at most one batch in progress, so that a slow partner delays no other.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let descriptors = self.commands.effect_descriptors();
-        let names: Vec<&str> = descriptors
-            .filter(|descriptor| self.targets.get(descriptor.target).is_some())
-            .map(|descriptor| descriptor.name)
-            .collect();
-        if names.is_empty() {
-            return;
+/// What an effect showed about its partner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Observation {
+    /// The partner was not called.
+    NotCalled,
+    /// The partner answered, perhaps with a refusal.
+    Answered,
+    Failed,
+}
+
+#[async_trait]
+impl QueueWork for EffectQueues {
+    const KIND: &'static str = EFFECTS;
+
+    /// When the process stops, attempts in progress complete, so that their outcomes are stored. After a loss of the
+    /// database they are dropped instead, and are made again when their leases have expired.
+    fn limits(&self) -> QueueLimits {
+        let limits = self.targets.limits();
+        QueueLimits {
+            lease: limits.lease(),
+            runs_most: 256,
+            lane_runs_most: 64,
+            tenant_runs_most: 16,
+            stop_grace: limits.attempt_time_most.saturating_add(Duration::from_secs(1)),
         }
-        let (mut tasks, mut busy) = (JoinSet::new(), HashMap::<Id, Partner>::new());
-        while !stop.is_cancelled() {
-            let claimed = self.claim_due(&names, busy.values()).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "effects cannot be claimed now; trying again");
-                vec![]
-            });
-            for batch in claimed {
-                let (partner, worker) = (batch.partner.clone(), self.clone());
-                let task = tasks.spawn(async move { worker.execute_batch(batch).await });
-                busy.insert(task.id(), partner);
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
-                    busy.remove(&ended.map_or_else(|failed| failed.id(), |(id, ())| id));
-                }
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
-            }
-        }
-        // Batches in progress complete, so that their outcomes are stored. After a loss of the database they are dropped
-        // instead, and are executed again when their leases have expired.
-        while tasks.join_next().await.is_some() {}
     }
 
-    /// Executes the effects of one partner concurrently.
-    async fn execute_batch(self, batch: PartnerBatch) {
-        let executed = batch.effects.iter().map(|effect| self.execute(&batch.partner, effect));
+    fn names(&self) -> Option<Vec<String>> {
+        let known = self.commands.effect_descriptors().map(|descriptor| descriptor.target);
+        let known: BTreeSet<&str> = known.filter(|target| self.targets.get(target).is_some()).collect();
+        Some(known.into_iter().map(str::to_owned).collect())
+    }
+
+    /// An effect without an outcome is due when the breaker is closed, or to be given up because of its age.
+    fn next_due(&self) -> Cow<'static, str> {
+        let age_most = self.targets.limits().age_most.as_secs_f64();
+        format!(
+            "least((SELECT greatest(e.due_at, least(q.closed_until, e.asked_at + {age_most} * interval '1 second'))
+                    FROM work.effects e WHERE e.tenant = q.tenant AND e.target = q.name AND e.outcome IS NULL
+                    ORDER BY e.due_at LIMIT 1),
+                   (SELECT e.due_at FROM work.effects e
+                    WHERE e.tenant = q.tenant AND e.target = q.name AND e.outcome IS NOT NULL
+                    ORDER BY e.due_at LIMIT 1))"
+        )
+        .into()
+    }
+
+    /// Executes a batch of effects of one partner concurrently.
+    async fn run(&self, lease: &Lease) -> Result<RunEnd, sqlx::Error> {
+        let descriptors = self.commands.effect_descriptors().filter(|descriptor| descriptor.target == lease.key.name);
+        let names: Vec<&str> = descriptors.map(|descriptor| descriptor.name).collect();
+        let batch = self.claim_due(lease, &names).await?;
+        if batch.is_empty() {
+            return Ok(RunEnd::IDLE);
+        }
+        let executed = batch.iter().map(|effect| self.execute(&lease.key, effect));
+        let mut observed = Vec::new();
         for result in futures::future::join_all(executed).await {
-            if let Err(error) = result {
-                // The effect is due again when its lease has expired.
-                tracing::warn!(target = batch.partner.target, %error, "an effect cannot continue now; trying again");
+            match result {
+                Ok(observation) => observed.push(observation),
+                // The effect is due again when its own lease has expired.
+                Err(error) => {
+                    tracing::warn!(target = lease.key.name, %error, "an effect cannot continue now; trying again");
+                }
             }
         }
+        Ok(self.end_of(lease, &observed))
+    }
+}
+
+impl EffectQueues {
+    /// End of a run: any answer of the partner closes its circuit breaker, and a number of failures opens it.
+    fn end_of(&self, lease: &Lease, observed: &[Observation]) -> RunEnd {
+        let limits = self.targets.limits();
+        let failed = observed.iter().filter(|observation| **observation == Observation::Failed).count();
+        if observed.contains(&Observation::Answered) {
+            return RunEnd::SUCCESS;
+        }
+        if failed == 0 {
+            return RunEnd { worked: true, ..RunEnd::IDLE };
+        }
+        let failures = lease.failures.saturating_add(i32::try_from(failed).unwrap_or(i32::MAX));
+        let is_open = failures >= limits.failures_most;
+        let closed_until = is_open.then(|| time_after(now(), limits.open_time));
+        RunEnd { worked: true, failures: Some(failures), closed_until, is_lane_away: false }
     }
 
     /// Makes an attempt if there is no outcome yet, and completes the effect if there is one.
-    async fn execute(&self, partner: &Partner, effect: &ClaimedEffect) -> Result<(), sqlx::Error> {
-        let outcome = match &effect.outcome {
-            Some(known) => Some(known.clone()),
+    async fn execute(&self, partner: &QueueKey, effect: &ClaimedEffect) -> Result<Observation, sqlx::Error> {
+        let (observation, outcome) = match &effect.outcome {
+            Some(known) => (Observation::NotCalled, Some(known.clone())),
             None => self.attempt(partner, effect).await?,
         };
-        match outcome {
-            Some(outcome) => self.complete(partner, effect, &outcome).await,
-            None => Ok(()),
+        if let Some(outcome) = outcome {
+            self.complete(partner, effect, &outcome).await?;
         }
+        Ok(observation)
     }
 
     /// Makes one attempt, or gives the effect up. Returns the stored outcome; `None` if this attempt failed and a retry is
     /// scheduled, or if a concurrent attempt has completed the effect.
-    async fn attempt(&self, partner: &Partner, effect: &ClaimedEffect) -> Result<Option<Outcome>, sqlx::Error> {
+    async fn attempt(
+        &self,
+        partner: &QueueKey,
+        effect: &ClaimedEffect,
+    ) -> Result<(Observation, Option<Outcome>), sqlx::Error> {
         let result = match self.reason_to_give_up(effect) {
-            Some(reason) => return self.store_outcome(partner, effect, &Outcome::GivenUp { reason }).await,
+            Some(reason) => {
+                let stored = self.store_outcome(effect, &Outcome::GivenUp { reason }).await?;
+                return Ok((Observation::NotCalled, stored));
+            }
             None => self.call(partner, effect).await,
         };
         let outcome = match result {
             AttemptResult::Done(answer) => Outcome::Done { answer },
             AttemptResult::Refused(reason) => Outcome::Refused { reason },
             AttemptResult::Failed(error) => {
-                metrics::counter!("cartulary_effect_failures_total", "target" => partner.target.clone()).increment(1);
-                tracing::warn!(target = partner.target, effect = %effect.id, error, "an attempt of an effect failed");
-                self.schedule_retry(partner, effect, self.targets.limits().delay(effect.attempts), &error).await?;
-                return Ok(None);
+                metrics::counter!("cartulary_effect_failures_total", "target" => partner.name.clone()).increment(1);
+                tracing::warn!(target = partner.name, effect = %effect.id, error, "an attempt of an effect failed");
+                self.schedule_retry(effect, self.targets.limits().delay(effect.attempts), &error).await?;
+                return Ok((Observation::Failed, None));
             }
         };
-        self.store_outcome(partner, effect, &outcome).await
+        Ok((Observation::Answered, self.store_outcome(effect, &outcome).await?))
     }
 
     /// Reason to give an effect up without another attempt: too many attempts, or too old.
@@ -115,9 +167,9 @@ impl EffectWorker {
         is_too_old.then(|| format!("requested more than {} s ago; last error: {last}", limits.age_most.as_secs()))
     }
 
-    async fn call(&self, partner: &Partner, effect: &ClaimedEffect) -> AttemptResult {
-        let Some(target) = self.targets.get(&partner.target) else {
-            return AttemptResult::Failed(format!("unknown target {}", partner.target));
+    async fn call(&self, partner: &QueueKey, effect: &ClaimedEffect) -> AttemptResult {
+        let Some(target) = self.targets.get(&partner.name) else {
+            return AttemptResult::Failed(format!("unknown target {}", partner.name));
         };
         let (key, tenant) = (effect.id, partner.tenant);
         let call = EffectCall { key, tenant, name: effect.name.clone(), body: effect.request.clone() };
@@ -126,7 +178,7 @@ impl EffectWorker {
     }
 
     /// Sends the command that follows from the outcome, if there is one, and deletes the row.
-    async fn complete(&self, partner: &Partner, effect: &ClaimedEffect, outcome: &Outcome) -> Result<(), sqlx::Error> {
+    async fn complete(&self, partner: &QueueKey, effect: &ClaimedEffect, outcome: &Outcome) -> Result<(), sqlx::Error> {
         let descriptor = self.commands.effect_descriptor(&effect.name);
         let follow_up = descriptor.map(|descriptor| descriptor.follow_up(&effect.request, outcome)).transpose();
         match follow_up.map(Option::flatten) {
@@ -141,7 +193,7 @@ impl EffectWorker {
     /// deleted, the same command is sent again.
     async fn send_follow_up(
         &self,
-        partner: &Partner,
+        partner: &QueueKey,
         effect: &ClaimedEffect,
         command: &dyn AnyCommand,
     ) -> Result<(), sqlx::Error> {
@@ -160,7 +212,7 @@ impl EffectWorker {
     /// Records a refused or given-up effect that has no follow-up command as a failure, for an operator to look at.
     async fn record_unless_done(
         &self,
-        partner: &Partner,
+        partner: &QueueKey,
         effect: &ClaimedEffect,
         outcome: &Outcome,
     ) -> Result<(), sqlx::Error> {
@@ -174,7 +226,7 @@ impl EffectWorker {
 }
 
 /// The effect in the form of a command, for the record of failures.
-fn as_command(partner: &Partner, effect: &ClaimedEffect) -> EngineCommand {
+fn as_command(partner: &QueueKey, effect: &ClaimedEffect) -> EngineCommand {
     EngineCommand {
         id: CommandId::new(effect.id),
         tenant: partner.tenant,

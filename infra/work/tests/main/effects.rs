@@ -72,7 +72,7 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
     let limits = EffectLimits { attempts_most: 1_000, ..EFFECT_LIMITS };
     run_samples(&mut backend, &partner.address.to_string(), limits)?;
     eventually("the other tenant is served", async || Ok(noted(&served, &backend.pool).await?.0 == 20)).await?;
-    let failures = "SELECT failures FROM work.partners WHERE tenant = $1";
+    let failures = "SELECT failures FROM work.queues WHERE tenant = $1 AND kind = 'effects'";
     let failures = async || -> Result<i32> {
         Ok(sqlx::query_scalar(failures).bind(failing.tenant.uuid()).fetch_one(&backend.pool).await?)
     };
@@ -91,7 +91,8 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
     assert_eq!(partner.seen(failing.tenant).0.len(), asked, "a request while the breaker is open");
 
     let end_rest = async || -> Result<()> {
-        let text = "UPDATE work.partners SET closed_till = '-infinity' WHERE tenant = $1";
+        let text = "UPDATE work.queues SET closed_until = '-infinity', due_at = '-infinity'
+                    WHERE tenant = $1 AND kind = 'effects'";
         sqlx::query(text).bind(failing.tenant.uuid()).execute(&backend.pool).await?;
         Ok(())
     };

@@ -70,10 +70,9 @@ async fn process_without_lanes_takes_no_timer_from_the_lane_owner() -> Result<()
     let mut standby = scribe_settings(&url);
     standby.owner = Owner { name: "standby".into(), ..standby.owner };
     let mut standby = Backend::start_with(&url, &standby).await?;
-    // A process without lanes sends no statement for timers. Its equally frequent claims of effects read `work.hold`,
-    // which can be observed.
+    // Its claims of timers and of effects read `work.hold`.
     run_samples(&mut standby, "127.0.0.1:1", EFFECT_LIMITS)?;
-    wait_for_new_looks(&pool, "work.hold", 1).await?;
+    wait_for_new_looks(&pool, "work.hold", 2).await?;
     owner.run_policies();
     eventually("the reservation has expired", async || Ok(expired(&shop, &pool).await? == (1, 1))).await?;
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
