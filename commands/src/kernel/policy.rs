@@ -106,7 +106,7 @@ impl Reactions {
         self.requests.effects.push(EffectRequest::new(id, self.tenant, effect));
     }
 
-    /// What was collected.
+    /// The collected requests.
     pub fn into_requests(self) -> Requests {
         self.requests
     }

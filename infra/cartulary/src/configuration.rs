@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::auth::AuthConfig;
-use api::registries::Registries;
 use api::graphql::RegisteredDocuments;
+use api::registries::Registries;
 use api::state::QueryBudgets;
 use commands::scribe::Limits;
 use edge::rate_limiter::Quotas;
@@ -78,6 +78,17 @@ pub struct WebhookConfig {
     pub allowed: AddressList,
     /// Public addresses that are refused.
     pub refused: AddressList,
+}
+
+impl Configuration {
+    /// Settings of the API.
+    pub(crate) fn api(&self) -> api::state::Settings {
+        api::state::Settings {
+            introspection: self.introspection,
+            query_budgets: self.query_budgets,
+            registered_documents: self.registered_documents.clone(),
+        }
+    }
 }
 
 impl ScribeConfig {

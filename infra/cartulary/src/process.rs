@@ -102,12 +102,7 @@ impl Running {
             health: builder.health.clone(),
             stop: stop.clone(),
         };
-        let settings = api::state::Settings {
-            introspection: config.introspection,
-            query_budgets: config.query_budgets,
-            registered_documents: config.registered_documents,
-        };
-        let state = AppState::new(Arc::new(engine), config.auth.clone(), registries, settings);
+        let state = AppState::new(Arc::new(engine), config.auth.clone(), registries, config.api());
         let state = state.context("the GraphQL schema cannot be built")?;
         let address = listener.local_addr()?;
         // These tasks start only after all components were created.

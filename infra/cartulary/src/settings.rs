@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::auth::{AuthConfig, PublicKey};
-use api::registries::Registries;
 use api::graphql::RegisteredDocuments;
+use api::registries::Registries;
 use api::state::{QueryBudget, QueryBudgets};
 use commands::scribe::Limits;
 use domain::shared::Seconds;

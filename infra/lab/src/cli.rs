@@ -44,7 +44,7 @@ impl Cli {
         match self.command {
             Command::Demo(args) => Box::pin(demo::run(args, Settings::read(self.config.as_deref())?)).await,
             Command::Machines(args) => machines::run(args).await,
-            Command::Bench(options) => bench::run(options).await,
+            Command::Bench(options) => Box::pin(bench::run(options)).await,
             Command::RowCache => Box::pin(bench::row_cache::run()).await,
             Command::Victim { victim } => victim.run().await.map(|()| ExitCode::SUCCESS),
         }

@@ -38,7 +38,7 @@ pub(super) fn compile(types: &RowTypes, document: &ExecutableDocument) -> Option
     for field in compiler.fields(&selection_set.node, "Query")? {
         let root = match constant(field, "Query") {
             Some(constant) => Root::Constant(constant),
-            None => Root::Read(compiler.root(field)?),
+            None => Root::Read(Box::new(compiler.root(field)?)),
         };
         roots.push((label(field), root));
     }

@@ -20,7 +20,7 @@ pub(super) type Label = String;
 pub(super) enum Root {
     /// A constant, as JSON.
     Constant(String),
-    Read(Read),
+    Read(Box<Read>),
 }
 
 /// Rows of one read model that are read together.
@@ -123,7 +123,7 @@ impl Plan {
     /// All reads at the root.
     pub(super) fn reads(&self) -> impl Iterator<Item = &Read> {
         self.roots.iter().filter_map(|(_, root)| match root {
-            Root::Read(read) => Some(read),
+            Root::Read(read) => Some(&**read),
             Root::Constant(_) => None,
         })
     }

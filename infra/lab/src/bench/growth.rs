@@ -63,7 +63,11 @@ pub(super) async fn run(
     Arc::into_inner(engine).context("a command is still running")?.close().await;
     server.drop_database(database).await?;
     report.figure("generated catalogue, commit to last visible row, p50", milliseconds(&lags, 0.5), "ms");
-    report.at_most("generated catalogue, commit to last visible row at 1,000/s, p99 ms", milliseconds(&lags, 0.99), 100.0);
+    report.at_most(
+        "generated catalogue, commit to last visible row at 1,000/s, p99 ms",
+        milliseconds(&lags, 0.99),
+        100.0,
+    );
     report.figure("generated catalogue, events measured", lags.len() as f64, "");
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(crate) struct EffectQueues {
     pub(crate) dispatcher: Dispatcher,
 }
 
-/// What an effect showed about its partner.
+/// Observation of a partner that one effect made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Observation {
     /// The partner was not called.

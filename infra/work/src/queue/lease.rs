@@ -24,7 +24,7 @@ pub struct QueueLimits {
     pub lane_runs_most: usize,
     /// Maximum number of these that belong to one tenant.
     pub tenant_runs_most: usize,
-    /// Time in which runs may end after the process was told to stop. They are then dropped.
+    /// Time in which runs may end after the process was asked to stop. They are then dropped.
     pub stop_grace: Duration,
 }
 

@@ -14,6 +14,9 @@ const NAMES_MOST: usize = 12;
 /// Number of selected fields of a document.
 const FIELDS_MOST: usize = 120;
 
+/// Name of a field, its arguments by name, and its type.
+type SchemaField<'a> = (&'a str, Vec<(&'a str, &'a Type)>, &'a Type);
+
 /// Types of the published schema, by name.
 pub(super) struct Schema(BTreeMap<String, TypeDefinition>);
 
@@ -79,7 +82,7 @@ impl Schema {
     }
 
     /// Fields of an object type, with the types of their arguments.
-    fn fields(&self, name: &str) -> Vec<(&str, Vec<(&str, &Type)>, &Type)> {
+    fn fields(&self, name: &str) -> Vec<SchemaField<'_>> {
         let Some(TypeKind::Object(object)) = self.0.get(name).map(|of| &of.kind) else { return Vec::new() };
         let fields = object.fields.iter().map(|field| &field.node);
         fields
