@@ -250,6 +250,10 @@ impl Backend for Engine {
     fn metrics(&self) -> String {
         "up 1\n".into()
     }
+
+    fn is_monitor(&self, token: &[u8]) -> bool {
+        token == b"monitor"
+    }
 }
 
 /// Permits every host but `refused.example.org`, cannot resolve `away.example.org`, and has one secret and one event at

@@ -6,6 +6,7 @@
 mod claims;
 mod extractor;
 mod jws;
+mod monitor;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use domain::shared::{Seconds, Timestamp};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
 pub use claims::Claims;
+pub(crate) use monitor::Monitor;
 
 use crate::error::Problem;
 use crate::port::Caller;
@@ -133,14 +135,7 @@ impl AuthConfig {
 
     /// Verifies the token; the error is the reason, for logs only.
     fn verify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, &'static str> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(header), None) = (values.next(), values.next()) else { return Err("expected one header") };
-        let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len()).ok_or("no bearer token")?;
-        // Scheme names are case-insensitive (RFC 9110, section 11.1).
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
-            return Err("no bearer token");
-        }
-        let token = std::str::from_utf8(token).map_err(|_| "not ASCII")?;
+        let token = std::str::from_utf8(bearer(headers)?).map_err(|_| "not ASCII")?;
         let key = |kid: &str| self.keys.iter().find(|key| key.kid == kid).map(|key| &key.key);
         let claims = jws::verified(token, key)?;
         let claims: Claims = serde_json::from_slice(&claims).map_err(|_| "claims cannot be parsed")?;
@@ -150,4 +145,13 @@ impl AuthConfig {
         claims.check_times(now, self.lifetime_most)?;
         claims.caller()
     }
+}
+
+/// The bearer token of a request; the error is the reason, for logs only.
+fn bearer(headers: &HeaderMap) -> Result<&[u8], &'static str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(header), None) = (values.next(), values.next()) else { return Err("expected one header") };
+    let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len()).ok_or("no bearer token")?;
+    // Scheme names are case-insensitive (RFC 9110, section 11.1).
+    if scheme.eq_ignore_ascii_case(SCHEME) { Ok(token) } else { Err("no bearer token") }
 }

@@ -104,6 +104,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
+
+    /// True for the token with which a monitoring system reads reasons and metrics. Compared in constant time.
+    fn is_monitor(&self, token: &[u8]) -> bool;
 }
 
 /// Number of queries of one batch that run at once, so that one request cannot use every database connection.

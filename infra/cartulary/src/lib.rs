@@ -6,6 +6,7 @@
 pub mod cli;
 mod components;
 pub mod configuration;
+mod database_pools;
 pub mod edge_protection;
 pub mod embedded;
 pub mod embedded_engine;

@@ -8,6 +8,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use commands::scribe::{CacheKey, TwoGenerationCache, WrappedDataKey};
 use domain::shared::{TenantId, Timestamp};
 use platform::clock::{now, time_before};
+use platform::database::begin_for;
 use sqlx::PgPool;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -72,8 +73,10 @@ impl DataKeys {
             return Ok(cached);
         }
         let text = "SELECT wrapped FROM log.person_keys WHERE tenant = $1 AND person = $2";
-        let wrapped: Option<Vec<u8>> =
-            sqlx::query_scalar(text).bind(tenant.uuid()).bind(person.id).fetch_optional(&self.pool).await?;
+        let mut transaction = begin_for(&self.pool, tenant).await?;
+        let wrapped = sqlx::query_scalar(text).bind(tenant.uuid()).bind(person.id);
+        let wrapped: Option<Vec<u8>> = wrapped.fetch_optional(&mut *transaction).await?;
+        transaction.commit().await?;
         let Some(key) = wrapped.and_then(|wrapped| self.unwrap_key(person, &wrapped)) else { return Ok(cached) };
         // The stored key replaces one that this process created: another process was faster.
         let stored = DataKey { key, unstored: None };

@@ -121,4 +121,8 @@ impl Backend for NullBackend {
     fn metrics(&self) -> String {
         self.engine.metrics()
     }
+
+    fn is_monitor(&self, token: &[u8]) -> bool {
+        self.engine.is_monitor(token)
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use domain::shared::TenantId;
 use event_log::fault;
+use platform::database::statement_scope;
 use projections::kernel::{Column, ColumnType, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
 use projections::query::{Cursor, Page, QueryError, Row, RowQuery, Test, filterable, value_text};
@@ -12,7 +13,8 @@ use sqlx::PgPool;
 
 use super::table::{ROW, Table, quoted, sql_cast};
 
-/// Reads rows of one tenant at a time: the first condition of every statement is the tenant.
+/// Reads rows of one tenant at a time. The tenant is the first condition of every statement, and row-level security compares
+/// it once more with the tenant that the statement has set.
 #[derive(Clone, Debug)]
 pub struct PgReader {
     pool: PgPool,
@@ -52,19 +54,23 @@ impl PgReader {
 
     /// Checkpoint of a model in the lane of a tenant: lets a reader wait until its own write is visible.
     pub async fn checkpoint(&self, model: &Model, tenant: TenantId) -> Result<Checkpoint, Fault> {
-        let found: Option<(i16, i64, i64)> = sqlx::query_as(
-            "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
-             AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)",
-        )
-        .bind(&model.name)
-        .bind(&model.shape)
-        .bind(tenant.uuid())
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(fault(format!("reading the checkpoint of {}", model.name)))?;
+        let text = format!("SELECT c.* FROM {} CROSS JOIN LATERAL {CHECKPOINT} c", statement_scope(TENANT));
+        let found: Option<(i16, i64, i64)> = sqlx::query_as(&text)
+            .bind(&model.name)
+            .bind(&model.shape)
+            .bind(tenant.uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(fault(format!("reading the checkpoint of {}", model.name)))?;
         Ok(found.map_or(Checkpoint::start(0), |(lane, position, epoch)| Checkpoint { lane, position, epoch }))
     }
 }
+
+/// Number of the parameter that names the tenant.
+const TENANT: u8 = 3;
+/// Checkpoint of the model $1 in the shape $2 in the lane of the tenant.
+const CHECKPOINT: &str = "(SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
+     AND lane = (SELECT r.lane FROM log.routes r WHERE r.tenant = scope.tenant))";
 
 /// Lane, position and epoch of the checkpoint, count of matching rows, row.
 type PageRow = (i16, i64, i64, Option<i64>, Option<String>);
@@ -86,7 +92,7 @@ struct Statement {
 impl Statement {
     fn page(model: &Model, query: &RowQuery, columns: &[&Column]) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
-        let mut condition = String::from("t.tenant = $3");
+        let mut condition = String::from("t.tenant = scope.tenant");
         if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
             write!(condition, " AND t.{} = {}", quoted(&column.name), statement.bind(column.kind, owner.to_string()))
                 .ok();
@@ -119,12 +125,11 @@ impl Statement {
         let direction = if query.descending() { " DESC" } else { "" };
         let order: Vec<_> = columns.iter().map(|column| format!("t.{}{direction}", quoted(&column.name))).collect();
         let order = order.join(", ");
+        let scope = statement_scope(TENANT);
         // One row more than requested shows whether there is a next page.
         let limit = u64::from(query.first) + 1;
         statement.text = format!(
-            "SELECT c.lane, c.position, c.epoch, {count}, r.row FROM (SELECT lane, position, epoch \
-             FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
-             AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)) c \
+            "SELECT c.lane, c.position, c.epoch, {count}, r.row FROM {scope} CROSS JOIN LATERAL {CHECKPOINT} c \
              LEFT JOIN LATERAL (SELECT {ROW} AS row, row_number() OVER (ORDER BY {order}) AS n \
              FROM {table} t WHERE {condition} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY r.n"
         );
