@@ -90,7 +90,7 @@ impl Running {
         let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
         let webhooks = WebhookGateway::open(&pools.reader, routes, guard, &config.outer_key);
         let edge = EdgeProtection::new(&config.edge, redis.as_ref());
-        edge.follow(&changes, &models, &stop);
+        edge.follow(&pools.reader, &changes, &models, &stop);
         let engine = Engine {
             readers: pools.reader.clone(),
             clock: config.clock.clone(),

@@ -97,7 +97,8 @@ impl Engine {
         Self::start_on_with(url.to_owned(), Settings::default()).await
     }
 
-    async fn start_on_with(url: String, settings: Settings) -> Result<Self> {
+    /// The same on an existing database with these settings.
+    pub async fn start_on_with(url: String, settings: Settings) -> Result<Self> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         // Of the private addresses, only loopback addresses are permitted as targets of webhooks.
         let webhook_targets_allowed = vec!["127.0.0.0/8".into()];
