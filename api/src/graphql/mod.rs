@@ -15,6 +15,7 @@ mod relation_fields;
 mod rows;
 mod scalars;
 mod session;
+mod stream_history;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -52,7 +53,8 @@ impl Graph {
             return Err(SchemaError(error));
         }
         let connections = models.iter().map(projections::kernel::Model::fields);
-        let connections = connections.chain(relations.connections().map(Into::into)).collect();
+        let connections = connections.chain(relations.connections().map(Into::into));
+        let connections = connections.chain([stream_history::FIELD.to_owned()]).collect();
         let cost_estimator = CostEstimator { connections };
         let example_query = example::query(models, &relations);
         let schema = schema(commands, models, Arc::new(relations), introspection)?;
@@ -120,7 +122,8 @@ fn schema(
         mutation = mutation.field(field);
         schema = schema.register(payload);
     }
-    schema = mutations::register(filters::register(scalars::register(schema)));
+    query = query.field(stream_history::field());
+    schema = stream_history::register(mutations::register(filters::register(scalars::register(schema))));
     types
         .register(schema)
         .register(queries::page_info())

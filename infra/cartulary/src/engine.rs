@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::port::{Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, SealedField, Webhooks};
+use api::port::{
+    Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, SealedField, StreamEvent, StreamQuery, Webhooks,
+};
 use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::edge_protection::EdgeProtection;
+use crate::stream_history::read_stream;
 use edge::redis::Redis;
 use outside::webhooks::WebhookGateway;
 use platform::clock::Clock;
@@ -257,6 +260,19 @@ impl Backend for Engine {
 
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn stream_history<'a>(
+        &'a self,
+        tenant: TenantId,
+        query: &'a StreamQuery,
+    ) -> BoxFuture<'a, Result<Vec<StreamEvent>, Fault>> {
+        let read = async move {
+            let doing = "reading the history of a stream";
+            let lane = self.dispatch.routes().lane(tenant).await.map_err(|error| unavailable(doing, error))?;
+            read_stream(&self.readers, (lane, tenant), query).await.map_err(|error| unavailable(doing, error))
+        };
+        read.boxed()
     }
 
     fn is_monitor(&self, token: &[u8]) -> bool {

@@ -14,5 +14,6 @@ pub mod engine;
 pub mod process;
 pub mod roles;
 pub mod settings;
+mod stream_history;
 
 pub use components::at_capacity;

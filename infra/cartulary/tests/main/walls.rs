@@ -1,6 +1,6 @@
 //! Attempts to reach rows of another tenant, or to change the log, with every role of the database.
 //!
-//! proves: TEN-02
+//! proves: TEN-02, ES-01
 
 use std::time::Duration;
 
