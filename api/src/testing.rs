@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::auth::{AuthConfig, SigningKey};
 use crate::port::{
-    Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, SealedField, ShownSecret, Update,
-    Webhooks,
+    Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, SealedField, ShownSecret,
+    StreamEvent, StreamQuery, Update, Webhooks,
 };
 use crate::registries::Registries;
 use crate::state::{AppState, QueryBudget, QueryBudgets, Settings};
@@ -284,6 +284,14 @@ impl Backend for Engine {
 
     fn metrics(&self) -> String {
         "up 1\n".into()
+    }
+
+    fn stream_history<'a>(&'a self, _: TenantId, _: &'a StreamQuery) -> BoxFuture<'a, Result<Vec<StreamEvent>, Fault>> {
+        ready(Ok(vec![])).boxed()
+    }
+
+    fn is_monitor(&self, token: &[u8]) -> bool {
+        token == b"monitor"
     }
 }
 

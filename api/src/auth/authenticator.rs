@@ -47,14 +47,7 @@ impl Authenticator {
 
     /// Verifies the token; the error is the reason, for logs only.
     fn verify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, &'static str> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(header), None) = (values.next(), values.next()) else { return Err("expected one header") };
-        let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len()).ok_or("no bearer token")?;
-        // Scheme names are case-insensitive (RFC 9110, section 11.1).
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
-            return Err("no bearer token");
-        }
-        let token = std::str::from_utf8(token).map_err(|_| "not ASCII")?;
+        let token = std::str::from_utf8(bearer(headers)?).map_err(|_| "not ASCII")?;
         let claims = self.claims(token.to_owned())?;
         claims.check_times(now, self.config.lifetime_most)?;
         claims.caller()
@@ -81,4 +74,13 @@ impl Authenticator {
     fn lock(&self) -> MutexGuard<'_, TwoGenerationCache<String, Claims>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bearer token of a request; the error is the reason, for logs only.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&[u8], &'static str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(header), None) = (values.next(), values.next()) else { return Err("expected one header") };
+    let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len()).ok_or("no bearer token")?;
+    // Scheme names are case-insensitive (RFC 9110, section 11.1).
+    if scheme.eq_ignore_ascii_case(SCHEME) { Ok(token) } else { Err("no bearer token") }
 }

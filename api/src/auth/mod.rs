@@ -7,6 +7,7 @@ mod authenticator;
 mod claims;
 mod extractor;
 mod jws;
+mod monitor;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 
 pub use authenticator::Authenticator;
 pub use claims::Claims;
+pub(crate) use monitor::Monitor;
 
 /// Requirements for a valid token.
 #[derive(Clone)]

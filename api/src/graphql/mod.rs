@@ -17,6 +17,7 @@ mod relation_fields;
 mod rows;
 mod scalars;
 mod session;
+mod stream_history;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -128,7 +129,8 @@ fn schema(
         mutation = mutation.field(field);
         schema = schema.register(payload);
     }
-    schema = mutations::register(filters::register(scalars::register(schema)));
+    query = query.field(stream_history::field());
+    schema = stream_history::register(mutations::register(filters::register(scalars::register(schema))));
     let schema = types.register(schema).register(queries::page_info());
     Ok((schema.register(query).register(mutation).register(subscription).finish()?, row_types))
 }

@@ -14,6 +14,7 @@ use async_graphql::{Value, Variables};
 use projections::kernel::Models;
 
 use super::page_size::{FIRST, FIRST_MOST};
+use super::stream_history;
 use crate::relation::Relations;
 
 /// Highest estimated cost of one operation, in points.
@@ -50,6 +51,8 @@ impl CostEstimator {
             let field = |is_page| RowField { model: model.name.clone(), is_page };
             [(model.field(), field(false)), (model.fields(), field(true))]
         });
+        let history = RowField { model: stream_history::EVENT.into(), is_page: true };
+        let fields = fields.chain([(stream_history::FIELD.to_owned(), history)]);
         Self { roots: fields.collect(), relations }
     }
 

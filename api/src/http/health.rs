@@ -1,4 +1,4 @@
-//! Health and metrics for operators, and the documents for authors of clients.
+//! Health for load balancers, reasons and metrics for operators, and the documents for authors of clients.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
+use crate::auth::Monitor;
 use crate::port::Backend;
 use crate::state::Documents;
 
@@ -21,7 +22,8 @@ pub(super) async fn index() -> Json<Value> {
         "graphql": "/graphql",
         "openapi": "/openapi.json",
         "commands": "/v1/commands",
-        "health": ["/live", "/ready", "/reason", "/metrics"],
+        "health": ["/live", "/ready"],
+        "monitoring": ["/reason", "/metrics"],
     }))
 }
 
@@ -40,12 +42,12 @@ pub(super) async fn ready(State(backend): State<Arc<dyn Backend>>) -> (StatusCod
 }
 
 /// Reasons for not being ready, and optional parts that are not available.
-pub(super) async fn reason(State(backend): State<Arc<dyn Backend>>) -> Json<Value> {
+pub(super) async fn reason(_: Monitor, State(backend): State<Arc<dyn Backend>>) -> Json<Value> {
     let reasons = backend.reasons();
     Json(json!({ "ready": reasons.is_empty(), "reasons": reasons, "degraded": backend.degradations() }))
 }
 
-pub(super) async fn metrics(State(backend): State<Arc<dyn Backend>>) -> Response<Body> {
+pub(super) async fn metrics(_: Monitor, State(backend): State<Arc<dyn Backend>>) -> Response<Body> {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], backend.metrics()).into_response()
 }
 

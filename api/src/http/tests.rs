@@ -3,6 +3,7 @@ mod graphql_over_http;
 
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, request};
+use domain::shared::TenantId;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -37,7 +38,11 @@ async fn send(engine: &Arc<Engine>, request: Request) -> Answer {
 }
 
 async fn send_to(state: AppState, request: Request) -> Answer {
-    let response = router(state).oneshot(request).await.expect("an answer");
+    send_over(router(state), request).await
+}
+
+async fn send_over(router: Router, request: Request) -> Answer {
+    let response = router.oneshot(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
     let text = String::from_utf8(bytes.into()).expect("UTF-8");
@@ -265,14 +270,43 @@ async fn health_routes_and_documents_are_served() {
     let engine = Arc::new(Engine { not_ready: true, ..Engine::default() });
     let get = async |path: &str| send(&engine, Request::get(path).body(Body::empty()).expect("a request")).await;
     assert_eq!((get("/live").await.status, get("/ready").await.status), (200, 503));
-    assert_eq!(get("/reason").await.json()["reasons"][0], "the store cannot be reached");
-    assert_eq!(get("/metrics").await.text, "up 1\n");
     assert_eq!(get("/openapi.json").await.json()["openapi"], "3.1.0");
     let page = Request::get("/graphql").header(ACCEPT, "text/html").body(Body::empty()).expect("a request");
     let page = send(&engine, page).await;
     assert!(page.text.contains("<title>") && !page.text.contains("://"), "the page loads nothing from other hosts");
     assert!(page.headers["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
     assert!(get("/graphql/schema.graphql").await.text.contains("type Mutation"));
+}
+
+/// The routers with all routes and with those of health answer alike.
+#[tokio::test]
+async fn reasons_and_metrics_are_for_operators_and_the_monitoring_system() {
+    let engine = Arc::new(Engine { not_ready: true, ..Engine::default() });
+    let get = async |router: fn(AppState) -> Router, path: &str, token: Option<String>| {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        send_over(router(engine.state()), request.body(Body::empty()).expect("a request")).await
+    };
+    let operator = Engine::token(&json!({ "roles": ["operator"], "tenant": TenantId::PLATFORM }));
+    let customer = Engine::token(&json!({ "roles": ["customer"], "customer": ITEM }));
+    for router in [router as fn(AppState) -> Router, health] {
+        for path in ["/reason", "/metrics"] {
+            assert_eq!(get(router, path, None).await.status, 401, "{path}");
+            assert_eq!(get(router, path, Some("monitors".into())).await.status, 401, "{path}");
+            assert_eq!(get(router, path, Some(customer.clone())).await.status, 403, "{path}");
+            assert_eq!(get(router, path, Some(Engine::token(&json!({})))).await.status, 403, "{path} for an owner");
+        }
+        for token in ["monitor".to_owned(), operator.clone()] {
+            let reason = get(router, "/reason", Some(token.clone())).await.json();
+            assert_eq!(reason["reasons"][0], "the store cannot be reached");
+            assert_eq!(get(router, "/metrics", Some(token)).await.text, "up 1\n");
+        }
+        assert_eq!(get(router, "/live", None).await.status, 200);
+        let ready = get(router, "/ready", None).await;
+        assert!(ready.status == 503 && !ready.text.contains("store"), "{}", ready.text);
+    }
 }
 
 async fn ask(engine: &Arc<Engine>, body: &Value) -> Answer {

@@ -14,6 +14,7 @@ use super::allowance::Allowance;
 use super::caller::Caller;
 use super::freshness::{Behind, Freshness};
 use super::live::LiveUpdates;
+use super::stream_history::{StreamEvent, StreamQuery};
 use super::webhooks::Webhooks;
 
 /// The engine, as the API uses it. Futures are boxed, so that the router can hold any implementation, such as a test
@@ -105,6 +106,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Webhook delivery.
     fn webhooks(&self) -> &dyn Webhooks;
 
+    /// Reads events of one stream, and one more than the page has if there is one.
+    fn stream_history<'a>(
+        &'a self,
+        tenant: TenantId,
+        query: &'a StreamQuery,
+    ) -> BoxFuture<'a, Result<Vec<StreamEvent>, Fault>>;
+
     /// Reasons for sending no traffic to this process, one sentence each; empty when it is ready.
     fn reasons(&self) -> Vec<String>;
 
@@ -115,6 +123,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
+
+    /// True for the token with which a monitoring system reads reasons and metrics. Compared in constant time.
+    fn is_monitor(&self, token: &[u8]) -> bool;
 }
 
 /// An encrypted personal value and the name of its field, which is needed to decrypt it.

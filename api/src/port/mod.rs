@@ -8,6 +8,7 @@ mod backend;
 mod caller;
 mod freshness;
 mod live;
+mod stream_history;
 mod webhooks;
 
 pub use allowance::{Allowance, RateLimitStatus};
@@ -15,4 +16,5 @@ pub use backend::{Backend, SealedField};
 pub use caller::{Access, Caller};
 pub use freshness::{Behind, Freshness};
 pub use live::{Ended, LiveRow, LiveUpdates, Update};
+pub use stream_history::{StreamEvent, StreamQuery};
 pub use webhooks::{Delivery, NotPermitted, ShownSecret, Webhooks};

@@ -119,6 +119,8 @@ permissions! {
     ManageWebhooks:    - - - x x -;
     /// Read webhook subscriptions and their deliveries.
     SeeWebhooks:       - - - x x x;
+    /// Read the stored events of single streams: who did what, when, and by which command.
+    SeeHistory:        - - - x x x;
     /// Register tenants, and restrict, suspend, reinstate and close them.
     ManageTenants:     - - - - - x;
     /// Read tenants; the team of a tenant reads only its own tenant.

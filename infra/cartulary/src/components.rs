@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
+use event_log::walls::require_walls;
 use event_log::{PgHistory, StoreFeed, require_migrated};
 use outside::webhooks::WebhookGateway;
 use platform::clock_monitor::ClockMonitor;
@@ -19,7 +20,6 @@ use projections::kernel::Models;
 use scribe::forwarding::{self, Dispatch, ForwardingKey};
 use scribe::presence::{self, Presence};
 use scribe::{Owner, ScribeHandle, ScribeSettings};
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,12 +29,13 @@ use views::follower::ReadModelFollower;
 use work::{Lanes, PolicyRunner, Targets};
 
 use crate::configuration::Configuration;
+use crate::database_pools::DatabasePools;
 use crate::settings::machine;
 
 /// Creates the components of one process.
 pub(crate) struct ComponentBuilder {
     pub(crate) config: Configuration,
-    pub(crate) pool: PgPool,
+    pub(crate) pools: DatabasePools,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
     clock: ClockMonitor,
@@ -42,19 +43,22 @@ pub(crate) struct ComponentBuilder {
 }
 
 impl ComponentBuilder {
-    /// Connects to the database, which must be migrated, and starts to monitor whether it answers and whether the clocks
+    /// Connects to the database, which must be migrated and keep its tenants apart, and starts to monitor whether it answers and whether the clocks
     /// agree.
     pub(crate) async fn connect(config: Configuration) -> Result<Self> {
         let (url, connectivity) = (config.database.url.clone(), Connectivity::default());
-        let pool = database::connect_with(&url, config.database.connections_most, &connectivity).await?;
-        require_migrated(&pool).await?;
+        let login = database::connect(&url).await?;
+        require_migrated(&login).await?;
+        require_walls(&login).await?;
+        login.close().await;
+        let pools = DatabasePools::open(&config.database, config.roles, &connectivity).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
         let clock = ClockMonitor::new(config.clock.clone(), health.clone());
-        database::compare_clocks(&pool, &clock).await?;
+        database::compare_clocks(&pools.login, &clock).await?;
         let reports = (health.clone(), clock.clone());
         tokio::spawn(session_watch::watch(url.clone(), health.clone(), stop.clone()));
-        tokio::spawn(database::watch(pool.clone(), url, reports, connectivity.clone(), stop.clone()));
-        Ok(Self { config, pool, health, stop, clock, connectivity })
+        tokio::spawn(database::watch(pools.login.clone(), url, reports, connectivity.clone(), stop.clone()));
+        Ok(Self { config, pools, health, stop, clock, connectivity })
     }
 
     /// Starts the client of the configured Redis, whether Redis answers or not; `None` if none is configured.
@@ -64,7 +68,7 @@ impl ComponentBuilder {
         let unnamed = "the database has no name; set CARTULARY_REDIS_NAMESPACE";
         let namespace = match &edge.redis_namespace {
             Some(name) => name.clone(),
-            None => redis::namespace_of(&self.pool).await.context(unnamed)?,
+            None => redis::namespace_of(&self.pools.login).await.context(unnamed)?,
         };
         Ok(Some(Redis::start(client, &namespace, &self.config.outer_key, self.stop.clone()).await?))
     }
@@ -97,7 +101,7 @@ impl ComponentBuilder {
             data: config.data.clone(),
             clock: self.clock.clone(),
         };
-        let scribe = scribe::start(&settings, &self.pool).await?;
+        let scribe = scribe::start(&settings, &self.pools.scribe).await?;
         if let Some(listener) = listener {
             let (commands, key) = (self.config.registries.commands.clone(), ForwardingKey::new(&self.config.outer_key));
             let router = forwarding::router(scribe.clone(), commands, key);
@@ -111,7 +115,7 @@ impl ComponentBuilder {
         let key = ForwardingKey::new(&self.config.outer_key);
         let states = StateRegistry::clone(&self.config.registries.states);
         let (clock, stop) = (self.clock.clone(), self.stop.clone());
-        let dispatch = Dispatch::start(self.pool.clone(), scribe, key, states, clock, stop).await?;
+        let dispatch = Dispatch::start(self.pools.shared.clone(), scribe, key, states, clock, stop).await?;
         let roles = self.config.roles;
         // Read models and the relay do not need a process that writes lanes, so its absence does not make them unready.
         if roles.serve || roles.scribe || roles.policies {
@@ -122,7 +126,7 @@ impl ComponentBuilder {
     }
 
     /// Creates the follower of the read models and their tables. A process without the role `project` does not run the
-    /// follower, but needs the tables and row notices for queries and subscriptions.
+    /// follower and creates no tables, but needs them and the row notices for queries and subscriptions.
     pub(crate) async fn build_follower(
         &self,
         models: &Arc<Models>,
@@ -130,14 +134,21 @@ impl ComponentBuilder {
         dispatch: &Dispatch,
     ) -> Result<ReadModelFollower> {
         let roles = self.config.roles;
-        let feed = StoreFeed::new(self.pool.clone(), scribe.map(|scribe| scribe.tail().clone()));
+        let pool = if roles.project { &self.pools.worker } else { &self.pools.shared };
+        let feed = StoreFeed::new(pool.clone(), scribe.map(|scribe| scribe.tail().clone()));
         let lanes = if roles.project { self.assigned_lanes("project").await? } else { presence::all_lanes() };
-        let follower = ReadModelFollower::new(self.pool.clone(), models.clone(), feed, lanes, dispatch.written());
+        let follower = ReadModelFollower::new(pool.clone(), models.clone(), feed, lanes, dispatch.written());
         // A process that runs the scribe reads its own tail, which is faster than Kafka.
         let kafka = self.config.kafka.clone().filter(|_| roles.project && !roles.scribe);
         let follower =
             follower.with_kafka(kafka).with_health(self.health.clone()).with_connectivity(self.connectivity.clone());
-        follower.prepare().await?;
+        let missing =
+            "the tables of read models are created by `project` and by `cartulary migrate`: run one of them first";
+        if roles.project {
+            follower.prepare().await?;
+        } else if roles.serve {
+            follower.prepare().await.context(missing)?;
+        }
         Ok(follower)
     }
 
@@ -156,14 +167,14 @@ impl ComponentBuilder {
             None => (Lanes::Assigned(self.assigned_lanes("policies").await?), self.config.kafka.clone()),
         };
         let policies = PolicyRunner {
-            pool: self.pool.clone(),
+            pool: self.pools.worker.clone(),
             dispatch: dispatch.clone(),
             lanes,
             kafka,
             health: self.health.clone(),
             vault,
             commands: self.config.registries.commands.clone(),
-            targets: Targets::default().with("webhooks", webhooks.reconciler()).into(),
+            targets: Targets::default().with("webhooks", webhooks.reconciler(&self.pools.worker)).into(),
             restore_hooks: webhooks.restore_hooks(),
         };
         let webhooks = webhooks.runner(&policies)?;
@@ -177,8 +188,8 @@ impl ComponentBuilder {
     /// Starts the relay. Its outages are reported as reasons for which the process is not ready.
     pub(crate) fn start_relay(&self) -> Result<JoinHandle<()>> {
         let kafka = self.config.kafka.clone().context("no Kafka: set CARTULARY_KAFKA_BROKERS=host:port")?;
-        let leases = kafka::Leases::new(self.pool.clone(), &self.config.database.owner);
-        let relay = kafka::Relay::new(kafka, PgHistory::new(self.pool.clone()), leases);
+        let leases = kafka::Leases::new(self.pools.worker.clone(), &self.config.database.owner);
+        let relay = kafka::Relay::new(kafka, PgHistory::new(self.pools.worker.clone()), leases);
         let servers = relay.availability();
         self.health.add_source(move || {
             let reason =
@@ -196,7 +207,8 @@ impl ComponentBuilder {
         let (name, lease_ms) = (self.config.database.owner.clone(), self.config.database.lease_ms);
         // Read models do not depend on the clock.
         let clock = if role == "project" { ClockMonitor::default() } else { self.clock.clone() };
-        let presence = Presence { pool: self.pool.clone(), role, name, lease_ms, health: self.health.clone(), clock };
+        let pool = if role == "scribe" { &self.pools.scribe } else { &self.pools.worker };
+        let presence = Presence { pool: pool.clone(), role, name, lease_ms, health: self.health.clone(), clock };
         presence.join(self.stop.clone()).await.with_context(|| format!("cannot join the processes of the role {role}"))
     }
 }

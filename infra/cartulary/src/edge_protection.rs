@@ -8,6 +8,7 @@ use edge::rate_limiter::{Quotas, RateLimiter};
 use edge::redis::Redis;
 use edge::sold_out::SoldOutFilter;
 use projections::kernel::Models;
+use sqlx::PgPool;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -40,9 +41,11 @@ impl EdgeProtection {
         Self { limits: RateLimiter::new(Quotas::default(), None), row_cache: None, sold_out: None }
     }
 
-    /// Starts tasks that update the caches after changes by the projector of this process, until `stop`.
-    pub fn follow(&self, changes: &RowNotices, models: &Arc<Models>, stop: &CancellationToken) {
+    /// Starts tasks that update the caches after changes by the projector of this process, and after restores of the log,
+    /// until `stop`.
+    pub fn follow(&self, readers: &PgPool, changes: &RowNotices, models: &Arc<Models>, stop: &CancellationToken) {
         if let Some(row_cache) = &self.row_cache {
+            tokio::spawn(row_cache.follow_histories(readers.clone(), stop.clone()));
             let (notices, store) = (changes.subscribe(), row_cache.store());
             tokio::spawn(row_cache::invalidate_changed_rows(notices, store, models.clone(), stop.clone()));
         }

@@ -10,7 +10,7 @@ use platform::database;
 use vault::{OuterKey, read_or_create_key};
 
 use crate::cli::{Bearer, sign};
-use crate::embedded::{EmbeddedServer, EmbeddedSettings, folder_of};
+use crate::embedded::{ENGINE_LOGIN, EmbeddedServer, EmbeddedSettings, folder_of};
 use crate::process::{Running, listen};
 use crate::roles::Roles;
 use crate::settings::Settings;
@@ -53,12 +53,13 @@ impl EmbeddedEngine {
         let started = async {
             let pool = database::connect(&server.url()).await?;
             event_log::migrate(&pool).await?;
+            event_log::walls::create_login(&pool, ENGINE_LOGIN).await?;
             pool.close().await;
             let outer = OuterKey::from_file(&outer_key_file)?;
             let key = SigningKey::from_seed(TOKEN_KEY, *read_or_create_key(&token_key_file)?);
             std::fs::write(&token_public_file, key.public_pem()?)?;
             let auth = settings.auth_with(vec![key.public()?]);
-            let mut config = settings.configuration_with(Roles::ALONE, server.url(), outer, auth)?;
+            let mut config = settings.configuration_with(Roles::ALONE, server.engine_url(), outer, auth)?;
             config.registries = registries;
             Ok::<_, anyhow::Error>((Running::start(config, listener).await?, key))
         };
@@ -92,7 +93,7 @@ impl EmbeddedEngine {
 
     /// The URL of the database, for other subcommands while the engine runs.
     pub fn database_url(&self) -> String {
-        self.server.url()
+        self.server.engine_url()
     }
 
     /// Waits until the engine is asked to stop. A role or a database server that ends by itself is an error.

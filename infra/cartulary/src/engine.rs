@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::port::{Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, SealedField, Webhooks};
+use api::port::{
+    Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, SealedField, StreamEvent, StreamQuery, Webhooks,
+};
 use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
 use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
@@ -20,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::edge_protection::EdgeProtection;
+use crate::stream_history::read_stream;
 use edge::redis::Redis;
 use outside::webhooks::WebhookGateway;
 use platform::clock::Clock;
+use platform::database::{begin_for, statement_scope};
 use platform::health::Health;
 use scribe::forwarding::Dispatch;
-use vault::Vault;
+use vault::{MonitorToken, Vault};
 use views::live::Subscriptions;
 use views::store::PgReader;
 
@@ -34,7 +38,8 @@ const WAIT_MOST: Duration = Duration::from_secs(2);
 
 /// The components of a running process, as the API uses them.
 pub struct Engine {
-    pub pool: PgPool,
+    /// Connections for the rows of one tenant at a time.
+    pub readers: PgPool,
     pub clock: Clock,
     pub dispatch: Dispatch,
     pub vault: Arc<Vault>,
@@ -46,6 +51,7 @@ pub struct Engine {
     pub live: Subscriptions,
     pub edge: EdgeProtection,
     pub metrics: PrometheusHandle,
+    pub monitor: MonitorToken,
     pub health: Health,
     pub stop: CancellationToken,
 }
@@ -59,7 +65,10 @@ impl Engine {
     ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
         let lane = self.dispatch.routes().lane(tenant).await?;
         let keys: Vec<_> = keys.into_iter().map(|key| (lane, key)).collect();
-        scribe::load_receipts(&self.pool, &self.states, &keys).await
+        let mut transaction = begin_for(&self.readers, tenant).await?;
+        let receipts = scribe::load_receipts(&mut transaction, &self.states, &keys).await?;
+        transaction.commit().await?;
+        Ok(receipts)
     }
 
     /// Lane position of the event that a freshness token names. [`Behind::OtherHistory`] if the log does not contain
@@ -71,16 +80,22 @@ impl Engine {
         let lane = self.dispatch.routes().lane(tenant).await.map_err(|_| Behind::Away)?;
         // The event was written in the epoch of the token or in an earlier one. If it was written in a later one, it
         // has replaced the event of the token, which is lost.
-        let text = "SELECT e.position FROM log.events e
-                    JOIN log.epochs wrote ON wrote.lane = e.lane AND wrote.epoch = e.epoch
-                    JOIN log.epochs given ON given.lane = e.lane AND given.epoch = $4
-                    WHERE e.lane = $1 AND e.tenant = $2 AND e.tenant_position = $3 AND wrote.since <= given.since";
-        let position: Option<i64> = sqlx::query_scalar(text)
+        let text = format!(
+            "SELECT found.position FROM {} CROSS JOIN LATERAL (
+                 SELECT e.position FROM log.events e
+                 JOIN log.epochs wrote ON wrote.lane = e.lane AND wrote.epoch = e.epoch
+                 JOIN log.epochs given ON given.lane = e.lane AND given.epoch = $4
+                 WHERE e.lane = $1 AND e.tenant = scope.tenant AND e.tenant_position = $3 AND wrote.since <= given.since
+                 LIMIT 1
+             ) found",
+            statement_scope(2)
+        );
+        let position: Option<i64> = sqlx::query_scalar(&text)
             .bind(lane.0)
             .bind(tenant.uuid())
             .bind(at_least.tenant_position)
             .bind(at_least.epoch)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.readers)
             .await
             .map_err(|_| Behind::Away)?;
         position.ok_or(Behind::OtherHistory)
@@ -89,7 +104,7 @@ impl Engine {
     /// Waits until these read models have reached the position of a freshness token.
     async fn wait_for(&self, tenant: TenantId, at_least: Freshness, models: &[&Model]) -> Result<(), Behind> {
         let position = self.lane_position(tenant, at_least).await?;
-        let reader = PgReader::new(self.pool.clone());
+        let reader = PgReader::new(self.readers.clone());
         let mut progress = self.progress.clone();
         let deadline = tokio::time::sleep(WAIT_MOST);
         tokio::pin!(deadline);
@@ -180,7 +195,7 @@ impl Backend for Engine {
 
     fn page<'a>(&'a self, model: &'a Model, query: RowQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         async move {
-            let reader = PgReader::new(self.pool.clone());
+            let reader = PgReader::new(self.readers.clone());
             match &self.edge.row_cache {
                 None => reader.page(model, &query).await,
                 Some(row_cache) => row_cache.page(&reader, model, &query).await,
@@ -195,7 +210,7 @@ impl Backend for Engine {
         query: RowQuery,
         parents: Parents,
     ) -> BoxFuture<'a, Result<Vec<Page>, QueryError>> {
-        async move { PgReader::new(self.pool.clone()).pages(model, &query, &parents).await }.boxed()
+        async move { PgReader::new(self.readers.clone()).pages(model, &query, &parents).await }.boxed()
     }
 
     fn cells<'a>(
@@ -206,7 +221,7 @@ impl Backend for Engine {
         parents: Option<&'a Parents>,
     ) -> BoxFuture<'a, Result<CellPages, QueryError>> {
         async move {
-            let reader = PgReader::new(self.pool.clone());
+            let reader = PgReader::new(self.readers.clone());
             match (&self.edge.row_cache, parents) {
                 (Some(row_cache), None) => row_cache.cells(&reader, model, columns, query).await,
                 _ => reader.cells(model, columns, query, parents).await,
@@ -268,6 +283,23 @@ impl Backend for Engine {
 
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn stream_history<'a>(
+        &'a self,
+        tenant: TenantId,
+        query: &'a StreamQuery,
+    ) -> BoxFuture<'a, Result<Vec<StreamEvent>, Fault>> {
+        let read = async move {
+            let doing = "reading the history of a stream";
+            let lane = self.dispatch.routes().lane(tenant).await.map_err(|error| unavailable(doing, error))?;
+            read_stream(&self.readers, (lane, tenant), query).await.map_err(|error| unavailable(doing, error))
+        };
+        read.boxed()
+    }
+
+    fn is_monitor(&self, token: &[u8]) -> bool {
+        self.monitor.equals(token)
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod cli;
 mod components;
 pub mod configuration;
+mod database_pools;
 pub mod edge_protection;
 pub mod embedded;
 pub mod embedded_engine;
@@ -13,5 +14,6 @@ pub mod engine;
 pub mod process;
 pub mod roles;
 pub mod settings;
+mod stream_history;
 
 pub use components::at_capacity;

@@ -1,7 +1,7 @@
 //! Composition root: starts and stops one process with its roles.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -19,28 +19,31 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vault::Vault;
+use vault::{MonitorToken, Vault};
 use views::live::{self, Subscriptions};
 
 use crate::components::{ComponentBuilder, at_capacity};
 use crate::configuration::Configuration;
+use crate::database_pools::DatabasePools;
 use crate::edge_protection::EdgeProtection;
 use crate::engine::Engine;
 
 /// Time limit for WebSockets to answer the closing frame.
 const SOCKETS_CLOSED_WITHIN: Duration = Duration::from_secs(2);
-/// Time limit for the pool to close its connections: one over a silent network must not keep the process from ending.
+/// Time limit for the pools to close their connections: one over a silent network must not keep the process from ending.
 const POOL_CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running process.
 pub struct Running {
     pub address: SocketAddr,
+    /// Connections with the privileges of the login, for those who examine a running process.
     pub pool: PgPool,
     pub dispatch: Dispatch,
     /// Router of the HTTP server, for requests from inside this process.
     pub(crate) router: Router,
     scribe: Option<ScribeHandle>,
     state: AppState,
+    pools: DatabasePools,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     tasks: Tasks,
@@ -65,18 +68,18 @@ impl Running {
         let metrics = recorder();
         let roles = config.roles;
         let builder = ComponentBuilder::connect(config).await?;
-        let (pool, stop) = (builder.pool.clone(), builder.stop.clone());
+        let (pools, stop) = (builder.pools.clone(), builder.stop.clone());
         let redis = builder.start_redis().await?;
         let mut servers = Vec::new();
         let scribe = builder.start_scribe(&mut servers).await?;
         let dispatch = builder.start_dispatch(scribe.clone()).await?;
         let config = &builder.config;
-        let (vault, registries) = (Arc::new(Vault::new(pool.clone(), &config.outer_key)), config.registries.clone());
-        let models = registries.models.clone();
+        let vault = Arc::new(Vault::new(pools.shared.clone(), &config.outer_key));
+        let (registries, models) = (config.registries.clone(), config.registries.models.clone());
         let follower = builder.build_follower(&models, scribe.as_ref(), &dispatch).await?;
         let (routes, changes) = (dispatch.routes(), follower.row_notices());
         let live = Subscriptions::new(
-            pool.clone(),
+            (pools.reader.clone(), pools.auditor.clone()),
             models.clone(),
             routes.clone(),
             changes.clone(),
@@ -84,11 +87,11 @@ impl Running {
             roles.alone,
         );
         let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
-        let webhooks = WebhookGateway::open(&pool, routes, guard, &config.outer_key);
+        let webhooks = WebhookGateway::open(&pools.reader, routes, guard, &config.outer_key);
         let edge = EdgeProtection::new(&config.edge, redis.as_ref());
-        edge.follow(&changes, &models, &stop);
+        edge.follow(&pools.reader, &changes, &models, &stop);
         let engine = Engine {
-            pool: pool.clone(),
+            readers: pools.reader.clone(),
             clock: config.clock.clone(),
             dispatch: dispatch.clone(),
             vault: vault.clone(),
@@ -99,6 +102,7 @@ impl Running {
             edge,
             live: live.clone(),
             metrics,
+            monitor: MonitorToken::new(&config.outer_key),
             health: builder.health.clone(),
             stop: stop.clone(),
         };
@@ -129,7 +133,8 @@ impl Running {
         let router = if roles.serve { api::http::router } else { api::http::health };
         let router = router(state.clone());
         servers.push(tokio::spawn(http_server::serve(listener, router.clone(), at_capacity, stop.clone())));
-        Ok(Self { address, pool, dispatch, router, scribe, state, stop, servers, tasks })
+        let pool = pools.login.clone();
+        Ok(Self { address, pool, pools, dispatch, router, scribe, state, stop, servers, tasks })
     }
 
     /// Number of GraphQL requests that were answered by a read plan.
@@ -157,7 +162,7 @@ impl Running {
             scribe.stop().await;
         }
         self.tasks.finish().await;
-        tokio::time::timeout(POOL_CLOSED_WITHIN, self.pool.close()).await.ok();
+        tokio::time::timeout(POOL_CLOSED_WITHIN, self.pools.close()).await.ok();
     }
 }
 
@@ -219,15 +224,18 @@ fn listen_for_signals() -> io::Result<CancellationToken> {
     Ok(requested)
 }
 
-/// Installs the recorder of metrics and returns its handle. A second start in the same process, as in tests, gets the
-/// handle of a recorder that is not installed and has no metrics.
+/// Installs the recorder of metrics and returns its handle, which all starts in one process share, as in tests.
 fn recorder() -> PrometheusHandle {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
-        tracing::debug!("metrics are recorded by an earlier start of this process");
-    }
-    handle
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another library of this process records the metrics");
+        }
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
 }
 
 #[cfg(test)]

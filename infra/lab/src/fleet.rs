@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use api::auth::SigningKey;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::header::AUTHORIZATION;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -18,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
-use vault::{OuterKey, read_or_create_key};
+use vault::{MonitorToken, OuterKey, read_or_create_key};
 
 /// Time limits for a process to listen, to become ready and to stop.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,6 +50,14 @@ pub struct EngineProcess {
     pub url: String,
     /// File with its standard error.
     pub log: PathBuf,
+    /// Token for its reasons and metrics.
+    monitor: MonitorToken,
+}
+
+/// A page of a process that operators read.
+pub struct Page {
+    url: String,
+    monitor: MonitorToken,
 }
 
 /// A command without the CARTULARY_* variables of this process, which may configure a developer's own engine. The child
@@ -121,6 +131,7 @@ impl Fleet {
 impl EngineProcess {
     /// Starts a process and waits until it prints the address on which it listens.
     pub async fn start(mut command: Command, name: &str, log: PathBuf) -> Result<Self> {
+        let monitor = MonitorToken::new(&outer_key_of(&command)?);
         command.stdout(Stdio::piped()).stderr(File::create(&log)?);
         let mut child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
         let mut out = BufReader::new(child.stdout.take().context("standard output is not piped")?);
@@ -131,7 +142,7 @@ impl EngineProcess {
         let Some((_, address)) = line.trim().split_once(" on http://") else {
             bail!("{name} did not start: {line}{}", fs::read_to_string(&log).unwrap_or_default());
         };
-        Ok(Self { url: format!("http://{address}"), child, _out: out, name: name.to_owned(), log })
+        Ok(Self { url: format!("http://{address}"), child, _out: out, name: name.to_owned(), log, monitor })
     }
 
     /// Waits until `/ready` answers 200.
@@ -148,9 +159,14 @@ impl EngineProcess {
         Ok(())
     }
 
-    /// Status and body of a page that needs no token.
+    /// Status and body of a page that operators read.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
-        get(&format!("{}{path}", self.url)).await
+        self.page(path).read().await
+    }
+
+    /// A page that operators read, to be fetched elsewhere.
+    pub fn page(&self, path: &str) -> Page {
+        Page { url: format!("{}{path}", self.url), monitor: self.monitor.clone() }
     }
 
     /// Sum of a metric over all its labels.
@@ -190,15 +206,25 @@ impl EngineProcess {
     }
 }
 
-/// Status and body of a page that needs no token.
-pub async fn get(url: &str) -> Result<(u16, String)> {
-    let http: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let request = async {
-        let answer = http.get(url.parse()?).await?;
-        let status = answer.status().as_u16();
-        Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
-    };
-    timeout(ANSWER_TIMEOUT, request).await.with_context(|| format!("{url} did not answer in time"))?
+impl Page {
+    /// Status and body.
+    pub async fn read(&self) -> Result<(u16, String)> {
+        let http: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let request = async {
+            let token = format!("Bearer {}", self.monitor.text());
+            let answer = http.request(Request::get(&self.url).header(AUTHORIZATION, token).body(Empty::new())?).await?;
+            let status = answer.status().as_u16();
+            Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?))
+        };
+        timeout(ANSWER_TIMEOUT, request).await.with_context(|| format!("{} did not answer in time", self.url))?
+    }
+}
+
+/// The outer key that a command line gives its process.
+fn outer_key_of(command: &Command) -> Result<OuterKey> {
+    let mut variables = command.as_std().get_envs();
+    let file = variables.find_map(|(name, value)| value.filter(|_| name == "CARTULARY_OUTER_KEY_FILE"));
+    OuterKey::from_file(Path::new(file.context("the process has no outer key")?))
 }
 
 /// Stops all processes one after the other, also after an error. Returns the first error.

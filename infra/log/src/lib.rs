@@ -8,6 +8,7 @@ pub mod kafka_feed;
 mod migrations;
 mod routes;
 mod tail;
+pub mod walls;
 
 pub use feed::{StoreFeed, raw_event};
 pub use history::PgHistory;

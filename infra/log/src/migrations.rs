@@ -4,11 +4,14 @@ use anyhow::{Context, Result, bail};
 use sqlx::PgPool;
 use sqlx::migrate::{Migrate, Migrator};
 
+use crate::walls;
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Applies all missing migrations.
+/// Applies all missing migrations, as the owner of the log, and grants the roles their privileges on the result.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
-    MIGRATIONS.run(pool).await.context("the database cannot be migrated")
+    MIGRATIONS.run(pool).await.context("the database cannot be migrated")?;
+    walls::raise(pool).await
 }
 
 /// Fails if a migration of this binary is missing in the database.

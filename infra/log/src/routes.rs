@@ -6,6 +6,7 @@ use commands::scribe::LaneId;
 use domain::shared::TenantId;
 use foldhash::HashMap;
 use platform::connectivity::within_statement_timeout;
+use platform::database::begin_for;
 use projections::ports::LANES;
 use sqlx::PgPool;
 
@@ -27,19 +28,26 @@ impl Routes {
         if let Some(lane) = cached {
             return Ok(lane);
         }
-        let text = "WITH added AS (
-                        INSERT INTO log.routes VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING lane
-                    ) SELECT lane FROM added UNION ALL SELECT lane FROM log.routes WHERE tenant = $1 LIMIT 1";
-        let find = || sqlx::query_scalar::<_, i16>(text).bind(tenant.uuid()).bind(lane_by_hash(tenant).0);
-        let lane = match within_statement_timeout(find().fetch_optional(&self.pool)).await? {
-            Some(lane) => LaneId(lane),
-            // Another process inserted the row after this statement took its snapshot; a second run sees it.
-            None => LaneId(within_statement_timeout(find().fetch_one(&self.pool)).await?),
+        let lane = match within_statement_timeout(self.find_or_add(tenant)).await? {
+            Some(lane) => lane,
+            // Another process inserted the row after the statement took its snapshot; a second run sees it.
+            None => within_statement_timeout(self.find_or_add(tenant)).await?.ok_or(sqlx::Error::RowNotFound)?,
         };
         if let Ok(mut cache) = self.cache.write() {
             cache.insert(tenant, lane);
         }
         Ok(lane)
+    }
+
+    async fn find_or_add(&self, tenant: TenantId) -> Result<Option<LaneId>, sqlx::Error> {
+        let text = "WITH added AS (
+                        INSERT INTO log.routes VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING lane
+                    ) SELECT lane FROM added UNION ALL SELECT lane FROM log.routes WHERE tenant = $1 LIMIT 1";
+        let mut transaction = begin_for(&self.pool, tenant).await?;
+        let lane = sqlx::query_scalar(text).bind(tenant.uuid()).bind(lane_by_hash(tenant).0);
+        let lane = lane.fetch_optional(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(lane.map(LaneId))
     }
 }
 

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::database_role::DatabaseRole;
+
 /// Time limit of a short statement. Longer than the seven seconds in which a lost database is detected: when the
 /// statement is given up, its connection is already known to be stale and is closed instead of returned to the pool.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
@@ -118,16 +120,17 @@ impl Connectivity {
         }
     }
 
-    /// Adds callbacks to the options of a pool: each new connection gets the TCP timeouts of the server and a lock
-    /// timeout, and a connection that was opened before the last loss of the database is closed when it is acquired or released.
-    pub(crate) fn configure_pool(&self, options: PgPoolOptions) -> PgPoolOptions {
+    /// Adds callbacks to the options of a pool: each new connection gets the TCP timeouts of the server, a lock timeout
+    /// and the role, in one round trip, and a connection that was opened before the last loss of the database is closed when
+    /// it is acquired or released.
+    pub(crate) fn configure_pool(&self, options: PgPoolOptions, role: Option<DatabaseRole>) -> PgPoolOptions {
         let (before, after) = (self.clone(), self.clone());
+        let role = role.map(DatabaseRole::statement).unwrap_or_default();
+        let session: Arc<str> = format!("{TCP_TIMEOUTS}; {LOCK_TIMEOUT}; {role}").into();
         options
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    set_tcp_timeouts(connection).await?;
-                    connection.execute(LOCK_TIMEOUT).await.map(|_| ())
-                })
+            .after_connect(move |connection, _| {
+                let session = Arc::clone(&session);
+                Box::pin(async move { connection.execute(&*session).await.map(|_| ()) })
             })
             .before_acquire(move |_, connection| {
                 let is_stale = before.was_lost_within(connection.age);

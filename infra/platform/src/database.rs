@@ -5,16 +5,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use domain::shared::TenantId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool, PgTransaction};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock_monitor::ClockMonitor;
 use crate::connectivity::Connectivity;
+use crate::database_role::DatabaseRole;
 use crate::health::Health;
 
-/// Default size of the pool of a process. The connections on which scribes commit are not in it.
-pub const CONNECTIONS_MOST: u32 = 16;
+/// Default size of each pool of a process. The connections on which scribes commit are in none.
+pub const CONNECTIONS_MOST: u32 = 12;
 /// Time limit for opening a connection, or for waiting for a free one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two probes.
@@ -26,25 +28,56 @@ const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// Name of the database in the health report.
 const DATABASE: &str = "the database";
 
-/// Opens a pool of the default size without a connectivity monitor.
+/// Opens a pool of the default size without a connectivity monitor, with the privileges of the login.
 pub async fn connect(url: &str) -> Result<PgPool> {
-    connect_with(url, CONNECTIONS_MOST, &Connectivity::default()).await
+    connect_with(url, None, CONNECTIONS_MOST, &Connectivity::default()).await
 }
 
-/// Opens a pool of the given size. After a loss of the database, `connectivity` closes its older connections.
-pub async fn connect_with(url: &str, connections_most: u32, connectivity: &Connectivity) -> Result<PgPool> {
+/// Opens a pool of the default size without a connectivity monitor, whose connections have a role.
+pub async fn connect_as(url: &str, role: DatabaseRole) -> Result<PgPool> {
+    connect_with(url, Some(role), CONNECTIONS_MOST, &Connectivity::default()).await
+}
+
+/// Opens a pool of the given size. Each connection takes the role, or keeps the privileges of the login. After a loss of
+/// the database, `connectivity` closes the older connections.
+pub async fn connect_with(
+    url: &str,
+    role: Option<DatabaseRole>,
+    connections_most: u32,
+    connectivity: &Connectivity,
+) -> Result<PgPool> {
     let options = PgPoolOptions::new()
         .max_connections(connections_most)
         .acquire_timeout(CONNECT_TIMEOUT)
         .test_before_acquire(false);
-    let options = connectivity.configure_pool(options);
     let cannot_connect = || format!("cannot connect to {}", describe(url));
     // A pool retries until its time limit and then reports only the time limit; a single connection reports the cause.
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect(url)).await;
     let connection =
         connection.with_context(|| format!("{}: no answer within {CONNECT_TIMEOUT:?}", cannot_connect()))?;
-    connection.map_err(|error| anyhow!(error_text(&error))).with_context(cannot_connect)?.close().await?;
-    options.connect(url).await.with_context(cannot_connect)
+    let mut connection = connection.map_err(|error| anyhow!(error_text(&error))).with_context(cannot_connect)?;
+    if let Some(role) = role {
+        connection.execute(role.statement().as_str()).await.with_context(|| cannot_take(role, url))?;
+    }
+    connection.close().await?;
+    connectivity.configure_pool(options, role).connect_lazy(url).with_context(cannot_connect)
+}
+
+/// Begins a transaction that sees the rows of one tenant: for readers, whose other transactions see none.
+pub async fn begin_for(pool: &PgPool, tenant: TenantId) -> Result<PgTransaction<'static>, sqlx::Error> {
+    pool.begin_with(format!("BEGIN; {}", tenant_scope(tenant))).await
+}
+
+/// Source `scope` of a single statement of a reader, with the tenant in its only column: evaluating it restricts the
+/// statement to the rows of the tenant that this parameter names, without the round trips of a transaction. Everything that
+/// reads rows must be joined laterally and refer to `scope.tenant`, so that it cannot run before.
+pub fn statement_scope(parameter: u8) -> String {
+    format!("(SELECT set_config('cartulary.tenant', ${parameter}::uuid::text, true)::uuid AS tenant) scope")
+}
+
+/// Statement that restricts the rest of a reader's transaction to the rows of one tenant.
+pub fn tenant_scope(tenant: TenantId) -> String {
+    format!("SET LOCAL cartulary.tenant = '{}'", tenant.uuid())
 }
 
 /// Opens a new connection and runs a statement on it. Returns the reason if the database cannot be used.
@@ -122,6 +155,16 @@ fn error_text(error: &sqlx::Error) -> String {
         }
         error => error.to_string(),
     }
+}
+
+/// Explanation for a login that may not take a role.
+fn cannot_take(role: DatabaseRole, url: &str) -> String {
+    let login = url.parse::<PgConnectOptions>().map(|options| options.get_username().to_owned()).unwrap_or_default();
+    let role = role.name();
+    format!(
+        "the login `{login}` cannot take the role {role}. The roles are created by `cartulary migrate`; then an \
+         administrator runs GRANT {role} TO \"{login}\""
+    )
 }
 
 /// Name, host and port of a database. The rest of its URL is not shown: it may contain a password in several places.

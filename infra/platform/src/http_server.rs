@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -128,11 +129,22 @@ fn raise_open_file_limit() {
 }
 
 /// Serves `/live`, `/ready` (503) and `/reason` until `stop`, while the process is not ready. `/reason` has the same
-/// form as in a process that is ready.
-pub async fn serve_not_ready(listener: TcpListener, reasons: watch::Receiver<String>, stop: CancellationToken) {
-    let reason = get(move || {
-        let reason = reasons.borrow().clone();
-        async move { Json(json!({ "ready": false, "reasons": [reason] })) }
+/// form as in a process that is ready; it is for requests whose bearer token passes the check.
+pub async fn serve_not_ready(
+    listener: TcpListener,
+    reasons: watch::Receiver<String>,
+    is_monitor: impl Fn(&[u8]) -> bool + Clone + Send + Sync + 'static,
+    stop: CancellationToken,
+) {
+    let reason = get(move |headers: HeaderMap| {
+        let token = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let reason = token.is_some_and(&is_monitor).then(|| reasons.borrow().clone());
+        async move {
+            match reason {
+                Some(reason) => Json(json!({ "ready": false, "reasons": [reason] })).into_response(),
+                None => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response(),
+            }
+        }
     });
     let not_ready = get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /reason\n") });
     let live = get(|| async { "live\n" });

@@ -7,7 +7,10 @@ pub mod clock;
 pub mod clock_monitor;
 pub mod connectivity;
 pub mod database;
+mod database_role;
 pub mod health;
 pub mod http_server;
 pub mod retry;
 pub mod session_watch;
+
+pub use database_role::DatabaseRole;

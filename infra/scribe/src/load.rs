@@ -14,7 +14,7 @@ use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, TenantId};
 use platform::clock::Timestamptz;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ async fn load_wanted_receipts(
         return vec![];
     }
     let keys: Vec<_> = wanted.iter().map(|(load, key)| (load.lane, *key)).collect();
-    let receipts = load_receipts(pool, registry, &keys).await;
+    let receipts = async { load_receipts(&mut *pool.acquire().await?, registry, &keys).await }.await;
     let receipts = receipts.inspect_err(|error| tracing::warn!(%error, "receipts cannot be read"));
     let result = |key: &ReceiptKey| match &receipts {
         Ok(receipts) => LoadResult::Receipt(receipts.get(key).cloned()),
@@ -79,7 +79,7 @@ async fn load_wanted_receipts(
 /// Reads the stored receipts of commands. That of a command with events is built from its events; that of a rejection
 /// or of a command without effect has a row of its own.
 pub async fn load_receipts(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     registry: &StateRegistry,
     keys: &[(LaneId, ReceiptKey)],
 ) -> Result<HashMap<ReceiptKey, StoredReceipt>, sqlx::Error> {
@@ -107,11 +107,11 @@ pub async fn load_receipts(
     );
     let mut receipts = HashMap::new();
     let query = sqlx::query(&events).bind(&lanes).bind(&tenants).bind(&principals).bind(&commands);
-    for row in query.fetch_all(pool).await? {
+    for row in query.fetch_all(&mut *connection).await? {
         add_event(&mut receipts, registry, &row)?;
     }
     let query = sqlx::query(&rows).bind(&lanes).bind(&tenants).bind(&principals).bind(&commands);
-    for row in query.fetch_all(pool).await? {
+    for row in query.fetch_all(connection).await? {
         let (key, receipt) = read_receipt(&row)?;
         receipts.insert(key, receipt);
     }

@@ -9,6 +9,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use commands::scribe::{CacheKey, TwoGenerationCache, WrappedDataKey};
 use domain::shared::{TenantId, Timestamp};
 use platform::clock::{now, time_before};
+use platform::database::begin_for;
 use sqlx::PgPool;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -91,8 +92,10 @@ impl DataKeys {
             return Ok(keys);
         }
         let text = "SELECT person, wrapped FROM log.person_keys WHERE tenant = $1 AND person = ANY($2)";
-        let stored: Vec<(Uuid, Vec<u8>)> =
-            sqlx::query_as(text).bind(tenant.uuid()).bind(missing).fetch_all(&self.pool).await?;
+        let mut transaction = begin_for(&self.pool, tenant).await?;
+        let stored = sqlx::query_as(text).bind(tenant.uuid()).bind(missing);
+        let stored: Vec<(Uuid, Vec<u8>)> = stored.fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
         for (id, wrapped) in stored {
             let person = PersonRef { tenant, id };
             // The stored key replaces one that this process created: another process was faster.

@@ -7,9 +7,11 @@
 
 mod data_keys;
 mod field_encryption;
+mod monitor_token;
 mod outer_key;
 mod secret_file;
 
 pub use field_encryption::Vault;
+pub use monitor_token::MonitorToken;
 pub use outer_key::{KeyPurpose, OuterKey, mac_of_parts};
 pub use secret_file::{read_or_create_key, read_secret};

@@ -27,6 +27,8 @@ pub enum KeyPurpose {
     Webhooks,
     /// Authenticates values in Redis.
     Redis,
+    /// Is the token of the monitoring system.
+    Monitor,
 }
 
 impl OuterKey {
@@ -50,6 +52,7 @@ impl OuterKey {
             KeyPurpose::Peers => b"cartulary peers 1",
             KeyPurpose::Webhooks => b"cartulary webhooks 1",
             KeyPurpose::Redis => b"cartulary redis 1",
+            KeyPurpose::Monitor => b"cartulary monitor 1",
         };
         let mut key = Zeroizing::new([0; 32]);
         let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.0.as_slice());
@@ -98,6 +101,7 @@ mod tests {
             (KeyPurpose::Peers, "xz2/JVunSNo3cmGgMry338pUbs3j16tr3AoEiGVZx1c="),
             (KeyPurpose::Webhooks, "sqOpeVtx8QVRfDJTbWgFpgqHA/VDf0zP5PEXvScpE7g="),
             (KeyPurpose::Redis, "9t3KwnybZ3ALGaxpzUkV8+xT47rbMIMMTqQ34rxWoPw="),
+            (KeyPurpose::Monitor, "8LqQ3+lvfx6jmhLJvm/GJoDNGsFLFG1eDJH7CPObiKs="),
         ] {
             assert_eq!(STANDARD.encode(outer.derive(purpose).as_slice()), expected, "{purpose:?}");
         }

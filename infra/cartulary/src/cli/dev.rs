@@ -52,7 +52,8 @@ async fn open(args: &DevArgs, engine: &EmbeddedEngine) -> Result<()> {
 
   GraphQL console   {url}/graphql
   OpenAPI           {url}/openapi.json
-  health, metrics   {url}/ready  {url}/metrics
+  health            {url}/ready
+  for operators     {url}/reason  {url}/metrics (with the bearer $OPERATOR, or `cartulary token --monitor`)
   data and keys     {folder} (shared with `cargo xtask demo`; `dev --fresh` starts over)
 
 A shop is open: one store, one product (a mug), ten units in stock. In a second terminal, watch its stock:

@@ -6,6 +6,7 @@ use anyhow::{Error, Result};
 use clap::Args;
 use edge::redis;
 use event_log::require_migrated;
+use event_log::walls::{Weakness, audit};
 use platform::database::connect;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
@@ -59,6 +60,7 @@ async fn check(settings: &Settings) -> Vec<Finding> {
         Ok(pool) => {
             findings.push(finding("database", Ok("reachable")));
             findings.push(finding("migrations", require_migrated(&pool).await.map(|()| "up to date")));
+            findings.extend(check_walls(&pool).await);
             findings.extend(check_server(&pool).await);
             findings.push(check_work(&pool).await);
         }
@@ -74,6 +76,21 @@ async fn check(settings: &Settings) -> Vec<Finding> {
         Err(error) => findings.push(finding("redis", Err::<String, _>(error))),
     }
     findings
+}
+
+/// Checks that the database keeps tenants apart and its log unchanged.
+async fn check_walls(pool: &PgPool) -> Vec<Finding> {
+    let what = "walls";
+    match audit(pool).await {
+        Ok(weaknesses) if weaknesses.is_empty() => {
+            vec![finding(what, Ok("tenants are kept apart, the log is append-only"))]
+        }
+        Ok(weaknesses) => {
+            let text = |weakness: Weakness| format!("{}: {}", weakness.problem, weakness.remedy);
+            weaknesses.into_iter().map(|weakness| Finding { what, fine: false, text: text(weakness) }).collect()
+        }
+        Err(error) => vec![finding(what, Err::<String, _>(error.into()))],
+    }
 }
 
 /// Checks the version of the server and the settings without which an acknowledged command could be lost.

@@ -1,6 +1,6 @@
 //! `.cartulary/env`: the addresses, keys and tokens of an engine that `cartulary dev` started, as a file for shells.
 //!
-//! People source it; `doctor`, `replay` and other subcommands in the same folder read it if no database is configured.
+//! People source it; `doctor`, `replay` and other subcommands in the same folder read it if no other database is configured.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -34,15 +34,19 @@ pub fn write(project: &Path, engine: &EmbeddedEngine, tokens: Vec<(&'static str,
     Ok(path)
 }
 
-/// The settings, completed from the file in this folder if they name no database.
+/// The settings, completed from the file in this folder if they name its database or none.
 pub(super) fn complete(project: &Path, mut settings: Settings) -> Result<Settings> {
     let path = file(project);
-    if settings.database_url.is_some() || !path.exists() {
+    if !path.exists() {
         return Ok(settings);
     }
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let value = |name: &str| text.lines().find_map(|line| unquoted(line.strip_prefix("export ")?, name));
-    settings.database_url = value("CARTULARY_DATABASE_URL");
+    let database_url = value("CARTULARY_DATABASE_URL");
+    if settings.database_url.is_some() && settings.database_url != database_url {
+        return Ok(settings);
+    }
+    settings.database_url = database_url;
     if settings.outer_key.is_none() && settings.outer_key_file.is_none() {
         settings.outer_key_file = value("CARTULARY_OUTER_KEY_FILE").map(PathBuf::from);
     }

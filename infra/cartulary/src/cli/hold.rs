@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Args;
 use event_log::require_migrated;
-use platform::database::connect;
+use platform::DatabaseRole;
+use platform::database::connect_as;
 use work::{current_pause, pause_work, resume_work};
 
 use super::say;
@@ -17,7 +18,7 @@ pub(super) struct HoldArgs {
 }
 
 pub(super) async fn run(args: &HoldArgs, url: &str) -> Result<ExitCode> {
-    let pool = connect(url).await?;
+    let pool = connect_as(url, DatabaseRole::Worker).await?;
     require_migrated(&pool).await?;
     pause_work(&mut *pool.acquire().await?, &args.reason).await?;
     say("timers, effects and webhooks are paused; `cartulary release` resumes them");
@@ -25,7 +26,7 @@ pub(super) async fn run(args: &HoldArgs, url: &str) -> Result<ExitCode> {
 }
 
 pub(super) async fn run_release(url: &str) -> Result<ExitCode> {
-    let pool = connect(url).await?;
+    let pool = connect_as(url, DatabaseRole::Worker).await?;
     require_migrated(&pool).await?;
     ensure!(current_pause(&pool).await?.is_some(), "timers, effects and webhooks are not paused");
     resume_work(&pool).await?;

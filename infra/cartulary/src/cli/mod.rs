@@ -84,7 +84,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(&args, &settings_here()?).await,
             Command::Hold(args) => hold::run(&args, settings_here()?.database_url()?).await,
             Command::Release => hold::run_release(settings_here()?.database_url()?).await,
-            Command::Token(args) => token::run(&args, &settings),
+            Command::Token(args) => token::run(&args, &settings_here()?),
             Command::Replay(args) => replay::run(&args, settings_here()?.database_url()?).await,
         }
     }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use event_log::require_migrated;
-use platform::database::connect;
+use platform::DatabaseRole;
+use platform::database::connect_as;
 use projections::kernel::{Model, Models};
 use serde_json::json;
 use sqlx::PgPool;
@@ -39,7 +40,7 @@ enum What {
 }
 
 pub(super) async fn run(args: &ReplayArgs, url: &str) -> Result<ExitCode> {
-    let pool = connect(url).await?;
+    let pool = connect_as(url, DatabaseRole::Worker).await?;
     require_migrated(&pool).await?;
     let all = Models::all();
     let rows = match &args.what {

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use platform::{database, http_server};
+use platform::{DatabaseRole, database, http_server};
+use projections::kernel::Models;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use vault::MonitorToken;
+use views::store::PgRows;
 
 use super::say;
+use crate::configuration::Configuration;
 use crate::process::{Running, listen, stop_requested};
 use crate::roles::Roles;
 use crate::settings::Settings;
@@ -36,7 +40,7 @@ impl ServeArgs {
 pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
     let listener = listen(settings.listen).await?;
     let config = settings.configuration(roles)?;
-    let Some(listener) = wait_for_database(listener, &config.database.url).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some(listener) = wait_for_database(listener, &config).await? else { return Ok(ExitCode::SUCCESS) };
     let mut running = Running::start(config, listener).await?;
     let state = if roles.serve { "serving" } else { "running; health is" };
     say(format!("{state} on http://{}", running.address));
@@ -47,13 +51,15 @@ pub(super) async fn run(settings: &Settings, roles: Roles) -> Result<ExitCode> {
 
 /// Waits until the database can be used; meanwhile, health requests are answered with the reason. `None` if the process
 /// is asked to stop before.
-async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<TcpListener>> {
+async fn wait_for_database(listener: TcpListener, config: &Configuration) -> Result<Option<TcpListener>> {
+    let (url, monitor) = (&config.database.url, MonitorToken::new(&config.outer_key));
     let Some(reason) = database::outage(url).await else { return Ok(Some(listener)) };
     tracing::warn!(reason, "waiting for the database");
     let (sender, reasons) = watch::channel(reason);
     let listener = listener.into_std()?;
     let (stop, same) = (CancellationToken::new(), TcpListener::from_std(listener.try_clone()?)?);
-    let waiting = tokio::spawn(http_server::serve_not_ready(same, reasons, stop.clone()));
+    let waiting =
+        tokio::spawn(http_server::serve_not_ready(same, reasons, move |token| monitor.equals(token), stop.clone()));
     let usable = async {
         while let Some(reason) = database::outage(url).await {
             sender.send_replace(reason);
@@ -77,6 +83,8 @@ async fn wait_for_database(listener: TcpListener, url: &str) -> Result<Option<Tc
 pub(super) async fn migrate(url: &str) -> Result<ExitCode> {
     let pool = database::connect(url).await?;
     event_log::migrate(&pool).await?;
+    // A process that only answers callers may not create tables.
+    PgRows::new(database::connect_as(url, DatabaseRole::Worker).await?).prepare(Models::all().iter()).await?;
     say("the database is up to date");
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use domain::shared::{CustomerId, Principal, Role, TenantId};
 use platform::clock::now;
 use uuid::Uuid;
-use vault::read_or_create_key;
+use vault::{MonitorToken, read_or_create_key};
 
 use super::say;
 use crate::embedded_engine::{TOKEN_KEY, token_key_file};
@@ -21,8 +21,12 @@ pub(super) struct TokenArgs {
     #[arg(long)]
     tenant: Option<TenantId>,
     /// customer, staff, manager, admin, owner or operator.
-    #[arg(long)]
-    role: String,
+    #[arg(long, required_unless_present = "monitor")]
+    role: Option<String>,
+    /// Instead of a caller's token, print the one with which a monitoring system reads /reason and /metrics. It is derived
+    /// from the outer key and does not expire.
+    #[arg(long, conflicts_with_all = ["role", "tenant", "customer", "subject", "key"])]
+    monitor: bool,
     /// The customer; only with the role `customer`.
     #[arg(long)]
     customer: Option<CustomerId>,
@@ -59,9 +63,12 @@ impl Bearer {
 }
 
 pub(super) fn run(args: &TokenArgs, settings: &Settings) -> Result<ExitCode> {
-    let role: Role = serde_json::from_value(args.role.clone().into()).with_context(|| {
-        format!("`{}` is not a role: customer, staff, manager, admin, owner or operator", args.role)
-    })?;
+    let Some(name) = args.role.as_deref().filter(|_| !args.monitor) else {
+        say(MonitorToken::new(&settings.outer_key()?).text());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let role: Role = serde_json::from_value(name.into())
+        .with_context(|| format!("`{name}` is not a role: customer, staff, manager, admin, owner or operator"))?;
     let tenant = match (args.tenant, role) {
         (None, Role::Operator) => TenantId::PLATFORM,
         (Some(tenant), _) => tenant,

@@ -16,7 +16,7 @@ mod server_user;
 use std::path::PathBuf;
 
 pub use home::{erase, folder_of};
-pub use server::EmbeddedServer;
+pub use server::{ENGINE_LOGIN, EmbeddedServer};
 
 /// Parameters of [`EmbeddedServer::start`].
 #[derive(Clone, Debug, Default)]

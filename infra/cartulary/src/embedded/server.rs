@@ -24,6 +24,8 @@ use super::{
 
 /// Name of the database, and of the superuser role that owns it.
 const NAME: &str = "cartulary";
+/// Login of the engine, which may take the roles of the database and has no rights of its own.
+pub const ENGINE_LOGIN: &str = "cartulary_engine";
 
 /// Time limit of a start. After a crash, the server first replays up to `max_wal_size` of its log.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -73,15 +75,24 @@ impl EmbeddedServer {
         Ok(server)
     }
 
-    /// The URL of the database `cartulary`.
+    /// The URL of the database `cartulary`, with the login of its owner.
     pub fn url(&self) -> String {
         self.url_of(NAME)
     }
 
-    /// The URL of another database of this server.
+    /// The URL of another database of this server, with the login of the owner.
     pub fn url_of(&self, database: &str) -> String {
+        self.url_for(database, NAME)
+    }
+
+    /// The URL of the database `cartulary` with the login of the engine, which owns nothing.
+    pub fn engine_url(&self) -> String {
+        self.url_for(NAME, ENGINE_LOGIN)
+    }
+
+    fn url_for(&self, database: &str, login: &str) -> String {
         let sockets = self.home.sockets.display();
-        format!("postgres:///{database}?host={sockets}&port=5432&user={NAME}&sslmode=disable")
+        format!("postgres:///{database}?host={sockets}&port=5432&user={login}&sslmode=disable")
     }
 
     /// The folder of data, log and keys.

@@ -29,7 +29,7 @@ async fn process_whose_clock_is_off_refuses_commands_and_says_so_until_it_is_rig
     );
     let get = |path: &str| HttpRequest { method: "GET".into(), path: path.into(), ..HttpRequest::default() };
     assert_eq!(engine.send(&get("/ready")).await?.status, 503);
-    let metrics = String::from_utf8(engine.send(&get("/metrics")).await?.body.to_vec())?;
+    let metrics = String::from_utf8(engine.monitor("/metrics").await?.body.to_vec())?;
     assert!(metrics.lines().any(|line| line.starts_with("cartulary_clock_off ")), "{metrics}");
 
     engine.shift_clock(0);

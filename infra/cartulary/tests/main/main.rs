@@ -2,6 +2,7 @@
 
 mod clock;
 mod crash;
+mod doors;
 mod durability;
 mod embedded;
 mod idempotency;
@@ -10,9 +11,11 @@ mod live;
 mod missed_timers;
 mod outages;
 mod personal_data;
+mod readiness;
 mod rivals;
 mod roles;
 mod shared_redis;
 mod silent_network;
 mod snippets;
 mod tls;
+mod walls;

@@ -229,7 +229,7 @@ async fn process_waits_for_a_database_that_is_away_and_reports_its_address() -> 
     let mut command = cluster.cartulary();
     command.arg("project").env("CARTULARY_LISTEN", &address).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    let http = Client::new(&format!("http://{address}"), String::new());
+    let http = Client::new(&format!("http://{address}"), cluster.monitor_token()?);
     let reason = async || -> Result<String> { Ok(String::from_utf8(http.get("/reason").await?.body.to_vec())?) };
     eventually("the reason", async || Ok(reason().await.is_ok_and(|reason| reason.contains("cannot be used")))).await?;
     let reason = reason().await?;

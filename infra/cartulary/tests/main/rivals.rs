@@ -1,4 +1,6 @@
 //! Two processes that take the same lanes from each other.
+//!
+//! proves: ES-01
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

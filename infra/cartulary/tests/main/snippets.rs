@@ -122,6 +122,13 @@ fn every_snippet_of_the_readme_and_of_dev_works_as_it_stands() -> Result<()> {
     readme_snippets(&project)?;
     // These subcommands find the running engine by the file that it wrote into this folder.
     ensure!(project.succeeds(&["doctor"])?.contains("up to date"));
+    // With the URL of its database alone, the rest is found there too.
+    let env = fs::read_to_string(project.folder.join(".cartulary/env"))?;
+    let url = env.lines().find_map(|line| line.strip_prefix("export CARTULARY_DATABASE_URL='")?.strip_suffix('\''));
+    let mut doctor = command(CARTULARY, &project.folder);
+    let doctor = doctor.arg("doctor").env("CARTULARY_DATABASE_URL", url.context("a URL")?).output()?;
+    ensure!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    ensure!(project.succeeds(&["token", "--monitor"])?.trim().len() == 43);
     ensure!(project.succeeds(&["replay", "digest", "StockLevel"])?.contains("1 rows"));
     project.succeeds(&["token", "--role", "operator"]).map(drop)
 }

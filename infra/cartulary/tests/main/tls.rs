@@ -99,7 +99,7 @@ async fn database_with_a_wrong_certificate_is_waited_for_and_the_reason_is_repor
     let mut command = cluster.cartulary();
     command.arg("scribe").env("CARTULARY_LISTEN", &address).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn()?;
-    let http = Client::new(&format!("http://{address}"), String::new());
+    let http = Client::new(&format!("http://{address}"), cluster.monitor_token()?);
     let reported = async || -> Result<String> { Ok(String::from_utf8(http.get("/reason").await?.body.to_vec())?) };
     for (identity, reason) in &provider.wrong {
         provider.start(DATABASE, identity, PASSWORD).await?;

@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
-use vault::Vault;
+use vault::{MonitorToken, Vault};
 use views::live::{RowNotices, Subscriptions};
 
 use super::bench_engine::BenchEngine;
@@ -171,14 +171,14 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
         vault: Arc::new(Vault::new(pool.clone(), &shops.outer)),
         webhooks: WebhookGateway::open(&pool, shops.running.dispatch.routes(), Guard::default(), &shops.outer),
         live: Subscriptions::new(
-            pool.clone(),
+            (pool.clone(), pool.clone()),
             registries.models.clone(),
             shops.running.dispatch.routes().clone(),
             RowNotices::default(),
             None,
             false,
         ),
-        pool,
+        readers: pool,
         clock: Clock::default(),
         dispatch: shops.running.dispatch.clone(),
         states: registries.states.clone(),
@@ -186,6 +186,7 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
         redis: None,
         edge: EdgeProtection::none(),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
+        monitor: MonitorToken::new(&shops.outer),
         health: Health::default(),
         stop: stop.clone(),
     };

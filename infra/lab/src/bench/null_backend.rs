@@ -5,6 +5,7 @@ use api::port::Freshness;
 use api::port::LiveUpdates;
 use api::port::Webhooks;
 use api::port::{Backend, Behind, SealedField};
+use api::port::{StreamEvent, StreamQuery};
 use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey};
@@ -139,5 +140,17 @@ impl Backend for NullBackend {
 
     fn metrics(&self) -> String {
         self.engine.metrics()
+    }
+
+    fn stream_history<'a>(
+        &'a self,
+        tenant: TenantId,
+        query: &'a StreamQuery,
+    ) -> BoxFuture<'a, Result<Vec<StreamEvent>, Fault>> {
+        self.engine.stream_history(tenant, query)
+    }
+
+    fn is_monitor(&self, token: &[u8]) -> bool {
+        self.engine.is_monitor(token)
     }
 }

@@ -90,9 +90,11 @@ impl Client {
         Ok(answer["data"].take())
     }
 
-    /// Fetches a page that needs no token.
+    /// Fetches a page, with the token.
     pub async fn get(&self, path: &str) -> Result<Reply> {
-        let request = Request::get(format!("{}{path}", self.next_url())).body(Full::default())?;
+        let request = Request::get(format!("{}{path}", self.next_url()))
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(Full::default())?;
         let answer = self.http.request(request).await?;
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.into_body().collect().await?.to_bytes() })

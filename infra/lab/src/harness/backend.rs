@@ -135,7 +135,7 @@ impl Backend {
         let gateway = WebhookGateway::open(&self.pool, self.dispatch.routes(), loopback_guard()?, &outer);
         let (pool, dispatch, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (lanes, commands) = (Lanes::Written(self.scribe.clone()), self.commands.clone());
-        let targets = Targets::default().with("webhooks", gateway.reconciler()).into();
+        let targets = Targets::default().with("webhooks", gateway.reconciler(&self.pool)).into();
         let (kafka, health) = (None, self.health.clone());
         let policies = PolicyRunner {
             pool,

@@ -15,9 +15,10 @@ use tokio::process::Command;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
+use vault::{MonitorToken, OuterKey};
 
 use super::backend::SLOTS;
-use super::{Shop, WAIT_TIMEOUT, eventually};
+use super::{Shop, WAIT_TIMEOUT, engine_url, eventually};
 use crate::demo::client::Client;
 use crate::fleet::{self, EngineProcess};
 
@@ -40,7 +41,7 @@ impl Cluster {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("cartulary-cluster-{}-{number}", std::process::id()));
         fs::create_dir(&folder)?;
-        let cluster = Self { folder, url: url.to_owned(), product: fleet::product()?, _slots: slots };
+        let cluster = Self { folder, url: engine_url(url), product: fleet::product()?, _slots: slots };
         let script = "umask 077; openssl genpkey -algorithm ed25519 -out token.key && \
                       openssl pkey -in token.key -pubout -out token.pub && openssl rand -base64 32 > outer.key";
         let made = Command::new("sh").args(["-c", script]).current_dir(&cluster.folder).output().await?;
@@ -56,6 +57,11 @@ impl Cluster {
         command.env("CARTULARY_DATABASE_URL", &self.url).env("CARTULARY_TOKEN_KEYS", key);
         command.env("CARTULARY_OUTER_KEY_FILE", self.folder.join("outer.key")).env("CARTULARY_LISTEN", "127.0.0.1:0");
         command
+    }
+
+    /// Token for the reasons and metrics of its processes.
+    pub fn monitor_token(&self) -> Result<String> {
+        Ok(MonitorToken::new(&OuterKey::from_file(&self.folder.join("outer.key"))?).text().to_owned())
     }
 
     /// Starts an engine with every role and waits until it listens.

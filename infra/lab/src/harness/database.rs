@@ -5,8 +5,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
-use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
+use cartulary::embedded::{ENGINE_LOGIN, EmbeddedServer, EmbeddedSettings};
+use platform::DatabaseRole;
+use projections::kernel::Models;
 use sqlx::{Connection, Executor, PgConnection, PgExecutor, PgPool};
+
+use views::store::PgRows;
 
 use super::eventually;
 
@@ -19,7 +23,12 @@ struct TestServer {
 static SERVER: OnceLock<TestServer> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// Creates a database with the current schema for one test, and returns its URL.
+/// The same database with the login of an engine, which owns nothing.
+pub fn engine_url(url: &str) -> String {
+    url.replacen("user=cartulary&", &format!("user={ENGINE_LOGIN}&"), 1)
+}
+
+/// Creates a database with the current schema for one test, and returns its URL, with the login of its owner.
 pub async fn database() -> String {
     let server = tokio::task::spawn_blocking(|| SERVER.get_or_init(start)).await.expect("a server");
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
@@ -47,7 +56,12 @@ fn start() -> TestServer {
             let server = EmbeddedServer::start(&settings).await.expect("the server starts");
             let pool = platform::database::connect(&server.url()).await.expect("the server answers");
             event_log::migrate(&pool).await.expect("the schema of today");
+            event_log::walls::create_login(&pool, ENGINE_LOGIN).await.expect("a login for engines");
             pool.close().await;
+            let workers = platform::database::connect_as(&server.url(), DatabaseRole::Worker).await.expect("the role");
+            PgRows::new(workers.clone()).prepare(Models::all().iter()).await.expect("tables of the read models");
+            workers.close().await;
+            end_sessions_of_template(&server.url_of("postgres")).await.expect("PostgreSQL answers");
             let (pid, data) = (server.pid().expect("a server has a pid"), server.data());
             sender.send((server.url_of("DATABASE"), pid, data)).expect("the thread that starts the server waits");
             std::future::pending::<()>().await;
@@ -65,6 +79,15 @@ fn start() -> TestServer {
     watch.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _outlives_us = watch.spawn().expect("a shell");
     TestServer { url: Box::new(move |name| url.replacen("DATABASE", name, 1)) }
+}
+
+/// Ends what is left of the pools that have prepared the template, which cannot be copied while a session uses it: a pool
+/// may close while it still takes a connection back.
+async fn end_sessions_of_template(url: &str) -> Result<()> {
+    let text = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'cartulary'";
+    let mut connection = PgConnection::connect(url).await?;
+    connection.execute(text).await?;
+    Ok(connection.close().await?)
 }
 
 /// Ends all sessions on the database except those of the application `witness`, as a fail-over or an operator does.

@@ -20,7 +20,7 @@ use platform::clock::{Clock, new_id, now};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
-use vault::OuterKey;
+use vault::{MonitorToken, OuterKey};
 
 use super::{OUTER_KEY, database, eventually};
 
@@ -89,7 +89,16 @@ impl Engine {
 
     /// The same with these settings.
     pub async fn start_with(settings: Settings) -> Result<Self> {
-        let url = database().await;
+        Self::start_on_with(database().await, settings).await
+    }
+
+    /// The same on an existing database.
+    pub async fn start_on(url: &str) -> Result<Self> {
+        Self::start_on_with(url.to_owned(), Settings::default()).await
+    }
+
+    /// The same on an existing database with these settings.
+    pub async fn start_on_with(url: String, settings: Settings) -> Result<Self> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         // Of the private addresses, only loopback addresses are permitted as targets of webhooks.
         let webhook_targets_allowed = vec!["127.0.0.0/8".into()];
@@ -181,10 +190,16 @@ impl Engine {
         self.send(&sent).await
     }
 
+    /// A page that operators read.
+    pub async fn monitor(&self, path: &str) -> Result<HttpResponse> {
+        let monitor = MonitorToken::new(&OuterKey::from_base64(OUTER_KEY)?);
+        let headers = vec![("authorization".to_owned(), format!("Bearer {}", monitor.text()))];
+        self.send(&HttpRequest { method: "GET".into(), path: path.into(), headers, ..HttpRequest::default() }).await
+    }
+
     /// The body of `/reason`.
     pub async fn reason(&self) -> Result<Value> {
-        let reason = HttpRequest { method: "GET".into(), path: "/reason".into(), ..HttpRequest::default() };
-        Ok(self.send(&reason).await?.json())
+        Ok(self.monitor("/reason").await?.json())
     }
 
     /// Runs a GraphQL query that must succeed, and returns its data.

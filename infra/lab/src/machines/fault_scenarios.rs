@@ -17,7 +17,7 @@ use super::installation::{Installation, wait_for};
 use super::load::{LoadShops, OrderRequest, SendResult};
 use super::network::{Machine, Network};
 use crate::demo::Check;
-use crate::fleet::{self, EngineProcess};
+use crate::fleet::EngineProcess;
 
 /// Network fault that isolates a node: its processes keep running and reach no other machine.
 struct NetworkFault {
@@ -196,8 +196,8 @@ async fn wait_for_lock_release(pool: &PgPool) -> Result<Duration> {
 async fn wait_for_outage_report(node: &Machine, process: &EngineProcess) -> Result<(Duration, String)> {
     let (mut reason, what) = (String::new(), format!("{} reports the outage", process.name));
     let took = wait_for(&what, async || {
-        let url = format!("{}/reason", process.url);
-        (_, reason) = node.run_inside(move || block_on_this_thread(async move { fleet::get(&url).await })).await?;
+        let page = process.page("/reason");
+        (_, reason) = node.run_inside(move || block_on_this_thread(async move { page.read().await })).await?;
         Ok(reason.contains("the database"))
     })
     .await?;

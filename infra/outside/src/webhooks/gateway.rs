@@ -9,6 +9,7 @@ use event_log::Routes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use platform::clock::{Timestamptz, now};
+use platform::database::begin_for;
 use projections::ports::{Cause, Fault};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
@@ -28,6 +29,7 @@ use super::signature::SigningKeys;
 /// components.
 #[derive(Clone)]
 pub struct WebhookGateway {
+    /// Connections for the questions of callers, each about one tenant.
     pool: PgPool,
     routes: Routes,
     guard: Arc<Guard>,
@@ -40,9 +42,9 @@ impl WebhookGateway {
         Self { pool: pool.clone(), routes: routes.clone(), guard, keys }
     }
 
-    /// The target of the effects that reconcile cursors.
-    pub fn reconciler(&self) -> CursorReconciler {
-        CursorReconciler { pool: self.pool.clone() }
+    /// The target of the effects that reconcile cursors, over connections of workers.
+    pub fn reconciler(&self, workers: &PgPool) -> CursorReconciler {
+        CursorReconciler { pool: workers.clone() }
     }
 
     /// The hooks that rewind cursors after a restore of the log.
@@ -53,7 +55,7 @@ impl WebhookGateway {
     /// The webhook runner for the lanes of this policy runner.
     pub fn runner(&self, policies: &PolicyRunner) -> Result<WebhookRunner, rustls::Error> {
         Ok(WebhookRunner {
-            pool: self.pool.clone(),
+            pool: policies.pool.clone(),
             dispatch: policies.dispatch.clone(),
             lanes: policies.lanes.clone(),
             vault: policies.vault.clone(),
@@ -65,9 +67,10 @@ impl WebhookGateway {
 
     async fn find_secrets(&self, tenant: TenantId, id: WebhookSubscriptionId) -> Result<Vec<ShownSecret>, Fault> {
         let lane = self.routes.lane(tenant).await.map_err(unavailable("finding a tenant's lane"))?.0;
-        let mut connection = self.pool.acquire().await.map_err(unavailable("reading a subscription"))?;
-        let subscription = log_reader::subscription(&mut connection, lane, tenant, id).await;
+        let mut transaction = begin_for(&self.pool, tenant).await.map_err(unavailable("reading a subscription"))?;
+        let subscription = log_reader::subscription(&mut transaction, lane, tenant, id).await;
         let state = subscription.map_err(unavailable("reading a subscription"))?.state;
+        transaction.commit().await.map_err(unavailable("reading a subscription"))?;
         let generations = if state.is_created() { state.generations(now()) } else { vec![] };
         let shown = generations.into_iter().map(|(generation, valid_until)| {
             let secret = self.keys.secret(tenant, id, generation);
@@ -79,7 +82,8 @@ impl WebhookGateway {
 
     async fn find_event(&self, tenant: TenantId, position: i64) -> Result<Option<String>, Fault> {
         let lane = self.routes.lane(tenant).await.map_err(unavailable("finding a tenant's lane"))?.0;
-        let event = log_reader::event(&self.pool, lane, tenant, position).await;
+        let mut transaction = begin_for(&self.pool, tenant).await.map_err(unavailable("reading an event"))?;
+        let event = log_reader::event(&mut *transaction, lane, tenant, position).await;
         let body = event.map_err(unavailable("reading an event"))?.map(|message| message.full_body()).transpose();
         body.map_err(|error| Fault::caused(Cause::Corrupt, "reading an event", error))
     }
@@ -94,13 +98,14 @@ impl WebhookGateway {
         let text = "SELECT number, event, type, position, replay, attempt, begun_at, took_ms, status, trouble
                     FROM work.webhook_attempts
                     WHERE subscription = $1 AND tenant = $2 AND number < $3 ORDER BY number DESC LIMIT $4";
+        let mut transaction = begin_for(&self.pool, tenant).await.map_err(unavailable("reading deliveries"))?;
         sqlx::query(text)
             .bind(id.uuid())
             .bind(tenant.uuid())
             .bind(before.unwrap_or(i64::MAX))
             .bind(i64::from(first))
             .try_map(|row| delivery(&row))
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *transaction)
             .await
             .map_err(unavailable("reading deliveries"))
     }

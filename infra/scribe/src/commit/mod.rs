@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use commands::scribe::{Batch, BatchId, CommitOutcome, LaneId, Part};
+use platform::DatabaseRole;
 use platform::clock::Timestamptz;
 use platform::connectivity::{set_tcp_timeouts, timeout_error, within_statement_timeout};
 use sqlx::encode::IsNull;
@@ -63,6 +64,7 @@ impl Committer {
     async fn open(url: &str) -> Result<Self, sqlx::Error> {
         let mut connection = PgConnection::connect(url).await?;
         set_tcp_timeouts(&mut connection).await?;
+        sqlx::query(&DatabaseRole::Scribe.statement()).execute(&mut connection).await?;
         sqlx::query("SET statement_timeout = '30s'").execute(&mut connection).await?;
         // Each statement is planned once: batches differ only in the lengths of their arrays.
         sqlx::query("SET plan_cache_mode = 'force_generic_plan'").execute(&mut connection).await?;

@@ -31,7 +31,7 @@ pub(super) enum Recovery {
     StartOver,
 }
 
-/// Finds the changes of watched rows of a read model since a checkpoint.
+/// Finds the changes of watched rows of a read model since a checkpoint, of all tenants.
 pub(super) async fn recover(
     pool: &PgPool,
     model: &Model,
@@ -67,7 +67,8 @@ pub(super) async fn recover_tenant(
     tenant: TenantId,
     since: Checkpoint,
 ) -> Result<Recovery, Fault> {
-    let Some(mut snapshot) = Snapshot::take(pool, model, since.lane).await? else { return Ok(Recovery::UpToDate) };
+    let snapshot = Snapshot::take_for(pool, model, since.lane, tenant).await?;
+    let Some(mut snapshot) = snapshot else { return Ok(Recovery::UpToDate) };
     let begin = if since.position == 0 { Some(0) } else { snapshot.tenant_position_at(tenant, since.position).await? };
     let (Some(begin), end) = (begin, snapshot.last_processed(tenant).await?.unwrap_or(0)) else {
         return Ok(Recovery::StartOver);

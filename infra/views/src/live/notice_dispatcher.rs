@@ -142,7 +142,7 @@ impl Subscriptions {
         shapes.dedup();
         let text = "SELECT model, lane, position, epoch FROM reads.checkpoints
                     WHERE model = ANY($1) AND shape = ANY($2)";
-        let query = sqlx::query_as(text).bind(&names).bind(&shapes).fetch_all(&self.pool);
+        let query = sqlx::query_as(text).bind(&names).bind(&shapes).fetch_all(&self.auditors);
         let rows: Vec<(String, i16, i64, i64)> = within_statement_timeout(query)
             .await
             .map_err(|error| Fault::caused(Cause::Unavailable, "reading checkpoints", error))?;
@@ -157,7 +157,7 @@ impl Subscriptions {
         let (Some(model), Some((_, queued))) = (self.models.get(name), progress) else { return };
         metrics::counter!("cartulary_live_looked_up_total").increment(1);
         let timed_out = |_| Err(Fault::new(Cause::Unavailable, "the database does not answer"));
-        let recovery = timeout(RECOVERED_WITHIN, recover(&self.pool, model, queued, &self.registry)).await;
+        let recovery = timeout(RECOVERED_WITHIN, recover(&self.auditors, model, queued, &self.registry)).await;
         match recovery.unwrap_or_else(timed_out) {
             Ok(Recovery::UpToDate) => {}
             Ok(Recovery::Changes(at, changes)) => {

@@ -9,6 +9,7 @@ use domain::shared::{CustomerId, TenantId};
 use edge::redis::Redis;
 use event_log::Routes;
 use futures::{StreamExt, stream};
+use platform::database::begin_for;
 use projections::kernel::{Key, Model, Models};
 use projections::ports::{Cause, Checkpoint, Fault};
 use projections::query::{Conditions, Page, QueryError, RowQuery};
@@ -28,7 +29,10 @@ const RESUMES_MOST: usize = 4;
 /// Subscriptions served by this process.
 #[derive(Clone)]
 pub struct Subscriptions {
-    pub(super) pool: PgPool,
+    /// Connections of readers, for the rows of one subscriber.
+    readers: PgPool,
+    /// Connections of auditors, for the recovery of missed changes of all subscribers.
+    pub(super) auditors: PgPool,
     pub(super) models: Arc<Models>,
     routes: Routes,
     pub(super) notices: RowNotices,
@@ -41,7 +45,7 @@ pub struct Subscriptions {
 
 impl Subscriptions {
     pub fn new(
-        pool: PgPool,
+        (readers, auditors): (PgPool, PgPool),
         models: Arc<Models>,
         routes: Routes,
         notices: RowNotices,
@@ -49,7 +53,7 @@ impl Subscriptions {
         projects_all: bool,
     ) -> Self {
         let (registry, resumes) = (SubscriptionRegistry::new(), Arc::new(Semaphore::new(RESUMES_MOST)));
-        Self { pool, models, routes, notices, redis, projects_all, registry, resumes }
+        Self { readers, auditors, models, routes, notices, redis, projects_all, registry, resumes }
     }
 
     /// Sends the page of a query, and then every change of the rows that match it. `since` is the lane position of an
@@ -66,14 +70,14 @@ impl Subscriptions {
         let topic = Topic { model: model.name.clone(), tenant: query.tenant, key: conditions.key(model) };
         let queue = SubscriberQueue::new(lane, conditions.clone(), model.appends);
         let subscription = self.registry.add(topic, queue).await;
-        let page = PgReader::new(self.pool.clone()).page(model, query).await?;
+        let page = PgReader::new(self.readers.clone()).page(model, query).await?;
         let mut at = Checkpoint { lane, ..page.at };
         let (mut rows, mut gone) = (rows_by_key(model, &page), Vec::new());
         if let Some(position) = since.filter(|since| page.more && *since < at.position) {
             let since = Checkpoint { position, ..at };
             (at, gone) = self.add_changed(model, query, &conditions, since, &mut rows).await?;
         }
-        let freshness = freshness_at(&self.pool, query.tenant, at).await?;
+        let freshness = freshness_at(&self.readers, query.tenant, at).await?;
         let rows = rows.into_values().collect();
         subscription.queue.start(at.position, Update { rows, gone, more: page.more, at: freshness });
         self.registry.start_at((model.name.clone(), lane), at);
@@ -98,7 +102,7 @@ impl Subscriptions {
     ) -> Result<(Checkpoint, Vec<Key>), QueryError> {
         let _permit = self.resumes.acquire().await.ok();
         let mut gone = Vec::new();
-        let at = match recover_tenant(&self.pool, model, query.tenant, since).await? {
+        let at = match recover_tenant(&self.readers, model, query.tenant, since).await? {
             Recovery::UpToDate => since,
             Recovery::StartOver => {
                 let text = "too many changes since this position; subscribe again without it".into();
@@ -151,13 +155,16 @@ fn rows_by_key(model: &Model, page: &Page) -> BTreeMap<Key, Arc<LiveRow>> {
 async fn freshness_at(pool: &PgPool, tenant: TenantId, at: Checkpoint) -> Result<Freshness, Fault> {
     let text = "SELECT tenant_position, epoch FROM log.events WHERE lane = $1 AND tenant = $2 AND position <= $3
                 ORDER BY tenant_position DESC LIMIT 1";
+    let doing = "reading the position of a tenant";
+    let mut transaction = begin_for(pool, tenant).await.map_err(unavailable(doing))?;
     let last: Option<(i64, i64)> = sqlx::query_as(text)
         .bind(at.lane)
         .bind(tenant.uuid())
         .bind(at.position)
-        .fetch_optional(pool)
+        .fetch_optional(&mut *transaction)
         .await
-        .map_err(unavailable("reading the position of a tenant"))?;
+        .map_err(unavailable(doing))?;
+    transaction.commit().await.map_err(unavailable(doing))?;
     let (tenant_position, epoch) = last.unwrap_or((0, at.epoch));
     Ok(Freshness { tenant_position, epoch })
 }

@@ -1,10 +1,12 @@
 //! Row cache: answers frequent queries by key without the row store.
 //!
 //! A cached row carries the checkpoint at which it was read and the time at which the read began. It is served for at
-//! most `row_cache_ms`, even if the row notice of its change was lost. A query with `minPosition` bypasses the cache.
+//! most `row_cache_ms`, even if the row notice of its change was lost, and only while the log has the history in which it
+//! was read. A query with `minPosition` bypasses the cache.
 //! The cache holds rows of all owners: after the lookup, a row is kept only if it matches the filters of the query and the
 //! owner to whom the caller is restricted. Personal fields are sealed in the cache as they are in the store.
 
+mod histories;
 mod invalidation;
 mod key_lookup;
 mod redis_store;
@@ -24,8 +26,11 @@ use projections::kernel::{Column, Key, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
 use projections::query::{CellPage, CellPages, Cells, Cursor, Page, QueryError, Row, RowQuery};
 use serde_json::Value;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::store::PgReader;
+use histories::Histories;
 use key_lookup::KeyLookup;
 
 /// Upper bound of the setting `row_cache_ms`.
@@ -39,6 +44,7 @@ const ROW_BYTES_MOST: usize = 8 * 1024;
 pub struct RowCache {
     store: Arc<dyn RowCacheStore>,
     ttl: Duration,
+    histories: Histories,
 }
 
 impl RowCache {
@@ -48,12 +54,17 @@ impl RowCache {
             Some(redis) => Arc::new(RedisRowCache::new(redis, ttl)),
             None => Arc::new(MemoryRowCache::default()),
         };
-        Self { store, ttl }
+        Self { store, ttl, histories: Histories::default() }
     }
 
     /// The memory or Redis that holds the cached rows, for their invalidation.
     pub fn store(&self) -> Arc<dyn RowCacheStore> {
         self.store.clone()
+    }
+
+    /// Follows the histories of the lanes until `stop`. Before it begins, no cached row is served.
+    pub fn follow_histories(&self, pool: PgPool, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        self.histories.clone().follow(pool, stop)
     }
 
     /// Returns the rows that match a query, by way of the cache if the query names keys and does not bypass the cache.
@@ -100,7 +111,7 @@ impl RowCache {
         let mut rows = FoundRows::default();
         let mut missing = Vec::new();
         for (key, cached) in lookup.keys.iter().zip(cached) {
-            match cached.filter(|cached| cached.is_fresh(begun, self.ttl)) {
+            match cached.filter(|cached| cached.is_fresh(begun, self.ttl) && self.histories.contain(cached.at)) {
                 Some(cached) => _ = rows.add(model, cached.at, &cached.row),
                 None => missing.push(key),
             }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use platform::database::statement_scope;
 use projections::kernel::{Column, ColumnType, Model};
 use projections::query::{Parents, QueryError, RowQuery, Test, filterable, value_text};
 use serde_json::Value;
@@ -50,13 +51,13 @@ impl<'q> Statement<'q> {
     ) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
         let (name, shape) = (statement.bind(Bound::Text(&model.name)), statement.bind(Bound::Text(&model.shape)));
-        let tenant = statement.bind(Bound::Id(query.tenant.uuid()));
-        let Parts { table, rest, order, pages, count, limit } =
-            statement.parts(model, query, order, parents, &tenant)?;
+        statement.bind(Bound::Id(query.tenant.uuid()));
+        let scope = statement_scope(3);
+        let Parts { table, rest, order, pages, count, limit } = statement.parts(model, query, order, parents)?;
         statement.text = format!(
-            "SELECT c.lane, c.position, c.epoch, k.n, m.count, r.row FROM (SELECT lane, position, epoch \
-             FROM reads.checkpoints WHERE model = {name} AND shape = {shape} \
-             AND lane = (SELECT lane FROM log.routes WHERE tenant = {tenant})) c \
+            "SELECT c.lane, c.position, c.epoch, k.n, m.count, r.row FROM {scope} CROSS JOIN LATERAL \
+             (SELECT lane, position, epoch FROM reads.checkpoints WHERE model = {name} AND shape = {shape} \
+             AND lane = (SELECT routes.lane FROM log.routes WHERE routes.tenant = scope.tenant)) c \
              CROSS JOIN {pages} CROSS JOIN LATERAL {count} m \
              LEFT JOIN LATERAL (SELECT {ROW} AS row, row_number() OVER (ORDER BY {order}) AS n \
              FROM {table} t WHERE {rest} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY k.n, r.n"
@@ -73,21 +74,21 @@ impl<'q> Statement<'q> {
         parents: Option<&Parents>,
     ) -> Result<Self, QueryError> {
         let mut statement = Self { text: String::new(), values: Vec::new() };
-        let tenant = statement.bind(Bound::Id(query.tenant.uuid()));
-        let Parts { table, rest, order, pages, count, limit } =
-            statement.parts(model, query, order, parents, &tenant)?;
+        statement.bind(Bound::Id(query.tenant.uuid()));
+        let scope = statement_scope(1);
+        let Parts { table, rest, order, pages, count, limit } = statement.parts(model, query, order, parents)?;
         let named = |(at, column): (usize, &&Column)| format!(", t.{} AS c{at}", quoted(&column.name));
         let columns_of_t: String = columns.iter().enumerate().map(named).collect();
+        let columns_of_r: String = (0..columns.len()).map(|at| format!(", r.c{at}")).collect();
         statement.text = if parents.is_none() && !query.count {
-            // The order of a plain statement needs no row numbers.
+            // A lateral join with the only row of the scope keeps the order, so that no row numbers are needed.
             format!(
-                "SELECT 1::bigint, NULL::bigint, 1::bigint{columns_of_t} FROM {table} t WHERE {rest} \
-                 ORDER BY {order} LIMIT {limit}"
+                "SELECT 1::bigint, NULL::bigint, 1::bigint{columns_of_r} FROM {scope} CROSS JOIN LATERAL \
+                 (SELECT t.tenant{columns_of_t} FROM {table} t WHERE {rest} ORDER BY {order} LIMIT {limit}) r"
             )
         } else {
-            let columns_of_r: String = (0..columns.len()).map(|at| format!(", r.c{at}")).collect();
             format!(
-                "SELECT k.n, m.count, r.n{columns_of_r} FROM {pages} CROSS JOIN LATERAL {count} m \
+                "SELECT k.n, m.count, r.n{columns_of_r} FROM {scope} CROSS JOIN {pages} CROSS JOIN LATERAL {count} m \
                  LEFT JOIN LATERAL (SELECT row_number() OVER (ORDER BY {order}) AS n{columns_of_t} \
                  FROM {table} t WHERE {rest} ORDER BY {order} LIMIT {limit}) r ON true ORDER BY k.n, r.n"
             )
@@ -111,9 +112,8 @@ impl<'q> Statement<'q> {
         query: &RowQuery,
         columns: &[&Column],
         parents: Option<&Parents>,
-        tenant: &str,
     ) -> Result<Parts, QueryError> {
-        let mut all = self.conditions(model, query, tenant)?;
+        let mut all = self.conditions(model, query)?;
         let pages = match parents {
             None => "(SELECT 1::bigint AS n) k".into(),
             Some(parents) => self.parents(model, parents, &mut all)?,
@@ -136,8 +136,8 @@ impl<'q> Statement<'q> {
     }
 
     /// Condition for the rows of the tenant that match the owner and the filters of a query.
-    fn conditions(&mut self, model: &Model, query: &RowQuery, tenant: &str) -> Result<String, QueryError> {
-        let mut condition = format!("t.tenant = {tenant}");
+    fn conditions(&mut self, model: &Model, query: &RowQuery) -> Result<String, QueryError> {
+        let mut condition = String::from("t.tenant = scope.tenant");
         if let (Some(owner), Some(column)) = (query.owner, model.owner.and_then(|owner| model.column(owner))) {
             write!(condition, " AND t.{} = {}", quoted(&column.name), self.bind_value(column.kind, owner.to_string()))
                 .ok();

@@ -3,6 +3,7 @@
 
 use domain::shared::TenantId;
 use event_log::fault;
+use platform::database::statement_scope;
 use projections::kernel::{Column, Model};
 use projections::ports::{Cause, Checkpoint, Fault};
 use projections::query::{CellPage, CellPages, Cells, Cursor, Page, Parents, QueryError, Row, RowQuery};
@@ -13,7 +14,8 @@ use sqlx::{FromRow, PgPool, Row as _, ValueRef};
 use super::json_cell::write_cell;
 use super::read_statement::Statement;
 
-/// Reads rows of one tenant at a time: the first condition of every statement is the tenant.
+/// Reads rows of one tenant at a time. The tenant is the first condition of every statement, and row-level security compares
+/// it once more with the tenant that the statement has set.
 #[derive(Clone, Debug)]
 pub struct PgReader {
     pool: PgPool,
@@ -76,16 +78,19 @@ impl PgReader {
 
     /// Checkpoint of a model in the lane of a tenant: lets a reader wait until its own write is visible.
     pub async fn checkpoint(&self, model: &Model, tenant: TenantId) -> Result<Checkpoint, Fault> {
-        let found: Option<(i16, i64, i64)> = sqlx::query_as(
-            "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 \
-             AND lane = (SELECT lane FROM log.routes WHERE tenant = $3)",
-        )
-        .bind(&model.name)
-        .bind(&model.shape)
-        .bind(tenant.uuid())
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(fault(format!("reading the checkpoint of {}", model.name)))?;
+        let text = format!(
+            "SELECT c.* FROM {} CROSS JOIN LATERAL (SELECT lane, position, epoch FROM reads.checkpoints \
+             WHERE model = $1 AND shape = $2 \
+             AND lane = (SELECT routes.lane FROM log.routes WHERE routes.tenant = scope.tenant)) c",
+            statement_scope(3)
+        );
+        let found: Option<(i16, i64, i64)> = sqlx::query_as(&text)
+            .bind(&model.name)
+            .bind(&model.shape)
+            .bind(tenant.uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(fault(format!("reading the checkpoint of {}", model.name)))?;
         Ok(found.map_or(Checkpoint::start(0), |(lane, position, epoch)| Checkpoint { lane, position, epoch }))
     }
 }

@@ -55,7 +55,8 @@ impl PgRows {
         let table = Table::live(model);
         transaction.execute(&*table.create()).await?;
         transaction.execute(&*table.create_key()).await?;
-        for statement in table.create_indexes().iter().chain(&table.create_view()) {
+        let opened = table.open_to_readers();
+        for statement in table.create_indexes().iter().chain(&opened).chain(&table.create_view()) {
             transaction.execute(&**statement).await?;
         }
         sqlx::query("INSERT INTO reads.checkpoints SELECT $1, $2, lane, 0, 0 FROM log.lanes")

@@ -2,6 +2,7 @@
 
 use domain::shared::TenantId;
 use event_log::{fault, history};
+use platform::database::tenant_scope;
 use projections::kernel::{Model, Place};
 use projections::ports::{Checkpoint, Epochs, Fault, RawEvent};
 use sqlx::{PgPool, PgTransaction};
@@ -21,10 +22,24 @@ pub(crate) struct Snapshot<'m> {
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 impl<'m> Snapshot<'m> {
-    /// Begins a snapshot; `None` if the model has no checkpoint in this lane.
+    /// Begins a snapshot of all tenants, which a reader cannot see; `None` if the model has no checkpoint in this lane.
     pub(crate) async fn take(pool: &PgPool, model: &'m Model, lane: i16) -> Result<Option<Self>, Fault> {
+        Self::begin(pool, model, lane, BEGIN.to_owned()).await
+    }
+
+    /// Begins a snapshot of one tenant; `None` if the model has no checkpoint in this lane.
+    pub(crate) async fn take_for(
+        pool: &PgPool,
+        model: &'m Model,
+        lane: i16,
+        tenant: TenantId,
+    ) -> Result<Option<Self>, Fault> {
+        Self::begin(pool, model, lane, format!("{BEGIN}; {}", tenant_scope(tenant))).await
+    }
+
+    async fn begin(pool: &PgPool, model: &'m Model, lane: i16, begin: String) -> Result<Option<Self>, Fault> {
         let doing = || format!("reading the checkpoint of {}", model.name);
-        let mut transaction = pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
+        let mut transaction = pool.begin_with(begin).await.map_err(fault(doing()))?;
         let text = "SELECT position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 AND lane = $3";
         let found: Option<(i64, i64)> = sqlx::query_as(text)
             .bind(&model.name)

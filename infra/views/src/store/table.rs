@@ -1,5 +1,6 @@
 //! SQL statements for the table of one read model, built from the description of its rows.
 
+use platform::DatabaseRole;
 use projections::kernel::{Column, ColumnType, Model};
 
 /// Table of one shape of a read model: the live one, or the one that a rebuild fills beside it.
@@ -48,10 +49,25 @@ impl<'m> Table<'m> {
         self.model.indexed.iter().chain(&owner).map(index).collect()
     }
 
-    /// Creates a view with the plain name of the model, for people who query the database; processes read the table.
+    /// Opens the table to readers, behind row-level security. Rows can no longer be copied into it.
+    pub(super) fn open_to_readers(&self) -> [String; 2] {
+        [
+            format!("SELECT log.protect('{}')", self.name),
+            format!(
+                "GRANT SELECT ON {} TO {}, {}",
+                self.name,
+                DatabaseRole::Reader.name(),
+                DatabaseRole::Auditor.name()
+            ),
+        ]
+    }
+
+    /// Creates a view with the plain name of the model, for people who query the database; processes read the table. It has
+    /// the privileges of its user.
     pub(super) fn create_view(&self) -> [String; 2] {
         let view = format!("reads.{}", self.model.plural_stem());
-        [format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS SELECT * FROM {}", self.name)]
+        let create = format!("CREATE VIEW {view} WITH (security_invoker = true) AS SELECT * FROM {}", self.name);
+        [format!("DROP VIEW IF EXISTS {view}"), create]
     }
 
     /// Upserts rows from one array per column, the tenants first.

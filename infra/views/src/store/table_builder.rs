@@ -64,7 +64,7 @@ impl PgTableBuilder {
         let (built, live) = (Table::building(model), Table::live(model));
         let key = model.appends.then(|| built.create_key());
         let mut transaction = self.pool.begin_with(BEGIN_INDEXES).await?;
-        for statement in key.into_iter().chain(built.create_indexes()) {
+        for statement in key.into_iter().chain(built.create_indexes()).chain(built.open_to_readers()) {
             transaction.execute(&*statement).await?;
         }
         transaction.execute(&*format!("ANALYZE {}", built.name)).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use cartulary::cli::Bearer;
 use cartulary::settings::Settings;
 use domain::shared::{CustomerId, Role, TenantId};
-use lab::harness::{Engine, RedisServer, Shop, connect_redis, eventually};
+use lab::harness::{Engine, RedisServer, Shop, connect_redis, database, eventually, lane_head, restore_lane};
 use platform::clock::{new_id, now};
 use projections::kernel::{Key, Models};
 use projections::ports::Checkpoint;
@@ -58,8 +58,12 @@ struct CachedShop {
 
 impl CachedShop {
     async fn open(redis_url: Option<String>, life_ms: u32) -> Result<Self> {
+        Self::open_on(database().await, redis_url, life_ms).await
+    }
+
+    async fn open_on(url: String, redis_url: Option<String>, life_ms: u32) -> Result<Self> {
         let settings = Settings { redis_url, row_cache_ms: Some(life_ms), ..Settings::default() };
-        let engine = Engine::start_with(settings).await?;
+        let engine = Engine::start_on_with(url, settings).await?;
         let (tenant, _) = engine.tenant().await?;
         let (shop, owner) = (Shop::new(tenant), engine.token(&Bearer::of(tenant, Role::Owner))?);
         let mut last = Value::Null;
@@ -153,6 +157,27 @@ async fn cached_row_is_used_for_its_lifetime_and_no_longer() -> Result<()> {
         Ok(rows == [11; 3])
     })
     .await?;
+    shop.engine.close().await;
+    Ok(())
+}
+
+/// A restore of the database to an earlier moment, after which Redis still has rows of the lost future.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_of_a_lost_history_is_not_served_although_redis_has_kept_it() -> Result<()> {
+    let (server, url) = (RedisServer::start().await?, database().await);
+    let mut shop = CachedShop::open_on(url.clone(), Some(server.url.clone()), LONG_MS).await?;
+    let pool = platform::database::connect(&url).await?;
+    let lane = shop.shop.lane(&pool).await?;
+    let kept = lane_head(&pool, lane).await?;
+    shop.one_more(11).await?;
+    let (key, _) = cached_stock_level(&shop, &server).await?;
+    shop.engine.close().await;
+    restore_lane(&pool, lane, kept).await?;
+    let redis_url = Some(server.url.clone());
+    let settings = Settings { redis_url, row_cache_ms: Some(LONG_MS), ..Settings::default() };
+    shop.engine = Engine::start_on_with(url, settings).await?;
+    ensure!(server.run::<Option<Vec<u8>>>(&["GET", &key]).await?.is_some(), "Redis has lost the row");
+    eventually("the restored row is served", async || Ok(shop.available(None).await? == 10)).await?;
     shop.engine.close().await;
     Ok(())
 }
