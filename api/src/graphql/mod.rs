@@ -60,7 +60,7 @@ impl Graph {
             return Err(SchemaError(error));
         }
         let relations = Arc::new(relations);
-        let cost_estimator = CostEstimator::new(models, Arc::clone(&relations));
+        let cost_estimator = CostEstimator::new(models, Arc::clone(&relations), stream_history::PAGE);
         let example_query = example::query(models, &relations);
         let (schema, row_types) = schema(commands, models, relations, introspection)?;
         Ok(Self { schema, row_types, cost_estimator, example_query })

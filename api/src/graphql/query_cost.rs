@@ -14,7 +14,6 @@ use async_graphql::{Value, Variables};
 use projections::kernel::Models;
 
 use super::page_size::{FIRST, FIRST_MOST};
-use super::stream_history;
 use crate::relation::Relations;
 
 /// Highest estimated cost of one operation, in points.
@@ -46,13 +45,14 @@ struct Estimate<'a> {
 }
 
 impl CostEstimator {
-    pub(super) fn new(models: &Models, relations: Arc<Relations>) -> Self {
+    /// `other_page` is the root field of a page that has no read model, with the type of its rows.
+    pub(super) fn new(models: &Models, relations: Arc<Relations>, other_page: (&str, &str)) -> Self {
         let fields = models.iter().flat_map(|model| {
             let field = |is_page| RowField { model: model.name.clone(), is_page };
             [(model.field(), field(false)), (model.fields(), field(true))]
         });
-        let history = RowField { model: stream_history::EVENT.into(), is_page: true };
-        let fields = fields.chain([(stream_history::FIELD.to_owned(), history)]);
+        let other = RowField { model: other_page.1.into(), is_page: true };
+        let fields = fields.chain([(other_page.0.to_owned(), other)]);
         Self { roots: fields.collect(), relations }
     }
 

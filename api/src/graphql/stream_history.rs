@@ -16,11 +16,12 @@ use crate::error::Problem;
 use crate::port::{StreamEvent, StreamQuery};
 
 /// Name of the field.
-pub(super) const FIELD: &str = "eventHistory";
+const FIELD: &str = "eventHistory";
 const CONNECTION: &str = "StoredEventConnection";
 const EDGE: &str = "StoredEventEdge";
-/// Name of the type of a row.
-pub(super) const EVENT: &str = "StoredEvent";
+const EVENT: &str = "StoredEvent";
+/// The field and the type of its rows.
+pub(super) const PAGE: (&str, &str) = (FIELD, EVENT);
 
 /// `eventHistory(streamType, stream, first, after)`.
 pub(super) fn field() -> Field {

@@ -1,6 +1,4 @@
 //! Readiness by lag.
-//!
-//! proves: OPS-04
 
 use anyhow::{Result, ensure};
 use lab::harness::{Cluster, database, eventually};
@@ -36,5 +34,6 @@ async fn process_is_not_ready_until_its_read_models_are_near_the_end_of_the_log(
     let position: i64 =
         sqlx::query_scalar("SELECT min(position) FROM reads.checkpoints WHERE lane = 3").fetch_one(&owner).await?;
     ensure!(position >= 1, "ready at position {position}");
+    proofs::proven("OPS-04 a process is not ready until its read models are near the end of the log");
     process.stop().await
 }

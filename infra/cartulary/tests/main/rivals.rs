@@ -1,6 +1,4 @@
 //! Two processes that take the same lanes from each other.
-//!
-//! proves: ES-01
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -98,6 +96,7 @@ async fn two_processes_that_take_all_lanes_from_each_other_lose_and_double_no_co
         sqlx::query_scalar("SELECT command_id FROM log.events WHERE type = 'stock.reserved'").fetch_all(&pool).await?;
     assert_eq!(reserved.len(), accepted.len(), "one effect for each accepted command");
     assert!(accepted.iter().all(|id| reserved.contains(id)), "nothing acknowledged is lost");
+    proofs::proven("ES-01 of two appends to one version of a stream exactly one wins");
     check_log_invariants(&pool).await?;
 
     // Both kept the read models up to date meanwhile.
