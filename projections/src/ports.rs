@@ -112,7 +112,7 @@ pub struct ParkedStream {
     pub reason: String,
 }
 
-/// All changes of one batch to one read model, stored in one transaction.
+/// All changes of one batch to one read model.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     /// Checkpoints before and after, once per lane.
@@ -133,16 +133,16 @@ pub trait Rows: Send + Sync {
     /// Streams that are parked for a read model.
     fn parked_streams(&self, model: &Model) -> impl Future<Output = Result<BTreeSet<StreamPlace>, Fault>> + Send;
 
-    /// Loads the rows at these places, in the same order.
-    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
+    /// Loads the rows of each of these models at its places, in the same order. The models are loaded in parallel.
+    fn load(
+        &self,
+        wanted: &[(Arc<Model>, Vec<Place>)],
+    ) -> impl Future<Output = Result<Vec<Vec<LoadedRow>>, Fault>> + Send;
 
-    /// Stores a step in one transaction. Fails with [`Cause::Conflict`] if a stored checkpoint is not the one where the
-    /// step begins, because another projector has advanced it, or if a stream that the step skips is no longer parked.
-    fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send;
-
-    /// Advances the checkpoints of models that a batch does not affect, all in one transaction. Fails with
-    /// [`Cause::Conflict`] if any stored checkpoint is not the one where its move begins.
-    fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Stores the steps of these models in one transaction: all of them or none. Fails with [`Cause::Conflict`] if a
+    /// stored checkpoint is not the one where its step begins, because another projector has advanced it, or if a stream
+    /// that a step skips is no longer parked.
+    fn put(&self, steps: &[(Arc<Model>, Step)]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// Technical failure, as opposed to a mistake of the caller.

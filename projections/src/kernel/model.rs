@@ -144,6 +144,13 @@ impl Models {
     pub fn iter(&self) -> impl Iterator<Item = &Model> {
         self.models.values()
     }
+
+    /// Groups of read models that follow the log on their own: the models of each bounded context, by its name.
+    pub fn groups(&self) -> BTreeMap<&'static str, Vec<&Model>> {
+        let mut groups = BTreeMap::<_, Vec<_>>::new();
+        self.iter().for_each(|model| groups.entry(model.context).or_default().push(model));
+        groups
+    }
 }
 
 impl Visitor for Models {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::shared::TenantId;
 use event_log::fault;
+use futures::future::try_join_all;
 use projections::kernel::{Change, Model, Parked, Place};
 use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, ParkedStream, Rows, Step, StreamPlace};
 use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
@@ -12,6 +13,9 @@ use uuid::Uuid;
 
 use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
 use super::table::Table;
+
+/// Number of models whose rows are loaded at a time: each needs a connection.
+const LOADS_MOST: usize = 4;
 
 /// Stores rows, checkpoints and parked events in the schema `reads`.
 #[derive(Clone, Debug)]
@@ -43,6 +47,10 @@ impl PgRows {
             }
         }
         Ok(outdated)
+    }
+
+    async fn load_model(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
+        if places.is_empty() { Ok(Vec::new()) } else { load(&self.pool, &Table::live(model), places).await }
     }
 
     async fn create_table(&self, model: &Model) -> Result<(), sqlx::Error> {
@@ -98,41 +106,38 @@ impl Rows for PgRows {
         Ok(rows.into_iter().map(place).collect())
     }
 
-    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
-        load(&self.pool, &Table::live(model), places).await
+    async fn load(&self, wanted: &[(Arc<Model>, Vec<Place>)]) -> Result<Vec<Vec<LoadedRow>>, Fault> {
+        let mut loaded = Vec::with_capacity(wanted.len());
+        for models in wanted.chunks(LOADS_MOST) {
+            let rows = models.iter().map(|(model, places)| self.load_model(model, places));
+            loaded.extend(try_join_all(rows).await?);
+        }
+        Ok(loaded)
     }
 
-    async fn put(&self, model: &Model, step: &Step) -> Result<(), Fault> {
-        let doing = || format!("putting rows of {}", model.name);
+    async fn put(&self, steps: &[(Arc<Model>, Step)]) -> Result<(), Fault> {
+        let doing = || "putting rows of read models";
         let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
-        let moves: Vec<_> = step.moves.iter().map(|step| (model, step)).collect();
+        let moves: Vec<_> = steps.iter().flat_map(|(model, step)| step.moves.iter().map(|at| (&**model, at))).collect();
         if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
             return Err(Fault::new(Cause::Conflict, doing()));
         }
-        if !are_parked(&mut transaction, model, &step.skipped).await.map_err(fault(doing()))? {
-            return Err(Fault::new(Cause::Conflict, doing()));
-        }
-        put_rows(&mut transaction, &Table::live(model), &step.changes).await?;
-        park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
-        park_streams(&mut transaction, model, &step.parked_streams).await.map_err(fault(doing()))?;
-        transaction.commit().await.map_err(fault(doing()))
-    }
-
-    async fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
-        let doing = || "moving the checkpoints of models that a batch does not affect";
-        let moves: Vec<_> =
-            moves.iter().flat_map(|(model, moves)| moves.iter().map(|step| (model.as_ref(), step))).collect();
-        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
-        if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
-            return Err(Fault::new(Cause::Conflict, doing()));
+        for (model, step) in steps {
+            let doing = || format!("putting rows of {}", model.name);
+            if !are_parked(&mut transaction, model, &step.skipped).await.map_err(fault(doing()))? {
+                return Err(Fault::new(Cause::Conflict, doing()));
+            }
+            put_rows(&mut transaction, &Table::live(model), &step.changes).await?;
+            park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
+            park_streams(&mut transaction, model, &step.parked_streams).await.map_err(fault(doing()))?;
         }
         transaction.commit().await.map_err(fault(doing()))
     }
 }
 
 /// Begins a transaction whose commit does not wait for the disk: a crash of the server loses rows and checkpoint
-/// together, and the events are folded again. A table that another session has locked fails its model alone, which is
-/// then isolated; waiting for it would stop all models.
+/// together, and the events are folded again. A table that another session has locked fails its model alone, which then
+/// leaves its group; waiting for it would stop the group.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '2s'";
 
 /// Loads the rows of a table at these places.

@@ -13,7 +13,7 @@ use sqlx::{Executor, PgPool};
 const EVENTS: usize = 2_400;
 
 /// Receives one unit `count` times.
-async fn receive(backend: &Backend, shop: &Shop, count: usize) -> Result<()> {
+pub(crate) async fn receive(backend: &Backend, shop: &Shop, count: usize) -> Result<()> {
     let body = json!({ "item": shop.item, "units": 1 });
     let mut commands = Vec::with_capacity(count);
     for _ in 0..count {

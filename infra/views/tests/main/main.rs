@@ -2,6 +2,7 @@
 
 mod agreement;
 mod broken_rows;
+mod groups;
 mod read_plans;
 mod rebuild;
 mod restored_log;
