@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::EPOCH;
 use crate::kernel::{Model, Parked, Place};
-use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, RawEvent, Rows, Step, StreamPlace};
+use crate::ports::{
+    Cause, Checkpoint, Epochs, Fault, History, HistoryScan, LoadedRow, RawEvent, Rows, Step, StreamPlace,
+};
 
 /// In-memory implementation of both ports. Every lane of its history has one epoch, [`EPOCH`], at first.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ struct State {
     failing: Option<String>,
     /// Number of puts that were stored.
     transactions: u32,
+    /// Number of events that scans have read.
+    scanned: usize,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +79,11 @@ impl Memory {
     /// Number of puts that were stored.
     pub fn transactions(&self) -> u32 {
         self.state().transactions
+    }
+
+    /// Number of events that scans have read.
+    pub fn scanned(&self) -> usize {
+        self.state().scanned
     }
 
     /// Lets the parked streams of a model continue.
@@ -182,6 +191,29 @@ impl Rows for &Memory {
 
     fn put(&self, steps: &[(Arc<Model>, Step)]) -> impl Future<Output = Result<(), Fault>> + Send {
         ready(self.state().put_all(steps))
+    }
+}
+
+impl HistoryScan for &Memory {
+    fn scan(
+        &self,
+        lane: i16,
+        (after, upto): (i64, i64),
+        streams: &[&str],
+    ) -> impl Future<Output = Result<Vec<RawEvent>, Fault>> + Send {
+        let mut state = self.state();
+        let events = state.events.get(&lane).into_iter().flatten();
+        let events = events.filter(|event| (after + 1..=upto).contains(&event.position));
+        let events: Vec<_> = events.filter(|event| streams.contains(&&*event.stream_type)).cloned().collect();
+        state.scanned += events.len();
+        ready(Ok(events))
+    }
+
+    fn count(&self, lane: i16, (after, upto): (i64, i64)) -> impl Future<Output = Result<i64, Fault>> + Send {
+        let state = self.state();
+        let events = state.events.get(&lane).into_iter().flatten();
+        let count = events.filter(|event| (after + 1..=upto).contains(&event.position)).count();
+        ready(Ok(i64::try_from(count).unwrap_or(i64::MAX)))
     }
 }
 

@@ -8,13 +8,17 @@ use event_log::require_migrated;
 use platform::DatabaseRole;
 use platform::database::connect_as;
 use projections::kernel::{Model, Models};
+use projections::ports::StreamPlace;
 use serde_json::json;
 use sqlx::PgPool;
-use views::follower::rebuild_model;
+use views::follower::{RebuildSummary, rebuild_models};
 use views::store::{PgRows, digest};
 
 use super::table::table;
 use super::{progress, say};
+
+/// Number of parked events that are listed for each model.
+const PARKED_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -27,7 +31,8 @@ pub(super) struct ReplayArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Rebuild read models from the log in shadow tables, then switch to these.
+    /// Rebuild read models from the log in shadow tables, all in one scan, then switch to these. Exits 1 if an event
+    /// could not be folded; its row or its stream is parked then.
     Rebuild {
         /// Names of read models, such as `StockLevel`; all without a name.
         models: Vec<String>,
@@ -43,12 +48,12 @@ pub(super) async fn run(args: &ReplayArgs, url: &str) -> Result<ExitCode> {
     let pool = connect_as(url, DatabaseRole::Worker).await?;
     require_migrated(&pool).await?;
     let all = Models::all();
-    let rows = match &args.what {
+    let (rows, is_complete) = match &args.what {
         What::Rebuild { models } => {
             PgRows::new(pool.clone()).prepare(all.iter()).await?;
             rebuild_all(&pool, &chosen(&all, models)?).await?
         }
-        What::Digest { models } => digest_all(&pool, &chosen(&all, models)?).await?,
+        What::Digest { models } => (digest_all(&pool, &chosen(&all, models)?).await?, true),
     };
     if args.json {
         let rows: Vec<_> = rows
@@ -59,7 +64,7 @@ pub(super) async fn run(args: &ReplayArgs, url: &str) -> Result<ExitCode> {
     } else {
         say(table(["model", "result", "detail"], &rows));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn chosen<'m>(all: &'m Models, names: &[String]) -> Result<Vec<&'m Model>> {
@@ -77,15 +82,29 @@ fn chosen<'m>(all: &'m Models, names: &[String]) -> Result<Vec<&'m Model>> {
     Ok(models)
 }
 
-async fn rebuild_all(pool: &PgPool, models: &[&Model]) -> Result<Vec<[String; 3]>> {
-    let mut rows = Vec::new();
-    for (number, model) in (1..).zip(models) {
-        progress(&format!("rebuilding {} ({number} of {})", model.name, models.len()));
-        let built = rebuild_model(pool, model).await?;
-        let detail = format!("{} rows, {} parked", built.rows, built.parked.len());
-        rows.push([model.name.clone(), format!("{} events", built.events), detail]);
+/// Rebuilds the models in one scan. Returns a row for each, and false if an event had to be parked.
+async fn rebuild_all(pool: &PgPool, models: &[&Model]) -> Result<(Vec<[String; 3]>, bool)> {
+    progress(&format!("rebuilding {} read models", models.len()));
+    let built = rebuild_models(pool, models).await?;
+    for summary in &built {
+        let rows = summary.parked.iter().map(|parked| {
+            format!("lane {}, position {}, row {}: {}", parked.lane, parked.position, parked.place.key, parked.reason)
+        });
+        let streams = summary.parked_streams.iter().map(|parked| {
+            let StreamPlace { stream_type, stream, .. } = &parked.place;
+            format!("lane {}, position {}, {stream_type} {stream}: {}", parked.lane, parked.position, parked.reason)
+        });
+        for parked in rows.chain(streams).take(PARKED_SHOWN) {
+            progress(&format!("parked in {}: {parked}", summary.model));
+        }
     }
-    Ok(rows)
+    let parked = |summary: &RebuildSummary| summary.parked.len() + summary.parked_streams.len();
+    let is_complete = built.iter().all(|summary| parked(summary) == 0);
+    let row = |summary: RebuildSummary| {
+        let detail = format!("{} rows, {} parked", summary.rows, parked(&summary));
+        [summary.model, format!("{} events", summary.events), detail]
+    };
+    Ok((built.into_iter().map(row).collect(), is_complete))
 }
 
 async fn digest_all(pool: &PgPool, models: &[&Model]) -> Result<Vec<[String; 3]>> {

@@ -10,7 +10,8 @@ mod key_repair;
 mod progress_board;
 mod rebuild_queue;
 
-pub use rebuild_queue::rebuild_model;
+pub use rebuild_queue::rebuild_models;
+pub use replay::rebuild::RebuildSummary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

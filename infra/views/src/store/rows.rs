@@ -78,32 +78,11 @@ impl PgRows {
 
 impl Rows for PgRows {
     async fn checkpoints(&self, model: &Model) -> Result<Vec<Checkpoint>, Fault> {
-        let rows: Vec<(i16, i64, i64)> = sqlx::query_as(
-            "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane",
-        )
-        .bind(&model.name)
-        .bind(&model.shape)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(fault(format!("reading the checkpoints of {}", model.name)))?;
-        Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
+        checkpoints(&self.pool, &Table::live(model)).await
     }
 
     async fn parked_streams(&self, model: &Model) -> Result<BTreeSet<StreamPlace>, Fault> {
-        let text = "SELECT tenant, stream_type, stream_id FROM reads.parked
-                    WHERE model = $1 AND shape = $2 AND stream_id IS NOT NULL";
-        let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(text)
-            .bind(&model.name)
-            .bind(&model.shape)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(fault(format!("reading the parked streams of {}", model.name)))?;
-        let place = |(tenant, stream_type, stream): (Uuid, String, Uuid)| StreamPlace {
-            tenant: TenantId::new(tenant),
-            stream_type: stream_type.into(),
-            stream,
-        };
-        Ok(rows.into_iter().map(place).collect())
+        parked_streams(&self.pool, &Table::live(model)).await
     }
 
     async fn load(&self, wanted: &[(Arc<Model>, Vec<Place>)]) -> Result<Vec<Vec<LoadedRow>>, Fault> {
@@ -127,9 +106,10 @@ impl Rows for PgRows {
             if !are_parked(&mut transaction, model, &step.skipped).await.map_err(fault(doing()))? {
                 return Err(Fault::new(Cause::Conflict, doing()));
             }
-            put_rows(&mut transaction, &Table::live(model), &step.changes).await?;
-            park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
-            park_streams(&mut transaction, model, &step.parked_streams).await.map_err(fault(doing()))?;
+            let table = Table::live(model);
+            put_rows(&mut transaction, &table, &step.changes).await?;
+            park(&mut transaction, &table, &step.parked).await.map_err(fault(doing()))?;
+            park_streams(&mut transaction, &table, &step.parked_streams).await.map_err(fault(doing()))?;
         }
         transaction.commit().await.map_err(fault(doing()))
     }
@@ -139,6 +119,39 @@ impl Rows for PgRows {
 /// together, and the events are folded again. A table that another session has locked fails its model alone, which then
 /// leaves its group; waiting for it would stop the group.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '2s'";
+
+/// Checkpoints of a table; empty if it does not exist.
+pub(super) async fn checkpoints(store: impl PgExecutor<'_>, table: &Table<'_>) -> Result<Vec<Checkpoint>, Fault> {
+    let text = "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane";
+    let rows: Vec<(i16, i64, i64)> = sqlx::query_as(text)
+        .bind(&table.model.name)
+        .bind(&table.state)
+        .fetch_all(store)
+        .await
+        .map_err(fault(format!("reading the checkpoints of {}", table.model.name)))?;
+    Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
+}
+
+/// Streams that are parked for a table.
+pub(super) async fn parked_streams(
+    store: impl PgExecutor<'_>,
+    table: &Table<'_>,
+) -> Result<BTreeSet<StreamPlace>, Fault> {
+    let text = "SELECT tenant, stream_type, stream_id FROM reads.parked
+                WHERE model = $1 AND shape = $2 AND stream_id IS NOT NULL";
+    let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(text)
+        .bind(&table.model.name)
+        .bind(&table.state)
+        .fetch_all(store)
+        .await
+        .map_err(fault(format!("reading the parked streams of {}", table.model.name)))?;
+    let place = |(tenant, stream_type, stream): (Uuid, String, Uuid)| StreamPlace {
+        tenant: TenantId::new(tenant),
+        stream_type: stream_type.into(),
+        stream,
+    };
+    Ok(rows.into_iter().map(place).collect())
+}
 
 /// Loads the rows of a table at these places.
 pub(super) async fn load(
@@ -150,7 +163,7 @@ pub(super) async fn load(
     let statement = table.load();
     let mut load = sqlx::query_as::<_, (Option<String>, bool)>(&statement)
         .bind(&table.model.name)
-        .bind(&table.model.shape)
+        .bind(&table.state)
         .bind(places.iter().map(|place| place.key.as_str()).collect::<Vec<_>>());
     let places: Vec<_> = places.iter().collect();
     for array in place_arrays(&table.key_types(), &places).map_err(corrupt_row(doing()))? {
@@ -218,7 +231,7 @@ async fn execute(
 /// Stores parked events.
 pub(super) async fn park(
     transaction: &mut PgTransaction<'_>,
-    model: &Model,
+    table: &Table<'_>,
     parked: &[Parked],
 ) -> Result<(), sqlx::Error> {
     if parked.is_empty() {
@@ -229,8 +242,8 @@ pub(super) async fn park(
          SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[]) \
          ON CONFLICT DO NOTHING",
     )
-    .bind(&model.name)
-    .bind(&model.shape)
+    .bind(&table.model.name)
+    .bind(&table.state)
     .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
     .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
     .bind(parked.iter().map(|parked| parked.place.tenant.uuid()).collect::<Vec<_>>())
@@ -242,9 +255,9 @@ pub(super) async fn park(
 }
 
 /// Stores parked streams.
-async fn park_streams(
+pub(super) async fn park_streams(
     transaction: &mut PgTransaction<'_>,
-    model: &Model,
+    table: &Table<'_>,
     parked: &[ParkedStream],
 ) -> Result<(), sqlx::Error> {
     if parked.is_empty() {
@@ -255,8 +268,8 @@ async fn park_streams(
                                                  $8::text[])
                 ON CONFLICT DO NOTHING";
     sqlx::query(text)
-        .bind(&model.name)
-        .bind(&model.shape)
+        .bind(&table.model.name)
+        .bind(&table.state)
         .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
         .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
         .bind(parked.iter().map(|parked| parked.place.tenant.uuid()).collect::<Vec<_>>())
