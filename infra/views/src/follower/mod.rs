@@ -116,12 +116,12 @@ impl ReadModelFollower {
         self.notices.clone()
     }
 
-    /// Creates the tables of new models, so that every model can be queried from the start.
+    /// Creates the tables of new models on a short log, so that they can be queried from the start.
     pub async fn prepare(&self) -> Result<(), Fault> {
         PgRows::new(self.pool.clone()).prepare(self.models.iter()).await.map(|_| ())
     }
 
-    /// Runs until `stop`. Models whose shape has changed are rebuilt in the background.
+    /// Runs until `stop`. Models that are new on a long log, or whose shape has changed, are built in the background.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let connectivity = self.connectivity.clone();
@@ -142,8 +142,8 @@ impl ReadModelFollower {
         let mut rebuilds = RebuildQueue::new(self.pool.clone(), self.notices.clone(), self.health.clone());
         let mut repair =
             KeyRepair::new(self.pool.clone(), self.models.clone(), self.notices.clone(), self.health.clone());
-        let mut outdated = self.find_outdated().await?;
-        rebuilds.enqueue(outdated.iter().cloned().chain(self.find_diverged().await?));
+        let mut missing = self.find_missing().await?;
+        rebuilds.enqueue(missing.iter().cloned().chain(self.find_diverged().await?));
         let mut kafka_feed = self.open_kafka_feed();
         let groups = self.start_groups();
         let mut checked_at = Instant::now();
@@ -156,12 +156,12 @@ impl ReadModelFollower {
             let mut switched = rebuilds.advance().await;
             if checked_at.elapsed() > HISTORY_CHECK_INTERVAL {
                 rebuilds.enqueue(self.find_diverged().await?);
-                if !outdated.is_empty() {
-                    let before = outdated.len();
-                    outdated = self.find_outdated().await?;
-                    rebuilds.enqueue(outdated.iter().cloned());
-                    // Another process may have rebuilt some of them.
-                    switched |= outdated.len() < before;
+                if !missing.is_empty() {
+                    let before = missing.len();
+                    missing = self.find_missing().await?;
+                    rebuilds.enqueue(missing.iter().cloned());
+                    // Another process may have built some of them.
+                    switched |= missing.len() < before;
                 }
                 checked_at = Instant::now();
             }
@@ -214,8 +214,8 @@ impl ReadModelFollower {
         self.lanes.borrow().clone()
     }
 
-    /// Models whose live table has another shape than the code expects.
-    async fn find_outdated(&self) -> Result<Vec<Model>, Fault> {
+    /// Models that must be built: they are new on a long log, or the live table has another shape than the code expects.
+    async fn find_missing(&self) -> Result<Vec<Model>, Fault> {
         let rows = PgRows::new(self.pool.clone());
         Ok(rows.prepare(self.models.iter()).await?.into_iter().cloned().collect())
     }

@@ -17,6 +17,10 @@ use super::table::Table;
 /// Number of models whose rows are loaded at a time: each needs a connection.
 const LOADS_MOST: usize = 4;
 
+/// Length of a log up to which a new read model follows it from the first event on. For a longer one, it is built beside
+/// the other models, which is faster and does not hold them up.
+const SHORT_LOG_EVENTS: i64 = 10_000;
+
 /// Stores rows, checkpoints and parked events in the schema `reads`.
 #[derive(Clone, Debug)]
 pub struct PgRows {
@@ -28,29 +32,36 @@ impl PgRows {
         Self { pool }
     }
 
-    /// Creates the tables of models that have none, with checkpoints before the first event. Returns the models whose
-    /// live table has another shape than the code expects: they must be rebuilt.
+    /// Creates empty tables for models that have none if the log is short, so that they are filled from the first event
+    /// on. Returns the models that must be built from the log, because it is long or because the code expects another
+    /// shape than that of the live table.
     pub async fn prepare<'m>(&self, models: impl IntoIterator<Item = &'m Model>) -> Result<Vec<&'m Model>, Fault> {
-        let mut outdated = Vec::new();
-        for model in models {
-            let live: Option<String> = sqlx::query_scalar("SELECT shape FROM reads.live WHERE model = $1")
-                .bind(&model.name)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(fault("reading which shapes are live"))?;
-            match live {
-                None => {
-                    self.create_table(model).await.map_err(fault(format!("creating the table of {}", model.name)))?
-                }
-                Some(shape) if shape == model.shape => {}
-                Some(_) => outdated.push(model),
-            }
+        let text = "SELECT model, shape FROM reads.checkpoints GROUP BY model, shape
+                    UNION SELECT model, '' FROM reads.live";
+        let known = sqlx::query_as(text).fetch_all(&self.pool).await;
+        let known: BTreeSet<(String, String)> =
+            known.map_err(fault("reading which tables exist"))?.into_iter().collect();
+        let is_known = |model: &Model, shape: &str| known.contains(&(model.name.clone(), shape.to_owned()));
+        let missing: Vec<_> = models.into_iter().filter(|model| !is_known(model, &model.shape)).collect();
+        if missing.is_empty() || !self.log_is_short().await? {
+            return Ok(missing);
+        }
+        let (outdated, new): (Vec<_>, Vec<_>) = missing.into_iter().partition(|model| is_known(model, ""));
+        for model in new {
+            self.create_table(model).await.map_err(fault(format!("creating the table of {}", model.name)))?;
         }
         Ok(outdated)
     }
 
     async fn load_model(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         if places.is_empty() { Ok(Vec::new()) } else { load(&self.pool, &Table::live(model), places).await }
+    }
+
+    async fn log_is_short(&self) -> Result<bool, Fault> {
+        let text = "SELECT coalesce(sum(e.position), 0) <= $1 FROM log.lanes l JOIN LATERAL
+                    (SELECT position FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true";
+        let is_short = sqlx::query_scalar(text).bind(SHORT_LOG_EVENTS).fetch_one(&self.pool).await;
+        is_short.map_err(fault("reading the length of the log"))
     }
 
     async fn create_table(&self, model: &Model) -> Result<(), sqlx::Error> {

@@ -85,7 +85,7 @@ async fn row_that_cannot_be_read_is_parked_shown_and_rebuilt_while_everything_el
 }
 
 /// New connections to the database of a closed pool.
-async fn reopened(pool: &PgPool) -> Result<PgPool> {
+pub(crate) async fn reopened(pool: &PgPool) -> Result<PgPool> {
     Ok(PgPool::connect_with((*pool.connect_options()).clone()).await?)
 }
 

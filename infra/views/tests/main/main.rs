@@ -3,6 +3,7 @@
 mod agreement;
 mod broken_rows;
 mod groups;
+mod newcomers;
 mod read_plans;
 mod rebuild;
 mod restored_log;
