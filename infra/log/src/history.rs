@@ -103,7 +103,7 @@ const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_pos
 const EVENTS_OF_STREAM: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
     sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND tenant = $2 AND stream_type = $3 AND stream_id = $4 \
-    AND position >= $5 AND position <= $6 ORDER BY sequence";
+    AND sequence > $5 AND position <= $6 ORDER BY sequence LIMIT $7";
 
 const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JOIN LATERAL \
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
@@ -159,16 +159,17 @@ pub async fn events_of_tenant(
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
-/// Events of one stream from one position of its lane up to another.
+/// Events of one stream after a number within the stream, up to a position of the lane, at most `most`.
 pub async fn events_of_stream(
     store: impl PgExecutor<'_>,
     (lane, tenant): (i16, TenantId),
     (stream_type, stream): (&str, Uuid),
-    (from, upto): (i64, i64),
+    (after, upto): (i64, i64),
+    most: i64,
 ) -> Result<Vec<RawEvent>, Fault> {
     let doing = || format!("reading a stream of lane {lane}");
     let events = sqlx::query(EVENTS_OF_STREAM).bind(lane).bind(tenant.uuid()).bind(stream_type).bind(stream);
-    let rows = events.bind(from).bind(upto).fetch_all(store).await.map_err(fault(doing()))?;
+    let rows = events.bind(after).bind(upto).bind(most).fetch_all(store).await.map_err(fault(doing()))?;
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 

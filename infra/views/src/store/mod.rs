@@ -8,6 +8,7 @@ mod json_cell;
 mod key_rebuild;
 mod read_statement;
 mod reader;
+mod row_fold;
 mod rows;
 mod snapshot;
 mod table;
