@@ -31,6 +31,9 @@ pub trait TableBuilder: Send + Sync {
 
     /// Serves the new table with its checkpoints and parked events, in one transaction.
     fn switch(&self, model: &Model) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Drops the new table.
+    fn discard(&self, model: &Model) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// Stored state of a table that is being built.
@@ -54,7 +57,7 @@ pub struct Part {
     pub is_first: bool,
 }
 
-/// How a rebuild runs.
+/// Options of a rebuild.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Number of rows in memory, all models together, at which rows are written; checked after each page.
@@ -127,6 +130,19 @@ pub async fn rebuild(
         tracing::info!(model = model.name, events = summary.events, rows = summary.rows, "read model rebuilt");
     }
     Ok(summaries)
+}
+
+/// Builds new tables of these read models in one scan up to the given ends of the lanes, without serving them.
+pub async fn build(
+    models: &[&Model],
+    targets: &[Checkpoint],
+    history: &impl HistoryScan,
+    tables: &impl TableBuilder,
+    options: Options,
+) -> Result<Vec<RebuildSummary>, RebuildError> {
+    let mut scan = Scan::begin(models, history, tables, options).await?;
+    scan.fold_up_to(targets).await?;
+    Ok(scan.finish().await?)
 }
 
 /// Number of events that were written between two readings of the heads.

@@ -83,6 +83,11 @@ impl TableBuilder for MemoryTables {
         self.with_table(model, |table| table.is_served = true);
         Ok(())
     }
+
+    async fn discard(&self, model: &Model) -> Result<(), Fault> {
+        self.with_table(model, |table| *table = Table::default());
+        Ok(())
+    }
 }
 
 fn options(rows_most: usize, page: usize) -> Options {

@@ -30,7 +30,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Longest delay before a model that failed repeatedly is tried again. The delay doubles with each failure.
 const RETRY_DELAY_MOST: Duration = Duration::from_secs(10);
 
-/// What a group follows: the lanes of this process, each with the position up to which there are events.
+/// Target of a group: the lanes of this process, each with the position up to which there are events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) heads: BTreeMap<i16, i64>,

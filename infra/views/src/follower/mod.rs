@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::live::RowNotices;
-use crate::store::PgRows;
+use crate::store::{PgRows, identity};
 use event_pages::EventPages;
 use group::{Group, Target};
 use key_repair::KeyRepair;
@@ -146,6 +146,7 @@ impl ReadModelFollower {
         rebuilds.enqueue(missing.iter().cloned().chain(self.find_diverged().await?));
         let mut kafka_feed = self.open_kafka_feed();
         let groups = self.start_groups();
+        let mut tables = identity(&self.pool, &self.models).await?;
         let mut checked_at = Instant::now();
         loop {
             match &mut kafka_feed {
@@ -153,20 +154,19 @@ impl ReadModelFollower {
                 None => self.read_heads(&groups).await?,
             }
             repair.advance(&self.assigned_lanes()).await;
-            let mut switched = rebuilds.advance().await;
+            rebuilds.advance().await;
             if checked_at.elapsed() > HISTORY_CHECK_INTERVAL {
                 rebuilds.enqueue(self.find_diverged().await?);
                 if !missing.is_empty() {
-                    let before = missing.len();
                     missing = self.find_missing().await?;
                     rebuilds.enqueue(missing.iter().cloned());
-                    // Another process may have built some of them.
-                    switched |= missing.len() < before;
+                }
+                let now = identity(&self.pool, &self.models).await?;
+                if now != tables {
+                    tables = now;
+                    groups.reopen();
                 }
                 checked_at = Instant::now();
-            }
-            if switched {
-                groups.reopen();
             }
             self.health.report_recovery(COMPONENT);
             self.report_problems(&groups.board);
@@ -223,11 +223,13 @@ impl ReadModelFollower {
     /// Models whose checkpoint names an event that the log no longer contains, because the log was restored to an
     /// earlier moment. The projector detects this as well, but only when the log has grown beyond the checkpoint.
     async fn find_diverged(&self) -> anyhow::Result<Vec<Model>> {
-        let text = "SELECT DISTINCT c.model FROM reads.checkpoints c JOIN reads.live v USING (model, shape)
+        let text = "SELECT DISTINCT c.model FROM reads.checkpoints c
+                    JOIN unnest($1::text[], $2::text[]) AS own(model, shape) USING (model, shape)
                     WHERE c.position > 0 AND c.epoch IS DISTINCT FROM (
                         SELECT e.epoch FROM log.epochs e WHERE e.lane = c.lane AND e.first_position <= c.position
                         ORDER BY e.since DESC LIMIT 1)";
-        let names: Vec<String> = sqlx::query_scalar(text).fetch_all(&self.pool).await?;
+        let own = self.models.shapes();
+        let names: Vec<String> = sqlx::query_scalar(text).bind(own.0).bind(own.1).fetch_all(&self.pool).await?;
         Ok(names.iter().filter_map(|name| self.models.get(name).cloned()).collect())
     }
 

@@ -46,16 +46,13 @@ impl RebuildQueue {
         }
     }
 
-    /// Starts the next scan if none is running. Returns true if a scan has succeeded since the last call: its models are
-    /// then served from the new tables.
-    pub(super) async fn advance(&mut self) -> bool {
-        let mut switched = false;
+    /// Starts the next scan if none is running.
+    pub(super) async fn advance(&mut self) {
         if let Some((models, task)) = self.running.take_if(|(_, task)| task.is_finished()) {
             match task.await.map_err(anyhow::Error::from).and_then(|built| built) {
                 Ok(built) => {
                     built.iter().for_each(|built| self.notices.publish_rebuilt(&built.model));
                     self.health.report_recovery(COMPONENT);
-                    switched = !built.is_empty();
                 }
                 Err(error) => {
                     let names = names(&models);
@@ -77,7 +74,6 @@ impl RebuildQueue {
             self.running = Some((models, AbortOnDropHandle::new(task)));
         }
         self.health.set_degradation(BUILDING, self.running.as_ref().map(|(models, _)| names(models)));
-        switched
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) enum ParkedEntry {
 pub(crate) enum KeyRebuild {
     /// The rows are the folds of all their events up to the checkpoint of the model, and nothing of them is parked.
     Done,
-    /// The entry was not parked any more, or the model is not served in this shape.
+    /// The entry was not parked any more, or there is no table of this shape.
     Unneeded,
     /// The events can still not be folded, for this reason.
     Failed(String),
@@ -281,7 +281,7 @@ async fn delete_entries(
     Ok(deleted.rows_affected() > 0)
 }
 
-/// Checkpoint of the served table of a model in a lane; `None` if the model is not served in this shape.
+/// Checkpoint of a model in a lane; `None` if there is no table of this shape.
 async fn checkpoint(
     connection: &mut PgConnection,
     model: &Model,
@@ -290,8 +290,7 @@ async fn checkpoint(
 ) -> Result<Option<Checkpoint>, Fault> {
     let text = format!(
         "SELECT c.position, c.epoch FROM reads.checkpoints c
-         WHERE c.model = $1 AND c.shape = $2 AND c.lane = $3
-           AND EXISTS (SELECT FROM reads.live v WHERE v.model = c.model AND v.shape = c.shape) {lock}"
+         WHERE c.model = $1 AND c.shape = $2 AND c.lane = $3 {lock}"
     );
     let found: Option<(i64, i64)> = sqlx::query_as(&text)
         .bind(&model.name)

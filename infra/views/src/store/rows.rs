@@ -12,6 +12,7 @@ use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 use uuid::Uuid;
 
 use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
+use super::shapes;
 use super::table::Table;
 
 /// Number of models whose rows are loaded at a time: each needs a connection.
@@ -83,6 +84,7 @@ impl PgRows {
             .bind(&model.shape)
             .execute(&mut *transaction)
             .await?;
+        shapes::register(&mut transaction, &table).await?;
         transaction.commit().await
     }
 }

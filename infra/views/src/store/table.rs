@@ -3,7 +3,8 @@
 use platform::DatabaseRole;
 use projections::kernel::{Column, ColumnType, Model};
 
-/// Table of one shape of a read model: the live one, or the one that a rebuild fills beside it.
+/// Table of one shape of a read model: the one that is read, the one that a rebuild fills beside it, or the one that the
+/// last rebuild has replaced.
 pub(super) struct Table<'m> {
     pub(super) model: &'m Model,
     /// Name under which `reads.checkpoints` and `reads.parked` keep the state of this table, as their column `shape`.
@@ -18,7 +19,22 @@ impl<'m> Table<'m> {
     }
 
     pub(super) fn building(model: &'m Model) -> Self {
-        Self { model, state: format!("{}_build", model.shape), name: format!("reads.{}_build", model.table()) }
+        Self::beside(model, "build")
+    }
+
+    pub(super) fn previous(model: &'m Model) -> Self {
+        Self::beside(model, "previous")
+    }
+
+    /// Another table of the same shape.
+    pub(super) fn beside(model: &'m Model, suffix: &str) -> Self {
+        let (state, name) = (format!("{}_{suffix}", model.shape), format!("reads.{}_{suffix}", model.table()));
+        Self { model, state, name }
+    }
+
+    /// Name without the schema.
+    pub(super) fn plain_name(&self) -> &str {
+        self.name.trim_start_matches("reads.")
     }
 
     /// Creates the table without key and indexes, which are cheaper to build after the rows are loaded.

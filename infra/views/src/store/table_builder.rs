@@ -8,6 +8,7 @@ use sqlx::{Executor, PgPool, PgTransaction};
 
 use super::binary_format::{COPY_HEADER, COPY_TRAILER, corrupt_row, write_row};
 use super::rows::{checkpoints, load, park, park_streams, parked_streams, put_rows};
+use super::shapes::{self, forget_state};
 use super::table::Table;
 
 /// Smallest batch that is copied into a temporary table first; a smaller one is faster with one INSERT.
@@ -34,6 +35,7 @@ impl PgTableBuilder {
         transaction.execute(&*format!("DROP TABLE IF EXISTS {}", table.name)).await?;
         forget_state(&mut transaction, table).await?;
         transaction.execute(&*table.create()).await?;
+        shapes::register(&mut transaction, table).await?;
         transaction.commit().await
     }
 
@@ -60,6 +62,7 @@ impl PgTableBuilder {
         park(&mut transaction, table, &part.parked).await.map_err(fault(doing()))?;
         park_streams(&mut transaction, table, &part.parked_streams).await.map_err(fault(doing()))?;
         set_checkpoints(&mut transaction, table, &part.at).await.map_err(fault(doing()))?;
+        shapes::register(&mut transaction, table).await.map_err(fault(doing()))?;
         transaction.commit().await.map_err(fault(doing()))
     }
 
@@ -72,24 +75,7 @@ impl PgTableBuilder {
             transaction.execute(&*statement).await?;
         }
         transaction.execute(&*format!("ANALYZE {}", built.name)).await?;
-        // Waits for a running batch of the projector and blocks the next one until the commit. The projector then finds
-        // its checkpoint moved and continues where the build ended.
-        forget_state(&mut transaction, &live).await?;
-        let [drop_view, create_view] = live.create_view();
-        let drop_table = format!("DROP TABLE IF EXISTS {}", live.name);
-        let rename = format!("ALTER TABLE {} RENAME TO {}", built.name, model.table());
-        for statement in [drop_view, drop_table, rename, create_view] {
-            transaction.execute(&*statement).await?;
-        }
-        move_state(&mut transaction, &built, &live).await?;
-        sqlx::query(
-            "INSERT INTO reads.live VALUES ($1, $2, now()) \
-             ON CONFLICT (model) DO UPDATE SET shape = excluded.shape, since = excluded.since",
-        )
-        .bind(&model.name)
-        .bind(&model.shape)
-        .execute(&mut *transaction)
-        .await?;
+        shapes::replace(&mut transaction, &built, &live).await?;
         transaction.commit().await
     }
 }
@@ -115,6 +101,11 @@ impl TableBuilder for PgTableBuilder {
     async fn switch(&self, model: &Model) -> Result<(), Fault> {
         self.switch_tables(model).await.map_err(fault(format!("switching {} to its new table", model.name)))
     }
+
+    async fn discard(&self, model: &Model) -> Result<(), Fault> {
+        let table = Table::building(model);
+        shapes::drop_table(&self.pool, &table).await.map_err(fault(format!("dropping {}", table.name)))
+    }
 }
 
 /// Copies the first rows into the table and then creates its key; merges later ones. For a model that only appends rows,
@@ -139,29 +130,6 @@ async fn write_rows(transaction: &mut PgTransaction<'_>, table: &Table<'_>, part
     transaction.execute(&*table.insert_from("stage")).await.map_err(fault(doing()))?;
     let deleted: Vec<_> = changes.iter().filter(|change| change.row.is_none()).cloned().collect();
     put_rows(transaction, table, &deleted).await
-}
-
-/// Deletes checkpoints and parked events of a table.
-async fn forget_state(transaction: &mut PgTransaction<'_>, table: &Table<'_>) -> Result<(), sqlx::Error> {
-    for text in [
-        "DELETE FROM reads.checkpoints WHERE model = $1 AND shape = $2",
-        "DELETE FROM reads.parked WHERE model = $1 AND shape = $2",
-    ] {
-        sqlx::query(text).bind(&table.model.name).bind(&table.state).execute(&mut **transaction).await?;
-    }
-    Ok(())
-}
-
-/// Gives checkpoints and parked events of a table to another table, which has none.
-async fn move_state(transaction: &mut PgTransaction<'_>, from: &Table<'_>, to: &Table<'_>) -> Result<(), sqlx::Error> {
-    for text in [
-        "UPDATE reads.checkpoints SET shape = $3 WHERE model = $1 AND shape = $2",
-        "UPDATE reads.parked SET shape = $3 WHERE model = $1 AND shape = $2",
-    ] {
-        let update = sqlx::query(text).bind(&from.model.name).bind(&from.state).bind(&to.state);
-        update.execute(&mut **transaction).await?;
-    }
-    Ok(())
 }
 
 async fn set_checkpoints(

@@ -8,3 +8,4 @@ mod read_plans;
 mod rebuild;
 mod restored_log;
 mod row_cache;
+mod shapes;
