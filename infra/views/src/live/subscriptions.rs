@@ -56,6 +56,11 @@ impl Subscriptions {
         Self { readers, auditors, models, routes, notices, redis, projects_all, registry, resumes }
     }
 
+    /// The read models of this process.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
     /// Sends the page of a query, and then every change of the rows that match it. `since` is the lane position of an
     /// event of the tenant: if more rows match than the page holds, the first update also contains the rows that
     /// changed after it.

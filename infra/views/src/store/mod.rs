@@ -13,6 +13,7 @@ mod row_fold;
 mod rows;
 mod shapes;
 mod snapshot;
+mod status;
 mod table;
 mod table_builder;
 
@@ -25,4 +26,5 @@ pub use rows::PgRows;
 pub(crate) use shapes::identity;
 pub use shapes::{drop_unused, keep_tables, mark_used, roll_back};
 pub(crate) use snapshot::Snapshot;
+pub use status::projection_status;
 pub use table_builder::PgTableBuilder;

@@ -6,6 +6,7 @@ mod groups;
 mod newcomers;
 mod read_plans;
 mod rebuild;
+mod repeated_events;
 mod restored_log;
 mod row_cache;
 mod shapes;

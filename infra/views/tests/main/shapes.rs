@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use api::port::ProjectionStatus;
 use event_log::StoreFeed;
 use lab::harness::{Backend, caught_up, database, digests, eventually};
 use platform::clock::new_id;
@@ -13,7 +14,7 @@ use scribe::presence;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use views::follower::{ReadModelFollower, rebuild_models};
-use views::store::{PgReader, compare_with_rebuild, drop_unused, mark_used, roll_back};
+use views::store::{PgReader, compare_with_rebuild, drop_unused, mark_used, projection_status, roll_back};
 
 use crate::broken_rows::{receive, reopened};
 
@@ -117,6 +118,9 @@ async fn comparison_with_a_rebuild_lists_the_rows_that_differ_and_changes_nothin
     backend.close().await;
     let pool = reopened(&pool).await?;
     let models = Models::all();
+    let statuses = projection_status(&mut *pool.acquire().await?, &models, shop.tenant).await?;
+    let is_complete = |status: &ProjectionStatus| status.behind == 0 && status.position > 0;
+    ensure!(statuses.len() == models.iter().count() && statuses.iter().all(is_complete), "{statuses:?}");
     let models: Vec<&Model> = models.iter().collect();
     let before = digests(&pool).await?;
     let compared = compare_with_rebuild(&pool, &models, 10).await?;
