@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 use crate::port::{Behind, NotPermitted};
 
+/// Seconds after which a query of a read model that is being built should be repeated.
+const BUILDING_S: u32 = 5;
 /// `Retry-After` for an address whose host name cannot be resolved, in seconds.
 const NAMES_AWAY_S: u32 = 5;
 
@@ -176,6 +178,14 @@ impl From<SealError> for Problem {
             SealError::AlreadySealed(field) => Misuse::new("INVALID_FIELD", field, error.to_string()).into(),
             SealError::KeyStoreUnavailable => NotNow::KeyStoreAway.into(),
         }
+    }
+}
+
+impl Problem {
+    /// The read model is new or has a new shape and is built from the log. How long that takes depends on the log.
+    pub fn building(model: &str) -> Self {
+        let detail = format!("{model} is being built from the log; try again later");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "BUILDING", detail).later(BUILDING_S)
     }
 }
 

@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::auth::{AuthConfig, SigningKey};
 use crate::port::{
-    Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, SealedField, ShownSecret,
-    StreamEvent, StreamQuery, Update, Webhooks,
+    Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, ProjectionState, ProjectionStatus,
+    SealedField, ShownSecret, StreamEvent, StreamQuery, Update, Webhooks,
 };
 use crate::registries::Registries;
 use crate::state::{AppState, QueryBudget, QueryBudgets, Settings};
@@ -257,6 +257,20 @@ impl Backend for Engine {
             Some((updates.recv().await?, Some(updates)))
         });
         ready(first.map(|first| stream::iter([Ok(first)]).chain(later).boxed())).boxed()
+    }
+
+    fn projection_status(&self, _: TenantId) -> BoxFuture<'_, Result<Vec<ProjectionStatus>, Fault>> {
+        let status = ProjectionStatus {
+            model: "StockLevel".into(),
+            group: "inventory",
+            shape: "0123456789abcdef".into(),
+            state: ProjectionState::Following,
+            position: 8,
+            behind: 2,
+            parked_rows: 1,
+            parked_streams: 0,
+        };
+        ready(Ok(vec![status])).boxed()
     }
 
     fn stopping(&self) -> BoxFuture<'static, ()> {

@@ -50,6 +50,14 @@ impl Epochs {
         position == 0 || self.0.iter().rfind(|(_, first)| *first <= position).is_some_and(|(at, _)| *at == epoch)
     }
 
+    /// Epoch in which the current event at this position was written; 0 before the first event.
+    pub fn at(&self, position: i64) -> i64 {
+        if position == 0 {
+            return 0;
+        }
+        self.0.iter().rfind(|(_, first)| *first <= position).map_or(0, |(epoch, _)| *epoch)
+    }
+
     /// True if this epoch is known.
     pub fn knows(&self, epoch: i64) -> bool {
         self.0.iter().any(|(known, _)| *known == epoch)
@@ -73,6 +81,20 @@ pub trait History: Send + Sync {
 
     /// Epochs of a lane.
     fn epochs(&self, lane: i16) -> impl Future<Output = Result<Epochs, Fault>> + Send;
+}
+
+/// History that can be read by stream type, for rebuilds.
+pub trait HistoryScan: History {
+    /// Reads the events of a lane with `after < position <= upto` in streams of these types, in order.
+    fn scan(
+        &self,
+        lane: i16,
+        range: (i64, i64),
+        streams: &[&str],
+    ) -> impl Future<Output = Result<Vec<RawEvent>, Fault>> + Send;
+
+    /// Number of events of a lane with `after < position <= upto`, whatever their streams are.
+    fn count(&self, lane: i16, range: (i64, i64)) -> impl Future<Output = Result<i64, Fault>> + Send;
 }
 
 /// Row as stored.
@@ -112,7 +134,7 @@ pub struct ParkedStream {
     pub reason: String,
 }
 
-/// All changes of one batch to one read model, stored in one transaction.
+/// All changes of one batch to one read model.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     /// Checkpoints before and after, once per lane.
@@ -133,16 +155,16 @@ pub trait Rows: Send + Sync {
     /// Streams that are parked for a read model.
     fn parked_streams(&self, model: &Model) -> impl Future<Output = Result<BTreeSet<StreamPlace>, Fault>> + Send;
 
-    /// Loads the rows at these places, in the same order.
-    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send;
+    /// Loads the rows of each of these models at its places, in the same order. The models are loaded in parallel.
+    fn load(
+        &self,
+        wanted: &[(Arc<Model>, Vec<Place>)],
+    ) -> impl Future<Output = Result<Vec<Vec<LoadedRow>>, Fault>> + Send;
 
-    /// Stores a step in one transaction. Fails with [`Cause::Conflict`] if a stored checkpoint is not the one where the
-    /// step begins, because another projector has advanced it, or if a stream that the step skips is no longer parked.
-    fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send;
-
-    /// Advances the checkpoints of models that a batch does not affect, all in one transaction. Fails with
-    /// [`Cause::Conflict`] if any stored checkpoint is not the one where its move begins.
-    fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Stores the steps of these models in one transaction: all of them or none. Fails with [`Cause::Conflict`] if a
+    /// stored checkpoint is not the one where its step begins, because another projector has advanced it, or if a stream
+    /// that a step skips is no longer parked.
+    fn put(&self, steps: &[(Arc<Model>, Step)]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// Technical failure, as opposed to a mistake of the caller.
@@ -198,6 +220,7 @@ mod tests {
         let epochs = Epochs::new(vec![(first, 1), (second, 100), (third, 51)]);
         assert!(epochs.agrees(0, 0) && epochs.agrees(50, first) && epochs.agrees(120, third));
         assert!(!epochs.agrees(99, first) && !epochs.agrees(120, second));
+        assert_eq!([epochs.at(0), epochs.at(50), epochs.at(51), epochs.at(120)], [0, first, third, third]);
 
         let at = |position, epoch| epochs.last_common(Checkpoint { lane: 0, position, epoch });
         assert_eq!([at(40, first), at(99, first), at(120, second), at(60, third), at(7, 44)], [40, 50, 50, 60, 0]);

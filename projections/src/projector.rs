@@ -1,9 +1,9 @@
-//! Projector: keeps read models up to date. For each batch and model it loads the affected rows, folds the events into
-//! them, and stores rows and checkpoints in one transaction.
+//! Projector: keeps the read models of one group up to date. For each batch it loads the affected rows of all models in
+//! parallel, folds the events into them, and stores rows and checkpoints of the whole group in one transaction.
 //!
-//! An error of one model, or of one key, does not stop the others; only a failed read of the log stops all models for
-//! this batch. A model that fails repeatedly is isolated: it no longer decides where the next batch begins, and catches up
-//! on its own. No event is skipped silently:
+//! An error of one model, or of one key, does not stop the others: if the group cannot be stored as a whole, each model is
+//! stored alone. A model that fails repeatedly, or that is behind the others, leaves the group and catches up in a
+//! projector of its own. No event is skipped silently:
 //! - Positions are dense, so a gap is detected.
 //! - Epochs are compared, so a rewritten history is detected.
 //! - An event that cannot be folded, or whose row cannot be read, is parked (set aside); later events of the row wait.
@@ -12,6 +12,7 @@
 mod affected;
 mod progress;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use progress::{BatchRead, Progress};
 
 pub use affected::affected;
 
-/// Applies the log to any number of read models. A model should have one projector. If two apply the same events, the
+/// Applies the log to the read models of one group. A model should have one projector. If two apply the same events, the
 /// checkpoint check of [`Rows::put`] accepts one batch, and the other projector reloads its checkpoints.
 pub struct Projector<S, H> {
     rows: S,
@@ -40,6 +41,12 @@ pub struct BatchOutcome {
     /// Streams that were parked, each with the name of its model, for operators.
     pub parked_streams: Vec<(String, ParkedStream)>,
     pub errors: Vec<ProjectionError>,
+}
+
+/// A batch, read and folded for one model, that is not stored yet.
+struct Prepared {
+    read: BatchRead,
+    step: Step,
 }
 
 /// Rows of one model that a batch, or a part of it, changed.
@@ -104,9 +111,33 @@ impl<S: Rows, H: History> Projector<S, H> {
         self.models.iter().flat_map(|progress| progress.stopped().map(|lane| (progress.model().as_ref(), lane)))
     }
 
-    /// Models that are isolated because they failed repeatedly, each with its last error, for operators.
-    pub fn isolated(&self) -> impl Iterator<Item = (&Model, &str)> {
-        self.models.iter().filter_map(|progress| Some((progress.model().as_ref(), progress.isolated()?)))
+    /// Models that failed repeatedly, each with its last error, for operators.
+    pub fn failing(&self) -> impl Iterator<Item = (&Model, &str)> {
+        self.models.iter().filter_map(|progress| Some((progress.model().as_ref(), progress.failing()?)))
+    }
+
+    /// Removes the models that are more than `most` events behind the first one, these lanes together, so that they do
+    /// not hold up the others.
+    pub fn take_late(&mut self, lanes: &BTreeSet<i16>, most: i64) -> Vec<Model> {
+        let first = |lane: &i16| self.models.iter().filter_map(|progress| progress.after(*lane)).max();
+        let firsts: Vec<(i16, i64)> = lanes.iter().filter_map(|lane| Some((*lane, first(lane)?))).collect();
+        let behind = |progress: &Progress| -> i64 {
+            firsts.iter().filter_map(|(lane, first)| Some(first - progress.after(*lane)?)).sum()
+        };
+        let late = self.models.extract_if(.., |progress| behind(progress) > most);
+        late.map(|progress| progress.model().as_ref().clone()).collect()
+    }
+
+    /// Removes the models that failed repeatedly, each with its last error. While every model fails, as without a
+    /// database, none is removed.
+    pub fn take_failing(&mut self) -> Vec<(Model, String)> {
+        if self.models.iter().all(Progress::has_failed) {
+            return Vec::new();
+        }
+        let failing = self.models.extract_if(.., |progress| progress.failing().is_some());
+        let described =
+            |progress: Progress| (progress.model().as_ref().clone(), progress.failing().unwrap_or_default().to_owned());
+        failing.map(described).collect()
     }
 
     /// Reads the next events of a lane from the log and applies them.
@@ -117,82 +148,40 @@ impl<S: Rows, H: History> Projector<S, H> {
     }
 
     /// Applies a batch of events, in order within each lane. Events that a model has applied before are skipped.
-    pub async fn apply(&mut self, events: &[RawEvent]) -> Result<BatchOutcome, Fault> {
+    pub async fn apply<E: Borrow<RawEvent> + Sync>(&mut self, events: &[E]) -> Result<BatchOutcome, Fault> {
         self.load_epochs(events).await?;
         let mut outcome = BatchOutcome::default();
-        let types: BTreeSet<&str> = events.iter().map(|event| &*event.stream_type).collect();
-        let following = (0..self.models.len()).filter(|index| self.models[*index].isolated().is_none());
-        let (affected, unaffected): (Vec<_>, Vec<_>) =
-            following.partition(|index| self.models[*index].listens_to(&types));
-        self.skip_unaffected(&unaffected, events, &mut outcome).await;
-        for index in affected {
-            self.advance(index, events, &mut outcome).await;
-        }
-        // While every model fails, as without a database, none is isolated.
-        if self.models.iter().any(|progress| !progress.has_failed()) {
-            self.models.iter_mut().for_each(Progress::isolate_if_failing);
+        if !self.advance_together(events, &mut outcome).await {
+            for index in 0..self.models.len() {
+                self.advance(index, events, &mut outcome).await;
+            }
         }
         Ok(outcome)
     }
 
-    /// Reads the next events of these lanes for each isolated model and applies them to it alone. A model that reaches
-    /// the ends of the lanes follows with the others again. Returns, for each isolated model, the events that were read for it and the outcome.
-    pub async fn retry_isolated(
-        &mut self,
-        lanes: &BTreeSet<i16>,
-        most: usize,
-    ) -> Result<Vec<(Vec<RawEvent>, BatchOutcome)>, Fault> {
-        let mut outcomes = Vec::new();
-        for index in 0..self.models.len() {
-            if self.models[index].isolated().is_none() {
-                continue;
-            }
-            let (mut events, mut is_behind) = (Vec::new(), false);
-            for lane in lanes {
-                let Some(after) = self.models[index].own_position(*lane) else { continue };
-                let page = self.history.events(*lane, after, most).await?;
-                is_behind |= page.len() >= most;
-                events.extend(page);
-            }
-            self.load_epochs(&events).await?;
-            let mut outcome = BatchOutcome::default();
-            self.advance(index, &events, &mut outcome).await;
-            if outcome.errors.is_empty() && !is_behind {
-                self.models[index].rejoin();
-            }
-            outcomes.push((events, outcome));
-        }
-        Ok(outcomes)
-    }
-
-    /// Advances the models that listen to no stream type of the batch, all in one transaction. If that fails, each
-    /// model advances on its own.
-    async fn skip_unaffected(&mut self, unaffected: &[usize], events: &[RawEvent], outcome: &mut BatchOutcome) {
-        let mut reads = Vec::new();
-        let mut moves = Vec::new();
-        for index in unaffected {
-            let progress = &self.models[*index];
-            let read = progress.read(events, &self.epochs, progress.model().begin_fold().as_mut());
-            if !read.moves.is_empty() {
-                moves.push((Arc::clone(progress.model()), read.moves.clone()));
-            }
+    /// Applies a batch to all models in one transaction. Returns false if that is impossible; nothing is stored then.
+    async fn advance_together<E: Borrow<RawEvent> + Sync>(&mut self, events: &[E], outcome: &mut BatchOutcome) -> bool {
+        let Ok(prepared) = prepare(&self.rows, &self.models, &self.epochs, events).await else { return false };
+        let (mut reads, mut steps) = (Vec::new(), Vec::new());
+        for (progress, Prepared { read, step }) in self.models.iter().zip(prepared) {
             reads.push(read);
+            steps.push((Arc::clone(progress.model()), step));
         }
-        if moves.is_empty() || self.rows.advance_checkpoints(&moves).await.is_ok() {
-            for (index, read) in unaffected.iter().zip(reads) {
-                self.models[*index].settle(read, Step::default(), outcome);
-            }
-        } else {
-            for index in unaffected {
-                self.advance(*index, events, outcome).await;
-            }
+        let advances = steps.iter().any(|(_, step)| !step.moves.is_empty());
+        if advances && self.rows.put(&steps).await.is_err() {
+            return false;
         }
+        for ((progress, read), (_, step)) in self.models.iter_mut().zip(reads).zip(steps) {
+            progress.settle(read, step, outcome);
+            progress.record_success();
+        }
+        true
     }
 
     /// Reloads the epochs of each lane in which an event has an unknown epoch, as after a take-over, a fail-over or a
     /// restore.
-    async fn load_epochs(&mut self, events: &[RawEvent]) -> Result<(), Fault> {
-        for event in events {
+    async fn load_epochs<E: Borrow<RawEvent>>(&mut self, events: &[E]) -> Result<(), Fault> {
+        for event in events.iter().map(Borrow::borrow) {
             if !self.epochs.get(&event.lane).is_some_and(|known| known.knows(event.epoch)) {
                 let epochs = self.history.epochs(event.lane).await?;
                 self.epochs.insert(event.lane, epochs);
@@ -202,7 +191,7 @@ impl<S: Rows, H: History> Projector<S, H> {
     }
 
     /// Applies a batch to one model: as a whole, or in halves if the store refuses a row.
-    async fn advance(&mut self, index: usize, events: &[RawEvent], outcome: &mut BatchOutcome) {
+    async fn advance<E: Borrow<RawEvent> + Sync>(&mut self, index: usize, events: &[E], outcome: &mut BatchOutcome) {
         let mut parts = vec![events];
         while let Some(part) = parts.pop() {
             let refused = match self.apply_part(index, part, outcome).await {
@@ -231,40 +220,69 @@ impl<S: Rows, H: History> Projector<S, H> {
         self.models[index].record_success();
     }
 
-    /// Applies one part of a batch to one model: read, load, fold, put.
-    async fn apply_part(&mut self, index: usize, events: &[RawEvent], outcome: &mut BatchOutcome) -> Result<(), Fault> {
-        let progress = &mut self.models[index];
-        let model = Arc::clone(progress.model());
-        let mut fold = model.begin_fold();
-        let read = progress.read(events, &self.epochs, fold.as_mut());
-        let mut step = Step {
-            moves: read.moves.clone(),
-            parked_streams: read.parked_streams.clone(),
-            skipped: read.skipped.clone(),
-            ..Step::default()
+    /// Applies one part of a batch to one model.
+    async fn apply_part<E: Borrow<RawEvent> + Sync>(
+        &mut self,
+        index: usize,
+        events: &[E],
+        outcome: &mut BatchOutcome,
+    ) -> Result<(), Fault> {
+        let one = std::slice::from_ref(&self.models[index]);
+        let Some(Prepared { read, step }) = prepare(&self.rows, one, &self.epochs, events).await?.pop() else {
+            return Ok(());
         };
-        if !step.moves.is_empty() {
-            let places = fold.missing();
-            let loaded = if places.is_empty() { Vec::new() } else { self.rows.load(&model, &places).await? };
-            for (place, stored) in places.iter().zip(&loaded) {
-                fold.supply(place, stored.row.as_deref(), stored.waiting);
-            }
-            step.parked = fold.fold();
-            let (changes, unwritable) = fold.drain();
-            step.changes = changes;
-            step.parked.extend(unwritable);
-            match self.rows.put(&model, &step).await {
+        let progress = &mut self.models[index];
+        let mut steps = [(Arc::clone(progress.model()), step)];
+        if !read.moves.is_empty() {
+            match self.rows.put(&steps).await {
                 // A single event whose row the store refuses is parked, like one that cannot be folded.
                 Err(Fault { cause: Cause::Corrupt, source, .. }) if events.len() == 1 => {
-                    step.park_changes(&events[0], source.map_or_else(String::new, |source| source.to_string()));
-                    self.rows.put(&model, &step).await?;
+                    let refusal = source.map_or_else(String::new, |source| source.to_string());
+                    steps[0].1.park_changes(events[0].borrow(), &refusal);
+                    self.rows.put(&steps).await?;
                 }
                 done => done?,
             }
         }
+        let [(_, step)] = steps;
         progress.settle(read, step, outcome);
         Ok(())
     }
+}
+
+/// Reads a batch for each of these models, loads the affected rows of all of them, and folds them.
+async fn prepare<S: Rows, E: Borrow<RawEvent> + Sync>(
+    rows: &S,
+    models: &[Progress],
+    epochs: &BTreeMap<i16, Epochs>,
+    events: &[E],
+) -> Result<Vec<Prepared>, Fault> {
+    let (mut folds, mut wanted) = (Vec::with_capacity(models.len()), Vec::with_capacity(models.len()));
+    for progress in models {
+        let mut fold = progress.model().begin_fold();
+        let read = progress.read(events, epochs, fold.as_mut());
+        wanted.push((Arc::clone(progress.model()), fold.missing()));
+        folds.push((read, fold));
+    }
+    let loaded = rows.load(&wanted).await?;
+    let mut prepared = Vec::with_capacity(models.len());
+    for (((read, mut fold), (_, places)), loaded) in folds.into_iter().zip(&wanted).zip(&loaded) {
+        for (place, stored) in places.iter().zip(loaded) {
+            fold.supply(place, stored.row.as_deref(), stored.waiting);
+        }
+        let mut parked = fold.fold();
+        let (changes, unwritable) = fold.drain();
+        parked.extend(unwritable);
+        let step = Step {
+            moves: read.moves.clone(),
+            changes,
+            parked,
+            parked_streams: read.parked_streams.clone(),
+            skipped: read.skipped.clone(),
+        };
+        prepared.push(Prepared { read, step });
+    }
+    Ok(prepared)
 }
 
 impl Progress {
@@ -286,7 +304,7 @@ impl Progress {
 
 impl Step {
     /// Replaces the row changes of the step by parked events, one for each row. The step consists of this one event.
-    fn park_changes(&mut self, event: &RawEvent, refusal: String) {
+    fn park_changes(&mut self, event: &RawEvent, refusal: &str) {
         let (lane, position) = (event.lane, event.position);
         let reason = format!("the store refuses the row: {refusal}");
         let parked = |change: Change| Parked { place: change.place, lane, position, reason: reason.clone() };

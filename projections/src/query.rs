@@ -87,6 +87,9 @@ pub enum QueryError {
     /// The query is invalid; the text is for the caller.
     #[error("`{field}`: {text}")]
     Misuse { field: String, text: String },
+    /// The read model is still being built; it can be queried later.
+    #[error("{model} is being built")]
+    Building { model: String },
     #[error(transparent)]
     Fault(#[from] Fault),
 }

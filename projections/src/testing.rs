@@ -142,7 +142,7 @@ pub fn check(model: &Model) {
     let column = |field: &str| model.column(field).unwrap_or_else(|| panic!("{name} has no field `{field}`"));
     assert!(!model.key.is_empty() && !model.streams.is_empty(), "{name} has no key or no streams");
     assert!(model.column("tenant").is_none(), "{name}: the store adds the tenant");
-    assert!(model.table().len() + "_build".len() < 64, "{name} is too long for a table name");
+    assert!(model.table().len() + "_previous".len() < 64, "{name} is too long for a table name");
     for field in model.key {
         assert!(!column(field).optional, "{name}: the key field `{field}` is optional");
     }

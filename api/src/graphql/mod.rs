@@ -10,6 +10,7 @@ mod mutations;
 mod names;
 mod page_size;
 mod persisted_documents;
+mod projection_status;
 mod queries;
 mod query_cost;
 mod read_plan;
@@ -129,8 +130,9 @@ fn schema(
         mutation = mutation.field(field);
         schema = schema.register(payload);
     }
-    query = query.field(stream_history::field());
-    schema = stream_history::register(mutations::register(filters::register(scalars::register(schema))));
+    query = query.field(projection_status::field()).field(stream_history::field());
+    schema = projection_status::register(mutations::register(filters::register(scalars::register(schema))));
+    schema = stream_history::register(schema);
     let schema = types.register(schema).register(queries::page_info());
     Ok((schema.register(query).register(mutation).register(subscription).finish()?, row_types))
 }

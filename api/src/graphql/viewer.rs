@@ -51,6 +51,7 @@ impl Viewer {
     pub(super) fn problem(&self, error: QueryError) -> Problem {
         match error {
             QueryError::Misuse { field, text } => self.invalid(&camel(&field), text),
+            QueryError::Building { model } => Problem::building(&model),
             QueryError::Fault(fault) => Problem::from_fault(&fault, self.service.backend.new_id()),
         }
     }

@@ -14,6 +14,7 @@ use super::allowance::Allowance;
 use super::caller::Caller;
 use super::freshness::{Behind, Freshness};
 use super::live::LiveUpdates;
+use super::projection_status::ProjectionStatus;
 use super::stream_history::{StreamEvent, StreamQuery};
 use super::webhooks::Webhooks;
 
@@ -93,6 +94,9 @@ pub trait Backend: Send + Sync + 'static {
         query: RowQuery,
         since: Option<Freshness>,
     ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>>;
+
+    /// Progress of all read models in the history of a tenant, in the order of their names.
+    fn projection_status(&self, tenant: TenantId) -> BoxFuture<'_, Result<Vec<ProjectionStatus>, Fault>>;
 
     /// Completes when this process begins to shut down.
     fn stopping(&self) -> BoxFuture<'static, ()>;

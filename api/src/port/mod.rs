@@ -8,6 +8,7 @@ mod backend;
 mod caller;
 mod freshness;
 mod live;
+mod projection_status;
 mod stream_history;
 mod webhooks;
 
@@ -16,5 +17,6 @@ pub use backend::{Backend, SealedField};
 pub use caller::{Access, Caller};
 pub use freshness::{Behind, Freshness};
 pub use live::{Ended, LiveRow, LiveUpdates, Update};
+pub use projection_status::{ProjectionState, ProjectionStatus};
 pub use stream_history::{StreamEvent, StreamQuery};
 pub use webhooks::{Delivery, NotPermitted, ShownSecret, Webhooks};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::port::{
-    Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, SealedField, StreamEvent, StreamQuery, Webhooks,
+    Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, ProjectionStatus, SealedField, StreamEvent,
+    StreamQuery, Webhooks,
 };
 use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
@@ -31,7 +32,7 @@ use platform::health::Health;
 use scribe::forwarding::Dispatch;
 use vault::{MonitorToken, Vault};
 use views::live::Subscriptions;
-use views::store::PgReader;
+use views::store::{PgReader, projection_status};
 
 /// Longest time for which a query waits until its read models have reached the position of its freshness token.
 const WAIT_MOST: Duration = Duration::from_secs(2);
@@ -253,6 +254,16 @@ impl Backend for Engine {
             self.live.subscribe(model, &query, since).await
         };
         subscribed.boxed()
+    }
+
+    fn projection_status(&self, tenant: TenantId) -> BoxFuture<'_, Result<Vec<ProjectionStatus>, Fault>> {
+        let status = async move {
+            let doing = "reading the status of read models";
+            let begun = begin_for(&self.readers, tenant).await;
+            let mut transaction = begun.map_err(|error| unavailable(doing, error))?;
+            projection_status(&mut transaction, self.live.models(), tenant).await
+        };
+        status.boxed()
     }
 
     fn stopping(&self) -> BoxFuture<'static, ()> {

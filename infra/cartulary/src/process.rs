@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vault::{MonitorToken, Vault};
 use views::live::{self, Subscriptions};
+use views::store::keep_tables;
 
 use crate::components::{ComponentBuilder, at_capacity};
 use crate::configuration::Configuration;
@@ -115,6 +116,8 @@ impl Running {
             tasks.add("subscriptions", tokio::spawn(live.run(stop.clone())));
         }
         if roles.project {
+            let kept = keep_tables(pools.worker.clone(), models.clone(), stop.clone());
+            tasks.add("tables", tokio::spawn(kept));
             tasks.add("read models", tokio::spawn(follower.run(stop.clone())));
             // A process that runs alone has no other process to publish row notices to.
             if let Some(redis) = redis.filter(|_| !roles.alone) {

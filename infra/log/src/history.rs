@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId, Timestamp};
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use platform::clock::POSTGRES_EPOCH;
 use platform::connectivity::within_statement_timeout;
-use projections::ports::{Cause, Checkpoint, DecodedEvent, Epochs, Fault, History, RawEvent};
+use projections::ports::{Cause, Checkpoint, DecodedEvent, Epochs, Fault, History, HistoryScan, RawEvent};
 use serde::Deserialize;
 use sqlx::postgres::{PgRow, PgValueRef};
 use sqlx::{PgExecutor, PgPool, Row};
@@ -34,14 +34,7 @@ impl PgHistory {
 impl History for PgHistory {
     async fn events(&self, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
         let pool = self.pool.clone();
-        // Decoding takes more than half of the time of a read. A rebuild folds one page while it waits for the
-        // next, which is read and decoded in a task of its own, so that decoding and folding run in parallel.
-        let page = tokio::spawn(async move { timeout(PAGE_TIMEOUT, page(&pool, lane, after, most)).await });
-        let doing = "waiting for a page of the log";
-        match page.await {
-            Ok(page) => page.unwrap_or_else(|late| Err(Fault::caused(Cause::Unavailable, doing, late))),
-            Err(broken) => Err(Fault::caused(Cause::Unavailable, doing, broken)),
-        }
+        in_own_task(async move { page(&pool, lane, after, most).await }).await
     }
 
     async fn heads(&self) -> Result<Vec<Checkpoint>, Fault> {
@@ -62,11 +55,42 @@ impl History for PgHistory {
     }
 }
 
+impl HistoryScan for PgHistory {
+    async fn scan(&self, lane: i16, range: (i64, i64), streams: &[&str]) -> Result<Vec<RawEvent>, Fault> {
+        let (pool, streams) = (self.pool.clone(), streams.iter().copied().map(String::from).collect());
+        in_own_task(async move { scan(&pool, lane, range, streams).await }).await
+    }
+
+    async fn count(&self, lane: i16, (after, upto): (i64, i64)) -> Result<i64, Fault> {
+        let text = "SELECT count(*) FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3";
+        let count = sqlx::query_scalar(text).bind(lane).bind(after).bind(upto).fetch_one(&self.pool);
+        count.await.map_err(fault(format!("counting the events of lane {lane}")))
+    }
+}
+
+/// Reads a page in a task of its own. Decoding takes more than half of the time of a read; a rebuild folds one page while
+/// it waits for the next, so that decoding and folding run in parallel.
+async fn in_own_task(
+    read: impl Future<Output = Result<Vec<RawEvent>, Fault>> + Send + 'static,
+) -> Result<Vec<RawEvent>, Fault> {
+    let doing = "waiting for a page of the log";
+    match tokio::spawn(timeout(PAGE_TIMEOUT, read)).await {
+        Ok(page) => page.unwrap_or_else(|late| Err(Fault::caused(Cause::Unavailable, doing, late))),
+        Err(broken) => Err(Fault::caused(Cause::Unavailable, doing, broken)),
+    }
+}
+
 /// Statement of one page. Positions are dense, so the n events after a position are those at the next n positions. With
 /// a `LIMIT` instead, the planner, which does not know how many events follow, may sort all of them for every page.
 const EVENTS: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, \
     principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 ORDER BY position";
+
+/// Statement of a page with the events in streams of some types. The filter saves the transport and the decoding of all
+/// others; an index on the types would cost every commit more than it saves the rare scan.
+const EVENTS_OF_TYPES: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, sequence, \
+    principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
+    FROM log.events WHERE lane = $1 AND position > $2 AND position <= $3 AND stream_type = ANY($4) ORDER BY position";
 
 /// Statement of the events of one tenant in streams of some types. A page is a range of tenant positions; it holds fewer
 /// events than positions, because of the types.
@@ -79,7 +103,7 @@ const EVENTS_OF_TENANT: &str = "SELECT lane, position, epoch, tenant, tenant_pos
 const EVENTS_OF_STREAM: &str = "SELECT lane, position, epoch, tenant, tenant_position, stream_type, stream_id, \
     sequence, principal, command_id, command_index, type, version, payload, meta, occurred_at, recorded_at \
     FROM log.events WHERE lane = $1 AND tenant = $2 AND stream_type = $3 AND stream_id = $4 \
-    AND position >= $5 AND position <= $6 ORDER BY sequence";
+    AND sequence > $5 AND position <= $6 ORDER BY sequence LIMIT $7";
 
 const HEADS: &str = "SELECT l.lane, e.position, e.epoch FROM log.lanes l LEFT JOIN LATERAL \
     (SELECT position, epoch FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true \
@@ -96,7 +120,25 @@ pub async fn epochs(store: impl PgExecutor<'_>, lane: i16) -> Result<Epochs, Fau
 pub async fn page(store: impl PgExecutor<'_>, lane: i16, after: i64, most: usize) -> Result<Vec<RawEvent>, Fault> {
     let doing = || format!("reading lane {lane} after position {after}");
     let upto = after.saturating_add(i64::try_from(most).unwrap_or(i64::MAX));
-    let mut rows = sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(store);
+    decode_all(sqlx::query(EVENTS).bind(lane).bind(after).bind(upto).fetch(store), doing).await
+}
+
+/// Events of a lane with `after < position <= upto` in streams of these types.
+async fn scan(
+    pool: &PgPool,
+    lane: i16,
+    (after, upto): (i64, i64),
+    streams: Vec<String>,
+) -> Result<Vec<RawEvent>, Fault> {
+    let doing = || format!("reading lane {lane} after position {after}");
+    let rows = sqlx::query(EVENTS_OF_TYPES).bind(lane).bind(after).bind(upto).bind(streams);
+    decode_all(rows.fetch(pool), doing).await
+}
+
+async fn decode_all(
+    mut rows: impl Stream<Item = Result<PgRow, sqlx::Error>> + Unpin,
+    doing: impl Fn() -> String,
+) -> Result<Vec<RawEvent>, Fault> {
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(fault(doing()))? {
         events.push(decode_event(&row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))?);
@@ -117,16 +159,17 @@ pub async fn events_of_tenant(
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 
-/// Events of one stream from one position of its lane up to another.
+/// Events of one stream after a number within the stream, up to a position of the lane, at most `most`.
 pub async fn events_of_stream(
     store: impl PgExecutor<'_>,
     (lane, tenant): (i16, TenantId),
     (stream_type, stream): (&str, Uuid),
-    (from, upto): (i64, i64),
+    (after, upto): (i64, i64),
+    most: i64,
 ) -> Result<Vec<RawEvent>, Fault> {
     let doing = || format!("reading a stream of lane {lane}");
     let events = sqlx::query(EVENTS_OF_STREAM).bind(lane).bind(tenant.uuid()).bind(stream_type).bind(stream);
-    let rows = events.bind(from).bind(upto).fetch_all(store).await.map_err(fault(doing()))?;
+    let rows = events.bind(after).bind(upto).bind(most).fetch_all(store).await.map_err(fault(doing()))?;
     rows.iter().map(|row| decode_event(row).map_err(|error| Fault::caused(Cause::Corrupt, doing(), error))).collect()
 }
 

@@ -17,6 +17,9 @@ pub trait Fold: Send {
     /// Restricts the fold to the rows at these places: events of other rows are decoded and dropped.
     fn restrict_to(&mut self, places: BTreeSet<Place>);
 
+    /// Restricts the fold to all rows but those at these places.
+    fn leave_out(&mut self, places: BTreeSet<Place>);
+
     /// Decodes an event and queues it for the rows it affects. On error it is queued for none of them.
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable>;
 
@@ -72,8 +75,24 @@ pub(super) struct FoldTable<R> {
     /// Indexes of slots whose rows may exist in the store and were not asked for yet.
     missing: Vec<usize>,
     queue: Vec<QueuedEvent>,
-    /// The only places whose rows are folded, if the fold is restricted.
-    only: Option<BTreeSet<Place>>,
+    restriction: Restriction,
+}
+
+/// Places whose rows are folded.
+enum Restriction {
+    None,
+    Only(BTreeSet<Place>),
+    Without(BTreeSet<Place>),
+}
+
+impl Restriction {
+    fn permits(&self, place: &Place) -> bool {
+        match self {
+            Self::None => true,
+            Self::Only(places) => places.contains(place),
+            Self::Without(places) => !places.contains(place),
+        }
+    }
 }
 
 /// Current state of one row.
@@ -100,7 +119,8 @@ struct QueuedEvent {
 impl<R: ReadModel> FoldTable<R> {
     pub(super) fn new() -> Self {
         let (sources, places) = (Sources::<R>::collect(), HashMap::new());
-        Self { sources, places, slots: Vec::new(), missing: Vec::new(), queue: Vec::new(), only: None }
+        let restriction = Restriction::None;
+        Self { sources, places, slots: Vec::new(), missing: Vec::new(), queue: Vec::new(), restriction }
     }
 
     /// Index of the slot for a place. `new` means that the store has no such row.
@@ -127,7 +147,11 @@ impl<R: ReadModel> FoldTable<R> {
 
 impl<R: ReadModel> Fold for FoldTable<R> {
     fn restrict_to(&mut self, places: BTreeSet<Place>) {
-        self.only = Some(places);
+        self.restriction = Restriction::Only(places);
+    }
+
+    fn leave_out(&mut self, places: BTreeSet<Place>) {
+        self.restriction = Restriction::Without(places);
     }
 
     fn read(&mut self, event: &RawEvent) -> Result<(), Unreadable> {
@@ -140,7 +164,7 @@ impl<R: ReadModel> Fold for FoldTable<R> {
                 Ok(None) => {}
                 Ok(Some(key)) => {
                     let place = Place { tenant: event.tenant, key };
-                    if self.only.as_ref().is_some_and(|only| !only.contains(&place)) {
+                    if !self.restriction.permits(&place) {
                         self.sources[source].drop_last();
                         continue;
                     }

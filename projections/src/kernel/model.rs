@@ -144,6 +144,25 @@ impl Models {
     pub fn iter(&self) -> impl Iterator<Item = &Model> {
         self.models.values()
     }
+
+    /// Names of all models, and their shapes in the same order.
+    pub fn shapes(&self) -> (Vec<&str>, Vec<&str>) {
+        self.iter().map(|model| (model.name.as_str(), model.shape.as_str())).unzip()
+    }
+
+    /// Groups of read models that follow the log on their own: the models of each bounded context, by its name.
+    pub fn groups(&self) -> BTreeMap<&'static str, Vec<&Model>> {
+        let mut groups = BTreeMap::<_, Vec<_>>::new();
+        self.iter().for_each(|model| groups.entry(model.context).or_default().push(model));
+        groups
+    }
+}
+
+impl FromIterator<Model> for Models {
+    fn from_iter<I: IntoIterator<Item = Model>>(models: I) -> Self {
+        let models = models.into_iter().map(|model| (model.name.clone(), model)).collect();
+        Self { models, context: "" }
+    }
 }
 
 impl Visitor for Models {

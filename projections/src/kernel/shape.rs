@@ -14,7 +14,7 @@ pub struct Column {
 }
 
 /// Type of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ColumnType {
     Uuid,
     /// Signed 64-bit integer.

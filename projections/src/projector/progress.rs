@@ -1,5 +1,6 @@
 //! Progress of one model in each lane: decides which events are next. It does no I/O.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,10 +18,9 @@ pub(super) struct Progress {
     /// Number of batches in a row that failed, and the last error.
     failures: u32,
     fault: String,
-    isolated: bool,
 }
 
-/// Number of failed batches in a row after which a model no longer holds up the others.
+/// Number of failed batches in a row after which a model leaves its group.
 const FAILURES_MOST: u32 = 2;
 
 /// Result of reading a batch for one model.
@@ -44,7 +44,6 @@ impl Progress {
             parked: BTreeSet::new(),
             failures: 0,
             fault: String::new(),
-            isolated: false,
         };
         progress.reset(checkpoints, parked);
         progress
@@ -54,18 +53,8 @@ impl Progress {
         &self.model
     }
 
-    /// True if the model listens to one of these stream types.
-    pub(super) fn listens_to(&self, types: &BTreeSet<&str>) -> bool {
-        self.model.streams.iter().any(|stream_type| types.contains(stream_type))
-    }
-
-    /// Position after which this model needs events together with the others.
+    /// Position after which this model needs events; `None` if it does not follow the lane or is stopped in it.
     pub(super) fn after(&self, lane: i16) -> Option<i64> {
-        if self.isolated { None } else { self.own_position(lane) }
-    }
-
-    /// Position after which this model needs events.
-    pub(super) fn own_position(&self, lane: i16) -> Option<i64> {
         self.checkpoints.get(&lane).filter(|_| !self.stopped.contains(&lane)).map(|at| at.position)
     }
 
@@ -85,18 +74,9 @@ impl Progress {
         self.failures > 0
     }
 
-    pub(super) fn isolate_if_failing(&mut self) {
-        self.isolated |= self.failures >= FAILURES_MOST;
-    }
-
-    /// Lets an isolated model follow with the others again.
-    pub(super) fn rejoin(&mut self) {
-        self.isolated = false;
-    }
-
-    /// The last error of the model while it is isolated.
-    pub(super) fn isolated(&self) -> Option<&str> {
-        self.isolated.then_some(self.fault.as_str())
+    /// The last error of the model if it has failed repeatedly.
+    pub(super) fn failing(&self) -> Option<&str> {
+        (self.failures >= FAILURES_MOST).then_some(self.fault.as_str())
     }
 
     pub(super) fn stopped(&self) -> impl Iterator<Item = i16> {
@@ -127,12 +107,17 @@ impl Progress {
 
     /// Reads the events that are next for this model into the fold, in each lane up to the first error. A stream with an
     /// event that cannot be decoded is parked.
-    pub(super) fn read(&self, events: &[RawEvent], epochs: &BTreeMap<i16, Epochs>, fold: &mut dyn Fold) -> BatchRead {
+    pub(super) fn read<E: Borrow<RawEvent>>(
+        &self,
+        events: &[E],
+        epochs: &BTreeMap<i16, Epochs>,
+        fold: &mut dyn Fold,
+    ) -> BatchRead {
         let mut read = BatchRead::default();
         let mut lanes: BTreeMap<i16, Checkpoint> = self.checkpoints.clone();
         lanes.retain(|lane, _| !self.stopped.contains(lane));
         let unknown = Epochs::default();
-        for event in events {
+        for event in events.iter().map(Borrow::borrow) {
             let Some(at) = lanes.get_mut(&event.lane) else { continue };
             match next_checkpoint(*at, event, epochs.get(&event.lane).unwrap_or(&unknown)) {
                 Ok(None) => {}

@@ -118,35 +118,57 @@ fn unreadable_row_parks_its_key_and_everything_else_continues() {
         let rows = memory.rows(&Model::of::<StockLevel>());
         assert!(rows.iter().any(|row| row.contains("\"on_hand\":70,")), "{rows:?}");
         assert_eq!(memory.rows(&Model::of::<StockMovement>()).len(), 6);
-        assert_eq!((projector.after(0), projector.isolated().count()), (Some(8), 0));
+        assert_eq!((projector.after(0), projector.take_failing().len()), (Some(8), 0));
     }
 }
 
 #[test]
-fn model_that_fails_repeatedly_no_longer_holds_up_the_others_and_catches_up_on_its_own() {
+fn model_that_fails_repeatedly_leaves_its_group_and_catches_up_alone() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
-    memory.fail_puts_of(Some(&Model::of::<StockLevel>()));
-    for _ in 0..2 {
-        poll_ready(projector.catch_up(0, 3)).expect("the in-memory store does not fail");
-    }
-    let isolated: Vec<_> = projector.isolated().map(|(model, _)| model.name.clone()).collect();
-    assert_eq!((isolated, projector.after(0)), (vec!["StockLevel".to_owned()], Some(3)));
-    poll_ready(projector.catch_up(0, 3)).expect("the in-memory store does not fail");
-    assert_eq!((projector.after(0), levels(&memory)), (Some(6), vec![]));
-
-    let lanes = BTreeSet::from([0]);
-    let retry = |projector: &mut Projector<&Memory, &Memory>, most| {
-        let outcomes = poll_ready(projector.retry_isolated(&lanes, most)).expect("the in-memory store does not fail");
-        (outcomes.len(), outcomes.iter().all(|(_, outcome)| outcome.errors.is_empty()), projector.isolated().count())
+    let catch_up = |projector: &mut Projector<&Memory, &Memory>| {
+        poll_ready(projector.catch_up(0, 3)).expect("the in-memory store does not fail").errors.len()
     };
-    assert_eq!(retry(&mut projector, 4), (1, false, 1));
+    memory.fail_puts_of(Some(&Model::of::<StockLevel>()));
+    assert_eq!((catch_up(&mut projector), projector.take_failing().len()), (1, 0));
+    assert_eq!((catch_up(&mut projector), projector.after(0)), (1, Some(0)));
+    let left: Vec<_> = projector.take_failing().into_iter().map(|(model, _)| model).collect();
+    assert_eq!(left.iter().map(|model| &*model.name).collect::<Vec<_>>(), ["StockLevel"]);
+    assert_eq!((catch_up(&mut projector), projector.after(0), levels(&memory)), (0, Some(6), vec![]));
+
+    let open =
+        |models| poll_ready(Projector::open(&memory, &memory, models)).expect("the in-memory store does not fail");
+    let mut alone = open(left.clone());
+    assert_eq!((catch_up(&mut alone), alone.take_failing().len(), alone.after(0)), (1, 0, Some(0)));
     memory.fail_puts_of(None);
-    assert_eq!(retry(&mut projector, 4), (1, true, 1));
-    assert_eq!(retry(&mut projector, 4), (1, true, 0));
+    assert_eq!((catch_up(&mut alone), catch_up(&mut alone), alone.after(0)), (0, 0, Some(6)));
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);
-    assert_eq!(projector.after(0), Some(6));
+}
+
+#[test]
+fn model_that_is_behind_leaves_its_group() {
+    let story = two_items();
+    let memory = memory().with_history(story.events());
+    let movement = || Model::of::<StockMovement>();
+    let mut ahead =
+        poll_ready(Projector::open(&memory, &memory, [movement()])).expect("the in-memory store does not fail");
+    apply(&mut ahead, &story.events()[..4]);
+    let mut projector = projector(&memory);
+    assert_eq!((projector.after(0), projector.take_late(&BTreeSet::from([1, 2]), 0).len()), (Some(0), 0));
+    assert_eq!(projector.take_late(&BTreeSet::from([0]), 4).len(), 0);
+    let late = projector.take_late(&BTreeSet::from([0, 1]), 3);
+    assert_eq!(late.iter().map(|model| &*model.name).collect::<Vec<_>>(), ["StockLevel"]);
+    assert_eq!(projector.after(0), Some(4));
+}
+
+#[test]
+fn rows_of_a_group_are_stored_in_one_transaction() {
+    let story = two_items();
+    let memory = memory().with_history(story.events());
+    let mut projector = projector(&memory);
+    assert_eq!(apply(&mut projector, story.events()).changed.len(), 2);
+    assert_eq!(memory.transactions(), 1);
 }
 
 #[test]
@@ -188,8 +210,9 @@ fn failed_put_stores_neither_rows_nor_checkpoint() {
     let story = two_items();
     let memory = memory().with_history(story.events());
     let mut projector = projector(&memory);
-    memory.fail_next_put(Cause::Unavailable);
+    memory.fail_puts_of(Some(&Model::of::<StockLevel>()));
     let outcome = apply(&mut projector, story.events());
+    memory.fail_puts_of(None);
     assert!(matches!(&outcome.errors[..], [ProjectionError { kind: ProjectionErrorKind::Fault(_), .. }]));
     assert_eq!(levels(&memory), []);
     assert_eq!((outcome.changed.len(), projector.after(0)), (1, Some(0)));
@@ -247,7 +270,7 @@ fn batch_with_a_refused_row_is_applied_in_halves() {
     let mut events = story.events().to_vec();
     events[3].kind = "stock.adjusted".into();
     events[3].payload = r#"{"change":10,"reason":"ok"}"#.into();
-    memory.fail_next_put(Cause::Corrupt);
+    memory.fail_next_puts(2, Cause::Corrupt);
     let outcome = apply(&mut projector, &events);
     assert!(outcome.errors.is_empty() && outcome.parked.is_empty(), "{outcome:?}");
     assert_eq!(levels(&memory), [(3, 3), (30, 30)]);

@@ -1,5 +1,7 @@
 //! Evaluates the conditions of a query on a row in memory, with the same result as a store.
 
+use std::collections::BTreeSet;
+
 use domain::shared::{Date, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
@@ -8,25 +10,28 @@ use super::{QueryError, RowQuery, Test, filterable, value_text};
 use crate::kernel::{ColumnType, Key, Model};
 
 /// Validated conditions of a query, evaluated against many rows. Sort order, page and tenant are not considered.
-#[derive(Clone, Debug)]
+///
+/// Two queries with the same conditions, in any order and notation, have equal ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Conditions(Vec<Condition>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Condition {
     field: String,
     kind: ColumnType,
     constraint: Constraint,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Constraint {
+    /// Values in ascending order, each once.
     OneOf(Vec<Scalar>),
     From(Scalar),
     To(Scalar),
 }
 
 /// Value as its column compares it: two notations of one value are equal. Only values of one type are compared.
-#[derive(Clone, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Scalar {
     Uuid(Uuid),
     Integer(i64),
@@ -56,12 +61,17 @@ impl Conditions {
             };
             let constraint = match &filter.test {
                 Test::Equals(value) => Constraint::OneOf(vec![scalar(value)?]),
-                Test::In(values) => Constraint::OneOf(values.iter().map(scalar).collect::<Result<_, _>>()?),
+                Test::In(values) => {
+                    let values: BTreeSet<_> = values.iter().map(scalar).collect::<Result<_, _>>()?;
+                    Constraint::OneOf(values.into_iter().collect())
+                }
                 Test::From(value) => Constraint::From(scalar(value)?),
                 Test::To(value) => Constraint::To(scalar(value)?),
             };
             conditions.push(Condition { field: column.name.clone(), kind: column.kind, constraint });
         }
+        conditions.sort_unstable();
+        conditions.dedup();
         Ok(Self(conditions))
     }
 
@@ -145,6 +155,18 @@ mod tests {
         assert!(matches("stock_item", Test::In(vec![TWO.into(), ONE.to_uppercase().into()])));
         assert!(!matches("stock_item", Test::In(vec![])));
         assert!(conditions(&model, &[]).expect("valid conditions").matches(&row));
+    }
+
+    #[test]
+    fn order_and_notation_of_conditions_do_not_matter() {
+        let model = Model::of::<Reservation>();
+        let of = |tests: &[(&str, Test)]| conditions(&model, tests).expect("valid conditions");
+        let (item, ids) =
+            (("stock_item", Test::Equals(ONE.into())), |ids: [&str; 2]| Test::In(ids.map(Into::into).into()));
+        let upper = TWO.to_uppercase();
+        assert_eq!(of(&[item.clone(), ("order", ids([ONE, TWO]))]), of(&[("order", ids([&upper, ONE])), item.clone()]));
+        assert_ne!(of(&[item.clone()]), of(&[("stock_item", Test::From(ONE.into()))]));
+        assert_ne!(of(&[item]), of(&[]));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::EPOCH;
 use crate::kernel::{Model, Parked, Place};
-use crate::ports::{Cause, Checkpoint, Epochs, Fault, History, LoadedRow, Move, RawEvent, Rows, Step, StreamPlace};
+use crate::ports::{
+    Cause, Checkpoint, Epochs, Fault, History, HistoryScan, LoadedRow, RawEvent, Rows, Step, StreamPlace,
+};
 
 /// In-memory implementation of both ports. Every lane of its history has one epoch, [`EPOCH`], at first.
 #[derive(Debug, Default)]
@@ -19,9 +21,14 @@ struct State {
     tables: BTreeMap<String, Table>,
     events: BTreeMap<i16, Vec<RawEvent>>,
     epochs: BTreeMap<i16, Vec<(i64, i64)>>,
-    fail_next: Option<Cause>,
+    /// Number of the next puts that fail, and the cause.
+    fail_next: Option<(u32, Cause)>,
     /// Table of the model whose puts fail.
     failing: Option<String>,
+    /// Number of puts that were stored.
+    transactions: u32,
+    /// Number of events that scans have read.
+    scanned: usize,
 }
 
 #[derive(Debug, Default)]
@@ -59,14 +66,24 @@ impl Memory {
         state.events.entry(lane).or_default().retain(|event| event.position < first_position);
     }
 
-    /// Makes the next `put` of any model fail.
-    pub fn fail_next_put(&self, cause: Cause) {
-        self.state().fail_next = Some(cause);
+    /// Makes the next puts fail, whatever their models are.
+    pub fn fail_next_puts(&self, count: u32, cause: Cause) {
+        self.state().fail_next = Some((count, cause));
     }
 
     /// Makes every `put` of this model fail, or of none.
     pub fn fail_puts_of(&self, model: Option<&Model>) {
         self.state().failing = model.map(Model::table);
+    }
+
+    /// Number of puts that were stored.
+    pub fn transactions(&self) -> u32 {
+        self.state().transactions
+    }
+
+    /// Number of events that scans have read.
+    pub fn scanned(&self) -> usize {
+        self.state().scanned
     }
 
     /// Lets the parked streams of a model continue.
@@ -99,30 +116,31 @@ impl Memory {
 }
 
 impl State {
-    fn advance_checkpoints(&mut self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
-        let is_current = |(model, moves): &(Arc<Model>, Vec<Move>)| {
-            let table = self.tables.get(&model.table());
-            table.is_some_and(|table| moves.iter().all(|(from, _)| table.checkpoints.get(&from.lane) == Some(from)))
-        };
-        if !moves.iter().all(is_current) {
-            return Err(Fault::new(Cause::Conflict, "advancing checkpoints"));
+    fn load(&self, model: &Model, places: &[Place]) -> Vec<LoadedRow> {
+        let Some(table) = self.tables.get(&model.table()) else { return Vec::new() };
+        let waiting: BTreeSet<_> = table.parked.iter().map(|parked| &parked.place).collect();
+        let load = |place| LoadedRow { row: table.rows.get(place).cloned(), waiting: waiting.contains(place) };
+        places.iter().map(load).collect()
+    }
+
+    /// Stores all steps or none.
+    fn put_all(&mut self, steps: &[(Arc<Model>, Step)]) -> Result<(), Fault> {
+        if let Some((count, cause)) = self.fail_next.take() {
+            self.fail_next = (count > 1).then(|| (count - 1, cause));
+            return Err(Fault::new(cause, "putting rows"));
         }
-        for (model, moves) in moves {
-            let table = self.tables.entry(model.table()).or_default();
-            table.checkpoints.extend(moves.iter().map(|(_, to)| (to.lane, *to)));
-        }
+        steps.iter().try_for_each(|(model, step)| self.check(model, step))?;
+        steps.iter().for_each(|(model, step)| self.put(model, step));
+        self.transactions += 1;
         Ok(())
     }
 
-    fn put(&mut self, model: &Model, step: &Step) -> Result<(), Fault> {
+    fn check(&self, model: &Model, step: &Step) -> Result<(), Fault> {
         let fault = |cause| Fault::new(cause, format!("putting rows of {}", model.name));
-        if let Some(cause) = self.fail_next.take() {
-            return Err(fault(cause));
-        }
         if self.failing == Some(model.table()) {
             return Err(fault(Cause::Unavailable));
         }
-        let table = self.tables.get_mut(&model.table()).ok_or_else(|| fault(Cause::Unavailable))?;
+        let table = self.tables.get(&model.table()).ok_or_else(|| fault(Cause::Unavailable))?;
         if step.moves.iter().any(|(from, _)| table.checkpoints.get(&from.lane) != Some(from)) {
             return Err(fault(Cause::Conflict));
         }
@@ -133,6 +151,11 @@ impl State {
         if step.changes.iter().any(|change| change.row.as_ref().is_some_and(|row| row.contains("\\u0000"))) {
             return Err(fault(Cause::Corrupt));
         }
+        Ok(())
+    }
+
+    fn put(&mut self, model: &Model, step: &Step) {
+        let table = self.tables.entry(model.table()).or_default();
         table.checkpoints.extend(step.moves.iter().map(|(_, to)| (to.lane, *to)));
         table.parked.extend(step.parked.iter().cloned());
         table.parked_streams.extend(step.parked_streams.iter().map(|parked| parked.place.clone()));
@@ -142,7 +165,6 @@ impl State {
                 None => table.rows.remove(&change.place),
             };
         }
-        Ok(())
     }
 }
 
@@ -159,20 +181,39 @@ impl Rows for &Memory {
         ready(Ok(table.map(|table| table.parked_streams.clone()).unwrap_or_default()))
     }
 
-    fn load(&self, model: &Model, places: &[Place]) -> impl Future<Output = Result<Vec<LoadedRow>, Fault>> + Send {
+    fn load(
+        &self,
+        wanted: &[(Arc<Model>, Vec<Place>)],
+    ) -> impl Future<Output = Result<Vec<Vec<LoadedRow>>, Fault>> + Send {
         let state = self.state();
-        let Some(table) = state.tables.get(&model.table()) else { return ready(Ok(Vec::new())) };
-        let waiting: BTreeSet<_> = table.parked.iter().map(|parked| &parked.place).collect();
-        let load = |place| LoadedRow { row: table.rows.get(place).cloned(), waiting: waiting.contains(place) };
-        ready(Ok(places.iter().map(load).collect()))
+        ready(Ok(wanted.iter().map(|(model, places)| state.load(model, places)).collect()))
     }
 
-    fn put(&self, model: &Model, step: &Step) -> impl Future<Output = Result<(), Fault>> + Send {
-        ready(self.state().put(model, step))
+    fn put(&self, steps: &[(Arc<Model>, Step)]) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(self.state().put_all(steps))
+    }
+}
+
+impl HistoryScan for &Memory {
+    fn scan(
+        &self,
+        lane: i16,
+        (after, upto): (i64, i64),
+        streams: &[&str],
+    ) -> impl Future<Output = Result<Vec<RawEvent>, Fault>> + Send {
+        let mut state = self.state();
+        let events = state.events.get(&lane).into_iter().flatten();
+        let events = events.filter(|event| (after + 1..=upto).contains(&event.position));
+        let events: Vec<_> = events.filter(|event| streams.contains(&&*event.stream_type)).cloned().collect();
+        state.scanned += events.len();
+        ready(Ok(events))
     }
 
-    fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> impl Future<Output = Result<(), Fault>> + Send {
-        ready(self.state().advance_checkpoints(moves))
+    fn count(&self, lane: i16, (after, upto): (i64, i64)) -> impl Future<Output = Result<i64, Fault>> + Send {
+        let state = self.state();
+        let events = state.events.get(&lane).into_iter().flatten();
+        let count = events.filter(|event| (after + 1..=upto).contains(&event.position)).count();
+        ready(Ok(i64::try_from(count).unwrap_or(i64::MAX)))
     }
 }
 

@@ -4,7 +4,7 @@
 use api::port::Freshness;
 use api::port::LiveUpdates;
 use api::port::Webhooks;
-use api::port::{Backend, Behind, SealedField};
+use api::port::{Backend, Behind, ProjectionStatus, SealedField};
 use api::port::{StreamEvent, StreamQuery};
 use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
@@ -120,6 +120,10 @@ impl Backend for NullBackend {
         since: Option<Freshness>,
     ) -> BoxFuture<'a, Result<LiveUpdates, QueryError>> {
         self.engine.watch(model, question, since)
+    }
+
+    fn projection_status(&self, tenant: TenantId) -> BoxFuture<'_, Result<Vec<ProjectionStatus>, Fault>> {
+        self.engine.projection_status(tenant)
     }
 
     fn stopping(&self) -> BoxFuture<'static, ()> {

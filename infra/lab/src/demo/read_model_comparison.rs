@@ -12,7 +12,7 @@ use projections::kernel::{ColumnType, Model, Models};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
-use views::follower::rebuild_model;
+use views::follower::rebuild_models;
 use views::store::{digest, rows};
 
 use super::Check;
@@ -57,11 +57,13 @@ pub(crate) async fn wait_until_settled(pool: &PgPool) -> Result<()> {
 
 /// Checks that the rows of every read model equal those of a rebuild from the log, byte by byte.
 pub(crate) async fn compare_with_rebuild(pool: &PgPool) -> Result<Vec<Check>> {
-    let mut different = Vec::new();
+    let (mut different, mut live) = (Vec::new(), Vec::new());
     let models = Models::all();
     for model in models.iter() {
-        let live = digest(pool, model).await?;
-        rebuild_model(pool, model).await?;
+        live.push(digest(pool, model).await?);
+    }
+    rebuild_models(pool, &models.iter().collect::<Vec<_>>()).await?;
+    for (model, live) in models.iter().zip(live) {
         let rebuilt = digest(pool, model).await?;
         if (live.sha256, live.rows) != (rebuilt.sha256, rebuilt.rows) {
             different.push(model.name.clone());

@@ -13,7 +13,7 @@ use platform::clock::new_id;
 use platform::clock_monitor::ClockMonitor;
 use platform::health::Health;
 use projections::kernel::Models;
-use replay::rebuild::{Budget, rebuild};
+use replay::rebuild::{Options, rebuild};
 use scribe::forwarding::{Dispatch, ForwardingKey};
 use scribe::presence;
 use scribe::{Owner, ScribeHandle, ScribeSettings};
@@ -256,12 +256,10 @@ pub async fn digests(pool: &PgPool) -> Result<Vec<(String, String, u64)>> {
     Ok(digests)
 }
 
-/// Rebuilds every read model with pages of `page` events and at most `page` rows in memory.
+/// Rebuilds all read models in one scan with pages of `page` events and at most `page` rows in memory.
 pub async fn rebuild_all(pool: &PgPool, page: usize) -> Result<()> {
     let (history, builds) = (PgHistory::new(pool.clone()), PgTableBuilder::new(pool.clone()));
-    let budget = Budget { rows_most: page, page };
-    for model in Models::all().iter() {
-        rebuild(model, &history, &builds, budget).await?;
-    }
+    let options = Options { rows_most: page, page, resume: false };
+    rebuild(&Models::all().iter().collect::<Vec<_>>(), &history, &builds, options).await?;
     Ok(())
 }

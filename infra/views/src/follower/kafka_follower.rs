@@ -1,11 +1,12 @@
 //! Kafka follower: consumes the events of the log from Kafka in a consumer group.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use commands::scribe::LaneId;
 use event_log::kafka_feed::{ConsumerGroup, FeedBatch, KafkaFeed};
-use projections::kernel::Model;
+use projections::ports::History;
 
-use super::{PgProjector, ReadModelFollower};
+use super::{Groups, ReadModelFollower};
 
 const GROUP: ConsumerGroup = ConsumerGroup {
     name: "cartulary.project",
@@ -23,32 +24,34 @@ impl ReadModelFollower {
         Some(KafkaFeed::open(GROUP, self.kafka.clone()?, pool, lanes, health))
     }
 
-    /// Projects the next batch from Kafka, then the events of the log in lanes with a gap or a lag, and commits the
-    /// offsets. Returns the models whose checkpoint belongs to a lost history.
-    pub(super) async fn follow_kafka(
-        &mut self,
-        feed: &mut KafkaFeed,
-        projector: &mut PgProjector,
-    ) -> anyhow::Result<Vec<Model>> {
+    /// Receives the next batch from Kafka and gives the groups its end as their target. In lanes with a lag, the target
+    /// is the end of the log, and the groups read the events that Kafka lacks from there.
+    pub(super) async fn receive(&mut self, feed: &mut KafkaFeed, groups: &Groups) -> anyhow::Result<()> {
         let FeedBatch { events, reassigned } = feed.next().await?;
-        if reassigned {
-            *projector = self.open_projector().await?;
+        let before = groups.target.borrow().heads.clone();
+        let mut heads: BTreeMap<i16, i64> =
+            feed.lanes().iter().map(|lane| (lane.0, before.get(&lane.0).copied().unwrap_or(0))).collect();
+        for event in &events {
+            heads.entry(event.lane).and_modify(|head| *head = event.position.max(*head));
         }
-        let mut behind = BTreeSet::new();
-        let mut diverged = Vec::new();
-        if !events.is_empty() {
-            let result = self.project(projector, &events).await?;
-            diverged = result.diverged;
-            behind.extend(result.gaps);
-        }
-        if let Some(comparison) = feed.compare_with_log(|lane| projector.after(lane)).await? {
+        groups.pages.add(events).await;
+        if let Some(comparison) = feed.compare_with_log(|lane| groups.board.reached(lane)).await? {
             self.report_lag(comparison.lag);
-            behind.extend(comparison.lagging);
+            if !comparison.lagging.is_empty() {
+                for end in self.feed.heads().await? {
+                    if comparison.lagging.contains(&LaneId(end.lane)) {
+                        heads.insert(end.lane, end.position);
+                    }
+                }
+            }
         }
-        if !behind.is_empty() && diverged.is_empty() {
-            diverged = self.catch_up(projector, &behind).await?;
+        groups.set_heads(heads);
+        if reassigned {
+            groups.reopen();
         }
+        // The next consumer of a lane begins here, but trusts only its own checkpoints: it reads from the log what is
+        // not projected yet.
         feed.commit();
-        Ok(diverged)
+        Ok(())
     }
 }

@@ -166,15 +166,17 @@ impl Shared {
         self.health.set_degradation(COMPONENT, problem);
     }
 
-    /// Parked keys and streams of these lanes in the served tables, the oldest first, and their total number.
+    /// Parked keys and streams of these lanes in the tables of this process, the oldest first, and their total number.
     async fn parked(&self, lanes: Vec<i16>) -> Result<(Vec<Entry>, i64), sqlx::Error> {
         type Row = (String, i16, Uuid, String, Option<String>, Option<Uuid>, i64, String, i64);
         let text = "SELECT model, lane, tenant, key, stream_type, stream_id, min(position),
                            (array_agg(reason ORDER BY position))[1], count(*) OVER ()
-                    FROM reads.parked JOIN reads.live USING (model, shape)
+                    FROM reads.parked JOIN unnest($3::text[], $4::text[]) AS own(model, shape) USING (model, shape)
                     WHERE lane = ANY($1) GROUP BY model, lane, tenant, key, stream_type, stream_id
                     ORDER BY min(parked_at) LIMIT $2";
-        let rows: Vec<Row> = sqlx::query_as(text).bind(lanes).bind(ENTRIES_MOST).fetch_all(&self.pool).await?;
+        let own = self.models.shapes();
+        let rows: Vec<Row> =
+            sqlx::query_as(text).bind(lanes).bind(ENTRIES_MOST).bind(own.0).bind(own.1).fetch_all(&self.pool).await?;
         let total = rows.first().map_or(0, |(.., total)| *total);
         let entry = |(model, lane, tenant, key, stream_type, stream, position, reason, _): Row| {
             let tenant = TenantId::new(tenant);

@@ -1,5 +1,5 @@
-//! Subscription registry: the subscriptions of this process by topic, and the progress of their lanes. A changed row is
-//! decoded once for all its subscribers.
+//! Subscription registry: the subscriptions of this process by topic and filter, and the progress of their lanes. A
+//! changed row is decoded once for all its subscribers and evaluated once for each distinct filter.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use api::port::{Ended, Freshness, LiveRow, Update};
 use domain::shared::TenantId;
 use projections::kernel::{Change, Key, Place};
 use projections::ports::Checkpoint;
+use projections::query::Conditions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -33,12 +34,14 @@ pub(super) struct SubscriptionRegistry {
 #[derive(Default)]
 struct RegistryState {
     next_id: u64,
-    topics: HashMap<Topic, HashMap<u64, Arc<SubscriberQueue>>>,
+    topics: HashMap<Topic, QueuesByFilter>,
     lanes: HashMap<ModelLane, LaneProgress>,
 }
 
-/// Rows that a subscription concerns: one row of a tenant by its key, or without a key all rows of the tenant. The
-/// filter of a subscription is checked by its queue.
+/// Queues of the subscriptions of one topic, by their filter and their id.
+type QueuesByFilter = HashMap<Conditions, HashMap<u64, Arc<SubscriberQueue>>>;
+
+/// Rows that a subscription concerns: one row of a tenant by its key, or without a key all rows of the tenant.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Topic {
     pub(super) model: String,
@@ -60,6 +63,7 @@ pub(super) struct Subscription {
     registry: Arc<SubscriptionRegistry>,
     pub(super) queue: Arc<SubscriberQueue>,
     topic: Topic,
+    conditions: Conditions,
     id: u64,
 }
 
@@ -81,16 +85,22 @@ impl SubscriptionRegistry {
     }
 
     /// Adds a subscription and starts the notice dispatcher. Returns when row notices are being received.
-    pub(super) async fn add(self: &Arc<Self>, topic: Topic, queue: SubscriberQueue) -> Subscription {
+    pub(super) async fn add(
+        self: &Arc<Self>,
+        topic: Topic,
+        conditions: Conditions,
+        queue: SubscriberQueue,
+    ) -> Subscription {
         let queue = Arc::new(queue);
         let subscription = {
             let mut state = self.state();
             state.next_id += 1;
             let id = state.next_id;
-            state.topics.entry(topic.clone()).or_default().insert(id, Arc::clone(&queue));
+            let queues = state.topics.entry(topic.clone()).or_default().entry(conditions.clone()).or_default();
+            queues.insert(id, Arc::clone(&queue));
             state.lanes.entry((topic.model.clone(), queue.lane)).or_default().subscriptions += 1;
             self.in_use.send_replace(true);
-            Subscription { registry: Arc::clone(self), queue, topic, id }
+            Subscription { registry: Arc::clone(self), queue, topic, conditions, id }
         };
         metrics::gauge!("cartulary_live_subscriptions").increment(1);
         // Cannot fail: `self` holds the sender.
@@ -181,9 +191,10 @@ impl SubscriptionRegistry {
         let of_all_rows = state.topics.get(&topic);
         topic.key = Some(change.place.key.clone());
         let by_key = state.topics.get(&topic);
-        let mut queues = of_all_rows.into_iter().chain(by_key).flat_map(HashMap::values).peekable();
+        let by_filter: Vec<_> = of_all_rows.into_iter().chain(by_key).flatten().collect();
+        let queues = || by_filter.iter().flat_map(|(_, queues)| queues.values());
         // A tenant has one lane, so all queues of this row have the same one.
-        let Some(position) = queues.peek().and_then(|queue| lanes.get(&queue.lane)).copied() else {
+        let Some(position) = queues().next().and_then(|queue| lanes.get(&queue.lane)).copied() else {
             return Vec::new();
         };
         let key = change.place.key.clone();
@@ -192,12 +203,20 @@ impl SubscriptionRegistry {
             Some(Ok(json)) => Some(Arc::new(LiveRow::new(key.clone(), json))),
             // The row cannot be decoded and so not be sent; a new subscription reads it from the store.
             Some(Err(_)) => {
-                queues.for_each(|queue| queue.end(Ended::StartOver));
+                queues().for_each(|queue| queue.end(Ended::StartOver));
                 return Vec::new();
             }
         };
         let version = RowVersion { key, row, position, at };
-        queues.filter(|queue| queue.push(&version)).cloned().collect()
+        let mut first_of_batch = Vec::new();
+        for (conditions, queues) in by_filter {
+            let matches = version.row.as_ref().is_some_and(|row| {
+                metrics::counter!("cartulary_live_filter_evaluations_total").increment(1);
+                conditions.matches(&row.json)
+            });
+            first_of_batch.extend(queues.values().filter(|queue| queue.push(&version, matches)).cloned());
+        }
+        first_of_batch
     }
 
     /// Disconnects the subscribers of a read model in one lane, or in all lanes, so that they subscribe again.
@@ -222,7 +241,9 @@ impl SubscriptionRegistry {
     /// Disconnects the selected subscribers and returns their number.
     fn end(&self, reason: Ended, selects: impl Fn(&Topic, &SubscriberQueue) -> bool) -> usize {
         let state = self.state();
-        let all = state.topics.iter().flat_map(|(topic, queues)| queues.values().map(move |queue| (topic, queue)));
+        let all = state.topics.iter().flat_map(|(topic, by_filter)| {
+            by_filter.values().flat_map(HashMap::values).map(move |queue| (topic, queue))
+        });
         all.filter(|(topic, queue)| selects(topic, queue)).map(|(_, queue)| queue.end(reason)).count()
     }
 
@@ -246,9 +267,12 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.registry.state();
-        if let Some(queues) = state.topics.get_mut(&self.topic) {
-            queues.remove(&self.id);
-            if queues.is_empty() {
+        if let Some(by_filter) = state.topics.get_mut(&self.topic) {
+            if let Some(queues) = by_filter.get_mut(&self.conditions) {
+                queues.remove(&self.id);
+            }
+            by_filter.retain(|_, queues| !queues.is_empty());
+            if by_filter.is_empty() {
                 state.topics.remove(&self.topic);
             }
         }
@@ -265,9 +289,11 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use projections::inventory::StockLevel;
     use projections::kernel::Model;
-    use projections::query::{Conditions, RowQuery};
+    use projections::query::{Filter, RowQuery, Test};
+    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -283,7 +309,7 @@ mod tests {
 
         registry.set_receiving();
         let topic = Topic { model: model_lane.0.clone(), tenant: query.tenant, key: None };
-        let _subscription = registry.add(topic, SubscriberQueue::new(0, conditions, false)).await;
+        let _subscription = registry.add(topic, conditions, SubscriberQueue::new(0, false)).await;
         assert_eq!(continuity(at(3, 1), at(5, 1)), Continuity::Next, "the first subscriber is still reading");
         registry.start_at(model_lane.clone(), at(10, 1));
         for (from, to, expected) in [
@@ -299,5 +325,39 @@ mod tests {
         ] {
             assert_eq!(continuity(from, to), expected, "{from:?} to {to:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn changed_row_is_evaluated_once_for_each_distinct_filter() {
+        let (registry, model) = (SubscriptionRegistry::new(), Model::of::<StockLevel>());
+        let tenant = TenantId::new(Uuid::from_u128(1));
+        registry.set_receiving();
+        let mut subscriptions = Vec::new();
+        for number in 0..1_000 {
+            let filters = vec![Filter { field: "available".into(), test: Test::To((number % 3).into()) }];
+            let query = RowQuery { filters, ..RowQuery::all(tenant, 1) };
+            let conditions = Conditions::of(&model, &query).expect("a valid query");
+            let topic = Topic { model: model.name.clone(), tenant, key: None };
+            subscriptions.push(registry.add(topic, conditions, SubscriberQueue::new(0, false)).await);
+        }
+        let update = || Update { rows: vec![], gone: vec![], more: false, at: at(1) };
+        subscriptions.iter().for_each(|subscription| subscription.queue.start(1, update()));
+
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let row = json!({ "available": 1 }).to_string();
+        let change = Change { place: Place { tenant, key: Key::of(&[1]) }, row: Some(row) };
+        let queued = metrics::with_local_recorder(&recorder, || {
+            registry.queue_change(&model.name, &change, &HashMap::from([(0, 2)]), at(2))
+        });
+        assert_eq!(queued.len(), 666, "the subscribers with at most one and at most two units");
+        let counted = recorder.handle().render();
+        assert!(counted.lines().any(|line| line == "cartulary_live_filter_evaluations_total 3"), "{counted}");
+
+        drop(subscriptions);
+        assert!(registry.state().topics.is_empty());
+    }
+
+    fn at(tenant_position: i64) -> Freshness {
+        Freshness { tenant_position, epoch: 1 }
     }
 }

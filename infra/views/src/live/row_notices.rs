@@ -1,5 +1,6 @@
 //! Row notices: published by the projector of this process after each commit, and received within this process.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio::sync::broadcast;
 
 /// Maximum number of notices that a receiver may lag behind; it misses the older ones and detects the gap by the
 /// checkpoints.
-const NOTICES_MOST: usize = 256;
+const NOTICES_MOST: usize = 1_024;
 
 /// Broadcast of row notices within the process. Without receivers, publishing costs one check of a counter.
 #[derive(Clone)]
@@ -49,7 +50,7 @@ impl RowNotices {
     }
 
     /// Publishes the changes made by these events, which are in order within each lane.
-    pub(crate) fn publish_batch(&self, events: &[RawEvent], changed: Vec<ChangedRows>) {
+    pub(crate) fn publish_batch<E: Borrow<RawEvent>>(&self, events: &[E], changed: Vec<ChangedRows>) {
         if self.0.receiver_count() > 0 {
             // Sending fails if the last receiver has gone in the meantime, which is no error.
             self.0.send(Arc::new(RowNotice::Batch(ChangeBatch::new(events, changed)))).ok();
@@ -63,10 +64,11 @@ impl RowNotices {
 }
 
 impl ChangeBatch {
-    fn new(events: &[RawEvent], mut changed: Vec<ChangedRows>) -> Self {
-        let ends: HashMap<i16, i64> = events.iter().map(|event| (event.lane, event.position)).collect();
+    fn new<E: Borrow<RawEvent>>(events: &[E], mut changed: Vec<ChangedRows>) -> Self {
+        let events = || events.iter().map(Borrow::borrow);
+        let ends: HashMap<i16, i64> = events().map(|event| (event.lane, event.position)).collect();
         let freshness = |event: &RawEvent| Freshness { tenant_position: event.tenant_position, epoch: event.epoch };
-        let tenants = events.iter().map(|event| (event.tenant, freshness(event))).collect();
+        let tenants = events().map(|event| (event.tenant, freshness(event))).collect();
         // A model that stopped within the batch has not reached the tenant positions of the batch.
         changed.retain(|changed| changed.moves.iter().all(|(_, to)| ends.get(&to.lane) == Some(&to.position)));
         Self { changed, tenants }

@@ -56,6 +56,11 @@ impl Subscriptions {
         Self { readers, auditors, models, routes, notices, redis, projects_all, registry, resumes }
     }
 
+    /// The read models of this process.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
     /// Sends the page of a query, and then every change of the rows that match it. `since` is the lane position of an
     /// event of the tenant: if more rows match than the page holds, the first update also contains the rows that
     /// changed after it.
@@ -68,8 +73,8 @@ impl Subscriptions {
         let lane = self.routes.lane(query.tenant).await.map_err(unavailable("finding the lane of a tenant"))?.0;
         let conditions = Conditions::of(model, query)?;
         let topic = Topic { model: model.name.clone(), tenant: query.tenant, key: conditions.key(model) };
-        let queue = SubscriberQueue::new(lane, conditions.clone(), model.appends);
-        let subscription = self.registry.add(topic, queue).await;
+        let queue = SubscriberQueue::new(lane, model.appends);
+        let subscription = self.registry.add(topic, conditions.clone(), queue).await;
         let page = PgReader::new(self.readers.clone()).page(model, query).await?;
         let mut at = Checkpoint { lane, ..page.at };
         let (mut rows, mut gone) = (rows_by_key(model, &page), Vec::new());

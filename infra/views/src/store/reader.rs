@@ -44,7 +44,7 @@ impl PgReader {
         let columns = query.order_columns(model)?;
         let statement = Statement::rows(model, query, &columns, parents)?;
         let doing = || format!("reading {}", model.plural_stem());
-        let rows = statement.bound().fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let rows = statement.bound().fetch_all(&self.pool).await.map_err(|error| read_error(model, error))?;
         let rows = rows.iter().map(PageRow::from_row).collect::<Result<Vec<_>, _>>().map_err(fault(doing()))?;
         let first = usize::try_from(query.first).unwrap_or(usize::MAX);
         let mut pages = Vec::new();
@@ -68,7 +68,7 @@ impl PgReader {
     ) -> Result<CellPages, QueryError> {
         let statement = Statement::cells(model, columns, query, &query.order_columns(model)?, parents)?;
         let doing = || format!("reading {}", model.plural_stem());
-        let rows = statement.bound().fetch_all(&self.pool).await.map_err(fault(doing()))?;
+        let rows = statement.bound().fetch_all(&self.pool).await.map_err(|error| read_error(model, error))?;
         let mut found = CellPages { cells: Cells::new(columns.len()), pages: Vec::new() };
         read_cells(&rows, columns, query.first, &mut found).map_err(fault(doing()))?;
         // A page without rows has no row of the plain statement.
@@ -97,6 +97,15 @@ impl PgReader {
 
 /// Lane, position and epoch of the checkpoint, number of the page, count of matching rows, row.
 type PageRow = (i16, i64, i64, i64, Option<i64>, Option<String>);
+
+/// Error of a statement. A table that does not exist belongs to a read model that is still being built.
+fn read_error(model: &Model, error: sqlx::Error) -> QueryError {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match code.as_deref() {
+        Some("42P01") => QueryError::Building { model: model.name.clone() },
+        _ => fault(format!("reading {}", model.plural_stem()))(error).into(),
+    }
+}
 
 /// Page of a tenant without a checkpoint.
 fn no_page() -> Page {

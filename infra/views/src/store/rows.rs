@@ -5,13 +5,22 @@ use std::sync::Arc;
 
 use domain::shared::TenantId;
 use event_log::fault;
+use futures::future::try_join_all;
 use projections::kernel::{Change, Model, Parked, Place};
 use projections::ports::{Cause, Checkpoint, Fault, LoadedRow, Move, ParkedStream, Rows, Step, StreamPlace};
 use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 use uuid::Uuid;
 
 use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
+use super::shapes;
 use super::table::Table;
+
+/// Number of models whose rows are loaded at a time: each needs a connection.
+const LOADS_MOST: usize = 4;
+
+/// Length of a log up to which a new read model follows it from the first event on. For a longer one, it is built beside
+/// the other models, which is faster and does not hold them up.
+const SHORT_LOG_EVENTS: i64 = 10_000;
 
 /// Stores rows, checkpoints and parked events in the schema `reads`.
 #[derive(Clone, Debug)]
@@ -24,25 +33,36 @@ impl PgRows {
         Self { pool }
     }
 
-    /// Creates the tables of models that have none, with checkpoints before the first event. Returns the models whose
-    /// live table has another shape than the code expects: they must be rebuilt.
+    /// Creates empty tables for models that have none if the log is short, so that they are filled from the first event
+    /// on. Returns the models that must be built from the log, because it is long or because the code expects another
+    /// shape than that of the live table.
     pub async fn prepare<'m>(&self, models: impl IntoIterator<Item = &'m Model>) -> Result<Vec<&'m Model>, Fault> {
-        let mut outdated = Vec::new();
-        for model in models {
-            let live: Option<String> = sqlx::query_scalar("SELECT shape FROM reads.live WHERE model = $1")
-                .bind(&model.name)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(fault("reading which shapes are live"))?;
-            match live {
-                None => {
-                    self.create_table(model).await.map_err(fault(format!("creating the table of {}", model.name)))?
-                }
-                Some(shape) if shape == model.shape => {}
-                Some(_) => outdated.push(model),
-            }
+        let text = "SELECT model, shape FROM reads.checkpoints GROUP BY model, shape
+                    UNION SELECT model, '' FROM reads.live";
+        let known = sqlx::query_as(text).fetch_all(&self.pool).await;
+        let known: BTreeSet<(String, String)> =
+            known.map_err(fault("reading which tables exist"))?.into_iter().collect();
+        let is_known = |model: &Model, shape: &str| known.contains(&(model.name.clone(), shape.to_owned()));
+        let missing: Vec<_> = models.into_iter().filter(|model| !is_known(model, &model.shape)).collect();
+        if missing.is_empty() || !self.log_is_short().await? {
+            return Ok(missing);
+        }
+        let (outdated, new): (Vec<_>, Vec<_>) = missing.into_iter().partition(|model| is_known(model, ""));
+        for model in new {
+            self.create_table(model).await.map_err(fault(format!("creating the table of {}", model.name)))?;
         }
         Ok(outdated)
+    }
+
+    async fn load_model(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
+        if places.is_empty() { Ok(Vec::new()) } else { load(&self.pool, &Table::live(model), places).await }
+    }
+
+    async fn log_is_short(&self) -> Result<bool, Fault> {
+        let text = "SELECT coalesce(sum(e.position), 0) <= $1 FROM log.lanes l JOIN LATERAL
+                    (SELECT position FROM log.events WHERE lane = l.lane ORDER BY position DESC LIMIT 1) e ON true";
+        let is_short = sqlx::query_scalar(text).bind(SHORT_LOG_EVENTS).fetch_one(&self.pool).await;
+        is_short.map_err(fault("reading the length of the log"))
     }
 
     async fn create_table(&self, model: &Model) -> Result<(), sqlx::Error> {
@@ -64,76 +84,87 @@ impl PgRows {
             .bind(&model.shape)
             .execute(&mut *transaction)
             .await?;
+        shapes::register(&mut transaction, &table).await?;
         transaction.commit().await
     }
 }
 
 impl Rows for PgRows {
     async fn checkpoints(&self, model: &Model) -> Result<Vec<Checkpoint>, Fault> {
-        let rows: Vec<(i16, i64, i64)> = sqlx::query_as(
-            "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane",
-        )
-        .bind(&model.name)
-        .bind(&model.shape)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(fault(format!("reading the checkpoints of {}", model.name)))?;
-        Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
+        checkpoints(&self.pool, &Table::live(model)).await
     }
 
     async fn parked_streams(&self, model: &Model) -> Result<BTreeSet<StreamPlace>, Fault> {
-        let text = "SELECT tenant, stream_type, stream_id FROM reads.parked
-                    WHERE model = $1 AND shape = $2 AND stream_id IS NOT NULL";
-        let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(text)
-            .bind(&model.name)
-            .bind(&model.shape)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(fault(format!("reading the parked streams of {}", model.name)))?;
-        let place = |(tenant, stream_type, stream): (Uuid, String, Uuid)| StreamPlace {
-            tenant: TenantId::new(tenant),
-            stream_type: stream_type.into(),
-            stream,
-        };
-        Ok(rows.into_iter().map(place).collect())
+        parked_streams(&self.pool, &Table::live(model)).await
     }
 
-    async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
-        load(&self.pool, &Table::live(model), places).await
+    async fn load(&self, wanted: &[(Arc<Model>, Vec<Place>)]) -> Result<Vec<Vec<LoadedRow>>, Fault> {
+        let mut loaded = Vec::with_capacity(wanted.len());
+        for models in wanted.chunks(LOADS_MOST) {
+            let rows = models.iter().map(|(model, places)| self.load_model(model, places));
+            loaded.extend(try_join_all(rows).await?);
+        }
+        Ok(loaded)
     }
 
-    async fn put(&self, model: &Model, step: &Step) -> Result<(), Fault> {
-        let doing = || format!("putting rows of {}", model.name);
+    async fn put(&self, steps: &[(Arc<Model>, Step)]) -> Result<(), Fault> {
+        let doing = || "putting rows of read models";
         let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
-        let moves: Vec<_> = step.moves.iter().map(|step| (model, step)).collect();
+        let moves: Vec<_> = steps.iter().flat_map(|(model, step)| step.moves.iter().map(|at| (&**model, at))).collect();
         if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
             return Err(Fault::new(Cause::Conflict, doing()));
         }
-        if !are_parked(&mut transaction, model, &step.skipped).await.map_err(fault(doing()))? {
-            return Err(Fault::new(Cause::Conflict, doing()));
-        }
-        put_rows(&mut transaction, &Table::live(model), &step.changes).await?;
-        park(&mut transaction, model, &step.parked).await.map_err(fault(doing()))?;
-        park_streams(&mut transaction, model, &step.parked_streams).await.map_err(fault(doing()))?;
-        transaction.commit().await.map_err(fault(doing()))
-    }
-
-    async fn advance_checkpoints(&self, moves: &[(Arc<Model>, Vec<Move>)]) -> Result<(), Fault> {
-        let doing = || "moving the checkpoints of models that a batch does not affect";
-        let moves: Vec<_> =
-            moves.iter().flat_map(|(model, moves)| moves.iter().map(|step| (model.as_ref(), step))).collect();
-        let mut transaction = self.pool.begin_with(BEGIN).await.map_err(fault(doing()))?;
-        if !advance(&mut transaction, &moves).await.map_err(fault(doing()))? {
-            return Err(Fault::new(Cause::Conflict, doing()));
+        for (model, step) in steps {
+            let doing = || format!("putting rows of {}", model.name);
+            if !are_parked(&mut transaction, model, &step.skipped).await.map_err(fault(doing()))? {
+                return Err(Fault::new(Cause::Conflict, doing()));
+            }
+            let table = Table::live(model);
+            put_rows(&mut transaction, &table, &step.changes).await?;
+            park(&mut transaction, &table, &step.parked).await.map_err(fault(doing()))?;
+            park_streams(&mut transaction, &table, &step.parked_streams).await.map_err(fault(doing()))?;
         }
         transaction.commit().await.map_err(fault(doing()))
     }
 }
 
 /// Begins a transaction whose commit does not wait for the disk: a crash of the server loses rows and checkpoint
-/// together, and the events are folded again. A table that another session has locked fails its model alone, which is
-/// then isolated; waiting for it would stop all models.
+/// together, and the events are folded again. A table that another session has locked fails its model alone, which then
+/// leaves its group; waiting for it would stop the group.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '2s'";
+
+/// Checkpoints of a table; empty if it does not exist.
+pub(super) async fn checkpoints(store: impl PgExecutor<'_>, table: &Table<'_>) -> Result<Vec<Checkpoint>, Fault> {
+    let text = "SELECT lane, position, epoch FROM reads.checkpoints WHERE model = $1 AND shape = $2 ORDER BY lane";
+    let rows: Vec<(i16, i64, i64)> = sqlx::query_as(text)
+        .bind(&table.model.name)
+        .bind(&table.state)
+        .fetch_all(store)
+        .await
+        .map_err(fault(format!("reading the checkpoints of {}", table.model.name)))?;
+    Ok(rows.into_iter().map(|(lane, position, epoch)| Checkpoint { lane, position, epoch }).collect())
+}
+
+/// Streams that are parked for a table.
+pub(super) async fn parked_streams(
+    store: impl PgExecutor<'_>,
+    table: &Table<'_>,
+) -> Result<BTreeSet<StreamPlace>, Fault> {
+    let text = "SELECT tenant, stream_type, stream_id FROM reads.parked
+                WHERE model = $1 AND shape = $2 AND stream_id IS NOT NULL";
+    let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(text)
+        .bind(&table.model.name)
+        .bind(&table.state)
+        .fetch_all(store)
+        .await
+        .map_err(fault(format!("reading the parked streams of {}", table.model.name)))?;
+    let place = |(tenant, stream_type, stream): (Uuid, String, Uuid)| StreamPlace {
+        tenant: TenantId::new(tenant),
+        stream_type: stream_type.into(),
+        stream,
+    };
+    Ok(rows.into_iter().map(place).collect())
+}
 
 /// Loads the rows of a table at these places.
 pub(super) async fn load(
@@ -145,7 +176,7 @@ pub(super) async fn load(
     let statement = table.load();
     let mut load = sqlx::query_as::<_, (Option<String>, bool)>(&statement)
         .bind(&table.model.name)
-        .bind(&table.model.shape)
+        .bind(&table.state)
         .bind(places.iter().map(|place| place.key.as_str()).collect::<Vec<_>>());
     let places: Vec<_> = places.iter().collect();
     for array in place_arrays(&table.key_types(), &places).map_err(corrupt_row(doing()))? {
@@ -213,7 +244,7 @@ async fn execute(
 /// Stores parked events.
 pub(super) async fn park(
     transaction: &mut PgTransaction<'_>,
-    model: &Model,
+    table: &Table<'_>,
     parked: &[Parked],
 ) -> Result<(), sqlx::Error> {
     if parked.is_empty() {
@@ -224,8 +255,8 @@ pub(super) async fn park(
          SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[]) \
          ON CONFLICT DO NOTHING",
     )
-    .bind(&model.name)
-    .bind(&model.shape)
+    .bind(&table.model.name)
+    .bind(&table.state)
     .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
     .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
     .bind(parked.iter().map(|parked| parked.place.tenant.uuid()).collect::<Vec<_>>())
@@ -237,9 +268,9 @@ pub(super) async fn park(
 }
 
 /// Stores parked streams.
-async fn park_streams(
+pub(super) async fn park_streams(
     transaction: &mut PgTransaction<'_>,
-    model: &Model,
+    table: &Table<'_>,
     parked: &[ParkedStream],
 ) -> Result<(), sqlx::Error> {
     if parked.is_empty() {
@@ -250,8 +281,8 @@ async fn park_streams(
                                                  $8::text[])
                 ON CONFLICT DO NOTHING";
     sqlx::query(text)
-        .bind(&model.name)
-        .bind(&model.shape)
+        .bind(&table.model.name)
+        .bind(&table.state)
         .bind(parked.iter().map(|parked| parked.lane).collect::<Vec<_>>())
         .bind(parked.iter().map(|parked| parked.position).collect::<Vec<_>>())
         .bind(parked.iter().map(|parked| parked.place.tenant.uuid()).collect::<Vec<_>>())

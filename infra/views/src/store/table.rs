@@ -3,20 +3,38 @@
 use platform::DatabaseRole;
 use projections::kernel::{Column, ColumnType, Model};
 
-/// Table of one shape of a read model: the live one, or the one that a rebuild fills beside it.
+/// Table of one shape of a read model: the one that is read, the one that a rebuild fills beside it, or the one that the
+/// last rebuild has replaced.
 pub(super) struct Table<'m> {
     pub(super) model: &'m Model,
+    /// Name under which `reads.checkpoints` and `reads.parked` keep the state of this table, as their column `shape`.
+    pub(super) state: String,
     /// Name qualified with the schema; built from names in the code only.
     pub(super) name: String,
 }
 
 impl<'m> Table<'m> {
     pub(super) fn live(model: &'m Model) -> Self {
-        Self { model, name: format!("reads.{}", model.table()) }
+        Self { model, state: model.shape.clone(), name: format!("reads.{}", model.table()) }
     }
 
     pub(super) fn building(model: &'m Model) -> Self {
-        Self { model, name: format!("reads.{}_build", model.table()) }
+        Self::beside(model, "build")
+    }
+
+    pub(super) fn previous(model: &'m Model) -> Self {
+        Self::beside(model, "previous")
+    }
+
+    /// Another table of the same shape.
+    pub(super) fn beside(model: &'m Model, suffix: &str) -> Self {
+        let (state, name) = (format!("{}_{suffix}", model.shape), format!("reads.{}_{suffix}", model.table()));
+        Self { model, state, name }
+    }
+
+    /// Name without the schema.
+    pub(super) fn plain_name(&self) -> &str {
+        self.name.trim_start_matches("reads.")
     }
 
     /// Creates the table without key and indexes, which are cheaper to build after the rows are loaded.
@@ -197,7 +215,7 @@ mod tests {
     #[test]
     fn tables_have_typed_columns_and_begin_keys_and_indexes_with_the_tenant() {
         let model = Model::of::<Reservation>();
-        let table = Table { model: &model, name: "reads.r".into() };
+        let table = Table { model: &model, state: "r".into(), name: "reads.r".into() };
         assert_eq!(
             table.create(),
             "CREATE TABLE reads.r (tenant uuid NOT NULL, \"ended_at\" timestamptz, \"made_at\" timestamptz NOT NULL, \

@@ -1,22 +1,22 @@
 //! Table builder of a rebuild: fills a new table of a read model beside the live one, then switches.
 
 use event_log::fault;
-use projections::kernel::{Change, Model, Parked, Place};
+use projections::kernel::{Change, Model, Place};
 use projections::ports::{Checkpoint, Fault, LoadedRow};
-use replay::rebuild::TableBuilder;
+use replay::rebuild::{BuildState, Part, TableBuilder};
 use sqlx::{Executor, PgPool, PgTransaction};
 
 use super::binary_format::{COPY_HEADER, COPY_TRAILER, corrupt_row, write_row};
-use super::rows::{load, park, put_rows};
+use super::rows::{checkpoints, load, park, park_streams, parked_streams, put_rows};
+use super::shapes::{self, forget_state};
 use super::table::Table;
 
 /// Smallest batch that is copied into a temporary table first; a smaller one is faster with one INSERT.
 const COPY_ROWS_LEAST: usize = 1_000;
 /// Bytes after which a chunk of COPY is sent, so that the encoded batch is not in memory as a whole.
 const COPY_BYTES: usize = 1 << 20;
-/// Begins the creation of indexes. Sorting a million keys in memory is twice as fast as on disk. The commit need not
-/// wait for the disk, because a crash loses only a table that is not live yet.
-const BEGIN_INDEXES: &str = "BEGIN; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL synchronous_commit = off";
+/// Begins the creation of indexes. Sorting a million keys in memory is twice as fast as on disk.
+const BEGIN_INDEXES: &str = "BEGIN; SET LOCAL maintenance_work_mem = '256MB'";
 
 /// Builds tables in the schema `reads`.
 #[derive(Clone, Debug)]
@@ -29,38 +29,45 @@ impl PgTableBuilder {
         Self { pool }
     }
 
+    /// Creates the table and forgets the state of an earlier one.
     async fn recreate(&self, table: &Table<'_>) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         transaction.execute(&*format!("DROP TABLE IF EXISTS {}", table.name)).await?;
+        forget_state(&mut transaction, table).await?;
         transaction.execute(&*table.create()).await?;
+        shapes::register(&mut transaction, table).await?;
         transaction.commit().await
     }
 
-    /// Copies the first batch into the table and then creates its key; merges later batches. For a model that only
-    /// appends rows, every batch is copied and the key is created before the switch.
-    async fn fill_table(&self, table: &Table<'_>, changes: &[Change], first: bool) -> Result<(), Fault> {
+    /// State of an unfinished table; `None` if there is none.
+    async fn unfinished(&self, table: &Table<'_>) -> Result<Option<BuildState>, Fault> {
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(&table.name)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(fault(format!("looking for {}", table.name)))?;
+        let at = checkpoints(&self.pool, table).await?;
+        if !exists || at.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(BuildState { at, parked_streams: parked_streams(&self.pool, table).await? }))
+    }
+
+    /// Stores a part with the state of the table after it.
+    async fn fill_table(&self, table: &Table<'_>, part: &Part) -> Result<(), Fault> {
         let doing = || format!("building {}", table.name);
         let mut transaction =
             self.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await.map_err(fault(doing()))?;
-        if table.model.appends {
-            copy(&mut transaction, table, &table.name, changes).await?;
-        } else if first {
-            copy(&mut transaction, table, &table.name, changes).await?;
-            transaction.execute(&*table.create_key()).await.map_err(fault(doing()))?;
-        } else if changes.len() < COPY_ROWS_LEAST {
-            put_rows(&mut transaction, table, changes).await?;
-        } else {
-            let stage = format!("CREATE TEMP TABLE stage (LIKE {}) ON COMMIT DROP", table.name);
-            transaction.execute(&*stage).await.map_err(fault(doing()))?;
-            copy(&mut transaction, table, "stage", changes).await?;
-            transaction.execute(&*table.insert_from("stage")).await.map_err(fault(doing()))?;
-            let deleted: Vec<_> = changes.iter().filter(|change| change.row.is_none()).cloned().collect();
-            put_rows(&mut transaction, table, &deleted).await?;
-        }
+        write_rows(&mut transaction, table, part).await?;
+        park(&mut transaction, table, &part.parked).await.map_err(fault(doing()))?;
+        park_streams(&mut transaction, table, &part.parked_streams).await.map_err(fault(doing()))?;
+        set_checkpoints(&mut transaction, table, &part.at).await.map_err(fault(doing()))?;
+        shapes::register(&mut transaction, table).await.map_err(fault(doing()))?;
         transaction.commit().await.map_err(fault(doing()))
     }
 
-    async fn switch_tables(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), sqlx::Error> {
+    /// Creates the indexes and serves the table.
+    async fn switch_tables(&self, model: &Model) -> Result<(), sqlx::Error> {
         let (built, live) = (Table::building(model), Table::live(model));
         let key = model.appends.then(|| built.create_key());
         let mut transaction = self.pool.begin_with(BEGIN_INDEXES).await?;
@@ -68,76 +75,80 @@ impl PgTableBuilder {
             transaction.execute(&*statement).await?;
         }
         transaction.execute(&*format!("ANALYZE {}", built.name)).await?;
-        transaction.commit().await?;
-        let mut transaction = self.pool.begin().await?;
-        // Waits for a running batch of the projector and blocks the next one until the commit. The projector then finds
-        // its checkpoint moved and continues where the build ended.
-        sqlx::query("DELETE FROM reads.checkpoints WHERE model = $1 AND shape = $2")
-            .bind(&model.name)
-            .bind(&model.shape)
-            .execute(&mut *transaction)
-            .await?;
-        let [drop_view, create_view] = live.create_view();
-        let drop_table = format!("DROP TABLE IF EXISTS {}", live.name);
-        let rename = format!("ALTER TABLE {} RENAME TO {}", built.name, model.table());
-        for statement in [drop_view, drop_table, rename, create_view] {
-            transaction.execute(&*statement).await?;
-        }
-        write_state(&mut transaction, model, at, parked).await?;
+        shapes::replace(&mut transaction, &built, &live).await?;
         transaction.commit().await
     }
 }
 
 impl TableBuilder for PgTableBuilder {
-    async fn begin(&self, model: &Model) -> Result<(), Fault> {
-        self.recreate(&Table::building(model)).await.map_err(fault(format!("building {}", model.name)))
+    async fn begin(&self, model: &Model, resume: bool) -> Result<BuildState, Fault> {
+        let table = Table::building(model);
+        if resume && let Some(state) = self.unfinished(&table).await? {
+            return Ok(state);
+        }
+        self.recreate(&table).await.map_err(fault(format!("building {}", model.name)))?;
+        Ok(BuildState::default())
     }
 
     async fn load(&self, model: &Model, places: &[Place]) -> Result<Vec<LoadedRow>, Fault> {
         load(&self.pool, &Table::building(model), places).await
     }
 
-    async fn fill(&self, model: &Model, changes: &[Change], first: bool) -> Result<(), Fault> {
-        self.fill_table(&Table::building(model), changes, first).await
+    async fn fill(&self, model: &Model, part: &Part) -> Result<(), Fault> {
+        self.fill_table(&Table::building(model), part).await
     }
 
-    async fn switch(&self, model: &Model, at: &[Checkpoint], parked: &[Parked]) -> Result<(), Fault> {
-        self.switch_tables(model, at, parked).await.map_err(fault(format!("switching {} to its new table", model.name)))
+    async fn switch(&self, model: &Model) -> Result<(), Fault> {
+        self.switch_tables(model).await.map_err(fault(format!("switching {} to its new table", model.name)))
+    }
+
+    async fn discard(&self, model: &Model) -> Result<(), Fault> {
+        let table = Table::building(model);
+        shapes::drop_table(&self.pool, &table).await.map_err(fault(format!("dropping {}", table.name)))
     }
 }
 
-/// Writes the state that belongs to the new table: parked events, checkpoints and the live shape.
-async fn write_state(
+/// Copies the first rows into the table and then creates its key; merges later ones. For a model that only appends rows,
+/// all are copied and the key is created before the switch.
+async fn write_rows(transaction: &mut PgTransaction<'_>, table: &Table<'_>, part: &Part) -> Result<(), Fault> {
+    let doing = || format!("building {}", table.name);
+    let changes = &part.changes;
+    if table.model.appends {
+        return copy(transaction, table, &table.name, changes).await;
+    }
+    if part.is_first {
+        copy(transaction, table, &table.name, changes).await?;
+        transaction.execute(&*table.create_key()).await.map_err(fault(doing()))?;
+        return Ok(());
+    }
+    if changes.len() < COPY_ROWS_LEAST {
+        return put_rows(transaction, table, changes).await;
+    }
+    let stage = format!("CREATE TEMP TABLE stage (LIKE {}) ON COMMIT DROP", table.name);
+    transaction.execute(&*stage).await.map_err(fault(doing()))?;
+    copy(transaction, table, "stage", changes).await?;
+    transaction.execute(&*table.insert_from("stage")).await.map_err(fault(doing()))?;
+    let deleted: Vec<_> = changes.iter().filter(|change| change.row.is_none()).cloned().collect();
+    put_rows(transaction, table, &deleted).await
+}
+
+async fn set_checkpoints(
     transaction: &mut PgTransaction<'_>,
-    model: &Model,
+    table: &Table<'_>,
     at: &[Checkpoint],
-    parked: &[Parked],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM reads.parked WHERE model = $1 AND shape = $2")
-        .bind(&model.name)
-        .bind(&model.shape)
+    let text = "INSERT INTO reads.checkpoints (model, shape, lane, position, epoch)
+                SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[])
+                ON CONFLICT (model, shape, lane) DO UPDATE SET position = excluded.position, epoch = excluded.epoch";
+    sqlx::query(text)
+        .bind(&table.model.name)
+        .bind(&table.state)
+        .bind(at.iter().map(|at| at.lane).collect::<Vec<_>>())
+        .bind(at.iter().map(|at| at.position).collect::<Vec<_>>())
+        .bind(at.iter().map(|at| at.epoch).collect::<Vec<_>>())
         .execute(&mut **transaction)
-        .await?;
-    park(transaction, model, parked).await?;
-    sqlx::query(
-        "INSERT INTO reads.checkpoints SELECT $1, $2, * FROM unnest($3::smallint[], $4::bigint[], $5::bigint[])",
-    )
-    .bind(&model.name)
-    .bind(&model.shape)
-    .bind(at.iter().map(|at| at.lane).collect::<Vec<_>>())
-    .bind(at.iter().map(|at| at.position).collect::<Vec<_>>())
-    .bind(at.iter().map(|at| at.epoch).collect::<Vec<_>>())
-    .execute(&mut **transaction)
-    .await?;
-    sqlx::query(
-        "INSERT INTO reads.live VALUES ($1, $2, now()) \
-         ON CONFLICT (model) DO UPDATE SET shape = excluded.shape, since = excluded.since",
-    )
-    .bind(&model.name)
-    .bind(&model.shape)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
+        .await
+        .map(|_| ())
 }
 
 /// Copies rows, except deletions, into a table that has the columns of `table`.

@@ -2,7 +2,11 @@
 
 mod agreement;
 mod broken_rows;
+mod groups;
+mod newcomers;
 mod read_plans;
 mod rebuild;
+mod repeated_events;
 mod restored_log;
 mod row_cache;
+mod shapes;

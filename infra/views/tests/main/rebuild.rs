@@ -84,7 +84,7 @@ async fn count(pool: &PgPool, text: &str, tenant: TenantId) -> Result<i64> {
 }
 
 /// Waits until policies and read models are at the end of the log.
-async fn settled(pool: &PgPool) -> Result<()> {
+pub(crate) async fn settled(pool: &PgPool) -> Result<()> {
     let behind = "SELECT count(*) FROM work.policies p WHERE p.position < (
                       SELECT coalesce(max(e.position), 0) FROM log.events e WHERE e.lane = p.lane)";
     eventually("every policy is at the end of the log", async || {
