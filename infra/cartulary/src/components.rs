@@ -11,7 +11,7 @@ use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::walls::require_walls;
 use event_log::{PgHistory, StoreFeed, require_migrated};
-use outside::webhooks::WebhookGateway;
+use outside::webhooks::{Guard, WebhookGateway};
 use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::Connectivity;
 use platform::health::Health;
@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
 use views::follower::ReadModelFollower;
+use views::live::{RowNotices, Subscriptions};
 use work::{Lanes, PolicyRunner, Targets};
 
 use crate::configuration::Configuration;
@@ -150,6 +151,25 @@ impl ComponentBuilder {
             follower.prepare().await.context(missing)?;
         }
         Ok(follower)
+    }
+
+    /// Creates the subscriptions to rows. Their recovery of missed changes reads rows of all tenants.
+    pub(crate) fn build_subscriptions(
+        &self,
+        dispatch: &Dispatch,
+        changes: &RowNotices,
+        redis: Option<Redis>,
+    ) -> Subscriptions {
+        let pools = (self.pools.reader.clone(), self.pools.auditor.clone());
+        let (models, routes) = (self.config.registries.models.clone(), dispatch.routes().clone());
+        Subscriptions::new(pools, models, routes, changes.clone(), redis, self.config.roles.alone)
+    }
+
+    /// Creates the entry point to webhooks, for callers and for the policies.
+    pub(crate) fn build_webhooks(&self, dispatch: &Dispatch) -> WebhookGateway {
+        let addresses = &self.config.webhooks;
+        let guard = Guard::new(addresses.allowed.clone(), addresses.refused.clone());
+        WebhookGateway::open(&self.pools.reader, dispatch.routes(), guard, &self.config.outer_key)
     }
 
     /// Starts two tasks: one for policies, timers and effects, one for webhooks. Each is started again after a loss of

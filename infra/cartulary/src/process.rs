@@ -10,7 +10,6 @@ use api::state::AppState;
 use axum::Router;
 use futures::future::select_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use outside::webhooks::{Guard, WebhookGateway};
 use platform::http_server;
 use scribe::ScribeHandle;
 use scribe::forwarding::Dispatch;
@@ -20,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vault::{MonitorToken, Vault};
-use views::live::{self, Subscriptions};
+use views::live;
 use views::store::keep_tables;
 
 use crate::components::{ComponentBuilder, at_capacity};
@@ -78,17 +77,9 @@ impl Running {
         let vault = Arc::new(Vault::new(pools.shared.clone(), &config.outer_key));
         let (registries, models) = (config.registries.clone(), config.registries.models.clone());
         let follower = builder.build_follower(&models, scribe.as_ref(), &dispatch).await?;
-        let (routes, changes) = (dispatch.routes(), follower.row_notices());
-        let live = Subscriptions::new(
-            (pools.reader.clone(), pools.auditor.clone()),
-            models.clone(),
-            routes.clone(),
-            changes.clone(),
-            redis.clone(),
-            roles.alone,
-        );
-        let guard = Guard::new(config.webhooks.allowed.clone(), config.webhooks.refused.clone());
-        let webhooks = WebhookGateway::open(&pools.reader, routes, guard, &config.outer_key);
+        let changes = follower.row_notices();
+        let live = builder.build_subscriptions(&dispatch, &changes, redis.clone());
+        let webhooks = builder.build_webhooks(&dispatch);
         let edge = EdgeProtection::new(&config.edge, redis.as_ref());
         edge.follow(&pools.reader, &changes, &models, &stop);
         let engine = Engine {

@@ -271,3 +271,29 @@ async fn audit_finds_every_weakness_and_the_engine_refuses_to_start_with_a_fatal
     Engine::start_on(&url).await?.close().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn error_of_a_login_without_rights_names_the_statements_for_an_administrator() -> Result<()> {
+    let url = database().await;
+    let administrator = connect(&url).await?;
+    for statement in ["CREATE ROLE newcomer LOGIN", "CREATE DATABASE newcomer OWNER newcomer"] {
+        administrator.execute(statement).await?;
+    }
+    let name = url.split(['/', '?']).nth(3).context("a database")?;
+    let newcomer = url.replace("user=cartulary&", "user=newcomer&");
+    let own = connect(&newcomer.replacen(&format!("/{name}?"), "/newcomer?", 1)).await?;
+    let refused = event_log::migrate(&own).await.err().context("it was migrated")?.to_string();
+    let grant = "GRANT cartulary_scribe, cartulary_worker, cartulary_reader, cartulary_auditor TO \"newcomer\";";
+    ensure!(refused.contains(grant) && refused.contains("CREATE ROLE cartulary_scribe;"), "{refused}");
+    administrator.execute(grant).await?;
+    event_log::migrate(&own).await?;
+    let weaknesses = audit(&own).await?;
+    ensure!(weaknesses.len() == 1 && weaknesses[0].problem.contains("may act as the owner"), "{weaknesses:?}");
+
+    // A login without any role cannot run the engine.
+    administrator.execute("CREATE ROLE stranger LOGIN").await?;
+    let refused = connect_as(&url.replace("user=cartulary&", "user=stranger&"), DatabaseRole::Reader).await;
+    let refused = refused.err().context("it took the role")?.to_string();
+    ensure!(refused.contains("GRANT cartulary_reader TO \"stranger\""), "{refused}");
+    Ok(())
+}
