@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::auth::{AuthConfig, SigningKey};
 use crate::port::{
     Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, SealedField, ShownSecret,
-    StreamEvent, StreamQuery, Update, Webhooks,
+    StreamEvent, StreamQuery, Update, Webhooks, Work,
 };
 use crate::registries::Registries;
 use crate::state::{AppState, QueryBudget, QueryBudgets, Settings};
@@ -275,6 +275,10 @@ impl Backend for Engine {
     }
 
     fn webhooks(&self) -> &dyn Webhooks {
+        self
+    }
+
+    fn work(&self) -> &dyn Work {
         self
     }
 

@@ -24,6 +24,7 @@ mod tests;
 mod types;
 mod value;
 mod viewer;
+mod work;
 
 use std::sync::Arc;
 
@@ -94,8 +95,10 @@ fn schema(
     introspection: bool,
 ) -> Result<(Schema, RowTypes), SchemaError> {
     let (mut types, mut row_types) = (Types::default(), RowTypes::default());
-    let mut query = Object::new("Query").description("Read models: one row by its key, or a page of rows.");
-    let mut mutation = Object::new("Mutation").description("Commands. Each field is one command.");
+    let mut query = Object::new("Query")
+        .description("Read models: one row by its key, or a page of rows; and the state of background work.");
+    let mut mutation =
+        Object::new("Mutation").description("Commands, one field each, and changes of background work by operators.");
     let mut subscription = Subscription::new("Subscription").description(
         "Read models, with updates when rows change. Relations are not available here; read them with a query.",
     );
@@ -129,8 +132,9 @@ fn schema(
         mutation = mutation.field(field);
         schema = schema.register(payload);
     }
-    query = query.field(stream_history::field());
+    query = work::queries().into_iter().fold(query.field(stream_history::field()), Object::field);
+    mutation = work::mutations().into_iter().fold(mutation, Object::field);
     schema = stream_history::register(mutations::register(filters::register(scalars::register(schema))));
-    let schema = types.register(schema).register(queries::page_info());
+    let schema = types.register(work::register(schema)).register(queries::page_info());
     Ok((schema.register(query).register(mutation).register(subscription).finish()?, row_types))
 }

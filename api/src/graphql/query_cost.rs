@@ -14,7 +14,7 @@ use async_graphql::{Value, Variables};
 use projections::kernel::Models;
 
 use super::page_size::{FIRST, FIRST_MOST};
-use super::stream_history;
+use super::{stream_history, work};
 use crate::relation::Relations;
 
 /// Highest estimated cost of one operation, in points.
@@ -52,7 +52,9 @@ impl CostEstimator {
             [(model.field(), field(false)), (model.fields(), field(true))]
         });
         let history = RowField { model: stream_history::EVENT.into(), is_page: true };
-        let fields = fields.chain([(stream_history::FIELD.to_owned(), history)]);
+        let letters = RowField { model: work::LETTER.into(), is_page: true };
+        let fields =
+            fields.chain([(stream_history::FIELD.to_owned(), history), (work::PAGE_FIELD.to_owned(), letters)]);
         Self { roots: fields.collect(), relations }
     }
 

@@ -10,6 +10,7 @@ mod freshness;
 mod live;
 mod stream_history;
 mod webhooks;
+mod work;
 
 pub use allowance::{Allowance, RateLimitStatus};
 pub use backend::{Backend, SealedField};
@@ -18,3 +19,4 @@ pub use freshness::{Behind, Freshness};
 pub use live::{Ended, LiveRow, LiveUpdates, Update};
 pub use stream_history::{StreamEvent, StreamQuery};
 pub use webhooks::{Delivery, NotPermitted, ShownSecret, Webhooks};
+pub use work::{Breaker, BreakerState, DeadLetter, DeadLetterKind, LetterCursor, LetterRemoval, ProcessStatus, Work};

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vault::{MonitorToken, Vault};
 use views::live::{self, Subscriptions};
+use work::Operations;
 
 use crate::components::{ComponentBuilder, at_capacity};
 use crate::configuration::Configuration;
@@ -96,6 +97,7 @@ impl Running {
             dispatch: dispatch.clone(),
             vault: vault.clone(),
             webhooks: webhooks.clone(),
+            operations: Operations::new(pools.operations.clone(), registries.commands.clone()),
             states: registries.states.clone(),
             progress: follower.progress(),
             redis: redis.clone(),
