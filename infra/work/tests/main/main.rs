@@ -3,6 +3,7 @@
 mod dead_letters;
 mod effects;
 mod fair_queues;
+mod interrupted_steps;
 mod keyed_timers;
 mod restored_log;
 mod retention;
