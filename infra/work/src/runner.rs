@@ -82,7 +82,7 @@ impl PolicyRunner {
     }
 
     fn worker<W: QueueWork>(&self, work: W) -> QueueWorker<W> {
-        QueueWorker { pool: self.pool.clone(), lanes: self.lanes.clone(), work }
+        QueueWorker { pool: self.pool.clone(), lanes: self.lanes.clone(), written: None, work }
     }
 
     fn dispatcher(&self) -> Dispatcher {

@@ -54,6 +54,7 @@ impl QueueWork for EffectQueues {
             runs_most: 256,
             lane_runs_most: 64,
             tenant_runs_most: 16,
+            degraded_runs_most: 128,
             stop_grace: limits.attempt_time_most.saturating_add(Duration::from_secs(1)),
         }
     }
