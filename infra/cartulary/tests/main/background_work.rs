@@ -1,7 +1,5 @@
 //! Background work in the product's binary: dead letters over GraphQL and `cartulary work`, and a process of the role
 //! `policies` that is stopped while the store is unsafe.
-//!
-//! proves: ES-12
 
 use std::time::Duration;
 
@@ -71,6 +69,7 @@ async fn dead_letters_are_listed_requeued_and_discarded_over_graphql_and_on_the_
     assert_eq!(answer["requeueDeadLetter"]["name"], "ExpireOrder");
     eventually("the order has expired", async || Ok(shop.count(&pool, "order.cancelled").await? == 1)).await?;
     assert_eq!(work(&cluster, &["list"]).await?, (true, json!([])));
+    proofs::proven("ES-12 dead letters are requeued and discarded over GraphQL and on the command line");
     engine.stop().await
 }
 

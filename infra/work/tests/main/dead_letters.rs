@@ -1,6 +1,4 @@
 //! Dead letters: work that fails for good is kept, listed, requeued and discarded, and holds up nothing else.
-//!
-//! proves: ES-12
 
 use std::sync::Arc;
 
@@ -68,6 +66,7 @@ async fn effect_that_always_fails_is_a_dead_letter_after_the_third_retry_and_the
     assert!(keys.iter().all(|key| *key == keys[0]) && done == 1, "{keys:?}");
     assert!(letters.list(None, None, 10).await?.is_empty());
     assert_eq!(letters.discard(None, letter.id).await?, LetterRemoval::Unknown);
+    proofs::proven("ES-12 an effect that always fails is a dead letter after the third retry, and the lane goes on");
     let pool = backend.pool.clone();
     check_log_invariants(&pool).await?;
     backend.close().await;
@@ -118,6 +117,7 @@ async fn command_that_failed_is_executed_once_after_its_stream_was_repaired() ->
         sqlx::query_scalar("SELECT stream_id FROM log.events WHERE type = 'order.cancelled'").fetch_one(&pool).await?;
     assert_eq!(cancelled, broken);
     assert!(letters.list(None, None, 10).await?.is_empty());
+    proofs::proven("ES-12 a requeued command is executed once, and a discarded one is not");
     backend.close().await;
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! Effects: a partner performs each effect once, and its outcome is recorded once. A partner that fails is not called for
 //! a while.
-//!
-//! proves: ES-19, OPS-13
 
 use anyhow::{Context, Result};
 use api::port::{Breaker, Work};
@@ -123,6 +121,8 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
     eventually("no effect is open", async || Ok(open_effects(&backend.pool).await? == 0)).await?;
     let done = (partner.seen(failing.tenant).1, partner.seen(served.tenant).1);
     assert_eq!((done, failures().await?, state().await?), ((20, 23), 0, Breaker::Closed));
+    proofs::proven("ES-19 the breaker of a failing partner opens, half-opens for one call, and closes");
+    proofs::proven("OPS-13 the state of a circuit breaker is shown");
     backend.close().await;
     Ok(())
 }
