@@ -13,6 +13,7 @@ use super::page_size::{FIRST, FIRST_MOST};
 use super::scalars::{JSON, LONG, TIMESTAMP, UUID};
 use super::session::Session;
 use super::value::{from_json, member};
+use super::viewer::Viewer;
 use crate::admission::rate_limit;
 use crate::error::Problem;
 use crate::port::{DeadLetter, LetterCursor, LetterRemoval};
@@ -25,7 +26,7 @@ pub(super) const LETTER: &str = "DeadLetter";
 /// Query fields.
 pub(super) fn queries() -> [Field; 3] {
     let letters = Field::new(PAGE_FIELD, TypeRef::named_list("DeadLetter"), |context| {
-        FieldFuture::new(async move { field(dead_letters(Session::of(&context)?, &context).await) })
+        FieldFuture::new(async move { field(dead_letters(&Session::of(&context)?.viewer, &context).await) })
     });
     let letters = letters
         .description(
@@ -38,14 +39,14 @@ pub(super) fn queries() -> [Field; 3] {
                 .description("`cursor` of the last letter of the page before."),
         );
     let processes = Field::new("processStatus", TypeRef::named_list("ProcessStatus"), |context| {
-        FieldFuture::new(async move { field(processes(Session::of(&context)?).await) })
+        FieldFuture::new(async move { field(processes(&Session::of(&context)?.viewer).await) })
     });
     let processes = processes.description(
         "The position of each policy in each lane of the log. For operators of the platform, with the permission \
          SeeWork.",
     );
     let breakers = Field::new("breakerState", TypeRef::named_list("BreakerState"), |context| {
-        FieldFuture::new(async move { field(breakers(Session::of(&context)?).await) })
+        FieldFuture::new(async move { field(breakers(&Session::of(&context)?.viewer).await) })
     });
     let breakers = breakers.description("The circuit breakers of partners. Needs the permission SeeWork.");
     [letters, processes, breakers]
@@ -54,10 +55,10 @@ pub(super) fn queries() -> [Field; 3] {
 /// Mutation fields.
 pub(super) fn mutations() -> [Field; 2] {
     let requeue = Field::new("requeueDeadLetter", TypeRef::named("DeadLetter"), |context| {
-        FieldFuture::new(async move { field(remove(Session::of(&context)?, &context, true).await) })
+        FieldFuture::new(async move { field(remove(&Session::of(&context)?.viewer, &context, true).await) })
     });
     let discard = Field::new("discardDeadLetter", TypeRef::named("DeadLetter"), |context| {
-        FieldFuture::new(async move { field(remove(Session::of(&context)?, &context, false).await) })
+        FieldFuture::new(async move { field(remove(&Session::of(&context)?.viewer, &context, false).await) })
     });
     let id = || InputValue::new("id", TypeRef::named_nn(UUID));
     [
@@ -119,72 +120,72 @@ fn field<'a>(result: Result<Json, Problem>) -> async_graphql::Result<Option<Fiel
     result.map(|json| Some(FieldValue::value(from_json(json)))).map_err(Problem::into_graphql)
 }
 
-async fn dead_letters(session: &Session, context: &ResolverContext<'_>) -> Result<Json, Problem> {
-    require(session, Permission::SeeWork)?;
+async fn dead_letters(viewer: &Viewer, context: &ResolverContext<'_>) -> Result<Json, Problem> {
+    require(viewer, Permission::SeeWork)?;
     let first = match context.args.get("first").map(|value| value.as_value()) {
         Some(Value::Number(number)) => number.as_i64().unwrap_or(0),
         _ => i64::from(FIRST),
     };
     let valid = u32::try_from(first).ok().filter(|first| (1..=FIRST_MOST.unsigned_abs()).contains(&u64::from(*first)));
-    let first = valid.ok_or_else(|| session.invalid("first", format!("expected 1 to {FIRST_MOST}")))?;
+    let first = valid.ok_or_else(|| viewer.invalid("first", format!("expected 1 to {FIRST_MOST}")))?;
     let after = match context.args.get("after").map(|value| value.as_value()) {
         Some(Value::String(cursor)) => {
-            Some(parse_cursor(cursor).ok_or_else(|| session.invalid("after", "not a cursor of a dead letter"))?)
+            Some(parse_cursor(cursor).ok_or_else(|| viewer.invalid("after", "not a cursor of a dead letter"))?)
         }
         _ => None,
     };
-    let backend = &session.service.backend;
-    let letters = backend.work().dead_letters(scope(session), after, first).await;
+    let backend = &viewer.service.backend;
+    let letters = backend.work().dead_letters(scope(viewer), after, first).await;
     let letters = letters.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?;
     Ok(letters.iter().map(letter_json).collect())
 }
 
-async fn remove(session: &Session, context: &ResolverContext<'_>, requeue: bool) -> Result<Json, Problem> {
-    require(session, Permission::ManageWork)?;
-    let backend = &session.service.backend;
-    let counted = rate_limit::count_command(&**backend, &session.caller).await;
+async fn remove(viewer: &Viewer, context: &ResolverContext<'_>, requeue: bool) -> Result<Json, Problem> {
+    require(viewer, Permission::ManageWork)?;
+    let backend = &viewer.service.backend;
+    let counted = rate_limit::count_command(&**backend, &viewer.caller).await;
     counted.map_err(|allowance| rate_limit::problem(&allowance))?;
     let id = match context.args.get("id").map(|value| value.as_value()) {
         Some(Value::String(id)) => Uuid::try_parse(id).ok(),
         _ => None,
     };
-    let id = id.ok_or_else(|| session.invalid("id", "expected a UUID"))?;
-    let removal = backend.work().remove_dead_letter(scope(session), id, requeue).await;
+    let id = id.ok_or_else(|| viewer.invalid("id", "expected a UUID"))?;
+    let removal = backend.work().remove_dead_letter(scope(viewer), id, requeue).await;
     match removal.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))? {
         LetterRemoval::Removed(letter) => Ok(letter_json(&letter)),
         LetterRemoval::Unknown => Err(Problem::not_found("UNKNOWN_DEAD_LETTER", "there is no such dead letter")),
-        LetterRemoval::Refused(reason) => Err(session.invalid("id", reason)),
+        LetterRemoval::Refused(reason) => Err(viewer.invalid("id", reason)),
     }
 }
 
-async fn processes(session: &Session) -> Result<Json, Problem> {
-    require(session, Permission::SeeWork)?;
-    if scope(session).is_some() {
+async fn processes(viewer: &Viewer) -> Result<Json, Problem> {
+    require(viewer, Permission::SeeWork)?;
+    if scope(viewer).is_some() {
         return Err(Problem::forbidden("only operators of the platform see the positions of policies"));
     }
-    let backend = &session.service.backend;
+    let backend = &viewer.service.backend;
     let found = backend.work().processes().await;
     Ok(to_json(&found.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?))
 }
 
-async fn breakers(session: &Session) -> Result<Json, Problem> {
-    require(session, Permission::SeeWork)?;
-    let backend = &session.service.backend;
-    let found = backend.work().breakers(scope(session)).await;
+async fn breakers(viewer: &Viewer) -> Result<Json, Problem> {
+    require(viewer, Permission::SeeWork)?;
+    let backend = &viewer.service.backend;
+    let found = backend.work().breakers(scope(viewer)).await;
     Ok(to_json(&found.map_err(|fault| Problem::from_fault(&fault, backend.new_id()))?))
 }
 
 /// Fails if the caller has not this permission.
-fn require(session: &Session, needs: Permission) -> Result<(), Problem> {
-    match session.caller.may(needs) {
+fn require(viewer: &Viewer, needs: Permission) -> Result<(), Problem> {
+    match viewer.caller.may(needs) {
         true => Ok(()),
         false => Err(Problem::forbidden(format!("this needs the permission {needs:?}"))),
     }
 }
 
 /// The tenant whose work the caller sees; `None` for operators of the platform, who see that of all tenants.
-fn scope(session: &Session) -> Option<TenantId> {
-    Some(session.caller.tenant).filter(|tenant| *tenant != TenantId::PLATFORM)
+fn scope(viewer: &Viewer) -> Option<TenantId> {
+    Some(viewer.caller.tenant).filter(|tenant| *tenant != TenantId::PLATFORM)
 }
 
 /// Plain data as JSON, which cannot fail.
