@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::auth::{AuthConfig, SigningKey};
 use crate::port::{
     Backend, Behind, Delivery, Ended, Freshness, LiveRow, LiveUpdates, NotPermitted, ProjectionState, ProjectionStatus,
-    SealedField, ShownSecret, StreamEvent, StreamQuery, Update, Webhooks,
+    SealedField, ShownSecret, StreamEvent, StreamQuery, Update, Webhooks, Work,
 };
 use crate::registries::Registries;
 use crate::state::{AppState, QueryBudget, QueryBudgets, Settings};
@@ -289,6 +289,10 @@ impl Backend for Engine {
     }
 
     fn webhooks(&self) -> &dyn Webhooks {
+        self
+    }
+
+    fn work(&self) -> &dyn Work {
         self
     }
 

@@ -25,6 +25,7 @@ mod tests;
 mod types;
 mod value;
 mod viewer;
+mod work;
 
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ impl Graph {
             return Err(SchemaError(error));
         }
         let relations = Arc::new(relations);
-        let cost_estimator = CostEstimator::new(models, Arc::clone(&relations), stream_history::PAGE);
+        let cost_estimator = CostEstimator::new(models, Arc::clone(&relations), &[stream_history::PAGE, work::PAGE]);
         let example_query = example::query(models, &relations);
         let (schema, row_types) = schema(commands, models, relations, introspection)?;
         Ok(Self { schema, row_types, cost_estimator, example_query })
@@ -95,8 +96,10 @@ fn schema(
     introspection: bool,
 ) -> Result<(Schema, RowTypes), SchemaError> {
     let (mut types, mut row_types) = (Types::default(), RowTypes::default());
-    let mut query = Object::new("Query").description("Read models: one row by its key, or a page of rows.");
-    let mut mutation = Object::new("Mutation").description("Commands. Each field is one command.");
+    let mut query = Object::new("Query")
+        .description("Read models: one row by its key, or a page of rows; and the state of background work.");
+    let mut mutation =
+        Object::new("Mutation").description("Commands, one field each, and changes of background work by operators.");
     let mut subscription = Subscription::new("Subscription").description(
         "Read models, with updates when rows change. Relations are not available here; read them with a query.",
     );
@@ -131,8 +134,10 @@ fn schema(
         schema = schema.register(payload);
     }
     query = query.field(projection_status::field()).field(stream_history::field());
-    schema = projection_status::register(mutations::register(filters::register(scalars::register(schema))));
-    schema = stream_history::register(schema);
+    query = work::queries().into_iter().fold(query, Object::field);
+    mutation = work::mutations().into_iter().fold(mutation, Object::field);
+    schema = mutations::register(filters::register(scalars::register(schema)));
+    schema = work::register(stream_history::register(projection_status::register(schema)));
     let schema = types.register(schema).register(queries::page_info());
     Ok((schema.register(query).register(mutation).register(subscription).finish()?, row_types))
 }

@@ -45,14 +45,14 @@ struct Estimate<'a> {
 }
 
 impl CostEstimator {
-    /// `other_page` is the root field of a page that has no read model, with the type of its rows.
-    pub(super) fn new(models: &Models, relations: Arc<Relations>, other_page: (&str, &str)) -> Self {
+    /// `other_pages` are the root fields of pages that have no read model, with the types of their rows.
+    pub(super) fn new(models: &Models, relations: Arc<Relations>, other_pages: &[(&str, &str)]) -> Self {
         let fields = models.iter().flat_map(|model| {
             let field = |is_page| RowField { model: model.name.clone(), is_page };
             [(model.field(), field(false)), (model.fields(), field(true))]
         });
-        let other = RowField { model: other_page.1.into(), is_page: true };
-        let fields = fields.chain([(other_page.0.to_owned(), other)]);
+        let other_page = |(field, rows): &(&str, &str)| (field.to_string(), RowField { model: (*rows).into(), is_page: true });
+        let fields = fields.chain(other_pages.iter().map(other_page));
         Self { roots: fields.collect(), relations }
     }
 

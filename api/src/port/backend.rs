@@ -17,6 +17,7 @@ use super::live::LiveUpdates;
 use super::projection_status::ProjectionStatus;
 use super::stream_history::{StreamEvent, StreamQuery};
 use super::webhooks::Webhooks;
+use super::work::Work;
 
 /// The engine, as the API uses it. Futures are boxed, so that the router can hold any implementation, such as a test
 /// double.
@@ -116,6 +117,9 @@ pub trait Backend: Send + Sync + 'static {
         tenant: TenantId,
         query: &'a StreamQuery,
     ) -> BoxFuture<'a, Result<Vec<StreamEvent>, Fault>>;
+
+    /// Background work, for operators.
+    fn work(&self) -> &dyn Work;
 
     /// Reasons for sending no traffic to this process, one sentence each; empty when it is ready.
     fn reasons(&self) -> Vec<String>;

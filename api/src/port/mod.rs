@@ -11,6 +11,7 @@ mod live;
 mod projection_status;
 mod stream_history;
 mod webhooks;
+mod work;
 
 pub use allowance::{Allowance, RateLimitStatus};
 pub use backend::{Backend, SealedField};
@@ -20,3 +21,4 @@ pub use live::{Ended, LiveRow, LiveUpdates, Update};
 pub use projection_status::{ProjectionState, ProjectionStatus};
 pub use stream_history::{StreamEvent, StreamQuery};
 pub use webhooks::{Delivery, NotPermitted, ShownSecret, Webhooks};
+pub use work::{Breaker, BreakerState, DeadLetter, DeadLetterKind, LetterCursor, LetterRemoval, ProcessStatus, Work};

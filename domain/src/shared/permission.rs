@@ -20,7 +20,7 @@ pub enum Role {
     Admin,
     /// Owns the contract with the platform.
     Owner,
-    /// Works for the platform: reads data for support, changes only tenants.
+    /// Works for the platform: reads data for support, changes only tenants and background work.
     Operator,
     /// The engine itself: policies and timers.
     Engine,
@@ -121,6 +121,10 @@ permissions! {
     SeeWebhooks:       - - - x x x;
     /// Read the stored events of single streams: who did what, when, and by which command.
     SeeHistory:        - - - x x x;
+    /// Read dead letters, circuit breakers and, as an operator of the platform, the positions of policies.
+    SeeWork:           - - - x x x;
+    /// Requeue and discard dead letters.
+    ManageWork:        - - - x x x;
     /// Register tenants, and restrict, suspend, reinstate and close them.
     ManageTenants:     - - - - - x;
     /// Read tenants; the team of a tenant reads only its own tenant.

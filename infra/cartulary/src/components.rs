@@ -196,6 +196,7 @@ impl ComponentBuilder {
             commands: self.config.registries.commands.clone(),
             targets: Targets::default().with("webhooks", webhooks.reconciler(&self.pools.worker)).into(),
             restore_hooks: webhooks.restore_hooks(),
+            retention: self.config.retention,
         };
         let webhooks = webhooks.runner(&policies)?;
         let (connectivity, stop) = (self.connectivity.clone(), self.stop.clone());

@@ -13,6 +13,7 @@ use edge::rate_limiter::Quotas;
 use outside::webhooks::AddressList;
 use platform::clock::Clock;
 use vault::OuterKey;
+use work::RetentionPeriods;
 
 use crate::roles::Roles;
 
@@ -34,6 +35,8 @@ pub struct Configuration {
     pub kafka: Option<kafka::Settings>,
     pub edge: EdgeConfig,
     pub webhooks: WebhookConfig,
+    /// Ages at which data is dropped.
+    pub retention: RetentionPeriods,
 }
 
 /// The database, and the name under which this process is known there.

@@ -10,6 +10,8 @@ use crate::roles::Roles;
 
 /// Maximum number of connections with the privileges of the login, which probe the database and read its catalogue.
 const LOGIN_CONNECTIONS_MOST: u32 = 2;
+/// Maximum number of connections for operators.
+const OPERATIONS_CONNECTIONS_MOST: u32 = 2;
 
 /// Pools of a process. They connect when they are used.
 #[derive(Clone)]
@@ -20,6 +22,8 @@ pub(crate) struct DatabasePools {
     pub(crate) worker: PgPool,
     pub(crate) reader: PgPool,
     pub(crate) auditor: PgPool,
+    /// With the privileges of the worker, for operators who change background work over the API.
+    pub(crate) operations: PgPool,
     /// The pool of what every process does: finding lanes, reading keys of persons.
     pub(crate) shared: PgPool,
 }
@@ -36,16 +40,23 @@ impl DatabasePools {
         let worker = open(DatabaseRole::Worker, roles.project || roles.policies || roles.relay).await?;
         let reader = open(DatabaseRole::Reader, roles.serve).await?;
         let auditor = open(DatabaseRole::Auditor, roles.serve).await?;
+        let operations = match roles.serve {
+            true => {
+                let (role, most) = (Some(DatabaseRole::Worker), OPERATIONS_CONNECTIONS_MOST);
+                database::connect_with(&config.url, role, most, connectivity).await?
+            }
+            false => login.clone(),
+        };
         let shared = match roles {
             Roles { serve: true, .. } => &reader,
             Roles { scribe: true, .. } => &scribe,
             _ => &worker,
         };
-        Ok(Self { shared: shared.clone(), login, scribe, worker, reader, auditor })
+        Ok(Self { shared: shared.clone(), login, scribe, worker, reader, auditor, operations })
     }
 
     pub(crate) async fn close(&self) {
-        for pool in [&self.scribe, &self.worker, &self.reader, &self.auditor, &self.login] {
+        for pool in [&self.scribe, &self.worker, &self.reader, &self.auditor, &self.operations, &self.login] {
             pool.close().await;
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::port::{
     Allowance, Backend, Behind, Caller, Freshness, LiveUpdates, ProjectionStatus, SealedField, StreamEvent,
-    StreamQuery, Webhooks,
+    StreamQuery, Webhooks, Work,
 };
 use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
@@ -33,6 +33,7 @@ use scribe::forwarding::Dispatch;
 use vault::{MonitorToken, Vault};
 use views::live::Subscriptions;
 use views::store::{PgReader, projection_status};
+use work::Operations;
 
 /// Longest time for which a query waits until its read models have reached the position of its freshness token.
 const WAIT_MOST: Duration = Duration::from_secs(2);
@@ -45,6 +46,7 @@ pub struct Engine {
     pub dispatch: Dispatch,
     pub vault: Arc<Vault>,
     pub webhooks: WebhookGateway,
+    pub operations: Operations,
     pub states: Arc<StateRegistry>,
     /// Changes after every batch that this process has projected.
     pub progress: watch::Receiver<u64>,
@@ -281,6 +283,10 @@ impl Backend for Engine {
 
     fn webhooks(&self) -> &dyn Webhooks {
         &self.webhooks
+    }
+
+    fn work(&self) -> &dyn Work {
+        &self.operations
     }
 
     fn reasons(&self) -> Vec<String> {

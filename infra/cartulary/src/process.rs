@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use vault::{MonitorToken, Vault};
 use views::live;
 use views::store::keep_tables;
+use work::Operations;
 
 use crate::components::{ComponentBuilder, at_capacity};
 use crate::configuration::Configuration;
@@ -88,6 +89,7 @@ impl Running {
             dispatch: dispatch.clone(),
             vault: vault.clone(),
             webhooks: webhooks.clone(),
+            operations: Operations::new(pools.operations.clone(), registries.commands.clone()),
             states: registries.states.clone(),
             progress: follower.progress(),
             redis: redis.clone(),

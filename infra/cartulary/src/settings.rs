@@ -22,12 +22,15 @@ use platform::database::CONNECTIONS_MOST;
 use serde::Deserialize;
 use vault::OuterKey;
 use views::row_cache;
+use work::RetentionPeriods;
 
 use crate::configuration::{Configuration, DatabaseConfig, EdgeConfig, ScribeConfig, WebhookConfig};
 use crate::roles::Roles;
 
 /// Default time to live of a cached row if there is a Redis, in milliseconds.
 const ROW_CACHE_MS: u32 = 1_000;
+/// Longest time for which data can be kept, in days: 100 years.
+const DAYS_MOST: u64 = 36_500;
 
 /// Settings of one process. `cartulary doctor` checks them.
 #[derive(Clone, Debug, Deserialize)]
@@ -128,6 +131,12 @@ pub struct Settings {
     pub graphql_documents: Option<PathBuf>,
     /// Refuse GraphQL documents that are not in that file.
     pub graphql_documents_only: bool,
+    /// Age at which message and details of a rejection are dropped, in days. Its code stays.
+    pub rejection_details_days: u32,
+    /// Age at which records of attempts to deliver webhooks are dropped, in days.
+    pub delivery_attempts_days: u32,
+    /// Age at which dead letters are dropped, in days.
+    pub dead_letters_days: u32,
     /// Allow GraphQL introspection.
     pub introspection: bool,
     /// Log filter, such as `info` or `warn,work=debug`. It is read before the settings, so only the variable
@@ -186,6 +195,9 @@ impl Default for Settings {
             member_query_points_per_second: budgets.member.points_per_second,
             graphql_documents: None,
             graphql_documents_only: false,
+            rejection_details_days: 90,
+            delivery_attempts_days: 30,
+            dead_letters_days: 90,
             introspection: false,
             log: None,
             config: None,
@@ -228,6 +240,9 @@ impl Settings {
             ("member_query_points", self.member_query_points.into(), 1, u32::MAX.into()),
             ("member_query_points_per_second", self.member_query_points_per_second.into(), 1, u32::MAX.into()),
             ("sold_out_hint_ms", self.sold_out_hint_ms.into(), 0, sold_out::LIFETIME_MS_MOST.into()),
+            ("rejection_details_days", self.rejection_details_days.into(), 1, DAYS_MOST),
+            ("delivery_attempts_days", self.delivery_attempts_days.into(), 1, DAYS_MOST),
+            ("dead_letters_days", self.dead_letters_days.into(), 1, DAYS_MOST),
             ("lease_ms", u64::try_from(self.lease_ms).unwrap_or_default(), 1_000, 600_000),
         ];
         for (name, value, least, most) in counts {
@@ -290,6 +305,11 @@ impl Settings {
                 sold_out: Some(Duration::from_millis(self.sold_out_hint_ms.into())).filter(|life| !life.is_zero()),
             },
             webhooks: self.webhooks()?,
+            retention: RetentionPeriods::of_days(
+                self.rejection_details_days,
+                self.delivery_attempts_days,
+                self.dead_letters_days,
+            ),
         })
     }
 

@@ -44,6 +44,7 @@ impl QueueWork for CommandQueues {
             runs_most: 256,
             lane_runs_most: 16,
             tenant_runs_most: 1,
+            degraded_runs_most: 128,
             stop_grace: Duration::ZERO,
         }
     }

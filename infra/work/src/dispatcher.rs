@@ -1,8 +1,9 @@
-//! Dispatcher: sends the commands of the engine itself and records those that can never be executed.
+//! Dispatcher: sends the commands of the engine itself. Those that can never be executed become dead letters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::port::DeadLetterKind;
 use commands::kernel::{Commands, NotNow};
 use commands::scribe::{Answer, Envelope};
 use domain::shared::{CommandId, TenantId};
@@ -11,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 use vault::Vault;
 
-/// A command that the engine itself sends, encoded as it is stored in rows of timers and failures.
+/// A command that the engine itself sends, encoded as it is stored in rows of timers and dead letters.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineCommand {
     pub(crate) id: CommandId,
@@ -27,7 +28,7 @@ pub(crate) struct EngineCommand {
     pub(crate) body: String,
 }
 
-/// Sends engine commands and records those that can never be executed.
+/// Sends engine commands and stores those that can never be executed.
 #[derive(Clone)]
 pub(crate) struct Dispatcher {
     pub(crate) pool: PgPool,
@@ -65,7 +66,7 @@ impl Dispatcher {
                     envelopes.push(envelope);
                     sent.push(command);
                 }
-                Err(reason) => self.record_failure(&command, &reason).await?,
+                Err(reason) => self.bury(&command, &reason).await?,
             }
         }
         let is_alone = sent.len() == 1;
@@ -79,8 +80,8 @@ impl Dispatcher {
                 }
                 Answer::NotNow(NotNow::ShuttingDown) => return Err(sqlx::Error::PoolClosed),
                 Answer::NotNow(reason) => undecided.push((command, reason)),
-                Answer::Misuse(misuse) => self.record_failure(&command, &misuse.to_string()).await?,
-                Answer::Fault(reason) => self.record_failure(&command, &reason).await?,
+                Answer::Misuse(misuse) => self.bury(&command, &misuse.to_string()).await?,
+                Answer::Fault(reason) => self.bury(&command, &reason).await?,
             }
         }
         Ok(undecided)
@@ -95,27 +96,28 @@ impl Dispatcher {
         Ok(Envelope { correlation: command.correlation, ..envelope })
     }
 
-    /// Stores a command that cannot be executed in `work.failures`, for an operator to look at.
-    pub(crate) async fn record_failure(&self, command: &EngineCommand, reason: &str) -> Result<(), sqlx::Error> {
-        tracing::error!(
-            policy = command.policy,
-            command = command.name,
-            reason,
-            "a command of a policy failed for good"
-        );
+    /// Stores a command that cannot be executed as a dead letter.
+    async fn bury(&self, command: &EngineCommand, reason: &str) -> Result<(), sqlx::Error> {
+        self.store_letter(DeadLetterKind::Command, command, 1, reason).await
+    }
+
+    /// Stores a dead letter, for an operator to look at. `command`: the command or effect.
+    pub(crate) async fn store_letter(
+        &self,
+        kind: DeadLetterKind,
+        command: &EngineCommand,
+        attempts: i32,
+        reason: &str,
+    ) -> Result<(), sqlx::Error> {
+        let (policy, name) = (&command.policy, &command.name);
+        tracing::error!(policy, kind = kind.name(), name, reason, "work of a policy failed for good");
         metrics::counter!("cartulary_policy_failures_total").increment(1);
-        let text = "INSERT INTO work.failures (id, tenant, policy, causation, command, body, reason)
-                    VALUES ($1, $2, $3, $4, $5, $6::json, $7) ON CONFLICT DO NOTHING";
-        sqlx::query(text)
-            .bind(command.id.uuid())
-            .bind(command.tenant.uuid())
-            .bind(&command.policy)
-            .bind(command.causation)
-            .bind(&command.name)
-            .bind(&command.body)
-            .bind(reason)
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
+        let text =
+            "INSERT INTO work.dead_letters (id, tenant, kind, policy, causation, correlation, name, body, attempts,
+                                                   reason)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10) ON CONFLICT DO NOTHING";
+        let insert = sqlx::query(text).bind(command.id.uuid()).bind(command.tenant.uuid()).bind(kind.name());
+        let insert = insert.bind(policy).bind(command.causation).bind(command.correlation).bind(name);
+        insert.bind(&command.body).bind(attempts).bind(reason).execute(&self.pool).await.map(|_| ())
     }
 }

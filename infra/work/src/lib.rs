@@ -6,11 +6,13 @@
 //! completion. A crash in between repeats work and loses none.
 
 mod command_queue;
+mod dead_letters;
 mod dispatcher;
 mod effects;
 mod kafka_follower;
 mod lanes;
 mod log_reader;
+mod operations;
 mod parked_streams;
 mod pause;
 mod positions;
@@ -18,11 +20,15 @@ mod progress;
 pub mod queue;
 mod reactions;
 mod restore;
+mod retention;
 mod runner;
 mod timer_table;
 
+pub use dead_letters::DeadLetters;
 pub use effects::{AttemptResult, EffectCall, EffectLimits, Target, Targets};
 pub use lanes::Lanes;
+pub use operations::Operations;
 pub use pause::{Pause, current_pause, pause_work, resume_work};
 pub use restore::{RestoreHook, RestorePoint};
+pub use retention::{Dropped, Retention, RetentionPeriods};
 pub use runner::PolicyRunner;

@@ -24,6 +24,7 @@ use crate::positions::Positions;
 use crate::queue::{QueueWork, QueueWorker};
 use crate::reactions::ReactionBatch;
 use crate::restore::RestoreHook;
+use crate::retention::{Retention, RetentionPeriods};
 use crate::timer_table::{Timer, TimerChange};
 
 /// Pause after a read that found events, so that under load one read covers many events.
@@ -46,6 +47,8 @@ pub struct PolicyRunner {
     pub targets: Arc<Targets>,
     /// Components that are rewound with the policies after a restore of the log.
     pub restore_hooks: Vec<Arc<dyn RestoreHook>>,
+    /// Ages at which data is dropped.
+    pub retention: RetentionPeriods,
 }
 
 /// Result of one read of the log or of Kafka.
@@ -60,7 +63,7 @@ pub(crate) enum ReadResult {
 }
 
 impl PolicyRunner {
-    /// Runs policies, timers and effects until they are cancelled.
+    /// Runs policies, timers, effects and the retention of data until they are cancelled.
     pub async fn run(self, stop: CancellationToken) {
         let commands = self.worker(CommandQueues { pool: self.pool.clone(), dispatcher: self.dispatcher() });
         let effects = self.worker(EffectQueues {
@@ -69,11 +72,17 @@ impl PolicyRunner {
             targets: self.targets.clone(),
             dispatcher: self.dispatcher(),
         });
-        futures::join!(self.run_policies(stop.clone()), commands.run(stop.clone()), effects.run(stop));
+        let retention = Retention { pool: self.pool.clone(), periods: self.retention };
+        futures::join!(
+            self.run_policies(stop.clone()),
+            commands.run(stop.clone()),
+            effects.run(stop.clone()),
+            retention.run(stop)
+        );
     }
 
     fn worker<W: QueueWork>(&self, work: W) -> QueueWorker<W> {
-        QueueWorker { pool: self.pool.clone(), lanes: self.lanes.clone(), work }
+        QueueWorker { pool: self.pool.clone(), lanes: self.lanes.clone(), written: None, work }
     }
 
     fn dispatcher(&self) -> Dispatcher {

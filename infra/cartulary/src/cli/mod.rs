@@ -9,6 +9,7 @@ mod replay;
 mod serve;
 mod table;
 mod token;
+mod work;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ enum Command {
     Hold(hold::HoldArgs),
     /// Resume timers, effects and webhooks.
     Release,
+    /// Work that failed for good: list, requeue or discard dead letters.
+    Work(work::WorkArgs),
     /// Print a token for a caller.
     Token(token::TokenArgs),
     /// Read the past: rebuild read models, or compare them by digests.
@@ -84,6 +87,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(&args, &settings_here()?).await,
             Command::Hold(args) => hold::run(&args, settings_here()?.database_url()?).await,
             Command::Release => hold::run_release(settings_here()?.database_url()?).await,
+            Command::Work(args) => work::run(&args, settings_here()?.database_url()?).await,
             Command::Token(args) => token::run(&args, &settings_here()?),
             Command::Replay(args) => replay::run(&args, settings_here()?.database_url()?).await,
         }

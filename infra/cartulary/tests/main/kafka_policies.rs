@@ -100,7 +100,7 @@ impl Shops {
         for process in processes {
             process.stop().await?;
         }
-        let failures: i64 = sqlx::query_scalar("SELECT count(*) FROM work.failures").fetch_one(&self.pool).await?;
+        let failures: i64 = sqlx::query_scalar("SELECT count(*) FROM work.dead_letters").fetch_one(&self.pool).await?;
         assert_eq!(failures, 0);
         check_log_invariants(&self.pool).await
     }

@@ -1,5 +1,6 @@
 //! The product's binary as processes, on real PostgreSQL, Redis and Kafka servers.
 
+mod background_work;
 mod clock;
 mod crash;
 mod doors;

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use vault::{MonitorToken, Vault};
 use views::live::{RowNotices, Subscriptions};
+use work::Operations;
 
 use super::bench_engine::BenchEngine;
 use super::http_connection::HttpConnection;
@@ -178,6 +179,7 @@ async fn serve_without_scribe(shops: &BenchEngine, stop: CancellationToken) -> R
             None,
             false,
         ),
+        operations: Operations::new(pool.clone(), registries.commands.clone()),
         readers: pool,
         clock: Clock::default(),
         dispatch: shops.running.dispatch.clone(),

@@ -4,7 +4,7 @@
 use api::port::Freshness;
 use api::port::LiveUpdates;
 use api::port::Webhooks;
-use api::port::{Backend, Behind, ProjectionStatus, SealedField};
+use api::port::{Backend, Behind, ProjectionStatus, SealedField, Work};
 use api::port::{StreamEvent, StreamQuery};
 use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
@@ -136,6 +136,10 @@ impl Backend for NullBackend {
 
     fn webhooks(&self) -> &dyn Webhooks {
         self.engine.webhooks()
+    }
+
+    fn work(&self) -> &dyn Work {
+        self.engine.work()
     }
 
     fn reasons(&self) -> Vec<String> {

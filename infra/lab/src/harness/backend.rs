@@ -28,7 +28,7 @@ use uuid::Uuid;
 use vault::{OuterKey, Vault};
 use views::follower::ReadModelFollower;
 use views::store::{PgTableBuilder, digest};
-use work::{Lanes, PolicyRunner, Targets};
+use work::{Lanes, PolicyRunner, RetentionPeriods, Targets};
 
 use super::{OUTER_KEY, Shop, WAIT_TIMEOUT, eventually};
 
@@ -119,8 +119,18 @@ impl Backend {
     fn run_policies_of(&mut self, lanes: Lanes, commands: Arc<Commands>, targets: Arc<Targets>) {
         let (pool, dispatch, vault) = (self.pool.clone(), self.dispatch.clone(), self.vault.clone());
         let (kafka, health) = (None, self.health.clone());
-        let runner =
-            PolicyRunner { pool, dispatch, lanes, kafka, health, vault, commands, targets, restore_hooks: vec![] };
+        let runner = PolicyRunner {
+            pool,
+            dispatch,
+            lanes,
+            kafka,
+            health,
+            vault,
+            commands,
+            targets,
+            restore_hooks: vec![],
+            retention: RetentionPeriods::default(),
+        };
         self.roles.push(tokio::spawn(runner.run(self.stop.clone())));
     }
 
@@ -147,6 +157,7 @@ impl Backend {
             commands,
             targets,
             restore_hooks: gateway.restore_hooks(),
+            retention: RetentionPeriods::default(),
         };
         let mut deliveries = gateway.runner(&policies)?;
         deliveries.limits = limits;

@@ -8,11 +8,11 @@ use commands::integrations::PauseSubscription;
 use commands::kernel::AnyCommand;
 use commands::scribe::{Answer, Envelope};
 use domain::integrations::WebhookTerms;
-use domain::shared::{CommandId, Reason, Timestamp};
+use domain::shared::{CommandId, Reason};
 use platform::clock::{new_id, now, time_after};
 use tokio::time::Instant;
 
-use super::cursors::{AttemptRecord, Cursor, CursorUpdate};
+use super::cursors::{AttemptRecord, Cursor, CursorUpdate, Next};
 use super::guard::Forbidden;
 use super::http_client::{MessageHeaders, Reply, SendError};
 use super::log_reader::{self, Subscription};
@@ -46,7 +46,7 @@ impl WebhookRunner {
                 return Ok(());
             }
         }
-        self.end_run(&mut cursor, Some(now())).await.map(|_| ())
+        self.end_run(&mut cursor, Next::At(now())).await.map(|_| ())
     }
 
     /// Reads a batch of events and sends its messages.
@@ -57,7 +57,7 @@ impl WebhookRunner {
         let Some(terms) = subscription.state.active_terms() else {
             // The subscription is paused or has ended. When it is resumed, reconciliation makes the cursor due again.
             drop(connection);
-            return self.end_run(cursor, None).await;
+            return self.end_run(cursor, Next::Never).await;
         };
         let batch =
             log_reader::events(&mut connection, cursor.lane, cursor.tenant, cursor.position, cursor.replay_end, terms)
@@ -65,25 +65,25 @@ impl WebhookRunner {
         drop(connection);
         for message in &batch.messages {
             if started.elapsed() >= RUN_TIME_MOST {
-                return self.end_run(cursor, Some(now())).await;
+                return self.end_run(cursor, Next::At(now())).await;
             }
             if self.attempt(cursor, &subscription, terms, message).await?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         if cursor.replay_end.is_some_and(|replay_end| batch.end >= replay_end) {
-            let update = CursorUpdate { position: batch.end, attempts: 0, due_at: None };
+            let update = CursorUpdate { position: batch.end, attempts: 0, next: Next::Never };
             cursor.move_to(&self.pool, update).await?;
             return Ok(ControlFlow::Break(()));
         }
         // Events that are not sent move the cursor as well.
         let is_claimed = cursor.position == batch.end || {
-            let due_at = Some(time_after(now(), self.limits.lease()));
-            cursor.move_to(&self.pool, CursorUpdate { position: batch.end, attempts: 0, due_at }).await?
+            let next = Next::GoesOn(self.limits.lease());
+            cursor.move_to(&self.pool, CursorUpdate { position: batch.end, attempts: 0, next }).await?
         };
         match (is_claimed, batch.more) {
             (true, true) => Ok(ControlFlow::Continue(())),
-            (true, false) => self.end_run(cursor, Some(now())).await,
+            (true, false) => self.end_run(cursor, Next::At(now())).await,
             (false, _) => Ok(ControlFlow::Break(())),
         }
     }
@@ -105,7 +105,7 @@ impl WebhookRunner {
             Ok(reply) => (Some(reply.status), Some(format!("the answer was {}", reply.status))),
             // The failure is on our side, so it is not recorded and does not count as an attempt.
             Err(SendError::Forbidden(Forbidden::ResolverUnavailable)) => {
-                return self.end_run(cursor, Some(time_after(now(), RESOLVER_RETRY_DELAY))).await;
+                return self.end_run(cursor, Next::At(time_after(now(), RESOLVER_RETRY_DELAY))).await;
             }
             Err(error) => (None, Some(error.to_string())),
         };
@@ -113,8 +113,8 @@ impl WebhookRunner {
         let attempt = AttemptRecord { message, number, begun_at, took, status, error: error.as_deref() };
         let Some(error) = &error else {
             metrics::counter!("cartulary_webhooks_delivered_total").increment(1);
-            let due_at = Some(time_after(now(), self.limits.lease()));
-            let update = CursorUpdate { position: message.position, attempts: 0, due_at };
+            let next = Next::GoesOn(self.limits.lease());
+            let update = CursorUpdate { position: message.position, attempts: 0, next };
             let is_claimed = cursor.record(&self.pool, update, &attempt).await?;
             return Ok(if is_claimed { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
         };
@@ -126,12 +126,12 @@ impl WebhookRunner {
         // After the last attempt the subscription is paused before the attempt is recorded: a crash in between loses
         // the record of the attempt, but not the pause. If the subscription has changed since it was read, for example
         // to another URL, it is not paused but tried again at once.
-        let (attempts, due_at) = match delay {
-            Some(delay) => (number, Some(time_after(now(), delay))),
-            None if !self.is_unchanged(cursor, subscription).await? => (cursor.attempts, Some(now())),
+        let (attempts, next) = match delay {
+            Some(delay) => (number, Next::At(time_after(now(), delay))),
+            None if !self.is_unchanged(cursor, subscription).await? => (cursor.attempts, Next::At(now())),
             None => (number, self.pause_subscription(cursor, number, error).await),
         };
-        cursor.record(&self.pool, CursorUpdate { position: cursor.position, attempts, due_at }, &attempt).await?;
+        cursor.record(&self.pool, CursorUpdate { position: cursor.position, attempts, next }, &attempt).await?;
         Ok(ControlFlow::Break(()))
     }
 
@@ -164,10 +164,10 @@ impl WebhookRunner {
         Ok(current.sequence == before.sequence)
     }
 
-    /// Pauses the subscription, with the last error as the reason. Returns `None`, or the time of the next run if the
+    /// Pauses the subscription, with the last error as the reason. Returns the time of the next run, which is soon if the
     /// subscription cannot be paused now.
-    async fn pause_subscription(&self, cursor: &Cursor, attempts: i32, error: &str) -> Option<Timestamp> {
-        let retry_at = Some(time_after(now(), PAUSE_RETRY_DELAY));
+    async fn pause_subscription(&self, cursor: &Cursor, attempts: i32, error: &str) -> Next {
+        let retry_at = Next::At(time_after(now(), PAUSE_RETRY_DELAY));
         let reason = format!("tried {attempts} times; last error: {error}");
         let (subscription, Ok(reason)) = (cursor.subscription, reason.parse::<Reason>()) else { return retry_at };
         tracing::warn!(%subscription, %reason, "a webhook subscription is paused");
@@ -178,15 +178,15 @@ impl WebhookRunner {
         let envelope = Envelope::of_engine(id, fingerprint, Box::new(command), "webhooks".into(), None);
         let envelope = Envelope { id_is_new: true, ..envelope };
         match self.dispatch.submit(cursor.tenant, true, vec![envelope]).await.pop() {
-            Some(Answer::Settled { .. }) => None,
+            Some(Answer::Settled { .. }) => Next::Never,
             _ => retry_at,
         }
     }
 
     /// Ends the run at the present position: always returns `Break`. A cursor that is due now is claimed as soon as
-    /// there is a new event; with `None`, only reconciliation makes it due again.
-    async fn end_run(&self, cursor: &mut Cursor, due_at: Option<Timestamp>) -> Result<RunFlow, sqlx::Error> {
-        let update = CursorUpdate { position: cursor.position, attempts: cursor.attempts, due_at };
+    /// there is a new event.
+    async fn end_run(&self, cursor: &mut Cursor, next: Next) -> Result<RunFlow, sqlx::Error> {
+        let update = CursorUpdate { position: cursor.position, attempts: cursor.attempts, next };
         cursor.move_to(&self.pool, update).await?;
         Ok(ControlFlow::Break(()))
     }

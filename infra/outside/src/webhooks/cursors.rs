@@ -1,17 +1,19 @@
-//! Cursor rows: claims of due cursors, their moves, and the record of attempts.
+//! Cursor rows: their moves, and the record of attempts. A cursor is the only item of its queue (`work::queue`), whose row
+//! holds the lease, the due time and the failures in a row.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::shared::{TenantId, Timestamp, WebhookSubscriptionId};
 use platform::clock::{Timestamptz, now, time_after};
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, Row};
-use uuid::Uuid;
+use work::queue::Lease;
 
 use super::message::Message;
 
+/// Kind of the queues of webhooks.
+pub(super) const WEBHOOKS: &str = "webhooks";
 /// Number of recorded attempts that are kept per subscription.
 const ATTEMPTS_KEPT: i64 = 5_000;
 
@@ -32,9 +34,8 @@ pub(super) struct Cursor {
     pub(super) attempts: i32,
     /// True if the last attempt was slow, whether it succeeded or not.
     pub(super) slow: bool,
-    /// Fencing token (column `turn`), incremented by every claim and by reconciliations and restores that change the
-    /// cursor. Only the holder of the current token can move the cursor.
-    fence: i64,
+    /// The claim. Reconciliations and restores that change the cursor end it, and only its holder can move the cursor.
+    lease: Lease,
 }
 
 /// New state of a cursor.
@@ -42,8 +43,17 @@ pub(super) struct Cursor {
 pub(super) struct CursorUpdate {
     pub(super) position: i64,
     pub(super) attempts: i32,
-    /// `None` if only reconciliation can make the cursor due again.
-    pub(super) due_at: Option<Timestamp>,
+    pub(super) next: Next,
+}
+
+/// Time of the next run of a cursor.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// This run goes on, and its lease is extended by this duration.
+    GoesOn(Duration),
+    At(Timestamp),
+    /// Only reconciliation can make the cursor due again.
+    Never,
 }
 
 /// Record of one attempt, which the tenant can query.
@@ -57,99 +67,15 @@ pub(super) struct AttemptRecord<'a> {
     pub(super) error: Option<&'a str>,
 }
 
-/// Number and kind of cursors to claim.
-pub(super) struct ClaimQuota {
-    /// Maximum number of cursors to claim.
-    pub(super) total: usize,
-    /// Maximum number of claimed cursors of one tenant, including those that are run already.
-    pub(super) per_tenant: usize,
-    /// True to claim degraded cursors, false to claim healthy ones.
-    pub(super) degraded: bool,
-}
-
-/// Claims due cursors with new events, up to the quotas. A lane whose epoch is new to the policies is left out: after a
-/// restore, the policies first rewind the cursors (see `restore.rs`).
-const CLAIM: &str = "
-    WITH ready AS (
-        SELECT c.subscription, c.replay, r.lane, c.due_at,
-               row_number() OVER (PARTITION BY c.tenant ORDER BY c.due_at) + coalesce(b.taken, 0) AS place
-        FROM work.webhook_cursors c JOIN log.routes r ON r.tenant = c.tenant JOIN log.lanes l ON l.lane = r.lane
-        JOIN work.epochs k ON k.lane = l.lane AND k.epoch = l.epoch
-        LEFT JOIN unnest($4::uuid[], $5::bigint[]) AS b(tenant, taken) ON b.tenant = c.tenant
-        WHERE c.due_at <= $1 AND r.lane = ANY($2) AND (c.attempts > 0 OR c.slow) = $3
-          AND NOT EXISTS (SELECT FROM work.hold)
-          AND EXISTS (SELECT FROM log.events e
-                      WHERE e.lane = r.lane AND e.tenant = c.tenant AND e.tenant_position > c.position)
-    ), chosen AS (
-        SELECT c.subscription, c.replay, ready.lane
-        FROM ready JOIN work.webhook_cursors c ON c.subscription = ready.subscription AND c.replay = ready.replay
-        WHERE ready.place <= $6 AND c.due_at <= $1
-        ORDER BY ready.due_at LIMIT $7 FOR UPDATE OF c SKIP LOCKED
-    )
-    UPDATE work.webhook_cursors c SET turn = c.turn + 1, due_at = $8 FROM chosen
-    WHERE c.subscription = chosen.subscription AND c.replay = chosen.replay
-    RETURNING c.subscription, c.replay, c.tenant, chosen.lane, c.position, c.upto, c.attempts, c.slow, c.turn";
-
-/// Checks whether any healthy and whether any degraded cursor is due, in this order: two index probes, much cheaper
-/// than a claim.
-pub(super) async fn has_due(pool: &PgPool) -> Result<[bool; 2], sqlx::Error> {
-    let text = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND NOT (attempts > 0 OR slow)),
-                       EXISTS (SELECT FROM work.webhook_cursors WHERE due_at <= $1 AND (attempts > 0 OR slow))";
-    let (healthy, degraded) = sqlx::query_as(text).bind(Timestamptz(now())).fetch_one(pool).await?;
-    Ok([healthy, degraded])
-}
-
-/// Claims due cursors with new events in these lanes. `running`: the number of cursors that are run already, by tenant.
-pub(super) async fn claim_due(
-    pool: &PgPool,
-    lanes: &[i16],
-    quota: &ClaimQuota,
-    running: &BTreeMap<TenantId, i64>,
-    lease: Duration,
-) -> Result<Vec<Cursor>, sqlx::Error> {
-    if quota.total == 0 || lanes.is_empty() {
-        return Ok(vec![]);
-    }
-    let (tenants, counts): (Vec<Uuid>, Vec<i64>) =
-        running.iter().map(|(tenant, count)| (tenant.uuid(), *count)).unzip();
-    let at = now();
-    let mut transaction = pool.begin().await?;
-    // Planning for every partition takes longer than execution, and the plan does not depend on the cursors.
-    sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
-    let claimed = sqlx::query(CLAIM)
-        .bind(Timestamptz(at))
-        .bind(lanes)
-        .bind(quota.degraded)
-        .bind(tenants)
-        .bind(counts)
-        .bind(i64::try_from(quota.per_tenant).unwrap_or(i64::MAX))
-        .bind(i64::try_from(quota.total).unwrap_or(i64::MAX))
-        .bind(Timestamptz(time_after(at, lease)))
-        .try_map(|row| cursor(&row))
-        .fetch_all(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(claimed)
-}
-
-fn cursor(row: &PgRow) -> Result<Cursor, sqlx::Error> {
-    Ok(Cursor {
-        subscription: WebhookSubscriptionId::new(row.try_get("subscription")?),
-        replay: row.try_get("replay")?,
-        tenant: TenantId::new(row.try_get("tenant")?),
-        lane: row.try_get("lane")?,
-        position: row.try_get("position")?,
-        replay_end: row.try_get("upto")?,
-        attempts: row.try_get("attempts")?,
-        slow: row.try_get("slow")?,
-        fence: row.try_get("turn")?,
-    })
-}
-
-/// Moves a cursor if the fencing token is current.
-const MOVE: &str =
-    "UPDATE work.webhook_cursors SET position = $4, attempts = $5, due_at = coalesce($6, 'infinity'), slow = $7
-    WHERE subscription = $1 AND replay = $2 AND turn = $3";
+/// Moves a cursor if its queue is still leased to this process.
+const MOVE: &str = "
+    held AS (
+        UPDATE work.queues SET failures = $6, slow = $7, due_at = coalesce($8, 'infinity'),
+               leased_until = coalesce($9, leased_until)
+        WHERE tenant = $3 AND kind = 'webhooks' AND name = $4 AND fence = $5 RETURNING 1
+    ), moved AS (
+        UPDATE work.webhook_cursors SET position = $10 FROM held WHERE subscription = $1 AND replay = $2 RETURNING 1
+    )";
 /// Records an attempt, even if this process has lost its claim, and deletes the oldest records.
 const RECORD: &str = "
     , counted AS (
@@ -157,23 +83,36 @@ const RECORD: &str = "
     ), written AS (
         INSERT INTO work.webhook_attempts
             (subscription, number, tenant, event, type, position, replay, attempt, begun_at, took_ms, status, trouble)
-        SELECT $1, attempted, tenant, $8, $9, $10, $2, $11, $12, $13, $14, $15 FROM counted
+        SELECT $1, attempted, tenant, $11, $12, $13, $2, $14, $15, $16, $17, $18 FROM counted
     ), dropped AS (
         DELETE FROM work.webhook_attempts a USING counted
-        WHERE a.subscription = $1 AND a.number <= counted.attempted - $16
+        WHERE a.subscription = $1 AND a.number <= counted.attempted - $19
     )";
 
 impl Cursor {
-    /// True if the last attempt failed or was slow.
-    pub(super) const fn is_degraded(&self) -> bool {
-        self.attempts > 0 || self.slow
+    /// The cursor of a leased queue; `None` if it was deleted.
+    pub(super) async fn read(pool: &PgPool, lease: &Lease) -> Result<Option<Self>, sqlx::Error> {
+        let text = "SELECT subscription, replay, position, upto FROM work.webhook_cursors WHERE queue = $1";
+        let Some(row) = sqlx::query(text).bind(&lease.key.name).fetch_optional(pool).await? else { return Ok(None) };
+        Ok(Some(Self {
+            subscription: WebhookSubscriptionId::new(row.try_get("subscription")?),
+            replay: row.try_get("replay")?,
+            tenant: lease.key.tenant,
+            lane: lease.lane.0,
+            position: row.try_get("position")?,
+            replay_end: row.try_get("upto")?,
+            attempts: lease.failures,
+            slow: lease.slow,
+            lease: lease.clone(),
+        }))
     }
 
     /// Moves the cursor without an attempt. Returns false, and moves nothing, if this process has lost its claim.
     pub(super) async fn move_to(&mut self, pool: &PgPool, update: CursorUpdate) -> Result<bool, sqlx::Error> {
-        let moved = self.move_query(MOVE, update).execute(pool).await?;
+        let text = format!("WITH {MOVE} SELECT 1 FROM moved");
+        let moved = self.move_query(&text, update).fetch_optional(pool).await?;
         (self.position, self.attempts) = (update.position, update.attempts);
-        Ok(moved.rows_affected() == 1)
+        Ok(moved.is_some())
     }
 
     /// Moves the cursor and records an attempt in one statement. Returns false, and only records the attempt, if this
@@ -184,7 +123,7 @@ impl Cursor {
         update: CursorUpdate,
         attempt: &AttemptRecord<'_>,
     ) -> Result<bool, sqlx::Error> {
-        let text = format!("WITH moved AS ({MOVE} RETURNING 1) {RECORD} SELECT 1 FROM moved");
+        let text = format!("WITH {MOVE} {RECORD} SELECT 1 FROM moved");
         let moved = self
             .move_query(&text, update)
             .bind(attempt.message.id)
@@ -203,22 +142,22 @@ impl Cursor {
     }
 
     /// A query of a statement that contains [`MOVE`], with the parameters of the move bound.
-    fn move_query<'q>(&self, text: &'q str, update: CursorUpdate) -> Query<'q, Postgres, PgArguments> {
+    fn move_query<'q>(&'q self, text: &'q str, update: CursorUpdate) -> Query<'q, Postgres, PgArguments> {
+        let (due_at, leased_until) = match update.next {
+            Next::GoesOn(lease) => (Some(now()), Some(time_after(now(), lease))),
+            Next::At(due_at) => (Some(due_at), None),
+            Next::Never => (None, None),
+        };
         sqlx::query(text)
             .bind(self.subscription.uuid())
             .bind(self.replay)
-            .bind(self.fence)
-            .bind(update.position)
+            .bind(self.tenant.uuid())
+            .bind(&self.lease.key.name)
+            .bind(self.lease.fence())
             .bind(update.attempts)
-            .bind(update.due_at.map(Timestamptz))
             .bind(self.slow)
-    }
-
-    /// Ends the claim after an aborted run, so that another process can claim the cursor at once.
-    pub(super) async fn release(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let text = "UPDATE work.webhook_cursors SET due_at = $4 WHERE subscription = $1 AND replay = $2 AND turn = $3
-                      AND isfinite(due_at)";
-        let query = sqlx::query(text).bind(self.subscription.uuid()).bind(self.replay).bind(self.fence);
-        query.bind(Timestamptz(now())).execute(pool).await.map(|_| ())
+            .bind(due_at.map(Timestamptz))
+            .bind(leased_until.map(Timestamptz))
+            .bind(update.position)
     }
 }

@@ -57,8 +57,12 @@ async fn update_cursors(
 ) -> Result<(), sqlx::Error> {
     let text = "INSERT INTO work.webhooks (subscription, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     sqlx::query(text).bind(id.uuid()).bind(tenant.uuid()).execute(&mut *connection).await?;
-    let text = "INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, due_at)
-                VALUES ($1, false, $2, $3, $4) ON CONFLICT DO NOTHING";
+    let text = "WITH created AS (
+                    INSERT INTO work.webhook_cursors (subscription, replay, tenant, position) VALUES ($1, false, $2, $3)
+                    ON CONFLICT DO NOTHING RETURNING queue
+                )
+                INSERT INTO work.queues (tenant, kind, name, due_at) SELECT $2, 'webhooks', queue, $4 FROM created
+                ON CONFLICT DO NOTHING";
     sqlx::query(text)
         .bind(id.uuid())
         .bind(tenant.uuid())
@@ -68,13 +72,17 @@ async fn update_cursors(
         .await?;
     if let Some((from, to)) = history.state.replay_range() {
         // A later order of a replay replaces the earlier one, but the delay after a failure remains.
-        let text = "INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, upto, ordered, due_at)
-                    VALUES ($1, true, $2, $3, $4, $5, $6)
-                    ON CONFLICT (subscription, replay) DO UPDATE SET position = excluded.position,
-                        upto = excluded.upto, ordered = excluded.ordered, turn = work.webhook_cursors.turn + 1,
-                        due_at = CASE WHEN isfinite(work.webhook_cursors.due_at) AND work.webhook_cursors.attempts > 0
-                                      THEN work.webhook_cursors.due_at ELSE excluded.due_at END
-                    WHERE work.webhook_cursors.ordered < excluded.ordered";
+        let text = "
+            WITH ordered AS (
+                INSERT INTO work.webhook_cursors (subscription, replay, tenant, position, upto, ordered)
+                VALUES ($1, true, $2, $3, $4, $5)
+                ON CONFLICT (subscription, replay) DO UPDATE SET position = excluded.position, upto = excluded.upto,
+                    ordered = excluded.ordered
+                WHERE work.webhook_cursors.ordered < excluded.ordered RETURNING queue
+            )
+            INSERT INTO work.queues AS q (tenant, kind, name, due_at) SELECT $2, 'webhooks', queue, $6 FROM ordered
+            ON CONFLICT (tenant, kind, name) DO UPDATE SET fence = q.fence + 1, leased_until = '-infinity',
+                due_at = CASE WHEN isfinite(q.due_at) AND q.failures > 0 THEN q.due_at ELSE excluded.due_at END";
         sqlx::query(text)
             .bind(id.uuid())
             .bind(tenant.uuid())
@@ -85,15 +93,26 @@ async fn update_cursors(
             .execute(&mut *connection)
             .await?;
     }
-    // The new `turn` fences off a run in progress. A replay that has reached its end stays complete. Only a resumption
-    // and another URL end the delay after a failure (`mended`): other changes do not indicate that the receiver works
-    // again. After a restore the same subscription may have been created again, at a position after its cursor, which
-    // then moves there.
-    let text = "UPDATE work.webhook_cursors SET turn = turn + 1, mended = $4,
-                       attempts = CASE WHEN mended < $4 THEN 0 ELSE attempts END, due_at = coalesce($2, 'infinity'),
-                       position = CASE WHEN replay THEN position ELSE greatest(position, $3) END
-                WHERE subscription = $1 AND (upto IS NULL OR position < upto)
-                  AND ($2 IS NULL OR mended < $4 OR NOT isfinite(due_at))";
+    // The new fence ends a run in progress. A replay that has reached its end stays complete. Only a resumption and
+    // another URL end the delay after a failure (`mended`): other changes do not indicate that the receiver works again.
+    // After a restore the same subscription may have been created again, at a position after its cursor, which then
+    // moves there.
+    let text = "
+        WITH changed AS (
+            SELECT c.subscription, c.replay, c.queue, c.tenant, c.mended < $4 AS is_mended
+            FROM work.webhook_cursors c
+            JOIN work.queues q ON q.tenant = c.tenant AND q.kind = 'webhooks' AND q.name = c.queue
+            WHERE c.subscription = $1 AND (c.upto IS NULL OR c.position < c.upto)
+              AND ($2 IS NULL OR c.mended < $4 OR NOT isfinite(q.due_at))
+            FOR UPDATE OF q
+        ), moved AS (
+            UPDATE work.webhook_cursors c SET mended = $4,
+                   position = CASE WHEN c.replay THEN c.position ELSE greatest(c.position, $3) END
+            FROM changed WHERE c.subscription = changed.subscription AND c.replay = changed.replay
+        )
+        UPDATE work.queues q SET fence = q.fence + 1, leased_until = '-infinity', due_at = coalesce($2, 'infinity'),
+               failures = CASE WHEN changed.is_mended THEN 0 ELSE q.failures END
+        FROM changed WHERE q.tenant = changed.tenant AND q.kind = 'webhooks' AND q.name = changed.queue";
     let due_at = history.state.active_terms().map(|_| Timestamptz(now()));
     let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(history.created_at).bind(history.reset_at);
     query.execute(connection).await.map(|_| ())
@@ -102,6 +121,8 @@ async fn update_cursors(
 /// Deletes the rows in the order in which the statement that records an attempt locks them, to avoid a deadlock.
 async fn delete_cursors(connection: &mut PgConnection, id: WebhookSubscriptionId) -> Result<(), sqlx::Error> {
     for text in [
+        "DELETE FROM work.queues q USING work.webhook_cursors c
+         WHERE c.subscription = $1 AND q.tenant = c.tenant AND q.kind = 'webhooks' AND q.name = c.queue",
         "DELETE FROM work.webhook_cursors WHERE subscription = $1",
         "DELETE FROM work.webhooks WHERE subscription = $1",
     ] {

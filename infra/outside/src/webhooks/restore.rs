@@ -48,11 +48,14 @@ impl RestoreHook for WebhookRewind {
 
     async fn rewind(&self, connection: &mut PgConnection, points: &[RestorePoint]) -> Result<(), sqlx::Error> {
         let text = format!(
-            "{RESTORED}
+            "{RESTORED}, due AS (
+                 UPDATE work.queues q SET failures = 0, fence = q.fence + 1, leased_until = '-infinity',
+                        due_at = CASE WHEN w.position >= w.upto THEN q.due_at ELSE $3 END
+                 FROM restored JOIN work.webhook_cursors w USING (subscription, replay)
+                 WHERE q.tenant = w.tenant AND q.kind = 'webhooks' AND q.name = w.queue
+             )
              UPDATE work.webhook_cursors w
-             SET position = least(w.position, restored.position), attempts = 0, turn = w.turn + 1,
-                 mended = least(w.mended, restored.position),
-                 due_at = CASE WHEN w.position >= w.upto THEN w.due_at ELSE $3 END,
+             SET position = least(w.position, restored.position), mended = least(w.mended, restored.position),
                  upto = CASE WHEN w.replay THEN least(w.upto, restored.position) END,
                  ordered = CASE WHEN w.replay THEN least(w.ordered, restored.position) END
              FROM restored WHERE restored.subscription = w.subscription AND restored.replay = w.replay"

@@ -1,26 +1,24 @@
-//! Webhook runner: claims due cursors and runs them.
+//! Webhook runner: the queues of cursors, one per subscription and one per replay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::shared::TenantId;
+use async_trait::async_trait;
 use scribe::forwarding::Dispatch;
 use sqlx::PgPool;
-use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
 use work::Lanes;
+use work::queue::{Lease, QueueLimits, QueueWork, QueueWorker, RunEnd};
 
-use super::cursors::{ClaimQuota, Cursor, claim_due, has_due};
+use super::cursors::{Cursor, WEBHOOKS};
 use super::http_client::HttpClient;
 use super::limits::WebhookLimits;
 use super::signature::SigningKeys;
 
-/// Interval at which due cursors are claimed if this process writes no events.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Minimum pause between two claims, because each claim probes the log for every due cursor.
-const BATCH_DELAY: Duration = Duration::from_millis(100);
+const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runner of webhooks, with its dependencies.
 #[derive(Clone)]
@@ -35,101 +33,47 @@ pub struct WebhookRunner {
     pub limits: WebhookLimits,
 }
 
-/// Cursor runs in progress, each in a task.
-#[derive(Default)]
-struct ActiveRuns {
-    tasks: JoinSet<()>,
-    cursors: HashMap<Id, Cursor>,
-}
-
 impl WebhookRunner {
-    /// Runs until `stop`. Cursor runs in progress are then aborted; the process that claims their cursors next sends
-    /// the event of an unfinished attempt again.
+    /// Runs until `stop`. Cursor runs in progress are then dropped; the process that claims their cursors next sends the
+    /// event of an unfinished attempt again.
     pub async fn run(self, stop: CancellationToken) {
-        let mut written = self.dispatch.written();
-        let mut active = ActiveRuns::default();
-        while !stop.is_cancelled() {
-            if let Err(error) = self.start_due(&mut active).await {
-                tracing::warn!(%error, "webhook cursors cannot be claimed now; trying again");
-            }
-            tokio::time::sleep(BATCH_DELAY).await;
-            tokio::select! {
-                () = stop.cancelled() => break,
-                ended = active.next_ended(), if !active.tasks.is_empty() => active.remove(ended),
-                _ = written.changed() => {}
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
-            }
-            while let Some(ended) = active.tasks.try_join_next_with_id() {
-                active.remove(ended.map_or_else(|failed| failed.id(), |(id, ())| id));
-            }
-        }
-        self.abort(active).await;
-    }
-
-    /// Aborts the runs and releases their cursors. A run that has ended by itself has released its cursor.
-    async fn abort(&self, mut active: ActiveRuns) {
-        active.tasks.abort_all();
-        while let Some(ended) = active.tasks.join_next_with_id().await {
-            if let Ok((id, ())) = ended {
-                active.remove(id);
-            }
-        }
-        for cursor in active.cursors.values() {
-            if let Err(error) = cursor.release(&self.pool).await {
-                tracing::debug!(%error, "a webhook cursor cannot be released; it is due again when its lease expires");
-            }
-        }
-    }
-
-    /// Claims due cursors and starts their runs: healthy ones first, then degraded ones within the remaining quota.
-    async fn start_due(&self, active: &mut ActiveRuns) -> Result<(), sqlx::Error> {
-        let lanes: Vec<i16> = self.lanes.current().iter().map(|lane| lane.0).collect();
-        let [healthy, degraded] = has_due(&self.pool).await?;
-        for degraded in [(healthy, false), (degraded, true)].into_iter().filter_map(|(due, kind)| due.then_some(kind)) {
-            let free = self.limits.runs_most.saturating_sub(active.cursors.len());
-            let kind_free = match degraded {
-                true => self.limits.degraded_runs_most.saturating_sub(active.degraded()),
-                false => free,
-            };
-            let per_tenant = self.limits.tenant_runs_most;
-            let quota = ClaimQuota { total: free.min(kind_free), per_tenant, degraded };
-            for cursor in claim_due(&self.pool, &lanes, &quota, &active.by_tenant(), self.limits.lease()).await? {
-                let (runner, claimed) = (self.clone(), cursor.clone());
-                let task = active.tasks.spawn(async move {
-                    if let Err(error) = runner.run_cursor(claimed).await {
-                        // The cursor is due again when its lease has expired.
-                        tracing::warn!(%error, "a webhook delivery cannot continue now; trying again");
-                    }
-                });
-                active.cursors.insert(task.id(), cursor);
-            }
-        }
-        Ok(())
+        let (pool, lanes, written) = (self.pool.clone(), self.lanes.clone(), Some(self.dispatch.written()));
+        QueueWorker { pool, lanes, written, work: self }.run(stop).await;
     }
 }
 
-impl ActiveRuns {
-    async fn next_ended(&mut self) -> Id {
-        match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => id,
-            Some(Err(failed)) => failed.id(),
-            None => std::future::pending().await,
+#[async_trait]
+impl QueueWork for WebhookRunner {
+    const KIND: &'static str = WEBHOOKS;
+    const CLAIM_PAUSE: Duration = CLAIM_PAUSE;
+    /// A cursor has work if its tenant has events after its position. A lane whose epoch is new to the policies is left
+    /// out: after a restore, the policies first rewind the cursors (see `restore.rs`).
+    const READY: &'static str = "
+        EXISTS (SELECT FROM log.lanes l JOIN work.epochs k ON k.lane = l.lane AND k.epoch = l.epoch
+                WHERE l.lane = r.lane)
+        AND (SELECT true FROM work.webhook_cursors c JOIN log.events e
+                 ON e.lane = r.lane AND e.tenant = q.tenant AND e.tenant_position > c.position
+             WHERE c.queue = q.name LIMIT 1)";
+
+    fn limits(&self) -> QueueLimits {
+        QueueLimits {
+            lease: self.limits.lease(),
+            runs_most: self.limits.runs_most,
+            lane_runs_most: self.limits.runs_most,
+            tenant_runs_most: self.limits.tenant_runs_most,
+            degraded_runs_most: self.limits.degraded_runs_most,
+            stop_grace: Duration::ZERO,
         }
     }
 
-    fn remove(&mut self, ended: Id) {
-        self.cursors.remove(&ended);
+    /// A run stores the time of the next one in the row itself.
+    fn next_due(&self) -> Cow<'static, str> {
+        "q.due_at".into()
     }
 
-    fn degraded(&self) -> usize {
-        self.cursors.values().filter(|cursor| cursor.is_degraded()).count()
-    }
-
-    fn by_tenant(&self) -> BTreeMap<TenantId, i64> {
-        let mut counts = BTreeMap::new();
-        for cursor in self.cursors.values() {
-            *counts.entry(cursor.tenant).or_default() += 1;
-        }
-        counts
+    async fn run(&self, lease: &Lease) -> Result<RunEnd, sqlx::Error> {
+        let Some(cursor) = Cursor::read(&self.pool, lease).await? else { return Ok(RunEnd::IDLE) };
+        self.run_cursor(cursor).await?;
+        Ok(RunEnd { worked: true, ..RunEnd::IDLE })
     }
 }

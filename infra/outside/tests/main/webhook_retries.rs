@@ -111,12 +111,12 @@ async fn slow_addresses_leave_runs_for_the_others() -> Result<()> {
     place_orders(&backend, &busy, 60).await?;
     // A cursor is marked as slow by its first attempt, and claimed as degraded from its next run on.
     let (pool, tenant) = (&backend.pool, busy.tenant);
-    let all_slow = "SELECT bool_and(slow) FROM work.webhook_cursors WHERE tenant = $1";
+    let all_slow = "SELECT bool_and(slow) FROM work.queues WHERE tenant = $1 AND kind = 'webhooks'";
     eventually("all are known to be slow", async || {
         Ok(sqlx::query_scalar(all_slow).bind(tenant.uuid()).fetch_one(pool).await?)
     })
     .await?;
-    let turns = "SELECT turn FROM work.webhook_cursors WHERE tenant = $1 ORDER BY subscription";
+    let turns = "SELECT fence FROM work.queues WHERE tenant = $1 AND kind = 'webhooks' ORDER BY name";
     let turns =
         async || -> Result<Vec<i64>> { Ok(sqlx::query_scalar(turns).bind(tenant.uuid()).fetch_all(pool).await?) };
     let first = turns().await?;
@@ -213,8 +213,8 @@ async fn unavailable_resolver_does_not_count_as_a_failed_attempt() -> Result<()>
     let webhooks = backend.run_webhooks_over(WebhookLimits { retry_schedule: &[], ..WEBHOOK_LIMITS }, Some(client))?;
     let subscription = subscribe(&backend, &shop, "https://hooks.example.org/", &["order.placed"]).await?;
     place_orders(&backend, &shop, 1).await?;
-    let later = "SELECT attempts = 0 AND due_at BETWEEN now() AND now() + interval '20 s'
-                 FROM work.webhook_cursors WHERE subscription = $1";
+    let later = "SELECT failures = 0 AND due_at BETWEEN now() AND now() + interval '20 s'
+                 FROM work.queues WHERE kind = 'webhooks' AND name = $1::text";
     eventually("the cursor waits for the next lookup", async || {
         let later = sqlx::query_scalar(later).bind(subscription.uuid()).fetch_optional(&backend.pool).await?;
         Ok(names.0.load(Ordering::Relaxed) >= 1 && later == Some(true))

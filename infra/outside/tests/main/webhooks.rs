@@ -267,7 +267,7 @@ async fn restored_log_pauses_webhooks_until_the_release_and_then_delivers_the_ne
     // The lost events pause one subscription and end another.
     backend.execute(shop.tenant, "PauseSubscription", &json!({ "subscription": paused, "reason": "later" })).await?;
     backend.execute(shop.tenant, "Unsubscribe", &json!({ "subscription": ended })).await?;
-    let waits = "SELECT NOT isfinite(due_at) FROM work.webhook_cursors WHERE subscription = $1";
+    let waits = "SELECT NOT isfinite(due_at) FROM work.queues WHERE kind = 'webhooks' AND name = $1::text";
     eventually("the cursors follow", async || {
         let waits: bool = sqlx::query_scalar(waits).bind(paused.uuid()).fetch_one(&backend.pool).await?;
         Ok(waits && !has_cursor(&backend.pool, ended).await?)

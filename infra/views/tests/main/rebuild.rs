@@ -108,7 +108,7 @@ async fn rebuild_equals_the_live_read_model_in_steps_of_one_and_of_a_thousand() 
     settled(&backend.pool).await?;
     let parked = "SELECT count(*) FROM reads.parked";
     assert_eq!(sqlx::query_scalar::<_, i64>(parked).fetch_one(&backend.pool).await?, 0);
-    let failures = "SELECT count(*) FROM work.failures";
+    let failures = "SELECT count(*) FROM work.dead_letters";
     assert_eq!(sqlx::query_scalar::<_, i64>(failures).fetch_one(&backend.pool).await?, 0);
     let live = digests(&backend.pool).await?;
     let empty: Vec<_> = live.iter().filter(|(_, _, rows)| *rows == 0).map(|(model, ..)| model).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::port::DeadLetterKind;
 use async_trait::async_trait;
 use commands::kernel::{AnyCommand, Commands, Outcome};
 use domain::shared::CommandId;
@@ -53,6 +54,7 @@ impl QueueWork for EffectQueues {
             runs_most: 256,
             lane_runs_most: 64,
             tenant_runs_most: 16,
+            degraded_runs_most: 128,
             stop_grace: limits.attempt_time_most.saturating_add(Duration::from_secs(1)),
         }
     }
@@ -184,7 +186,7 @@ impl EffectQueues {
         match follow_up.map(Option::flatten) {
             Ok(Some(command)) => return self.send_follow_up(partner, effect, &*command).await,
             Ok(None) => self.record_unless_done(partner, effect, outcome).await?,
-            Err(error) => self.dispatcher.record_failure(&as_command(partner, effect), &error.to_string()).await?,
+            Err(error) => self.bury(partner, effect, effect.attempts, &error.to_string()).await?,
         }
         self.delete(effect).await
     }
@@ -209,7 +211,7 @@ impl EffectQueues {
         if undecided.is_empty() { self.delete(effect).await } else { self.postpone(effect).await }
     }
 
-    /// Records a refused or given-up effect that has no follow-up command as a failure, for an operator to look at.
+    /// Keeps a refused or given-up effect that has no follow-up command as a dead letter, for an operator to look at.
     async fn record_unless_done(
         &self,
         partner: &QueueKey,
@@ -218,14 +220,24 @@ impl EffectQueues {
     ) -> Result<(), sqlx::Error> {
         match outcome {
             Outcome::Done { .. } => Ok(()),
-            Outcome::Refused { reason } | Outcome::GivenUp { reason } => {
-                self.dispatcher.record_failure(&as_command(partner, effect), reason).await
-            }
+            Outcome::Refused { reason } => self.bury(partner, effect, effect.attempts, reason).await,
+            // The claim that gave it up made no attempt.
+            Outcome::GivenUp { reason } => self.bury(partner, effect, effect.attempts.saturating_sub(1), reason).await,
         }
+    }
+
+    async fn bury(
+        &self,
+        partner: &QueueKey,
+        effect: &ClaimedEffect,
+        attempts: i32,
+        reason: &str,
+    ) -> Result<(), sqlx::Error> {
+        self.dispatcher.store_letter(DeadLetterKind::Effect, &as_command(partner, effect), attempts, reason).await
     }
 }
 
-/// The effect in the form of a command, for the record of failures.
+/// The effect in the form of a command, for a dead letter.
 fn as_command(partner: &QueueKey, effect: &ClaimedEffect) -> EngineCommand {
     EngineCommand {
         id: CommandId::new(effect.id),

@@ -24,6 +24,8 @@ pub struct QueueLimits {
     pub lane_runs_most: usize,
     /// Maximum number of these that belong to one tenant.
     pub tenant_runs_most: usize,
+    /// Maximum number of these that are degraded: their last run failed or was slow. The others are left to healthy ones.
+    pub degraded_runs_most: usize,
     /// Time in which runs may end after the process was asked to stop. They are then dropped.
     pub stop_grace: Duration,
 }
@@ -44,6 +46,8 @@ pub struct Lease {
     pub lane: LaneId,
     /// Number of consecutive failures before this run.
     pub failures: i32,
+    /// True if the last run was slow.
+    pub slow: bool,
     /// Incremented by every claim, so that a holder whose lease has expired changes nothing.
     fence: i64,
 }
@@ -68,14 +72,18 @@ impl RunEnd {
     pub const SUCCESS: Self = Self { worked: true, failures: Some(0), closed_until: None, is_lane_away: false };
 }
 
-/// Claims due queues of one kind: in these lanes, with one of these names if any are given, within the limits. Those with a
-/// run in this process are left out.
+/// Claims due queues of one kind: in these lanes, with one of these names if any are given, for which the condition `READY`
+/// holds; healthy ones first, within the limits. Those with a run in this process are left out.
 const CLAIM: &str = "
     WITH ready AS (
-        SELECT q.tenant, q.name, r.lane, q.due_at,
-               row_number() OVER (PARTITION BY q.tenant ORDER BY q.due_at) + coalesce(t.taken, 0) AS tenant_place,
-               row_number() OVER (PARTITION BY r.lane ORDER BY q.due_at) + coalesce(l.taken, 0) AS lane_place
+        SELECT q.tenant, q.name, r.lane, q.due_at, d.is_degraded,
+               row_number() OVER (PARTITION BY d.is_degraded ORDER BY q.due_at) AS place,
+               row_number() OVER (PARTITION BY q.tenant ORDER BY d.is_degraded, q.due_at) + coalesce(t.taken, 0)
+                   AS tenant_place,
+               row_number() OVER (PARTITION BY r.lane ORDER BY d.is_degraded, q.due_at) + coalesce(l.taken, 0)
+                   AS lane_place
         FROM work.queues q JOIN log.routes r ON r.tenant = q.tenant
+        CROSS JOIN LATERAL (SELECT q.failures > 0 OR q.slow AS is_degraded) d
         LEFT JOIN (SELECT tenant, count(*) AS taken FROM unnest($5::uuid[]) AS tenant GROUP BY tenant) t
                ON t.tenant = q.tenant
         LEFT JOIN (SELECT lane, count(*) AS taken FROM unnest($7::smallint[]) AS lane GROUP BY lane) l
@@ -84,20 +92,22 @@ const CLAIM: &str = "
           AND ($4::text[] IS NULL OR q.name = ANY($4)) AND NOT EXISTS (SELECT FROM work.hold)
           AND NOT EXISTS (SELECT FROM unnest($5::uuid[], $6::text[]) AS busy(tenant, name)
                           WHERE busy.tenant = q.tenant AND busy.name = q.name)
+          AND (READY)
     ), chosen AS (
         SELECT q.tenant, q.name, ready.lane
         FROM ready JOIN work.queues q ON q.kind = $1 AND q.tenant = ready.tenant AND q.name = ready.name
         WHERE ready.tenant_place <= $8 AND ready.lane_place <= $9 AND q.due_at <= $2 AND q.leased_until <= $2
-        ORDER BY ready.due_at LIMIT $10 FOR UPDATE OF q SKIP LOCKED
+          AND (NOT ready.is_degraded OR ready.place <= $12)
+        ORDER BY ready.is_degraded, ready.due_at LIMIT $10 FOR UPDATE OF q SKIP LOCKED
     )
     UPDATE work.queues q SET leased_until = $11, fence = q.fence + 1 FROM chosen
     WHERE q.kind = $1 AND q.tenant = chosen.tenant AND q.name = chosen.name
-    RETURNING q.tenant, q.name, chosen.lane, q.failures, q.fence";
+    RETURNING q.tenant, q.name, chosen.lane, q.failures, q.slow, q.fence";
 
 /// Claims due queues of one kind.
 pub(super) async fn claim_due(
     pool: &PgPool,
-    (kind, names): (&'static str, Option<&[String]>),
+    (kind, ready, names): (&'static str, &str, Option<&[String]>),
     lanes: &[i16],
     running: &[&Lease],
     limits: &QueueLimits,
@@ -107,7 +117,12 @@ pub(super) async fn claim_due(
         return Ok(vec![]);
     }
     let (at, number) = (now(), |most: usize| i64::try_from(most).unwrap_or(i64::MAX));
-    sqlx::query(CLAIM)
+    let degraded = running.iter().filter(|lease| lease.is_degraded()).count();
+    let text = CLAIM.replace("READY", ready);
+    let mut transaction = pool.begin().await?;
+    // Planning for every partition of the log takes longer than execution, and the plan does not depend on the queues.
+    sqlx::query("SET LOCAL plan_cache_mode = force_generic_plan").execute(&mut *transaction).await?;
+    let claimed = sqlx::query(&text)
         .bind(kind)
         .bind(Timestamptz(at))
         .bind(lanes)
@@ -119,20 +134,34 @@ pub(super) async fn claim_due(
         .bind(number(limits.lane_runs_most))
         .bind(number(free))
         .bind(Timestamptz(time_after(at, limits.lease)))
+        .bind(number(limits.degraded_runs_most.saturating_sub(degraded)))
         .try_map(|row: PgRow| {
             let (tenant, name) = (TenantId::new(row.try_get("tenant")?), row.try_get("name")?);
             Ok(Lease {
                 key: QueueKey { kind, tenant, name },
                 lane: LaneId(row.try_get("lane")?),
                 failures: row.try_get("failures")?,
+                slow: row.try_get("slow")?,
                 fence: row.try_get("fence")?,
             })
         })
-        .fetch_all(pool)
-        .await
+        .fetch_all(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(claimed)
 }
 
 impl Lease {
+    /// True if the last run failed or was slow.
+    const fn is_degraded(&self) -> bool {
+        self.failures > 0 || self.slow
+    }
+
+    /// Fencing token: a statement of the holder checks that the row still has it.
+    pub const fn fence(&self) -> i64 {
+        self.fence
+    }
+
     /// Extends the lease of a run that goes on. Returns false if another process has claimed the queue.
     pub(crate) async fn extend(&self, pool: &PgPool, duration: Duration) -> Result<bool, sqlx::Error> {
         let text = "UPDATE work.queues SET leased_until = $5

@@ -9,6 +9,6 @@ mod lane_delays;
 mod lease;
 mod worker;
 
-pub use lease::{Lease, QueueLimits, RunEnd};
-pub(crate) use lease::{QueueKey, wake};
+pub(crate) use lease::wake;
+pub use lease::{Lease, QueueKey, QueueLimits, RunEnd};
 pub use worker::{QueueWork, QueueWorker};

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +23,10 @@ const PAUSES_PER_CLAIM: u32 = 4;
 pub trait QueueWork: Clone + Send + Sync + 'static {
     /// Kind under which the queues are stored. Never changes.
     const KIND: &'static str;
+    /// Minimum pause between two claims.
+    const CLAIM_PAUSE: Duration = Duration::ZERO;
+    /// SQL condition for a claim beside the due time, on the row `q` and the lane in `r`.
+    const READY: &'static str = "true";
 
     fn limits(&self) -> QueueLimits;
 
@@ -41,6 +47,8 @@ pub trait QueueWork: Clone + Send + Sync + 'static {
 pub struct QueueWorker<W> {
     pub pool: PgPool,
     pub lanes: Lanes,
+    /// Changes when this process has written events, where these can make a queue ready.
+    pub written: Option<watch::Receiver<u64>>,
     pub work: W,
 }
 
@@ -55,7 +63,7 @@ struct ActiveRuns {
 impl<W: QueueWork> QueueWorker<W> {
     /// Works until `stop`. Runs then have the time of the limits to end; the queues of those that are dropped are due
     /// again at once.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut active = ActiveRuns::default();
         let names = self.work.names();
         if names.as_ref().is_some_and(Vec::is_empty) {
@@ -68,8 +76,10 @@ impl<W: QueueWork> QueueWorker<W> {
                 tracing::warn!(queues = W::KIND, %error, "queues cannot be claimed now; trying again");
             }
             let pause = POLL_INTERVAL.max(begun.elapsed().saturating_mul(PAUSES_PER_CLAIM));
+            tokio::time::sleep(W::CLAIM_PAUSE).await;
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = changed(&mut self.written) => {}
                 Some(ended) = active.tasks.join_next_with_id(), if !active.tasks.is_empty() => active.finish(ended),
                 () = tokio::time::sleep(pause) => {}
             }
@@ -84,7 +94,7 @@ impl<W: QueueWork> QueueWorker<W> {
         let lanes: Vec<i16> = lanes.iter().filter(|lane| !left_out.contains(lane)).map(|lane| lane.0).collect();
         let running: Vec<&Lease> = active.leases.values().collect();
         let limits = self.work.limits();
-        for lease in claim_due(&self.pool, (W::KIND, names), &lanes, &running, &limits).await? {
+        for lease in claim_due(&self.pool, (W::KIND, W::READY, names), &lanes, &running, &limits).await? {
             let (work, pool, claimed) = (self.work.clone(), self.pool.clone(), lease.clone());
             let task = active.tasks.spawn(async move { run_queue(&work, &pool, &claimed).await });
             active.leases.insert(task.id(), lease);
@@ -105,6 +115,16 @@ impl<W: QueueWork> QueueWorker<W> {
             }
         }
     }
+}
+
+/// Waits for the next change; for ever without a source of changes.
+async fn changed(source: &mut Option<watch::Receiver<u64>>) {
+    if let Some(source) = source
+        && source.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Runs a claimed queue and ends its lease. Returns `None` after an error.

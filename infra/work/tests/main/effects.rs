@@ -1,12 +1,16 @@
-//! Effects: a partner performs each effect once, and its outcome is recorded once.
+//! Effects: a partner performs each effect once, and its outcome is recorded once. A partner that fails is not called for
+//! a while.
 
 use anyhow::{Context, Result};
+use api::port::{Breaker, Work};
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
-use lab::harness::{Backend, Partner, PartnerReply, Shop, database, eventually, wait_for_new_looks};
+use lab::harness::{
+    Backend, Partner, PartnerReply, Shop, commands_with_samples, database, eventually, wait_for_new_looks,
+};
 use lab::log_invariants::check_log_invariants;
 use serde_json::json;
 use sqlx::PgPool;
-use work::{EffectLimits, current_pause, pause_work, resume_work};
+use work::{EffectLimits, Operations, current_pause, pause_work, resume_work};
 
 /// Counts the effects that are not completed.
 async fn open_effects(pool: &PgPool) -> Result<i64> {
@@ -77,6 +81,12 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
         Ok(sqlx::query_scalar(failures).bind(failing.tenant.uuid()).fetch_one(&backend.pool).await?)
     };
     eventually("the breaker is open", async || Ok(failures().await? >= EFFECT_LIMITS.failures_most)).await?;
+    let operations = Operations::new(backend.pool.clone(), commands_with_samples().into());
+    let state = async || -> Result<Breaker> {
+        let breakers = operations.breakers(Some(failing.tenant)).await?;
+        Ok(breakers.first().context("the breaker of the partner")?.state)
+    };
+    assert_eq!(state().await?, Breaker::Open);
     // Marker: when a later effect of the other tenant is recorded, effects of both tenants were claimed meanwhile.
     let mut expected = 20;
     let mut marker = async || -> Result<()> {
@@ -91,7 +101,7 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
     assert_eq!(partner.seen(failing.tenant).0.len(), asked, "a request while the breaker is open");
 
     let end_rest = async || -> Result<()> {
-        let text = "UPDATE work.queues SET closed_until = '-infinity', due_at = '-infinity'
+        let text = "UPDATE work.queues SET closed_until = now() - interval '1 second', due_at = '-infinity'
                     WHERE tenant = $1 AND kind = 'effects'";
         sqlx::query(text).bind(failing.tenant.uuid()).execute(&backend.pool).await?;
         Ok(())
@@ -103,11 +113,16 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
     assert_eq!(partner.seen(failing.tenant).0.len(), asked + 1, "one effect probes the partner");
 
     partner.replies(failing.tenant, &[], PartnerReply::Done);
+    pause_work(&mut *backend.pool.acquire().await?, "the state is read before the next call").await?;
     end_rest().await?;
+    assert_eq!(state().await?, Breaker::HalfOpen);
+    resume_work(&backend.pool).await?;
     eventually("all effects are noted", async || Ok(noted(&failing, &backend.pool).await? == (20, 0))).await?;
     eventually("no effect is open", async || Ok(open_effects(&backend.pool).await? == 0)).await?;
     let done = (partner.seen(failing.tenant).1, partner.seen(served.tenant).1);
-    assert_eq!((done, failures().await?), ((20, 23), 0));
+    assert_eq!((done, failures().await?, state().await?), ((20, 23), 0, Breaker::Closed));
+    proofs::proven("ES-19 the breaker of a failing partner opens, half-opens for one call, and closes");
+    proofs::proven("OPS-13 the state of a circuit breaker is shown");
     backend.close().await;
     Ok(())
 }
@@ -126,7 +141,7 @@ async fn refusal_is_noted_and_an_effect_that_is_given_up_is_kept_as_a_failure() 
     .await?;
     assert_eq!((partner.seen(refused.tenant).0.len(), partner.seen(failing.tenant).0.len()), (1, 3));
     let kept: Vec<(uuid::Uuid, String, String)> =
-        sqlx::query_as("SELECT tenant, command, reason FROM work.failures").fetch_all(&backend.pool).await?;
+        sqlx::query_as("SELECT tenant, name, reason FROM work.dead_letters").fetch_all(&backend.pool).await?;
     assert_eq!(kept, [(failing.tenant.uuid(), "send_sample".into(), "tried 3 times; last error: 500".into())]);
     backend.close().await;
     Ok(())

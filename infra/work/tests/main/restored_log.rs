@@ -58,7 +58,7 @@ async fn policies_skip_no_event(new: i64) -> Result<()> {
     eventually("the timers have fired", async || Ok(pending_timers(&pool).await? == 0)).await?;
     assert_eq!(shop.count(&pool, "order.cancelled").await?, 3 + new + 1);
     assert_eq!(shop.count(&pool, "stock.reservation_expired").await?, 3 + new + 1);
-    assert_eq!(count(&pool, "SELECT count(*) FROM work.failures").await?, 0);
+    assert_eq!(count(&pool, "SELECT count(*) FROM work.dead_letters").await?, 0);
     backend.close().await;
     check_log_invariants(&pool).await
 }

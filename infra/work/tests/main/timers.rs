@@ -290,7 +290,7 @@ async fn due_timer_whose_stream_cannot_be_read_is_recorded_and_the_others_of_its
     backend.run_policies();
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
     assert_eq!(expired(&shop, &pool).await?, (2, 3));
-    let failures: Vec<String> = sqlx::query_scalar("SELECT command FROM work.failures").fetch_all(&pool).await?;
+    let failures: Vec<String> = sqlx::query_scalar("SELECT name FROM work.dead_letters").fetch_all(&pool).await?;
     assert_eq!(failures, ["ExpireOrder"]);
     backend.close().await;
     Ok(())

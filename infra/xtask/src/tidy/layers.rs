@@ -35,7 +35,7 @@ pub(super) const ALLOWED: &[(&str, &[&str])] = &[
     ("scribe", &["domain", "commands", "platform", "vault", "event_log"]),
     ("edge", &["domain", "commands", "projections", "api", "platform", "vault"]),
     ("views", &["domain", "commands", "projections", "api", "replay", "kafka", "platform", "event_log", "edge"]),
-    ("work", &["domain", "commands", "projections", "kafka", "platform", "vault", "event_log", "scribe"]),
+    ("work", &["domain", "commands", "projections", "api", "kafka", "platform", "vault", "event_log", "scribe"]),
     ("outside", &["domain", "commands", "projections", "api", "platform", "vault", "event_log", "scribe", "work"]),
     ("generated", &["domain", "commands", "projections", "api"]),
     (PRODUCT, ALL_BELOW_THE_PRODUCT),
