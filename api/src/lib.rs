@@ -29,6 +29,9 @@ mod integrations;
 mod inventory;
 mod loyalty;
 mod orders;
+mod reviews;
+mod settlement;
+mod social;
 mod tenancy;
 #[cfg(test)]
 mod testing;
@@ -45,6 +48,9 @@ fn relations() -> Relations {
     inventory::relations(&mut all);
     loyalty::relations(&mut all);
     orders::relations(&mut all);
+    reviews::relations(&mut all);
+    settlement::relations(&mut all);
+    social::relations(&mut all);
     tenancy::relations(&mut all);
     all
 }

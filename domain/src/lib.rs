@@ -15,6 +15,9 @@ pub mod integrations;
 pub mod inventory;
 pub mod loyalty;
 pub mod orders;
+pub mod reviews;
+pub mod settlement;
+pub mod social;
 pub mod tenancy;
 
 use kernel::Visitor;
@@ -39,6 +42,9 @@ pub fn visit(each: &mut impl Visitor) {
         inventory::visit(each);
         loyalty::visit(each);
         orders::visit(each);
+        reviews::visit(each);
+        settlement::visit(each);
+        social::visit(each);
         tenancy::visit(each);
     }
 }

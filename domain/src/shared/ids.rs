@@ -82,6 +82,22 @@ ids! {
     RewardId
     /// A webhook subscription; the id is made by the caller that subscribes.
     WebhookSubscriptionId
+    /// The settlement of an order; the id is derived from the order.
+    SaleSettlementId
+    /// A payout of the platform to a tenant; the id is made by the caller that requests it.
+    PayoutId
+    /// A review of a product or a store; the id is derived from the order and its subject.
+    ReviewId
+    /// A report of a review; the id is made by the caller that files it.
+    ReviewReportId
+    /// A question about a product; the id is made by the caller that asks it.
+    QuestionId
+    /// An answer to a question; the id is made by the caller that gives it.
+    AnswerId
+    /// A post of a tenant; the id is made by the caller that publishes it.
+    PostId
+    /// A like or a vote; the id is derived from the customer, its kind and its object.
+    RelationId
     /// A command; the id is made by its sender.
     CommandId
     /// A sender of commands: a person, a device, or the engine itself.

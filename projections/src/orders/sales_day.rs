@@ -6,7 +6,7 @@ use domain::shared::{Currency, Date, Permission, Price, StoreId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Folded, Key, ReadModel, Sources, Unfoldable};
+use crate::kernel::{Folded, Key, ReadModel, Sources, add};
 use crate::key;
 
 /// Sales of one store on one business day in one currency.
@@ -119,11 +119,6 @@ fn sale(event: &OrderEvent) -> Option<Sale> {
         | OrderEvent::Reinstated { .. }
         | OrderEvent::UnitsReturned { .. } => None,
     }
-}
-
-fn add(sum: &mut i64, amount: i64, field: &str) -> Result<(), Unfoldable> {
-    *sum = sum.checked_add(amount).ok_or_else(|| Unfoldable::overflow(field))?;
-    Ok(())
 }
 
 #[cfg(test)]

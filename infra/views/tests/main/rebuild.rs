@@ -1,7 +1,8 @@
 //! Rebuilds of read models from the log equal the live ones byte by byte, in steps of any size.
 
 use anyhow::Result;
-use domain::shared::TenantId;
+use domain::reviews::{Review, ReviewSubject};
+use domain::shared::{OrderId, TenantId};
 use domain::tenancy::Tenant;
 use lab::harness::{Backend, Shop, caught_up, database, digests, eventually, rebuild_all};
 use lab::log_invariants::check_log_invariants;
@@ -17,6 +18,7 @@ pub(crate) async fn use_every_model(
     shop: &Shop,
 ) -> Result<()> {
     let tenant = shop.tenant;
+    done("SetPaymentMode", json!({ "mode": "marketplace" })).await?;
     done("SetEarningRules", json!({ "purchase": { "points": 3, "per_minor": 100 }, "signup": 50 })).await?;
     done("EnableProgram", json!({})).await?;
     let reward = new_id();
@@ -76,6 +78,42 @@ pub(crate) async fn use_every_model(
     }
     done("ReviseProduct", json!({ "product": shop.product, "name": "Müg \t\"№ 1\" \\", "description": "a\nb" }))
         .await?;
+    use_content_models(&done, pool, shop).await
+}
+
+/// Executes commands of customers and the team that change the read models of reviews, questions and posts, and of the
+/// tenant's setup and payouts.
+async fn use_content_models(
+    done: &impl AsyncFn(&'static str, Value) -> Result<()>,
+    pool: &PgPool,
+    shop: &Shop,
+) -> Result<()> {
+    let tenant = shop.tenant;
+    let (order, customer) = (new_id(), new_id());
+    done("PlaceOrder", shop.order(order, customer)).await?;
+    let product = shop.product;
+    let text = "Keeps tea warm";
+    let review = json!({ "customer": customer, "order": order, "product": product, "stars": 4, "text": text });
+    done("ReviewProduct", review).await?;
+    let review = Review::id(OrderId::new(order), ReviewSubject::Product(product));
+    done("RespondToReview", json!({ "review": review, "text": "Thank you" })).await?;
+    done("VoteForReview", json!({ "review": review, "customer": customer })).await?;
+    let report = new_id();
+    done("ReportReview", json!({ "report": report, "review": review, "customer": customer, "reason": "spam" })).await?;
+    done("DismissReport", json!({ "report": report })).await?;
+    let (question, answer) = (new_id(), new_id());
+    done("AskQuestion", json!({ "question": question, "customer": customer, "product": product, "text": "Why?" }))
+        .await?;
+    done("AnswerAsSeller", json!({ "answer": answer, "question": question, "text": "Because" })).await?;
+    done("VoteForAnswer", json!({ "answer": answer, "customer": customer })).await?;
+    let post = new_id();
+    done("PublishPost", json!({ "post": post, "content": "New mugs", "kind": "update", "media": null })).await?;
+    done("LikePost", json!({ "post": post, "customer": customer })).await?;
+    done("CompleteSetupTask", json!({ "task": "add_widget" })).await?;
+    let held = "SELECT count(*) FROM log.events WHERE type = 'settlement.sale_credited' AND tenant = $1";
+    eventually("a sale is settled", async || Ok(count(pool, held, tenant).await? > 0)).await?;
+    let amount = json!({ "minor": 1, "currency": "USD" });
+    done("RequestPayout", json!({ "payout": new_id(), "amount": amount })).await?;
     Ok(())
 }
 
