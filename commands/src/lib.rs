@@ -14,6 +14,7 @@ pub mod integrations;
 pub mod inventory;
 pub mod loyalty;
 pub mod orders;
+pub mod referrals;
 pub mod reviews;
 pub mod scribe;
 pub mod settlement;
@@ -32,6 +33,7 @@ pub fn visit(each: &mut impl Visitor) {
         inventory::visit(each);
         loyalty::visit(each);
         orders::visit(each);
+        referrals::visit(each);
         reviews::visit(each);
         settlement::visit(each);
         social::visit(each);

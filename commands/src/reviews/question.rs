@@ -7,7 +7,9 @@ use domain::social::{Relation, RelationKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected};
+use crate::kernel::{
+    Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, TenantStates, VerbOf, rejected,
+};
 
 /// Ask a question about a product on sale.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -22,6 +24,7 @@ pub struct AskQuestion {
 
 impl Command for AskQuestion {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -51,6 +54,7 @@ pub struct AnswerQuestion {
 
 impl Command for AnswerQuestion {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -77,6 +81,7 @@ pub struct AnswerAsSeller {
 
 impl Command for AnswerAsSeller {
     const NEEDS: Permission = Permission::AnswerCustomers;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Question>(self.question).stream::<Answer>(self.answer);
@@ -108,6 +113,7 @@ pub struct RemoveAnswer {
 impl StreamCommand for RemoveAnswer {
     type Aggregate = Answer;
     const NEEDS: Permission = Permission::ModerateContent;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.answer;
     const VERB: VerbOf<Self> = |_, answer, _| answer.remove();
 }
@@ -123,6 +129,7 @@ pub struct VoteForAnswer {
 
 impl Command for VoteForAnswer {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -152,6 +159,7 @@ pub struct WithdrawAnswerVote {
 impl StreamCommand for WithdrawAnswerVote {
     type Aggregate = Relation;
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> =
         |command| Relation::id(RelationKind::AnswerVote, command.customer, command.answer.uuid());
     const VERB: VerbOf<Self> =

@@ -5,7 +5,9 @@ use domain::shared::{CustomerId, Permission, Reason, ReviewId, ReviewReportId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected};
+use crate::kernel::{
+    Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, TenantStates, VerbOf, rejected,
+};
 
 /// Report a review to the team.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -21,6 +23,7 @@ pub struct ReportReview {
 
 impl Command for ReportReview {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -45,6 +48,7 @@ pub struct UpholdReport {
 
 impl Command for UpholdReport {
     const NEEDS: Permission = Permission::ModerateContent;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<ReviewReport>(self.report);
@@ -67,6 +71,7 @@ pub struct DismissReport {
 impl StreamCommand for DismissReport {
     type Aggregate = ReviewReport;
     const NEEDS: Permission = Permission::ModerateContent;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.report;
     const VERB: VerbOf<Self> = |_, report, _| report.dismiss();
 }

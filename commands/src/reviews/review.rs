@@ -9,7 +9,9 @@ use domain::social::{Relation, RelationKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected};
+use crate::kernel::{
+    Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, TenantStates, VerbOf, rejected,
+};
 
 /// Review a product that the customer ordered, once per order.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -25,6 +27,7 @@ pub struct ReviewProduct {
 
 impl Command for ReviewProduct {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -57,6 +60,7 @@ pub struct ReviewStore {
 
 impl Command for ReviewStore {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPERATING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -105,6 +109,7 @@ pub struct EditReview {
 impl StreamCommand for EditReview {
     type Aggregate = Review;
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.review;
     const VERB: VerbOf<Self> = |command, review, _| review.edit(command.customer, command.stars, command.text.clone());
 
@@ -125,6 +130,7 @@ pub struct RemoveReview {
 impl StreamCommand for RemoveReview {
     type Aggregate = Review;
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.review;
     const VERB: VerbOf<Self> = |command, review, _| review.remove(command.customer);
 
@@ -144,6 +150,7 @@ pub struct RespondToReview {
 impl StreamCommand for RespondToReview {
     type Aggregate = Review;
     const NEEDS: Permission = Permission::AnswerCustomers;
+    const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.review;
     const VERB: VerbOf<Self> = |command, review, _| review.respond(command.text.clone());
 }
@@ -157,6 +164,7 @@ pub struct VerifyReviews {
 
 impl Command for VerifyReviews {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order);
@@ -188,6 +196,7 @@ pub struct VoteForReview {
 
 impl Command for VoteForReview {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -217,6 +226,7 @@ pub struct WithdrawReviewVote {
 impl StreamCommand for WithdrawReviewVote {
     type Aggregate = Relation;
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> =
         |command| Relation::id(RelationKind::ReviewVote, command.customer, command.review.uuid());
     const VERB: VerbOf<Self> =

@@ -6,7 +6,7 @@ use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, VerbOf, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, TenantStates, VerbOf, rejected};
 
 /// Request a payout. Its amount is debited at once.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -20,6 +20,7 @@ pub struct RequestPayout {
 
 impl Command for RequestPayout {
     const NEEDS: Permission = Permission::ManagePayouts;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Payout>(self.payout);
@@ -48,6 +49,7 @@ pub struct ConfirmPayout {
 impl StreamCommand for ConfirmPayout {
     type Aggregate = Payout;
     const NEEDS: Permission = Permission::RecordPayouts;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.payout;
     const VERB: VerbOf<Self> = |command, payout, _| payout.confirm(command.reference.clone());
 }
@@ -62,6 +64,7 @@ pub struct FailPayout {
 
 impl Command for FailPayout {
     const NEEDS: Permission = Permission::RecordPayouts;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Payout>(self.payout);

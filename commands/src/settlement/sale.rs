@@ -6,7 +6,7 @@ use domain::shared::{Date, OrderId, Permission};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates, rejected};
 
 /// Set the way in which buyers pay. A tenant with settled sales stays in marketplace mode.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,7 @@ pub struct SettleSale {
 
 impl Command for SettleSale {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
     // The payment mode can change before a repeat.
     const DECIDED_ONCE: bool = true;
 

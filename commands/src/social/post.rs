@@ -5,7 +5,9 @@ use domain::social::{Media, Post, PostKind, Relation, RelationKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, VerbOf, rejected};
+use crate::kernel::{
+    Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, TenantStates, VerbOf, rejected,
+};
 
 /// Publish a post.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -36,6 +38,7 @@ pub struct DeletePost {
 impl StreamCommand for DeletePost {
     type Aggregate = Post;
     const NEEDS: Permission = Permission::PublishPosts;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.post;
     const VERB: VerbOf<Self> = |_, post, _| post.delete();
 }
@@ -50,6 +53,7 @@ pub struct LikePost {
 
 impl Command for LikePost {
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::SELLING;
 
     fn subject(&self) -> Subject {
         Subject::Customer(self.customer)
@@ -78,6 +82,7 @@ pub struct UnlikePost {
 impl StreamCommand for UnlikePost {
     type Aggregate = Relation;
     const NEEDS: Permission = Permission::Participate;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| Relation::id(RelationKind::Like, command.customer, command.post.uuid());
     const VERB: VerbOf<Self> =
         |command, like, _| like.dissolve(RelationKind::Like, command.customer, command.post.uuid());

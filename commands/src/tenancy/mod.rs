@@ -17,6 +17,7 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<OpenTenant>();
     each.command::<OpenStore>();
     each.command::<RestrictTenant>();
+    each.command::<SetCurrencies>();
     each.command::<SuspendTenant>();
     each.command::<ReinstateTenant>();
     each.command::<CloseTenant>();

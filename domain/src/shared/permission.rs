@@ -97,6 +97,8 @@ permissions! {
     ManageFlashSales:  - - x x x -;
     /// Read products.
     SeeProducts:       x x x x x x;
+    /// Fill carts and wishlists.
+    FillCarts:         x - - x x -;
     /// Register as a customer and update one's own data.
     KeepProfile:       x x x x x -;
     /// Change any customer's data, merge and erase customers.

@@ -9,7 +9,7 @@ mod tenant_state;
 pub use name_claim::{NameClaim, NameClaimEvent, NameClaimRejection};
 pub use registration::{Registration, RegistrationEvent, RegistrationRejection};
 pub use setup::{Setup, SetupEvent, SetupTask};
-pub use tenant::{STORES_MOST, Tenant, TenantEvent, TenantRejection};
+pub use tenant::{CURRENCIES_MOST, STORES_MOST, Tenant, TenantEvent, TenantRejection};
 pub use tenant_state::{TenantState, TenantStates};
 
 use crate::kernel::Visitor;

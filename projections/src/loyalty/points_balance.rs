@@ -105,7 +105,15 @@ pub(super) mod tests {
         let reward = RewardId::new(Uuid::from_u128(3));
         let reason = "a mistake".parse().expect("a reason");
         [
-            LoyaltyAccountEvent::Earned { customer, points: points(500), kind, source: source(), rule_version: 1, on },
+            LoyaltyAccountEvent::Earned {
+                customer,
+                points: points(500),
+                kind,
+                source: source(),
+                rule_version: 1,
+                on,
+                base: None,
+            },
             LoyaltyAccountEvent::Redeemed { customer, redemption, reward, cost: points(300), on },
             LoyaltyAccountEvent::Returned { customer, redemption, points: points(300), on },
             LoyaltyAccountEvent::Reversed { customer, points: points(100), kind, source: source(), on },

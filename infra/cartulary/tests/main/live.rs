@@ -197,6 +197,8 @@ async fn filter(live: &Live) -> Result<()> {
 }
 
 /// Customers see their own rows, with their personal fields, until their token expires.
+///
+/// proves: LOY-07
 async fn customers_own(live: &Live) -> Result<()> {
     let (ada, order) = (new_id(), new_id());
     let person = json!({ "customer": ada, "name": "Ada", "email": "ada@example.org", "phone": null });

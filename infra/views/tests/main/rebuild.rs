@@ -1,8 +1,9 @@
 //! Rebuilds of read models from the log equal the live ones byte by byte, in steps of any size.
 
 use anyhow::Result;
+use domain::referrals::Advocate;
 use domain::reviews::{Review, ReviewSubject};
-use domain::shared::{OrderId, TenantId};
+use domain::shared::{CustomerId, OrderId, TenantId};
 use domain::tenancy::Tenant;
 use lab::harness::{Backend, Shop, caught_up, database, digests, eventually, rebuild_all};
 use lab::log_invariants::check_log_invariants;
@@ -78,7 +79,38 @@ pub(crate) async fn use_every_model(
     }
     done("ReviseProduct", json!({ "product": shop.product, "name": "Müg \t\"№ 1\" \\", "description": "a\nb" }))
         .await?;
-    use_content_models(&done, pool, shop).await
+    use_content_models(&done, pool, shop).await?;
+    use_customer_models(&done, shop).await
+}
+
+/// Executes commands that change the read models of tiers, badges, referrals, carts, wishlists and payment methods.
+async fn use_customer_models(done: &impl AsyncFn(&'static str, Value) -> Result<()>, shop: &Shop) -> Result<()> {
+    let (customer, friend) = (new_id(), new_id());
+    let (tier, badge) = (new_id(), new_id());
+    let terms = json!({ "name": "Silver", "threshold": { "minor": 500, "currency": "USD" }, "multiplier_percent": 150,
+                        "perks": ["early_access"] });
+    done("AddTier", json!({ "tier": tier, "terms": terms })).await?;
+    done("SetTier", json!({ "customer": customer, "tier": tier, "reason": "a friend of the house" })).await?;
+    let terms = json!({ "name": "Loyal Customer", "action": "purchase", "count": 1 });
+    done("DefineBadge", json!({ "badge": badge, "terms": terms })).await?;
+    done("AwardBadge", json!({ "customer": customer, "badge": badge })).await?;
+    let rules = json!({ "enabled": true, "condition": "signup", "advocate_points": 30, "friend_points": null, "goal": 3,
+                        "window_days": 0 });
+    done("SetReferralRules", json!({ "rules": rules })).await?;
+    done("IssueReferralCode", json!({ "customer": customer })).await?;
+    let code = Advocate::code(CustomerId::new(customer));
+    done("StartReferral", json!({ "code": code, "friend": friend })).await?;
+    let (cart, product, store) = (new_id(), shop.product, Tenant::first_store(shop.tenant));
+    let line = json!({ "cart": cart, "customer": customer, "store": store, "product": product, "quantity": 1 });
+    done("AddToCart", line).await?;
+    done("CheckOut", json!({ "cart": cart, "customer": customer, "order": new_id() })).await?;
+    let wishlist = new_id();
+    done("CreateWishlist", json!({ "wishlist": wishlist, "customer": customer, "name": "Kitchen" })).await?;
+    done("AddWish", json!({ "wishlist": wishlist, "customer": customer, "product": product })).await?;
+    let method = json!({ "method": new_id(), "customer": customer, "kind": "card", "provider": "stripe",
+                         "token": "tok_9f2", "last_digits": "1111" });
+    done("AddPaymentMethod", method).await?;
+    Ok(())
 }
 
 /// Executes commands of customers and the team that change the read models of reviews, questions and posts, and of the
@@ -132,6 +164,7 @@ async fn settled(pool: &PgPool) -> Result<()> {
     caught_up(pool).await
 }
 
+/// proves: ANA-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebuild_equals_the_live_read_model_in_steps_of_one_and_of_a_thousand() -> Result<()> {
     let url = database().await;
