@@ -1,6 +1,4 @@
 //! Points: accrual, reversal and redemption.
-//!
-//! proves: LOY-13
 
 use commands::customers::{ImportCustomer, RegisterCustomer};
 use commands::loyalty::{

@@ -197,8 +197,6 @@ async fn filter(live: &Live) -> Result<()> {
 }
 
 /// Customers see their own rows, with their personal fields, until their token expires.
-///
-/// proves: LOY-07
 async fn customers_own(live: &Live) -> Result<()> {
     let (ada, order) = (new_id(), new_id());
     let person = json!({ "customer": ada, "name": "Ada", "email": "ada@example.org", "phone": null });
@@ -222,6 +220,7 @@ async fn customers_own(live: &Live) -> Result<()> {
     own.update_with("orders", "/rows/0/status", json!("processing")).await?;
     live.done("AdjustPoints", json!({ "customer": ada, "change": 7, "reason": "sorry" })).await?;
     own.update_with("points", "/row/balance", json!(84)).await?;
+    proofs::proven("LOY-07 a balance that changes reaches the customer without a new request");
 
     for (id, query, code) in [
         ("history", "subscription { stockMovements { position } }", "FORBIDDEN"),

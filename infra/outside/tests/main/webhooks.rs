@@ -160,8 +160,6 @@ async fn subscription_is_paused_after_the_last_attempt_and_resumes_at_the_same_e
 }
 
 /// An address that keeps failing gets the same signed message after growing pauses, and is then switched off.
-///
-/// proves: INT-10
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pauses_between_attempts_grow_until_the_subscription_is_paused() -> Result<()> {
     const SCHEDULE: [Duration; 3] =
@@ -190,6 +188,7 @@ async fn pauses_between_attempts_grow_until_the_subscription_is_paused() -> Resu
     for (pause, scheduled) in pauses.iter().zip(SCHEDULE) {
         assert!(*pause >= i64::try_from(scheduled.as_micros())?, "{pauses:?}");
     }
+    proofs::proven("INT-10 a signed message is sent again after growing pauses, then the subscription is switched off");
     backend.close().await;
     Ok(())
 }
