@@ -80,8 +80,8 @@ impl fmt::Display for LastDigits {
     }
 }
 
-string_value!(TokenText, "TokenText", { "type": "string", "minLength": 1, "maxLength": 200 });
-string_value!(LastDigits, "LastDigits", { "type": "string", "minLength": 4, "maxLength": 4 });
+string_value!(TokenText, "TokenText", { "type": "string", "maxLength": 200, "pattern": "^[!-~]+$" });
+string_value!(LastDigits, "LastDigits", { "type": "string", "maxLength": 4, "pattern": "^[0-9]{4}$" });
 
 #[cfg(test)]
 mod tests {

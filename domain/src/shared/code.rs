@@ -44,7 +44,7 @@ impl fmt::Display for Code {
     }
 }
 
-string_value!(Code, "Code", { "type": "string", "minLength": 10, "maxLength": 10 });
+string_value!(Code, "Code", { "type": "string", "maxLength": 10, "pattern": "^[2-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{10}$" });
 
 #[cfg(test)]
 mod tests {
