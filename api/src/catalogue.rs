@@ -4,4 +4,8 @@ use crate::relation::Relations;
 
 pub(crate) fn relations(of: &mut Relations) {
     of.many("Product", "stockLevels", "StockLevel", "product");
+    of.many("Product", "wishes", "Wish", "product");
+    of.one("Product", "rating", "Rating", &["product"]);
+    of.many("Product", "reviews", "Review", "product");
+    of.many("Product", "questions", "Question", "product");
 }

@@ -29,6 +29,10 @@ mod integrations;
 mod inventory;
 mod loyalty;
 mod orders;
+mod referrals;
+mod reviews;
+mod settlement;
+mod social;
 mod tenancy;
 #[cfg(test)]
 mod testing;
@@ -45,6 +49,10 @@ fn relations() -> Relations {
     inventory::relations(&mut all);
     loyalty::relations(&mut all);
     orders::relations(&mut all);
+    referrals::relations(&mut all);
+    reviews::relations(&mut all);
+    settlement::relations(&mut all);
+    social::relations(&mut all);
     tenancy::relations(&mut all);
     all
 }

@@ -15,6 +15,10 @@ pub mod integrations;
 pub mod inventory;
 pub mod loyalty;
 pub mod orders;
+pub mod referrals;
+pub mod reviews;
+pub mod settlement;
+pub mod social;
 pub mod tenancy;
 
 use kernel::Visitor;
@@ -39,6 +43,10 @@ pub fn visit(each: &mut impl Visitor) {
         inventory::visit(each);
         loyalty::visit(each);
         orders::visit(each);
+        referrals::visit(each);
+        reviews::visit(each);
+        settlement::visit(each);
+        social::visit(each);
         tenancy::visit(each);
     }
 }

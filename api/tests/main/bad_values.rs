@@ -31,6 +31,12 @@ pub(crate) enum Family {
     Sku,
     Slug,
     Zone,
+    /// A code that people type, such as a referral code.
+    Code,
+    /// A token of a payment provider, which is no card number.
+    Token,
+    /// The last four digits of a card.
+    LastDigits,
     Currency,
     LegalTender,
     Email,
@@ -60,6 +66,9 @@ impl Family {
             (Some("Sku"), _) => Self::Sku,
             (Some("Slug"), _) => Self::Slug,
             (Some("Zone"), _) => Self::Zone,
+            (Some("Code"), _) => Self::Code,
+            (Some("TokenText"), _) => Self::Token,
+            (Some("LastDigits"), _) => Self::LastDigits,
             (Some("Currency"), _) => Self::Currency,
             (Some("LegalTender"), _) => Self::LegalTender,
             (Some("TargetUrl"), _) => Self::Target,
@@ -110,6 +119,13 @@ impl Family {
                 .chain(listed(Taken, &["null", "nan", "constructor", "3d-mugs"]))
                 .chain([quoted(&"a".repeat(256), Refused)])
                 .collect(),
+            Self::Code => listed(Refused, &["7K2MPQ9XR", "7K2MPQ9XRTT", "7K2MPQ9XR0", "7K2M PQ9XR", "７K2MPQ9XRT"])
+                .chain(listed(Taken, &["7k2mpq9xrt"]))
+                .collect(),
+            Self::Token => listed(Refused, &["two words", "käse", "4111111111111111", "tok-4111-1111-1111-1111"])
+                .chain(listed(Taken, &["null", "tok_9f2"]))
+                .collect(),
+            Self::LastDigits => listed(Refused, &["111", "11111", "111a", "١١١١", "4111111111111111"]).collect(),
             Self::Zone => listed(Refused, &["Mars/Phobos", "../etc/passwd", "europe berlin", "+14:00", "CET\r\nX: y"])
                 .chain(listed(Taken, &["Asia/Kathmandu", "Africa/Casablanca"]))
                 .collect(),

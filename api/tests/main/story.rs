@@ -11,7 +11,7 @@
 //! - `proves: INV-06 an order lowers the available units`: a line before a request. The step proves this clause of a
 //!   capability, by an answer that names what it must contain.
 //! - `{{ada}}` is an id, the same one for each use of the name in a scenario. `{{item:mug}}` is the stock item of the
-//!   product `mug` in the first store, `{{in:6}}` is the time in six seconds, `{{tenant}}` and `{{store}}` are those of the scenario, `{{each}}` is a new id for
+//!   product `mug` in the first store, `{{review:order:mug}}` the review of `mug` in an order, `{{in:6}}` is the time in six seconds, `{{tenant}}` and `{{store}}` are those of the scenario, `{{each}}` is a new id for
 //!   each parallel request, and `{{last.receipt.token}}` is a field of the previous answer.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,8 @@ use std::mem;
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::inventory::StockItem;
-use domain::shared::{ProductId, Seconds, StoreId};
+use domain::reviews::{Review, ReviewSubject};
+use domain::shared::{OrderId, ProductId, Seconds, StoreId};
 use platform::clock::{new_id, now};
 use serde_json::Value;
 use uuid::Uuid;
@@ -176,6 +177,10 @@ impl Names {
         if let Some(product) = name.strip_prefix("item:") {
             let product = ProductId::new(self.id(product));
             return Ok(StockItem::id(product, self.store).to_string());
+        }
+        if let Some((order, product)) = name.strip_prefix("review:").and_then(|line| line.split_once(':')) {
+            let (order, product) = (OrderId::new(self.id(order)), ProductId::new(self.id(product)));
+            return Ok(Review::id(order, ReviewSubject::Product(product)).to_string());
         }
         Ok(self.id(name).to_string())
     }

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use domain::loyalty::{Earning, EntryKind, LoyaltyAccount, LoyaltyProgram};
-use domain::orders::{Order, OrderStatus};
-use domain::shared::{CustomerId, Date, EarningId, OrderId, Permission, PositivePoints, Text};
+use domain::loyalty::{Earning, EntryKind, LoyaltyProgram, Membership, TierLadder};
+use domain::orders::Order;
+use domain::reviews::Review;
+use domain::shared::{CustomerId, Date, OrderId, Permission, PositivePoints, ReviewId, Text};
+use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::account::today;
+use super::cause::{Cause, is_cancelled};
 use crate::kernel::{Command, Context, Desk, Hint, Misuse, Refusal, TenantStates, rejected};
 
 /// Award points for a cause outside the engine, such as a review on another site.
@@ -50,8 +52,9 @@ impl Command for EarnPoints {
 
 /// Award the points for a paid order, once.
 ///
-/// The earning rules in force at the time of this command apply, shortly after the payment; the entry names their
-/// version. The share for refunds made by then is reversed at once.
+/// The earning rules in force when the order was placed apply; the entry names their version. The tier of the customer
+/// before this order multiplies the points, and the order counts towards the next tier. The share for refunds made by
+/// then is reversed at once.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarnForOrder {
@@ -77,17 +80,34 @@ impl Command for EarnForOrder {
         let cause = Cause::purchase(self.customer, self.order);
         cause.fetch(desk, context)?;
         let order = order_of(desk, self.order, self.customer)?;
-        let total = order.total().map_err(rejected)?;
-        let earned = desk.read::<LoyaltyProgram>(context.tenant)?.points_for(total.money());
-        let Some((points, version)) = earned.filter(|_| order.is_paid() && !is_cancelled(&order)) else {
+        if !order.is_paid() {
             return Ok(());
-        };
-        cause.credit(desk, points, version, self.on)?;
+        }
+        if !is_cancelled(&order) {
+            self.earn(desk, context, &cause, &order)?;
+        }
+        cause.count_spending(desk, context, &order)?;
         cause.reverse_due(desk, &order, self.on)
     }
 }
 
-/// Reverse the points of an order in proportion to its refunds.
+impl EarnForOrder {
+    /// Credits the points by the rules of the order's time, multiplied for the tier of the customer.
+    fn earn(&self, desk: &mut Desk, context: &Context, cause: &Cause, order: &Order) -> Result<(), Refusal> {
+        let total = order.total().map_err(rejected)?;
+        // The rules count minor units of the tenant's own currency.
+        if desk.read::<Tenant>(context.tenant)?.currency().map_err(rejected)? != total.currency() {
+            return Ok(());
+        }
+        let program = desk.read::<LoyaltyProgram>(context.tenant)?;
+        let Some((base, version)) = program.points_for(total.money(), order.placed_at()) else { return Ok(()) };
+        let tier = desk.read::<Membership>(Membership::id(self.customer))?.tier();
+        let points = desk.read::<TierLadder>(context.tenant)?.multiplier(tier).of(base);
+        cause.credit_multiplied(desk, points, Some(base).filter(|base| *base != points), version, self.on)
+    }
+}
+
+/// Reverse the points of an order in proportion to its refunds, which no longer count towards the next tier.
 ///
 /// A cancelled order loses all of its points, even before its money is refunded.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -113,6 +133,7 @@ impl Command for ReverseForOrder {
         let cause = Cause::purchase(self.customer, self.order);
         cause.fetch(desk, context)?;
         let order = order_of(desk, self.order, self.customer)?;
+        cause.count_spending(desk, context, &order)?;
         cause.reverse_due(desk, &order, self.on)
     }
 }
@@ -144,63 +165,88 @@ impl Command for EarnForSignup {
     }
 }
 
-/// Cause of points: customer, kind, and the id of the cause in its own system.
-struct Cause {
-    customer: CustomerId,
-    kind: EntryKind,
-    source: Text<100>,
+/// Award the points for a review, once.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarnForReview {
+    pub review: ReviewId,
+    /// The customer who wrote it.
+    pub customer: CustomerId,
 }
 
-impl Cause {
-    fn new(customer: CustomerId, kind: EntryKind, source: Text<100>) -> Self {
-        Self { customer, kind, source }
-    }
-
-    fn purchase(customer: CustomerId, order: OrderId) -> Self {
-        Self::new(customer, EntryKind::Purchase, text(order.uuid()))
-    }
-
-    fn signup(customer: CustomerId) -> Self {
-        Self::new(customer, EntryKind::Signup, text(customer.uuid()))
-    }
-
-    fn id(&self) -> EarningId {
-        Earning::id(self.customer, self.kind, self.source.as_str())
-    }
+impl Command for EarnForReview {
+    const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
+    // The rules of the programme can change before a repeat.
+    const DECIDED_ONCE: bool = true;
 
     fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Earning>(self.id()).stream::<LoyaltyAccount>(LoyaltyAccount::id(self.customer));
+        Cause::review(self.customer, self.review).streams(hint);
     }
 
-    /// Requests all streams of a decision about points at once, so that they are loaded together.
-    fn fetch(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            hint.stream::<LoyaltyProgram>(context.tenant);
-            self.streams(hint);
-        })
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let cause = Cause::review(self.customer, self.review);
+        cause.fetch(desk, context)?;
+        let is_published = desk.read::<Review>(self.review)?.require_published().is_ok();
+        let earned = desk.read::<LoyaltyProgram>(context.tenant)?.review_points().filter(|_| is_published);
+        let Some((points, version)) = earned else { return Ok(()) };
+        let on = today(desk, context)?;
+        cause.credit(desk, points, version, on)
+    }
+}
+
+/// Reverse the points for a review that was removed or hidden.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReverseForReview {
+    pub review: ReviewId,
+    /// The customer who wrote it.
+    pub customer: CustomerId,
+}
+
+impl Command for ReverseForReview {
+    const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
+
+    fn streams(&self, hint: &mut Hint) {
+        Cause::review(self.customer, self.review).streams(hint);
     }
 
-    /// Credits the points, unless the cause has earned points before.
-    fn credit(&self, desk: &mut Desk, points: PositivePoints, version: u32, on: Date) -> Result<(), Refusal> {
-        if desk.read::<Earning>(self.id())?.is_recorded() {
-            return Ok(());
-        }
-        desk.decide::<Earning>(self.id(), |earning| earning.record(points))?;
-        desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
-            account.credit(self.customer, points, self.kind, self.source.clone(), version, on)
-        })
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let cause = Cause::review(self.customer, self.review);
+        cause.fetch(desk, context)?;
+        let on = today(desk, context)?;
+        cause.reverse_all(desk, on)
+    }
+}
+
+/// Award the points for a completed referral to both customers, once.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarnForReferral {
+    /// The customer who gets the points.
+    pub customer: CustomerId,
+    /// The other customer of the referral.
+    pub other: CustomerId,
+    pub points: PositivePoints,
+}
+
+impl Command for EarnForReferral {
+    const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
+    // The programme can be disabled before a repeat.
+    const DECIDED_ONCE: bool = true;
+
+    fn streams(&self, hint: &mut Hint) {
+        Cause::referral(self.customer, self.other).streams(hint);
     }
 
-    /// Reverses the points of the refunded part of an order, or all points of a cancelled one, less those reversed
-    /// before.
-    fn reverse_due(&self, desk: &mut Desk, order: &Order, on: Date) -> Result<(), Refusal> {
-        let total = order.total().map_err(rejected)?;
-        let lost = if is_cancelled(order) { total } else { order.refunded().map_err(rejected)? };
-        let Some(points) = desk.read::<Earning>(self.id())?.reversal_due(lost, total) else { return Ok(()) };
-        desk.decide::<Earning>(self.id(), |earning| earning.reverse_for(lost, total))?;
-        desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
-            account.take_back(self.customer, points, self.kind, self.source.clone(), on)
-        })
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let cause = Cause::referral(self.customer, self.other);
+        cause.fetch(desk, context)?;
+        let Ok(version) = desk.read::<LoyaltyProgram>(context.tenant)?.require_enabled() else { return Ok(()) };
+        let on = today(desk, context)?;
+        cause.credit(desk, self.points, version, on)
     }
 }
 
@@ -211,12 +257,4 @@ fn order_of<'a>(desk: &mut Desk<'a>, id: OrderId, customer: CustomerId) -> Resul
         return Ok(order);
     }
     Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "customer", "the order belongs to another customer")))
-}
-
-fn is_cancelled(order: &Order) -> bool {
-    order.status() == Ok(OrderStatus::Cancelled)
-}
-
-fn text(id: Uuid) -> Text<100> {
-    id.to_string().parse().expect("an id is a short visible text")
 }

@@ -1,6 +1,6 @@
 //! Loyalty programme commands. A tenant has exactly one programme, so commands carry no programme id.
 
-use domain::loyalty::{EarningRules, LoyaltyProgram, Rate};
+use domain::loyalty::{EarningRules, LoyaltyProgram, Rate, Reward, RewardKind};
 use domain::shared::{Permission, PositivePoints, Price, RewardId, Text, Title};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
@@ -16,14 +16,16 @@ pub struct SetEarningRules {
     pub purchase: Rate,
     /// Points for signing up; none if left out.
     pub signup: Option<PositivePoints>,
+    /// The points for a review of a product or a store. None if left out.
+    pub review: Option<PositivePoints>,
 }
 
 impl Command for SetEarningRules {
     const NEEDS: Permission = Permission::ManageProgram;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let rules = EarningRules { purchase: self.purchase, signup: self.signup };
-        desk.decide::<LoyaltyProgram>(context.tenant, |program| program.set_earning_rules(rules))
+        let rules = EarningRules { purchase: self.purchase, signup: self.signup, review: self.review };
+        desk.decide::<LoyaltyProgram>(context.tenant, |program| program.set_earning_rules(rules, context.now))
     }
 }
 
@@ -83,22 +85,57 @@ pub struct AddReward {
     pub name: Title,
     /// Its price in points.
     pub cost: PositivePoints,
-    /// The discount on an order, in the currency of the tenant.
+    /// The discount on an order, or the worth of another kind of reward, in the currency of the tenant.
     pub value: Price,
+    /// A discount if left out.
+    pub kind: Option<RewardKind>,
+    /// Days after which an unused redemption expires. It never expires if left out.
+    pub valid_days: Option<u16>,
 }
 
 impl Command for AddReward {
     const NEEDS: Permission = Permission::ManageProgram;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.fetch(|hint| {
-            hint.stream::<LoyaltyProgram>(context.tenant);
-        })?;
-        desk.read::<Tenant>(context.tenant)?.require_currency(self.value.currency()).map_err(rejected)?;
-        desk.decide::<LoyaltyProgram>(context.tenant, |program| {
-            program.add_reward(self.reward, self.name.clone(), self.cost, self.value)
-        })
+        require_currency(desk, context, self.value)?;
+        let (name, kind) = (self.name.clone(), self.kind.unwrap_or_default());
+        let terms = Reward { name, cost: self.cost, value: self.value, kind, valid_days: self.valid_days };
+        desk.decide::<LoyaltyProgram>(context.tenant, |program| program.add_reward(self.reward, terms))
     }
+}
+
+/// Replace the terms of a reward on offer. Redemptions made before keep theirs.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviseReward {
+    pub reward: RewardId,
+    pub name: Title,
+    /// Its price in points.
+    pub cost: PositivePoints,
+    /// The discount on an order, or the worth of another kind of reward, in the currency of the tenant.
+    pub value: Price,
+    pub kind: RewardKind,
+    /// Days after which an unused redemption expires. It never expires if left out.
+    pub valid_days: Option<u16>,
+}
+
+impl Command for ReviseReward {
+    const NEEDS: Permission = Permission::ManageProgram;
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        require_currency(desk, context, self.value)?;
+        let &Self { cost, value, kind, valid_days, .. } = self;
+        let terms = Reward { name: self.name.clone(), cost, value, kind, valid_days };
+        desk.decide::<LoyaltyProgram>(context.tenant, |program| program.revise_reward(self.reward, terms))
+    }
+}
+
+/// Refuses the value of a reward in a currency other than that of the tenant.
+fn require_currency(desk: &mut Desk, context: &Context, value: Price) -> Result<(), Refusal> {
+    desk.fetch(|hint| {
+        hint.stream::<Tenant>(context.tenant).stream::<LoyaltyProgram>(context.tenant);
+    })?;
+    desk.read::<Tenant>(context.tenant)?.require_own_currency(value.currency()).map_err(rejected)
 }
 
 /// Withdraw a reward. Redemptions made before stay valid.

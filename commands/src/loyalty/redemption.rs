@@ -1,14 +1,15 @@
 //! Redemption commands: from redeeming a reward to its use, cancellation or expiry.
 
-use domain::loyalty::{LoyaltyAccount, LoyaltyProgram, Redemption};
-use domain::shared::{CustomerId, Permission, RedemptionId, RewardId};
+use domain::loyalty::{LoyaltyAccount, LoyaltyProgram, Redemption, RedemptionRejection, UseReference};
+use domain::shared::{ClaimId, Code, CustomerId, Permission, RedemptionId, RewardId};
+use domain::tenancy::NameClaim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::account::today;
 use crate::kernel::{Command, Context, Desk, Hint, Refusal, Subject, TenantStates, rejected};
 
-/// Redeem points for a reward, which can then be used on an order.
+/// Redeem points for a reward. Its code can then be used once.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedeemReward {
@@ -33,6 +34,7 @@ impl Command for RedeemReward {
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| {
             hint.stream::<LoyaltyProgram>(context.tenant);
+            hint.stream::<NameClaim>(claim_of(context, &Redemption::code(self.redemption)));
             self.streams(hint);
         })?;
         // A repeat succeeds even if the reward was withdrawn since.
@@ -42,8 +44,10 @@ impl Command for RedeemReward {
         let on = today(desk, context)?;
         let program = desk.read::<LoyaltyProgram>(context.tenant)?;
         let terms = program.reward(self.reward).map_err(rejected)?;
+        let code = Redemption::code(self.redemption);
+        desk.decide::<NameClaim>(claim_of(context, &code), |name| name.claim("reward code", self.redemption.uuid()))?;
         desk.decide::<Redemption>(self.redemption, |redemption| {
-            redemption.open(self.customer, self.reward, terms, on)
+            redemption.open(self.customer, self.reward, terms, code, context.now, on)
         })?;
         desk.decide::<LoyaltyAccount>(LoyaltyAccount::id(self.customer), |account| {
             account.redeem(self.redemption, self.reward, terms.cost, on)
@@ -51,7 +55,35 @@ impl Command for RedeemReward {
     }
 }
 
-/// Record that a redeemed reward was used.
+/// Use the code of a redeemed reward. It works once.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRewardCode {
+    pub code: Code,
+    /// The order or the receipt on which it is used. A repeat with the same reference changes nothing.
+    pub reference: UseReference,
+}
+
+impl Command for ApplyRewardCode {
+    const NEEDS: Permission = Permission::HandleOrders;
+    const WHILE: TenantStates = TenantStates::OPERATING;
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let owner = desk.read::<NameClaim>(claim_of(context, &self.code))?.owner();
+        let Some(redemption) = owner.map(RedemptionId::new) else {
+            return Err(rejected(RedemptionRejection::RewardCodeUnknown {}));
+        };
+        let on = today(desk, context)?;
+        desk.decide::<Redemption>(redemption, |redemption| redemption.apply_code(self.reference.clone(), on))
+    }
+}
+
+/// Claim that makes the code of a redemption unique.
+pub(super) fn claim_of(context: &Context, code: &Code) -> ClaimId {
+    NameClaim::id("reward_code", context.tenant.uuid(), &code.to_string())
+}
+
+/// Record that a redeemed reward was used without its code.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MarkRedemptionApplied {

@@ -1,5 +1,6 @@
 //! Order commands and policies.
 
+mod checkout;
 mod expiry;
 mod import;
 mod order;
@@ -10,6 +11,7 @@ mod policies;
 mod sale_allotment;
 mod stock_hold;
 
+pub use checkout::*;
 pub use expiry::*;
 pub use import::*;
 pub use order::*;
@@ -21,6 +23,7 @@ use crate::kernel::Visitor;
 
 pub fn visit(each: &mut impl Visitor) {
     each.command::<PlaceOrder>();
+    each.command::<CheckOut>();
     each.command::<RecordPayment>();
     each.command::<AcceptOrder>();
     each.command::<RejectOrder>();

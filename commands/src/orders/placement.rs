@@ -67,10 +67,14 @@ impl Command for PlaceOrder {
         }
         let tenant = desk.read::<Tenant>(context.tenant)?;
         let placed_on = tenant.day_at(self.store, context.now).map_err(rejected)?;
-        let currency = tenant.currency().map_err(rejected)?;
         let mut lines = self.price_lines(desk)?;
+        // The first line decides the currency; the order rejects a line in another one.
+        let currency = lines.first().map_or_else(|| tenant.currency(), |line| Ok(line.unit_price.currency()));
+        let currency = currency.map_err(rejected)?;
+        tenant.require_currency(currency).map_err(rejected)?;
         let held = self.held().map_err(rejected)?.priced(&mut lines, desk, context)?;
-        let placement = Placement { customer: self.customer, store: self.store, lines, currency, placed_on };
+        let (customer, store, placed_at) = (self.customer, self.store, context.now);
+        let placement = Placement { customer, store, lines, currency, placed_on, placed_at };
         held.place(placement, desk, context)
     }
 

@@ -2,10 +2,12 @@
 
 mod policies;
 mod registration;
+mod setup;
 mod tenant;
 
 pub use policies::*;
 pub use registration::*;
+pub use setup::*;
 pub use tenant::*;
 
 use crate::kernel::Visitor;
@@ -15,6 +17,7 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<OpenTenant>();
     each.command::<OpenStore>();
     each.command::<RestrictTenant>();
+    each.command::<SetCurrencies>();
     each.command::<SuspendTenant>();
     each.command::<ReinstateTenant>();
     each.command::<CloseTenant>();
@@ -22,6 +25,7 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<FollowSuspension>();
     each.command::<FollowReinstatement>();
     each.command::<FollowClosure>();
+    each.command::<CompleteSetupTask>();
     each.policy::<OpenTenantOnRegistered>();
     each.policy::<FollowPlatform>();
 }

@@ -1,6 +1,6 @@
 //! Commands on the stream of a tenant.
 
-use domain::shared::{Currency, Permission, Reason, Slug, StoreId, Title, Zone};
+use domain::shared::{Currency, LegalTender, Permission, Reason, Slug, StoreId, Title, Zone};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,23 @@ impl Command for FollowRestriction {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.decide::<Tenant>(context.tenant, |tenant| tenant.restrict(self.reason.clone(), self.decision))
+    }
+}
+
+/// Set the currencies in which the tenant sells beside its own. Products have one price, and an order one currency.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetCurrencies {
+    /// All of them; a currency that is left out can no longer be used for new prices and orders.
+    pub currencies: Vec<LegalTender>,
+}
+
+impl Command for SetCurrencies {
+    const NEEDS: Permission = Permission::ManageStores;
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let currencies = self.currencies.iter().map(|tender| tender.currency());
+        desk.decide::<Tenant>(context.tenant, |tenant| tenant.set_currencies(currencies))
     }
 }
 

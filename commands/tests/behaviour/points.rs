@@ -2,22 +2,31 @@
 
 use commands::customers::{ImportCustomer, RegisterCustomer};
 use commands::loyalty::{
-    AddReward, AdjustPoints, CancelRedemption, DisableProgram, EarnForOrder, EarnPoints, EnableProgram,
-    ExpireRedemption, MarkRedemptionApplied, RedeemReward, RetireReward, ReverseForOrder,
+    AddReward, AdjustPoints, ApplyRewardCode, CancelRedemption, DisableProgram, EarnForOrder, EarnPoints,
+    EnableProgram, ExpireRedemption, MarkRedemptionApplied, RedeemReward, RetireReward, ReverseForOrder,
 };
 use commands::orders::{CancelImportedOrder, CancelOrder, ImportOrder, RecordRefund};
+use commands::referrals::{IssueReferralCode, SetReferralRules, StartReferral};
+use commands::reviews::{RemoveReview, ReviewProduct};
 use domain::kernel::Retry;
-use domain::loyalty::EntryKind;
+use domain::loyalty::{EntryKind, Redemption};
+use domain::referrals::{Advocate, Condition, ReferralRules};
+use domain::reviews::{Review, ReviewSubject};
 use domain::shared::{Price, Units};
 use serde_json::json;
 
 use crate::shop::{
-    ADA, BEN, COFFEE, MUG, STORE, Shop, change, instant, it, misuse, open, order, pieces, points, redemption, reward,
-    usd,
+    ADA, BEN, COFFEE, MUG, STORE, Shop, change, instant, it, misuse, open, order, pieces, points, product, redemption,
+    reward, usd,
 };
 
 fn refund(minor: i64, reference: &str) -> RecordRefund {
     RecordRefund { order: order(1), amount: usd(minor), reference: it(reference) }
+}
+
+fn mug_reward(cost: i64) -> AddReward {
+    let (reward, name, cost, value) = (reward(1), it("Mug"), points(cost), usd(900));
+    AddReward { reward, name, cost, value, kind: None, valid_days: None }
 }
 
 #[test]
@@ -140,7 +149,7 @@ fn a_sign_up_earns_points_once_and_an_import_none() {
 #[test]
 fn points_are_redeemed_for_a_reward_and_returned_on_cancellation() {
     let mut shop = Shop::with_points();
-    let offer = |value: Price| AddReward { reward: reward(1), name: it("5 off"), cost: points(500), value };
+    let offer = |value: Price| AddReward { value, ..mug_reward(500) };
     let euros = serde_json::from_str(r#"{"minor":500,"currency":"EUR"}"#).expect("a price");
     assert_eq!(shop.refused(offer(euros)).code, "OTHER_CURRENCY");
     shop.done(offer(usd(500)));
@@ -165,7 +174,7 @@ fn points_are_redeemed_for_a_reward_and_returned_on_cancellation() {
 fn a_reversal_of_spent_points_makes_the_balance_negative_and_blocks_redemption() {
     let mut shop = Shop::with_points();
     shop.paid(1, [(MUG, 10)]);
-    shop.done(AddReward { reward: reward(1), name: it("Mug"), cost: points(50), value: usd(900) });
+    shop.done(mug_reward(50));
     shop.done(RedeemReward { customer: ADA, redemption: redemption(1), reward: reward(1) });
     shop.done(refund(9000, "a"));
     assert_eq!(shop.balance(ADA), -50);
@@ -176,12 +185,12 @@ fn a_reversal_of_spent_points_makes_the_balance_negative_and_blocks_redemption()
 #[test]
 fn a_cancelled_redemption_cannot_be_reopened_and_returns_its_points_once() {
     let mut shop = Shop::with_points();
-    shop.done(AddReward { reward: reward(1), name: it("Mug"), cost: points(50), value: usd(900) });
+    shop.done(mug_reward(50));
     shop.done(AdjustPoints { customer: ADA, change: change(100), reason: it("welcome") });
     let redeem = |customer| RedeemReward { customer, redemption: redemption(1), reward: reward(1) };
     let cancel = |customer| CancelRedemption { customer, redemption: redemption(1) };
     assert_eq!(shop.refused(cancel(ADA)).code, "REDEMPTION_UNKNOWN");
-    assert_eq!(shop.done(redeem(ADA)), ["redemption.opened", "points.redeemed"]);
+    assert_eq!(shop.done(redeem(ADA)), ["name.claimed", "redemption.opened", "points.redeemed"]);
     assert_eq!(shop.refused(redeem(BEN)).code, "REDEMPTION_DIFFERS");
     assert_eq!(shop.refused(cancel(BEN)).code, "REDEMPTION_UNKNOWN");
     assert_eq!(shop.done(cancel(ADA)), ["redemption.cancelled", "points.returned"]);
@@ -190,4 +199,67 @@ fn a_cancelled_redemption_cannot_be_reopened_and_returns_its_points_once() {
     assert_eq!(shop.balance(ADA), 100);
     shop.done(RetireReward { reward: reward(1) });
     assert_eq!(shop.done(redeem(ADA)), [""; 0]);
+}
+
+#[test]
+fn an_unused_redemption_expires_after_the_days_of_its_reward_and_a_used_one_does_not() {
+    const DAY: i64 = 24 * 60 * 60;
+    let mut shop = Shop::with_points();
+    shop.done(AddReward { valid_days: Some(30), ..mug_reward(50) });
+    shop.done(AdjustPoints { customer: ADA, change: change(100), reason: it("welcome") });
+    for number in 1..=2 {
+        shop.done(RedeemReward { customer: ADA, redemption: redemption(number), reward: reward(1) });
+    }
+    let code = Redemption::code(redemption(1));
+    shop.done(ApplyRewardCode { code, reference: it("till 4") });
+    shop.pass(30 * DAY - 1);
+    assert_eq!(shop.count("redemption.expired"), 0);
+    shop.pass(1);
+    assert_eq!((shop.count("redemption.expired"), shop.count("redemption.applied")), (1, 1));
+    let cancel = shop.refused(CancelRedemption { customer: ADA, redemption: redemption(2) });
+    assert_eq!((cancel.code.as_str(), cancel.details), ("REDEMPTION_GONE", json!({ "status": "expired" })));
+    assert_eq!(shop.balance(ADA), 0);
+}
+
+#[test]
+fn a_removed_review_loses_its_points_and_earns_none_again() {
+    let mut shop = Shop::with_points();
+    shop.paid(1, [(MUG, 1)]);
+    let before = shop.balance(ADA);
+    let review = ReviewProduct {
+        customer: ADA,
+        order: order(1),
+        product: product(MUG),
+        stars: 5.try_into().expect("stars"),
+        text: it("Keeps tea warm"),
+    };
+    shop.done(review);
+    assert_eq!(shop.balance(ADA), before + 100);
+    let review = Review::id(order(1), ReviewSubject::Product(product(MUG)));
+    shop.done(RemoveReview { review, customer: ADA });
+    assert_eq!(shop.balance(ADA), before);
+}
+
+#[test]
+fn a_referral_is_completed_at_the_end_of_its_window() {
+    const DAY: i64 = 24 * 60 * 60;
+    let mut shop = Shop::with_points();
+    let rules = ReferralRules {
+        enabled: true,
+        condition: Condition::Purchase,
+        advocate_points: Some(points(100)),
+        friend_points: None,
+        goal: 3,
+        window_days: 14,
+    };
+    shop.done(SetReferralRules { rules });
+    shop.done(IssueReferralCode { customer: BEN });
+    shop.done(StartReferral { code: Advocate::code(BEN), friend: ADA });
+    shop.paid(1, [(MUG, 1)]);
+    shop.pass(14 * DAY - 1);
+    assert_eq!((shop.count("referral.qualified"), shop.balance(BEN)), (1, 0));
+    shop.pass(1);
+    assert_eq!((shop.count("referral.completed"), shop.balance(BEN)), (1, 100));
+    shop.done(CancelOrder { order: order(1), customer: ADA, reason: it("changed my mind") });
+    assert_eq!((shop.count("referral.refused"), shop.balance(BEN)), (0, 100));
 }

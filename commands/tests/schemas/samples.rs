@@ -50,6 +50,8 @@ fn value_for(root: &Value, schema: &Value, wanted: fn(&Value, &str) -> bool) -> 
         (_, Some("email")) => "ada@example.org".into(),
         (_, Some("phone")) => "+4930123456".into(),
         (_, Some("^[A-Z]{3}$")) => "USD".into(),
+        (_, Some("^[0-9]{4}$")) => "1111".into(),
+        (_, Some(pattern)) if pattern.ends_with("{10}$") => "7K2MPQ9XRT".into(),
         (_, Some(pattern)) if pattern.contains("|USD|") => "USD".into(),
         (_, Some(pattern)) if pattern.starts_with('^') => "adas-mugs".into(),
         _ => "UTC".into(),

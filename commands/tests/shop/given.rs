@@ -60,7 +60,7 @@ impl Shop {
         let mut shop = Self::stocked();
         let per_minor = NonZeroU32::new(100).expect("a number");
         let purchase = Rate { points: points(1), per_minor };
-        shop.done(SetEarningRules { purchase, signup: Some(points(200)) });
+        shop.done(SetEarningRules { purchase, signup: Some(points(200)), review: Some(points(100)) });
         shop.done(EnableProgram {});
         shop
     }

@@ -77,6 +77,12 @@ pub trait Rejection: std::error::Error + Clone + PartialEq + Serialize + JsonSch
     }
 }
 
+/// Rejection of an aggregate whose verbs accept every call.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
+pub enum NoRejection {}
+
+impl Rejection for NoRejection {}
+
 /// Advice to a caller whose command was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -28,6 +28,17 @@ pub struct Totals {
     pub adjusted: i64,
 }
 
+/// Points that are earned, with their reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Earned {
+    pub points: PositivePoints,
+    pub kind: EntryKind,
+    pub source: Text<100>,
+    pub rule_version: u32,
+    /// Points before the multiplier of the customer's tier, if it raised them.
+    pub base: Option<PositivePoints>,
+}
+
 /// Stored format: names and fields of events are never renamed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum LoyaltyAccountEvent {
@@ -40,6 +51,9 @@ pub enum LoyaltyAccountEvent {
         source: Text<100>,
         rule_version: u32,
         on: Date,
+        /// Points before the multiplier of the customer's tier, if it raised them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<PositivePoints>,
     },
     /// Points were taken back because their reason no longer applies.
     #[serde(rename = "points.reversed")]
@@ -72,16 +86,9 @@ impl LoyaltyAccount {
     }
 
     /// Credits points. The caller ensures with [`Earning`](super::Earning) that the reason is new.
-    pub fn credit(
-        &self,
-        customer: CustomerId,
-        points: PositivePoints,
-        kind: EntryKind,
-        source: Text<100>,
-        rule_version: u32,
-        on: Date,
-    ) -> Decision<Self> {
-        Ok(vec![LoyaltyAccountEvent::Earned { customer, points, kind, source, rule_version, on }])
+    pub fn credit(&self, customer: CustomerId, earned: Earned, on: Date) -> Decision<Self> {
+        let Earned { points, kind, source, rule_version, base } = earned;
+        Ok(vec![LoyaltyAccountEvent::Earned { customer, points, kind, source, rule_version, on, base }])
     }
 
     /// Takes back points whose reason no longer applies, even if they are spent.
@@ -202,10 +209,13 @@ mod tests {
     }
 
     fn credited(number: i64) -> Given<LoyaltyAccount> {
-        let (points, kind, rule_version, on) = (points(number), EntryKind::Purchase, 1, today());
+        let (customer, points, kind, on) = (ADA, points(number), EntryKind::Purchase, today());
+        let (rule_version, base) = (1, None);
+        let earned = || Earned { points, kind, source: source(), rule_version, base };
+        let source = source();
         given([])
-            .when(|account: &LoyaltyAccount| account.credit(ADA, points, kind, source(), rule_version, on))
-            .then([LoyaltyAccountEvent::Earned { customer: ADA, points, kind, source: source(), rule_version, on }])
+            .when(|account: &LoyaltyAccount| account.credit(ADA, earned(), on))
+            .then([LoyaltyAccountEvent::Earned { customer, points, kind, source, rule_version, on, base }])
     }
 
     fn redeeming() -> Given<LoyaltyAccount> {

@@ -14,6 +14,9 @@ use crate::shared::{CustomerId, EarningId, PositivePoints, Price};
 pub struct Earning {
     earned: i64,
     reversed: i64,
+    /// Money that counts towards the tier of the customer, in minor units.
+    #[serde(default)]
+    counted: i64,
 }
 
 /// Stored format: names and fields of events are never renamed or removed.
@@ -25,6 +28,9 @@ pub enum EarningEvent {
     /// The reason no longer applies, in part or as a whole; these points were taken back.
     #[serde(rename = "earning.reversed")]
     Reversed { points: PositivePoints },
+    /// This much of the paid money counts towards the tier of the customer, after payments and refunds.
+    #[serde(rename = "earning.counted")]
+    Counted { net_minor: i64 },
 }
 
 /// Rejections of an earning.
@@ -76,6 +82,29 @@ impl Earning {
         PositivePoints::try_from(due).ok()
     }
 
+    /// Sets the money that counts towards the tier of the customer.
+    pub fn count(&self, net_minor: i64) -> Decision<Self> {
+        match self.counted == net_minor {
+            true => Ok(vec![]),
+            false => Ok(vec![EarningEvent::Counted { net_minor }]),
+        }
+    }
+
+    /// Money that counts towards the tier of the customer, in minor units.
+    pub fn counted(&self) -> i64 {
+        self.counted
+    }
+
+    /// Takes back all points that are left.
+    pub fn reverse_all(&self) -> Decision<Self> {
+        Ok(self.reversal_of_all().map(|points| EarningEvent::Reversed { points }).into_iter().collect())
+    }
+
+    /// Points that [`reverse_all`](Self::reverse_all) takes back now.
+    pub fn reversal_of_all(&self) -> Option<PositivePoints> {
+        PositivePoints::try_from(self.left()).ok()
+    }
+
     /// True if points were given for the reason.
     pub fn is_recorded(&self) -> bool {
         self.earned > 0
@@ -96,6 +125,7 @@ impl Aggregate for Earning {
     fn apply(&mut self, event: &EarningEvent) {
         match event {
             EarningEvent::Recorded { points } => self.earned = points.get(),
+            EarningEvent::Counted { net_minor } => self.counted = *net_minor,
             EarningEvent::Reversed { points } => self.reversed = self.reversed.saturating_add(points.get()),
         }
     }
@@ -141,6 +171,25 @@ mod tests {
             .then_once([EarningEvent::Reversed { points: points(3) }])
             .when(|earning| earning.reverse_for(price(1000), price(1000)))
             .then_once([EarningEvent::Reversed { points: points(7) }]);
+    }
+
+    #[test]
+    fn reason_that_no_longer_applies_loses_all_points_once() {
+        earned(57)
+            .when(Earning::reverse_all)
+            .then_once([EarningEvent::Reversed { points: points(57) }])
+            .holds(|earning| earning.left() == 0 && earning.is_recorded());
+        given([]).when(Earning::reverse_all).then_nothing();
+    }
+
+    #[test]
+    fn money_is_counted_once() {
+        given([])
+            .when(|earning: &Earning| earning.count(5700))
+            .then_once([EarningEvent::Counted { net_minor: 5700 }])
+            .when(|earning| earning.count(5000))
+            .then_once([EarningEvent::Counted { net_minor: 5000 }])
+            .holds(|earning| earning.counted() == 5000 && !earning.is_recorded());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{CancelledBy, OrderEvent, OrderLine, OrderRejection, OrderStatus, Pay
 use crate::kernel::{Aggregate, Decision, Upcaster};
 use crate::shared::{
     Currency, CustomerId, Date, Fingerprint, FlashSaleId, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason,
-    StoreId, Text, Units,
+    StoreId, Text, Timestamp, Units,
 };
 
 /// Largest number of lines of an order. Its placement reads up to three streams per line (product, stock item and flash
@@ -28,6 +28,9 @@ pub const REFUNDS_MOST: usize = 100;
 pub struct Order {
     terms: Option<Terms>,
     status: OrderStatus,
+    /// Time of the placement; absent for an imported order and one of an earlier release.
+    #[serde(default)]
+    placed_at: Option<Timestamp>,
     /// True if the engine cancelled the order because it was not paid in time.
     expired: bool,
     /// Digest of the payment's reference.
@@ -73,6 +76,7 @@ pub struct Placement {
     pub currency: Currency,
     /// Business day in the store's zone.
     pub placed_on: Date,
+    pub placed_at: Timestamp,
 }
 
 /// Data of an order that is imported from another shop system.
@@ -100,9 +104,10 @@ impl Order {
 
     /// Places an order at the prices of its lines.
     pub fn place(&self, placement: Placement) -> Decision<Self> {
-        let Placement { customer, store, lines, currency, placed_on } = placement;
+        let Placement { customer, store, lines, currency, placed_on, placed_at } = placement;
+        let placed_at = Some(placed_at);
         let price = PriceBreakdown::of_goods(sum_of(&lines, currency)?);
-        self.create(OrderEvent::Placed { customer, store, lines, price, placed_on })
+        self.create(OrderEvent::Placed { customer, store, lines, price, placed_on, placed_at })
     }
 
     /// Imports a paid order of another shop system.
@@ -249,6 +254,11 @@ impl Order {
         self.terms().map(|terms| terms.customer)
     }
 
+    /// Time of the placement; `None` for an imported order and one of an earlier release.
+    pub fn placed_at(&self) -> Option<Timestamp> {
+        self.placed_at
+    }
+
     pub fn store(&self) -> Result<StoreId, OrderRejection> {
         self.terms().map(|terms| terms.store)
     }
@@ -357,7 +367,7 @@ impl Terms {
     /// them, so that a repeat on the next day is recognised.
     fn of(event: &OrderEvent) -> Option<Self> {
         match *event {
-            OrderEvent::Placed { customer, store, ref lines, ref price, placed_on: _ } => {
+            OrderEvent::Placed { customer, store, ref lines, ref price, .. } => {
                 let total = price.total();
                 let origin = Origin::Own(Fingerprint::of(&(customer, store, lines, total)));
                 let sales = lines.iter().filter_map(|line| Some((line.product, line.sale?))).collect();
@@ -398,7 +408,10 @@ impl Aggregate for Order {
 
     fn apply(&mut self, event: &OrderEvent) {
         match event {
-            OrderEvent::Placed { .. } => self.terms = Terms::of(event),
+            OrderEvent::Placed { placed_at, .. } => {
+                self.terms = Terms::of(event);
+                self.placed_at = *placed_at;
+            }
             OrderEvent::Imported { .. } => {
                 self.terms = Terms::of(event);
                 self.status = OrderStatus::Processing;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{CancelledBy, OrderLine, OrderStatus};
 use crate::kernel::{Rejection, Retry, Upcaster};
 use crate::shared::{
-    Currency, CustomerId, Date, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason, StoreId, Text, Units,
+    Currency, CustomerId, Date, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason, StoreId, Text, Timestamp,
+    Units,
 };
 
 /// Reference of a payment or a refund in the system that moved the money.
@@ -17,7 +18,16 @@ pub type Reference = Text<200>;
 pub enum OrderEvent {
     /// A customer placed an order at these prices. Version 1 had a total without its parts.
     #[serde(rename = "order.placed")]
-    Placed { customer: CustomerId, store: StoreId, lines: Vec<OrderLine>, price: PriceBreakdown, placed_on: Date },
+    Placed {
+        customer: CustomerId,
+        store: StoreId,
+        lines: Vec<OrderLine>,
+        price: PriceBreakdown,
+        placed_on: Date,
+        /// Time of the placement. Absent in events of earlier releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed_at: Option<Timestamp>,
+    },
     /// A paid order was imported from another shop system.
     #[serde(rename = "order.imported")]
     Imported { customer: CustomerId, store: StoreId, total: Price, units: Units, ordered_on: Date, source: Text<100> },

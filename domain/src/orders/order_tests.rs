@@ -3,7 +3,7 @@
 use super::*;
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
 use crate::shared::{Date, Price, PriceBreakdown, ProductId, Reason};
-use crate::testing::values::{ADA, STORE, eur, id, parsed, price, quantity, today, units, usd};
+use crate::testing::values::{ADA, STORE, at, eur, id, parsed, price, quantity, today, units, usd};
 use crate::testing::{Given, given};
 
 fn reference(text: &str) -> Reference {
@@ -20,7 +20,7 @@ fn line(product: u128, count: i64, unit_price: Price) -> OrderLine {
 }
 
 fn placement(lines: Vec<OrderLine>) -> Placement {
-    Placement { customer: ADA, store: STORE, lines, currency: usd(), placed_on: today() }
+    Placement { customer: ADA, store: STORE, lines, currency: usd(), placed_on: today(), placed_at: at(0) }
 }
 
 fn placed_event() -> OrderEvent {
@@ -31,6 +31,7 @@ fn placed_event() -> OrderEvent {
         lines,
         price: PriceBreakdown::of_goods(price(1000)),
         placed_on: today(),
+        placed_at: Some(at(0)),
     }
 }
 
@@ -377,6 +378,7 @@ fn number_of_refunds_is_limited_and_the_state_stays_small_with_the_longest_refer
         lines: vec![line(1, 1, price(5)); 100],
         price: PriceBreakdown::of_goods(price(1000)),
         placed_on: today(),
+        placed_at: Some(at(0)),
     });
     let (amount, paid_as) = (price(1000), reference(&longest(0)));
     order.apply(&OrderEvent::Paid { customer: ADA, store: STORE, amount, reference: paid_as, on: today() });

@@ -82,6 +82,40 @@ ids! {
     RewardId
     /// A webhook subscription; the id is made by the caller that subscribes.
     WebhookSubscriptionId
+    /// The settlement of an order; the id is derived from the order.
+    SaleSettlementId
+    /// A payout of the platform to a tenant; the id is made by the caller that requests it.
+    PayoutId
+    /// A review of a product or a store; the id is derived from the order and its subject.
+    ReviewId
+    /// A report of a review; the id is made by the caller that files it.
+    ReviewReportId
+    /// A question about a product; the id is made by the caller that asks it.
+    QuestionId
+    /// An answer to a question; the id is made by the caller that gives it.
+    AnswerId
+    /// A post of a tenant; the id is made by the caller that publishes it.
+    PostId
+    /// A like or a vote; the id is derived from the customer, its kind and its object.
+    RelationId
+    /// A tier that customers reach by spending; the id is made by the caller that adds it.
+    TierId
+    /// A customer's tier and spending; the id is derived from the customer.
+    MembershipId
+    /// A badge that customers earn; the id is made by the caller that defines it.
+    BadgeId
+    /// A customer's badge; the id is derived from both.
+    BadgeAwardId
+    /// A customer who brings friends; the id is derived from the customer.
+    AdvocateId
+    /// The referral of a friend; the id is derived from the friend.
+    ReferralId
+    /// A cart; the id is made by the caller that puts the first product into it.
+    CartId
+    /// A wishlist; the id is made by the caller that creates it.
+    WishlistId
+    /// A saved payment method; the id is made by the caller that adds it.
+    PaymentMethodId
     /// A command; the id is made by its sender.
     CommandId
     /// A sender of commands: a person, a device, or the engine itself.

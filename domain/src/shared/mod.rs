@@ -1,5 +1,6 @@
 //! Value types shared by all contexts. Each one validates on parsing, so that a verb gets valid values only.
 
+mod code;
 mod count;
 mod event_type;
 mod fingerprint;
@@ -16,6 +17,7 @@ mod target;
 mod text;
 mod time;
 
+pub use code::Code;
 pub use count::{Points, PositivePoints, Quantity, UnitChange, Units};
 pub use event_type::EventType;
 pub use fingerprint::Fingerprint;

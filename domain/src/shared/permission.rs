@@ -97,6 +97,8 @@ permissions! {
     ManageFlashSales:  - - x x x -;
     /// Read products.
     SeeProducts:       x x x x x x;
+    /// Fill carts and wishlists.
+    FillCarts:         x - - x x -;
     /// Register as a customer and update one's own data.
     KeepProfile:       x x x x x -;
     /// Change any customer's data, merge and erase customers.
@@ -111,10 +113,24 @@ permissions! {
     SeePoints:         x - x x x x;
     /// Change the rules of the loyalty programme.
     ManageProgram:     - - - x x -;
+    /// Write reviews and questions, vote, and like posts.
+    Participate:       x - - x x -;
+    /// Answer reviews and questions for the seller, and read all of them.
+    AnswerCustomers:   - - x x x -;
+    /// Decide on reports, and remove content of customers.
+    ModerateContent:   - - - x x -;
+    /// Publish and delete posts.
+    PublishPosts:      - - x x x -;
     /// Read sales figures.
     SeeSales:          - - x x x x;
     /// Open stores of one's own tenant.
     ManageStores:      - - - x x -;
+    /// Set the way of payment and request payouts.
+    ManagePayouts:     - - - - x -;
+    /// Record the outcome of payouts, as the payment provider reports it.
+    RecordPayouts:     - - - x x -;
+    /// Read transactions, balances and payouts.
+    SeeSettlement:     - - - x x x;
     /// Manage webhook subscriptions and read their signing secrets.
     ManageWebhooks:    - - - x x -;
     /// Read webhook subscriptions and their deliveries.

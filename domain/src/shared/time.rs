@@ -73,6 +73,19 @@ pub struct Seconds(pub i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(jiff::civil::Date);
 
+impl Date {
+    /// The Monday of the week of this day.
+    pub fn week(self) -> Self {
+        let days = jiff::Span::new().days(self.0.weekday().to_monday_zero_offset());
+        Self(self.0.checked_sub(days).unwrap_or(self.0))
+    }
+
+    /// The first day of the month of this day.
+    pub fn month(self) -> Self {
+        Self(self.0.first_of_month())
+    }
+}
+
 impl FromStr for Date {
     type Err = Invalid;
 
@@ -141,6 +154,15 @@ mod tests {
         {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn week_begins_on_monday_and_month_on_its_first_day() {
+        let day = |text: &str| text.parse::<Date>().expect("a day");
+        assert_eq!(day("2026-11-22").week(), day("2026-11-16"));
+        assert_eq!(day("2026-11-16").week(), day("2026-11-16"));
+        assert_eq!(day("2027-01-02").week(), day("2026-12-28"));
+        assert_eq!(day("2026-11-22").month(), day("2026-11-01"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Tenant: an organisation that runs its shop here (TEN-01, TEN-22).
+//! Tenant: an organisation that runs its shop here (TEN-01, TEN-21, TEN-22).
 //!
-//! Invariants: an open tenant has one currency for ever and at least one store; of the platform's decisions about its
-//! state, the one with the highest number is in force. The kernel of commands compares the state with that of each command.
+//! Invariants: an open tenant has one currency of its own for ever, others as it likes, and at least one store; of the
+//! platform's decisions about its state, the one with the highest number is in force. The kernel of commands compares the
+//! state with that of each command.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,16 @@ use crate::shared::{Currency, Date, Fingerprint, Reason, Slug, StoreId, TenantId
 
 /// Largest number of stores per tenant. Stores are part of the state of the tenant, so the limit bounds its size.
 pub const STORES_MOST: usize = 100;
+/// Largest number of currencies beside the tenant's own.
+pub const CURRENCIES_MOST: usize = 20;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tenant {
     opened: Option<Opened>,
     stores: BTreeMap<StoreId, Store>,
+    /// Currencies in which the tenant sells beside its own.
+    #[serde(default)]
+    other_currencies: Vec<Currency>,
     /// State that the platform ordered last, also before the opening.
     state: TenantState,
     /// Highest number of a decision of the platform that was applied.
@@ -49,6 +55,9 @@ pub enum TenantEvent {
     /// The tenant opened another store.
     #[serde(rename = "tenant.store_opened")]
     StoreOpened { store: StoreId, name: Title, zone: Zone },
+    /// The tenant sells in these currencies beside its own.
+    #[serde(rename = "tenant.currencies_set")]
+    CurrenciesSet { currencies: Vec<Currency> },
     /// The tenant offers nothing new; `decision` is the number of the platform's decision.
     #[serde(rename = "tenant.restricted")]
     Restricted { reason: Reason, decision: i64 },
@@ -77,7 +86,7 @@ pub enum TenantRejection {
     TenantClosed {},
     #[error("this tenant is open already, with other data")]
     TenantExists {},
-    #[error("all prices of this tenant are in {expected}, not {found}")]
+    #[error("prices of this tenant are in {expected} or another currency that it set, not in {found}")]
     OtherCurrency { expected: Currency, found: Currency },
     #[error("this tenant has no such store")]
     StoreUnknown { store: StoreId },
@@ -85,6 +94,8 @@ pub enum TenantRejection {
     StoreExists { store: StoreId },
     #[error("a tenant has at most {most} stores")]
     TooManyStores { most: usize },
+    #[error("a tenant sells in at most {most} currencies beside its own")]
+    TooManyCurrencies { most: usize },
 }
 
 impl Rejection for TenantRejection {
@@ -95,7 +106,6 @@ impl Rejection for TenantRejection {
             Self::TenantClosed {}
             | Self::TenantExists {}
             | Self::StoreExists { .. }
-            | Self::OtherCurrency { .. }
             // Stores are never closed.
             | Self::TooManyStores { .. } => Retry::Never,
             _ => Retry::NewId,
@@ -126,6 +136,24 @@ impl Tenant {
             Some(_) => Err(TenantRejection::StoreExists { store }),
             None if self.stores.len() >= STORES_MOST => Err(TenantRejection::TooManyStores { most: STORES_MOST }),
             None => Ok(vec![TenantEvent::StoreOpened { store, name, zone }]),
+        }
+    }
+
+    /// Sets the currencies in which the tenant sells beside its own. Orders that exist keep theirs.
+    pub fn set_currencies(&self, currencies: impl IntoIterator<Item = Currency>) -> Decision<Self> {
+        let own = self.currency()?;
+        let mut others: Vec<Currency> = Vec::new();
+        for currency in currencies {
+            if currency != own && !others.contains(&currency) {
+                others.push(currency);
+            }
+        }
+        if others.len() > CURRENCIES_MOST {
+            return Err(TenantRejection::TooManyCurrencies { most: CURRENCIES_MOST });
+        }
+        match others == self.other_currencies {
+            true => Ok(vec![]),
+            false => Ok(vec![TenantEvent::CurrenciesSet { currencies: others }]),
         }
     }
 
@@ -172,13 +200,18 @@ impl Tenant {
         }
     }
 
-    /// Currency of all the tenant's prices.
+    /// The tenant's own currency, in which points, tiers and rewards count.
     pub fn currency(&self) -> Result<Currency, TenantRejection> {
         self.opened.map(|opened| opened.currency).ok_or(TenantRejection::TenantNotOpen {})
     }
 
-    /// Rejects a currency other than that of the tenant.
+    /// Rejects a currency in which the tenant does not sell.
     pub fn require_currency(&self, found: Currency) -> Result<(), TenantRejection> {
+        if self.other_currencies.contains(&found) { Ok(()) } else { self.require_own_currency(found) }
+    }
+
+    /// Rejects a currency other than the tenant's own.
+    pub fn require_own_currency(&self, found: Currency) -> Result<(), TenantRejection> {
         let expected = self.currency()?;
         if found == expected { Ok(()) } else { Err(TenantRejection::OtherCurrency { expected, found }) }
     }
@@ -211,6 +244,7 @@ impl Aggregate for Tenant {
             TenantEvent::StoreOpened { store, name, zone } => {
                 self.stores.insert(*store, Store { name: Fingerprint::of(name), zone: zone.clone() });
             }
+            TenantEvent::CurrenciesSet { currencies } => self.other_currencies.clone_from(currencies),
             TenantEvent::Restricted { decision, .. } => {
                 (self.state, self.last_decision) = (TenantState::Restricted, *decision);
             }
@@ -255,6 +289,24 @@ mod tests {
                 zone: parsed("Europe/Berlin"),
                 store: store(1),
             }])
+    }
+
+    #[test]
+    fn tenant_sells_in_its_own_currency_and_in_those_it_set() {
+        let other = TenantRejection::OtherCurrency { expected: usd(), found: eur() };
+        open().holds(|tenant| tenant.require_currency(eur()) == Err(other.clone()));
+        open()
+            .when(|tenant| tenant.set_currencies([usd(), eur(), eur()]))
+            .then_once([TenantEvent::CurrenciesSet { currencies: vec![eur()] }])
+            .holds(|tenant| {
+                tenant.require_currency(eur()).is_ok() && tenant.require_own_currency(eur()) == Err(other.clone())
+            });
+        open()
+            .when(|tenant| tenant.set_currencies(Currency::all().take(30)))
+            .then_rejected(TenantRejection::TooManyCurrencies { most: CURRENCIES_MOST });
+        given([])
+            .when(|tenant: &Tenant| tenant.set_currencies([eur()]))
+            .then_rejected(TenantRejection::TenantNotOpen {});
     }
 
     #[test]

@@ -78,6 +78,28 @@ const VIOLATIONS: &[(&str, &str)] = &[
              ELSE 0 END) OVER (PARTITION BY tenant, stream_id ORDER BY sequence) AS allotted
          FROM log.events WHERE stream_type = 'StockItem') t WHERE allotted < 0",
     ),
+    (
+        "an order that was settled twice, or a settlement whose commission and net amount do not add up",
+        "SELECT (SELECT count(*) FROM (SELECT FROM log.events WHERE type = 'settlement.sale_credited'
+                 GROUP BY tenant, payload->>'order' HAVING count(*) > 1) t)
+              + (SELECT count(*) FROM log.events
+                 WHERE type IN ('settlement.sale_credited', 'settlement.refund_debited')
+                   AND (payload->'split'->'gross'->>'minor')::bigint
+                       <> (payload->'split'->'commission'->>'minor')::bigint
+                        + (payload->'split'->'net'->>'minor')::bigint)",
+    ),
+    (
+        "a payout of more than the settlement account had",
+        "SELECT count(*) FROM (SELECT type, sum(CASE type
+             WHEN 'settlement.sale_credited' THEN (payload->'split'->'net'->>'minor')::bigint
+             WHEN 'settlement.refund_debited' THEN -(payload->'split'->'net'->>'minor')::bigint
+             WHEN 'settlement.payout_debited' THEN -(payload->'amount'->>'minor')::bigint
+             WHEN 'settlement.payout_returned' THEN (payload->'amount'->>'minor')::bigint ELSE 0 END)
+             OVER (PARTITION BY tenant, coalesce(payload->'split'->'net', payload->'amount')->>'currency'
+                   ORDER BY sequence) AS balance
+         FROM log.events WHERE stream_type = 'SettlementAccount') t
+         WHERE type = 'settlement.payout_debited' AND balance < 0",
+    ),
 ];
 
 /// Checks every log invariant. The error names the first violation and its number of occurrences.

@@ -19,7 +19,7 @@ pub use model::{Model, Models};
 pub use names::plural;
 pub use raw_event::{DecodedEvent, RawEvent};
 pub use shape::{Column, ColumnType};
-pub use sources::{Folded, Sources, Unfoldable};
+pub use sources::{Folded, Sources, Unfoldable, add};
 
 /// Row type of a read model, folded from events.
 ///

@@ -35,6 +35,12 @@ impl Unfoldable {
     }
 }
 
+/// Adds to a figure of a row. `field` names it in the error.
+pub fn add(sum: &mut i64, amount: i64, field: &str) -> Result<(), Unfoldable> {
+    *sum = sum.checked_add(amount).ok_or_else(|| Unfoldable::overflow(field))?;
+    Ok(())
+}
+
 /// Collects the stream types a read model listens to.
 pub struct Sources<R> {
     sources: Vec<Box<dyn Source<R>>>,

@@ -22,6 +22,8 @@ pub struct LoyaltyProgram {
     pub per_minor: Option<u32>,
     /// Points for signing up, if any.
     pub signup_points: Option<i64>,
+    /// Points for a review, if any.
+    pub review_points: Option<i64>,
     /// Version of the rules, from 1; 0 before the first rules.
     pub rule_version: u32,
     /// Name of one point, such as Star; null if points have no name of their own.
@@ -35,13 +37,24 @@ pub struct LoyaltyProgram {
 impl ReadModel for LoyaltyProgram {
     const NEEDS: Permission = Permission::SeePoints;
     const KEY: &'static [&'static str] = &["program"];
-    const PUBLIC: &'static [&'static str] =
-        &["program", "enabled", "points", "per_minor", "signup_points", "rule_version", "singular", "plural"];
+    const PUBLIC: &'static [&'static str] = &[
+        "program",
+        "enabled",
+        "points",
+        "per_minor",
+        "signup_points",
+        "review_points",
+        "rule_version",
+        "singular",
+        "plural",
+    ];
 
     fn sources(from: &mut Sources<Self>) {
         from.stream::<domain::loyalty::LoyaltyProgram>(
             |event| match event.event {
-                LoyaltyProgramEvent::RewardAdded { .. } | LoyaltyProgramEvent::RewardRetired { .. } => None,
+                LoyaltyProgramEvent::RewardAdded { .. }
+                | LoyaltyProgramEvent::RewardRevised { .. }
+                | LoyaltyProgramEvent::RewardRetired { .. } => None,
                 _ => Some(key![event.stream]),
             },
             Self::on_program,
@@ -53,10 +66,11 @@ impl LoyaltyProgram {
     fn on_program(row: Option<Self>, event: &Recorded<LoyaltyProgramEvent>) -> Folded<Self> {
         let mut row = row.unwrap_or_else(|| Self::unset(event));
         match event.event.clone() {
-            LoyaltyProgramEvent::EarningRulesSet { version, rules } => {
+            LoyaltyProgramEvent::EarningRulesSet { version, rules, .. } => {
                 row.points = Some(rules.purchase.points.get());
                 row.per_minor = Some(rules.purchase.per_minor.get());
                 row.signup_points = rules.signup.map(|points| points.get());
+                row.review_points = rules.review.map(|points| points.get());
                 row.rule_version = version;
             }
             LoyaltyProgramEvent::Enabled {} => row.enabled = true,
@@ -64,7 +78,9 @@ impl LoyaltyProgram {
             LoyaltyProgramEvent::CurrencyNamed { singular, plural } => {
                 (row.singular, row.plural) = (Some(singular), Some(plural));
             }
-            LoyaltyProgramEvent::RewardAdded { .. } | LoyaltyProgramEvent::RewardRetired { .. } => {}
+            LoyaltyProgramEvent::RewardAdded { .. }
+            | LoyaltyProgramEvent::RewardRevised { .. }
+            | LoyaltyProgramEvent::RewardRetired { .. } => {}
         }
         Ok(Some(Self { changed_at: event.occurred_at, ..row }))
     }
@@ -76,6 +92,7 @@ impl LoyaltyProgram {
             points: None,
             per_minor: None,
             signup_points: None,
+            review_points: None,
             rule_version: 0,
             singular: None,
             plural: None,
@@ -103,17 +120,17 @@ mod tests {
     fn programme_has_its_rules_its_name_and_its_state() {
         let points = |number: i64| PositivePoints::try_from(number).expect("points");
         let purchase = Rate { points: points(1), per_minor: NonZeroU32::new(100).expect("a number") };
-        let rules = EarningRules { purchase, signup: Some(points(200)) };
+        let rules = EarningRules { purchase, signup: Some(points(200)), review: Some(points(100)) };
         let (singular, plural) = ("Star".parse().expect("a name"), "Stars".parse().expect("a name"));
         let named = then(Story::new(), LoyaltyProgramEvent::CurrencyNamed { singular, plural });
         let row: LoyaltyProgram = named.row();
         assert_eq!((row.enabled, row.points, row.rule_version), (false, None, 0));
 
-        let set = then(named, LoyaltyProgramEvent::EarningRulesSet { version: 1, rules });
+        let set = then(named, LoyaltyProgramEvent::EarningRulesSet { version: 1, rules, since: None });
         let enabled = then(set, LoyaltyProgramEvent::Enabled {});
         let row: LoyaltyProgram = enabled.row();
         assert_eq!((row.enabled, row.points, row.per_minor, row.signup_points), (true, Some(1), Some(100), Some(200)));
-        assert_eq!((row.rule_version, row.changed_at), (1, Story::at(3)));
+        assert_eq!((row.review_points, row.rule_version, row.changed_at), (Some(100), 1, Story::at(3)));
         assert_eq!(row.plural.map(|plural| plural.to_string()).as_deref(), Some("Stars"));
 
         let row: LoyaltyProgram = then(enabled, LoyaltyProgramEvent::Disabled {}).row();

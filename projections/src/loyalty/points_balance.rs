@@ -6,7 +6,7 @@ use domain::shared::{CustomerId, Permission, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
+use crate::kernel::{Folded, ReadModel, Sources, add};
 use crate::key;
 
 /// Points balance of one customer.
@@ -54,8 +54,8 @@ impl PointsBalance {
         };
         // Only corrections are signed; the other totals only grow.
         let part = if field == "adjusted" { change } else { change.saturating_abs() };
-        *sum = sum.checked_add(part).ok_or_else(|| Unfoldable::overflow(field))?;
-        row.balance = row.balance.checked_add(change).ok_or_else(|| Unfoldable::overflow("balance"))?;
+        add(sum, part, field)?;
+        add(&mut row.balance, change, "balance")?;
         row.changed_at = event.occurred_at;
         Ok(Some(row))
     }
@@ -105,7 +105,15 @@ pub(super) mod tests {
         let reward = RewardId::new(Uuid::from_u128(3));
         let reason = "a mistake".parse().expect("a reason");
         [
-            LoyaltyAccountEvent::Earned { customer, points: points(500), kind, source: source(), rule_version: 1, on },
+            LoyaltyAccountEvent::Earned {
+                customer,
+                points: points(500),
+                kind,
+                source: source(),
+                rule_version: 1,
+                on,
+                base: None,
+            },
             LoyaltyAccountEvent::Redeemed { customer, redemption, reward, cost: points(300), on },
             LoyaltyAccountEvent::Returned { customer, redemption, points: points(300), on },
             LoyaltyAccountEvent::Reversed { customer, points: points(100), kind, source: source(), on },

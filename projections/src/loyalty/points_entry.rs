@@ -21,10 +21,12 @@ pub struct PointsEntry {
     pub change: i64,
     /// Reason of the change.
     pub reason: EntryReason,
-    /// Kind of activity for which points were earned or reversed.
+    /// Kind of activity for which points were earned or reversed; `admin_adjust` for a manual correction.
     pub kind: Option<EntryKind>,
-    /// Reference to the origin, for example an order.
+    /// Reference to the origin, for example an order; of a manual correction the id of its command.
     pub source: Option<Text<100>>,
+    /// Points before the multiplier of the customer's tier, if it raised them.
+    pub base_points: Option<i64>,
     /// Version of the earning rules that was applied.
     pub rule_version: Option<u32>,
     /// Redemption on which points were spent or from which they were returned.
@@ -59,6 +61,8 @@ impl ReadModel for PointsEntry {
     const INDEXED: &'static [&'static str] = &["at", "reason", "on"];
     const OWNER: Option<&'static str> = Some("customer");
     const APPENDS: bool = true;
+    // 2: a manual correction has a kind and a source.
+    const REVISION: u32 = 2;
 
     fn sources(from: &mut Sources<Self>) {
         from.stream::<LoyaltyAccount>(|event| Some(key![change(&event.event).0, event.sequence]), Self::on_account);
@@ -75,6 +79,7 @@ impl PointsEntry {
             reason,
             kind: None,
             source: None,
+            base_points: None,
             rule_version: None,
             redemption: None,
             note: None,
@@ -82,9 +87,10 @@ impl PointsEntry {
             at: event.occurred_at,
         };
         Ok(Some(match event.event.clone() {
-            LoyaltyAccountEvent::Earned { kind, source, rule_version, on, .. } => {
+            LoyaltyAccountEvent::Earned { kind, source, rule_version, on, base, .. } => {
                 let (kind, source, rule_version) = (Some(kind), Some(source), Some(rule_version));
-                Self { kind, source, rule_version, ..entry(EntryReason::Earned, on) }
+                let base_points = base.map(|points| points.get());
+                Self { kind, source, rule_version, base_points, ..entry(EntryReason::Earned, on) }
             }
             LoyaltyAccountEvent::Reversed { kind, source, on, .. } => {
                 Self { kind: Some(kind), source: Some(source), ..entry(EntryReason::Reversed, on) }
@@ -96,7 +102,8 @@ impl PointsEntry {
                 Self { redemption: Some(redemption), ..entry(EntryReason::Returned, on) }
             }
             LoyaltyAccountEvent::Adjusted { reason, on, .. } => {
-                Self { note: Some(reason), ..entry(EntryReason::Adjusted, on) }
+                let (kind, source) = (Some(EntryKind::AdminAdjust), event.command.to_string().parse().ok());
+                Self { kind, source, note: Some(reason), ..entry(EntryReason::Adjusted, on) }
             }
         }))
     }

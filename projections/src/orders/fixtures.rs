@@ -33,7 +33,8 @@ pub(super) fn placed(story: Story, number: u128, on: &str) -> Story {
     let line = OrderLine::new(ProductId::new(Uuid::from_u128(7)), sku, name, two, usd(500)).expect("a line");
     let lines = vec![line];
     let price = PriceBreakdown::of_goods(usd(1000));
-    let event = OrderEvent::Placed { customer: customer(), store: store(), lines, price, placed_on: day(on) };
+    let event =
+        OrderEvent::Placed { customer: customer(), store: store(), lines, price, placed_on: day(on), placed_at: None };
     story.then::<Order>(order(number), event)
 }
 

@@ -83,7 +83,7 @@ impl ReadModel for Order {
 impl Order {
     fn on_order(row: Option<Self>, event: &Recorded<OrderEvent>) -> Folded<Self> {
         match &event.event {
-            &OrderEvent::Placed { customer, store, ref lines, ref price, placed_on } => {
+            &OrderEvent::Placed { customer, store, ref lines, ref price, placed_on, .. } => {
                 let lines: Vec<_> = lines.iter().map(OrderLine::from).collect();
                 let units = lines.iter().fold(0_i64, |sum, line| sum.saturating_add(line.quantity));
                 let new = Self::new(event, customer, store, price.total(), placed_on);

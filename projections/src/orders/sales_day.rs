@@ -2,11 +2,12 @@
 
 use domain::kernel::Recorded;
 use domain::orders::{Order, OrderEvent};
-use domain::shared::{Currency, Date, Permission, Price, StoreId};
+use domain::shared::{Currency, Date, Permission, StoreId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Folded, Key, ReadModel, Sources, Unfoldable};
+use super::sale::{Sale, sale};
+use crate::kernel::{Folded, ReadModel, Sources, add};
 use crate::key;
 
 /// Sales of one store on one business day in one currency.
@@ -38,7 +39,10 @@ impl ReadModel for SalesDay {
     const INDEXED: &'static [&'static str] = &["day"];
 
     fn sources(from: &mut Sources<Self>) {
-        from.stream::<Order>(|event| sale(&event.event).map(Sale::key), Self::on_order);
+        from.stream::<Order>(
+            |event| sale(&event.event).map(|sale| key![sale.store, sale.day, sale.currency]),
+            Self::on_order,
+        );
     }
 }
 
@@ -69,61 +73,6 @@ impl SalesDay {
             net_minor: 0,
         }
     }
-}
-
-/// Contribution of one event to the figures of a day.
-#[derive(Clone, Copy)]
-struct Sale {
-    store: StoreId,
-    day: Date,
-    currency: Currency,
-    /// Numbers of placed, paid and cancelled orders.
-    orders: [i64; 3],
-    paid_minor: i64,
-    refunded_minor: i64,
-}
-
-impl Sale {
-    fn key(self) -> Key {
-        key![self.store, self.day, self.currency]
-    }
-}
-
-fn sale(event: &OrderEvent) -> Option<Sale> {
-    let sale = |store, day, total: Price, orders| Sale {
-        store,
-        day,
-        currency: total.currency(),
-        orders,
-        paid_minor: 0,
-        refunded_minor: 0,
-    };
-    match *event {
-        OrderEvent::Placed { store, placed_on, ref price, .. } => {
-            Some(sale(store, placed_on, price.total(), [1, 0, 0]))
-        }
-        OrderEvent::Imported { store, ordered_on, total, .. } => {
-            Some(Sale { paid_minor: total.minor(), ..sale(store, ordered_on, total, [1, 1, 0]) })
-        }
-        OrderEvent::Paid { store, on, amount, .. } | OrderEvent::PaidLate { store, on, amount, .. } => {
-            Some(Sale { paid_minor: amount.minor(), ..sale(store, on, amount, [0, 1, 0]) })
-        }
-        OrderEvent::Refunded { store, on, amount, .. } => {
-            Some(Sale { refunded_minor: amount.minor(), ..sale(store, on, amount, [0, 0, 0]) })
-        }
-        OrderEvent::Cancelled { store, on, total, .. } => Some(sale(store, on, total, [0, 0, 1])),
-        OrderEvent::Accepted { .. }
-        | OrderEvent::Ready { .. }
-        | OrderEvent::InTransit { .. }
-        | OrderEvent::Delivered { .. }
-        | OrderEvent::Reinstated { .. }
-        | OrderEvent::UnitsReturned { .. } => None,
-    }
-}
-
-fn add(sum: &mut i64, amount: i64, field: &str) -> Result<(), Unfoldable> {
-    *sum = sum.checked_add(amount).ok_or_else(|| Unfoldable::overflow(field))?;
-    Ok(())
 }
 
 #[cfg(test)]

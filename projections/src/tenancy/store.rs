@@ -32,7 +32,8 @@ impl ReadModel for Store {
         from.stream::<Tenant>(
             |event| match event.event {
                 TenantEvent::Opened { store, .. } | TenantEvent::StoreOpened { store, .. } => Some(key![store]),
-                TenantEvent::Restricted { .. }
+                TenantEvent::CurrenciesSet { .. }
+                | TenantEvent::Restricted { .. }
                 | TenantEvent::Suspended { .. }
                 | TenantEvent::Reinstated { .. }
                 | TenantEvent::Closed { .. } => None,
@@ -49,7 +50,8 @@ impl Store {
                 let (name, zone) = (name.clone(), zone.clone());
                 Ok(Some(Self { store: *store, name, zone, opened_at: event.occurred_at }))
             }
-            TenantEvent::Restricted { .. }
+            TenantEvent::CurrenciesSet { .. }
+            | TenantEvent::Restricted { .. }
             | TenantEvent::Suspended { .. }
             | TenantEvent::Reinstated { .. }
             | TenantEvent::Closed { .. } => Ok(row),

@@ -1,4 +1,4 @@
-//! Tenant and its state (TEN-22).
+//! Tenant, its currencies and its state (TEN-21, TEN-22).
 
 use domain::kernel::Recorded;
 use domain::shared::{Currency, Permission, Reason, Slug, TenantId, Timestamp, Title};
@@ -17,8 +17,10 @@ pub struct Tenant {
     pub name: Option<Title>,
     /// Subdomain on the platform; null before the tenant is open.
     pub subdomain: Option<Slug>,
-    /// Currency of all prices; null before the tenant is open.
+    /// The tenant's own currency, in which points, tiers and rewards count; null before the tenant is open.
     pub currency: Option<Currency>,
+    /// Currencies in which the tenant sells beside its own.
+    pub other_currencies: Vec<Currency>,
     /// State ordered by the platform. A storefront of a suspended or closed tenant says that it is closed.
     pub state: TenantState,
     /// Reason of the platform for a restriction, suspension or closure.
@@ -30,7 +32,8 @@ pub struct Tenant {
 impl ReadModel for Tenant {
     const NEEDS: Permission = Permission::SeeTenants;
     const KEY: &'static [&'static str] = &["tenant_id"];
-    const PUBLIC: &'static [&'static str] = &["tenant_id", "name", "subdomain", "currency", "state"];
+    const PUBLIC: &'static [&'static str] =
+        &["tenant_id", "name", "subdomain", "currency", "other_currencies", "state"];
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<domain::tenancy::Tenant>(Self::on_tenant);
@@ -44,6 +47,7 @@ impl Tenant {
             name: None,
             subdomain: None,
             currency: None,
+            other_currencies: Vec::new(),
             state: TenantState::Active,
             reason: None,
             state_since: event.occurred_at,
@@ -54,6 +58,7 @@ impl Tenant {
                 Self { name: Some(name), subdomain: Some(subdomain), currency: Some(currency), ..row }
             }
             TenantEvent::StoreOpened { .. } => row,
+            TenantEvent::CurrenciesSet { currencies } => Self { other_currencies: currencies, ..row },
             TenantEvent::Restricted { reason, .. } => moved(TenantState::Restricted, Some(reason)),
             TenantEvent::Suspended { reason, .. } => moved(TenantState::Suspended, Some(reason)),
             TenantEvent::Reinstated { .. } => moved(TenantState::Active, None),

@@ -142,5 +142,6 @@ fn earned_event(number: usize, customer: CustomerId) -> Result<Encoded> {
         source: format!("review {number}").parse()?,
         rule_version: 1,
         on: "2026-11-20".parse()?,
+        base: None,
     })?)
 }

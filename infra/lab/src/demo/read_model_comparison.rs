@@ -20,7 +20,7 @@ use super::Check;
 /// Models whose rows contain ids of the flash sale's winners.
 const WINNER_MODELS: [&str; 4] = ["Order", "OrderStep", "Reservation", "StockMovement"];
 /// Models that number the bookings of a customer. Requests run concurrently, so the order of two bookings may differ.
-const NUMBERED_BOOKING_MODELS: [&str; 1] = ["PointsEntry"];
+const NUMBERED_BOOKING_MODELS: [&str; 2] = ["Activity", "PointsEntry"];
 /// Column of the sequence number.
 const SEQUENCE: &str = "sequence";
 

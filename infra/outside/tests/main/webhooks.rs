@@ -11,6 +11,7 @@ use lab::harness::{
     Backend, Received, Receiver, ReceiverReply, Shop, database, eventually, lane_head, place_orders, restore_lane,
     wait_for_new_looks,
 };
+use outside::webhooks::WebhookLimits;
 use platform::clock::new_id;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -154,6 +155,40 @@ async fn subscription_is_paused_after_the_last_attempt_and_resumes_at_the_same_e
     place_orders(&backend, &shop, 1).await?;
     looked_for_work(&backend.pool, 1).await?;
     assert_eq!(receiver.accepted_positions().len(), 5);
+    backend.close().await;
+    Ok(())
+}
+
+/// An address that keeps failing gets the same signed message after growing pauses, and is then switched off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pauses_between_attempts_grow_until_the_subscription_is_paused() -> Result<()> {
+    const SCHEDULE: [Duration; 3] =
+        [Duration::from_millis(300), Duration::from_millis(900), Duration::from_millis(2_700)];
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let webhooks = backend.run_webhooks(WebhookLimits { retry_schedule: &SCHEDULE, ..WEBHOOK_LIMITS })?;
+    receiver.replies(&[], ReceiverReply::Status(500));
+    let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
+    let secrets = webhooks.secrets(shop.tenant, subscription).await?;
+    let secret = serde_json::to_value(&secrets[0])?;
+    place_orders(&backend, &shop, 1).await?;
+    eventually("it is paused", async || Ok(pause_reason(&backend.pool, subscription).await?.is_some())).await?;
+
+    let received = receiver.received();
+    assert_eq!(received.len(), 4);
+    assert!(received.iter().all(|message| verified(message, &secret) == [true, true]), "every attempt is signed");
+    let mut attempts = webhooks.deliveries(shop.tenant, subscription, None, 10).await?;
+    attempts.sort_by_key(|attempt| attempt.attempt);
+    let numbers: Vec<_> = attempts.iter().map(|attempt| (attempt.attempt, attempt.status)).collect();
+    assert_eq!(numbers, [(1, Some(500)), (2, Some(500)), (3, Some(500)), (4, Some(500))]);
+    assert!(attempts.iter().all(|attempt| attempt.event == attempts[0].event));
+    let begun = attempts.iter().map(|attempt| attempt.begun_at.micros());
+    let pauses: Vec<_> = begun.clone().zip(begun.skip(1)).map(|(one, next)| next - one).collect();
+    for (pause, scheduled) in pauses.iter().zip(SCHEDULE) {
+        assert!(*pause >= i64::try_from(scheduled.as_micros())?, "{pauses:?}");
+    }
+    proofs::proven("INT-10 a signed message is sent again after growing pauses, then the subscription is switched off");
     backend.close().await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use anyhow::Result;
-use domain::loyalty::{EntryKind, LoyaltyAccount, Redemption, Reward};
+use domain::loyalty::{Earned, EntryKind, LoyaltyAccount, Redemption, Reward, RewardKind};
 use domain::shared::{CustomerId, Money, Points, PositivePoints, Price, Reason, RedemptionId, RewardId, Text};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -37,7 +37,13 @@ async fn redemptions_have_the_same_events_in_both() -> Result<()> {
 /// Sets up the programme: rules and a reward.
 async fn offer(pair: &Pair) -> Result<Reward> {
     let value = Price::try_from(Money { minor: 500, currency: "USD".parse()? })?;
-    let reward = Reward { name: "5 off".parse()?, cost: PositivePoints::try_from(60)?, value };
+    let reward = Reward {
+        name: "5 off".parse()?,
+        cost: PositivePoints::try_from(60)?,
+        value,
+        kind: RewardKind::Discount,
+        valid_days: None,
+    };
     for (command, body) in programme(&reward)? {
         pair.backend.execute(pair.tenant(), command, &body).await?;
     }
@@ -45,7 +51,7 @@ async fn offer(pair: &Pair) -> Result<Reward> {
 }
 
 fn programme(reward: &Reward) -> Result<Vec<(&'static str, Value)>> {
-    let Reward { name, cost, value } = reward;
+    let Reward { name, cost, value, .. } = reward;
     let rate = domain::loyalty::Rate { points: PositivePoints::try_from(1)?, per_minor: NonZeroU32::MIN };
     Ok(vec![
         ("SetEarningRules", json!({ "purchase": rate, "signup": null })),
@@ -64,7 +70,8 @@ fn on_account(dice: &mut Dice, pair: &Pair, reward: &Reward, number: usize) -> R
             let points = PositivePoints::try_from(10 * dice.units())?;
             let body = json!({ "customer": customer, "kind": kind, "source": source, "points": points });
             Step::<LoyaltyAccount>::new(("EarnPoints", body), account, move |state, now| {
-                state.credit(customer, points, kind, source.clone(), 1, day(now))
+                let earned = Earned { points, kind, source: source.clone(), rule_version: 1, base: None };
+                state.credit(customer, earned, day(now))
             })
         }
         3..5 => {
@@ -93,7 +100,7 @@ fn on_redemption(dice: &mut Dice, pair: &Pair, reward: &Reward, number: usize) -
             let (reward, body) =
                 (reward.clone(), json!({ "customer": RICH, "redemption": redemption, "reward": REWARD }));
             Step::<Redemption>::new(("RedeemReward", body), redemption, move |state, now| {
-                state.open(RICH, REWARD, &reward, day(now))
+                state.open(RICH, REWARD, &reward, Redemption::code(redemption), now, day(now))
             })
         }
         5 | 6 => Step::<Redemption>::new(("MarkRedemptionApplied", bought), redemption, move |state, now| {

@@ -87,7 +87,7 @@ fn place(order: OrderId, customer: CustomerId, pair: &Pair) -> Result<Step<Order
     let line = OrderLine::new(product, sku, "Mug".parse()?, Quantity::try_from(1)?, price)?;
     let body = pair.shop.order(order.uuid(), customer.uuid());
     Ok(Step::<Order>::new(("PlaceOrder", body), order, move |state, now| {
-        let placed_on = day(now);
-        state.place(Placement { customer, store, lines: vec![line.clone()], currency, placed_on })
+        let (lines, placed_on, placed_at) = (vec![line.clone()], day(now), now);
+        state.place(Placement { customer, store, lines, currency, placed_on, placed_at })
     }))
 }
