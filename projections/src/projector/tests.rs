@@ -17,7 +17,7 @@ fn opened(story: Story, nth: u128) -> Story {
 fn received(story: Story, nth: u128, units: i64) -> Story {
     let (product, store) = (ProductId::new(Uuid::from_u128(nth)), StoreId::new(Uuid::from_u128(8)));
     let units = Quantity::try_from(units).expect("a quantity");
-    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
+    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units, reason: None })
 }
 
 /// Opens two items and receives units twice for each.

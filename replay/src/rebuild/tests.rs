@@ -58,7 +58,7 @@ fn item(number: u8) -> (ProductId, StoreId) {
 fn received(story: Story, number: u8) -> Story {
     let (product, store) = item(number);
     let units = Quantity::try_from(1).expect("a quantity");
-    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
+    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units, reason: None })
 }
 
 /// Opens ten stock items and receives ten units of each, one at a time.
