@@ -88,6 +88,7 @@ fn schema(
 ) -> Result<Schema, SchemaError> {
     let mut types = Types::default();
     let mut query = Object::new("Query").description("Read models: one row by its key, or a page of rows.");
+    query = query.field(queries::server_time());
     let mut mutation = Object::new("Mutation").description("Commands. Each field is one command.");
     let mut subscription = Subscription::new("Subscription").description(
         "Read models, with updates when rows change. Relations are not available here; read them with a query.",

@@ -4,6 +4,7 @@ mod clock;
 mod crash;
 mod durability;
 mod embedded;
+mod flash_sale;
 mod idempotency;
 mod kafka_policies;
 mod live;
