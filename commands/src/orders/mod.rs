@@ -8,6 +8,7 @@ mod payment;
 mod placement;
 mod policies;
 mod sale_allotment;
+mod sales_receipt;
 mod stock_hold;
 
 pub use expiry::*;
@@ -16,6 +17,7 @@ pub use order::*;
 pub use payment::*;
 pub use placement::*;
 pub use policies::*;
+pub use sales_receipt::*;
 
 use crate::kernel::Visitor;
 
@@ -31,7 +33,9 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<CancelOrder>();
     each.command::<RecordRefund>();
     each.command::<ExpireOrder>();
+    each.command::<IssueSalesReceipt>();
     each.command::<ImportOrder>();
     each.command::<CancelImportedOrder>();
     each.policy::<ExpireUnpaidOrder>();
+    each.policy::<IssueSalesReceiptOnPayment>();
 }
