@@ -9,6 +9,8 @@ pub(crate) fn relations(of: &mut Relations) {
     of.many("StockLevel", "reservations", "Reservation", "stock_item");
     of.one("StockMovement", "stockLevel", "StockLevel", &["stock_item"]);
     of.one("Reservation", "stockLevel", "StockLevel", &["stock_item"]);
+    of.one("StockDay", "stockLevel", "StockLevel", &["stock_item"]);
+    of.one("LowStockAlert", "stockLevel", "StockLevel", &["stock_item"]);
     of.one("StockShortage", "stockLevel", "StockLevel", &["stock_item"]);
     of.one("Reservation", "order", "Order", &["order"]);
 }

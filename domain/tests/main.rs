@@ -50,6 +50,23 @@ fn empty_state_survives_its_snapshot() {
 }
 
 #[test]
+fn every_rejection_of_every_aggregate_is_expected_by_a_test() {
+    let domain = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // A rejection that only a command raises is expected by a test of the commands.
+    let code = test_code(&domain.join("src")) + &test_code(&domain.join("../commands/tests"));
+    let mut missing = vec![];
+    for aggregate in descriptors() {
+        let expected = |rejection: &String| {
+            code.contains(&format!("::{}", variant_of(rejection))) || code.contains(&format!("\"{rejection}\""))
+        };
+        let untested = aggregate.rejections.iter().filter(|rejection| !expected(rejection));
+        missing.extend(untested.map(|rejection| format!("{} {rejection}", aggregate.name)));
+    }
+    assert!(missing.is_empty(), "rejections that no test of the domain expects: {missing:?}");
+    proofs::proven("ES-02 each rejection of each aggregate is expected, without an event, by a test of the domain");
+}
+
+#[test]
 fn every_fossil_decodes() {
     for aggregate in descriptors() {
         for Fossil { name, version, path } in aggregate.fossils() {
@@ -95,6 +112,8 @@ struct Descriptor {
     version: fn(&str) -> i16,
     /// JSON Schema of every event, by name.
     events: BTreeMap<String, Value>,
+    /// Codes of the rejections.
+    rejections: BTreeSet<String>,
     /// Decodes a stored event and encodes it again.
     read: fn(&str, i16, &str) -> Result<String, String>,
     snapshot: fn(),
@@ -114,6 +133,7 @@ fn descriptors() -> Vec<Descriptor> {
                 name: A::TYPE,
                 version: A::event_version,
                 events: event_schemas::<A>(),
+                rejections: rejection_codes::<A>(),
                 read: |name, version, payload| {
                     let event = A::read(name, version, payload).map_err(|error| error.to_string())?;
                     encode(&event).map(|encoded| encoded.body).map_err(|error| error.to_string())
@@ -133,6 +153,39 @@ fn event_schemas<A: Aggregate>() -> BTreeMap<String, Value> {
     let variants = schema["oneOf"].as_array().expect("an event is an enum").clone();
     let name = |variant: &Value| variant["required"][0].as_str().expect("a variant has fields").to_owned();
     variants.into_iter().map(|variant| (name(&variant), variant)).collect()
+}
+
+fn rejection_codes<A: Aggregate>() -> BTreeSet<String> {
+    let schema = schemars::schema_for!(A::Rejection).to_value();
+    let variants = schema["oneOf"].as_array().into_iter().flatten();
+    variants.map(|variant| variant["required"][0].as_str().expect("a rejection has fields").to_owned()).collect()
+}
+
+/// Test code of the domain, with the names of all rejections that it expects.
+fn test_code(folder: &Path) -> String {
+    let mut code = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let name = path.to_string_lossy().into_owned();
+        if path.is_dir() {
+            code.push_str(&test_code(&path));
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).expect("a source file");
+            let tests = if name.ends_with("_tests.rs") || name.contains("/tests/") {
+                Some(&*text)
+            } else {
+                text.split_once("#[cfg(test)]").map(|(_, tests)| tests)
+            };
+            code.push_str(tests.unwrap_or_default());
+        }
+    }
+    code
+}
+
+/// `TooManyReservations` for `TOO_MANY_RESERVATIONS`.
+fn variant_of(code: &str) -> String {
+    let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+    code.split('_').map(word).collect()
 }
 
 fn survives_its_snapshot<A: Aggregate>() {

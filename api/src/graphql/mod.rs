@@ -98,6 +98,7 @@ fn schema(
     let (mut types, mut row_types) = (Types::default(), RowTypes::default());
     let mut query = Object::new("Query")
         .description("Read models: one row by its key, or a page of rows; and the state of background work.");
+    query = query.field(queries::server_time());
     let mut mutation =
         Object::new("Mutation").description("Commands, one field each, and changes of background work by operators.");
     let mut subscription = Subscription::new("Subscription").description(

@@ -13,11 +13,25 @@ use serde_json::{Value as Json, json};
 use super::filters::{self, Filterable};
 use super::names::camel;
 use super::page_size::{FIRST, FIRST_MOST};
+use super::scalars;
 use super::session::Session;
 use super::value::{Arguments, from_json, to_json};
 use super::viewer::Viewer;
 use crate::error::Problem;
 use crate::relation::Relations;
+
+/// `serverTime`: a client that counts down to an instant of a row subtracts this from it instead of its own clock.
+pub(super) fn server_time() -> Field {
+    let field = Field::new("serverTime", TypeRef::named_nn(scalars::TIMESTAMP), |context| {
+        FieldFuture::new(async move {
+            let now = Session::of(&context)?.viewer.service.backend.now();
+            Ok(Some(Value::from(now.to_string())))
+        })
+    });
+    field.description(
+        "Current time of the server. Count down to an instant from this time, not from the clock of the device.",
+    )
+}
 
 /// `thing(key…, minPosition)`.
 pub(super) fn one(model: &Arc<Model>, relations: &Arc<Relations>) -> Field {
@@ -115,7 +129,7 @@ pub(super) fn connection_types(model: &Model) -> [Object; 2] {
         .field(Field::new("edges", TypeRef::named_nn_list_nn(&edge), member("edges")))
         .field(Field::new("pageInfo", TypeRef::named_nn("PageInfo"), member("pageInfo")))
         .field(
-            Field::new("totalCount", TypeRef::named(super::scalars::LONG), member("totalCount"))
+            Field::new("totalCount", TypeRef::named(scalars::LONG), member("totalCount"))
                 .description("Number of all rows that match the filter. It is counted only if this field is selected."),
         );
     let edge = Object::new(edge)

@@ -51,7 +51,8 @@ impl CostEstimator {
             let field = |is_page| RowField { model: model.name.clone(), is_page };
             [(model.field(), field(false)), (model.fields(), field(true))]
         });
-        let other_page = |(field, rows): &(&str, &str)| (field.to_string(), RowField { model: (*rows).into(), is_page: true });
+        let other_page =
+            |(field, rows): &(&str, &str)| (field.to_string(), RowField { model: (*rows).into(), is_page: true });
         let fields = fields.chain(other_pages.iter().map(other_page));
         Self { roots: fields.collect(), relations }
     }

@@ -2,6 +2,8 @@
 //!
 //! A scenario is a page of Markdown. Its fenced blocks are run; the rest is for readers:
 //!
+//! - `given`: what exists before, one line each. `product mug at 900 USD with 10 units`: the product is on sale in the first
+//!   store, named after its id.
 //! - `request`: a request and its bearer. `POST /v1/commands/PlaceOrder as customer ada`, then headers, a blank line and the
 //!   body; at `/graphql` the body is the query itself. `, 50 at once` sends it fifty times in parallel.
 //! - `answer`: the status, then JSON that the answer must contain. Fields that are not named may be anything, lists
@@ -66,6 +68,7 @@ impl Story {
         for (line, word, block) in blocks(text)? {
             match word.split_once(' ').unwrap_or((&word, "")) {
                 ("proves:", "") => proves.push(block),
+                ("given", "") => steps.extend(given(line, &block).with_context(|| format!("line {line}"))?),
                 ("request", "") => {
                     let step = request(line, &block).with_context(|| format!("line {line}"))?;
                     steps.push(Step { proves: mem::take(&mut proves), ..step });
@@ -108,6 +111,34 @@ fn blocks(text: &str) -> Result<Vec<(usize, String, String)>> {
     }
     ensure!(open.is_none(), "a block is never closed");
     Ok(blocks)
+}
+
+/// Steps that make what a `given` block names.
+fn given(line: usize, block: &str) -> Result<Vec<Step>> {
+    let mut steps = vec![];
+    for text in block.lines() {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let ["product", name, "at", minor, currency, "with", units, "units"] = words[..] else {
+            bail!("`{text}`: only `product mug at 900 USD with 10 units` is known");
+        };
+        let sku = format!("{}-1", name.to_uppercase());
+        let price = format!(r#"{{ "minor": {minor}, "currency": "{currency}" }}"#);
+        let commands = [
+            (
+                "CreateProduct",
+                format!(r#""product": "{{{{{name}}}}}", "name": "{name}", "sku": "{sku}", "price": {price}"#),
+            ),
+            ("PublishProduct", format!(r#""product": "{{{{{name}}}}}""#)),
+            ("OpenStockItem", format!(r#""product": "{{{{{name}}}}}", "store": "{{{{store}}}}""#)),
+            ("ReceiveStock", format!(r#""item": "{{{{item:{name}}}}}", "units": {units}"#)),
+        ];
+        for (command, fields) in commands {
+            let step = request(line, &format!("POST /v1/commands/{command} as manager\n\n{{ {fields} }}"))?;
+            let accepted = Expected { times: None, status: 200, body: r#"{ "outcome": "accepted" }"#.into() };
+            steps.push(Step { answers: vec![accepted], ..step });
+        }
+    }
+    Ok(steps)
 }
 
 fn request(line: usize, block: &str) -> Result<Step> {
@@ -226,6 +257,16 @@ fn proof_belongs_to_the_step_below_it_and_needs_an_assertion() {
     assert_eq!(story.steps[1].proves, ["ES-01 this", "ES-02 that"]);
     let bad = [format!("# A\nproves: ES-01 this\n{}", step("200")), format!("# A\n{}\nproves: ES-01 x", step("200"))];
     assert!(bad.iter().all(|page| Story::read(page).is_err()), "{bad:?}");
+}
+
+#[test]
+fn given_product_is_put_on_sale_by_four_commands() {
+    let page = "# A\n```given\nproduct mug at 900 USD with 10 units\n```\n```request\nGET /live as nobody\n```\n```answer\n200\n```\n";
+    let steps = Story::read(page).expect("a scenario").steps;
+    assert_eq!(steps.len(), 5);
+    assert_eq!((steps[3].path.as_str(), steps[3].who.as_str()), ("/v1/commands/ReceiveStock", "manager"));
+    assert_eq!(steps[3].body, r#"{ "item": "{{item:mug}}", "units": 10 }"#);
+    assert!(Story::read("# A\n```given\na product\n```\n").is_err());
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Product commands.
 
-use domain::catalogue::Product;
-use domain::shared::{Permission, Price, ProductId, Sku, Text, Title};
+use domain::catalogue::{CategoryTree, Product, SPECIFICATIONS_MOST, Specification};
+use domain::shared::{CategoryId, Permission, Price, ProductId, Sku, Text, Title};
 use domain::tenancy::{NameClaim, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::require_length;
 use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, TenantStates, VerbOf, rejected};
 
 /// Add a product to the catalogue as a draft, which is not yet for sale.
@@ -74,18 +75,80 @@ impl StreamCommand for ChangePrice {
     const VERB: VerbOf<Self> = |command, product, _| product.change_price(command.price);
 }
 
-/// Put a product on sale.
+/// Put a product into a category, or into none.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CategorizeProduct {
+    pub product: ProductId,
+    /// A category that is not retired; none takes the product out of its category.
+    pub category: Option<CategoryId>,
+}
+
+impl Command for CategorizeProduct {
+    const NEEDS: Permission = Permission::ManageProducts;
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Product>(self.product);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        desk.fetch(|hint| {
+            hint.stream::<CategoryTree>(context.tenant).stream::<Product>(self.product);
+        })?;
+        let before = desk.read::<Product>(self.product)?.category();
+        if let Some(category) = self.category.filter(|category| before != Some(*category)) {
+            desk.read::<CategoryTree>(context.tenant)?.require_active(category).map_err(rejected)?;
+        }
+        desk.decide::<Product>(self.product, |product| product.categorize(self.category))
+    }
+}
+
+/// Set the properties of a product. They replace the earlier ones.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetSpecifications {
+    pub product: ProductId,
+    /// At most 100 properties, each with a name of its own.
+    #[schemars(length(max = SPECIFICATIONS_MOST))]
+    pub specifications: Vec<Specification>,
+}
+
+impl Command for SetSpecifications {
+    const NEEDS: Permission = Permission::ManageProducts;
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Product>(self.product);
+    }
+
+    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
+        require_length("specifications", self.specifications.len(), SPECIFICATIONS_MOST)?;
+        desk.decide::<Product>(self.product, |product| product.set_specifications(self.specifications.clone()))
+    }
+}
+
+/// Put a product on sale. It must have the properties that its category requires.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishProduct {
     pub product: ProductId,
 }
 
-impl StreamCommand for PublishProduct {
-    type Aggregate = Product;
+impl Command for PublishProduct {
     const NEEDS: Permission = Permission::ManageProducts;
-    const STREAM: StreamOf<Self> = |command| command.product;
-    const VERB: VerbOf<Self> = |_, product, _| product.publish();
+
+    fn streams(&self, hint: &mut Hint) {
+        hint.stream::<Product>(self.product);
+    }
+
+    fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let category = desk.read::<Product>(self.product)?.category();
+        if let Some(category) = category {
+            let tree = desk.read::<CategoryTree>(context.tenant)?.into_owned();
+            let product = desk.read::<Product>(self.product)?;
+            product.require_specifications(tree.required_properties(category)).map_err(rejected)?;
+        }
+        desk.decide::<Product>(self.product, Product::publish)
+    }
 }
 
 /// Take a product off sale. It can be published again.

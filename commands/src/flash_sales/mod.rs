@@ -2,10 +2,12 @@
 
 mod flash_sale;
 mod policies;
+mod sale_entry;
 mod window;
 
 pub use flash_sale::*;
 pub use policies::*;
+pub use sale_entry::*;
 pub use window::*;
 
 use crate::kernel::Visitor;
@@ -14,6 +16,7 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<ScheduleFlashSale>();
     each.command::<ChangeFlashSale>();
     each.command::<CancelFlashSale>();
+    each.command::<EnterFlashSale>();
     each.command::<StartFlashSale>();
     each.command::<EndFlashSale>();
     each.policy::<RecordSaleWindow>();

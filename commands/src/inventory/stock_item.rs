@@ -59,6 +59,8 @@ impl StreamCommand for CloseStockItem {
 pub struct ReceiveStock {
     pub item: StockItemId,
     pub units: Quantity,
+    /// Shown in the movements, for example the number of a delivery note.
+    pub reason: Option<Reason>,
 }
 
 impl StreamCommand for ReceiveStock {
@@ -66,7 +68,7 @@ impl StreamCommand for ReceiveStock {
     const NEEDS: Permission = Permission::ManageStock;
     const WHILE: TenantStates = TenantStates::OPERATING;
     const STREAM: StreamOf<Self> = |command| command.item;
-    const VERB: VerbOf<Self> = |command, item, _| item.receive(command.units);
+    const VERB: VerbOf<Self> = |command, item, _| item.receive(command.units, command.reason.clone());
 }
 
 /// Put units that a customer returned back into stock.
@@ -130,7 +132,7 @@ impl StreamCommand for AdjustStock {
 pub struct CountStock {
     pub item: StockItemId,
     pub on_hand: Units,
-    /// Required if the count lowers the stock below the reserved units.
+    /// Shown in the movements. Required if the count lowers the stock below the reserved units.
     pub reason: Option<Reason>,
 }
 

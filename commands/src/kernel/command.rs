@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Demands, Desk, Hint, NotNow, Refusal, rejected};
+use super::{Demands, Desk, Hint, Misuse, NotNow, Refusal, rejected};
 
 /// A request to change the state of a tenant.
 ///
@@ -88,6 +88,15 @@ impl Context {
     /// Refuses a timer's command before its time. It stays and is sent again.
     pub fn require_due(&self, at: Timestamp) -> Result<(), Refusal> {
         if self.now < at { Err(Refusal::NotNow(NotNow::NotDue)) } else { Ok(()) }
+    }
+
+    /// Refuses a command of the platform outside the platform's own tenant.
+    pub fn require_platform(&self) -> Result<(), Refusal> {
+        if self.tenant == TenantId::PLATFORM {
+            return Ok(());
+        }
+        let text = "send this command in the tenant of the platform";
+        Err(Refusal::Misuse(Misuse::new("NOT_THE_PLATFORM", "", text)))
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Misuse, Refusal, State, rejected};
 
 /// Largest number of streams that one command may touch; a command that touches more is refused as misuse.
-pub const STREAMS_MOST: usize = 320;
+pub const STREAMS_MOST: usize = 420;
 
 /// Number of streams that a list stores without a heap allocation; most commands touch no more.
 const INLINE_STREAMS: usize = 4;

@@ -169,6 +169,9 @@ impl Policy for AwardOnPurchase {
     }
 }
 
+/// Key of the timer that expires a redemption.
+const EXPIRY: &str = "expiry";
+
 /// Expires a redemption that is not used in time.
 pub struct ExpireOnRedemptionOpened;
 
@@ -176,14 +179,18 @@ impl Policy for ExpireOnRedemptionOpened {
     const ID: &'static str = "expire_on_redemption_opened";
     const START: Start = Start::Introduction;
     type Source = Redemption;
-    const EVENTS: &'static [&'static str] = &["redemption.opened", "redemption.granted"];
+    const EVENTS: &'static [&'static str] =
+        &["redemption.opened", "redemption.granted", "redemption.applied", "redemption.cancelled"];
 
     fn react(event: &Recorded<RedemptionEvent>, reactions: &mut Reactions) {
-        if let RedemptionEvent::Opened { customer, expires_at: Some(expires_at), .. }
-        | RedemptionEvent::Granted { customer, expires_at: Some(expires_at), .. } = event.event
-        {
-            let redemption = RedemptionId::new(event.stream);
-            reactions.timer(expires_at, ExpireRedemption { customer, redemption });
+        match event.event {
+            RedemptionEvent::Opened { customer, expires_at: Some(expires_at), .. }
+            | RedemptionEvent::Granted { customer, expires_at: Some(expires_at), .. } => {
+                let redemption = RedemptionId::new(event.stream);
+                reactions.timer(EXPIRY, expires_at, ExpireRedemption { customer, redemption });
+            }
+            RedemptionEvent::Applied { .. } | RedemptionEvent::Cancelled { .. } => reactions.cancel(EXPIRY),
+            _ => {}
         }
     }
 }

@@ -9,6 +9,7 @@ mod payment;
 mod placement;
 mod policies;
 mod sale_allotment;
+mod sales_receipt;
 mod stock_hold;
 
 pub use checkout::*;
@@ -18,6 +19,7 @@ pub use order::*;
 pub use payment::*;
 pub use placement::*;
 pub use policies::*;
+pub use sales_receipt::*;
 
 use crate::kernel::Visitor;
 
@@ -34,7 +36,9 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<CancelOrder>();
     each.command::<RecordRefund>();
     each.command::<ExpireOrder>();
+    each.command::<IssueSalesReceipt>();
     each.command::<ImportOrder>();
     each.command::<CancelImportedOrder>();
     each.policy::<ExpireUnpaidOrder>();
+    each.policy::<IssueSalesReceiptOnPayment>();
 }

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use domain::flash_sales::SALE_HOLD_TIME;
+use domain::inventory::HOLD_TIME;
 use domain::orders::{Order, OrderLine, OrderRejection, Placement};
-use domain::shared::{CustomerId, FlashSaleId, OrderId, ProductId, Quantity, StoreId};
+use domain::shared::{CustomerId, FlashSaleId, OrderId, ProductId, Quantity, StoreId, Timestamp};
 use serde_json::Value;
 
 use super::sale_allotment::SaleAllotment;
@@ -77,6 +79,11 @@ impl HeldOrder {
         let order = desk.read::<Order>(id)?;
         let of = |order: &Order| Self::new(id, order.customer()?, order.store()?, order.lines());
         Ok(Self { sales: order.sales(), ..of(&order).map_err(rejected)? })
+    }
+
+    /// Deadline for the payment of an order that is placed or renewed now: shorter for an order with units of a flash sale.
+    pub(super) fn deadline(&self, now: Timestamp) -> Timestamp {
+        now.after(if self.sales.is_empty() { HOLD_TIME } else { SALE_HOLD_TIME })
     }
 
     /// Names the streams of all participants.

@@ -15,7 +15,7 @@ use crate::kernel::{Command, Context, Demands, Desk, Hint, Refusal, Subject, Ten
 /// Place an order at current prices and reserve its stock, all or nothing.
 ///
 /// A product that is in a flash sale at the store is sold at the price of the sale and from its units.
-/// The stock is held for 15 minutes; an order that is not paid by then is cancelled. If a product is not available,
+/// The stock is held for 15 minutes, in a flash sale for 5; an order that is not paid by then is cancelled. If a product is not available,
 /// `details.product` names it.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

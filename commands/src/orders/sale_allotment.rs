@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use domain::flash_sales::FlashSale;
-use domain::inventory::{HOLD_TIME, StockItem};
+use domain::flash_sales::{FlashSale, SaleEntry};
+use domain::inventory::StockItem;
 use domain::kernel::Decision;
 use domain::orders::OrderLine;
 use domain::shared::{FlashSaleId, ProductId, Quantity};
@@ -17,7 +17,7 @@ pub(super) struct SaleAllotment;
 impl Participant for SaleAllotment {
     fn streams(&self, order: &HeldOrder, hint: &mut Hint) {
         for (_, sale, _) in claims(order) {
-            hint.stream::<FlashSale>(sale);
+            hint.stream::<FlashSale>(sale).stream::<SaleEntry>(SaleEntry::id(sale, order.customer));
         }
     }
 
@@ -48,7 +48,13 @@ impl Participant for SaleAllotment {
     }
 
     fn reserve(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        decide_each(order, desk, |sale, units| claim(order, sale, units, context))
+        decide_each(order, desk, |sale, units| claim(order, sale, units, context))?;
+        // An order in a sale is an entry into it.
+        for (_, sale, _) in claims(order) {
+            let entry = SaleEntry::id(sale, order.customer);
+            desk.decide::<SaleEntry>(entry, |entry| entry.record(sale, order.customer))?;
+        }
+        Ok(())
     }
 
     fn can_be_confirmed(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<bool, Refusal> {
@@ -61,7 +67,7 @@ impl Participant for SaleAllotment {
     }
 
     fn confirm(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        let until = context.now.after(HOLD_TIME);
+        let until = order.deadline(context.now);
         decide_each(order, desk, |sale, units| sale.confirm(order.id, order.customer, units, until, context.now))
     }
 
@@ -85,7 +91,7 @@ fn claims(order: &HeldOrder) -> impl Iterator<Item = (ProductId, FlashSaleId, Qu
 }
 
 fn claim(order: &HeldOrder, sale: &FlashSale, units: Quantity, context: &Context) -> Decision<FlashSale> {
-    sale.claim(order.id, order.customer, units, context.now.after(HOLD_TIME), context.now)
+    sale.claim(order.id, order.customer, units, order.deadline(context.now), context.now)
 }
 
 /// Runs a verb on the sale of every product.

@@ -1,6 +1,6 @@
 //! Stock hold of an order: one reservation per product, which only the order changes.
 
-use domain::inventory::{HOLD_TIME, StockItem, StockRejection};
+use domain::inventory::{StockItem, StockRejection};
 use domain::kernel::Decision;
 use domain::shared::{FlashSaleId, Holder, ProductId, Quantity, ReservationId, StockItemId, Timestamp};
 
@@ -80,7 +80,7 @@ fn reserve(
     units: Quantity,
     now: Timestamp,
 ) -> Decision<StockItem> {
-    let (holder, until) = (Holder::Order(order.id), now.after(HOLD_TIME));
+    let (holder, until) = (Holder::Order(order.id), order.deadline(now));
     match sale_of(order, item) {
         Some(sale) => item.reserve_allotted(sale, id, holder, units, until, now),
         None => item.reserve(id, holder, units, until, now),

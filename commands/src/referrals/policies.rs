@@ -57,6 +57,9 @@ impl Policy for RefuseOnOrderCancelled {
     }
 }
 
+/// Key of the timer that completes a referral.
+const COMPLETION: &str = "completion";
+
 /// Completes a referral at the end of its window.
 pub struct FinishOnQualified;
 
@@ -64,11 +67,15 @@ impl Policy for FinishOnQualified {
     const ID: &'static str = "finish_on_qualified";
     const START: Start = Start::Introduction;
     type Source = Referral;
-    const EVENTS: &'static [&'static str] = &["referral.qualified"];
+    const EVENTS: &'static [&'static str] = &["referral.qualified", "referral.refused"];
 
     fn react(event: &Recorded<ReferralEvent>, reactions: &mut Reactions) {
-        if let ReferralEvent::Qualified { friend, completes_at, .. } = event.event {
-            reactions.timer(completes_at, FinishReferral { friend, due: completes_at });
+        match event.event {
+            ReferralEvent::Qualified { friend, completes_at, .. } => {
+                reactions.timer(COMPLETION, completes_at, FinishReferral { friend, due: completes_at });
+            }
+            ReferralEvent::Refused { .. } => reactions.cancel(COMPLETION),
+            _ => {}
         }
     }
 }

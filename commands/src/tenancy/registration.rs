@@ -46,7 +46,7 @@ impl Command for RegisterTenant {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        require_platform(context)?;
+        context.require_platform()?;
         if self.tenant == TenantId::PLATFORM {
             let text = "this id is reserved for the platform";
             return Err(Refusal::Misuse(Misuse::new("INVALID_FIELD", "tenant", text)));
@@ -94,7 +94,7 @@ impl Command for RestrictTenant {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        require_platform(context)?;
+        context.require_platform()?;
         desk.decide::<Registration>(self.tenant, |registration| registration.restrict(self.reason.clone()))
     }
 }
@@ -120,7 +120,7 @@ impl Command for SuspendTenant {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        require_platform(context)?;
+        context.require_platform()?;
         desk.decide::<Registration>(self.tenant, |registration| registration.suspend(self.reason.clone()))
     }
 }
@@ -145,7 +145,7 @@ impl Command for ReinstateTenant {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        require_platform(context)?;
+        context.require_platform()?;
         desk.decide::<Registration>(self.tenant, Registration::reinstate)
     }
 }
@@ -172,16 +172,7 @@ impl Command for CloseTenant {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        require_platform(context)?;
+        context.require_platform()?;
         desk.decide::<Registration>(self.tenant, |registration| registration.close(self.reason.clone()))
     }
-}
-
-/// Refuses commands outside the platform's own tenant, which contains all registrations.
-fn require_platform(context: &Context) -> Result<(), Refusal> {
-    if context.tenant == TenantId::PLATFORM {
-        return Ok(());
-    }
-    let text = "send this command in the tenant of the platform";
-    Err(Refusal::Misuse(Misuse::new("NOT_THE_PLATFORM", "", text)))
 }

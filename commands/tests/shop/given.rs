@@ -71,7 +71,7 @@ impl Shop {
         self.done(CreateProduct { product, name, sku, price: usd(minor), description: None });
         self.done(PublishProduct { product });
         self.done(OpenStockItem { product, store: *STORE });
-        self.done(ReceiveStock { item: StockItem::id(product, *STORE), units: pieces(on_hand) });
+        self.done(ReceiveStock { item: StockItem::id(product, *STORE), units: pieces(on_hand), reason: None });
     }
 
     pub(crate) fn place(

@@ -1,18 +1,43 @@
-//! Product (CAT-01, CAT-02, CAT-03, CAT-15).
+//! Product with its variants (CAT-01, CAT-02, CAT-03, CAT-07, CAT-08, CAT-15).
 //!
-//! Invariants: the currency of a price never changes; only a published product has a sale price; an archived product
-//! does not change until it is restored. A name claim makes the SKU unique (ES-15).
+//! Invariants: the currency of a price never changes, and no variant costs less than nothing; only a published product
+//! has a sale price, and only a published product is listed in its category; an archived product does not change until it
+//! is restored; a product that the platform restricts is not published, and of its decisions the one with the highest
+//! number is in force. Name claims make the SKUs unique (ES-15).
 
-use schemars::JsonSchema;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Currency, Price, ProductId, Sku, Text, Title};
+use super::{ProductEvent, ProductRejection, Specification};
+use crate::kernel::{Aggregate, Decision};
+use crate::shared::{CategoryId, Money, Price, PriceAdjustment, ProductId, Reason, Sku, Text, Title, VariantId};
+
+/// Largest number of variants of a product, retired ones included.
+pub const VARIANTS_MOST: usize = 100;
+/// Largest number of properties of a product.
+pub const SPECIFICATIONS_MOST: usize = 100;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Product {
     details: Option<Details>,
     status: Status,
+    category: Option<CategoryId>,
+    /// Category in which buyers find the product.
+    listed_in: Option<CategoryId>,
+    specifications: Vec<Specification>,
+    variants: BTreeMap<VariantId, Variant>,
+    restricted: bool,
+    /// Highest number of a decision of the platform that was applied.
+    last_decision: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Variant {
+    name: Title,
+    sku: Sku,
+    adjustment: PriceAdjustment,
+    retired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,57 +54,6 @@ enum Status {
     Draft,
     Published,
     Archived,
-}
-
-/// Stored format: names and fields of events are never renamed or removed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum ProductEvent {
-    /// A product was added to the catalogue as a draft; it cannot be bought yet.
-    #[serde(rename = "product.created")]
-    Created { name: Title, sku: Sku, price: Price, description: Option<Text<5000>> },
-    /// Name or description changed.
-    #[serde(rename = "product.revised")]
-    Revised { name: Title, description: Option<Text<5000>> },
-    /// The price changed. Placed orders keep their prices.
-    #[serde(rename = "product.price_changed")]
-    PriceChanged { from: Price, to: Price },
-    /// The product can be bought.
-    #[serde(rename = "product.published")]
-    Published {},
-    /// The product cannot be bought for now.
-    #[serde(rename = "product.unpublished")]
-    Unpublished {},
-    /// The product was removed from the catalogue; old orders still show it.
-    #[serde(rename = "product.archived")]
-    Archived {},
-    /// The product is in the catalogue again, as a draft.
-    #[serde(rename = "product.restored")]
-    Restored {},
-}
-
-/// Rejections of a product.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema, thiserror::Error)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ProductRejection {
-    #[error("there is no such product")]
-    ProductUnknown {},
-    #[error("this product was created already, with other details")]
-    ProductExists {},
-    #[error("this product is archived; restore it first")]
-    ProductArchived {},
-    #[error("the price of this product is in {currency}")]
-    CurrencyFixed { currency: Currency },
-    #[error("this product is not for sale")]
-    NotForSale {},
-}
-
-impl Rejection for ProductRejection {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::ProductExists {} | Self::CurrencyFixed { .. } => Retry::Never,
-            _ => Retry::NewId,
-        }
-    }
 }
 
 impl Product {
@@ -114,14 +88,85 @@ impl Product {
         if from.currency() != to.currency() {
             return Err(ProductRejection::CurrencyFixed { currency: from.currency() });
         }
+        for (variant, known) in self.variants.iter().filter(|(_, known)| !known.retired) {
+            variant_price(to, *variant, known.adjustment)?;
+        }
         Ok(vec![ProductEvent::PriceChanged { from, to }])
+    }
+
+    /// Puts the product into a category, or into none. The caller ensures that the category exists.
+    pub fn categorize(&self, category: Option<CategoryId>) -> Decision<Self> {
+        self.editable()?;
+        if self.category == category {
+            return Ok(vec![]);
+        }
+        Ok(self.with_listing(ProductEvent::Categorized { category }, self.status, category))
+    }
+
+    /// Replaces the properties.
+    pub fn set_specifications(&self, specifications: Vec<Specification>) -> Decision<Self> {
+        self.editable()?;
+        let mut names = BTreeSet::new();
+        if let Some(twice) = specifications.iter().find(|one| !names.insert(one.name.to_string())) {
+            return Err(ProductRejection::SpecificationRepeated { name: twice.name.clone() });
+        }
+        if self.specifications == specifications {
+            return Ok(vec![]);
+        }
+        Ok(vec![ProductEvent::SpecificationsSet { specifications }])
+    }
+
+    /// Adds a variant. A repeat changes nothing.
+    pub fn add_variant(
+        &self,
+        variant: VariantId,
+        name: Title,
+        sku: Sku,
+        adjustment: PriceAdjustment,
+    ) -> Decision<Self> {
+        let price = self.editable()?.price;
+        if let Some(known) = self.variants.get(&variant) {
+            let same = known.name == name && known.sku == sku && known.adjustment == adjustment;
+            return if same { Ok(vec![]) } else { Err(ProductRejection::VariantExists {}) };
+        }
+        if self.variants.len() >= VARIANTS_MOST {
+            return Err(ProductRejection::TooManyVariants { most: VARIANTS_MOST });
+        }
+        variant_price(price, variant, adjustment)?;
+        Ok(vec![ProductEvent::VariantAdded { variant, name, sku, adjustment }])
+    }
+
+    /// Changes name and price of a variant.
+    pub fn revise_variant(&self, variant: VariantId, name: Title, adjustment: PriceAdjustment) -> Decision<Self> {
+        let price = self.editable()?.price;
+        let known = self.variants.get(&variant).ok_or(ProductRejection::VariantUnknown {})?;
+        if known.retired {
+            return Err(ProductRejection::VariantIsRetired {});
+        }
+        if known.name == name && known.adjustment == adjustment {
+            return Ok(vec![]);
+        }
+        variant_price(price, variant, adjustment)?;
+        Ok(vec![ProductEvent::VariantRevised { variant, name, adjustment }])
+    }
+
+    pub fn retire_variant(&self, variant: VariantId) -> Decision<Self> {
+        self.editable()?;
+        match self.variants.get(&variant) {
+            None => Err(ProductRejection::VariantUnknown {}),
+            Some(known) if known.retired => Ok(vec![]),
+            Some(_) => Ok(vec![ProductEvent::VariantRetired { variant }]),
+        }
     }
 
     pub fn publish(&self) -> Decision<Self> {
         self.editable()?;
+        if self.restricted {
+            return Err(ProductRejection::ProductRestricted {});
+        }
         match self.status {
             Status::Published => Ok(vec![]),
-            _ => Ok(vec![ProductEvent::Published {}]),
+            _ => Ok(self.with_listing(ProductEvent::Published {}, Status::Published, self.category)),
         }
     }
 
@@ -129,7 +174,7 @@ impl Product {
     pub fn unpublish(&self) -> Decision<Self> {
         self.known()?;
         match self.status {
-            Status::Published => Ok(vec![ProductEvent::Unpublished {}]),
+            Status::Published => Ok(self.with_listing(ProductEvent::Unpublished {}, Status::Draft, self.category)),
             _ => Ok(vec![]),
         }
     }
@@ -138,7 +183,7 @@ impl Product {
         self.known()?;
         match self.status {
             Status::Archived => Ok(vec![]),
-            _ => Ok(vec![ProductEvent::Archived {}]),
+            _ => Ok(self.with_listing(ProductEvent::Archived {}, Status::Archived, self.category)),
         }
     }
 
@@ -149,6 +194,41 @@ impl Product {
             Status::Archived => Ok(vec![ProductEvent::Restored {}]),
             _ => Ok(vec![]),
         }
+    }
+
+    /// Takes the product off sale by a decision of the platform. A decision is ignored unless its number is above that of the
+    /// last applied one: decisions may arrive twice and out of order.
+    pub fn restrict(&self, reason: Reason, decision: i64) -> Decision<Self> {
+        self.known()?;
+        if decision <= self.last_decision {
+            return Ok(vec![]);
+        }
+        let mut events = self.unpublish()?;
+        events.push(ProductEvent::Restricted { reason, decision });
+        Ok(events)
+    }
+
+    /// Lets the seller publish the product again. Ignores decisions as [`restrict`](Self::restrict) does.
+    pub fn lift_restriction(&self, decision: i64) -> Decision<Self> {
+        self.known()?;
+        Ok(if decision > self.last_decision { vec![ProductEvent::RestrictionLifted { decision }] } else { vec![] })
+    }
+
+    /// Rejects a product that lacks a property that its category requires.
+    pub fn require_specifications<'a>(
+        &self,
+        required: impl Iterator<Item = &'a Text<100>>,
+    ) -> Result<(), ProductRejection> {
+        let mut required = required;
+        match required.find(|name| self.specifications.iter().all(|one| one.name != **name)) {
+            Some(name) => Err(ProductRejection::SpecificationMissing { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Category of the product.
+    pub fn category(&self) -> Option<CategoryId> {
+        self.category
     }
 
     /// Rejects a product that is not in the catalogue, or not any more.
@@ -172,6 +252,17 @@ impl Product {
         self.known().map(|details| &details.sku)
     }
 
+    /// An event, and the events that say in which category buyers find the product after it.
+    fn with_listing(&self, event: ProductEvent, status: Status, category: Option<CategoryId>) -> Vec<ProductEvent> {
+        let listed_in = category.filter(|_| status == Status::Published);
+        let mut events = vec![event];
+        if listed_in != self.listed_in {
+            events.extend(self.listed_in.map(|category| ProductEvent::Unlisted { category }));
+            events.extend(listed_in.map(|category| ProductEvent::Listed { category }));
+        }
+        events
+    }
+
     fn known(&self) -> Result<&Details, ProductRejection> {
         self.details.as_ref().ok_or(ProductRejection::ProductUnknown {})
     }
@@ -184,8 +275,16 @@ impl Product {
     }
 }
 
+/// Price of a variant; rejects one below zero.
+fn variant_price(price: Price, variant: VariantId, adjustment: PriceAdjustment) -> Result<Price, ProductRejection> {
+    let adjustment = Money { minor: adjustment.get(), currency: price.currency() };
+    let adjusted = price.money().plus(adjustment).and_then(|sum| Price::try_from(sum).ok());
+    adjusted.ok_or(ProductRejection::VariantPriceOutOfRange { variant })
+}
+
 impl Aggregate for Product {
     const TYPE: &'static str = "Product";
+    const STATE_VERSION: i32 = 2;
     type Id = ProductId;
     type Event = ProductEvent;
     type Rejection = ProductRejection;
@@ -201,101 +300,34 @@ impl Aggregate for Product {
             ProductEvent::PriceChanged { to, .. } => {
                 self.details = self.details.take().map(|known| Details { price: to, ..known });
             }
+            ProductEvent::Categorized { category } => self.category = category,
+            ProductEvent::Listed { category } => self.listed_in = Some(category),
+            ProductEvent::Unlisted { .. } => self.listed_in = None,
+            ProductEvent::SpecificationsSet { specifications } => self.specifications = specifications,
+            ProductEvent::VariantAdded { variant, name, sku, adjustment } => {
+                self.variants.insert(variant, Variant { name, sku, adjustment, retired: false });
+            }
+            ProductEvent::VariantRevised { variant, name, adjustment } => {
+                if let Some(known) = self.variants.get_mut(&variant) {
+                    (known.name, known.adjustment) = (name, adjustment);
+                }
+            }
+            ProductEvent::VariantRetired { variant } => {
+                if let Some(known) = self.variants.get_mut(&variant) {
+                    known.retired = true;
+                }
+            }
             ProductEvent::Published {} => self.status = Status::Published,
             ProductEvent::Unpublished {} | ProductEvent::Restored {} => self.status = Status::Draft,
+            ProductEvent::Restricted { decision, .. } => (self.restricted, self.last_decision) = (true, decision),
+            ProductEvent::RestrictionLifted { decision } => {
+                (self.restricted, self.last_decision) = (false, decision);
+            }
             ProductEvent::Archived {} => self.status = Status::Archived,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::values::{eur, parsed, price, usd};
-    use crate::testing::{Given, given};
-
-    fn name() -> Title {
-        parsed("Mug")
-    }
-
-    fn sku() -> Sku {
-        parsed("MUG-1")
-    }
-
-    fn mug() -> Given<Product> {
-        given([])
-            .when(|product: &Product| product.create(name(), sku(), price(900), None))
-            .then_once([ProductEvent::Created { name: name(), sku: sku(), price: price(900), description: None }])
-    }
-
-    fn published() -> Given<Product> {
-        mug().when(Product::publish).then_once([ProductEvent::Published {}])
-    }
-
-    fn archived() -> Given<Product> {
-        published().when(Product::archive).then_once([ProductEvent::Archived {}])
-    }
-
-    #[test]
-    fn unknown_product_rejects_every_change() {
-        given([]).when(Product::publish).then_rejected(ProductRejection::ProductUnknown {});
-        given([]).when(Product::archive).then_rejected(ProductRejection::ProductUnknown {});
-    }
-
-    #[test]
-    fn product_is_created_once() {
-        mug()
-            .when(|product| product.create(name(), sku(), price(901), None))
-            .then_rejected(ProductRejection::ProductExists {});
-    }
-
-    #[test]
-    fn revision_without_a_change_is_not_recorded() {
-        let description: Option<Text<5000>> = Some(parsed("Holds 0.3 l"));
-        mug().when(|product| product.revise(name(), None)).then_nothing();
-        mug()
-            .when(|product| product.revise(name(), description.clone()))
-            .then_once([ProductEvent::Revised { name: name(), description: description.clone() }])
-            .holds(|product| product.name() == Ok(&name()) && product.sku() == Ok(&sku()));
-    }
-
-    #[test]
-    fn price_changes_within_its_currency() {
-        published()
-            .when(|product| product.change_price(price(950)))
-            .then_once([ProductEvent::PriceChanged { from: price(900), to: price(950) }])
-            .holds(|product| product.sale_price() == Ok(price(950)));
-        mug()
-            .when(|product| product.change_price(Price::zero(eur())))
-            .then_rejected(ProductRejection::CurrencyFixed { currency: usd() });
-    }
-
-    #[test]
-    fn only_a_published_product_is_for_sale() {
-        let not_for_sale = Err(ProductRejection::NotForSale {});
-        given([]).holds(|product: &Product| product.sale_price() == not_for_sale);
-        mug().holds(|product| product.sale_price() == not_for_sale);
-        published().holds(|product| product.sale_price() == Ok(price(900)));
-        published()
-            .when(Product::unpublish)
-            .then_once([ProductEvent::Unpublished {}])
-            .holds(|product| product.sale_price() == not_for_sale);
-        archived().holds(|product| product.sale_price() == not_for_sale);
-    }
-
-    #[test]
-    fn archived_product_cannot_be_changed() {
-        archived().when(Product::publish).then_rejected(ProductRejection::ProductArchived {});
-        archived().when(|product| product.change_price(price(1))).then_rejected(ProductRejection::ProductArchived {});
-        archived().when(Product::unpublish).then_nothing();
-    }
-
-    #[test]
-    fn restored_product_is_a_draft() {
-        mug().when(Product::restore).then_nothing();
-        archived()
-            .when(Product::restore)
-            .then_once([ProductEvent::Restored {}])
-            .holds(|product| product.sale_price() == Err(ProductRejection::NotForSale {}));
-    }
-}
+#[path = "product_tests.rs"]
+mod tests;

@@ -30,6 +30,8 @@ pub struct FlashSale {
     customers: BTreeMap<OrderId, CustomerId>,
     /// Units of all open claims of a customer.
     bought: BTreeMap<CustomerId, i64>,
+    /// Number of paid orders of a customer.
+    paid_orders: BTreeMap<CustomerId, i64>,
     sold_out: bool,
 }
 
@@ -144,8 +146,9 @@ impl FlashSale {
         let mut events = self.claim(order, customer, units, until, now)?;
         let is_confirmed = events.is_empty() && self.claims.get(order).is_some_and(|claim| claim.until.is_none());
         if !is_confirmed {
-            let amount = self.amount(units.get())?;
-            events.push(FlashSaleEvent::ClaimConfirmed { order, customer, units: units.get(), amount });
+            let (units, amount) = (units.get(), self.amount(units.get())?);
+            let buyers = Some(self.buyers_after(customer, 1));
+            events.push(FlashSaleEvent::ClaimConfirmed { order, customer, units, amount, buyers });
         }
         Ok(events)
     }
@@ -153,8 +156,10 @@ impl FlashSale {
     /// Gives the units of a cancelled order back. Does nothing if its claim has ended.
     pub fn release(&self, order: OrderId) -> Decision<Self> {
         let Some((customer, claim)) = self.open_claim(order) else { return Ok(vec![]) };
-        let amount = if claim.until.is_none() { Some(self.amount(claim.units)?) } else { None };
-        Ok(self.with_availability(vec![FlashSaleEvent::ClaimReleased { order, customer, units: claim.units, amount }]))
+        let is_paid = claim.until.is_none();
+        let amount = if is_paid { Some(self.amount(claim.units)?) } else { None };
+        let (units, buyers) = (claim.units, is_paid.then(|| self.buyers_after(customer, -1)));
+        Ok(self.with_availability(vec![FlashSaleEvent::ClaimReleased { order, customer, units, amount, buyers }]))
     }
 
     /// Records that an order was not paid in time. Does nothing if its claim is confirmed, has ended or expires later.
@@ -209,6 +214,22 @@ impl FlashSale {
         let expired = self.claims.expired(now).filter(|(order, _)| self.customers.get(order) == Some(&customer));
         let all = self.bought.get(&customer).copied().unwrap_or(0);
         expired.fold(all, |sum, (_, units)| sum.saturating_sub(units))
+    }
+
+    /// Number of customers with a paid order, once this customer has so many more or fewer.
+    fn buyers_after(&self, customer: CustomerId, change: i64) -> i64 {
+        let before = self.paid_orders.get(&customer).copied().unwrap_or(0);
+        let others = self.paid_orders.len().saturating_sub(usize::from(before > 0));
+        let buyers = others.saturating_add(usize::from(before.saturating_add(change) > 0));
+        i64::try_from(buyers).unwrap_or(i64::MAX)
+    }
+
+    fn count_paid_order(&mut self, customer: CustomerId, change: i64) {
+        let orders = self.paid_orders.get(&customer).map_or(0, |orders| *orders).saturating_add(change);
+        match orders {
+            ..=0 => self.paid_orders.remove(&customer),
+            _ => self.paid_orders.insert(customer, orders),
+        };
     }
 
     fn open_claim(&self, order: OrderId) -> Option<(CustomerId, Hold)> {
@@ -287,6 +308,7 @@ fn check(terms: &SaleTerms, normal: Price, now: Timestamp) -> Result<(), FlashSa
 
 impl Aggregate for FlashSale {
     const TYPE: &'static str = "FlashSale";
+    const STATE_VERSION: i32 = 2;
     type Id = FlashSaleId;
     type Event = FlashSaleEvent;
     type Rejection = FlashSaleRejection;
@@ -307,9 +329,17 @@ impl Aggregate for FlashSale {
                 let all = self.bought.entry(customer).or_default();
                 *all = all.saturating_add(units);
             }
-            FlashSaleEvent::ClaimConfirmed { order, .. } => self.claims.confirm(order),
-            FlashSaleEvent::ClaimReleased { order, customer, units, .. }
-            | FlashSaleEvent::ClaimExpired { order, customer, units } => self.close_claim(order, customer, units),
+            FlashSaleEvent::ClaimConfirmed { order, customer, .. } => {
+                self.claims.confirm(order);
+                self.count_paid_order(customer, 1);
+            }
+            FlashSaleEvent::ClaimReleased { order, customer, units, amount, .. } => {
+                self.close_claim(order, customer, units);
+                if amount.is_some() {
+                    self.count_paid_order(customer, -1);
+                }
+            }
+            FlashSaleEvent::ClaimExpired { order, customer, units } => self.close_claim(order, customer, units),
             FlashSaleEvent::SoldOut {} => self.sold_out = true,
             FlashSaleEvent::AvailableAgain { .. } => self.sold_out = false,
         }

@@ -45,10 +45,27 @@ pub enum FlashSaleEvent {
     Claimed { order: OrderId, customer: CustomerId, units: Quantity, until: Timestamp },
     /// An order was paid: its units are sold for this amount.
     #[serde(rename = "flash_sale.claim_confirmed")]
-    ClaimConfirmed { order: OrderId, customer: CustomerId, units: i64, amount: Price },
+    ClaimConfirmed {
+        order: OrderId,
+        customer: CustomerId,
+        units: i64,
+        amount: Price,
+        /// Customers with a paid order in the sale, from then on. Absent in events that were written before buyers were
+        /// counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        buyers: Option<i64>,
+    },
     /// An order was cancelled and gave its units back; `amount` is what it had paid for them.
     #[serde(rename = "flash_sale.claim_released")]
-    ClaimReleased { order: OrderId, customer: CustomerId, units: i64, amount: Option<Price> },
+    ClaimReleased {
+        order: OrderId,
+        customer: CustomerId,
+        units: i64,
+        amount: Option<Price>,
+        /// Customers with a paid order in the sale, from then on; absent if this order was not paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        buyers: Option<i64>,
+    },
     /// An order was not paid in time; its units can be bought again.
     #[serde(rename = "flash_sale.claim_expired")]
     ClaimExpired { order: OrderId, customer: CustomerId, units: i64 },

@@ -121,7 +121,13 @@ fn customer_cannot_claim_more_than_the_limit_in_several_orders() {
     // A cancelled order no longer counts.
     two()
         .when(|sale| sale.release(order(1)))
-        .then_once([FlashSaleEvent::ClaimReleased { order: order(1), customer: ADA, units: 2, amount: None }])
+        .then_once([FlashSaleEvent::ClaimReleased {
+            order: order(1),
+            customer: ADA,
+            units: 2,
+            amount: None,
+            buyers: None,
+        }])
         .when(|sale| claim(sale, 2, ADA, 3, 101))
         .then_once([claimed(2, ADA, 3, 1_001)]);
 }
@@ -157,7 +163,8 @@ fn sold_out_is_recorded_once_and_ends_when_units_come_back() {
 fn paid_claim_stays_until_its_order_is_cancelled() {
     let confirm =
         |sale: &FlashSale, now: i64| sale.confirm(order(1), ADA, quantity(3), at(now.saturating_add(900)), at(now));
-    let confirmed = FlashSaleEvent::ClaimConfirmed { order: order(1), customer: ADA, units: 3, amount: price(1_200) };
+    let (customer, units, amount) = (ADA, 3, price(1_200));
+    let confirmed = FlashSaleEvent::ClaimConfirmed { order: order(1), customer, units, amount, buyers: Some(1) };
     // The claim is paid after the window, within its own time.
     scheduled()
         .when(|sale| claim(sale, 1, ADA, 3, 999))
@@ -167,8 +174,51 @@ fn paid_claim_stays_until_its_order_is_cancelled() {
         .when(|sale| sale.expire(order(1), at(9_000)))
         .then_nothing();
     sold_out().when(|sale| confirm(sale, 200)).then_once([confirmed]).when(|sale| sale.release(order(1))).then_once([
-        FlashSaleEvent::ClaimReleased { order: order(1), customer: ADA, units: 3, amount: Some(price(1_200)) },
+        FlashSaleEvent::ClaimReleased { order: order(1), customer, units, amount: Some(amount), buyers: Some(0) },
         FlashSaleEvent::AvailableAgain { left: 3 },
     ]);
     sold_out().when(|sale| confirm(sale, 1_000)).then_rejected(FlashSaleRejection::SaleNotRunning {});
+}
+
+#[test]
+fn amount_beyond_the_largest_price_is_rejected() {
+    let largest = 1_000_000_000_000_000_i64;
+    let dear = SaleTerms { price: price(largest.saturating_sub(1)), ..terms() };
+    given([])
+        .when(|sale: &FlashSale| sale.schedule(PRODUCT, STORE, &dear, price(largest), at(0)))
+        .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: dear.clone() }])
+        .when(|sale| claim(sale, 1, ADA, 2, 100))
+        .then_once([claimed(1, ADA, 2, 1_000)])
+        .when(|sale| sale.confirm(order(1), ADA, quantity(2), at(1_000), at(101)))
+        .then_rejected(FlashSaleRejection::SaleAmountTooLarge {});
+}
+
+#[test]
+fn customer_with_two_paid_orders_is_one_buyer() {
+    let claimed = |sale: &FlashSale, number, customer| claim(sale, number, customer, 1, 100);
+    let confirm =
+        |sale: &FlashSale, number, customer| sale.confirm(order(number), customer, quantity(1), at(999), at(101));
+    let mut sale = scheduled().into_state();
+    let mut buyers = vec![];
+    let mut decide = |sale: &mut FlashSale, decision: Decision<FlashSale>| {
+        for event in decision.expect("a decision") {
+            sale.apply(&event);
+            if let FlashSaleEvent::ClaimConfirmed { buyers: Some(now), .. }
+            | FlashSaleEvent::ClaimReleased { buyers: Some(now), .. } = event
+            {
+                buyers.push(now);
+            }
+        }
+    };
+    for (number, customer) in [(1, ADA), (2, ADA), (3, BEN)] {
+        let decision = claimed(&sale, number, customer);
+        decide(&mut sale, decision);
+        let decision = confirm(&sale, number, customer);
+        decide(&mut sale, decision);
+    }
+    for number in [1, 2] {
+        let decision = sale.release(order(number));
+        decide(&mut sale, decision);
+    }
+    assert_eq!(buyers, [1, 1, 2, 2, 1]);
 }

@@ -2,12 +2,19 @@
 
 mod flash_sale;
 mod flash_sale_event;
+mod sale_entry;
 
 pub use flash_sale::{ALLOTMENT_MOST, FlashSale};
 pub use flash_sale_event::{FlashSaleEvent, FlashSaleRejection, SaleTerms};
+pub use sale_entry::{SaleEntry, SaleEntryEvent, SaleEntryRejection};
 
 use crate::kernel::Visitor;
+use crate::shared::Seconds;
+
+/// Time after which an order in a flash sale expires unless it is paid (INV-09).
+pub const SALE_HOLD_TIME: Seconds = Seconds(5 * 60);
 
 pub fn visit(each: &mut impl Visitor) {
     each.aggregate::<FlashSale>();
+    each.aggregate::<SaleEntry>();
 }

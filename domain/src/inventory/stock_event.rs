@@ -19,7 +19,11 @@ pub enum StockEvent {
     Closed {},
     /// Units were received.
     #[serde(rename = "stock.received")]
-    Received { units: Quantity },
+    Received {
+        units: Quantity,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
     /// Units were returned by a customer.
     #[serde(rename = "stock.returned")]
     Returned {
@@ -144,7 +148,7 @@ impl StockEvent {
     /// Change of the available units by the event.
     pub(super) fn change_of_available(&self) -> i64 {
         match self {
-            Self::Received { units } | Self::Returned { units, .. } => units.get(),
+            Self::Received { units, .. } | Self::Returned { units, .. } => units.get(),
             Self::Adjusted { change, .. } | Self::Counted { change, .. } => *change,
             Self::Reserved { units, .. } => units.get().saturating_neg(),
             Self::Allotted { units, .. } => units.get().saturating_neg(),

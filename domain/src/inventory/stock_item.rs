@@ -85,9 +85,9 @@ impl StockItem {
         Ok(events)
     }
 
-    pub fn receive(&self, units: Quantity) -> Decision<Self> {
+    pub fn receive(&self, units: Quantity, reason: Option<Reason>) -> Decision<Self> {
         self.require_stocked()?;
-        Ok(self.with_alerts(vec![StockEvent::Received { units }]))
+        Ok(self.with_alerts(vec![StockEvent::Received { units, reason }]))
     }
 
     /// Records units that a customer returned. The caller ensures with the order that they left for it.
@@ -394,7 +394,7 @@ impl Aggregate for StockItem {
         match *event {
             StockEvent::Opened { product, .. } => self.product = Some(product),
             StockEvent::Closed {} => *self = Self::default(),
-            StockEvent::Received { units } | StockEvent::Returned { units, .. } => {
+            StockEvent::Received { units, .. } | StockEvent::Returned { units, .. } => {
                 self.on_hand = self.on_hand.saturating_add(units.get());
             }
             StockEvent::Adjusted { change, .. } => self.on_hand = self.on_hand.saturating_add(change),

@@ -22,13 +22,16 @@ fn stocked(on_hand: i64) -> Given<StockItem> {
         .then_once([StockEvent::Opened { product, store }])
         .when(|item| item.set_threshold(units(5)))
         .then_once([StockEvent::ThresholdSet { low_at: units(5) }])
-        .when(|item| item.receive(quantity(on_hand)))
-        .then([StockEvent::Received { units: quantity(on_hand) }, StockEvent::Restored { available: on_hand }])
+        .when(|item| item.receive(quantity(on_hand), None))
+        .then([
+            StockEvent::Received { units: quantity(on_hand), reason: None },
+            StockEvent::Restored { available: on_hand },
+        ])
 }
 
 #[test]
 fn product_that_is_not_stocked_rejects_changes() {
-    given([]).when(|item: &StockItem| item.receive(quantity(1))).then_rejected(StockRejection::NotStocked {});
+    given([]).when(|item: &StockItem| item.receive(quantity(1), None)).then_rejected(StockRejection::NotStocked {});
 }
 
 #[test]
@@ -55,7 +58,7 @@ fn item_is_closed_when_nothing_is_on_hand_or_reserved_and_can_be_opened_again() 
             StockEvent::ShortageResolved {},
             StockEvent::Closed {},
         ])
-        .when(|item| item.receive(quantity(1)))
+        .when(|item| item.receive(quantity(1), None))
         .then_rejected(StockRejection::NotStocked {});
     given([StockEvent::Opened { product, store }, StockEvent::Closed {}])
         .when(|item: &StockItem| item.open(product, store))
@@ -220,8 +223,8 @@ fn alert_is_raised_only_when_the_level_changes() {
         .then([reserved(1, 5, 900), StockEvent::LowReached { available: 5, low_at: units(5) }])
         .when(|item| item.reserve(reservation(2), Holder::Hand, quantity(1), at(900), at(0)))
         .then([reserved(2, 1, 900)])
-        .when(|item| item.receive(quantity(2)))
-        .then([StockEvent::Received { units: quantity(2) }, StockEvent::Recovered { available: 6 }]);
+        .when(|item| item.receive(quantity(2), None))
+        .then([StockEvent::Received { units: quantity(2), reason: None }, StockEvent::Recovered { available: 6 }]);
 }
 
 #[test]
@@ -293,8 +296,8 @@ fn count_below_the_reserved_units_records_which_orders_are_short_and_nothing_goe
     let fewer = vec![released(one, 4), StockEvent::ShortageRecorded { missing: 3, orders: vec![two], reason: None }];
     assert_eq!(before.release(ReservationId::of_order(one), Holder::Order(one)), Ok(fewer.clone()));
     fewer.iter().for_each(|event| before.apply(event));
-    let delivered = before.receive(quantity(3)).expect("a delivery");
-    assert_eq!(delivered, [StockEvent::Received { units: quantity(3) }, StockEvent::ShortageResolved {}]);
+    let delivered = before.receive(quantity(3), None).expect("a delivery");
+    assert_eq!(delivered, [StockEvent::Received { units: quantity(3), reason: None }, StockEvent::ShortageResolved {}]);
     delivered.iter().for_each(|event| before.apply(event));
     let committed = StockEvent::ReservationCommitted { reservation: ReservationId::of_order(two), units: 3 };
     assert_eq!(before.commit(ReservationId::of_order(two), Holder::Order(two)), Ok(vec![committed]));
@@ -426,4 +429,17 @@ fn item_with_an_allotment_is_not_closed_and_its_units_are_not_corrected_away() {
     burnt().when(|item| item.close(at(100))).then_rejected(StockRejection::UnitsReserved { held: 4 });
     let ended = StockEvent::AllotmentEnded { sale: SALE, units: 4 };
     burnt().when(|item| item.close(at(2_000))).then([ended, StockEvent::ShortageResolved {}, StockEvent::Closed {}]);
+}
+
+#[test]
+fn reservations_beyond_the_limit_are_rejected() {
+    let mut item = stocked(i64::try_from(OPEN_RESERVATIONS_MOST).expect("a number") + 1).into_state();
+    let most = OPEN_RESERVATIONS_MOST;
+    for number in 0..most {
+        let reservation = ReservationId::new(id(1_000_u128.saturating_add(number as u128)));
+        let (units, until, holder) = (quantity(1), at(900), Some(Holder::Hand));
+        item.apply(&StockEvent::Reserved { reservation, units, until, holder });
+    }
+    let one_more = item.reserve(ReservationId::new(id(1)), Holder::Hand, quantity(1), at(900), at(0));
+    assert_eq!(one_more, Err(StockRejection::TooManyReservations { most }));
 }

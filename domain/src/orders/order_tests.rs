@@ -170,21 +170,22 @@ fn importing_again_with_another_source_or_other_units_is_rejected() {
 fn status_changes_are_allowed_as_listed() {
     use OrderStatus::*;
     type Verb = fn(&Order) -> Decision<Order>;
-    let verbs: [(OrderStatus, Verb); 5] = [
+    let verbs: [(OrderStatus, Verb); 6] = [
         (Processing, Order::accept),
         (Ready, Order::mark_ready),
         (InTransit, Order::mark_in_transit),
         (Delivered, Order::mark_delivered),
         (Cancelled, |order| order.cancel(CancelledBy::Customer, reason(), today())),
+        (Cancelled, |order| order.cancel(CancelledBy::Seller, reason(), today())),
     ];
     // o: allowed; =: has this status already; x: rejected. In the order of the verbs.
     let table = [
-        (Pending, "oxxxo"),
-        (Processing, "=oxxo"),
-        (Ready, "x=oxo"),
-        (InTransit, "xx=ox"),
-        (Delivered, "xxx=x"),
-        (Cancelled, "xxxx="),
+        (Pending, "oxxxoo"),
+        (Processing, "=oxxoo"),
+        (Ready, "x=oxoo"),
+        (InTransit, "xx=oxx"),
+        (Delivered, "xxx=xx"),
+        (Cancelled, "xxxx=="),
     ];
     for (from, row) in table {
         for ((to, verb), mark) in verbs.into_iter().zip(row.chars()) {
@@ -205,6 +206,25 @@ fn status_changes_are_allowed_as_listed() {
             assert_eq!(outcome, mark, "from {from} to {to}");
         }
     }
+    proofs::proven("ORD-03 of all moves from each status only the listed ones pass");
+}
+
+#[test]
+fn payment_and_refund_change_no_status() {
+    use OrderStatus::*;
+    for status in [Pending, Processing, Ready, InTransit, Delivered, Cancelled] {
+        let mut order = paid_and(status);
+        assert_eq!(
+            order.record_payment(price(1000), reference("pay-2"), today()),
+            Err(OrderRejection::AlreadyPaid {}),
+            "{status}"
+        );
+        for event in order.record_refund(price(1), reference("back-1"), today()).expect("a refund") {
+            order.apply(&event);
+        }
+        assert_eq!((order.status(), order.payment_status()), (Ok(status), Ok(PaymentStatus::PartRefunded)));
+    }
+    proofs::proven("ORD-03 payment is an axis of its own");
 }
 
 #[test]

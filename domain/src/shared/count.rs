@@ -66,6 +66,8 @@ counts! {
     Quantity: 1, "expected a whole number from 1 to 1000000000";
     /// Change of a number of units; negative for a decrease.
     UnitChange: -MOST, "expected a whole number from -1000000000 to 1000000000";
+    /// Change of a price in minor units of its currency; negative for a lower price.
+    PriceAdjustment: -MOST, "expected a whole number from -1000000000 to 1000000000";
     /// Change of a number of loyalty points; negative for a decrease.
     Points: -MOST, "expected a whole number from -1000000000 to 1000000000";
     /// A number of loyalty points that are earned or spent: at least one.

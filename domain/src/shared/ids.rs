@@ -64,14 +64,26 @@ ids! {
     CustomerId
     /// A product.
     ProductId
+    /// The platform's decisions about one product of one tenant; the id is derived from both.
+    ProductRestrictionId
+    /// A variant of a product, such as a size.
+    VariantId
+    /// A category of products.
+    CategoryId
     /// Stock of one product at one store; the id is derived from both.
     StockItemId
     /// A reservation of stock; the id is made by the caller, or derived from the order that holds the units.
     ReservationId
     /// A purchase from one tenant.
     OrderId
+    /// The sales receipt of an order; the id is derived from the order.
+    SalesReceiptId
+    /// The numbers of a tenant's sales receipts of one year; the id is derived from both.
+    ReceiptBookId
     /// A flash sale; the id is made by the caller that schedules it.
     FlashSaleId
+    /// A customer in a flash sale; the id is derived from both.
+    SaleEntryId
     /// A customer's points; the id is derived from the customer.
     LoyaltyAccountId
     /// One reason for points, such as an order; the id is derived from the customer and the reason.
@@ -118,6 +130,8 @@ ids! {
     PaymentMethodId
     /// A command; the id is made by its sender.
     CommandId
+    /// An event; the id is derived from its command.
+    EventId
     /// A sender of commands: a person, a device, or the engine itself.
     Principal
     /// A claim on a unique name; the id is derived from the name.

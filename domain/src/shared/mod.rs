@@ -18,7 +18,7 @@ mod text;
 mod time;
 
 pub use code::Code;
-pub use count::{Points, PositivePoints, Quantity, UnitChange, Units};
+pub use count::{Points, PositivePoints, PriceAdjustment, Quantity, UnitChange, Units};
 pub use event_type::EventType;
 pub use fingerprint::Fingerprint;
 pub use holds::{Hold, Holder, Holds};

@@ -29,6 +29,11 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_add(seconds.0.saturating_mul(1_000_000)))
     }
 
+    /// Whole seconds since an earlier instant; negative if that is later.
+    pub fn seconds_since(self, earlier: Self) -> Seconds {
+        Seconds(self.0.saturating_sub(earlier.0).div_euclid(1_000_000))
+    }
+
     /// Calendar day of this instant in a zone.
     pub fn date_in(self, zone: &Zone) -> Date {
         Date(self.instant().to_zoned(zone.0.clone()).date())
@@ -84,6 +89,11 @@ impl Date {
     pub fn month(self) -> Self {
         Self(self.0.first_of_month())
     }
+
+    /// Year of the day.
+    pub fn year(self) -> i16 {
+        self.0.year()
+    }
 }
 
 impl FromStr for Date {
@@ -115,6 +125,11 @@ string_value!(Date, "Date", { "type": "string", "format": "date" });
 /// machines use the same version.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone(jiff::tz::TimeZone);
+
+impl Zone {
+    /// Coordinated universal time.
+    pub const UTC: Self = Self(jiff::tz::TimeZone::UTC);
+}
 
 impl FromStr for Zone {
     type Err = Invalid;

@@ -47,6 +47,11 @@ const VIOLATIONS: &[(&str, &str)] = &[
           ORDER BY o.since DESC LIMIT 1)",
     ),
     (
+        "sales receipts of a tenant and a year whose numbers are not dense from 1",
+        "SELECT count(*) FROM (SELECT FROM log.events WHERE type = 'sales_receipt.issued' GROUP BY tenant, payload->>'year'
+         HAVING min((payload->>'number')::bigint) <> 1 OR max((payload->>'number')::bigint) <> count(*)) t",
+    ),
+    (
         "a stock item with fewer than zero units on hand",
         "SELECT count(*) FROM (SELECT sum(CASE
              WHEN type IN ('stock.received', 'stock.returned') THEN (payload->>'units')::bigint

@@ -1,12 +1,13 @@
-//! Flash sales with their counters (FLS-05, FLS-11). Invariant: allotment = sold + claimed + left.
+//! Flash sales with their figures (FLS-05, FLS-09, FLS-10, FLS-11). Invariant: allotment = sold + claimed + left.
 
-use domain::flash_sales::{FlashSaleEvent, SaleTerms};
+use domain::flash_sales::{FlashSaleEvent, SaleEntry, SaleEntryEvent, SaleTerms};
 use domain::kernel::Recorded;
 use domain::shared::{Currency, FlashSaleId, Permission, Price, ProductId, StoreId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Folded, ReadModel, Sources, Unfoldable};
+use crate::key;
 
 /// Flash sale of one product at one store, with its figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,8 +40,22 @@ pub struct FlashSale {
     pub sold: i64,
     /// Amount paid for the sold units, in minor units. A cancelled order no longer counts; other refunds are not deducted.
     pub revenue_minor: i64,
+    /// Customers that entered the sale.
+    pub participants: i64,
+    /// Customers with a paid order in the sale.
+    pub buyers: i64,
+    /// Conversion rate: buyers per 10,000 participants.
+    pub conversion_bp: i64,
+    /// Sell-through: sold units per 10,000 units of the allotment.
+    pub sell_through_bp: i64,
     /// True while no unit is left.
     pub sold_out: bool,
+    /// First moment at which orders could buy: the start of the window, or the time of scheduling if that was later.
+    pub open_from: Timestamp,
+    /// Time at which the last unit was taken; null if units were left or came back during the sale.
+    pub sold_out_at: Option<Timestamp>,
+    /// Seconds until the last unit was taken.
+    pub sold_out_after_s: Option<i64>,
     /// Time of the last change.
     pub changed_at: Timestamp,
 }
@@ -66,6 +81,13 @@ impl ReadModel for FlashSale {
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<domain::flash_sales::FlashSale>(Self::on_sale);
+        from.stream::<SaleEntry>(
+            |event| {
+                let SaleEntryEvent::Recorded { sale, .. } = event.event;
+                Some(key![sale])
+            },
+            Self::on_entry,
+        );
     }
 }
 
@@ -76,8 +98,23 @@ impl FlashSale {
             return Ok(Some(Self::new(event, *product, *store, terms)));
         }
         let mut row = row.ok_or_else(Unfoldable::no_row)?;
-        row.apply(&event.event)?;
+        row.apply(event)?;
+        row.rate();
         Ok(Some(Self { changed_at: event.occurred_at, ..row }))
+    }
+
+    fn on_entry(row: Option<Self>, event: &Recorded<SaleEntryEvent>) -> Folded<Self> {
+        let mut row = row.ok_or_else(Unfoldable::no_row)?;
+        add(&mut row.participants, 1, "participants")?;
+        row.rate();
+        Ok(Some(Self { changed_at: event.occurred_at, ..row }))
+    }
+
+    /// Computes the rates from the counters.
+    fn rate(&mut self) {
+        let rate = |part: i64, whole: i64| part.saturating_mul(10_000).checked_div(whole).unwrap_or(0);
+        self.conversion_bp = rate(self.buyers, self.participants);
+        self.sell_through_bp = rate(self.sold, self.allotment);
     }
 
     fn new(event: &Recorded<FlashSaleEvent>, product: ProductId, store: StoreId, terms: &SaleTerms) -> Self {
@@ -96,17 +133,25 @@ impl FlashSale {
             claimed: 0,
             sold: 0,
             revenue_minor: 0,
+            participants: 0,
+            buyers: 0,
+            conversion_bp: 0,
+            sell_through_bp: 0,
             sold_out: false,
+            open_from: terms.starts_at.max(event.occurred_at),
+            sold_out_at: None,
+            sold_out_after_s: None,
             changed_at: event.occurred_at,
         }
     }
 
-    fn apply(&mut self, event: &FlashSaleEvent) -> Result<(), Unfoldable> {
-        match event {
+    fn apply(&mut self, event: &Recorded<FlashSaleEvent>) -> Result<(), Unfoldable> {
+        match &event.event {
             FlashSaleEvent::Scheduled { .. } => {}
             // The terms change only before the first claim.
             FlashSaleEvent::Changed { terms } => {
                 (self.starts_at, self.ends_at) = (terms.starts_at, terms.ends_at);
+                self.open_from = terms.starts_at.max(event.occurred_at);
                 (self.price_minor, self.currency) = (terms.price.minor(), terms.price.currency());
                 self.customer_limit = terms.limit.map(i64::from);
                 (self.allotment, self.left) = (terms.allotment.get(), terms.allotment.get());
@@ -115,21 +160,32 @@ impl FlashSale {
             FlashSaleEvent::Started {} => self.status = SaleStatus::Running,
             FlashSaleEvent::Ended {} => self.status = SaleStatus::Ended,
             FlashSaleEvent::Claimed { units, .. } => self.move_units(units.get().saturating_neg(), units.get(), 0)?,
-            FlashSaleEvent::ClaimConfirmed { units, amount, .. } => {
+            FlashSaleEvent::ClaimConfirmed { units, amount, buyers, .. } => {
+                self.buyers = buyers.unwrap_or(self.buyers);
                 self.move_units(0, units.saturating_neg(), *units)?;
                 add(&mut self.revenue_minor, amount.minor(), "revenue_minor")?;
             }
-            FlashSaleEvent::ClaimReleased { units, amount: Some(amount), .. } => {
+            FlashSaleEvent::ClaimReleased { units, amount: Some(amount), buyers, .. } => {
+                self.buyers = buyers.unwrap_or(self.buyers);
                 self.move_units(*units, 0, units.saturating_neg())?;
                 add(&mut self.revenue_minor, Price::minor(*amount).saturating_neg(), "revenue_minor")?;
             }
             FlashSaleEvent::ClaimReleased { units, amount: None, .. } | FlashSaleEvent::ClaimExpired { units, .. } => {
                 self.move_units(*units, units.saturating_neg(), 0)?;
             }
-            FlashSaleEvent::SoldOut {} => self.sold_out = true,
-            FlashSaleEvent::AvailableAgain { .. } => self.sold_out = false,
+            FlashSaleEvent::SoldOut {} => self.change_sold_out(Some(event.occurred_at)),
+            FlashSaleEvent::AvailableAgain { .. } => self.change_sold_out(None),
         }
         Ok(())
+    }
+
+    /// Changes the time of the sell-out. Units that come back after the sale do not change it.
+    fn change_sold_out(&mut self, at: Option<Timestamp>) {
+        self.sold_out = at.is_some();
+        if self.status != SaleStatus::Ended {
+            self.sold_out_at = at;
+            self.sold_out_after_s = at.map(|at| at.seconds_since(self.open_from).0);
+        }
     }
 
     fn move_units(&mut self, left: i64, claimed: i64, sold: i64) -> Result<(), Unfoldable> {
@@ -204,12 +260,19 @@ pub(super) mod tests {
         let (customer, units) = (ada(), 3);
         let story = claimed(claimed(running(), 1, 3), 2, 2);
         assert_eq!(figures(&story), [0, 5, 0, 0]);
-        let paid = FlashSaleEvent::ClaimConfirmed { order: order(1), customer, units, amount: usd(1_200) };
+        let paid =
+            FlashSaleEvent::ClaimConfirmed { order: order(1), customer, units, amount: usd(1_200), buyers: Some(1) };
         let story = then(story, paid);
         assert_eq!(figures(&story), [0, 2, 3, 1_200]);
         let story = then(story, FlashSaleEvent::ClaimExpired { order: order(2), customer, units: 2 });
         assert_eq!(figures(&story), [2, 0, 3, 1_200]);
-        let cancelled = FlashSaleEvent::ClaimReleased { order: order(1), customer, units, amount: Some(usd(1_200)) };
+        let cancelled = FlashSaleEvent::ClaimReleased {
+            order: order(1),
+            customer,
+            units,
+            amount: Some(usd(1_200)),
+            buyers: Some(0),
+        };
         assert_eq!(figures(&then(story, cancelled)), [5, 0, 0, 0]);
     }
 
@@ -226,5 +289,30 @@ pub(super) mod tests {
         assert_eq!(status(&running()), SaleStatus::Running);
         assert_eq!(status(&ended(running())), SaleStatus::Ended);
         assert_eq!(status(&then(running(), FlashSaleEvent::Cancelled {})), SaleStatus::Cancelled);
+    }
+
+    fn entered(story: Story, number: u128) -> Story {
+        let (sale, customer) = (FlashSaleId::new(Uuid::from_u128(9)), CustomerId::new(Uuid::from_u128(number)));
+        story.then::<SaleEntry>(SaleEntry::id(sale, customer), SaleEntryEvent::Recorded { sale, customer })
+    }
+
+    #[test]
+    fn conversion_is_buyers_per_participant() {
+        let (customer, units, amount, buyers) = (ada(), 4, usd(1_600), Some(1));
+        let story = claimed((3..6).fold(running(), entered), 1, 4);
+        let story = then(story, FlashSaleEvent::ClaimConfirmed { order: order(1), customer, units, amount, buyers });
+        let row: FlashSale = story.row();
+        assert_eq!((row.participants, row.buyers, row.conversion_bp, row.sell_through_bp), (3, 1, 3_333, 8_000));
+    }
+
+    #[test]
+    fn time_to_sell_out_counts_from_the_first_moment_of_the_sale_and_stays_after_the_end() {
+        let out = then(claimed(running(), 1, 5), FlashSaleEvent::SoldOut {});
+        let row: FlashSale = out.row();
+        assert_eq!((row.open_from, row.sold_out_at, row.sold_out_after_s), (Story::at(2), Some(Story::at(5)), Some(3)));
+        let again = then(out.clone(), FlashSaleEvent::AvailableAgain { left: 5 });
+        assert_eq!(again.row::<FlashSale>().sold_out_after_s, None);
+        let late = then(ended(out), FlashSaleEvent::AvailableAgain { left: 5 });
+        assert_eq!(late.row::<FlashSale>().sold_out_after_s, Some(3));
     }
 }

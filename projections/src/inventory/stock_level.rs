@@ -105,7 +105,7 @@ impl StockStatus {
 /// Changes of the on-hand and the reserved quantity by an event.
 pub(super) fn change(event: &StockEvent) -> (i64, i64) {
     match *event {
-        StockEvent::Received { units } | StockEvent::Returned { units, .. } => (units.get(), 0),
+        StockEvent::Received { units, .. } | StockEvent::Returned { units, .. } => (units.get(), 0),
         StockEvent::Adjusted { change, .. } | StockEvent::Counted { change, .. } => (change, 0),
         StockEvent::Reserved { units, .. } | StockEvent::Allotted { units, .. } => (0, units.get()),
         StockEvent::AllotmentRefilled { units, .. } => (0, units),
@@ -159,7 +159,7 @@ pub(super) mod tests {
         let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
         Story::new()
             .then::<StockItem>(item(), StockEvent::Opened { product, store })
-            .then::<StockItem>(item(), StockEvent::Received { units: units(10) })
+            .then::<StockItem>(item(), StockEvent::Received { units: units(10), reason: None })
             .then::<StockItem>(item(), StockEvent::ThresholdSet { low_at: Units::try_from(5).expect("units") })
     }
 

@@ -27,7 +27,7 @@ pub struct StockMovement {
     pub reservation: Option<ReservationId>,
     /// Order that reserved the units or from which they came back; null for other movements.
     pub order: Option<OrderId>,
-    /// Reason given for a correction or a count.
+    /// Reason given for a delivery, a correction or a count.
     pub reason: Option<Reason>,
     /// Principal that sent the command.
     pub principal: Principal,
@@ -107,7 +107,7 @@ fn order(event: &StockEvent) -> Option<OrderId> {
 /// Kind, reservation and reason of the movement that an event makes; `None` if no unit moved.
 fn movement(event: &StockEvent) -> Option<(MovementKind, Option<ReservationId>, Option<&Reason>)> {
     match event {
-        StockEvent::Received { .. } => Some((MovementKind::Received, None, None)),
+        StockEvent::Received { reason, .. } => Some((MovementKind::Received, None, reason.as_ref())),
         StockEvent::Returned { .. } => Some((MovementKind::Returned, None, None)),
         StockEvent::Adjusted { reason, .. } => Some((MovementKind::Adjusted, None, Some(reason))),
         StockEvent::Counted { reason, .. } => Some((MovementKind::Counted, None, reason.as_ref())),

@@ -1,4 +1,4 @@
-//! Orders: their state and timeline, purchase histories, and sales by day, week and month.
+//! Orders: their state, timeline and receipts, purchase histories, and sales by day, week and month.
 
 mod order;
 mod order_step;
@@ -6,6 +6,7 @@ mod purchase_history;
 mod sale;
 mod sales_day;
 mod sales_month;
+mod sales_receipt;
 mod sales_week;
 
 pub use order::{Order, OrderLine};
@@ -13,6 +14,7 @@ pub use order_step::{OrderStep, StepKind};
 pub use purchase_history::PurchaseHistory;
 pub use sales_day::SalesDay;
 pub use sales_month::SalesMonth;
+pub use sales_receipt::SalesReceipt;
 pub use sales_week::SalesWeek;
 
 use crate::kernel::Visitor;
@@ -20,6 +22,7 @@ use crate::kernel::Visitor;
 pub fn visit(each: &mut impl Visitor) {
     each.read_model::<Order>();
     each.read_model::<OrderStep>();
+    each.read_model::<SalesReceipt>();
     each.read_model::<PurchaseHistory>();
     each.read_model::<SalesDay>();
     each.read_model::<SalesMonth>();

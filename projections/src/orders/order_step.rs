@@ -1,8 +1,8 @@
-//! Timeline of an order (ORD-09).
+//! Timeline of an order (ORD-08). Invariant: one step for each event of the order.
 
 use domain::kernel::Recorded;
 use domain::orders::{Order, OrderEvent};
-use domain::shared::{Currency, CustomerId, OrderId, Permission, Price, Principal, Reason, Timestamp};
+use domain::shared::{Currency, CustomerId, EventId, OrderId, Permission, Price, Principal, Reason, Text, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +16,14 @@ pub struct OrderStep {
     pub order: OrderId,
     /// Sequence number of the step within the order, from 1.
     pub sequence: i64,
+    /// Id of the event that made the step.
+    pub event: EventId,
     /// Customer who placed the order.
     pub customer: CustomerId,
     /// Kind of step.
     pub kind: StepKind,
+    /// The step in a few English words.
+    pub description: Text<100>,
     /// Amount concerned, in minor units.
     pub amount_minor: Option<i64>,
     /// Currency of the amount.
@@ -84,14 +88,35 @@ impl OrderStep {
         Ok(Some(Self {
             order: OrderId::new(event.stream),
             sequence: event.sequence,
+            event: EventId::new(event.id()),
             customer,
             kind,
+            description: kind.description().parse().expect("a short visible text"),
             amount_minor: amount.map(Price::minor),
             currency: amount.map(Price::currency),
             reason,
             principal: event.principal,
             at: event.occurred_at,
         }))
+    }
+}
+
+impl StepKind {
+    fn description(self) -> &'static str {
+        match self {
+            Self::Placed => "Order placed",
+            Self::Imported => "Order imported from another shop system",
+            Self::Paid => "Order paid in full",
+            Self::PaidLate => "Payment received after the cancellation",
+            Self::Reinstated => "Order reinstated by a late payment",
+            Self::Accepted => "Order accepted by the seller",
+            Self::Ready => "Order packed",
+            Self::InTransit => "Order on its way to the customer",
+            Self::Delivered => "Order delivered",
+            Self::Cancelled => "Order cancelled",
+            Self::Refunded => "Money refunded",
+            Self::UnitsReturned => "Units returned by the customer",
+        }
     }
 }
 
@@ -129,5 +154,7 @@ mod tests {
             [(1, StepKind::Placed, Some(1000)), (2, StepKind::Paid, Some(1000)), (3, StepKind::Cancelled, None)]
         );
         assert!(steps[2].reason.is_some());
+        assert_eq!(steps[1].description.to_string(), "Order paid in full");
+        assert_ne!(steps[0].event, steps[1].event);
     }
 }

@@ -17,7 +17,7 @@ fn opened(story: Story, nth: u128) -> Story {
 fn received(story: Story, nth: u128, units: i64) -> Story {
     let (product, store) = (ProductId::new(Uuid::from_u128(nth)), StoreId::new(Uuid::from_u128(8)));
     let units = Quantity::try_from(units).expect("a quantity");
-    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
+    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units, reason: None })
 }
 
 /// Opens two items and receives units twice for each.
@@ -139,7 +139,7 @@ fn model_that_fails_repeatedly_leaves_its_group_and_catches_up_alone() {
 
     let open =
         |models| poll_ready(Projector::open(&memory, &memory, models)).expect("the in-memory store does not fail");
-    let mut alone = open(left.clone());
+    let mut alone = open(left);
     assert_eq!((catch_up(&mut alone), alone.take_failing().len(), alone.after(0)), (1, 0, Some(0)));
     memory.fail_puts_of(None);
     assert_eq!((catch_up(&mut alone), catch_up(&mut alone), alone.after(0)), (0, 0, Some(6)));

@@ -107,7 +107,7 @@ fn opened(story: Story, number: u8) -> Story {
 fn received(story: Story, number: u8) -> Story {
     let (product, store) = item(number);
     let units = Quantity::try_from(1).expect("a quantity");
-    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units })
+    story.then::<StockItem>(StockItem::id(product, store), StockEvent::Received { units, reason: None })
 }
 
 /// Opens ten stock items and receives ten units of each, one at a time.

@@ -26,7 +26,7 @@ fn open(number: u128) -> StartStocking {
 }
 
 fn receive(number: u128, units: i64) -> ReceiveStock {
-    ReceiveStock { item: item(number), units: units.try_into().expect("a quantity") }
+    ReceiveStock { item: item(number), units: units.try_into().expect("a quantity"), reason: None }
 }
 
 fn reserve(number: u128, buyer: u128) -> ReserveStock {

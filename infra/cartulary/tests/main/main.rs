@@ -6,6 +6,7 @@ mod crash;
 mod doors;
 mod durability;
 mod embedded;
+mod flash_sale;
 mod idempotency;
 mod kafka_policies;
 mod live;

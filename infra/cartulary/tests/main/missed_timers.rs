@@ -36,6 +36,7 @@ async fn timer_that_was_due_while_no_process_ran_fires_once() -> Result<()> {
     let owner = cluster.owner(&engine, shop.tenant).await?;
     let answer = send_until_decided(&[&owner], "PlaceOrder", new_id(), &shop.order(new_id(), new_id())).await?;
     assert_eq!(answer["outcome"], "accepted", "the unit is on sale again: {answer}");
+    proofs::proven("INV-09 a paid reservation never expires, and an unpaid one does so once, also while nothing runs");
     engine.kill().await?;
 
     // Policies react to every event again, as after a crash before their positions were written: nothing happens twice.

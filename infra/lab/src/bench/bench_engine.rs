@@ -106,7 +106,7 @@ impl BenchEngine {
             commands.push(self.workload.envelope(PublishProduct { product }));
             commands.push(self.workload.envelope(OpenStockItem { product, store }));
             let item = StockItem::id(product, store);
-            commands.push(self.workload.envelope(ReceiveStock { item, units: Quantity::MOST }));
+            commands.push(self.workload.envelope(ReceiveStock { item, units: Quantity::MOST, reason: None }));
         }
         Ok(commands)
     }

@@ -82,7 +82,7 @@ impl CqrsEsHotStream {
             (framework.workload.hot_item.uuid(), framework.workload.product, framework.workload.store(0));
         framework.execute(item, "OpenStockItem", Arc::new(move |item: &StockItem| item.open(product, store))).await?;
         let units = Quantity::try_from(1_000)?;
-        framework.execute(item, "ReceiveStock", Arc::new(move |item: &StockItem| item.receive(units))).await?;
+        framework.execute(item, "ReceiveStock", Arc::new(move |item: &StockItem| item.receive(units, None))).await?;
         Ok(Self(framework))
     }
 }

@@ -59,7 +59,7 @@ impl BenchScribe {
         let (tenant, item) = (self.workload.tenant(0), self.workload.hot_item);
         self.execute(tenant, self.workload.create_product()?).await?;
         self.execute(tenant, OpenStockItem { product: self.workload.product, store: self.workload.store(0) }).await?;
-        self.execute(tenant, ReceiveStock { item, units: Quantity::try_from(1_000)? }).await?;
+        self.execute(tenant, ReceiveStock { item, units: Quantity::try_from(1_000)?, reason: None }).await?;
         Ok(())
     }
 

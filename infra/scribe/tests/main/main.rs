@@ -7,3 +7,4 @@ mod left_out_rows;
 mod lost_connections;
 mod presence;
 mod queue;
+mod snapshots;

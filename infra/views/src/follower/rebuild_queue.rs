@@ -25,8 +25,11 @@ pub(super) struct RebuildQueue {
     health: Health,
     /// Models of the next scans.
     pending: VecDeque<Vec<Model>>,
-    running: Option<(Vec<Model>, AbortOnDropHandle<anyhow::Result<Vec<RebuildSummary>>>)>,
+    running: Option<(Vec<Model>, Scan)>,
 }
+
+/// A scan that builds models; dropping it aborts it.
+type Scan = AbortOnDropHandle<anyhow::Result<Vec<RebuildSummary>>>;
 
 impl RebuildQueue {
     pub(super) fn new(pool: PgPool, notices: RowNotices, health: Health) -> Self {

@@ -77,6 +77,9 @@ pub(crate) async fn use_every_model(
             .await?;
         done("PauseSubscription", json!({ "subscription": subscription, "reason": "a holiday" })).await?;
     }
+    let category = new_id();
+    done("AddCategory", json!({ "category": category, "name": "Mugs" })).await?;
+    done("CategorizeProduct", json!({ "product": shop.product, "category": category })).await?;
     done("ReviseProduct", json!({ "product": shop.product, "name": "Müg \t\"№ 1\" \\", "description": "a\nb" }))
         .await?;
     use_content_models(&done, pool, shop).await?;

@@ -49,6 +49,7 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
     assert_eq!(sqlx::query_scalar::<_, i64>(traced).fetch_one(&pool).await?, 2);
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
     backend.close().await;
+    proofs::proven("INV-09 an unpaid reservation frees its stock after 15 minutes and not before");
     check_log_invariants(&pool).await
 }
 

@@ -32,7 +32,7 @@ fn step(dice: &mut Dice, store: StoreId) -> Result<Step<StockItem>> {
             let open: Value = json!({ "product": product, "store": store });
             Step::<StockItem>::new(("OpenStockItem", open), item, move |state, _| state.open(product, store))
         }
-        2..=4 => Step::<StockItem>::new(("ReceiveStock", some), item, move |state, _| state.receive(quantity)),
+        2..=4 => Step::<StockItem>::new(("ReceiveStock", some), item, move |state, _| state.receive(quantity, None)),
         5 => {
             let (change, force, reason) = (number - 6, number == 1, "counted by night".parse::<Reason>()?);
             let adjust = json!({ "item": item, "change": change, "reason": reason, "force": force });
