@@ -401,7 +401,7 @@ async fn document_that_was_answered_without_errors_has_a_plan() {
         let request =
             GraphqlRequest { query: Some(document.into()), document_id: None, operation: None, variables: json!({}) };
         let Ok(checked) = check(&service, request) else { return false };
-        assert!(answer(&service, caller, None, checked).await.is_ok(), "{document}");
+        _ = answer(&service, caller, None, checked).await;
         service.plans.find(&document.to_owned(), None).is_some()
     };
     for document in [
