@@ -1,53 +1,15 @@
 "use strict";
 
-const field = (id) => document.getElementById(id);
-const form = field("request");
+// GraphiQL with the token of the page, which is sent with every request and kept in this tab only.
+const token = document.getElementById("token");
+token.value = sessionStorage.getItem("token") || "";
+token.addEventListener("change", () => sessionStorage.setItem("token", token.value));
 
-async function run() {
-  const answer = field("answer");
-  const status = field("status");
-  let variables;
-  try {
-    variables = JSON.parse(field("variables").value || "{}");
-  } catch (error) {
-    status.textContent = "";
-    answer.textContent = `Variables are not valid JSON: ${error.message}`;
-    return;
-  }
-  status.textContent = "…";
-  const startedAt = performance.now();
-  try {
-    const response = await fetch("/graphql", {
-      method: "POST",
-      headers: {
-        "Content-Type": "application/json",
-        Accept: "application/graphql-response+json",
-        Authorization: `Bearer ${field("token").value.trim()}`,
-      },
-      body: JSON.stringify({ query: field("query").value, variables }),
-    });
-    const text = await response.text();
-    status.textContent = `${response.status} · ${Math.round(performance.now() - startedAt)} ms`;
-    try {
-      answer.textContent = JSON.stringify(JSON.parse(text), null, 2);
-    } catch {
-      answer.textContent = text;
-    }
-  } catch (error) {
-    status.textContent = "";
-    answer.textContent = `The server cannot be reached: ${error.message}`;
-  }
-}
+const send = GraphiQL.createFetcher({ url: "/graphql" });
+const fetcher = (request, options) =>
+  send(request, { ...options, headers: { Authorization: `Bearer ${token.value.trim()}`, ...options?.headers } });
+const defaultQuery = document.getElementById("query").content.textContent;
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  run();
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-    event.preventDefault();
-    run();
-  }
-});
-field("token").value = sessionStorage.getItem("token") || "";
-field("token").addEventListener("change", () => sessionStorage.setItem("token", field("token").value));
+ReactDOM.createRoot(document.getElementById("graphiql")).render(
+  React.createElement(GraphiQL, { fetcher, defaultQuery, shouldPersistHeaders: false }),
+);

@@ -260,7 +260,8 @@ impl Executed {
         let is_executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
         let code = if is_executed { "INTERNAL" } else { "INVALID_QUERY" };
         let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| error_json(service, error, code));
-        let data = is_executed.then(|| serde_json::to_vec(&response.data).unwrap_or_default());
+        // As JSON, fields are in alphabetical order; async-graphql has them in the order of their completion.
+        let data = is_executed.then(|| response.data.into_json().unwrap_or_default().to_string().into_bytes());
         Self { data, errors: errors.collect(), rows }
     }
 

@@ -1,9 +1,9 @@
-//! The GraphQL console: one page with its script and style sheet, all served from here.
+//! The GraphQL console: GraphiQL, with all of its files served from here.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::Response;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
@@ -25,12 +25,24 @@ pub(super) fn page(documents: &Documents) -> Response<Body> {
     (headers, page).into_response()
 }
 
-pub(super) async fn script() -> Response<Body> {
-    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../console/console.js")).into_response()
-}
+/// Files of the page: name, media type, content.
+const FILES: [(&str, &str, &str); 6] = [
+    ("console.js", SCRIPT, include_str!("../console/console.js")),
+    ("console.css", STYLE, include_str!("../console/console.css")),
+    ("graphiql.min.js", SCRIPT, include_str!("../console/vendor/graphiql.min.js")),
+    ("graphiql.min.css", STYLE, include_str!("../console/vendor/graphiql.min.css")),
+    ("react.production.min.js", SCRIPT, include_str!("../console/vendor/react.production.min.js")),
+    ("react-dom.production.min.js", SCRIPT, include_str!("../console/vendor/react-dom.production.min.js")),
+];
 
-pub(super) async fn style() -> Response<Body> {
-    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../console/console.css")).into_response()
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+pub(super) async fn file(Path(name): Path<String>) -> Result<Response<Body>, Problem> {
+    let file = FILES.iter().find(|(known, ..)| *known == name);
+    let missing = || Problem::not_found("NOT_FOUND", "there is nothing at this path");
+    let (_, media_type, content) = file.ok_or_else(missing)?;
+    Ok(([(CONTENT_TYPE, *media_type)], *content).into_response())
 }
 
 /// The GraphQL schema as text, if introspection is allowed.

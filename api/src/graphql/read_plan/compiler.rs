@@ -47,10 +47,11 @@ pub(super) fn compile(types: &RowTypes, document: &ExecutableDocument) -> Option
 }
 
 impl<'a> Compiler<'a> {
-    /// The fields of a selection with its fragments expanded, each under a name of its own.
+    /// The fields of a selection with its fragments expanded, each under a name of its own, in the order of the answer.
     fn fields(&self, selections: &'a SelectionSet, type_name: &str) -> Option<Vec<&'a Field>> {
         let mut fields = Vec::new();
         self.collect(selections, type_name, &mut fields)?;
+        fields.sort_unstable_by(|one, other| one.response_key().node.as_str().cmp(other.response_key().node.as_str()));
         Some(fields)
     }
 

@@ -228,3 +228,25 @@ async fn browser_gets_the_console_and_nothing_else_does() {
         }
     }
 }
+
+#[tokio::test]
+async fn console_loads_only_files_of_this_server_and_evaluates_no_text() {
+    let fetch = async |path: &str| {
+        let request = Request::get(path).header(ACCEPT, "text/html").body(Body::empty()).expect("a request");
+        send_to(STATE.clone(), request).await
+    };
+    let page = fetch("/graphql").await;
+    let policy = page.headers["content-security-policy"].to_str().expect("a policy");
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let text = &page.text;
+    let paths: Vec<_> = text.split(['"', '\'']).filter(|part| part.starts_with("/graphql/console/")).collect();
+    assert_eq!(paths.len(), 6, "{text}");
+    for path in paths {
+        let file = fetch(path).await;
+        assert_eq!(file.status, 200, "{path}");
+        for forbidden in ["eval(", "new Function(", "@import", "src=\"http", "url(http"] {
+            assert!(!file.text.contains(forbidden), "{path}: {forbidden}");
+        }
+    }
+    assert_eq!(fetch("/graphql/console/other.js").await.status, 404);
+}

@@ -25,7 +25,7 @@ use super::workload::Workload;
 /// Products of each tenant: so many that no stock item reaches the limit of 50,000 open reservations.
 const PRODUCTS: usize = 50;
 /// Fixed outer key; the data of a benchmark need no secrecy.
-const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+pub(super) const OUTER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const TOKEN_KEY: (&str, [u8; 32]) = ("bench", [7; 32]);
 
 /// Default settings, with a free port.

@@ -11,12 +11,14 @@ mod cpu;
 mod cqrs_es_contender;
 mod fanout;
 mod freshness;
+mod graphql;
 mod growth;
 mod http;
 mod http_connection;
 mod load_generator;
 mod log_rows;
 mod null_backend;
+mod postgraphile;
 mod progress;
 mod protocol;
 mod rebuild;
@@ -68,7 +70,7 @@ pub struct BenchOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Benchmark {
-    /// All except `fanout`.
+    /// All except `graphql` and `fanout`, which need further programs.
     All,
     /// Commands per second on distinct streams.
     Commands,
@@ -78,6 +80,8 @@ enum Benchmark {
     Single,
     /// Orders per second over HTTP.
     Http,
+    /// GraphQL queries per second, compared with PostGraphile. Needs npm, which installs it at the first run.
+    Graphql,
     /// Events per second of a read model rebuild.
     Rebuild,
     /// Time from the commit of an event until its row is visible.
@@ -97,9 +101,11 @@ pub async fn run(options: BenchOptions) -> Result<ExitCode> {
     let length = RunLength { warm_up: measured / 4, measured };
     let mut benchmarks = options.benchmarks.clone();
     if benchmarks.contains(&Benchmark::All) {
-        let fanout = benchmarks.contains(&Benchmark::Fanout);
+        let wanted = benchmarks;
         benchmarks = Benchmark::value_variants().to_vec();
-        benchmarks.retain(|benchmark| fanout || *benchmark != Benchmark::Fanout);
+        benchmarks.retain(|benchmark| {
+            wanted.contains(benchmark) || !matches!(benchmark, Benchmark::Graphql | Benchmark::Fanout)
+        });
     }
     let server = ScratchServer::start(options.binaries.clone()).await?;
     let mut report = Report::default();
@@ -129,6 +135,7 @@ async fn measure(
             Benchmark::Hot => writes::hot_stream(server, length, &progress, report).await?,
             Benchmark::Single => writes::single(server, length, &progress, report).await?,
             Benchmark::Http => http::run(server, length, &progress, report).await?,
+            Benchmark::Graphql => graphql::run(server, length, &progress, report).await?,
             Benchmark::Rebuild => rebuild::run(server, &progress, report).await?,
             Benchmark::Fresh => freshness::run(server, length, &progress, report).await?,
             Benchmark::Start => start_up::run(server, options.binaries.clone(), &progress, report).await?,

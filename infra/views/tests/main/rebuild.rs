@@ -71,7 +71,7 @@ pub(crate) async fn use_every_model(
     let store = Tenant::first_store(tenant);
     done("ScheduleFlashSale", json!({ "sale": new_id(), "product": shop.product, "store": store, "terms": terms }))
         .await?;
-    for (url, events) in [("https://one.example/", json!([])), ("https://two.example/", json!(["order.placed"]))] {
+    for (url, events) in [("https://127.0.0.1/one", json!([])), ("https://127.0.0.1/two", json!(["order.placed"]))] {
         let subscription = new_id();
         done("Subscribe", json!({ "subscription": subscription, "url": url, "events": events, "description": null }))
             .await?;
