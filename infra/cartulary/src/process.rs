@@ -70,8 +70,7 @@ impl Running {
         let roles = config.roles;
         let builder = ComponentBuilder::connect(config).await?;
         let (pools, stop) = (builder.pools.clone(), builder.stop.clone());
-        let redis = builder.start_redis().await?;
-        let mut servers = Vec::new();
+        let (redis, mut servers) = (builder.start_redis().await?, Vec::new());
         let scribe = builder.start_scribe(&mut servers).await?;
         let dispatch = builder.start_dispatch(scribe.clone()).await?;
         let config = &builder.config;
