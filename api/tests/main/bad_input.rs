@@ -124,7 +124,9 @@ const TYPES: [&str; 22] = [
 /// True if the texts of a problem name no type of the code.
 fn names_no_type(problem: &Value) -> bool {
     let texts = [&problem["detail"], &problem["errors"][0]["message"]].map(|text| text.as_str().unwrap_or_default());
-    let mut words = texts.iter().flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric()));
+    // Names of fields are quoted, and a field may be called `variant`.
+    let unquoted = texts.iter().flat_map(|text| text.split('`').step_by(2));
+    let mut words = unquoted.flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric()));
     words.all(|word| !TYPES.contains(&word))
 }
 

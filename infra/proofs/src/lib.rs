@@ -7,7 +7,7 @@
 use std::{env, fmt, fs::OpenOptions, io::Write, panic::Location};
 
 /// Environment variable with the path of the file that executed proofs are appended to.
-pub const RECORD: &str = "CARTULARY_PROOFS";
+pub const RECORD: &str = "PROOFS_RECORD";
 
 /// A clause of a capability, and the file that proves it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
