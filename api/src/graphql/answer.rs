@@ -16,11 +16,11 @@ use serde_json::{Value as Json, json};
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
+use super::executor::viewer::Viewer;
 use super::executor::{GraphqlExecutor, QUERY_TIMEOUT};
 use super::query_cost::COST_MOST;
 use super::read_plan::{self, Declined, Plan, PlannedAnswer};
 use super::session::Session;
-use super::viewer::Viewer;
 use crate::admission::cost_limiter::ThrottleStatus;
 use crate::error::Problem;
 use crate::guard;

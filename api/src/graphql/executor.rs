@@ -1,5 +1,7 @@
 //! Schema and dependencies of the resolvers, shared by all requests.
 
+pub(super) mod viewer;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,11 +7,11 @@ use domain::shared::{Email, PersonalField};
 use projections::kernel::{Column, ColumnType, Model};
 use projections::query::{Filter, SortOrder, Test, value_text};
 
+use super::executor::viewer::Viewer;
 use super::names::{camel, capitals};
 use super::scalars::{DATE, LONG, TIMESTAMP, UUID};
 use super::types::{enum_values_of, indexes, personal, resolved};
 use super::value::to_json;
-use super::viewer::Viewer;
 use crate::error::Problem;
 
 /// Highest number of values of one `in` condition; longer lists must be split into several queries.

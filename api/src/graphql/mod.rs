@@ -15,6 +15,7 @@ mod queries;
 mod query_cost;
 mod read_plan;
 mod relation_fields;
+mod row_type;
 mod rows;
 mod scalars;
 mod session;
@@ -24,7 +25,6 @@ mod subscriptions;
 mod tests;
 mod types;
 mod value;
-mod viewer;
 mod work;
 
 use std::sync::Arc;

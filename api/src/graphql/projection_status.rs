@@ -4,10 +4,10 @@ use async_graphql::Value;
 use async_graphql::dynamic::{Enum, Field, FieldFuture, FieldValue, InputValue, Object, SchemaBuilder, TypeRef};
 use domain::shared::Permission;
 
+use super::executor::viewer::Viewer;
 use super::scalars::LONG;
 use super::session::Session;
 use super::value::{from_json, member};
-use super::viewer::Viewer;
 use crate::error::Problem;
 use crate::port::ProjectionStatus;
 

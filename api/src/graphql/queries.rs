@@ -10,13 +10,13 @@ use projections::kernel::{Key, Model};
 use projections::query::{Cursor, Page, RowQuery};
 use serde_json::{Value as Json, json};
 
+use super::executor::viewer::Viewer;
 use super::filters::{self, Filterable};
 use super::names::camel;
 use super::page_size::{FIRST, FIRST_MOST};
 use super::scalars;
 use super::session::Session;
 use super::value::{Arguments, from_json, to_json};
-use super::viewer::Viewer;
 use crate::error::Problem;
 use crate::relation::Relations;
 

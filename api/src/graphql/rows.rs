@@ -9,27 +9,12 @@ use projections::kernel::{Model, Models};
 
 use super::names::{camel, pascal};
 use super::relation_fields::relation_field;
+use super::row_type::{RowType, Source};
 use super::session::Session;
 use super::types::{Direction, Types, description, indexes, personal, requires};
-use super::value::{Shape, field, member};
+use super::value::{field, member};
 use crate::port::SealedField;
-use crate::relation::{Relation, Relations};
-
-/// Fields of a row type, with the places of their values.
-pub(super) struct RowType {
-    pub(super) model: Arc<Model>,
-    pub(super) fields: HashMap<String, Source>,
-}
-
-/// Place of the value of a field.
-pub(super) enum Source {
-    /// A column of the row, by its number; callers who see only the public fields do not see a restricted one.
-    Column { column: usize, is_restricted: bool, shape: Shape },
-    /// A sealed column, by its number, with the kind of the personal field.
-    Personal { column: usize, kind: String },
-    /// Rows of another read model.
-    Relation(Relation),
-}
+use crate::relation::Relations;
 
 /// Object type with the columns of a row, then its relations to other models; and the places of their values.
 pub(super) fn object(

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::batcher::Batcher;
 use super::executor::QUERY_TIMEOUT;
+use super::executor::viewer::Viewer;
 use super::value::from_json;
-use super::viewer::Viewer;
 use crate::error::Problem;
 use crate::port::{Behind, Freshness, LiveUpdates, SealedField};
 use crate::relation::Relations;

@@ -7,11 +7,11 @@ use domain::kernel::Actor;
 use domain::shared::Permission;
 use serde_json::{Value as Json, json};
 
+use super::executor::viewer::Viewer;
 use super::page_size::{FIRST, FIRST_MOST};
 use super::scalars;
 use super::session::Session;
 use super::value::{from_json, member, to_json};
-use super::viewer::Viewer;
 use crate::error::Problem;
 use crate::port::{StreamEvent, StreamQuery};
 

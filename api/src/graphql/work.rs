@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::executor::viewer::Viewer;
 use super::page_size::{FIRST, FIRST_MOST};
 use super::scalars::{JSON, LONG, TIMESTAMP, UUID};
 use super::session::Session;
 use super::value::{from_json, member};
-use super::viewer::Viewer;
 use crate::admission::rate_limit;
 use crate::error::Problem;
 use crate::port::{DeadLetter, LetterCursor, LetterRemoval};

@@ -104,17 +104,7 @@ impl Family {
     pub(crate) fn values(&self) -> Vec<BadValue> {
         let mut values = match self {
             Self::Text { most } => texts(*most),
-            Self::Sku => {
-                let fate = |text: &str| match text
-                    .chars()
-                    .any(|c| c.is_whitespace() || matches!(c, '\u{200d}' | '\u{2066}'))
-                {
-                    true => Refused,
-                    false if text.chars().count() > 64 => Refused,
-                    false => Taken,
-                };
-                PLAIN.iter().map(|text| quoted(text, fate(text))).collect()
-            }
+            Self::Sku => skus(),
             Self::Slug => listed(Refused, &["A-b", "-a-", "ab", "a.b", "käse", "../x", "a b", "my_shop", "ａbc"])
                 .chain(listed(Taken, &["null", "nan", "constructor", "3d-mugs"]))
                 .chain([quoted(&"a".repeat(256), Refused)])
@@ -153,19 +143,7 @@ impl Family {
             Self::Id => ids(),
             Self::Number { least, most } => numbers(*least, *most, Refused),
             Self::Minor => numbers(0, 1_000_000_000_000_000, RefusedAround),
-            Self::Instant => {
-                listed(Refused, &["yesterday", "2026-11-20", "2026-11-20T12:00:00", "0000-01-01T00:00:00Z"])
-                    .chain(listed(
-                        Refused,
-                        &["9999-12-31T23:59:59Z", "2026-02-29T12:00:00Z", "1763640000", "2026-11-20T25:00:00Z"],
-                    ))
-                    .chain(listed(
-                        Taken,
-                        &["1969-12-31T23:59:59Z", "2024-02-29T12:00:00Z", "2026-11-20T12:00:00+14:00"],
-                    ))
-                    .chain(raw(Refused, &["1763640000", "1763640000000"]))
-                    .collect()
-            }
+            Self::Instant => instants(),
             Self::Day => listed(Refused, &["2026-02-29", "20-11-2026", "2026-11-20T00:00:00Z", "0000-00-00"])
                 .chain(listed(Taken, &["2024-02-29"]))
                 .collect(),
@@ -297,6 +275,20 @@ fn targets() -> Vec<BadValue> {
         .chain(listed(Refused, &schemes))
         .chain([quoted(&long, Refused)])
         .chain(listed(Taken, &["https://127.0.0.1:9/hook?a=%20&b=1", "http://127.0.0.1:9/"]))
+        .collect()
+}
+
+fn skus() -> Vec<BadValue> {
+    let forbidden = |c: char| c.is_whitespace() || matches!(c, '\u{200d}' | '\u{2066}');
+    let is_refused = |text: &str| text.chars().any(forbidden) || text.chars().count() > 64;
+    PLAIN.iter().map(|text| quoted(text, if is_refused(text) { Refused } else { Taken })).collect()
+}
+
+fn instants() -> Vec<BadValue> {
+    listed(Refused, &["yesterday", "2026-11-20", "2026-11-20T12:00:00", "0000-01-01T00:00:00Z"])
+        .chain(listed(Refused, &["9999-12-31T23:59:59Z", "2026-02-29T12:00:00Z", "1763640000", "2026-11-20T25:00:00Z"]))
+        .chain(listed(Taken, &["1969-12-31T23:59:59Z", "2024-02-29T12:00:00Z", "2026-11-20T12:00:00+14:00"]))
+        .chain(raw(Refused, &["1763640000", "1763640000000"]))
         .collect()
 }
 

@@ -34,7 +34,7 @@ pub fn visit(each: &mut impl Visitor) {
     each.command::<SetSpecificationTemplate>();
     each.command::<RestrictProduct>();
     each.command::<LiftRestriction>();
-    each.command::<FollowRestriction>();
+    each.command::<FollowProductRestriction>();
     each.command::<FollowLifting>();
     each.policy::<FollowModeration>();
 }

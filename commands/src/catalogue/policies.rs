@@ -3,7 +3,7 @@
 use domain::catalogue::{ProductRestriction, ProductRestrictionEvent};
 use domain::kernel::Recorded;
 
-use super::{FollowLifting, FollowRestriction};
+use super::{FollowLifting, FollowProductRestriction};
 use crate::kernel::{Policy, Reactions, Start};
 
 /// Sends the platform's restrictions of products to the tenants that sell them. The commands may arrive out of order, so each
@@ -20,7 +20,7 @@ impl Policy for FollowModeration {
         let decision = event.sequence;
         match event.event.clone() {
             ProductRestrictionEvent::Ordered { tenant, product, reason } => {
-                reactions.command_in(tenant, FollowRestriction { product, reason, decision });
+                reactions.command_in(tenant, FollowProductRestriction { product, reason, decision });
             }
             ProductRestrictionEvent::Lifted { tenant, product } => {
                 reactions.command_in(tenant, FollowLifting { product, decision });

@@ -67,14 +67,14 @@ impl Command for LiftRestriction {
 /// Apply a restriction by the platform: the product is taken off sale.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FollowRestriction {
+pub struct FollowProductRestriction {
     pub product: ProductId,
     pub reason: Reason,
     /// The number of the decision of the platform. Only a number above that of the last applied decision has an effect.
     pub decision: i64,
 }
 
-impl StreamCommand for FollowRestriction {
+impl StreamCommand for FollowProductRestriction {
     type Aggregate = Product;
     const NEEDS: Permission = Permission::RunEngine;
     const STREAM: StreamOf<Self> = |command| command.product;

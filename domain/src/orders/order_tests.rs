@@ -24,11 +24,10 @@ fn placement(lines: Vec<OrderLine>) -> Placement {
 }
 
 fn placed_event() -> OrderEvent {
-    let lines = vec![line(1, 2, price(400)), line(2, 1, price(200))];
     OrderEvent::Placed {
         customer: ADA,
         store: STORE,
-        lines,
+        lines: vec![line(1, 2, price(400)), line(2, 1, price(200))],
         price: PriceBreakdown::of_goods(price(1000)),
         placed_on: today(),
         placed_at: Some(at(0)),

@@ -12,7 +12,7 @@ use super::plan::{
     EdgeField, Label, Nested, NestedField, PageField, PageInfoField, PagePlan, Plan, Read, RelatedRead, Root, RowField,
     RowPlan,
 };
-use crate::graphql::rows::{RowType, Source};
+use crate::graphql::row_type::{RowType, Source};
 use crate::graphql::value::Shape;
 use crate::relation::Join;
 

@@ -13,10 +13,10 @@ use serde_json::Value as Json;
 use super::Declined;
 use super::plan::{PagePlan, Plan, Read, RelatedRead};
 use crate::error::Problem;
+use crate::graphql::executor::viewer::Viewer;
 use crate::graphql::queries::{PageArguments, cursor_scope, key_values, paging};
 use crate::graphql::session::READS_MOST;
 use crate::graphql::value::Arguments;
-use crate::graphql::viewer::Viewer;
 use crate::port::Access;
 
 /// One request for the rows of a plan.

@@ -22,9 +22,9 @@ use async_graphql::Variables;
 use async_graphql::parser::types::ExecutableDocument;
 use commands::scribe::TwoGenerationCache;
 
+use super::executor::viewer::Viewer;
 use super::filters::Filterable;
-use super::rows::RowType;
-use super::viewer::Viewer;
+use super::row_type::RowType;
 use crate::port::Behind;
 use input_types::InputTypes;
 use loader::Loader;

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::loader::{Loaded, Related};
 use super::plan::{EdgeField, Label, Nested, NestedField, PageField, PageInfoField, Plan, Root, RowField};
 use super::{Declined, PlannedAnswer};
-use crate::graphql::viewer::Viewer;
+use crate::graphql::executor::viewer::Viewer;
 use crate::port::SealedField;
 
 /// JSON text of the data, as far as it is written.

@@ -5,26 +5,26 @@ use std::sync::Arc;
 use projections::kernel::Model;
 use projections::query::{Filter, QueryError, Test};
 
-use super::executor::GraphqlExecutor;
-use super::names::camel;
+use super::super::names::camel;
+use super::GraphqlExecutor;
 use crate::error::Problem;
 use crate::port::{Access, Caller, Freshness};
 
 /// The caller of one request.
 pub(crate) struct Viewer {
-    pub(super) service: Arc<GraphqlExecutor>,
-    pub(super) caller: Caller,
+    pub(in crate::graphql) service: Arc<GraphqlExecutor>,
+    pub(in crate::graphql) caller: Caller,
 }
 
 impl Viewer {
     /// Rows and fields of a model that the caller may see. Fails if it may not read the model.
-    pub(super) fn access(&self, model: &Model) -> Result<Access, Problem> {
+    pub(in crate::graphql) fn access(&self, model: &Model) -> Result<Access, Problem> {
         let forbidden = || Problem::forbidden(format!("this caller may not read {}", model.name));
         self.caller.access(model).ok_or_else(forbidden)
     }
 
     /// Fails if the caller may not see this column of the model.
-    pub(super) fn require_shown(&self, model: &Model, column: &str) -> Result<(), Problem> {
+    pub(in crate::graphql) fn require_shown(&self, model: &Model, column: &str) -> Result<(), Problem> {
         if self.access(model)?.shows(model, column) {
             return Ok(());
         }
@@ -33,22 +33,22 @@ impl Viewer {
     }
 
     /// Condition that rows must meet to be visible to a caller who sees only the public fields; `None` for others.
-    pub(super) fn visibility_filter(&self, model: &Model) -> Option<Filter> {
+    pub(in crate::graphql) fn visibility_filter(&self, model: &Model) -> Option<Filter> {
         let public_only = self.caller.access(model).is_none_or(|access| access.public_only);
         let (field, value) = model.visible_when.filter(|_| public_only)?;
         Some(Filter { field: field.into(), test: Test::Equals(value.into()) })
     }
 
     /// The position that a freshness token names.
-    pub(super) fn position(&self, token: &str) -> Result<Freshness, Problem> {
+    pub(in crate::graphql) fn position(&self, token: &str) -> Result<Freshness, Problem> {
         Freshness::from_token(token).ok_or_else(|| self.invalid("minPosition", "expected the token of a receipt"))
     }
 
-    pub(super) fn invalid(&self, field: &str, text: impl Into<String>) -> Problem {
+    pub(in crate::graphql) fn invalid(&self, field: &str, text: impl Into<String>) -> Problem {
         commands::kernel::Misuse::new("INVALID_ARGUMENT", field, text).into()
     }
 
-    pub(super) fn problem(&self, error: QueryError) -> Problem {
+    pub(in crate::graphql) fn problem(&self, error: QueryError) -> Problem {
         match error {
             QueryError::Misuse { field, text } => self.invalid(&camel(&field), text),
             QueryError::Building { model } => Problem::building(&model),
