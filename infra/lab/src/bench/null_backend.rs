@@ -22,16 +22,16 @@ pub(super) struct NullBackend {
 }
 
 impl NullBackend {
-    /// Accepts a command, with one changed event on each stream that it names.
-    fn accept(&self, envelope: &Envelope) -> Answer {
+    /// Accepts a command, with one changed event on each stream that it names, but that of the tenant.
+    fn accept(&self, tenant: TenantId, envelope: &Envelope) -> Answer {
         let mut hint = Hint::default();
-        envelope.command.streams(&mut hint);
+        envelope.command.streams(tenant, &mut hint);
         let changed = |stream: commands::kernel::StreamRef| ChangedStream {
             stream_type: stream.stream_type,
             stream: stream.id,
             sequence: 1,
         };
-        let changed = hint.into_streams().map(changed).collect();
+        let changed = hint.into_streams().filter(|stream| stream.id != tenant.uuid()).map(changed).collect();
         let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: self.engine.now(), changed };
         Answer::Settled { settled: Settled::Accepted(accepted), replayed: false }
     }
@@ -66,8 +66,8 @@ impl Backend for NullBackend {
         self.engine.blind_index(tenant, field, folded)
     }
 
-    fn submit(&self, _: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
-        let answers = commands.iter().map(|envelope| self.accept(envelope)).collect();
+    fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {
+        let answers = commands.iter().map(|envelope| self.accept(tenant, envelope)).collect();
         futures::future::ready(answers).boxed()
     }
 
