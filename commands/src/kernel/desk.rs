@@ -19,6 +19,9 @@ pub const STREAMS_MOST: usize = 320;
 /// Number of streams that a list stores without a heap allocation; most commands touch no more.
 const INLINE_STREAMS: usize = 4;
 
+/// A short list of streams.
+pub type Streams = SmallVec<[StreamRef; INLINE_STREAMS]>;
+
 /// Key of a stream within its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamRef {
@@ -35,7 +38,7 @@ impl StreamRef {
 /// Collects the streams that a command is known to need.
 #[derive(Debug, Default)]
 pub struct Hint {
-    streams: SmallVec<[StreamRef; INLINE_STREAMS]>,
+    streams: Streams,
 }
 
 impl Hint {
@@ -59,7 +62,7 @@ pub trait StateLookup {
 pub struct Desk<'a> {
     states: &'a dyn StateLookup,
     /// Streams requested so far.
-    touched: SmallVec<[StreamRef; INLINE_STREAMS]>,
+    touched: Streams,
     /// Requested streams that are not in memory.
     missing: Vec<StreamRef>,
     drafts: Vec<Draft>,
@@ -111,6 +114,11 @@ impl<'a> Desk<'a> {
             }
         }
         if self.missing.is_empty() { Ok(()) } else { Err(Refusal::Missing) }
+    }
+
+    /// The streams that were requested so far.
+    pub fn touched(&self) -> Streams {
+        self.touched.clone()
     }
 
     /// The streams that were requested and are not in memory.

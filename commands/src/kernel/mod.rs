@@ -17,7 +17,7 @@ pub use domain::tenancy::TenantStates;
 
 pub use command::{AnyCommand, Command, Context, Subject};
 pub use demand::{Demand, Demands};
-pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef};
+pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef, Streams};
 pub use effect::{Effect, EffectDescriptor, EffectRequest, Outcome};
 pub use error_text::plain_words;
 pub use policy::{Policy, Reaction, Reactions, Start, When};

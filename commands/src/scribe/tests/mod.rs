@@ -274,6 +274,20 @@ fn forgotten_states_and_receipts_are_loaded_again() {
 }
 
 #[test]
+fn state_that_every_command_reads_and_none_writes_stays_in_memory() {
+    let mut simulation = Simulation::opened(Limits { state_bytes_most: 20_000, ..Limits::default() });
+    let before = simulation.loads["Tenant"];
+    for n in 0..500 {
+        simulation.send(ONE, vec![envelope(id(n), open(n))]);
+        simulation.run(|_| Commit::Written);
+    }
+    simulation.send(ONE, vec![envelope(id(1000), open(0))]);
+    simulation.run(|_| Commit::Written);
+    assert_eq!(simulation.loads["StockItem"], 501, "the first item has left memory");
+    assert_eq!(simulation.loads["Tenant"], before, "the tenant has not");
+}
+
+#[test]
 fn every_id_has_one_effect_and_positions_stay_dense_under_random_failures() {
     for seed in 0..400_u64 {
         let mut random = Random(seed);
