@@ -7,11 +7,11 @@
 use std::any::Any;
 use std::borrow::Cow;
 
-use domain::kernel::{Aggregate, Decision, Encoded, StreamId, Unreadable, encode};
+use domain::kernel::{Aggregate, Decision, Encoded, Fact, StreamId, Unreadable, encode, event_id};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{Misuse, Refusal, State, rejected};
+use super::{Context, Misuse, Refusal, State, rejected};
 
 /// Largest number of streams that one command may touch; a command that touches more is refused as misuse.
 pub const STREAMS_MOST: usize = 320;
@@ -97,9 +97,17 @@ impl<'a> Desk<'a> {
         let events = verb(&state).map_err(rejected)?;
         if !events.is_empty() {
             let stream = StreamRef::of::<A>(id);
-            self.drafts.push(Draft { stream, events: Box::new(EventsOf::<A>(events)) });
+            self.drafts.push(Draft { stream, is_fact: false, events: Box::new(EventsOf::<A>(events)) });
         }
         Ok(())
+    }
+
+    /// Appends a fact as a stream of its own. Its id is that of the event, so that no other command has it.
+    pub fn append<F: Fact>(&mut self, context: &Context, fact: F::Event) {
+        let index = i16::try_from(self.drafts.len()).unwrap_or(i16::MAX);
+        let id = event_id(context.tenant, context.principal, context.command, index);
+        let stream = StreamRef { stream_type: F::TYPE, id };
+        self.drafts.push(Draft { stream, is_fact: true, events: Box::new(EventsOf::<F>(vec![fact])) });
     }
 
     /// Requests all these streams at once. If any is not in memory, returns [`Refusal::Missing`], and the scribe loads
@@ -146,6 +154,8 @@ impl<'a> Desk<'a> {
 /// New events of one stream, returned by one verb. The scribe applies and stores them if the command is accepted.
 pub struct Draft {
     pub stream: StreamRef,
+    /// True if the stream is new and has no state.
+    pub is_fact: bool,
     events: Box<dyn Events>,
 }
 

@@ -197,9 +197,12 @@ impl Scribe {
         Some((first, later, envelope.command.occurred_at().unwrap_or(context.now)))
     }
 
-    /// Applies a draft to its state, and adds a snapshot to the batch if one is due. Returns the sequence number of the
-    /// draft's first event.
+    /// Applies a draft to its state, if it has one, and adds a snapshot to the batch if one is due. Returns the sequence
+    /// number of the draft's first event.
     fn apply_draft(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Encoded]) -> i64 {
+        if draft.is_fact {
+            return 1;
+        }
         let batch = self.current.id;
         let Some(entry) = self.states.get_mut(&key) else { return 0 };
         let first = entry.sequence.saturating_add(1);

@@ -50,6 +50,7 @@ fn value_for(root: &Value, schema: &Value, wanted: fn(&Value, &str) -> bool) -> 
         (_, Some("email")) => "ada@example.org".into(),
         (_, Some("phone")) => "+4930123456".into(),
         (_, Some("^[A-Z]{3}$")) => "USD".into(),
+        (_, Some("^[a-z][a-z0-9_]{0,49}$")) => "product_viewed".into(),
         (_, Some(pattern)) if pattern.contains("|USD|") => "USD".into(),
         (_, Some(pattern)) if pattern.starts_with('^') => "adas-mugs".into(),
         _ => "UTC".into(),

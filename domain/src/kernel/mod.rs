@@ -1,6 +1,7 @@
 //! Kernel of the domain layer: the aggregate trait, the event codec and the registry. Independent of any context.
 
 mod encoded;
+mod fact;
 mod published;
 mod recorded;
 mod registry;
@@ -13,11 +14,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 pub use encoded::{Encoded, Unreadable, decode, encode};
+pub use fact::{Fact, NoRejection};
 pub use published::{PublicForm, PublicShape, Published};
 pub use recorded::{Actor, Recorded, event_id};
 pub use registry::{
-    AggregateDescriptor, EventDescriptor, aggregate_by_stream_type, aggregates, event_by_name, private_event_names,
-    publish_stored,
+    AggregateDescriptor, EventDescriptor, aggregate_by_stream_type, aggregates, event_by_name, log_format,
+    private_event_names, publish_stored,
 };
 pub use upcaster::Upcaster;
 
@@ -33,7 +35,7 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Se
     /// Steps from older versions of events to the current ones. A change of an event that serde's defaults do not cover
     /// adds a step here, and a fossil of the new version.
     const UPCASTERS: &'static [Upcaster] = &[];
-    /// False if all events of this aggregate are private: nobody outside the engine receives them.
+    /// False if all events of this aggregate are private: they are sent to no receiver outside the engine.
     const PUBLISHED: bool = true;
     /// Events that are private or published in another shape. All others are published as they are stored, without their
     /// personal fields.

@@ -21,7 +21,9 @@ pub struct AggregateDescriptor {
 pub struct EventDescriptor {
     /// Dotted name.
     pub name: String,
-    /// True if nobody outside the engine receives events of this type.
+    /// Version under which the event is written.
+    pub version: i16,
+    /// True if events of this type are sent to no receiver outside the engine.
     pub is_private: bool,
     /// Version in which the public form is the stored one, letter by letter; `None` if there is no such version.
     verbatim: Option<i16>,
@@ -44,7 +46,14 @@ pub fn event_by_name(event_name: &str) -> Option<&'static EventDescriptor> {
     aggregates().get(aggregate)?.events.get(event)
 }
 
-/// Names of all events that nobody outside the engine receives.
+/// Format of the log that this program reads and writes: a number that rises with every new event type and every new
+/// version of one, because neither is ever removed. A program of a lower format cannot read all events.
+pub fn log_format() -> i64 {
+    let events = aggregates().iter().flat_map(|aggregate| &aggregate.events);
+    events.fold(0, |sum: i64, event| sum.saturating_add(event.version.into()))
+}
+
+/// Names of all private events, which are sent to no receiver outside the engine.
 pub fn private_event_names() -> &'static [&'static str] {
     static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         let events = aggregates().iter().flat_map(|aggregate| &aggregate.events);
@@ -94,9 +103,10 @@ impl Visitor for Registry {
 fn descriptor<A: Aggregate>(name: &str, schema: &serde_json::Value, variant: &serde_json::Value) -> EventDescriptor {
     let form = form_of::<A>(name);
     let is_private = !A::PUBLISHED || form.is_some_and(super::PublicForm::is_private);
-    let verbatim = (form.is_none() && !has_personal(schema, variant)).then(|| A::event_version(name));
+    let version = A::event_version(name);
+    let verbatim = (form.is_none() && !has_personal(schema, variant)).then_some(version);
     let publish = |name: &str, version, payload: &str| A::publish(&A::read(name, version, payload)?);
-    EventDescriptor { name: name.into(), is_private, verbatim, publish }
+    EventDescriptor { name: name.into(), version, is_private, verbatim, publish }
 }
 
 #[cfg(test)]

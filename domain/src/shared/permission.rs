@@ -111,6 +111,10 @@ permissions! {
     SeePoints:         x - x x x x;
     /// Change the rules of the loyalty programme.
     ManageProgram:     - - - x x -;
+    /// Record activity: views, shares, clicks.
+    TrackActivity:     x x x x x -;
+    /// Read figures of activity.
+    SeeActivity:       - - x x x x;
     /// Read sales figures.
     SeeSales:          - - x x x x;
     /// Open stores of one's own tenant.
@@ -154,12 +158,21 @@ mod tests {
     }
 
     #[test]
-    fn staff_may_only_handle_orders_read_products_and_update_profiles() {
+    fn staff_may_only_handle_orders_read_products_update_profiles_and_track_activity() {
         use Permission::*;
         let held: Vec<_> = Permission::ALL.iter().filter(|one| Role::Staff.permits(**one)).collect();
         assert_eq!(
             held,
-            [&PlaceOrders, &PayOrders, &HandleOrders, &CancelOrders, &SeeOrders, &SeeProducts, &KeepProfile]
+            [
+                &PlaceOrders,
+                &PayOrders,
+                &HandleOrders,
+                &CancelOrders,
+                &SeeOrders,
+                &SeeProducts,
+                &KeepProfile,
+                &TrackActivity
+            ]
         );
     }
 
