@@ -7,6 +7,7 @@
 
 pub mod kernel;
 
+pub mod analytics;
 pub mod catalogue;
 pub mod customers;
 pub mod flash_sales;
@@ -26,6 +27,7 @@ use kernel::Visitor;
 /// Visits every command, policy and effect, context by context.
 pub fn visit(each: &mut impl Visitor) {
     domain::visit_contexts! {
+        analytics::visit(each);
         catalogue::visit(each);
         customers::visit(each);
         flash_sales::visit(each);

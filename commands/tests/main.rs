@@ -1,6 +1,7 @@
 //! Integration tests of commands and policies, with all states in memory.
 
 mod behaviour {
+    mod activity;
     mod catalogue;
     mod flash_sales;
     mod name_claims;

@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod shared;
 pub mod testing;
 
+pub mod analytics;
 pub mod catalogue;
 pub mod customers;
 pub mod flash_sales;
@@ -36,6 +37,7 @@ macro_rules! visit_contexts {
 /// Visits every aggregate, context by context.
 pub fn visit(each: &mut impl Visitor) {
     visit_contexts! {
+        analytics::visit(each);
         catalogue::visit(each);
         customers::visit(each);
         flash_sales::visit(each);

@@ -10,6 +10,7 @@ pub mod projector;
 pub mod query;
 pub mod testing;
 
+pub mod analytics;
 pub mod catalogue;
 pub mod customers;
 pub mod flash_sales;
@@ -28,6 +29,7 @@ use kernel::Visitor;
 /// Visits every read model, context by context.
 pub fn visit(each: &mut impl Visitor) {
     domain::visit_contexts! {
+        analytics::visit(each);
         catalogue::visit(each);
         customers::visit(each);
         flash_sales::visit(each);

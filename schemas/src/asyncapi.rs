@@ -1,18 +1,18 @@
-//! AsyncAPI 3.0 document of the Kafka topic: every event as a CloudEvents message in binary mode.
+//! AsyncAPI 3.0 document of the public Kafka topic: every published event as a CloudEvents message in binary mode.
 
 use serde_json::{Map, Value, json};
 
-use crate::compatibility::{events, resolved};
+use crate::compatibility::events;
 use crate::contracts;
 
 pub(crate) fn document() -> Value {
     let mut messages = Map::new();
     let mut references = Map::new();
     let contracts = contracts::all();
-    let aggregates = contracts.iter().filter(|(path, _)| path.starts_with("events/"));
+    let aggregates = contracts.iter().filter(|(path, _)| path.starts_with("published/"));
     for (_, schema) in aggregates {
         for (name, event) in events(schema) {
-            let mut payload = resolved(schema, event.payload);
+            let mut payload = event.payload.clone();
             if payload["description"].is_null()
                 && let Some(description) = event.description
             {
@@ -37,11 +37,11 @@ pub(crate) fn document() -> Value {
         "info": {
             "title": "Cartulary",
             "version": "1",
-            "description": "Stream of all events, ordered within each tenant.",
+            "description": "Stream of all published events, ordered within each tenant.",
         },
         "defaultContentType": "application/json",
         "channels": { "events": {
-            "address": "cartulary.events",
+            "address": "cartulary.events.published",
             "description": "One partition per lane. All events of a tenant are in one lane; the key is the stream.",
             "messages": references,
         } },
@@ -65,17 +65,17 @@ fn cloud_event() -> Value {
         "ce_time": time("Time at which it occurred."),
         "ce_recordedtime": time("Time of the decision."),
         "ce_lane": number("Lane, equal to the partition."),
-        "ce_position": number("Position within the lane, without gaps; a gap means that a record is missing."),
+        "ce_position": number("Position within the lane. Private events have none of these records, so that positions have gaps."),
         "ce_epoch": number("Epoch in which it was written. A different epoch at a known position means that history was rewritten."),
         "ce_tenant": id("Tenant."),
-        "ce_tenantposition": number("Position within the tenant, without gaps."),
+        "ce_tenantposition": number("Position within the tenant, rising; private events leave gaps."),
         "ce_streamtype": text("Type of the stream, for example `Order`."),
         "ce_streamid": id("Id of the stream; also the key of the record."),
-        "ce_sequence": number("Number within the stream, from 1, without gaps."),
+        "ce_sequence": number("Number within the stream, rising from 1; private events leave gaps."),
         "ce_principal": id("Sender of the command."),
         "ce_commandid": id("Id of the command."),
         "ce_commandindex": number("Number within the events of the command, from 0."),
-        "ce_eventversion": number("Version of the event's shape."),
+        "ce_eventversion": number("Version of the event's public shape."),
         "ce_actor": text("Actor on whose behalf the command was sent, as JSON."),
     });
     let required: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();

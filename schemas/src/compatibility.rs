@@ -140,12 +140,12 @@ const BOUNDS: [(&str, Narrower); 7] = [
     ("pattern", |old, new| new.is_string() && old != new),
 ];
 
-fn required(schema: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn required(schema: &Value) -> impl Iterator<Item = &str> {
     schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Schema node after its `$ref` was followed and its null option removed.
-fn dereferenced<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
+pub(crate) fn dereferenced<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     if let Some(target) = reference_target(root, node) {
         return dereferenced(root, target);
     }
@@ -156,7 +156,7 @@ fn dereferenced<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
 }
 
 /// Types that a node allows, without null: a change of `required` is reported separately.
-fn types(root: &Value, node: &Value) -> Vec<String> {
+pub(crate) fn types(root: &Value, node: &Value) -> Vec<String> {
     let mut types: Vec<String> = match &node["type"] {
         Value::String(one) => vec![one.clone()],
         Value::Array(several) => several.iter().filter_map(Value::as_str).map(Into::into).collect(),

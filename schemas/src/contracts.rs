@@ -8,6 +8,8 @@ use projections::kernel::Models;
 use schemars::schema_for;
 use serde_json::{Value, json};
 
+use crate::published;
+
 /// All JSON Schemas by path below `schemas/`.
 pub(crate) fn all() -> BTreeMap<String, Value> {
     let mut all = Contracts::default();
@@ -51,6 +53,9 @@ impl Visitor for Contracts {
             variant["x-version"] = json!(version);
         }
         self.schemas.insert(format!("events/{context}/{}.json", A::TYPE), events);
+        if let Some(published) = published::schema::<A>() {
+            self.schemas.insert(format!("published/{context}/{}.json", A::TYPE), published);
+        }
         let mut rejections = schema_for!(A::Rejection).to_value();
         rejections["x-aggregate"] = json!(A::TYPE);
         self.schemas.insert(format!("rejections/{context}/{}.json", A::TYPE), rejections);

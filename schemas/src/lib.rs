@@ -1,5 +1,5 @@
-//! Published contracts, generated from the catalogues of aggregates, commands and read models, and the check that
-//! stored events stay readable.
+//! Published contracts, generated from the catalogues of aggregates, commands and read models, and the checks that
+//! stored events stay readable and that published ones keep what was promised.
 //!
 //! **Here:** JSON Schemas, the GraphQL schema, OpenAPI and AsyncAPI, all written by `cargo xtask gen` and committed.
 //! **Never here:** contracts written by hand. **To add one:** add the command, event or read model, then run
@@ -8,6 +8,8 @@
 mod asyncapi;
 mod compatibility;
 mod contracts;
+mod published;
+mod published_compatibility;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use compatibility::incompatibilities;
+pub use published_compatibility::broken_promises;
 pub use stored::{differences, read, write};
 
 /// Generates all contracts: text by path below `schemas/`.

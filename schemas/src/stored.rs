@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Folders below `schemas/` that contain contracts and nothing else.
-const FOLDERS: [&str; 5] = ["commands", "events", "rejections", "read-models", "graphql"];
+const FOLDERS: [&str; 6] = ["commands", "events", "published", "rejections", "read-models", "graphql"];
 const FILES: [&str; 2] = ["asyncapi.json", "openapi.json"];
 
 /// Reads the contracts on disk, by path below `schemas/`.

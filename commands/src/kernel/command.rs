@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use domain::kernel::Actor;
-use domain::shared::{CommandId, CustomerId, Permission, Principal, SealError, Sealer, TargetUrl, TenantId, Timestamp};
+use domain::shared::{CustomerId, Permission, SealError, Sealer, TargetUrl, TenantId, Timestamp};
 use domain::tenancy::{Tenant, TenantStates};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Demands, Desk, Hint, Misuse, NotNow, Refusal, rejected};
+use super::{Context, Demands, Desk, Hint, Refusal, rejected};
 
 /// A request to change the state of a tenant.
 ///
@@ -71,33 +70,6 @@ pub enum Subject {
     Tenant,
     /// The platform; only for operators and the engine.
     Platform,
-}
-
-/// The circumstances of a decision.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The lane's clock, which never goes backwards.
-    pub now: Timestamp,
-    pub tenant: TenantId,
-    pub principal: Principal,
-    pub actor: Actor,
-    pub command: CommandId,
-}
-
-impl Context {
-    /// Refuses a timer's command before its time. It stays and is sent again.
-    pub fn require_due(&self, at: Timestamp) -> Result<(), Refusal> {
-        if self.now < at { Err(Refusal::NotNow(NotNow::NotDue)) } else { Ok(()) }
-    }
-
-    /// Refuses a command of the platform outside the platform's own tenant.
-    pub fn require_platform(&self) -> Result<(), Refusal> {
-        if self.tenant == TenantId::PLATFORM {
-            return Ok(());
-        }
-        let text = "send this command in the tenant of the platform";
-        Err(Refusal::Misuse(Misuse::new("NOT_THE_PLATFORM", "", text)))
-    }
 }
 
 /// Object-safe form of [`Command`].

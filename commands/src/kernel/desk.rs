@@ -7,17 +7,20 @@
 use std::any::Any;
 use std::borrow::Cow;
 
-use domain::kernel::{Aggregate, Decision, Encoded, StreamId, Unreadable, encode};
+use domain::kernel::{Aggregate, Decision, Encoded, Fact, StreamId, Unreadable, encode, event_id};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::{Misuse, Refusal, State, rejected};
+use super::{Context, Misuse, Refusal, State, rejected};
 
 /// Largest number of streams that one command may touch; a command that touches more is refused as misuse.
 pub const STREAMS_MOST: usize = 420;
 
 /// Number of streams that a list stores without a heap allocation; most commands touch no more.
 const INLINE_STREAMS: usize = 4;
+
+/// A short list of streams.
+pub type Streams = SmallVec<[StreamRef; INLINE_STREAMS]>;
 
 /// Key of a stream within its tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +38,7 @@ impl StreamRef {
 /// Collects the streams that a command is known to need.
 #[derive(Debug, Default)]
 pub struct Hint {
-    streams: SmallVec<[StreamRef; INLINE_STREAMS]>,
+    streams: Streams,
 }
 
 impl Hint {
@@ -59,7 +62,7 @@ pub trait StateLookup {
 pub struct Desk<'a> {
     states: &'a dyn StateLookup,
     /// Streams requested so far.
-    touched: SmallVec<[StreamRef; INLINE_STREAMS]>,
+    touched: Streams,
     /// Requested streams that are not in memory.
     missing: Vec<StreamRef>,
     drafts: Vec<Draft>,
@@ -94,9 +97,17 @@ impl<'a> Desk<'a> {
         let events = verb(&state).map_err(rejected)?;
         if !events.is_empty() {
             let stream = StreamRef::of::<A>(id);
-            self.drafts.push(Draft { stream, events: Box::new(EventsOf::<A>(events)) });
+            self.drafts.push(Draft { stream, is_fact: false, events: Box::new(EventsOf::<A>(events)) });
         }
         Ok(())
+    }
+
+    /// Appends a fact as a stream of its own. Its id is that of the event, so that no other command has it.
+    pub fn append<F: Fact>(&mut self, context: &Context, fact: F::Event) {
+        let index = i16::try_from(self.drafts.len()).unwrap_or(i16::MAX);
+        let id = event_id(context.tenant, context.principal, context.command, index);
+        let stream = StreamRef { stream_type: F::TYPE, id };
+        self.drafts.push(Draft { stream, is_fact: true, events: Box::new(EventsOf::<F>(vec![fact])) });
     }
 
     /// Requests all these streams at once. If any is not in memory, returns [`Refusal::Missing`], and the scribe loads
@@ -111,6 +122,11 @@ impl<'a> Desk<'a> {
             }
         }
         if self.missing.is_empty() { Ok(()) } else { Err(Refusal::Missing) }
+    }
+
+    /// The streams that were requested so far.
+    pub fn touched(&self) -> Streams {
+        self.touched.clone()
     }
 
     /// The streams that were requested and are not in memory.
@@ -138,6 +154,8 @@ impl<'a> Desk<'a> {
 /// New events of one stream, returned by one verb. The scribe applies and stores them if the command is accepted.
 pub struct Draft {
     pub stream: StreamRef,
+    /// True if the stream is new and has no state.
+    pub is_fact: bool,
     events: Box<dyn Events>,
 }
 

@@ -2,6 +2,7 @@
 
 mod canonical;
 mod command;
+mod context;
 mod demand;
 mod desk;
 mod effect;
@@ -15,9 +16,10 @@ mod stream_command;
 
 pub use domain::tenancy::TenantStates;
 
-pub use command::{AnyCommand, Command, Context, Subject};
+pub use command::{AnyCommand, Command, Subject};
+pub use context::Context;
 pub use demand::{Demand, Demands};
-pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef};
+pub use desk::{Desk, Draft, Hint, STREAMS_MOST, StateLookup, StreamRef, Streams};
 pub use effect::{Effect, EffectDescriptor, EffectRequest, Outcome};
 pub use error_text::plain_words;
 pub use policy::{Policy, Reaction, Reactions, Requests, Start, TimerKey, When};

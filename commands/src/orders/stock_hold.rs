@@ -40,9 +40,13 @@ impl Participant for StockHold {
 
     /// Rejects if the units of an expired reservation are no longer free.
     fn confirm(&self, order: &HeldOrder, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        decide_each(order, desk, |item, units| renew(order, item, units, context))?;
-        let holder = Holder::Order(order.id);
-        decide_each(order, desk, |item, _| item.confirm(item.reservation_of(order.id), holder, context.now))
+        decide_each(order, desk, |item, units| {
+            let id = item.reservation_of(order.id);
+            match renew(order, item, units, context)? {
+                made if made.is_empty() => item.confirm(id, Holder::Order(order.id), context.now),
+                made => Ok(StockItem::reserved_and_confirmed(id, made)),
+            }
+        })
     }
 
     fn release(&self, order: &HeldOrder, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {

@@ -15,7 +15,7 @@ use super::ids::{BatchId, LaneId, StreamKey, Ticket};
 use super::lane::LaneStatus;
 use super::receipt_cache::CachedReceipt;
 use super::submission::{OpenSubmission, PendingCommand};
-use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef};
+use crate::kernel::{Context, Desk, Draft, Misuse, NotNow, Refusal, Rejected, StreamRef, Streams};
 
 /// Code of the refusal of a command id that was used for another command.
 pub const COMMAND_ID_REUSED: &str = "COMMAND_ID_REUSED";
@@ -57,7 +57,9 @@ impl Scribe {
             actor: pending.envelope.actor.clone(),
             command: pending.envelope.id,
         };
-        match self.run(submission, pending, &context) {
+        let (verdict, read) = self.run(submission, pending, &context);
+        self.states.mark_used(tenant, &read);
+        match verdict {
             Verdict::Accepted(drafts) => {
                 let settled = self.add_events(ticket, lane, &context, drafts);
                 self.settle(ticket, lane, settled);
@@ -71,19 +73,21 @@ impl Scribe {
         }
     }
 
-    /// Runs the decision of the command on a new desk. A panic in it becomes a fault of this command alone.
-    fn run(&self, submission: &OpenSubmission, pending: &PendingCommand, context: &Context) -> Verdict {
+    /// Runs the decision of the command on a new desk. A panic in it becomes a fault of this command alone. Returns the
+    /// streams that it has requested too.
+    fn run(&self, submission: &OpenSubmission, pending: &PendingCommand, context: &Context) -> (Verdict, Streams) {
         let envelope = &pending.envelope;
         if envelope.deadline.is_some_and(|deadline| deadline < context.now) {
-            return Verdict::Undecided(Answer::NotNow(NotNow::DeadlinePassed));
+            return (Verdict::Undecided(Answer::NotNow(NotNow::DeadlinePassed)), Streams::new());
         }
         if let Some(misuse) = self.refuse_future_id(envelope.id.uuid(), context.now) {
-            return Verdict::Undecided(Answer::Misuse(misuse));
+            return (Verdict::Undecided(Answer::Misuse(misuse)), Streams::new());
         }
         let states = self.states.of_tenant(submission.tenant);
         let mut desk = Desk::new(&states);
         let decided = catch_unwind(AssertUnwindSafe(|| envelope.command.decide(&mut desk, context)));
-        match decided {
+        let touched = desk.touched();
+        let verdict = match decided {
             Ok(Ok(())) => self.encode(submission.tenant, desk.into_drafts(), context),
             // Callers send the command again under the same id. The engine does not; its command is settled.
             Ok(Err(Refusal::Rejected(rejected))) if rejected.retry == Retry::SameId && !submission.from_engine => {
@@ -97,7 +101,8 @@ impl Scribe {
             Err(_) => {
                 Verdict::Undecided(Answer::Fault(format!("the decision of {} panicked", envelope.command.name())))
             }
-        }
+        };
+        (verdict, touched)
     }
 
     /// Encodes the drafts before any state or batch is changed, so that a failure has no effect.
@@ -192,9 +197,12 @@ impl Scribe {
         Some((first, later, envelope.command.occurred_at().unwrap_or(context.now)))
     }
 
-    /// Applies a draft to its state, and adds a snapshot to the batch if one is due. Returns the sequence number of the
-    /// draft's first event.
+    /// Applies a draft to its state, if it has one, and adds a snapshot to the batch if one is due. Returns the sequence
+    /// number of the draft's first event.
     fn apply_draft(&mut self, lane: LaneId, key: StreamKey, draft: &Draft, events: &[Encoded]) -> i64 {
+        if draft.is_fact {
+            return 1;
+        }
         let batch = self.current.id;
         let Some(entry) = self.states.get_mut(&key) else { return 0 };
         let first = entry.sequence.saturating_add(1);

@@ -84,6 +84,13 @@ impl StateCache {
         self.cache.get_mut(key, CachedState::weight)
     }
 
+    /// Marks the states that a decision has read as used, so that states that every order reads and none writes stay.
+    pub(super) fn mark_used(&mut self, tenant: TenantId, streams: &[StreamRef]) {
+        for stream in streams {
+            self.cache.promote(&StreamKey { tenant, stream: *stream }, CachedState::weight);
+        }
+    }
+
     pub(super) fn insert(&mut self, key: StreamKey, loaded: LoadedState) {
         let LoadedState { state, sequence, snapshot_bytes, tail_bytes } = loaded;
         let entry = CachedState { state, sequence, snapshot_bytes, tail_bytes, batch: BatchId::BEFORE_FIRST };

@@ -56,17 +56,27 @@ impl<K: CacheKey, V> TwoGenerationCache<K, V> {
         self.young.get(key).or_else(|| may_be_old().then(|| self.old.get(key)).flatten())
     }
 
-    /// Finds a value and marks it as used. `weigh` is called when the value moves from the old generation to the young.
+    /// Finds a value and marks it as used; see [`promote`](Self::promote).
     pub fn get_mut(&mut self, key: &K, weigh: impl Fn(&V) -> usize) -> Option<&mut V>
     where
         K: Clone,
     {
-        if !self.young.contains_key(key) {
-            let value = self.old.remove(key)?;
+        self.promote(key, weigh);
+        self.young.get_mut(key)
+    }
+
+    /// Marks a value as used, if it is present. `weigh` is called when the value moves from the old generation to the
+    /// young.
+    pub fn promote(&mut self, key: &K, weigh: impl Fn(&V) -> usize)
+    where
+        K: Clone,
+    {
+        if !self.young.contains_key(key)
+            && let Some(value) = self.old.remove(key)
+        {
             let weight = weigh(&value);
             self.insert_weighted(key.clone(), value, weight);
         }
-        self.young.get_mut(key)
     }
 
     /// Inserts a value of weight 1. If the young generation is full, rotates first. A replaced young value adds no
@@ -153,11 +163,14 @@ mod tests {
         for key in 0..100_i64 {
             cache.insert_weighted(key, key, 1);
             cache.get_mut(&0, |_| 1);
+            if key > 1 {
+                cache.promote(&1, |_| 1);
+            }
             cache.rotate(|value| *value == 50);
         }
-        assert_eq!(cache.get(&0), Some(&0));
+        assert_eq!((cache.get(&0), cache.get(&1)), (Some(&0), Some(&1)));
         assert_eq!(cache.get(&50), Some(&50));
-        assert_eq!(cache.get(&1), None);
+        assert_eq!(cache.get(&2), None);
     }
 
     #[test]

@@ -49,9 +49,14 @@ fn code_of(state: Option<TenantState>) -> &'static str {
 #[test]
 fn every_command_is_rejected_for_the_state_of_its_tenant_exactly_outside_its_states() {
     let states = TenantState::ALL.map(Some);
+    let commands = Commands::all();
     for state in [None].into_iter().chain(states) {
-        for kind in Commands::all().iter() {
-            let answer = shop_in(state).send_parsed(sample(kind).as_ref());
+        let mut shop = shop_in(state);
+        for kind in commands.iter() {
+            let answer = shop.send_parsed(sample(kind).as_ref());
+            if answer.is_ok() {
+                shop = shop_in(state);
+            }
             let is_rejected = matches!(&answer, Err(Refusal::Rejected(no)) if no.code == code_of(state));
             assert_eq!(is_rejected, !kind.states.contains(state), "{} in {state:?}: {answer:?}", kind.name);
         }

@@ -52,6 +52,7 @@ fn value_for(root: &Value, schema: &Value, wanted: fn(&Value, &str) -> bool) -> 
         (_, Some("^[A-Z]{3}$")) => "USD".into(),
         (_, Some("^[0-9]{4}$")) => "1111".into(),
         (_, Some(pattern)) if pattern.ends_with("{10}$") => "7K2MPQ9XRT".into(),
+        (_, Some("^[a-z][a-z0-9_]{0,49}$")) => "product_viewed".into(),
         (_, Some(pattern)) if pattern.contains("|USD|") => "USD".into(),
         (_, Some(pattern)) if pattern.starts_with('^') => "adas-mugs".into(),
         _ => "UTC".into(),

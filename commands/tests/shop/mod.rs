@@ -225,8 +225,10 @@ impl Shop {
         let mut written = vec![];
         for (index, (stream, event)) in decided.into_iter().enumerate() {
             let states = self.states.get_mut(&context.tenant).expect("streams were loaded");
-            let state = states.get_mut(&stream).expect("the stream was loaded");
-            let version = self.aggregates.get(stream.stream_type).map_or(1, |known| (known.event_version)(&event.name));
+            let aggregate = self.aggregates.get(stream.stream_type).expect("streams belong to registered aggregates");
+            // Only the stream of a fact is not loaded.
+            let state = states.entry(stream).or_insert_with(|| aggregate.fresh());
+            let version = (aggregate.event_version)(&event.name);
             state.replay(&event.name, version, &event.body).expect("a written event reads");
             let before = self.log.iter().filter(|old| (old.tenant, old.stream) == (context.tenant, stream.id)).count();
             let recorded = Recorded {

@@ -56,7 +56,7 @@ impl StockItem {
         if wanted > free {
             return Err(StockRejection::OutOfStock { free: free.max(0), wanted });
         }
-        events.extend(without.expiries(wanted, None, false, now));
+        events.extend(without.expiries(wanted, None, false, 0, now));
         events.push(StockEvent::Allotted { sale, units, from, until });
         Ok(self.with_alerts(events))
     }
@@ -105,13 +105,14 @@ impl StockItem {
     }
 
     /// Expiry events of expired reservations, soonest first, until `wanted` units are available, or are in the allotment
-    /// if `in_sale`. If the reservation `requested` itself has expired, its expiry is always among them. An allotment
-    /// whose window is over ends first.
+    /// if `in_sale`, and at least `count_least` of them. If the reservation `requested` itself has expired, its expiry is
+    /// always among them. An allotment whose window is over ends first.
     pub(super) fn expiries(
         &self,
         wanted: i64,
         requested: Option<ReservationId>,
         in_sale: bool,
+        count_least: usize,
         now: Timestamp,
     ) -> Vec<StockEvent> {
         let over = self.allotment.as_ref().is_some_and(|allotment| allotment.until <= now);
@@ -119,11 +120,11 @@ impl StockItem {
         let mut available = self.available().saturating_add(ended.as_ref().map_or(0, StockEvent::change_of_available));
         let mut allotted = self.allotted();
         let mut events: Vec<_> = ended.into_iter().collect();
-        for (reservation, units) in self.reservations.expired(now) {
+        for (place, (reservation, units)) in self.reservations.expired(now).enumerate() {
             let refill = self.refill(reservation, units).filter(|_| !over);
             let helps = refill.is_some() == in_sale;
             let short = if in_sale { allotted < wanted } else { available < wanted };
-            if (helps && short) || Some(reservation) == requested {
+            if (helps && short) || place < count_least || Some(reservation) == requested {
                 let sum = if refill.is_some() { &mut allotted } else { &mut available };
                 *sum = sum.saturating_add(units);
                 events.push(StockEvent::ReservationExpired { reservation, units });

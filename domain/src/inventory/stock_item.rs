@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allotment::Allotment;
 use super::{StockEvent, StockRejection};
-use crate::kernel::{Aggregate, Decision};
+use crate::kernel::{Aggregate, Decision, PublicForm};
 use crate::shared::{
     FlashSaleId, Hold, Holder, Holds, OrderId, ProductId, Quantity, Reason, ReservationId, StockItemId, StoreId,
     Timestamp, Units,
@@ -19,6 +19,8 @@ use crate::shared::{
 
 /// Largest number of open reservations of one item. They are part of its state, so the limit bounds the state's size.
 pub const OPEN_RESERVATIONS_MOST: usize = 50_000;
+/// Number of expired reservations that one decision drops when as many reservations as possible are recorded as open.
+const EXPIRIES_AT_LIMIT: usize = 100;
 /// Largest number of orders that a recorded shortage names.
 const SHORT_ORDERS_MOST: usize = 100;
 
@@ -129,7 +131,7 @@ impl StockItem {
     /// Reserves units until a time. A repeat with the same units changes nothing while the reservation is active.
     ///
     /// Units of expired reservations can be reserved at once. The decision then also records the expiry of as many of
-    /// these reservations as it needs.
+    /// these reservations as it needs. Expired reservations do not count towards the limit of open ones.
     pub fn reserve(
         &self,
         reservation: ReservationId,
@@ -173,10 +175,12 @@ impl StockItem {
         if wanted > free {
             return Err(StockRejection::OutOfStock { free: free.max(0), wanted });
         }
-        if self.reservations.len() >= OPEN_RESERVATIONS_MOST {
+        let is_full = self.reservations.len() >= OPEN_RESERVATIONS_MOST;
+        if is_full && self.reservations.expired(now).next().is_none() {
             return Err(StockRejection::TooManyReservations { most: OPEN_RESERVATIONS_MOST });
         }
-        let mut events = self.expiries(wanted, Some(reservation), sale.is_some(), now);
+        let surplus = if is_full { EXPIRIES_AT_LIMIT } else { 0 };
+        let mut events = self.expiries(wanted, Some(reservation), sale.is_some(), surplus, now);
         events.extend(sale.map(|sale| StockEvent::AllotmentDrawn { sale, reservation, units: wanted }));
         events.push(StockEvent::Reserved { reservation, units, until, holder: Some(holder) });
         Ok(self.with_alerts(events))
@@ -191,6 +195,12 @@ impl StockItem {
             }
             _ => Err(StockRejection::ReservationGone { reservation }),
         }
+    }
+
+    /// Adds the confirmation of a reservation to the events that make it, for a payment that arrives after the expiry.
+    pub fn reserved_and_confirmed(reservation: ReservationId, mut reserved: Vec<StockEvent>) -> Vec<StockEvent> {
+        reserved.push(StockEvent::ReservationConfirmed { reservation });
+        reserved
     }
 
     /// Releases a reservation. Does nothing if it is not open.
@@ -386,6 +396,9 @@ impl StockItem {
 impl Aggregate for StockItem {
     const TYPE: &'static str = "StockItem";
     const STATE_VERSION: i32 = 2;
+    // Units that an order takes from the allotment of a sale are published with its reservation and its claim.
+    const PUBLIC_FORMS: &'static [PublicForm<StockEvent>] =
+        &[PublicForm::private("stock.allotment_drawn"), PublicForm::private("stock.allotment_refilled")];
     type Id = StockItemId;
     type Event = StockEvent;
     type Rejection = StockRejection;

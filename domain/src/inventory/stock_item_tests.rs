@@ -443,3 +443,25 @@ fn reservations_beyond_the_limit_are_rejected() {
     let one_more = item.reserve(ReservationId::new(id(1)), Holder::Hand, quantity(1), at(900), at(0));
     assert_eq!(one_more, Err(StockRejection::TooManyReservations { most }));
 }
+
+#[test]
+fn expired_reservations_do_not_count_towards_the_limit_and_are_dropped_by_the_next_decision() {
+    let reservation = |number: usize| ReservationId::new(id(u128::try_from(number).expect("small") + 1));
+    let mut item = StockItem::default();
+    item.apply(&StockEvent::Opened { product: ProductId::new(id(1)), store: StoreId::new(id(2)) });
+    item.apply(&StockEvent::Received { units: quantity(100_000), reason: None });
+    item.apply(&StockEvent::Restored { available: 100_000 });
+    for number in 0..OPEN_RESERVATIONS_MOST {
+        let (reservation, units) = (reservation(number), quantity(1));
+        item.apply(&StockEvent::Reserved { reservation, units, until: at(10), holder: Some(Holder::Hand) });
+    }
+    let reserve =
+        |item: &StockItem, number, now| item.reserve(reservation(number), Holder::Hand, quantity(1), at(100), now);
+    let full = StockRejection::TooManyReservations { most: OPEN_RESERVATIONS_MOST };
+    assert_eq!(reserve(&item, OPEN_RESERVATIONS_MOST, at(9)), Err(full));
+    let events = reserve(&item, OPEN_RESERVATIONS_MOST, at(10)).expect("the others have expired");
+    let expired = |event: &&StockEvent| matches!(event, StockEvent::ReservationExpired { .. });
+    assert_eq!((events.iter().filter(expired).count(), events.len()), (100, 101));
+    events.iter().for_each(|event| item.apply(event));
+    assert_eq!(reserve(&item, OPEN_RESERVATIONS_MOST + 1, at(10)).map(|events| events.len()), Ok(1));
+}

@@ -1,6 +1,8 @@
 //! Kernel of the domain layer: the aggregate trait, the event codec and the registry. Independent of any context.
 
 mod encoded;
+mod fact;
+mod published;
 mod recorded;
 mod registry;
 mod upcaster;
@@ -12,9 +14,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 pub use encoded::{Encoded, Unreadable, decode, encode};
+pub use fact::Fact;
+pub use published::{PublicForm, PublicShape, Published};
 pub use recorded::{Actor, Recorded, event_id};
 pub use registry::{
-    AggregateDescriptor, aggregate_by_event_name, aggregate_by_stream_type, aggregates, unpublished_stream_types,
+    AggregateDescriptor, EventDescriptor, aggregate_by_stream_type, aggregates, event_by_name, log_format,
+    private_event_names, publish_stored,
 };
 pub use upcaster::Upcaster;
 
@@ -30,8 +35,11 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Se
     /// Steps from older versions of events to the current ones. A change of an event that serde's defaults do not cover
     /// adds a step here, and a fossil of the new version.
     const UPCASTERS: &'static [Upcaster] = &[];
-    /// True if events of this aggregate are delivered to webhooks.
+    /// False if all events of this aggregate are private: they are sent to no receiver outside the engine.
     const PUBLISHED: bool = true;
+    /// Events that are private or published in another shape. All others are published as they are stored, without their
+    /// personal fields.
+    const PUBLIC_FORMS: &'static [PublicForm<Self::Event>] = &[];
     /// Typed id of one stream.
     type Id: StreamId;
     type Event: Event;
@@ -43,6 +51,11 @@ pub trait Aggregate: Clone + Debug + Default + Serialize + DeserializeOwned + Se
     /// Decodes a stored event of any version ever written.
     fn read(name: &str, version: i16, payload: &str) -> Result<Self::Event, Unreadable> {
         decode(name, &upcaster::upcast(Self::UPCASTERS, name, version, payload)?)
+    }
+
+    /// The event as it is published; `None` if it is private. Fails only for a public shape that JSON cannot represent.
+    fn publish(event: &Self::Event) -> Result<Option<Published<'static>>, Unreadable> {
+        published::publish::<Self>(event)
     }
 
     /// Version under which an event of this name is written: one more than its number of upcasters.

@@ -118,6 +118,8 @@ impl Earning {
 
 impl Aggregate for Earning {
     const TYPE: &'static str = "Earning";
+    // An earning is a means to count a cause once; `points.earned` and `points.reversed` say the rest.
+    const PUBLISHED: bool = false;
     type Id = EarningId;
     type Event = EarningEvent;
     type Rejection = EarningRejection;

@@ -6,6 +6,7 @@ mod order_line;
 mod order_status;
 #[cfg(test)]
 mod order_tests;
+mod public_order_event;
 mod sales_receipt;
 
 pub use order::{Import, LINES_MOST, Order, Placement, REFUNDS_MOST};

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::order_event::UPCASTERS;
+use super::public_order_event::OrderPlaced;
 use super::{CancelledBy, OrderEvent, OrderLine, OrderRejection, OrderStatus, PaymentStatus, Reference};
-use crate::kernel::{Aggregate, Decision, Upcaster};
+use crate::kernel::{Aggregate, Decision, PublicForm, Upcaster};
 use crate::shared::{
     Currency, CustomerId, Date, Fingerprint, FlashSaleId, OrderId, Price, PriceBreakdown, ProductId, Quantity, Reason,
     StoreId, Text, Timestamp, Units,
@@ -402,6 +403,7 @@ impl Aggregate for Order {
     const TYPE: &'static str = "Order";
     const STATE_VERSION: i32 = 4;
     const UPCASTERS: &'static [Upcaster] = UPCASTERS;
+    const PUBLIC_FORMS: &'static [PublicForm<OrderEvent>] = &[PublicForm::shaped::<OrderPlaced>()];
     type Id = OrderId;
     type Event = OrderEvent;
     type Rejection = OrderRejection;

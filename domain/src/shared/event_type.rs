@@ -6,7 +6,7 @@ use std::str::FromStr;
 use compact_str::CompactString;
 
 use super::{Invalid, string_value};
-use crate::kernel::aggregate_by_event_name;
+use crate::kernel::event_by_name;
 
 /// A dotted event name such as `order.placed`.
 ///
@@ -22,12 +22,12 @@ impl EventType {
 
     /// True if an aggregate of this version writes events of this name.
     pub fn is_known(&self) -> bool {
-        aggregate_by_event_name(&self.0).is_some()
+        event_by_name(&self.0).is_some()
     }
 
-    /// True if events of this name are delivered to webhooks; false for an unknown name.
+    /// True if events of this name are published; false for an unknown name.
     pub fn is_published(&self) -> bool {
-        aggregate_by_event_name(&self.0).is_some_and(|aggregate| aggregate.published)
+        event_by_name(&self.0).is_some_and(|event| !event.is_private)
     }
 }
 
@@ -66,7 +66,9 @@ mod tests {
         let known = |name: &str| name.parse().map(|name: EventType| name.is_known());
         // A later version may have stored a name that this version does not know.
         assert_eq!([known("order.placed"), known("order.misplaced")], [Ok(true), Ok(false)]);
-        assert!(aggregates().iter().flat_map(|aggregate| &aggregate.event_names).all(|name| known(name) == Ok(true)));
+        assert!(
+            aggregates().iter().flat_map(|aggregate| &aggregate.events).all(|event| known(&event.name) == Ok(true))
+        );
         let published = |name: &str| name.parse().map(|name: EventType| name.is_published());
         assert_eq!(
             [published("order.placed"), published("webhook.paused"), published("order.misplaced")],

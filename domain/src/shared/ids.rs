@@ -134,6 +134,8 @@ ids! {
     EventId
     /// A sender of commands: a person, a device, or the engine itself.
     Principal
+    /// An activity; the id is derived from the command that recorded it.
+    ActivityId
     /// A claim on a unique name; the id is derived from the name.
     ClaimId
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::{Currency, EventType, Zone};
+use super::{Currency, Zone};
 use crate::kernel::aggregates;
 
 /// Characters that texts may have: all but control characters, byte order marks and overrides of the text direction.
@@ -41,8 +41,8 @@ static LISTS: LazyLock<Lists> = LazyLock::new(|| {
     let mut zones: Vec<_> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
     zones.retain(|name| name.parse::<Zone>().is_ok());
     zones.sort_unstable();
-    let mut events: Vec<_> = aggregates().iter().flat_map(|aggregate| &aggregate.event_names).cloned().collect();
-    events.retain(|name| name.parse::<EventType>().is_ok_and(|name| name.is_published()));
+    let events = aggregates().iter().flat_map(|aggregate| &aggregate.events).filter(|event| !event.is_private);
+    let mut events: Vec<_> = events.map(|event| event.name.clone()).collect();
     events.sort_unstable();
     Lists { currencies: codes.filter(|code| code.parse::<Currency>().is_ok()).collect(), zones, events }
 });

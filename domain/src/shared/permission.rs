@@ -121,6 +121,10 @@ permissions! {
     ModerateContent:   - - - x x -;
     /// Publish and delete posts.
     PublishPosts:      - - x x x -;
+    /// Record activity: views, shares, clicks.
+    TrackActivity:     x x x x x -;
+    /// Read figures of activity.
+    SeeActivity:       - - x x x x;
     /// Read sales figures.
     SeeSales:          - - x x x x;
     /// Open stores of one's own tenant.
@@ -176,12 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn staff_may_only_handle_orders_read_products_and_update_profiles() {
+    fn staff_may_only_handle_orders_read_products_update_profiles_and_track_activity() {
         use Permission::*;
         let held: Vec<_> = Permission::ALL.iter().filter(|one| Role::Staff.permits(**one)).collect();
         assert_eq!(
             held,
-            [&PlaceOrders, &PayOrders, &HandleOrders, &CancelOrders, &SeeOrders, &SeeProducts, &KeepProfile]
+            [
+                &PlaceOrders,
+                &PayOrders,
+                &HandleOrders,
+                &CancelOrders,
+                &SeeOrders,
+                &SeeProducts,
+                &KeepProfile,
+                &TrackActivity
+            ]
         );
     }
 

@@ -97,8 +97,43 @@ impl PriceBreakdown {
         }
     }
 
+    /// Amount that the customer owes.
     pub fn total(&self) -> Price {
         self.total
+    }
+
+    /// Sum of the lines before any deduction.
+    pub fn goods(&self) -> Price {
+        self.goods
+    }
+
+    /// Sum of all discounts.
+    pub fn discount(&self) -> Price {
+        self.sum(self.discounts.iter().map(|discount| discount.amount))
+    }
+
+    /// Amount that points pay for.
+    pub fn paid_with_points(&self) -> Price {
+        self.sum(self.points.iter().map(|points| points.amount))
+    }
+
+    pub fn shipping(&self) -> Price {
+        self.shipping
+    }
+
+    pub fn tax(&self) -> Price {
+        self.tax
+    }
+
+    /// Sum of all fees.
+    pub fn fees(&self) -> Price {
+        self.sum(self.fees.iter().map(|fee| fee.amount))
+    }
+
+    /// Sum of parts of this price, which `with_…` has added up before.
+    fn sum(&self, mut parts: impl Iterator<Item = Price>) -> Price {
+        let none = Price::zero(self.total.currency());
+        parts.try_fold(none, Price::plus).unwrap_or(none)
     }
 
     /// Deducts a discount; its shares must add up to its amount.

@@ -80,6 +80,8 @@ impl NameClaim {
 
 impl Aggregate for NameClaim {
     const TYPE: &'static str = "NameClaim";
+    // A claim is a means to make names unique; its stream is derived from a name that may be personal.
+    const PUBLISHED: bool = false;
     type Id = ClaimId;
     type Event = NameClaimEvent;
     type Rejection = NameClaimRejection;

@@ -1,6 +1,6 @@
 //! Record format: one event per record, CloudEvents 1.0 in binary mode.
 //!
-//! The value is the payload as stored, the key is the stream, all other fields are headers. A record that no relay can
+//! The value is the payload as stored or as published, the key is the stream, all other fields are headers. A record that no relay can
 //! have written is [`Foreign`]: it is counted and skipped, and stops neither relay nor consumer.
 
 use std::fmt::{Display, Write};
@@ -75,8 +75,13 @@ impl Foreign {
     }
 }
 
-/// Headers of an event's record.
+/// Headers of the record of a stored event.
 pub fn headers(event: &RawEvent) -> OwnedHeaders {
+    headers_of_version(event, event.version)
+}
+
+/// Headers of a record with this version of the event's shape, stored or published.
+pub(crate) fn headers_of_version(event: &RawEvent, version: i16) -> OwnedHeaders {
     let id = event_id(event.tenant, event.principal, event.command, event.index);
     let source = format_args!("/tenants/{}", event.tenant);
     // An actor is an enum of ids and texts, so its serialization cannot fail. Without a readable actor, consumers take the
@@ -104,7 +109,7 @@ pub fn headers(event: &RawEvent) -> OwnedHeaders {
         &event.principal,
         &event.command,
         &event.index,
-        &event.version,
+        &version,
         &actor,
         &event.correlation.unwrap_or_default(),
     ];

@@ -1,4 +1,5 @@
-//! Relay: copies the lanes on which it has leases from the log to Kafka.
+//! Relay: copies the lanes on which it has leases from the log to Kafka: each event as it is stored to one topic, and as
+//! it is published to another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ impl<H: History + 'static> Relay<H> {
     /// log.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let result = match topic::ensure(&self.settings, &self.kafka).await {
+            let result = match topic::ensure_both(&self.settings, &self.kafka).await {
                 Ok(()) => {
                     self.kafka.report_recovery();
                     self.session(&stop).await

@@ -14,6 +14,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// SASL credentials, for brokers that require them.
     pub login: Option<Login>,
+    /// Topic of the stored events, for read models and policies in other processes. That of the published events, for
+    /// readers outside the engine, has this name and the suffix `.published`.
     pub topic: String,
     /// Replication factor of the topic.
     pub replication: i32,
@@ -41,6 +43,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The same settings for the topic of the published events.
+    pub fn of_published(&self) -> Self {
+        Self { topic: format!("{}.published", self.topic), ..self.clone() }
+    }
+
     /// Options of all clients.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

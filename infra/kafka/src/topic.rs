@@ -45,6 +45,13 @@ impl TopicError {
     }
 }
 
+/// Creates the topics of stored and of published events if they are missing; an error if one has another number of
+/// partitions than lanes.
+pub(crate) async fn ensure_both(settings: &Settings, availability: &Availability) -> Result<(), TopicError> {
+    ensure(settings, availability).await?;
+    ensure(&settings.of_published(), availability).await
+}
+
 /// Creates the topic if it is missing; an error if it has another number of partitions than lanes.
 pub(crate) async fn ensure(settings: &Settings, availability: &Availability) -> Result<(), TopicError> {
     let known = partitions(settings, availability).await?;
@@ -59,10 +66,14 @@ pub(crate) async fn ensure(settings: &Settings, availability: &Availability) -> 
 
 /// Checks the configuration for `cartulary doctor`. An error if a relay with these settings would have to wait.
 pub async fn probe(settings: &Settings) -> Result<&'static str, TopicError> {
-    match partitions(settings, &Availability::new("Kafka")).await? {
-        None => Ok("reachable; the relay will create the topic"),
-        Some(known) => check_partitions(settings, known).map(|()| "reachable"),
+    let mut all_known = true;
+    for settings in [settings, &settings.of_published()] {
+        match partitions(settings, &Availability::new("Kafka")).await? {
+            None => all_known = false,
+            Some(known) => check_partitions(settings, known)?,
+        }
     }
+    Ok(if all_known { "reachable" } else { "reachable; the relay will create the missing topics" })
 }
 
 /// Rejects a topic with another number of partitions.

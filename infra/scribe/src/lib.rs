@@ -14,6 +14,7 @@ pub mod presence;
 mod replies;
 mod settings;
 mod status;
+mod stream_loader;
 mod take_over_delay;
 mod takeover;
 

@@ -1,14 +1,13 @@
-//! Loader: reads tenant positions, receipts and streams (snapshot and later events) that a scribe needs. Runs outside
-//! the scribe's loop and reads all requests of one kind with one query.
+//! Loader: reads tenant positions, receipts and streams that a scribe needs. Runs outside the scribe's loop and reads all
+//! requests of one kind with one query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::kernel::{Rejected, StateRegistry, StreamRef};
+use commands::kernel::{Rejected, StateRegistry};
 use commands::scribe::{
-    Accepted, ChangedStream, LaneId, Load, LoadOutcome, LoadResult, LoadedState, Need, ReceiptKey, Settled,
-    StoredReceipt, StreamKey,
+    Accepted, ChangedStream, LaneId, Load, LoadOutcome, LoadResult, Need, ReceiptKey, Settled, StoredReceipt,
 };
 use domain::kernel::Retry;
 use domain::shared::{CommandId, Principal, TenantId};
@@ -18,11 +17,58 @@ use sqlx::{PgConnection, PgPool, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::stream_loader::{self, Folding};
+
 /// Time limit of a round of loads. By then the callers may have given up.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Carries out loads. If those of one kind cannot be read now, their result is `Unavailable`.
-pub(super) async fn load(pool: &PgPool, registry: &StateRegistry, loads: Vec<Load>) -> Vec<LoadOutcome> {
+/// Largest number of loads of a round.
+const ROUND_LOADS_MOST: usize = 1_000;
+
+/// Carries out loads in the background. Each round takes all requests that arrived during the previous one, and folds one
+/// page of each stream; a stream with more events continues in the next round, so that a round ends in time however long
+/// the streams are.
+pub(super) async fn run_loader(
+    pool: PgPool,
+    registry: Arc<StateRegistry>,
+    mut requests: tokio::sync::mpsc::UnboundedReceiver<Load>,
+    deliver: impl AsyncFn(Vec<LoadOutcome>),
+) {
+    let (mut loads, mut unfinished) = (Vec::new(), Vec::new());
+    loop {
+        if unfinished.is_empty() {
+            if requests.recv_many(&mut loads, ROUND_LOADS_MOST).await == 0 {
+                return;
+            }
+        } else {
+            while loads.len() < ROUND_LOADS_MOST
+                && let Ok(load) = requests.try_recv()
+            {
+                loads.push(load);
+            }
+        }
+        let begun: Vec<_> = loads.iter().copied().chain(unfinished.iter().map(Folding::load)).collect();
+        let round = round(&pool, &registry, std::mem::take(&mut loads), std::mem::take(&mut unfinished));
+        let unavailable = |load| LoadOutcome { load, result: LoadResult::Unavailable };
+        let outcomes = match timeout(LOAD_TIMEOUT, round).await {
+            Ok((outcomes, rest)) => {
+                unfinished = rest;
+                outcomes
+            }
+            Err(_) => begun.into_iter().map(unavailable).collect(),
+        };
+        deliver(outcomes).await;
+    }
+}
+
+/// One round of loads: the outcomes, and the streams that have more events. If the loads of one kind cannot be read now,
+/// their result is `Unavailable`.
+async fn round(
+    pool: &PgPool,
+    registry: &StateRegistry,
+    loads: Vec<Load>,
+    unfinished: Vec<Folding>,
+) -> (Vec<LoadOutcome>, Vec<Folding>) {
     let (mut tenants, mut receipts, mut streams) = (vec![], vec![], vec![]);
     for load in loads {
         match load.need {
@@ -31,12 +77,12 @@ pub(super) async fn load(pool: &PgPool, registry: &StateRegistry, loads: Vec<Loa
             Need::Stream(key) => streams.push((load, key)),
         }
     }
-    let (tenants, receipts, streams) = futures::join!(
+    let (tenants, receipts, (streams, rest)) = futures::join!(
         load_tenants(pool, &tenants),
         load_wanted_receipts(pool, registry, &receipts),
-        load_streams(pool, registry, &streams),
+        stream_loader::load_page(pool, registry, streams, unfinished),
     );
-    [tenants, receipts, streams].into_iter().flatten().collect()
+    ([tenants, receipts, streams].into_iter().flatten().collect(), rest)
 }
 
 async fn load_tenants(pool: &PgPool, wanted: &[(Load, TenantId)]) -> Vec<LoadOutcome> {
@@ -180,119 +226,4 @@ fn read_receipt(row: &PgRow) -> Result<(ReceiptKey, StoredReceipt), sqlx::Error>
         }
     };
     Ok((read_key(row)?, StoredReceipt { fingerprint, settled }))
-}
-
-async fn load_streams(pool: &PgPool, registry: &StateRegistry, wanted: &[(Load, StreamKey)]) -> Vec<LoadOutcome> {
-    if wanted.is_empty() {
-        return vec![];
-    }
-    match fold_streams(pool, registry, wanted).await {
-        Ok(results) => {
-            wanted.iter().zip(results).map(|((load, _), result)| LoadOutcome { load: *load, result }).collect()
-        }
-        Err(error) => {
-            tracing::warn!(%error, "streams cannot be read");
-            wanted.iter().map(|(load, _)| LoadOutcome { load: *load, result: LoadResult::Unavailable }).collect()
-        }
-    }
-}
-
-async fn fold_streams(
-    pool: &PgPool,
-    registry: &StateRegistry,
-    wanted: &[(Load, StreamKey)],
-) -> Result<Vec<LoadResult>, sqlx::Error> {
-    let mut states = start_from_snapshots(pool, registry, wanted).await?;
-    let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
-    let tenants: Vec<_> = wanted.iter().map(|(_, key)| key.tenant.uuid()).collect();
-    let types: Vec<_> = wanted.iter().map(|(_, key)| key.stream.stream_type).collect();
-    let ids: Vec<_> = wanted.iter().map(|(_, key)| key.stream.id).collect();
-    let after: Vec<_> = states.iter().map(|state| state.as_ref().map_or(0, |state| state.sequence)).collect();
-    let text = "SELECT k.number, e.sequence, e.type, e.version, e.payload::text
-                FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[]) WITH ORDINALITY
-                     AS k(lane, tenant, stream_type, stream_id, after, number)
-                CROSS JOIN LATERAL (
-                    SELECT e.sequence, e.type, e.version, e.payload FROM log.events e
-                    WHERE e.lane = k.lane AND e.tenant = k.tenant AND e.stream_type = k.stream_type
-                      AND e.stream_id = k.stream_id AND e.sequence > k.after
-                    ORDER BY e.sequence
-                ) e";
-    let query = sqlx::query_as::<_, (i64, i64, String, i16, String)>(text);
-    let query = query.bind(lanes).bind(tenants).bind(types).bind(ids).bind(after);
-    let mut broken: HashMap<usize, String> = HashMap::new();
-    for (number, sequence, name, version, payload) in query.fetch_all(pool).await? {
-        let place = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let Some(Some(loaded)) = states.get_mut(place) else { continue };
-        loaded.tail_bytes = loaded.tail_bytes.saturating_add(payload.len());
-        let reason = match loaded.state.replay(&name, version, &payload) {
-            Ok(()) if sequence == loaded.sequence.saturating_add(1) => {
-                loaded.sequence = sequence;
-                continue;
-            }
-            Ok(()) => format!("event {sequence} follows event {}", loaded.sequence),
-            Err(unreadable) => unreadable.to_string(),
-        };
-        broken.entry(place).or_insert(reason);
-    }
-    let results = states.into_iter().enumerate().map(|(place, state)| match (state, broken.remove(&place)) {
-        (_, Some(reason)) => LoadResult::Unreadable(reason),
-        (Some(state), None) => LoadResult::Stream(state),
-        (None, None) => LoadResult::Unreadable("the stream type is unknown".into()),
-    });
-    Ok(results.collect())
-}
-
-/// State of each stream from its snapshot, or the initial state if there is no snapshot of the current state version.
-/// `None` for an unknown stream type.
-async fn start_from_snapshots(
-    pool: &PgPool,
-    registry: &StateRegistry,
-    wanted: &[(Load, StreamKey)],
-) -> Result<Vec<Option<LoadedState>>, sqlx::Error> {
-    let lanes: Vec<_> = wanted.iter().map(|(load, _)| load.lane.0).collect();
-    let tenants: Vec<_> = wanted.iter().map(|(_, key)| key.tenant.uuid()).collect();
-    let types: Vec<_> = wanted.iter().map(|(_, key)| key.stream.stream_type).collect();
-    let ids: Vec<_> = wanted.iter().map(|(_, key)| key.stream.id).collect();
-    let text = "SELECT k.number, s.state_version, s.sequence, s.state
-                FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::uuid[]) WITH ORDINALITY
-                     AS k(lane, tenant, stream_type, stream_id, number)
-                CROSS JOIN LATERAL (
-                    SELECT s.state_version, s.sequence, s.state::text AS state FROM log.snapshots s
-                    WHERE s.lane = k.lane AND s.tenant = k.tenant AND s.stream_type = k.stream_type
-                      AND s.stream_id = k.stream_id
-                    LIMIT 1
-                ) s";
-    let query = sqlx::query_as::<_, (i64, i32, i64, String)>(text).bind(lanes).bind(tenants).bind(types).bind(ids);
-    let fresh = |stream: StreamRef| {
-        let state = registry.get(stream.stream_type)?.fresh();
-        Some(LoadedState { state, sequence: 0, snapshot_bytes: 0, tail_bytes: 0 })
-    };
-    let mut states: Vec<_> = wanted.iter().map(|(_, key)| fresh(key.stream)).collect();
-    for (number, state_version, sequence, text) in query.fetch_all(pool).await? {
-        let place = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let descriptor = wanted.get(place).and_then(|(_, key)| registry.get(key.stream.stream_type));
-        if let (Some(state), Some(slot)) =
-            (descriptor.and_then(|descriptor| descriptor.restore(state_version, &text)), states.get_mut(place))
-        {
-            *slot = Some(LoadedState { state, sequence, snapshot_bytes: text.len(), tail_bytes: 0 });
-        }
-    }
-    Ok(states)
-}
-
-/// Carries out loads in the background. Each round takes all requests that arrived during the previous one.
-pub(super) async fn run_loader(
-    pool: PgPool,
-    registry: Arc<StateRegistry>,
-    mut requests: tokio::sync::mpsc::UnboundedReceiver<Load>,
-    deliver: impl AsyncFn(Vec<LoadOutcome>),
-) {
-    const ROUND_LOADS_MOST: usize = 1_000;
-    let mut loads = Vec::new();
-    while requests.recv_many(&mut loads, ROUND_LOADS_MOST).await > 0 {
-        let requested = loads.clone();
-        let loaded = timeout(LOAD_TIMEOUT, load(&pool, &registry, std::mem::take(&mut loads))).await;
-        let unavailable = |load| LoadOutcome { load, result: LoadResult::Unavailable };
-        deliver(loaded.unwrap_or_else(|_| requested.into_iter().map(unavailable).collect())).await;
-    }
 }

@@ -9,6 +9,7 @@ use domain::shared::{Principal, ProductId, ReservationId, StockItemId, StoreId, 
 use uuid::Uuid;
 
 use super::*;
+use crate::analytics::TrackActivity;
 use crate::inventory::{ReceiveStock, ReserveStock};
 use crate::kernel::{Misuse, NotNow};
 use crate::tenancy::{OpenStore, OpenTenant};
@@ -271,6 +272,45 @@ fn forgotten_states_and_receipts_are_loaded_again() {
         .for_each(|ticket| assert!(matches!(simulation.answers[ticket][0], Answer::Settled { replayed: true, .. })));
     assert!(accepted(&simulation.answers[&repeat][0]).changed.is_empty());
     assert_eq!(simulation.events.len(), events);
+}
+
+#[test]
+fn facts_are_appended_once_each_without_a_load_a_state_or_a_snapshot() {
+    let mut simulation = Simulation::opened(Limits::default());
+    let view = || TrackActivity { kind: "viewed".parse().expect("a kind"), subject: None, customer: None };
+    let before = simulation.events.len();
+    for round in 0..2 {
+        let tickets: Vec<_> = (0..50).map(|n| simulation.send(ONE, vec![envelope(id(n), view())])).collect();
+        simulation.run(|batch| {
+            assert!(batch.parts.values().all(|part| part.snapshots.is_empty()));
+            Commit::Written
+        });
+        for ticket in tickets {
+            let Answer::Settled { settled: Settled::Accepted(receipt), replayed } = &simulation.answers[&ticket][0]
+            else {
+                panic!("not accepted");
+            };
+            assert_eq!((receipt.changed.len(), receipt.changed[0].sequence, *replayed), (1, 1, round == 1));
+        }
+        simulation.restart();
+    }
+    assert_eq!(simulation.events.len(), before + 50);
+    assert_eq!(simulation.loads.get("Activity"), None);
+    simulation.check();
+}
+
+#[test]
+fn state_that_every_command_reads_and_none_writes_stays_in_memory() {
+    let mut simulation = Simulation::opened(Limits { state_bytes_most: 20_000, ..Limits::default() });
+    let before = simulation.loads["Tenant"];
+    for n in 0..500 {
+        simulation.send(ONE, vec![envelope(id(n), open(n))]);
+        simulation.run(|_| Commit::Written);
+    }
+    simulation.send(ONE, vec![envelope(id(1000), open(0))]);
+    simulation.run(|_| Commit::Written);
+    assert_eq!(simulation.loads["StockItem"], 501, "the first item has left memory");
+    assert_eq!(simulation.loads["Tenant"], before, "the tenant has not");
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) struct Simulation {
     pub(super) answers: HashMap<Ticket, Vec<Answer>>,
     answered_in: HashMap<Ticket, u64>,
     in_flight: Option<Batch>,
+    /// Number of loads of streams of each type.
+    pub(super) loads: BTreeMap<&'static str, usize>,
     batches: u64,
     last_ticket: u64,
     /// Clock of the scribe, in microseconds.
@@ -66,6 +68,7 @@ impl Simulation {
             answers: HashMap::new(),
             answered_in: HashMap::new(),
             in_flight: None,
+            loads: BTreeMap::new(),
             batches: 0,
             last_ticket: 0,
             clock: 1_000_000_000,
@@ -201,6 +204,9 @@ impl Simulation {
                         self.scribe.taken_over(lane, &outcome, now);
                     }
                     Output::Load(load) => {
+                        if let Need::Stream(key) = load.need {
+                            *self.loads.entry(key.stream.stream_type).or_default() += 1;
+                        }
                         let result = self.read(load.need);
                         self.scribe.loaded(LoadOutcome { load, result }, now);
                     }

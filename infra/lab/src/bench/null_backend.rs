@@ -23,7 +23,7 @@ pub(super) struct NullBackend {
 }
 
 impl NullBackend {
-    /// Accepts a command, with one changed event on each stream that it names.
+    /// Accepts a command, with one changed event on each stream that it names, but that of the tenant.
     fn accept(&self, tenant: TenantId, envelope: &Envelope) -> Answer {
         let mut hint = Hint::default();
         envelope.command.streams(tenant, &mut hint);
@@ -32,7 +32,7 @@ impl NullBackend {
             stream: stream.id,
             sequence: 1,
         };
-        let changed = hint.into_streams().map(changed).collect();
+        let changed = hint.into_streams().filter(|stream| stream.id != tenant.uuid()).map(changed).collect();
         let accepted = Accepted { tenant_position: 1, epoch: 1, recorded_at: self.engine.now(), changed };
         Answer::Settled { settled: Settled::Accepted(accepted), replayed: false }
     }

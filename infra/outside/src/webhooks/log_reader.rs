@@ -1,7 +1,7 @@
 //! Log reader of webhooks: reads the state of a subscription, and the events of its tenant that it is subscribed to.
 
 use domain::integrations::{WebhookSubscription, WebhookSubscriptionEvent, WebhookTerms};
-use domain::kernel::{Aggregate, event_id, unpublished_stream_types};
+use domain::kernel::{Aggregate, event_id, private_event_names, publish_stored};
 use domain::shared::{CommandId, Principal, TargetUrl, TenantId, WebhookSubscriptionId};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -164,7 +164,7 @@ pub(super) async fn events(
     let wanted: Vec<&str> = terms.events.iter().map(|name| name.as_str()).collect();
     let text = format!(
         "{SELECT} WHERE lane = $1 AND tenant = $2 AND tenant_position > $3 AND tenant_position <= $4
-           AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND stream_type <> ALL($7)
+           AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND type <> ALL($7)
          ORDER BY tenant_position LIMIT $6"
     );
     let messages = sqlx::query(&text)
@@ -174,7 +174,7 @@ pub(super) async fn events(
         .bind(head)
         .bind(wanted)
         .bind(EVENTS_MOST)
-        .bind(unpublished_stream_types())
+        .bind(private_event_names())
         .try_map(|row| message(&row))
         .fetch_all(&mut *connection)
         .await?;
@@ -190,27 +190,31 @@ pub(super) async fn event(
     tenant: TenantId,
     position: i64,
 ) -> Result<Option<Message>, sqlx::Error> {
-    let text = format!("{SELECT} WHERE lane = $1 AND tenant = $2 AND tenant_position = $3 AND stream_type <> ALL($4)");
-    let row = sqlx::query(&text).bind(lane).bind(tenant.uuid()).bind(position).bind(unpublished_stream_types());
+    let text = format!("{SELECT} WHERE lane = $1 AND tenant = $2 AND tenant_position = $3 AND type <> ALL($4)");
+    let row = sqlx::query(&text).bind(lane).bind(tenant.uuid()).bind(position).bind(private_event_names());
     row.try_map(|row| message(&row)).fetch_optional(store).await
 }
 
 const SELECT: &str = "SELECT tenant, tenant_position, stream_type, stream_id, sequence, principal, command_id, \
-    command_index, type, payload::text AS payload, occurred_at FROM log.events";
+    command_index, type, version, payload::text AS payload, occurred_at FROM log.events";
 
 fn message(row: &PgRow) -> Result<Message, sqlx::Error> {
     let tenant = TenantId::new(row.try_get("tenant")?);
     let (principal, command): (Uuid, Uuid) = (row.try_get("principal")?, row.try_get("command_id")?);
     let id = event_id(tenant, Principal::new(principal), CommandId::new(command), row.try_get("command_index")?);
+    let kind: String = row.try_get("type")?;
+    let published = publish_stored(&kind, row.try_get("version")?, row.try_get("payload")?);
+    let published = published.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let payload = published.ok_or_else(|| sqlx::Error::Decode(format!("{kind} is private").into()))?.body.into_owned();
     Ok(Message {
         id,
-        kind: row.try_get("type")?,
+        kind,
         tenant,
         position: row.try_get("tenant_position")?,
         aggregate: row.try_get("stream_type")?,
         stream: row.try_get("stream_id")?,
         sequence: row.try_get("sequence")?,
         occurred_at: row.try_get::<Timestamptz, _>("occurred_at")?.0,
-        payload: row.try_get("payload")?,
+        payload,
     })
 }

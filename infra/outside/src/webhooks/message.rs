@@ -1,8 +1,8 @@
 //! Messages: the JSON body of an event as it is sent to a webhook.
 
-use domain::shared::{Sealed, TenantId, Timestamp};
+use domain::shared::{TenantId, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// Maximum size of a body. Standard Webhooks recommends less than about 20 KB, and receivers refuse much larger bodies.
@@ -21,7 +21,7 @@ pub(super) struct Message {
     pub(super) stream: Uuid,
     pub(super) sequence: i64,
     pub(super) occurred_at: Timestamp,
-    /// Payload as stored in the log: a JSON object.
+    /// Payload as published: a JSON object without personal fields.
     pub(super) payload: String,
 }
 
@@ -36,7 +36,7 @@ struct MessageBody<'a> {
     aggregate: &'a str,
     stream: Uuid,
     sequence: i64,
-    data: Option<&'a Value>,
+    data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fetch: Option<String>,
 }
@@ -51,38 +51,22 @@ impl Message {
         serde_json::to_string(&self.with(None, Some(format!("/v1/events/{}", self.position))))
     }
 
-    /// The body with all data, of any size. Personal fields are removed: they are sealed in the log and stay sealed.
+    /// The body with all data, of any size.
     pub(super) fn full_body(&self) -> serde_json::Result<String> {
-        let mut data: Value = serde_json::from_str(&self.payload)?;
-        remove_personal(&mut data);
-        serde_json::to_string(&self.with(Some(&data), None))
+        let data = serde_json::from_str::<&RawValue>(&self.payload)?;
+        serde_json::to_string(&self.with(Some(data), None))
     }
 
-    fn with<'a>(&'a self, data: Option<&'a Value>, fetch: Option<String>) -> MessageBody<'a> {
+    fn with<'a>(&'a self, data: Option<&'a RawValue>, fetch: Option<String>) -> MessageBody<'a> {
         let Self { id, tenant, position, stream, sequence, .. } = *self;
         let (kind, aggregate, timestamp) = (self.kind.as_str(), self.aggregate.as_str(), self.occurred_at);
         MessageBody { kind, timestamp, id, tenant, position, aggregate, stream, sequence, data, fetch }
     }
 }
 
-fn remove_personal(value: &mut Value) {
-    let personal = |value: &Value| value.as_str().and_then(Sealed::parse).is_some();
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, field| !personal(field));
-            fields.values_mut().for_each(remove_personal);
-        }
-        Value::Array(items) => {
-            items.retain(|item| !personal(item));
-            items.iter_mut().for_each(remove_personal);
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -101,11 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn personal_fields_are_removed_at_every_depth() {
-        let sealed = Sealed::new("abc", Some("idx")).as_str().to_owned();
-        let payload = json!({ "name": sealed, "points": 3, "people": [{ "email": sealed, "kept": null }, sealed] });
-        let body: Value = serde_json::from_str(&message(&payload).body().expect("JSON")).expect("JSON");
-        assert_eq!(body["data"], json!({ "points": 3, "people": [{ "kept": null }] }));
+    fn body_has_the_event_and_its_published_payload() {
+        let body: Value = serde_json::from_str(&message(&json!({ "points": 3 })).body().expect("JSON")).expect("JSON");
+        assert_eq!(body["data"], json!({ "points": 3 }));
         assert_eq!((&body["type"], &body["position"]), (&json!("customer.registered"), &json!(42)));
         assert_eq!(body["timestamp"], "2025-11-20T12:00:00Z");
     }

@@ -30,6 +30,7 @@ pub(crate) async fn use_every_model(
     done("AddReward", json!({ "reward": retired, "name": "One off", "cost": 5, "value": value })).await?;
     done("RetireReward", json!({ "reward": retired })).await?;
     done("NameCurrency", json!({ "singular": "Star", "plural": "Stars" })).await?;
+    done("TrackActivity", json!({ "kind": "product_viewed", "subject": shop.product, "customer": null })).await?;
     done("SetLowStockThreshold", json!({ "item": shop.item, "low_at": 35 })).await?;
     for number in 0..6 {
         let customer = new_id();
