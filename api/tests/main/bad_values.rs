@@ -82,7 +82,7 @@ impl Family {
             // The schema of an enum whose variants have doc comments is a `oneOf`.
             _ if schema["enum"].is_array() || schema["oneOf"][0]["const"].is_string() => Self::Enum,
             _ if schema["type"] == "boolean" => Self::Flag,
-            _ if schema["type"] == "integer" => {
+            _ if schema["type"] == "integer" || schema["type"][0] == "integer" => {
                 let most = schema["maximum"].as_i64().unwrap_or(match word("format") {
                     Some("uint32") => u32::MAX.into(),
                     _ => i64::MAX,

@@ -5,7 +5,7 @@ use domain::shared::{Permission, ProductId, Reason, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, VerbOf};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, StreamCommand, StreamOf, Subject, TenantStates, VerbOf};
 
 /// Forbid the sale of a product of a tenant. It is taken off sale shortly after, and its seller cannot publish it.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,7 @@ pub struct RestrictProduct {
 
 impl Command for RestrictProduct {
     const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
 
     fn subject(&self) -> Subject {
         Subject::Platform
@@ -46,6 +47,7 @@ pub struct LiftRestriction {
 
 impl Command for LiftRestriction {
     const NEEDS: Permission = Permission::ManageTenants;
+    const WHILE: TenantStates = TenantStates::ANY;
     // A repeat would find the product no longer restricted.
     const DECIDED_ONCE: bool = true;
 
@@ -77,6 +79,7 @@ pub struct FollowProductRestriction {
 impl StreamCommand for FollowProductRestriction {
     type Aggregate = Product;
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.product;
     const VERB: VerbOf<Self> = |command, product, _| product.restrict(command.reason.clone(), command.decision);
 }
@@ -93,6 +96,7 @@ pub struct FollowLifting {
 impl StreamCommand for FollowLifting {
     type Aggregate = Product;
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
     const STREAM: StreamOf<Self> = |command| command.product;
     const VERB: VerbOf<Self> = |command, product, _| product.lift_restriction(command.decision);
 }

@@ -5,7 +5,7 @@ use domain::shared::{Date, OrderId, Permission};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Command, Context, Desk, Hint, Refusal, rejected};
+use crate::kernel::{Command, Context, Desk, Hint, Refusal, TenantStates, rejected};
 
 /// Issue the sales receipt of a paid order, once, under the next number of the year of its payment.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,7 @@ pub struct IssueSalesReceipt {
 
 impl Command for IssueSalesReceipt {
     const NEEDS: Permission = Permission::RunEngine;
+    const WHILE: TenantStates = TenantStates::OPENED;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order).stream::<SalesReceipt>(SalesReceipt::id(self.order));

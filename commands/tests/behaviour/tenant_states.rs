@@ -74,9 +74,11 @@ fn each_set_of_states_contains_the_commands_that_its_name_promises() {
         "FollowReinstatement",
         "FollowRestriction",
         "FollowSuspension",
+        "LiftRestriction",
         "OpenTenant",
         "RegisterTenant",
         "ReinstateTenant",
+        "RestrictProduct",
         "RestrictTenant",
         "SuspendTenant",
     ];

@@ -83,6 +83,7 @@ pub enum RewardKind {
     /// Lowers the price of an order.
     #[default]
     Discount,
+    /// No shipping costs for an order.
     FreeShipping,
     /// A product for free.
     Gift,

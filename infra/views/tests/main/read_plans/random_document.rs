@@ -163,9 +163,16 @@ impl Writer<'_> {
         } else {
             String::new()
         };
-        let arguments: Vec<_> =
-            arguments.iter().filter_map(|(argument, of)| self.argument(name, argument, of)).collect();
-        let arguments = if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(", ")) };
+        let mut written = Vec::new();
+        for (argument, of) in arguments {
+            match self.argument(name, argument, of) {
+                Some(argument) => written.push(argument),
+                // There is no sample of a required argument.
+                None if !of.nullable => return None,
+                None => {}
+            }
+        }
+        let arguments = if written.is_empty() { String::new() } else { format!("({})", written.join(", ")) };
         let selection = if is_leaf { String::new() } else { format!(" {}", self.selection(name_of(of), depth + 1)) };
         Some(format!("{alias}{name}{arguments}{selection}"))
     }
