@@ -121,6 +121,7 @@ fn value_for(root: &Value, schema: &Value) -> Value {
         Family::Text { .. } => "Ada's mug".into(),
         Family::Sku => "MUG-1".into(),
         Family::Slug => "adas-mugs".into(),
+        Family::ActivityKind => "product_viewed".into(),
         Family::Zone => "UTC".into(),
         Family::Code => "7K2MPQ9XRT".into(),
         Family::Token => "tok_9f2".into(),

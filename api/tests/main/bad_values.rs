@@ -30,6 +30,7 @@ pub(crate) enum Family {
     },
     Sku,
     Slug,
+    ActivityKind,
     Zone,
     /// A code that people type, such as a referral code.
     Code,
@@ -65,6 +66,7 @@ impl Family {
         match (name, word("format").or(word("x-personal")).or(word("pattern"))) {
             (Some("Sku"), _) => Self::Sku,
             (Some("Slug"), _) => Self::Slug,
+            (Some("ActivityKind"), _) => Self::ActivityKind,
             (Some("Zone"), _) => Self::Zone,
             (Some("Code"), _) => Self::Code,
             (Some("TokenText"), _) => Self::Token,
@@ -108,6 +110,10 @@ impl Family {
             Self::Slug => listed(Refused, &["A-b", "-a-", "ab", "a.b", "käse", "../x", "a b", "my_shop", "ａbc"])
                 .chain(listed(Taken, &["null", "nan", "constructor", "3d-mugs"]))
                 .chain([quoted(&"a".repeat(256), Refused)])
+                .collect(),
+            Self::ActivityKind => listed(Refused, &["Viewed", "1st_view", "two words", "käse", "a-b", "_a", "../x"])
+                .chain(listed(Taken, &["null", "nan", "constructor"]))
+                .chain([quoted(&"a".repeat(51), Refused)])
                 .collect(),
             Self::Code => listed(Refused, &["7K2MPQ9XR", "7K2MPQ9XRTT", "7K2MPQ9XR0", "7K2M PQ9XR", "７K2MPQ9XRT"])
                 .chain(listed(Taken, &["7k2mpq9xrt"]))
