@@ -90,9 +90,17 @@ pub(super) fn read(text: &str) -> Result<ClientMessage, Close> {
         RawMessage::ConnectionInit { payload } => ClientMessage::Init(payload.as_ref().and_then(authorization)),
         RawMessage::Ping {} => ClientMessage::Ping,
         RawMessage::Pong {} => ClientMessage::Pong,
-        RawMessage::Subscribe { id, payload } => ClientMessage::Subscribe(valid(id)?, payload.into()),
+        RawMessage::Subscribe { id, payload } => ClientMessage::Subscribe(valid(id)?, with_document(payload.into())?),
         RawMessage::Complete { id } => ClientMessage::Complete(valid(id)?),
     })
+}
+
+/// Refuses a request that names no document.
+fn with_document(request: GraphqlRequest) -> Result<GraphqlRequest, Close> {
+    match (&request.query, &request.document_id) {
+        (None, None) => Err(Close::malformed("expected `query` or `documentId`")),
+        _ => Ok(request),
+    }
 }
 
 /// The `Authorization` field of a payload; its name is case-insensitive, as that of the header.
@@ -136,6 +144,7 @@ mod tests {
             "",
             "[]",
             "{",
+            r#"{"type":"subscribe","id":"1","payload":{}}"#,
             r#"{"type":"start"}"#,
             r#"{"type":"ping","type":"pong"}"#,
             r#"{"type":"subscribe","payload":{"query":"{a}"}}"#,

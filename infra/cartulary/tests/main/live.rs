@@ -333,7 +333,7 @@ async fn closed_with_a_code(live: &Live) -> Result<()> {
             // The server may close the socket before all messages are sent.
             socket.send(message.clone()).await.ok();
         }
-        assert_eq!(socket.closed().await?.0, code, "{messages:?}");
+        assert_eq!(socket.closed().await.with_context(|| format!("{messages:?}"))?.0, code, "{messages:?}");
     }
     Ok(())
 }

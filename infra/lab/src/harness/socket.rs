@@ -78,15 +78,18 @@ impl Socket {
         self.send_json(json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await
     }
 
-    /// The next message.
+    /// The next message. Pings, which come for ever, do not prolong the wait.
     pub async fn receive(&mut self) -> Result<Value> {
-        loop {
-            match timeout(WAIT_TIMEOUT, self.0.next()).await.context("no message comes")?.context("it is closed")?? {
-                Message::Text(text) => return Ok(serde_json::from_str(&text)?),
-                Message::Close(frame) => bail!("it is closed: {frame:?}"),
-                _ => {}
+        let next = async {
+            loop {
+                match self.0.next().await.context("it is closed")?? {
+                    Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+                    Message::Close(frame) => bail!("it is closed: {frame:?}"),
+                    _ => {}
+                }
             }
-        }
+        };
+        timeout(WAIT_TIMEOUT, next).await.context("no message comes")?
     }
 
     /// The next message of a subscription.
@@ -119,17 +122,16 @@ impl Socket {
 
     /// Waits until the socket is closed. Returns code and reason.
     pub async fn closed(&mut self) -> Result<(u16, String)> {
-        loop {
-            match timeout(WAIT_TIMEOUT, self.0.next())
-                .await
-                .context("it is not closed")?
-                .context("no close frame")??
-            {
-                Message::Close(Some(frame)) => return Ok((frame.code.into(), frame.reason.to_string())),
-                Message::Close(None) => bail!("it is closed without a code"),
-                _ => {}
+        let closed = async {
+            loop {
+                match self.0.next().await.context("no close frame")?? {
+                    Message::Close(Some(frame)) => return Ok((frame.code.into(), frame.reason.to_string())),
+                    Message::Close(None) => bail!("it is closed without a code"),
+                    _ => {}
+                }
             }
-        }
+        };
+        timeout(WAIT_TIMEOUT, closed).await.context("it is not closed")?
     }
 }
 
