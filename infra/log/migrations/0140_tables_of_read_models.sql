@@ -6,6 +6,7 @@ CREATE TABLE reads.tables (
     -- `_previous` after a rebuild has replaced it.
     shape   text        NOT NULL COLLATE "C",
     name    text        NOT NULL COLLATE "C",
+    -- Time at which the table was made or put into its place.
     made_at timestamptz NOT NULL DEFAULT now(),
     used_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (model, shape)

@@ -50,11 +50,11 @@ pub async fn mark_used(pool: &PgPool, models: &Models) -> Result<(), Fault> {
 }
 
 /// Identity of the tables that hold these models now. It changes when a rebuild or a roll-back puts another one into the
-/// place of a table, in this process or in another one.
+/// place of a table, in this process or in another one, also when the one before comes back.
 pub(crate) async fn identity(pool: &PgPool, models: &Models) -> Result<Option<String>, Fault> {
-    let text = "SELECT string_agg(coalesce(to_regclass(name)::oid::text, '-'), ' ' ORDER BY name)
-                FROM unnest($1::text[]) AS name";
-    let names: Vec<String> = models.iter().map(|model| Table::live(model).name).collect();
+    let text = "SELECT string_agg(name || to_regclass('reads.' || name)::oid || made_at, ' ' ORDER BY name)
+                FROM reads.tables WHERE name = ANY($1)";
+    let names: Vec<String> = models.iter().map(Model::table).collect();
     let identity = sqlx::query_scalar(text).bind(names).fetch_one(pool).await;
     identity.map_err(fault("looking for the tables of read models"))
 }
@@ -187,7 +187,7 @@ async fn rename(transaction: &mut PgTransaction<'_>, from: &Table<'_>, to: &Tabl
         let update = sqlx::query(text).bind(&from.model.name).bind(&from.state).bind(&to.state);
         update.execute(&mut **transaction).await?;
     }
-    let text = "UPDATE reads.tables SET name = $3 WHERE model = $1 AND shape = $2";
+    let text = "UPDATE reads.tables SET name = $3, made_at = clock_timestamp() WHERE model = $1 AND shape = $2";
     let update = sqlx::query(text).bind(&to.model.name).bind(&to.state).bind(to.plain_name());
     update.execute(&mut **transaction).await?;
     transaction.execute(&*format!("ALTER TABLE {} RENAME TO {}", from.name, to.plain_name())).await?;

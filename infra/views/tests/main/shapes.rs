@@ -18,16 +18,16 @@ use views::store::{PgReader, compare_with_rebuild, drop_unused, mark_used, proje
 
 use crate::broken_rows::{receive, reopened};
 
-/// The models of an older binary, in which one model has another shape.
-fn older_models(changed: &str) -> Models {
-    let older = |model: &Model| {
+/// The models of a newer binary, in which one model has another shape. The tables of this binary exist from the start.
+fn newer_models(changed: &str) -> Models {
+    let newer = |model: &Model| {
         let mut model = model.clone();
         if model.name == changed {
             model.shape = "0123456789abcdef".into();
         }
         model
     };
-    Models::all().iter().map(older).collect()
+    Models::all().iter().map(newer).collect()
 }
 
 async fn tables(pool: &PgPool) -> Result<Vec<String>> {
@@ -39,14 +39,17 @@ async fn tables(pool: &PgPool) -> Result<Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_and_new_binary_serve_side_by_side_and_the_old_table_is_dropped_when_nobody_uses_it() -> Result<()> {
     let url = database().await;
-    let mut backend = Backend::start(&url).await?;
+    let backend = Backend::start(&url).await?;
     let (shop, pool) = (backend.shop(10).await?, backend.pool.clone());
-    let (old, new) = (Arc::new(older_models("StockLevel")), Models::all());
-    let feed = StoreFeed::new(pool.clone(), Some(backend.scribe.tail().clone()));
-    let written = backend.scribe.written();
-    let follower = ReadModelFollower::new(pool.clone(), old.clone(), feed, presence::all_lanes(), written);
-    let stop = CancellationToken::new();
-    let old_binary = tokio::spawn(follower.run(stop.clone()));
+    let (old, new) = (Arc::new(Models::all()), Arc::new(newer_models("StockLevel")));
+    let start = |models: &Arc<Models>, stop: &CancellationToken| {
+        let (feed, written) =
+            (StoreFeed::new(pool.clone(), Some(backend.scribe.tail().clone())), backend.scribe.written());
+        let follower = ReadModelFollower::new(pool.clone(), models.clone(), feed, presence::all_lanes(), written);
+        tokio::spawn(follower.run(stop.clone()))
+    };
+    let (stop_old, stop_new) = (CancellationToken::new(), CancellationToken::new());
+    let old_binary = start(&old, &stop_old);
     let model = |models: &Models| models.get("StockLevel").cloned().context("a model");
     let (old_model, new_model) = (model(&old)?, model(&new)?);
     let reader = PgReader::new(pool.clone());
@@ -57,12 +60,12 @@ async fn old_and_new_binary_serve_side_by_side_and_the_old_table_is_dropped_when
     };
     eventually("the old binary serves", async || Ok(on_hand(&old_model).await? == Some(10))).await?;
 
-    backend.run_read_models();
+    let new_binary = start(&new, &stop_new);
     receive(&backend, &shop, 5).await?;
     for model in [&old_model, &new_model] {
         eventually("both serve the same", async || Ok(on_hand(model).await? == Some(15))).await?;
     }
-    stop.cancel();
+    stop_old.cancel();
     old_binary.await?;
     receive(&backend, &shop, 1).await?;
     eventually("the new binary goes on", async || Ok(on_hand(&new_model).await? == Some(16))).await?;
@@ -73,6 +76,8 @@ async fn old_and_new_binary_serve_side_by_side_and_the_old_table_is_dropped_when
     assert_eq!(drop_unused(&pool, Duration::from_secs(3_600)).await?, [old_model.table()]);
     assert_eq!(tables(&pool).await?, [new_model.table()]);
     assert_eq!(on_hand(&new_model).await?, Some(16));
+    stop_new.cancel();
+    new_binary.await?;
     backend.close().await;
     Ok(())
 }
