@@ -129,6 +129,7 @@ fn value_for(root: &Value, schema: &Value) -> Value {
         Family::Currency | Family::LegalTender => "USD".into(),
         Family::Email => "ada@example.org".into(),
         Family::Phone => "+4930123456".into(),
+        Family::MediaUrl => "https://media.example.org/a.jpg".into(),
         // No server listens on this port.
         Family::Target => "https://127.0.0.1:9/hook".into(),
         Family::Event => "order.placed".into(),

@@ -44,6 +44,7 @@ pub(crate) enum Family {
     Phone,
     /// An address that is called.
     Target,
+    MediaUrl,
     /// The name of an event.
     Event,
     Id,
@@ -74,6 +75,7 @@ impl Family {
             (Some("Currency"), _) => Self::Currency,
             (Some("LegalTender"), _) => Self::LegalTender,
             (Some("TargetUrl"), _) => Self::Target,
+            (Some("MediaUrl"), _) => Self::MediaUrl,
             (Some("EventType"), _) => Self::Event,
             (_, Some("email")) => Self::Email,
             (_, Some("phone")) => Self::Phone,
@@ -141,6 +143,19 @@ impl Family {
             .chain(listed(Taken, &["+4930123456"]))
             .collect(),
             Self::Target => targets(),
+            Self::MediaUrl => listed(
+                Refused,
+                &[
+                    "http://1.1.1.1/a.jpg",
+                    "javascript:alert(1)",
+                    "data:image/png;base64,AA",
+                    "//1.1.1.1/a",
+                    "https://u:p@1.1.1.1/",
+                ],
+            )
+            .chain(listed(Refused, &["https://0x7f000001/a.jpg", "https://example\u{3002}org/a.jpg"]))
+            .chain(listed(Taken, &["https://media.example.org/a.jpg?w=1"]))
+            .collect(),
             Self::Event => {
                 listed(Refused, &["order", "order.*", "*", "Order.Placed", "order.placed ", "order.lost", "__proto__"])
                     .chain(listed(Taken, &["order.placed", "points.earned"]))

@@ -85,12 +85,14 @@ fn is_day(text: &str) -> bool {
     text.get(..10).is_some_and(|day| day.parse::<domain::shared::Date>().is_ok())
 }
 
-/// Limits that no schema can state: punycode, IPv6 and 253 bytes in a host, and the bytes of an e-mail address.
+/// Limits that no schema can state: punycode, IPv6 and 253 bytes in a host, the bytes of an e-mail address, and the check
+/// digit of a card number.
 fn is_beyond_schemas(family: &Family, value: &Value) -> bool {
     let text = value.as_str().unwrap_or_default();
     match family {
         Family::Target => text.contains("xn--") || text.contains('[') || text.len() > 253,
         Family::Email => text.len() > 254,
+        Family::Token => text.bytes().filter(u8::is_ascii_digit).count() >= 13,
         _ => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Post commands: publishing by the team, likes by customers.
 
-use domain::shared::{CustomerId, Permission, PostId, TargetUrl, Text};
+use domain::shared::{CustomerId, Permission, PostId, Text};
 use domain::social::{Media, Post, PostKind, Relation, RelationKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,21 +20,12 @@ pub struct PublishPost {
     pub media: Option<Media>,
 }
 
-impl Command for PublishPost {
+impl StreamCommand for PublishPost {
+    type Aggregate = Post;
     const NEEDS: Permission = Permission::PublishPosts;
-
-    fn streams(&self, hint: &mut Hint) {
-        hint.stream::<Post>(self.post);
-    }
-
-    fn decide(&self, desk: &mut Desk, _: &Context) -> Result<(), Refusal> {
-        desk.decide::<Post>(self.post, |post| post.publish(self.content.clone(), self.kind, self.media.clone()))
-    }
-
-    /// Address of the picture or video. Readers of the post load it, so an address inside a network is refused.
-    fn target(&self) -> Option<&TargetUrl> {
-        self.media.as_ref().map(|media| &media.url)
-    }
+    const STREAM: StreamOf<Self> = |command| command.post;
+    const VERB: VerbOf<Self> =
+        |command, post, _| post.publish(command.content.clone(), command.kind, command.media.clone());
 }
 
 /// Delete a post.

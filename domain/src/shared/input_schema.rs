@@ -108,6 +108,7 @@ fn constraints(name: Option<&str>, node: &Map<String, Value>) -> Value {
             "pattern": TARGET,
             "description": "A URL whose host is reachable from the internet.",
         }),
+        (Some("MediaUrl"), ..) => json!({ "pattern": TARGET.replacen("https?", "https", 1) }),
         (_, Some("email"), _) => json!({ "pattern": email(), "maxLength": 254 }),
         (_, Some("phone"), _) => json!({ "pattern": PHONE }),
         (_, Some("name"), _) => json!({ "pattern": text(), "minLength": 1, "maxLength": 200 }),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Fingerprint, PostId, TargetUrl, Text};
+use crate::shared::{Fingerprint, MediaUrl, PostId, Text};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Post {
@@ -32,7 +32,7 @@ pub enum PostKind {
 #[serde(deny_unknown_fields)]
 pub struct Media {
     /// Its address, which begins with `https://`.
-    pub url: TargetUrl,
+    pub url: MediaUrl,
     pub kind: MediaKind,
 }
 

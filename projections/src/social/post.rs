@@ -1,7 +1,7 @@
 //! Posts of a tenant (SOC-01, SOC-03).
 
 use domain::kernel::Recorded;
-use domain::shared::{Permission, PostId, TargetUrl, Text, Timestamp};
+use domain::shared::{MediaUrl, Permission, PostId, Text, Timestamp};
 use domain::social::{MediaKind, PostEvent, PostKind, Relation, RelationEvent, RelationKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Post {
     /// Kind of the post.
     pub kind: PostKind,
     /// Address of its picture or film.
-    pub media_url: Option<TargetUrl>,
+    pub media_url: Option<MediaUrl>,
     /// Kind of its picture or film.
     pub media_kind: Option<MediaKind>,
     /// Number of customers who like it.
