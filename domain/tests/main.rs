@@ -3,6 +3,7 @@
 //! A fossil is `fossils/<aggregate>/<event name>.v<version>.json`. It is never changed or deleted, because such events
 //! may be in the log of an installation; a new version of an event gets a new file.
 
+use std::any::type_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ fn every_rejection_of_every_aggregate_is_expected_by_a_test() {
     let mut missing = vec![];
     for aggregate in descriptors() {
         let expected = |rejection: &String| {
-            code.contains(&format!("::{}", variant_of(rejection))) || code.contains(&format!("\"{rejection}\""))
+            let variant = format!("{}::{} ", aggregate.rejection_type, variant_of(rejection));
+            code.contains(&variant) || code.contains(&format!("\"{rejection}\""))
         };
         let untested = aggregate.rejections.iter().filter(|rejection| !expected(rejection));
         missing.extend(untested.map(|rejection| format!("{} {rejection}", aggregate.name)));
@@ -112,6 +114,8 @@ struct Descriptor {
     version: fn(&str) -> i16,
     /// JSON Schema of every event, by name.
     events: BTreeMap<String, Value>,
+    /// Name of the Rust type of the rejections.
+    rejection_type: &'static str,
     /// Codes of the rejections.
     rejections: BTreeSet<String>,
     /// Decodes a stored event and encodes it again.
@@ -133,6 +137,7 @@ fn descriptors() -> Vec<Descriptor> {
                 name: A::TYPE,
                 version: A::event_version,
                 events: event_schemas::<A>(),
+                rejection_type: type_name::<A::Rejection>().rsplit("::").next().unwrap_or_default(),
                 rejections: rejection_codes::<A>(),
                 read: |name, version, payload| {
                     let event = A::read(name, version, payload).map_err(|error| error.to_string())?;

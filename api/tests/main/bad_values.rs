@@ -143,19 +143,7 @@ impl Family {
             .chain(listed(Taken, &["+4930123456"]))
             .collect(),
             Self::Target => targets(),
-            Self::MediaUrl => listed(
-                Refused,
-                &[
-                    "http://1.1.1.1/a.jpg",
-                    "javascript:alert(1)",
-                    "data:image/png;base64,AA",
-                    "//1.1.1.1/a",
-                    "https://u:p@1.1.1.1/",
-                ],
-            )
-            .chain(listed(Refused, &["https://0x7f000001/a.jpg", "https://example\u{3002}org/a.jpg"]))
-            .chain(listed(Taken, &["https://media.example.org/a.jpg?w=1"]))
-            .collect(),
+            Self::MediaUrl => media(),
             Self::Event => {
                 listed(Refused, &["order", "order.*", "*", "Order.Placed", "order.placed ", "order.lost", "__proto__"])
                     .chain(listed(Taken, &["order.placed", "points.earned"]))
@@ -254,6 +242,20 @@ fn texts(most: usize) -> Vec<BadValue> {
         .chain([quoted(&marks, fits(1_001)), quoted(&"a".repeat(256), fits(256)), quoted(&"ü".repeat(most), Taken)])
         .chain(listed(Refused, &["   ", "\n\t", "\u{200b}", "\u{200d}\u{2060}", "a\u{7f}b", "a\u{85}b", "\u{202d}x"]))
         .collect()
+}
+
+/// Addresses of pictures and films.
+fn media() -> Vec<BadValue> {
+    let refused = [
+        "http://1.1.1.1/a.jpg",
+        "javascript:alert(1)",
+        "data:image/png;base64,AA",
+        "//1.1.1.1/a",
+        "https://u:p@1.1.1.1/",
+        "https://0x7f000001/a.jpg",
+        "https://example\u{3002}org/a.jpg",
+    ];
+    listed(Refused, &refused).chain(listed(Taken, &["https://media.example.org/a.jpg?w=1"])).collect()
 }
 
 /// URLs that parsers read in different ways, and URLs of internal addresses. The test engine permits loopback addresses.

@@ -90,7 +90,7 @@ fn is_day(text: &str) -> bool {
 fn is_beyond_schemas(family: &Family, value: &Value) -> bool {
     let text = value.as_str().unwrap_or_default();
     match family {
-        Family::Target => text.contains("xn--") || text.contains('[') || text.len() > 253,
+        Family::Target | Family::MediaUrl => text.contains("xn--") || text.contains('[') || text.len() > 253,
         Family::Email => text.len() > 254,
         Family::Token => text.bytes().filter(u8::is_ascii_digit).count() >= 13,
         _ => false,

@@ -19,7 +19,7 @@ impl Policy for SettleOnOrderPaid {
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Paid { on, .. } | OrderEvent::PaidLate { on, .. } = event.event {
-            reactions.command(SettleSale { order: OrderId::new(event.stream), on, payment: true });
+            reactions.command(SettleSale { order: OrderId::new(event.stream), on, paid_at: Some(event.occurred_at) });
         }
     }
 }
@@ -35,7 +35,7 @@ impl Policy for SettleOnOrderRefunded {
 
     fn react(event: &Recorded<OrderEvent>, reactions: &mut Reactions) {
         if let OrderEvent::Refunded { on, .. } = event.event {
-            reactions.command(SettleSale { order: OrderId::new(event.stream), on, payment: false });
+            reactions.command(SettleSale { order: OrderId::new(event.stream), on, paid_at: None });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::orders::Order;
 use domain::settlement::{PaymentMode, SaleSettlement, SettlementAccount};
-use domain::shared::{Date, OrderId, Permission};
+use domain::shared::{Date, OrderId, Permission, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ impl Command for SetPaymentMode {
     const NEEDS: Permission = Permission::ManagePayouts;
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
-        desk.decide::<SettlementAccount>(context.tenant, |account| account.set_mode(self.mode))
+        desk.decide::<SettlementAccount>(context.tenant, |account| account.set_mode(self.mode, context.now))
     }
 }
 
@@ -32,15 +32,13 @@ pub struct SettleSale {
     pub order: OrderId,
     /// The business day of the payment or the refund.
     pub on: Date,
-    /// True for the payment, false for a refund. A refund does not settle an order that was not settled.
-    pub payment: bool,
+    /// Time of the payment; absent for a refund, which does not settle an order that was not settled.
+    pub paid_at: Option<Timestamp>,
 }
 
 impl Command for SettleSale {
     const NEEDS: Permission = Permission::RunEngine;
     const WHILE: TenantStates = TenantStates::OPENED;
-    // The payment mode can change before a repeat.
-    const DECIDED_ONCE: bool = true;
 
     fn streams(&self, hint: &mut Hint) {
         hint.stream::<Order>(self.order).stream::<SaleSettlement>(SaleSettlement::id(self.order));
@@ -51,7 +49,8 @@ impl Command for SettleSale {
             hint.stream::<SettlementAccount>(context.tenant);
             self.streams(hint);
         })?;
-        if self.payment && desk.read::<SettlementAccount>(context.tenant)?.holds_money() {
+        let account = desk.read::<SettlementAccount>(context.tenant)?;
+        if self.paid_at.is_some_and(|at| account.mode_at(at) == PaymentMode::Marketplace) {
             self.settle_payment(desk, context)?;
         }
         self.settle_refunds(desk, context)

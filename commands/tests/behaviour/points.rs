@@ -234,6 +234,8 @@ fn a_removed_review_loses_its_points_and_earns_none_again() {
         stars: 5.try_into().expect("stars"),
         text: it("Keeps tea warm"),
     };
+    let other = ReviewProduct { product: product(COFFEE), text: it("Never bought"), ..review };
+    assert_eq!(shop.refused(other).code, "NOT_ORDERED");
     shop.done(review);
     assert_eq!(shop.balance(ADA), before + 100);
     let review = Review::id(order(1), ReviewSubject::Product(product(MUG)));
@@ -255,6 +257,8 @@ fn a_referral_is_completed_at_the_end_of_its_window() {
     };
     shop.done(SetReferralRules { rules });
     shop.done(IssueReferralCode { customer: BEN });
+    let unknown = StartReferral { code: Advocate::code(ADA), friend: ADA };
+    assert_eq!(shop.refused(unknown).code, "CODE_UNKNOWN");
     shop.done(StartReferral { code: Advocate::code(BEN), friend: ADA });
     shop.paid(1, [(MUG, 1)]);
     shop.pass(14 * DAY - 1);

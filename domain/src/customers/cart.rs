@@ -217,6 +217,23 @@ mod tests {
     }
 
     #[test]
+    fn full_cart_takes_more_of_its_products_and_no_other_one() {
+        let products = (1..=100).map(|number| ProductId::new(id(number)));
+        let first = ProductId::new(id(1));
+        let set = |product, number| CartEvent::QuantitySet {
+            customer: ADA,
+            store: STORE,
+            product,
+            quantity: quantity(number),
+        };
+        let full = given(products.map(|product| set(product, 1)));
+        full.when(|cart: &Cart| cart.add(ADA, STORE, first, quantity(1), 5)).then([set(first, 2)]);
+        given((1..=100).map(|number| set(ProductId::new(id(number)), 1)))
+            .when(|cart: &Cart| cart.add(ADA, STORE, ProductId::new(id(101)), quantity(1), 5))
+            .then_rejected(CartRejection::CartFull { most: 100 });
+    }
+
+    #[test]
     fn lines_are_removed_one_by_one_or_together() {
         let removed = CartEvent::ItemRemoved { product: MUG };
         with_two_mugs().when(|cart| cart.remove(ADA, MUG)).then_once([removed.clone()]);

@@ -124,6 +124,7 @@ mod tests {
     #[test]
     fn events_that_serve_the_engine_alone_are_private() {
         let expected = [
+            "earning.counted",
             "earning.recorded",
             "earning.reversed",
             "name.claimed",

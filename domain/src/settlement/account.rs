@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Split;
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Currency, Date, OrderId, PayoutId, Price, TenantId};
+use crate::shared::{Currency, Date, OrderId, PayoutId, Price, TenantId, Timestamp};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SettlementAccount {
-    mode: PaymentMode,
+    /// Changes of the payment mode, in order of time.
+    modes: Vec<(Timestamp, PaymentMode)>,
     /// Balance in minor units of each currency in which sales were settled.
     balances: Vec<(Currency, i64)>,
 }
@@ -34,7 +35,7 @@ pub enum PaymentMode {
 pub enum SettlementAccountEvent {
     /// The way in which buyers pay was set.
     #[serde(rename = "settlement.mode_set")]
-    ModeSet { mode: PaymentMode },
+    ModeSet { mode: PaymentMode, at: Timestamp },
     /// The net amount of a sale was credited.
     #[serde(rename = "settlement.sale_credited")]
     SaleCredited { order: OrderId, split: Split, on: Date },
@@ -71,12 +72,12 @@ impl Rejection for SettlementAccountRejection {
 }
 
 impl SettlementAccount {
-    /// Sets the way in which buyers pay.
-    pub fn set_mode(&self, mode: PaymentMode) -> Decision<Self> {
+    /// Sets the way in which buyers pay from `at` on.
+    pub fn set_mode(&self, mode: PaymentMode, at: Timestamp) -> Decision<Self> {
         match mode {
-            _ if mode == self.mode => Ok(vec![]),
+            _ if mode == self.mode() => Ok(vec![]),
             PaymentMode::Direct if !self.balances.is_empty() => Err(SettlementAccountRejection::SalesSettled {}),
-            _ => Ok(vec![SettlementAccountEvent::ModeSet { mode }]),
+            _ => Ok(vec![SettlementAccountEvent::ModeSet { mode, at }]),
         }
     }
 
@@ -93,7 +94,7 @@ impl SettlementAccount {
 
     /// Debits a payout. Rejects an amount above the balance. The caller ensures that the payout is new.
     pub fn debit_payout(&self, payout: PayoutId, amount: Price, on: Date) -> Decision<Self> {
-        if !self.holds_money() {
+        if self.mode() == PaymentMode::Direct {
             return Err(SettlementAccountRejection::DirectPayments {});
         }
         let balance_minor = self.balance(amount.currency());
@@ -108,9 +109,15 @@ impl SettlementAccount {
         Ok(vec![SettlementAccountEvent::PayoutReturned { payout, amount, on }])
     }
 
-    /// True in marketplace mode.
-    pub fn holds_money(&self) -> bool {
-        self.mode == PaymentMode::Marketplace
+    /// The way in which buyers pay now.
+    pub fn mode(&self) -> PaymentMode {
+        self.modes.last().map_or(PaymentMode::Direct, |(_, mode)| *mode)
+    }
+
+    /// The way in which a buyer paid at a time. Payments are settled later than they are made.
+    pub fn mode_at(&self, at: Timestamp) -> PaymentMode {
+        let set = self.modes.iter().rev().find(|(since, _)| *since <= at);
+        set.map_or(PaymentMode::Direct, |(_, mode)| *mode)
     }
 
     /// Balance in minor units; negative for a debt.
@@ -134,7 +141,7 @@ impl Aggregate for SettlementAccount {
 
     fn apply(&mut self, event: &SettlementAccountEvent) {
         match *event {
-            SettlementAccountEvent::ModeSet { mode } => self.mode = mode,
+            SettlementAccountEvent::ModeSet { mode, at } => self.modes.push((at, mode)),
             SettlementAccountEvent::SaleCredited { split, .. } => self.add(split.net.currency(), split.net.minor()),
             SettlementAccountEvent::RefundDebited { split, .. } => {
                 self.add(split.net.currency(), split.net.minor().saturating_neg());
@@ -150,7 +157,7 @@ impl Aggregate for SettlementAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::values::{id, price, today, usd};
+    use crate::testing::values::{at, id, price, today, usd};
     use crate::testing::{Given, given};
 
     const ORDER: OrderId = OrderId::new(id(1));
@@ -159,8 +166,8 @@ mod tests {
     fn marketplace() -> Given<SettlementAccount> {
         let mode = PaymentMode::Marketplace;
         given([])
-            .when(|account: &SettlementAccount| account.set_mode(mode))
-            .then_once([SettlementAccountEvent::ModeSet { mode }])
+            .when(|account: &SettlementAccount| account.set_mode(mode, at(100)))
+            .then_once([SettlementAccountEvent::ModeSet { mode, at: at(100) }])
     }
 
     fn credited(gross: i64) -> Given<SettlementAccount> {
@@ -205,15 +212,24 @@ mod tests {
         given([])
             .when(|account: &SettlementAccount| account.debit_payout(PAYOUT, price(1), today()))
             .then_rejected(SettlementAccountRejection::DirectPayments {});
-        given([]).holds(|account: &SettlementAccount| !account.holds_money());
+        given([]).holds(|account: &SettlementAccount| account.mode() == PaymentMode::Direct);
+    }
+
+    #[test]
+    fn payment_is_judged_by_the_mode_of_its_time() {
+        marketplace().holds(|account| {
+            account.mode_at(at(99)) == PaymentMode::Direct && account.mode_at(at(100)) == PaymentMode::Marketplace
+        });
     }
 
     #[test]
     fn mode_is_fixed_once_sales_are_settled() {
         let direct = PaymentMode::Direct;
-        marketplace().when(|account| account.set_mode(direct)).then([SettlementAccountEvent::ModeSet { mode: direct }]);
+        marketplace()
+            .when(|account| account.set_mode(direct, at(200)))
+            .then([SettlementAccountEvent::ModeSet { mode: direct, at: at(200) }]);
         credited(100)
-            .when(|account| account.set_mode(direct))
+            .when(|account| account.set_mode(direct, at(200)))
             .then_rejected(SettlementAccountRejection::SalesSettled {});
     }
 }

@@ -109,7 +109,7 @@ mod tests {
         let on: Date = "2026-11-20".parse().expect("a day");
         let sale = Split::of_sale(price(10_000));
         let row: SettlementBalance = [
-            SettlementAccountEvent::ModeSet { mode: PaymentMode::Marketplace },
+            SettlementAccountEvent::ModeSet { mode: PaymentMode::Marketplace, at: Timestamp::from_micros(0) },
             SettlementAccountEvent::SaleCredited { order, split: sale, on },
             SettlementAccountEvent::RefundDebited { order, split: Split::of_refunds(sale, price(5_000)), on },
             SettlementAccountEvent::PayoutDebited { payout, amount: price(4_000), on },

@@ -35,7 +35,8 @@ const INSERT_ANYTHING: &str = "SELECT format('INSERT INTO %s (%s) VALUES (%s)', 
              WHEN format_type(a.atttypid, null) IN ('timestamp with time zone', 'date') THEN 'now()'
              WHEN format_type(a.atttypid, null) LIKE '%[]' THEN '''{}'''
              ELSE $3 END, ', ' ORDER BY a.attnum))
-     FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped";
+     FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped
+         AND a.attgenerated = ''";
 
 /// A database in which two tenants have one row in each table.
 struct TwoTenants {
