@@ -256,7 +256,9 @@ fn is_one_field(selections: &SelectionSet) -> bool {
 
 impl Executed {
     /// Errors without a path and without data mean that nothing was executed.
-    fn of(service: &GraphqlExecutor, response: Response, rows: u64) -> Self {
+    fn of(service: &GraphqlExecutor, mut response: Response, rows: u64) -> Self {
+        // async-graphql has errors in the order in which concurrent fields failed; an answer has them as in the document.
+        response.errors.sort_by_key(|error| error.locations.first().copied());
         let is_executed = response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
         let code = if is_executed { "INTERNAL" } else { "INVALID_QUERY" };
         let errors = response.errors.into_iter().take(ERRORS_MOST).map(|error| error_json(service, error, code));

@@ -1,6 +1,7 @@
 //! The whole engine in the test's process, with its HTTP server, on a database of its own.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use api::auth::{Claims, SigningKey};
@@ -22,7 +23,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 use vault::{MonitorToken, OuterKey};
 
-use super::{OUTER_KEY, database, eventually};
+use super::{OUTER_KEY, WAIT_TIMEOUT, database, eventually};
 
 /// A running engine, with an HTTP client and the key that signs tokens for it.
 pub struct Engine {
@@ -202,13 +203,19 @@ impl Engine {
         Ok(self.monitor("/reason").await?.json())
     }
 
-    /// Runs a GraphQL query that must succeed, and returns its data.
+    /// Runs a GraphQL query that must succeed, and returns its data. Repeats it while the engine asks for that.
     pub async fn query(&self, token: &str, query: &str) -> Result<Value> {
         let body = json!({ "query": query }).to_string();
-        let got = self.send(&HttpRequest::post("/graphql", token, "application/json", body)).await?;
-        let mut answer = got.json();
-        ensure!(got.status == 200 && answer["errors"].is_null(), "{query} was answered with {answer}");
-        Ok(answer["data"].take())
+        let begun = Instant::now();
+        loop {
+            let got = self.send(&HttpRequest::post("/graphql", token, "application/json", body.clone())).await?;
+            let mut answer = got.json();
+            if got.status == 200 && answer["errors"].is_null() {
+                return Ok(answer["data"].take());
+            }
+            let is_behind = answer["errors"][0]["extensions"]["code"] == "BEHIND";
+            ensure!(is_behind && begun.elapsed() < WAIT_TIMEOUT, "{query} was answered with {answer}");
+        }
     }
 
     /// Registers a tenant at the platform and waits until the policy has opened it.
