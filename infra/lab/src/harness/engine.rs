@@ -1,7 +1,6 @@
 //! The whole engine in the test's process, with its HTTP server, on a database of its own.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use api::auth::{Claims, SigningKey};
@@ -20,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use platform::clock::{Clock, new_id, now};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::time::Instant;
 use uuid::Uuid;
 use vault::{MonitorToken, OuterKey};
 
