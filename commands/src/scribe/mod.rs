@@ -12,7 +12,6 @@
 //! - No command id has two stored decisions: before a decision, either the store was asked for a receipt of the id and
 //!   had none, or the id is provably new (ADR 0001), and no receipt of it is in memory.
 
-mod admission;
 mod answer;
 mod batch;
 mod decision;
@@ -20,6 +19,7 @@ mod ids;
 mod lane;
 mod limits;
 mod message;
+mod preparation;
 mod ready_queue;
 mod receipt_cache;
 mod recovery;

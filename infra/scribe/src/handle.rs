@@ -31,11 +31,11 @@ pub struct ScribeHandle {
     tail: Arc<Tail>,
 }
 
-/// Inputs that fit into the inbox of a loop. The loop moves them into the scribe's queue, so under lasting overload the limit
-/// of the queue refuses commands first.
+/// Inputs that fit into the inbox of a loop. The loop empties the inbox into the scribe's queue, so under lasting overload
+/// that queue is full, and refuses commands, before the inbox is.
 const INBOX_MOST: usize = 4_096;
 
-/// Time limit for answering all accepted commands during shutdown.
+/// Time limit for answering all submitted commands during shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the scribe loops of this process. Each begins at once to take over its assigned lanes.
@@ -92,7 +92,7 @@ impl ScribeHandle {
         &self.routes
     }
 
-    /// Changes after each commit of this process, also a failed one.
+    /// A counter that increases after every commit of this process, including failed ones.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.clone()
     }
@@ -117,8 +117,8 @@ impl ScribeHandle {
         self.owned.lock().map(|owned| owned.clone()).unwrap_or_default()
     }
 
-    /// Refuses new commands, and returns when all accepted commands are answered, or after ten seconds. A command
-    /// that is still unanswered by then either has its receipt in the log or was never decided.
+    /// Refuses new commands, and returns when all submitted commands are answered, or after ten seconds. A command that
+    /// is still unanswered by then either has its receipt in the log or has no effect.
     pub async fn stop(&self) {
         let stopped = self.inboxes.iter().map(|inbox| async {
             let (done, stopped) = oneshot::channel();

@@ -10,8 +10,9 @@ use platform::clock::{Timestamptz, now};
 use sqlx::PgConnection;
 use work::{RestoreHook, RestorePoint};
 
-/// Rewinds the cursors of the restored lanes. The lost events may have paused or ended a subscription, so every cursor
-/// is made due, and the policy that creates cursors reacts to all its events again, to recreate deleted cursors.
+/// Rewinds the cursors of the restored lanes. A subscription whose pause or end was lost is active again. Therefore every
+/// cursor is made due, except those of finished replays, and the policy that creates cursors starts again from the
+/// beginning, to recreate deleted ones.
 pub(super) struct WebhookRewind;
 
 /// Selects the cursors in the lanes of the restore points, each with the last tenant position that is left in the log.
