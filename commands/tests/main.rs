@@ -9,6 +9,7 @@ mod behaviour {
     mod payments;
     mod points;
     mod reservations;
+    mod sales_receipts;
     mod stock;
     mod tenant_states;
     mod tenants;
