@@ -120,6 +120,42 @@ async fn change_ends_the_row_that_is_cached_in_redis() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn change_ends_the_balance_and_the_configuration_that_are_cached_in_redis() -> Result<()> {
+    let server = RedisServer::start().await?;
+    let CachedShop { engine, shop, owner } = CachedShop::open(Some(server.url.clone()), LONG_MS).await?;
+    let customer = new_id();
+    let rules = |points| json!({ "purchase": { "points": points, "per_minor": 100 }, "signup": null });
+    let adjust = |change| json!({ "customer": customer, "change": change, "reason": "sorry" });
+    let person = json!({ "customer": customer, "name": "Ada", "email": "ada@example.org", "phone": null });
+    engine.execute(&owner, "SetEarningRules", &rules(2)).await?;
+    engine.execute(&owner, "EnableProgram", &json!({})).await?;
+    engine.execute(&owner, "RegisterCustomer", &person).await?;
+    engine.execute(&owner, "AdjustPoints", &adjust(2)).await?;
+    for (model, key, column, command, body, after) in [
+        ("PointsBalance", format!("customer: \"{customer}\""), "balance", "AdjustPoints", adjust(3), 5),
+        ("LoyaltyProgram", format!("program: \"{}\"", shop.tenant), "points", "SetEarningRules", rules(5), 5),
+    ] {
+        let field = Models::all().get(model).expect("a model").field();
+        let value = async |demanded: &str| {
+            let query = format!("{{ {field}({key}{demanded}) {{ {column} }} }}");
+            anyhow::Ok(engine.query(&owner, &query).await?[&field][column].as_i64())
+        };
+        let part = format!(":row:{model}*{}", shop.tenant);
+        eventually("the row is cached", async || {
+            Ok(value("").await? == Some(2) && !server.keys(&part).await?.is_empty())
+        })
+        .await?;
+        let answer = engine.execute(&owner, command, &body).await?;
+        let token = answer["receipt"]["token"].as_str().context("a token")?;
+        ensure!(value(&format!(", minPosition: \"{token}\"")).await? == Some(after), "an older row of {model}");
+        eventually("a reader without a receipt sees it", async || Ok(value("").await? == Some(after))).await?;
+    }
+    engine.close().await;
+    proofs::proven("ES-18 a change ends the balance and the configuration that are cached in Redis");
+    Ok(())
+}
+
 /// Key and value of the shop's stock level in Redis; the row is read until it is cached.
 async fn cached_stock_level(shop: &CachedShop, server: &RedisServer) -> Result<(String, Vec<u8>)> {
     let mut row = None;
