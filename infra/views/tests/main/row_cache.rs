@@ -115,9 +115,7 @@ async fn change_ends_the_row_that_is_cached_in_memory() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn change_ends_the_row_that_is_cached_in_redis() -> Result<()> {
     let server = RedisServer::start().await?;
-    changes_end_cached_rows(Some(server.url.clone())).await?;
-    proofs::proven("ES-18 a change ends the row that is cached in Redis");
-    Ok(())
+    changes_end_cached_rows(Some(server.url.clone())).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,7 +150,6 @@ async fn change_ends_the_balance_and_the_configuration_that_are_cached_in_redis(
         eventually("a reader without a receipt sees it", async || Ok(value("").await? == Some(after))).await?;
     }
     engine.close().await;
-    proofs::proven("ES-18 a change ends the balance and the configuration that are cached in Redis");
     Ok(())
 }
 
@@ -279,7 +276,6 @@ async fn reads_and_commands_go_on_while_redis_is_empty_full_frozen_or_killed() -
     })
     .await?;
     shop.engine.close().await;
-    proofs::proven("ES-18 reads and commands go on while Redis is empty, full, frozen or killed");
     Ok(())
 }
 
