@@ -67,9 +67,16 @@ pub async fn use_every_model(
     // A shortage, until the units are found again.
     done("CountStock", json!({ "item": shop.item, "on_hand": 3, "reason": "water damage" })).await?;
     done("CountStock", json!({ "item": shop.item, "on_hand": 30 })).await?;
+    use_shop_models(&done, shop).await?;
+    use_content_models(&done, pool, shop).await?;
+    use_customer_models(&done, shop).await
+}
+
+/// Executes commands that change the read models of flash sales, webhooks and categories.
+async fn use_shop_models(done: &impl AsyncFn(&'static str, Value) -> Result<()>, shop: &Shop) -> Result<()> {
     let terms = json!({ "starts_at": "2100-01-01T00:00:00Z", "ends_at": "2100-01-02T00:00:00Z", "allotment": 1,
                         "price": { "minor": 400, "currency": "USD" }, "limit": null });
-    let store = Tenant::first_store(tenant);
+    let store = Tenant::first_store(shop.tenant);
     done("ScheduleFlashSale", json!({ "sale": new_id(), "product": shop.product, "store": store, "terms": terms }))
         .await?;
     for (url, events) in [("https://127.0.0.1/one", json!([])), ("https://127.0.0.1/two", json!(["order.placed"]))] {
@@ -83,8 +90,7 @@ pub async fn use_every_model(
     done("CategorizeProduct", json!({ "product": shop.product, "category": category })).await?;
     done("ReviseProduct", json!({ "product": shop.product, "name": "Müg \t\"№ 1\" \\", "description": "a\nb" }))
         .await?;
-    use_content_models(&done, pool, shop).await?;
-    use_customer_models(&done, shop).await
+    Ok(())
 }
 
 /// Executes commands that change the read models of tiers, badges, referrals, carts, wishlists and payment methods.
