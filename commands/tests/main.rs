@@ -9,6 +9,8 @@ mod behaviour {
     mod payments;
     mod points;
     mod reservations;
+    mod sale_occasions;
+    mod sales_receipts;
     mod stock;
     mod tenant_states;
     mod tenants;

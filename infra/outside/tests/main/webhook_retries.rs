@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use api::port::Webhooks;
+use anyhow::{Context, Result, ensure};
+use api::port::{DeadLetterKind, LetterRemoval, Webhooks};
 use async_trait::async_trait;
+use commands::kernel::Commands;
 use domain::shared::WebhookSubscriptionId;
 use lab::harness::victim::WEBHOOK_LIMITS;
 use lab::harness::{Backend, Receiver, ReceiverReply, Shop, database, eventually, loopback_guard, place_orders};
 use outside::webhooks::{HttpClient, Resolver, WebhookLimits};
 use serde_json::json;
+use work::DeadLetters;
 
 use crate::webhooks::{has_cursor, looked_for_work, pause_reason, resume, subscribe};
 
@@ -222,6 +224,46 @@ async fn unavailable_resolver_does_not_count_as_a_failed_attempt() -> Result<()>
     .await?;
     assert_eq!(webhooks.deliveries(shop.tenant, subscription, None, 1).await?, []);
     assert_eq!(pause_reason(&backend.pool, subscription).await?, None);
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscription_that_is_paused_after_the_last_attempt_is_a_dead_letter_and_a_requeue_resumes_it() -> Result<()> {
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    backend.run_webhooks(WEBHOOK_LIMITS)?;
+    let letters = DeadLetters { pool: backend.pool.clone(), commands: Arc::new(Commands::all()) };
+    let listed = async || letters.list(Some(shop.tenant), None, 10).await;
+    // A pause by the team is no failure.
+    let other = subscribe(&backend, &shop, &receiver.url(), &["order.paid"]).await?;
+    backend.execute(shop.tenant, "PauseSubscription", &json!({ "subscription": other, "reason": "a holiday" })).await?;
+
+    receiver.replies(&[], ReceiverReply::Status(500));
+    let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
+    place_orders(&backend, &shop, 1).await?;
+    eventually("the pause is a dead letter", async || Ok(listed().await?.len() == 1)).await?;
+    let letter = listed().await?.pop().context("a letter")?;
+    assert_eq!((letter.kind, &*letter.name), (DeadLetterKind::Webhook, "ResumeSubscription"));
+    assert_eq!(letter.body, json!({ "subscription": subscription }));
+    assert_eq!(letter.reason, "tried 10 times; last error: the answer was 500");
+    receiver.replies(&[], ReceiverReply::Accepted);
+    assert!(matches!(letters.requeue(Some(shop.tenant), letter.id).await?, LetterRemoval::Removed(_)));
+    eventually("the event arrives", async || Ok(receiver.accepted_positions().len() == 1)).await?;
+    eventually("there is no letter", async || Ok(listed().await?.is_empty())).await?;
+
+    // The next pause has a letter of its own, which ends when the tenant resumes the subscription.
+    receiver.replies(&[ReceiverReply::Status(410)], ReceiverReply::Accepted);
+    place_orders(&backend, &shop, 1).await?;
+    eventually("there is another letter", async || {
+        Ok(listed().await?.first().is_some_and(|second| second.id != letter.id))
+    })
+    .await?;
+    resume(&backend, &shop, subscription).await?;
+    eventually("the next event arrives", async || Ok(receiver.accepted_positions().len() == 2)).await?;
+    eventually("there is no letter", async || Ok(listed().await?.is_empty())).await?;
+    proofs::proven("ES-12 a webhook that failed for good is a dead letter, and a requeue delivers its events");
     backend.close().await;
     Ok(())
 }

@@ -40,7 +40,7 @@ async fn second_product(backend: &Backend, shop: &Shop, units: i64) -> Result<Sh
     Ok(other)
 }
 
-async fn on_hand(pool: &PgPool, shop: &Shop) -> Result<i64> {
+pub(crate) async fn on_hand(pool: &PgPool, shop: &Shop) -> Result<i64> {
     let text = "SELECT on_hand FROM reads.stock_levels WHERE tenant = $1 AND stock_item = $2";
     Ok(sqlx::query_scalar(text).bind(shop.tenant.uuid()).bind(shop.item.uuid()).fetch_one(pool).await?)
 }

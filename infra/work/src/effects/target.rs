@@ -90,9 +90,9 @@ impl Default for EffectLimits {
     fn default() -> Self {
         Self {
             attempt_time_most: Duration::from_secs(10),
-            attempts_most: 20,
+            attempts_most: 4,
             age_most: Duration::from_secs(3 * 24 * 60 * 60),
-            first_delay: Duration::from_secs(2),
+            first_delay: Duration::from_secs(15),
             delay_most: Duration::from_secs(60 * 60),
             failures_most: 5,
             open_time: Duration::from_secs(30),

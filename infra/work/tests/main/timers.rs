@@ -47,6 +47,10 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
                       ON placed.type = 'order.placed' AND e.meta->>'correlation' = placed.command_id::text
                   WHERE e.type IN ('order.cancelled', 'stock.reservation_expired')";
     assert_eq!(sqlx::query_scalar::<_, i64>(traced).fetch_one(&pool).await?, 2);
+    // Their cause is the event that set the timer.
+    let cause = "SELECT count(*) FROM log.events WHERE type IN ('order.cancelled', 'stock.reservation_expired')
+                 AND meta->>'causation' IS NOT NULL";
+    assert_eq!(sqlx::query_scalar::<_, i64>(cause).fetch_one(&pool).await?, 2);
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
     backend.close().await;
     proofs::proven("INV-09 an unpaid reservation frees its stock after 15 minutes and not before");
