@@ -7,8 +7,7 @@ use std::time::Duration;
 use commands::kernel::NotNow;
 use commands::scribe::{Answer, Envelope, LaneId};
 use domain::shared::TenantId;
-use event_log::LANES;
-use event_log::{Routes, Tail};
+use event_log::{LaneCount, Routes, Tail};
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
@@ -42,13 +41,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
     let (announce, written) = watch::channel(0);
     let announce = Arc::new(announce);
-    let (problems, owned, tail) = (Problems::default(), OwnedLanes::default(), Arc::<Tail>::default());
+    let lanes = LaneCount::read(pool).await?;
+    let (problems, owned, tail) = (Problems::default(), OwnedLanes::default(), Arc::new(Tail::new(lanes)));
+    // A loop without lanes would have nothing to do.
+    let loops = settings.loops.clamp(1, lanes.get());
     let mut inboxes = Vec::new();
-    for number in 0..settings.loops.max(1) {
+    for number in 0..loops {
         let (inbox, inputs) = mpsc::channel(INBOX_MOST);
         let committer = Committer::connect(&settings.url).await?;
-        let lanes = (0..LANES).filter(|lane| usize::from(lane.unsigned_abs()) % settings.loops.max(1) == number);
-        let lanes = lanes.map(LaneId).collect();
+        let lanes = lanes.lanes().filter(|lane| usize::from(lane.0.unsigned_abs()) % loops == number).collect();
         let status = LoopStatus { number, lanes, problems: problems.clone(), owned: owned.clone(), tail: tail.clone() };
         let driver =
             Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone(), status);

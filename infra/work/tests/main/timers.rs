@@ -4,6 +4,7 @@ use anyhow::Result;
 use commands::scribe::LaneId;
 use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
+use event_log::LaneCount;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
 use lab::harness::{
     Backend, Shop, age_by, database, eventually, pending_timers, place_orders, scribe_settings, wait_for_new_looks,
@@ -197,7 +198,7 @@ async fn due_timers_of_a_lane_without_an_owner_delay_no_other_lane() -> Result<(
     sqlx::query(take).bind(lane).execute(&pool).await?;
     eventually("the lane is lost", async || Ok(!backend.scribe.owns(LaneId(lane)))).await?;
     // The policies of a process without a scribe also claim the timers of the lane whose owner does not answer.
-    backend.run_policies_in(Lanes::Assigned(all_lanes()));
+    backend.run_policies_in(Lanes::Assigned(all_lanes(LaneCount::DEFAULT)));
     eventually("the timers of the other lane have fired", async || Ok(expired(&healthy, &pool).await? == (6, 6)))
         .await?;
     eventually("their rows are gone", async || Ok(pending_timers(&pool).await? == 2 * ORDERS)).await?;
