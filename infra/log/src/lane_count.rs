@@ -8,7 +8,7 @@ use platform::connectivity::within_statement_timeout;
 use sqlx::PgExecutor;
 
 /// Largest number of lanes.
-const MOST: i16 = 1_024;
+const MOST: i16 = 256;
 
 /// Number of lanes of a log, at least one. The lanes are numbered from 0 without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn number_of_lanes_is_between_1_and_1024() {
+    fn number_of_lanes_is_between_1_and_256() {
         let parsed = |text: &str| text.parse::<LaneCount>().ok().map(LaneCount::get);
-        assert_eq!([parsed("1"), parsed("3"), parsed("1024")], [Some(1), Some(3), Some(1_024)]);
+        assert_eq!([parsed("1"), parsed("3"), parsed("256")], [Some(1), Some(3), Some(256)]);
         assert_eq!([parsed("0"), parsed("-1"), parsed("1025"), parsed("99999"), parsed("many")], [None; 5]);
         let three = LaneCount(3).lanes().map(|lane| lane.0);
         assert_eq!(three.collect::<Vec<_>>(), [0, 1, 2]);

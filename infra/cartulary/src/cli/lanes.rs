@@ -39,7 +39,8 @@ struct LaneStatus {
     owner: Option<String>,
     /// Address for commands that other processes forward; `None` if there is no owner or it accepts none.
     address: Option<String>,
-    epoch: i64,
+    /// Random number of the last take-over, in hexadecimal: JavaScript would round it as a number.
+    epoch: String,
     /// Position of the last event.
     end: i64,
     tenants: i64,
@@ -54,7 +55,7 @@ struct LaneStatus {
 }
 
 const STATUS: &str = "
-    SELECT l.lane, nullif(owned.owner, '') AS owner, nullif(owned.address, '') AS address, l.epoch, head.position AS end,
+    SELECT l.lane, nullif(owned.owner, '') AS owner, nullif(owned.address, '') AS address, lpad(to_hex(l.epoch), 16, '0') AS epoch, head.position AS end,
            coalesce(routed.tenants, 0) AS tenants, pg_total_relation_size(format('log.events_%s', l.lane)::regclass) AS bytes,
            model.name AS model, model.lag AS model_lag, policy.name AS policy, policy.lag AS policy_lag
     FROM log.lanes l
@@ -97,8 +98,7 @@ fn row(lane: &LaneStatus) -> [String; 8] {
     [
         lane.lane.to_string(),
         lane.owner.clone().unwrap_or_else(|| "none".to_owned()),
-        // As in hexadecimal, because it is a random number.
-        format!("{:016x}", lane.epoch),
+        lane.epoch.clone(),
         lane.end.to_string(),
         lane.tenants.to_string(),
         size(lane.bytes),

@@ -84,7 +84,7 @@ async fn wait_for_database(listener: TcpListener, config: &Configuration) -> Res
 /// Choices for a new database.
 #[derive(Debug, Args)]
 pub(super) struct MigrateArgs {
-    /// Number of lanes (partitions) of a new log, 1 to 1024: the most scribe loops that can write at the same time. Without
+    /// Number of lanes (partitions) of a new log, 1 to 256: the most scribe loops that can write at the same time. Without
     /// it, a new log gets 16. It cannot be changed later: for a log with another number, nothing is done and the exit
     /// code is 1.
     #[arg(long, value_name = "NUMBER")]

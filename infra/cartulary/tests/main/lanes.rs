@@ -1,5 +1,6 @@
 //! Number of lanes: chosen when a database is created, and read from it by every part of the engine.
 
+use std::collections::BTreeSet;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use lab::harness::{
 };
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
+use serde_json::Value;
 use sqlx::PgPool;
 
 /// Tenants of a test, so many that they are in more than one lane.
@@ -73,7 +75,7 @@ async fn engine_runs_with_64_lanes() -> Result<()> {
 async fn server_with_a_small_lock_table_refuses_many_lanes() -> Result<()> {
     let refused = database_with_lanes(LaneCount::MOST).await.err().context("it was migrated")?.to_string();
     ensure!(
-        refused.contains("1024 lanes need") && refused.contains("`max_locks_per_transaction` to at least 820"),
+        refused.contains("256 lanes need") && refused.contains("`max_locks_per_transaction` to at least 820"),
         "{refused}"
     );
     Ok(())
@@ -99,7 +101,58 @@ async fn log_keeps_its_number_of_lanes() -> Result<()> {
     ensure!(code == Some(1) && text.contains("the log has 16 lanes and cannot get 3"), "{code:?} {text}");
     for number in ["0", "1025", "many"] {
         let (code, text) = refused(&run(&cluster, &url, &["migrate", "--lanes", number]).await?);
-        ensure!(code == Some(2) && text.contains("a log has 1 to 1024 lanes"), "{code:?} {text}");
+        ensure!(code == Some(2) && text.contains("a log has 1 to 256 lanes"), "{code:?} {text}");
     }
+    Ok(())
+}
+
+/// Exit code, standard output and standard error of `cartulary lanes list`.
+async fn list(cluster: &Cluster, more: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let output = cluster.cartulary().args(["lanes", "list"]).args(more).output().await?;
+    Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
+}
+
+async fn listed(cluster: &Cluster) -> Result<(Option<i32>, Vec<Value>)> {
+    let (code, out, _) = list(cluster, &["--json"]).await?;
+    Ok((code, serde_json::from_str(&out).with_context(|| out)?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn list_of_lanes_names_owners_and_fails_without_one() -> Result<()> {
+    let url = database_with_lanes(3.try_into()?).await?;
+    let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
+    // Lanes are assigned in pairs: one process gets two of the three, the other gets one.
+    let first = cluster.start_ready(&[("CARTULARY_OWNER", "scribe-a")]).await?;
+    let second = cluster.start_ready(&[("CARTULARY_OWNER", "scribe-b")]).await?;
+    let (shop, _) = cluster.shop(&second, &pool, 10).await?;
+    caught_up(&pool).await?;
+    eventually("every lane has an owner, and nothing is behind", async || {
+        let (code, lanes) = listed(&cluster).await?;
+        let owners = lanes.iter().filter_map(|lane| lane["owner"].as_str()).collect::<BTreeSet<_>>();
+        let is_done = |lane: &Value| lane["modelLag"] == 0 && lane["policyLag"] == 0;
+        Ok(code == Some(0) && owners.len() > 1 && lanes.len() == 3 && lanes.iter().all(is_done))
+    })
+    .await?;
+    let (_, lanes) = listed(&cluster).await?;
+    let (lane, events): (i16, i64) =
+        sqlx::query_as("SELECT lane, count(*) FROM log.events WHERE tenant = $1 GROUP BY lane")
+            .bind(shop.tenant.uuid())
+            .fetch_one(&pool)
+            .await?;
+    let own = lanes.iter().find(|known| known["lane"] == lane).context("the lane of the shop")?;
+    ensure!(own["tenants"].as_i64() > Some(0) && own["end"].as_i64() >= Some(events), "{own}");
+    ensure!(own["bytes"].as_i64() > Some(0) && own["address"].is_string(), "{own}");
+    let (_, table, _) = list(&cluster, &[]).await?;
+    ensure!(table.starts_with("lane  owner") && table.lines().count() == 4 && table.contains("scribe-"), "{table}");
+
+    first.stop().await?;
+    second.stop().await?;
+    eventually("no lane has an owner", async || {
+        let (code, lanes) = listed(&cluster).await?;
+        Ok(code == Some(1) && lanes.iter().all(|lane| lane["owner"].is_null()))
+    })
+    .await?;
+    let (_, table, error) = list(&cluster, &[]).await?;
+    ensure!(table.contains("none") && error.contains("3 of 3 lanes have no owner"), "{table}{error}");
     Ok(())
 }
