@@ -138,13 +138,20 @@ mod tests {
         let story =
             story().then::<Referral>(Referral::id(friend), ReferralEvent::Started { advocate: customer(), friend });
         let standing = standing(Some(SILVER), 10_000, None);
-        let changed = MembershipEvent::TierChanged { customer: customer(), from: None, spent_minor: 10_000, standing };
+        let changed = MembershipEvent::TierChanged {
+            customer: customer(),
+            from: None,
+            spent_minor: 10_000,
+            standing,
+            currency: None,
+        };
         let spent = MembershipEvent::Spent {
             customer: customer(),
             change_minor: 5,
             spent_minor: 10_000,
             orders: 1,
             standing: Default::default(),
+            currency: None,
         };
         let mut rows: Vec<Activity> = then(then(story, changed), spent).rows();
         rows.sort_by_key(|row| row.at);
