@@ -8,10 +8,12 @@ mod behaviour {
     mod orders;
     mod payments;
     mod points;
+    mod referrals;
     mod reservations;
     mod stock;
     mod tenant_states;
     mod tenants;
+    mod tiers;
     mod webhooks;
 }
 mod schemas {
