@@ -119,7 +119,7 @@ pub struct ProcessStatus {
 #[serde(rename_all = "camelCase")]
 pub struct BreakerState {
     pub tenant: TenantId,
-    /// Target of the effects.
+    /// Target of the effects; or `webhook` and the id of a subscription, with `:replay` for its replay.
     pub partner: String,
     pub state: Breaker,
     /// Number of consecutive failures.

@@ -75,7 +75,7 @@ async fn engine_runs_with_64_lanes() -> Result<()> {
 async fn server_with_a_small_lock_table_refuses_many_lanes() -> Result<()> {
     let refused = database_with_lanes(LaneCount::MOST).await.err().context("it was migrated")?.to_string();
     ensure!(
-        refused.contains("256 lanes need") && refused.contains("`max_locks_per_transaction` to at least 820"),
+        refused.contains("256 lanes need") && refused.contains("`max_locks_per_transaction` to at least 205"),
         "{refused}"
     );
     Ok(())

@@ -118,7 +118,8 @@ async fn update_cursors(
             FROM changed WHERE c.subscription = changed.subscription AND c.replay = changed.replay
         )
         UPDATE work.queues q SET fence = q.fence + 1, leased_until = '-infinity', due_at = coalesce($2, 'infinity'),
-               failures = CASE WHEN changed.is_mended THEN 0 ELSE q.failures END
+               failures = CASE WHEN changed.is_mended THEN 0 ELSE q.failures END,
+               closed_until = CASE WHEN changed.is_mended THEN '-infinity' ELSE q.closed_until END
         FROM changed WHERE q.tenant = changed.tenant AND q.kind = 'webhooks' AND q.name = changed.queue";
     let due_at = history.state.active_terms().map(|_| Timestamptz(now()));
     let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(history.created_at).bind(history.reset_at);

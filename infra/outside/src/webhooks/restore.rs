@@ -50,7 +50,7 @@ impl RestoreHook for WebhookRewind {
     async fn rewind(&self, connection: &mut PgConnection, points: &[RestorePoint]) -> Result<(), sqlx::Error> {
         let text = format!(
             "{RESTORED}, due AS (
-                 UPDATE work.queues q SET failures = 0, fence = q.fence + 1, leased_until = '-infinity',
+                 UPDATE work.queues q SET failures = 0, closed_until = '-infinity', fence = q.fence + 1, leased_until = '-infinity',
                         due_at = CASE WHEN w.position >= w.upto THEN q.due_at ELSE $3 END
                  FROM restored JOIN work.webhook_cursors w USING (subscription, replay)
                  WHERE q.tenant = w.tenant AND q.kind = 'webhooks' AND q.name = w.queue

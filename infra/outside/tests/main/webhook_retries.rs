@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::port::{DeadLetterKind, LetterRemoval, Webhooks};
+use api::port::{Breaker, DeadLetterKind, LetterRemoval, Webhooks, Work};
 use async_trait::async_trait;
 use commands::kernel::Commands;
 use domain::shared::WebhookSubscriptionId;
@@ -15,7 +15,9 @@ use lab::harness::victim::WEBHOOK_LIMITS;
 use lab::harness::{Backend, Receiver, ReceiverReply, Shop, database, eventually, loopback_guard, place_orders};
 use outside::webhooks::{HttpClient, Resolver, WebhookLimits};
 use serde_json::json;
-use work::DeadLetters;
+use tokio::runtime::Handle;
+use work::queue::CircuitBreaker;
+use work::{DeadLetters, Operations, pause_work, resume_work};
 
 use crate::webhooks::{has_cursor, looked_for_work, pause_reason, resume, subscribe};
 
@@ -93,6 +95,8 @@ async fn addresses_without_answers_use_the_runs_of_one_tenant_and_block_no_other
         eventually("the event arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
     }
     assert_eq!(dead.received().len(), ENDLESS.tenant_runs_most, "a tenant has more runs than its limit");
+    assert!(Handle::current().metrics().num_workers() < ENDLESS.tenant_runs_most);
+    proofs::proven("ES-19 more addresses than there are threads never answer, and others get their webhooks");
     backend.close().await;
     Ok(())
 }
@@ -188,6 +192,57 @@ async fn other_changes_and_replays_do_not_end_the_delay_before_a_retry_and_a_res
         .await?;
     resume(&backend, &shop, subscription).await?;
     eventually("it is tried at once", async || Ok((made(false).await?, made(true).await?) == (2, 2))).await?;
+    backend.close().await;
+    Ok(())
+}
+
+/// Five attempts in quick succession, and then none for longer than a test.
+const FIVE_ATTEMPTS: [Duration; 6] = {
+    let (soon, late) = (Duration::from_millis(20), Duration::from_secs(3_600));
+    [soon, soon, soon, soon, late, late]
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn breaker_of_a_subscription_opens_for_its_replay_too_and_one_message_closes_it() -> Result<()> {
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let breaker = CircuitBreaker { failures_most: 5, open_time: Duration::from_secs(3_600) };
+    backend.run_webhooks(WebhookLimits { retry_schedule: &FIVE_ATTEMPTS, breaker, ..WEBHOOK_LIMITS })?;
+    receiver.replies(&[], ReceiverReply::Status(500));
+    let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
+    let operations = Operations::new(backend.pool.clone(), Commands::all().into());
+    let state = async || -> Result<Option<(Breaker, i32)>> {
+        let partner = format!("webhook {subscription}");
+        let breakers = operations.breakers(Some(shop.tenant)).await?;
+        let found = breakers.into_iter().find(|breaker| breaker.partner == partner);
+        Ok(found.map(|breaker| (breaker.state, breaker.failures)))
+    };
+    place_orders(&backend, &shop, 1).await?;
+    eventually("the breaker is open", async || Ok(state().await? == Some((Breaker::Open, 5)))).await?;
+
+    // A replay to the same address waits too.
+    let range = json!({ "subscription": subscription, "from": 1, "to": 1_000_000 });
+    backend.execute(shop.tenant, "ReplayEvents", &range).await?;
+    let ordered = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE subscription = $1 AND replay)";
+    eventually("the replay is ordered", async || {
+        Ok(sqlx::query_scalar(ordered).bind(subscription.uuid()).fetch_one(&backend.pool).await?)
+    })
+    .await?;
+    looked_for_work(&backend.pool, 1).await?;
+    assert_eq!(receiver.received().len(), 5, "an attempt while the breaker is open");
+
+    receiver.replies(&[], ReceiverReply::Accepted);
+    pause_work(&mut *backend.pool.acquire().await?, "the state is read before the next attempt").await?;
+    let end_rest = "UPDATE work.queues SET closed_until = now() - interval '1 second', due_at = '-infinity'
+                    WHERE tenant = $1 AND kind = 'webhooks' AND name = $2::text";
+    sqlx::query(end_rest).bind(shop.tenant.uuid()).bind(subscription.uuid()).execute(&backend.pool).await?;
+    assert_eq!(state().await?, Some((Breaker::HalfOpen, 5)));
+    resume_work(&backend.pool).await?;
+    eventually("the event and its replay arrive", async || Ok(receiver.accepted_positions().len() == 2)).await?;
+    eventually("the breaker is closed", async || Ok(state().await? == Some((Breaker::Closed, 0)))).await?;
+    proofs::proven("ES-19 the breaker of a webhook opens, half-opens for one message, and closes");
+    proofs::proven("OPS-13 the breakers of webhooks are shown");
     backend.close().await;
     Ok(())
 }
