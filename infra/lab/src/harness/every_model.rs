@@ -72,7 +72,7 @@ pub async fn use_every_model(
     use_customer_models(&done, shop).await
 }
 
-/// Executes commands that change the read models of flash sales, webhooks and categories.
+/// Executes commands that change the read models of flash sales, webhooks, categories and days of the past.
 async fn use_shop_models(done: &impl AsyncFn(&'static str, Value) -> Result<()>, shop: &Shop) -> Result<()> {
     let terms = json!({ "starts_at": "2100-01-01T00:00:00Z", "ends_at": "2100-01-02T00:00:00Z", "allotment": 1,
                         "price": { "minor": 400, "currency": "USD" }, "limit": null });
@@ -90,6 +90,12 @@ async fn use_shop_models(done: &impl AsyncFn(&'static str, Value) -> Result<()>,
     done("CategorizeProduct", json!({ "product": shop.product, "category": category })).await?;
     done("ReviseProduct", json!({ "product": shop.product, "name": "Müg \t\"№ 1\" \\", "description": "a\nb" }))
         .await?;
+    for (number, day) in ["2025-12-01", "2025-12-01", "2025-12-02", "2026-01-01"].iter().enumerate() {
+        let import = json!({ "order": new_id(), "customer": new_id(), "store": store, "units": 1,
+                             "total": { "minor": 700, "currency": "USD" }, "ordered_at": format!("{day}T12:00:00Z"),
+                             "source": format!("old shop {number}") });
+        done("ImportOrder", import).await?;
+    }
     Ok(())
 }
 
