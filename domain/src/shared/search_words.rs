@@ -14,8 +14,8 @@ const LETTERS_MOST: usize = 16;
 /// Length of the shortest prefix that finds a word. A shorter word is found as a whole only.
 const PREFIX_LEAST: usize = 3;
 
-/// Keyed digest of a word or prefix, by which sealed texts are found. It is neither shown nor serialized: with the key, one
-/// could tell from it whether a person has a certain name.
+/// Keyed digest of a word or prefix, by which sealed texts are found. It is neither shown nor serialized: with the key,
+/// it confirms a guess of a name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SearchToken(i64);
 
