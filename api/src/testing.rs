@@ -8,7 +8,9 @@ use commands::scribe::{
     Accepted, Answer, COMMAND_ID_REUSED, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey,
 };
 use domain::kernel::Retry;
-use domain::shared::{CommandId, Principal, SealError, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId};
+use domain::shared::{
+    CommandId, Principal, SealError, SearchToken, Seconds, TargetUrl, TenantId, Timestamp, WebhookSubscriptionId,
+};
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt, StreamExt, stream};
 use projections::kernel::{Column, Key, Model};
@@ -37,6 +39,8 @@ pub(crate) struct Engine {
     pub(crate) reads: Mutex<Vec<(String, usize)>>,
     /// Fingerprints of commands that were decided before.
     pub(crate) decided: HashMap<CommandId, String>,
+    /// Search tokens of persons, by their ids.
+    pub(crate) search_tokens: HashMap<String, Vec<SearchToken>>,
     pub(crate) not_ready: bool,
     /// Updates for the next subscriber after its first page; the subscription ends when the sender is dropped.
     pub(crate) updates: Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<Result<Update, Ended>>>>,
@@ -53,6 +57,10 @@ impl Engine {
                     Test::In(values) => values.contains(&row[&filter.field]),
                     Test::From(value) => row[&filter.field].as_i64() >= value.as_i64(),
                     Test::To(value) => row[&filter.field].as_i64() <= value.as_i64(),
+                    Test::Tokens(tokens) => {
+                        let known = self.search_tokens.get(row[&filter.field].as_str().unwrap_or_default());
+                        tokens.iter().all(|token| known.is_some_and(|known| known.contains(token)))
+                    }
                 })
         };
         let cursor = |row: &Value| Cursor::of(row, &columns);
@@ -286,6 +294,10 @@ impl Backend for Engine {
 
     fn blind_index(&self, _: TenantId, field: &str, folded: &str) -> String {
         format!("{field}/{folded}")
+    }
+
+    fn search_token(&self, _: TenantId, word: &str) -> SearchToken {
+        SearchToken::new(word.bytes().fold(7, |sum, byte| sum * 31 + i64::from(byte)))
     }
 
     fn webhooks(&self) -> &dyn Webhooks {

@@ -8,10 +8,14 @@ mod behaviour {
     mod orders;
     mod payments;
     mod points;
+    mod referrals;
     mod reservations;
+    mod sale_occasions;
+    mod sales_receipts;
     mod stock;
     mod tenant_states;
     mod tenants;
+    mod tiers;
     mod webhooks;
 }
 mod schemas {

@@ -12,9 +12,6 @@ use uuid::Uuid;
 use crate::kernel::{Change, Model, Parked, Place};
 pub use crate::kernel::{DecodedEvent, RawEvent};
 
-/// Number of lanes (partitions of the log), as the first migration creates them.
-pub const LANES: i16 = 16;
-
 /// Progress of a reader in one lane: the last position it applied, and the epoch of that event.
 ///
 /// Position 0 is before the first event and is valid in every epoch.

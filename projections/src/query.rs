@@ -4,7 +4,7 @@ mod cells;
 mod conditions;
 mod parents;
 
-use domain::shared::{CustomerId, TenantId};
+use domain::shared::{CustomerId, SearchToken, TenantId};
 use serde_json::Value;
 
 use crate::kernel::{Column, Model};
@@ -49,6 +49,8 @@ pub enum Test {
     From(Value),
     /// Less than or equal.
     To(Value),
+    /// The person in this field, the key, has all these search tokens. A store answers it; a row in memory has no tokens.
+    Tokens(Vec<SearchToken>),
 }
 
 /// Sort order. Rows without a value come last, or first if descending.

@@ -165,6 +165,16 @@ pub fn check(model: &Model) {
     if let Some((field, _)) = model.visible_when {
         assert!(model.public.contains(&field), "{name}: `{field}` makes rows public, so it is public itself");
     }
+    for field in &model.searched {
+        assert!(
+            model.column(field.column).is_some() && !field.kind.is_empty(),
+            "{name}: `{}` is not personal",
+            field.column
+        );
+        let is_row_of_person = matches!(model.key, [key] if model.owner == Some(*key)) && !model.appends;
+        assert!(is_row_of_person, "{name}: only a row per person is found by words");
+        assert!(model.column("text").is_none(), "{name}: `text` is the condition on words");
+    }
     for field in model.columns.iter().filter(|column| column.kind == ColumnType::Json) {
         assert_eq!(model.schema.as_value()["properties"][&field.name]["type"], "array", "{name}: rows are flat");
     }

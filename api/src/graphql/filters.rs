@@ -3,7 +3,7 @@
 use async_graphql::dynamic::{Enum, Field, InputObject, InputValue, SchemaBuilder, TypeRef};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::{Name, Value};
-use domain::shared::{Email, PersonalField};
+use domain::shared::{Email, PersonalField, SEARCH_WORDS_MOST, search_words};
 use projections::kernel::{Column, ColumnType, Model};
 use projections::query::{Filter, SortOrder, Test, value_text};
 
@@ -17,6 +17,11 @@ use crate::error::Problem;
 /// Highest number of values of one `in` condition; longer lists must be split into several queries.
 const VALUES_MOST: usize = 100;
 pub(super) const PERSONAL_FILTER: &str = "PersonalFilter";
+/// The condition on the words of personal columns.
+pub(super) const TEXT: &str = "text";
+const TEXT_FILTER: &str = "Words of a person's name or e-mail address, at most 12. A row must have all of them. Case and accents do not \
+                           matter, and three letters or more find every word that begins with them. A change can be found a moment \
+                           after the row shows it. Not available in subscriptions.";
 pub(super) const DIRECTION: &str = "Direction";
 pub(super) const DIRECTIONS: [&str; 2] = ["ASC", "DESC"];
 const WITHOUT_VALUE: &str =
@@ -29,6 +34,8 @@ pub(super) struct Filterable {
     pub(super) columns: Vec<(Column, Option<String>)>,
     /// Personal columns with a blind index: filtered by exact value only, and not sortable.
     pub(super) personal: Vec<String>,
+    /// True if rows are found by the words of personal columns.
+    pub(super) is_searched: bool,
 }
 
 impl Filterable {
@@ -46,7 +53,8 @@ impl Filterable {
             |column: &Column| enum_values_of(root, &column.name).map(|values| format!("One of {}.", values.join(", ")));
         let columns = names.into_iter().filter(plaintext).filter_map(|name| model.column(name).cloned());
         let columns = columns.map(|column| (column.clone(), values(&column)));
-        Self { model: model.name.clone(), columns: columns.collect(), personal: indexed }
+        let is_searched = !model.searched.is_empty();
+        Self { model: model.name.clone(), columns: columns.collect(), personal: indexed, is_searched }
     }
 
     /// Adds the arguments `filter` and `order`.
@@ -70,7 +78,7 @@ impl Filterable {
         if self.columns.is_empty() {
             return schema;
         }
-        let Self { model, columns, personal } = self;
+        let Self { model, columns, personal, is_searched } = self;
         let mut filter = InputObject::new(format!("{model}Filter")).description(
             "Conditions on columns, at least one. All of them must hold. A condition that is null or empty is refused.",
         );
@@ -86,6 +94,10 @@ impl Filterable {
         }
         for column in personal {
             filter = filter.field(InputValue::new(camel(column), TypeRef::named(PERSONAL_FILTER)));
+        }
+        if *is_searched {
+            let text = InputValue::new(TEXT, TypeRef::named(TypeRef::STRING)).description(TEXT_FILTER);
+            filter = filter.field(text);
         }
         let order =
             InputObject::new(format!("{model}Order")).field(InputValue::new("by", TypeRef::named_nn(by))).field(
@@ -142,6 +154,10 @@ pub(super) fn read(viewer: &Viewer, model: &Model, filter: &Value) -> Result<Vec
     let mut filters = Vec::new();
     for (name, tests) in conditions(viewer, "filter", filter)? {
         let path = format!("filter.{name}");
+        if name == TEXT && !model.searched.is_empty() {
+            filters.push(text_filter(viewer, model, &path, tests)?);
+            continue;
+        }
         let tests = conditions(viewer, &path, tests)?;
         if let Some(index) = index_of(model, name) {
             filters.push(blind_index_filter(viewer, model, index, tests)?);
@@ -246,6 +262,21 @@ fn blind_index_filter(
     let invalid = || viewer.invalid(&format!("filter.{kind}.eq"), format!("expected a valid {kind}"));
     let blind_index = viewer.service.backend.blind_index(viewer.caller.tenant, kind, &folded.ok_or_else(invalid)?);
     Ok(Filter { field: index.into(), test: Test::Equals(blind_index.into()) })
+}
+
+/// Filter on the words of personal columns. A caller without access to them is refused, as a match would confirm a guess.
+fn text_filter(viewer: &Viewer, model: &Model, path: &str, text: &Value) -> Result<Filter, Problem> {
+    if !viewer.caller.sees_personal(model) {
+        return Err(Problem::forbidden("this caller may not search personal data"));
+    }
+    let Value::String(text) = text else { return Err(viewer.invalid(path, WITHOUT_VALUE)) };
+    let words = search_words(text);
+    if !(1..=SEARCH_WORDS_MOST).contains(&words.len()) {
+        return Err(viewer.invalid(path, format!("expected 1 to {SEARCH_WORDS_MOST} words of letters or digits")));
+    }
+    let tenant = viewer.caller.tenant;
+    let tokens = words.iter().map(|word| viewer.service.backend.search_token(tenant, word)).collect();
+    Ok(Filter { field: model.key[0].into(), test: Test::Tokens(tokens) })
 }
 
 /// Parses an order argument. The schema has already validated it. Refuses a column that the caller may not see.

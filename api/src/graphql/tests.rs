@@ -1,6 +1,7 @@
 //! Tests of the GraphQL API against an engine in memory.
 
 mod empty_conditions;
+mod search;
 mod work;
 
 use std::sync::Arc;

@@ -90,10 +90,12 @@ pub(super) fn register(schema: SchemaBuilder) -> SchemaBuilder {
         .field(of("cursor", string()));
     let kind = Enum::new("DeadLetterKind")
         .description(
-            "What failed: a command of a policy, a call to a partner, or an event that a policy or a read model cannot \
-             read. The engine tries the last two again by itself; they cannot be requeued or discarded.",
+            "What failed: a command of a policy, a call to a partner, an event that a policy or a read model cannot read, \
+             or the delivery to a webhook subscription, which is then paused. The engine tries an event that cannot be \
+             read again by itself: a requeue makes it do so now, and it cannot be discarded. The requeue of a webhook \
+             resumes the subscription.",
         )
-        .items(["COMMAND", "EFFECT", "POLICY_STREAM", "READ_MODEL_KEY"]);
+        .items(["COMMAND", "EFFECT", "POLICY_STREAM", "READ_MODEL_KEY", "WEBHOOK"]);
     let process = Object::new("ProcessStatus")
         .description("Position of a policy in one lane of the log.")
         .field(of("policy", string()))

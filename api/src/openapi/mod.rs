@@ -54,8 +54,8 @@ fn command(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value 
             "content": { "application/json": { "schema": reference(&kind.name) } },
         },
         "responses": answers(json!({
-            "200": content("It was accepted.", "application/json", "Answer"),
-            "409": content("It was rejected; `rejection` has the reason.", "application/json", "Answer"),
+            "200": content("The command was accepted.", "application/json", "Answer"),
+            "409": content("The command was rejected; `rejection` has the reason.", "application/json", "Answer"),
             "422": problem("The body has an invalid field, or the key was used for another body."),
             "429": problem("Not decided: too many commands. See the headers `Retry-After`, `RateLimit` and `RateLimit-Policy`."),
         })),
@@ -91,7 +91,7 @@ fn batch() -> Value {
             },
             "400": problem("The body has no command."),
             "422": problem("The header `X-Correlation-Id` is not a UUID."),
-            "429": problem("None was decided: too many commands. If some are decided, the status is 200 and the others are refused."),
+            "429": problem("Too many commands: none of the batch was decided. If the limit admits some of them, the status is 200 and the lines of the others are refused."),
         })),
     } })
 }
@@ -130,7 +130,7 @@ fn shared_schemas(commands: &Commands) -> Map<String, Value> {
             "type": "object",
             "required": ["code", "message", "retry"],
             "properties": {
-                "code": { "type": "string", "description": "Stable code in capitals; see `rejections/`." },
+                "code": { "type": "string", "description": "Stable code in capitals." },
                 "message": { "type": "string" },
                 "details": { "type": ["object", "null"] },
                 "retry": retry_schema(),
@@ -140,9 +140,9 @@ fn shared_schemas(commands: &Commands) -> Map<String, Value> {
             "type": "object",
             "required": ["name", "body"],
             "properties": {
-                "id": { "anyOf": [parameters::key(), { "type": "null" }], "description": "The caller's own idempotency key of the line." },
+                "id": { "anyOf": [parameters::key(), { "type": "null" }], "description": "Idempotency key of this command; null if the sender never repeats it." },
                 "name": { "type": "string", "enum": names },
-                "body": { "type": "object", "description": "The fields of the command, by the schema of its name." },
+                "body": { "type": "object", "description": "Fields of the command, as in the schema that has the name of the command." },
             },
             "additionalProperties": false,
         },
@@ -164,7 +164,7 @@ fn batch_answer_schema() -> Value {
         "type": "object",
         "required": ["line"],
         "properties": {
-            "line": { "type": "integer", "minimum": 1, "description": "Number of the line of the body, from 1 on." },
+            "line": { "type": "integer", "minimum": 1, "description": "Number of the line in the body, from 1 on." },
         },
         "oneOf": [reference("Answer"), {
             "type": "object",
@@ -239,6 +239,8 @@ fn hoisted(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value 
     let Some(Value::Object(definitions)) = definitions else { return schema };
     let mut names = Map::new();
     for (name, definition) in &definitions {
+        // References in a definition are to names that this loop may still change, so such a definition differs from its
+        // own earlier copy.
         let taken =
             schemas.get(name).is_some_and(|known| known != definition) && !definition.to_string().contains("$ref");
         let new = if taken { format!("{}{name}", kind.name) } else { name.clone() };

@@ -2,7 +2,7 @@
 
 use commands::kernel::AnyCommand;
 use commands::scribe::{Answer, Envelope, StoredReceipt, WrappedDataKey};
-use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
+use domain::shared::{CommandId, Principal, SealError, SearchToken, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use projections::kernel::{Column, Model};
@@ -107,6 +107,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The keyed index of a folded personal value: equal values of one tenant have equal indexes.
     fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String;
+
+    /// The search token of a folded word: equal for equal words of one tenant.
+    fn search_token(&self, tenant: TenantId, word: &str) -> SearchToken;
 
     /// Webhook delivery.
     fn webhooks(&self) -> &dyn Webhooks;

@@ -59,15 +59,17 @@ pub enum DeadLetterKind {
     Command,
     /// A call to a partner that was refused or given up.
     Effect,
-    /// A stream with an event that a policy cannot read. The engine tries it again by itself.
+    /// A stream with an event that a policy cannot read. The engine tries it again by itself; a requeue makes it do so now.
     PolicyStream,
-    /// An event that a read model cannot fold. The engine tries it again by itself.
+    /// An event that a read model cannot fold. The engine tries it again by itself; a requeue makes it do so now.
     ReadModelKey,
+    /// A webhook subscription that the engine paused after the last attempt. A requeue resumes it.
+    Webhook,
 }
 
 impl DeadLetterKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Command, Self::Effect, Self::PolicyStream, Self::ReadModelKey];
+    pub const ALL: [Self; 5] = [Self::Command, Self::Effect, Self::PolicyStream, Self::ReadModelKey, Self::Webhook];
 
     /// Name of the kind in the database.
     pub const fn name(self) -> &'static str {
@@ -76,6 +78,7 @@ impl DeadLetterKind {
             Self::Effect => "effect",
             Self::PolicyStream => "policy_stream",
             Self::ReadModelKey => "read_model_key",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -90,6 +93,7 @@ pub struct LetterCursor {
 /// Result of the removal of a dead letter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LetterRemoval {
+    /// The letter as it was. An event that cannot be read stays listed until it can be.
     Removed(Box<DeadLetter>),
     /// There is no such letter in the scope.
     Unknown,
@@ -115,7 +119,7 @@ pub struct ProcessStatus {
 #[serde(rename_all = "camelCase")]
 pub struct BreakerState {
     pub tenant: TenantId,
-    /// Target of the effects.
+    /// Target of the effects; or `webhook` and the id of a subscription, with `:replay` for its replay.
     pub partner: String,
     pub state: Breaker,
     /// Number of consecutive failures.

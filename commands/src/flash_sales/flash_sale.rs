@@ -3,7 +3,7 @@
 use domain::catalogue::Product;
 use domain::flash_sales::{FlashSale, SaleTerms};
 use domain::inventory::StockItem;
-use domain::shared::{FlashSaleId, Permission, Price, ProductId, StoreId};
+use domain::shared::{FlashSaleId, Permission, Price, ProductId, SaleOccasionId, StoreId};
 use domain::tenancy::Tenant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,12 +35,30 @@ impl Command for ScheduleFlashSale {
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
         desk.fetch(|hint| self.streams(hint))?;
-        let is_repeat = desk.read::<FlashSale>(self.sale)?.item().is_ok();
-        let normal = if is_repeat { self.terms.price } else { normal_price(desk, self.product, self.store, context)? };
-        desk.decide::<FlashSale>(self.sale, |sale| {
-            sale.schedule(self.product, self.store, &self.terms, normal, context.now)
+        let &Self { sale, product, store, ref terms } = self;
+        NewSale { sale, occasion: None, product, store, terms }.schedule(desk, context)
+    }
+}
+
+/// A sale to schedule, alone or in an occasion.
+pub(super) struct NewSale<'t> {
+    pub(super) sale: FlashSaleId,
+    pub(super) occasion: Option<SaleOccasionId>,
+    pub(super) product: ProductId,
+    pub(super) store: StoreId,
+    pub(super) terms: &'t SaleTerms,
+}
+
+impl NewSale<'_> {
+    /// Schedules the sale and sets its units aside. A repeat changes nothing.
+    pub(super) fn schedule(self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let Self { sale, occasion, product, store, terms } = self;
+        let is_repeat = desk.read::<FlashSale>(sale)?.item().is_ok();
+        let normal = if is_repeat { terms.price } else { normal_price(desk, product, store, context)? };
+        desk.decide::<FlashSale>(sale, |state| {
+            state.schedule_in(occasion, product, store, terms, normal, context.now)
         })?;
-        if is_repeat { Ok(()) } else { allot(desk, self.sale, self.product, self.store, &self.terms, context) }
+        if is_repeat { Ok(()) } else { allot(desk, sale, product, store, terms, context) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use domain::loyalty::{Earned, Earning, EntryKind, LoyaltyAccount, LoyaltyProgram, Membership, TierLadder};
 use domain::orders::{Order, OrderStatus};
-use domain::shared::{CustomerId, Date, EarningId, OrderId, PositivePoints, Price, ReviewId, Text};
+use domain::shared::{CustomerId, Date, EarningId, Money, OrderId, PositivePoints, Price, ReviewId, Text};
 use domain::tenancy::Tenant;
 use uuid::Uuid;
 
@@ -101,10 +101,10 @@ impl Cause {
         if change == 0 {
             return Ok(());
         }
-        desk.decide::<Earning>(self.id(), |earning| earning.count(net))?;
+        desk.decide::<Earning>(self.id(), |earning| earning.count(Money { minor: net, currency: own }))?;
         let ladder = desk.read::<TierLadder>(context.tenant)?;
         desk.decide::<Membership>(Membership::id(self.customer), |membership| {
-            membership.spend(self.customer, change, &ladder)
+            membership.spend(self.customer, Money { minor: change, currency: own }, &ladder)
         })
     }
 

@@ -1,7 +1,7 @@
 //! Tier commands: the ladder of the tenant, and the tier of a customer.
 
 use domain::loyalty::{LoyaltyProgram, Membership, Redemption, Tier, TierLadder};
-use domain::shared::{CustomerId, Permission, Reason, RedemptionId, TierId};
+use domain::shared::{Currency, CustomerId, Permission, Reason, RedemptionId, TierId};
 use domain::tenancy::{NameClaim, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,12 +81,13 @@ impl Command for SetTier {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let currency = own_currency(desk, context)?;
         let ladder = desk.read::<TierLadder>(context.tenant)?;
         if let Some(tier) = self.tier {
             ladder.tier(tier).map_err(rejected)?;
         }
         desk.decide::<Membership>(Membership::id(self.customer), |membership| {
-            membership.set_tier(self.customer, self.tier, self.reason.clone(), &ladder)
+            membership.set_tier(self.customer, self.tier, self.reason.clone(), &ladder, currency)
         })
     }
 }
@@ -107,9 +108,10 @@ impl Command for EvaluateTier {
     }
 
     fn decide(&self, desk: &mut Desk, context: &Context) -> Result<(), Refusal> {
+        let currency = own_currency(desk, context)?;
         let ladder = desk.read::<TierLadder>(context.tenant)?;
         desk.decide::<Membership>(Membership::id(self.customer), |membership| {
-            membership.evaluate(self.customer, &ladder)
+            membership.evaluate(self.customer, &ladder, currency)
         })
     }
 }
@@ -144,6 +146,14 @@ impl Command for GrantEntryReward {
         desk.decide::<NameClaim>(claim, |name| name.claim("reward code", redemption.uuid()))?;
         desk.decide::<Redemption>(redemption, |state| state.grant(self.customer, reward, terms, code, context.now, on))
     }
+}
+
+/// Currency in which the spending of customers counts. Loads the ladder with it.
+fn own_currency(desk: &mut Desk, context: &Context) -> Result<Currency, Refusal> {
+    desk.fetch(|hint| {
+        hint.stream::<Tenant>(context.tenant).stream::<TierLadder>(context.tenant);
+    })?;
+    desk.read::<Tenant>(context.tenant)?.currency().map_err(rejected)
 }
 
 /// Refuses a threshold in a currency other than that of the tenant.

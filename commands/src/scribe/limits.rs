@@ -19,6 +19,16 @@ pub struct Limits {
     pub clock_ahead_s_most: i64,
 }
 
+/// Part of a batch that one tenant can fill while others send commands too.
+const TENANT_SHARE: usize = 8;
+
+impl Limits {
+    /// Commands of one tenant in a batch while others send commands too.
+    pub(super) fn tenant_commands_most(&self) -> usize {
+        self.batch_commands_most.checked_div(TENANT_SHARE).unwrap_or(1).max(1)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

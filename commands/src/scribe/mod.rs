@@ -12,7 +12,6 @@
 //! - No command id has two stored decisions: before a decision, either the store was asked for a receipt of the id and
 //!   had none, or the id is provably new (ADR 0001), and no receipt of it is in memory.
 
-mod admission;
 mod answer;
 mod batch;
 mod decision;
@@ -20,6 +19,7 @@ mod ids;
 mod lane;
 mod limits;
 mod message;
+mod preparation;
 mod ready_queue;
 mod receipt_cache;
 mod recovery;
@@ -112,6 +112,7 @@ impl Scribe {
         self.fill_batch(now);
         if self.in_flight.is_none() && !self.current.is_empty() {
             let next = self.current.next();
+            self.ready.begin_batch();
             let mut batch = std::mem::replace(&mut self.current, next);
             self.outputs.push_back(Output::Commit(batch.take_rows()));
             self.in_flight = Some(batch);
@@ -139,7 +140,14 @@ impl Scribe {
         while self.current.commands < self.limits.batch_commands_most
             && self.current.bytes < self.limits.batch_bytes_most
         {
-            let Some(ticket) = self.ready.pop() else { break };
+            let Some(ticket) = self.ready.pop(self.limits.tenant_commands_most(), now) else {
+                // Shares are of a batch: without one, as when no command was accepted, everybody has theirs again.
+                if self.current.is_empty() && self.ready.has_clients() {
+                    self.ready.begin_batch();
+                    continue;
+                }
+                break;
+            };
             if !self.may_join(ticket) {
                 self.ready.put_back(ticket, &self.submissions);
                 break;

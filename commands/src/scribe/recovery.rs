@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use domain::shared::{TenantId, Timestamp};
 
 use super::Scribe;
-use super::admission::latest_id_ms;
 use super::answer::Answer;
 use super::batch::{DecidedCommand, OpenPart};
 use super::ids::{LaneId, Ticket};
 use super::lane::{Lane, LaneStatus, Ownership};
 use super::message::{CommitOutcome, Output, TakeOverOutcome};
+use super::preparation::latest_id_ms;
 use super::submission::OpenSubmission;
 use crate::kernel::NotNow;
 

@@ -220,6 +220,7 @@ fn an_unused_redemption_expires_after_the_days_of_its_reward_and_a_used_one_does
     let cancel = shop.refused(CancelRedemption { customer: ADA, redemption: redemption(2) });
     assert_eq!((cancel.code.as_str(), cancel.details), ("REDEMPTION_GONE", json!({ "status": "expired" })));
     assert_eq!(shop.balance(ADA), 0);
+    proofs::proven("LOY-13 an unused redemption expires after the days of its reward, and a used one does not");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Schemas of commands: descriptions, required and unknown fields, and a round trip of sample bodies.
 
-use commands::kernel::Commands;
+use std::collections::BTreeSet;
+
+use commands::kernel::{Command, Commands, Effect, Policy, Visitor};
+use domain::shared::Permission;
+use domain::tenancy::TenantState;
 use serde_json::{Value, json};
 
 use super::samples::{smallest, whole};
@@ -16,6 +20,41 @@ fn every_command_and_every_enum_in_its_fields_has_a_description() {
             assert!(described, "{name} in {} is an enum without a doc comment", kind.name);
         }
     }
+}
+
+/// The registry keeps one command of each name, so a second one would be lost without an error.
+#[test]
+fn names_of_commands_policies_and_effects_are_unique() {
+    struct Names(BTreeSet<String>);
+    impl Names {
+        fn add(&mut self, kind: &str, name: &str) {
+            assert!(self.0.insert(format!("{kind} {name}")), "two are called {name}: {kind}");
+        }
+    }
+    impl Visitor for Names {
+        fn command<C: Command>(&mut self) {
+            self.add("command", &C::schema_name());
+        }
+        fn policy<P: Policy>(&mut self) {
+            self.add("policy", P::ID);
+        }
+        fn effect<E: Effect>(&mut self) {
+            self.add("effect", E::NAME);
+        }
+    }
+    let mut names = Names(BTreeSet::new());
+    commands::visit(&mut names);
+    assert!(names.0.len() > 100, "only {} names", names.0.len());
+}
+
+/// A command of the engine completes what was begun, also after the tenant was suspended or closed.
+#[test]
+fn every_command_of_the_engine_is_decided_in_every_state_of_an_opened_tenant() {
+    let all = Commands::all();
+    let engine = all.iter().filter(|kind| kind.needs == Permission::RunEngine);
+    let refused = engine.filter(|kind| !kind.states.contains(Some(TenantState::Closed)));
+    let names: Vec<_> = refused.map(|kind| kind.name.as_str()).collect();
+    assert!(names.is_empty(), "commands of the engine without `WHILE: TenantStates::OPENED`: {names:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! running is decided by the time of the decision and not by the recorded start and end.
 //!
 //! Invariants: claims never exceed the allotment, nor those of one customer the limit; the terms are fixed from the start
-//! on.
+//! on, and the window of a sale in an occasion always.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{FlashSaleEvent, FlashSaleRejection, SaleTerms};
 use crate::kernel::{Aggregate, Decision};
 use crate::shared::{
-    CustomerId, FlashSaleId, Hold, Holder, Holds, OrderId, Price, ProductId, Quantity, StoreId, Timestamp,
+    CustomerId, FlashSaleId, Hold, Holder, Holds, OrderId, Price, ProductId, Quantity, SaleOccasionId, StoreId,
+    Timestamp,
 };
 
 /// Largest number of units of a sale. Its claims are part of the state, so the limit bounds the state's size.
@@ -33,6 +34,7 @@ pub struct FlashSale {
     /// Number of paid orders of a customer.
     paid_orders: BTreeMap<CustomerId, i64>,
     sold_out: bool,
+    occasion: Option<SaleOccasionId>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +47,7 @@ enum Status {
 }
 
 impl FlashSale {
-    /// Schedules a sale. A repeat changes nothing. `normal` is the price of the product.
+    /// Schedules a sale of its own. A repeat changes nothing. `normal` is the price of the product.
     pub fn schedule(
         &self,
         product: ProductId,
@@ -54,12 +56,26 @@ impl FlashSale {
         normal: Price,
         now: Timestamp,
     ) -> Decision<Self> {
+        self.schedule_in(None, product, store, terms, normal, now)
+    }
+
+    /// Schedules a sale as part of an occasion, or of its own.
+    pub fn schedule_in(
+        &self,
+        occasion: Option<SaleOccasionId>,
+        product: ProductId,
+        store: StoreId,
+        terms: &SaleTerms,
+        normal: Price,
+        now: Timestamp,
+    ) -> Decision<Self> {
         if self.item.is_some() {
             let same = self.item == Some((product, store)) && self.terms.as_ref() == Some(terms);
+            let same = same && self.occasion == occasion;
             return if same { Ok(vec![]) } else { Err(FlashSaleRejection::SaleExists {}) };
         }
         check(terms, normal, now)?;
-        Ok(vec![FlashSaleEvent::Scheduled { product, store, terms: terms.clone() }])
+        Ok(vec![FlashSaleEvent::Scheduled { product, store, terms: terms.clone(), occasion }])
     }
 
     /// Changes the terms before the start.
@@ -71,6 +87,9 @@ impl FlashSale {
         }
         if self.status != Status::Scheduled || known.starts_at <= now {
             return Err(FlashSaleRejection::SaleStarted {});
+        }
+        if self.occasion.is_some() && (terms.starts_at, terms.ends_at) != (known.starts_at, known.ends_at) {
+            return Err(FlashSaleRejection::SaleInOccasion {});
         }
         check(terms, normal, now)?;
         Ok(vec![FlashSaleEvent::Changed { terms: terms.clone() }])
@@ -308,15 +327,16 @@ fn check(terms: &SaleTerms, normal: Price, now: Timestamp) -> Result<(), FlashSa
 
 impl Aggregate for FlashSale {
     const TYPE: &'static str = "FlashSale";
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
     type Id = FlashSaleId;
     type Event = FlashSaleEvent;
     type Rejection = FlashSaleRejection;
 
     fn apply(&mut self, event: &FlashSaleEvent) {
         match *event {
-            FlashSaleEvent::Scheduled { product, store, ref terms } => {
+            FlashSaleEvent::Scheduled { product, store, ref terms, occasion } => {
                 (self.item, self.terms) = (Some((product, store)), Some(terms.clone()));
+                self.occasion = occasion;
             }
             FlashSaleEvent::Changed { ref terms } => self.terms = Some(terms.clone()),
             FlashSaleEvent::Cancelled {} => self.status = Status::Cancelled,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Rejection, Retry};
-use crate::shared::{CustomerId, OrderId, Price, ProductId, Quantity, StoreId, Timestamp};
+use crate::shared::{CustomerId, OrderId, Price, ProductId, Quantity, SaleOccasionId, StoreId, Timestamp};
 
 /// Terms of a flash sale that can change until it starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +27,14 @@ pub struct SaleTerms {
 pub enum FlashSaleEvent {
     /// A flash sale of one product at one store was scheduled.
     #[serde(rename = "flash_sale.scheduled")]
-    Scheduled { product: ProductId, store: StoreId, terms: SaleTerms },
+    Scheduled {
+        product: ProductId,
+        store: StoreId,
+        terms: SaleTerms,
+        /// Occasion that the sale belongs to; absent for a sale of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        occasion: Option<SaleOccasionId>,
+    },
     /// The terms were changed before the start.
     #[serde(rename = "flash_sale.changed")]
     Changed { terms: SaleTerms },
@@ -93,6 +100,8 @@ pub enum FlashSaleRejection {
     SalePriceNotReduced { normal: Price },
     #[error("this sale has started and can no longer be changed")]
     SaleStarted {},
+    #[error("the window of this sale is that of its occasion and does not change")]
+    SaleInOccasion {},
     #[error("this sale was cancelled")]
     SaleCancelled {},
     #[error("this sale is not running")]
@@ -113,6 +122,7 @@ impl Rejection for FlashSaleRejection {
             Self::SaleExists {}
             | Self::AllotmentTooLarge { .. }
             | Self::SaleStarted {}
+            | Self::SaleInOccasion {}
             | Self::SaleCancelled {}
             | Self::SaleOver {}
             | Self::SaleAmountTooLarge {} => Retry::Never,

@@ -20,7 +20,7 @@ fn terms() -> SaleTerms {
 fn scheduled() -> Given<FlashSale> {
     given([])
         .when(|sale: &FlashSale| sale.schedule(PRODUCT, STORE, &terms(), price(900), at(0)))
-        .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: terms() }])
+        .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: terms(), occasion: None }])
 }
 
 fn claimed(number: u128, customer: CustomerId, count: i64, until: i64) -> FlashSaleEvent {
@@ -70,6 +70,26 @@ fn terms_change_until_the_start_and_not_after_it() {
     scheduled().when(|sale| sale.change(&terms(), price(900), at(100))).then_nothing();
     scheduled()
         .when(|sale| sale.schedule(PRODUCT, STORE, &dearer, price(900), at(0)))
+        .then_rejected(FlashSaleRejection::SaleExists {});
+}
+
+#[test]
+fn window_of_a_sale_in_an_occasion_does_not_change_and_its_price_does() {
+    let occasion = Some(SaleOccasionId::new(id(9)));
+    let scheduled = || {
+        given([])
+            .when(|sale: &FlashSale| sale.schedule_in(occasion, PRODUCT, STORE, &terms(), price(900), at(0)))
+            .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: terms(), occasion }])
+    };
+    let (later, dearer) = (SaleTerms { ends_at: at(1_001), ..terms() }, SaleTerms { price: price(500), ..terms() });
+    scheduled()
+        .when(|sale| sale.change(&later, price(900), at(99)))
+        .then_rejected(FlashSaleRejection::SaleInOccasion {});
+    scheduled()
+        .when(|sale| sale.change(&dearer, price(900), at(99)))
+        .then_once([FlashSaleEvent::Changed { terms: dearer.clone() }]);
+    scheduled()
+        .when(|sale| sale.schedule(PRODUCT, STORE, &terms(), price(900), at(0)))
         .then_rejected(FlashSaleRejection::SaleExists {});
 }
 
@@ -186,7 +206,7 @@ fn amount_beyond_the_largest_price_is_rejected() {
     let dear = SaleTerms { price: price(largest.saturating_sub(1)), ..terms() };
     given([])
         .when(|sale: &FlashSale| sale.schedule(PRODUCT, STORE, &dear, price(largest), at(0)))
-        .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: dear.clone() }])
+        .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: dear.clone(), occasion: None }])
         .when(|sale| claim(sale, 1, ADA, 2, 100))
         .then_once([claimed(1, ADA, 2, 1_000)])
         .when(|sale| sale.confirm(order(1), ADA, quantity(2), at(1_000), at(101)))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EntryKind;
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{CustomerId, EarningId, PositivePoints, Price};
+use crate::shared::{Currency, CustomerId, EarningId, Money, PositivePoints, Price};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Earning {
@@ -30,7 +30,12 @@ pub enum EarningEvent {
     Reversed { points: PositivePoints },
     /// This much of the paid money counts towards the tier of the customer, after payments and refunds.
     #[serde(rename = "earning.counted")]
-    Counted { net_minor: i64 },
+    Counted {
+        net_minor: i64,
+        /// Currency of the money. Absent in events of earlier releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<Currency>,
+    },
 }
 
 /// Rejections of an earning.
@@ -83,10 +88,10 @@ impl Earning {
     }
 
     /// Sets the money that counts towards the tier of the customer.
-    pub fn count(&self, net_minor: i64) -> Decision<Self> {
-        match self.counted == net_minor {
+    pub fn count(&self, net: Money) -> Decision<Self> {
+        match self.counted == net.minor {
             true => Ok(vec![]),
-            false => Ok(vec![EarningEvent::Counted { net_minor }]),
+            false => Ok(vec![EarningEvent::Counted { net_minor: net.minor, currency: Some(net.currency) }]),
         }
     }
 
@@ -127,7 +132,7 @@ impl Aggregate for Earning {
     fn apply(&mut self, event: &EarningEvent) {
         match event {
             EarningEvent::Recorded { points } => self.earned = points.get(),
-            EarningEvent::Counted { net_minor } => self.counted = *net_minor,
+            EarningEvent::Counted { net_minor, .. } => self.counted = *net_minor,
             EarningEvent::Reversed { points } => self.reversed = self.reversed.saturating_add(points.get()),
         }
     }
@@ -136,7 +141,7 @@ impl Aggregate for Earning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::values::{ADA, BEN, points, price};
+    use crate::testing::values::{ADA, BEN, points, price, usd};
     use crate::testing::{Given, given};
 
     fn earned(number: i64) -> Given<Earning> {
@@ -186,11 +191,12 @@ mod tests {
 
     #[test]
     fn money_is_counted_once() {
+        let counted = |net_minor| EarningEvent::Counted { net_minor, currency: Some(usd()) };
         given([])
-            .when(|earning: &Earning| earning.count(5700))
-            .then_once([EarningEvent::Counted { net_minor: 5700 }])
-            .when(|earning| earning.count(5000))
-            .then_once([EarningEvent::Counted { net_minor: 5000 }])
+            .when(|earning: &Earning| earning.count(price(5700).money()))
+            .then_once([counted(5700)])
+            .when(|earning| earning.count(price(5000).money()))
+            .then_once([counted(5000)])
             .holds(|earning| earning.counted() == 5000 && !earning.is_recorded());
     }
 

@@ -376,6 +376,7 @@ fn order_placed_as_version_1_is_read_with_the_parts_of_its_price() {
     assert_eq!(lines.len(), 1);
     assert_eq!(Order::event_version("order.placed"), 2);
     assert_eq!(Order::event_version("order.paid"), 1);
+    proofs::proven("ES-10 an event that was stored as version 1 is read as version 2");
 }
 
 #[test]

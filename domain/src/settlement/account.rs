@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Split;
 use crate::kernel::{Aggregate, Decision, Rejection, Retry};
-use crate::shared::{Currency, Date, OrderId, PayoutId, Price, TenantId, Timestamp};
+use crate::shared::{Currency, Date, Money, OrderId, PayoutId, Price, TenantId, Timestamp};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SettlementAccount {
@@ -58,8 +58,8 @@ pub enum SettlementAccountRejection {
     DirectPayments {},
     #[error("a tenant with settled sales stays in marketplace mode")]
     SalesSettled {},
-    #[error("{wanted} exceeds the balance of {balance_minor} minor units")]
-    BalanceTooLow { balance_minor: i64, wanted: Price },
+    #[error("{wanted} exceeds the balance of {balance}")]
+    BalanceTooLow { balance: Money, wanted: Price },
 }
 
 impl Rejection for SettlementAccountRejection {
@@ -97,9 +97,10 @@ impl SettlementAccount {
         if self.mode() == PaymentMode::Direct {
             return Err(SettlementAccountRejection::DirectPayments {});
         }
-        let balance_minor = self.balance(amount.currency());
-        if amount.minor() > balance_minor {
-            return Err(SettlementAccountRejection::BalanceTooLow { balance_minor, wanted: amount });
+        let currency = amount.currency();
+        let balance = Money { minor: self.balance(currency), currency };
+        if amount.minor() > balance.minor {
+            return Err(SettlementAccountRejection::BalanceTooLow { balance, wanted: amount });
         }
         Ok(vec![SettlementAccountEvent::PayoutDebited { payout, amount, on }])
     }
@@ -185,7 +186,8 @@ mod tests {
     #[test]
     fn whole_balance_can_be_paid_out_and_no_more() {
         paid_out(9_700).holds(|account| account.balance(usd()) == 0);
-        let rejection = SettlementAccountRejection::BalanceTooLow { balance_minor: 9_700, wanted: price(9_701) };
+        let balance = Money { minor: 9_700, currency: usd() };
+        let rejection = SettlementAccountRejection::BalanceTooLow { balance, wanted: price(9_701) };
         credited(10_000).when(|account| account.debit_payout(PAYOUT, price(9_701), today())).then_rejected(rejection);
     }
 

@@ -30,7 +30,7 @@ pub struct Hold {
     pub units: i64,
     /// Time of expiry; none once the hold is confirmed.
     pub until: Option<Timestamp>,
-    /// Number of the hold in the order in which the holds of the stream were opened.
+    /// Sequence number of the hold: the holds of a stream are numbered as they are opened.
     #[serde(default)]
     pub number: u64,
     /// Holder of the units; none if the event that opened the hold did not record it.
@@ -38,11 +38,11 @@ pub struct Hold {
     pub holder: Option<Holder>,
 }
 
-/// Party for which units are set aside. It alone changes the hold; only an expiry is recorded by the engine.
+/// Party for which units are set aside. Only this party changes the hold, except that the engine records its expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Holder {
-    /// A member of the team or another system, by a command that names the hold.
+    /// Whoever sent `ReserveStock`: a member of the team or another system.
     Hand,
     /// An order.
     Order(OrderId),

@@ -82,6 +82,8 @@ ids! {
     ReceiptBookId
     /// A flash sale; the id is made by the caller that schedules it.
     FlashSaleId
+    /// An occasion with flash sales of several products; the id is made by the caller that schedules it.
+    SaleOccasionId
     /// A customer in a flash sale; the id is derived from both.
     SaleEntryId
     /// A customer's points; the id is derived from the customer.

@@ -10,7 +10,7 @@ use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::LaneId;
 use edge::redis::{self, Redis};
 use event_log::walls::require_walls;
-use event_log::{PgHistory, StoreFeed, require_migrated};
+use event_log::{LaneCount, PgHistory, StoreFeed, require_migrated};
 use outside::webhooks::{Guard, WebhookGateway};
 use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::Connectivity;
@@ -39,6 +39,7 @@ pub(crate) struct ComponentBuilder {
     pub(crate) pools: DatabasePools,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
+    lanes: LaneCount,
     clock: ClockMonitor,
     connectivity: Connectivity,
 }
@@ -51,6 +52,7 @@ impl ComponentBuilder {
         let login = database::connect(&url).await?;
         require_migrated(&login).await?;
         require_walls(&login).await?;
+        let lanes = LaneCount::read(&login).await?;
         login.close().await;
         let pools = DatabasePools::open(&config.database, config.roles, &connectivity).await?;
         let (stop, health) = (CancellationToken::new(), Health::default());
@@ -59,7 +61,7 @@ impl ComponentBuilder {
         let reports = (health.clone(), clock.clone());
         tokio::spawn(session_watch::watch(url.clone(), health.clone(), stop.clone()));
         tokio::spawn(database::watch(pools.login.clone(), url, reports, connectivity.clone(), stop.clone()));
-        Ok(Self { config, pools, health, stop, clock, connectivity })
+        Ok(Self { config, pools, health, stop, lanes, clock, connectivity })
     }
 
     /// Starts the client of the configured Redis, whether Redis answers or not; `None` if none is configured.
@@ -137,7 +139,7 @@ impl ComponentBuilder {
         let roles = self.config.roles;
         let pool = if roles.project { &self.pools.worker } else { &self.pools.shared };
         let feed = StoreFeed::new(pool.clone(), scribe.map(|scribe| scribe.tail().clone()));
-        let lanes = if roles.project { self.assigned_lanes("project").await? } else { presence::all_lanes() };
+        let lanes = if roles.project { self.assigned_lanes("project").await? } else { presence::all_lanes(self.lanes) };
         let follower = ReadModelFollower::new(pool.clone(), models.clone(), feed, lanes, dispatch.written());
         // A process that runs the scribe reads its own tail, which is faster than Kafka.
         let kafka = self.config.kafka.clone().filter(|_| roles.project && !roles.scribe);
@@ -223,7 +225,7 @@ impl ComponentBuilder {
     /// The lanes that are assigned to this process in one of its roles: all lanes if it runs alone.
     async fn assigned_lanes(&self, role: &'static str) -> Result<watch::Receiver<BTreeSet<LaneId>>> {
         if self.config.roles.alone {
-            return Ok(presence::all_lanes());
+            return Ok(presence::all_lanes(self.lanes));
         }
         let (name, lease_ms) = (self.config.database.owner.clone(), self.config.database.lease_ms);
         // Read models do not depend on the clock.

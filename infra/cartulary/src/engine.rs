@@ -10,7 +10,7 @@ use api::port::{
 };
 use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Answer, Envelope, ReceiptKey, StoredReceipt, WrappedDataKey};
-use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
+use domain::shared::{CommandId, Principal, SealError, SearchToken, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -160,6 +160,10 @@ impl Backend for Engine {
 
     fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
         self.vault.blind_index(tenant, field, folded)
+    }
+
+    fn search_token(&self, tenant: TenantId, word: &str) -> SearchToken {
+        self.vault.search_token(tenant, word)
     }
 
     fn allow<'a>(&'a self, caller: &'a Caller, commands: u32) -> BoxFuture<'a, Allowance> {

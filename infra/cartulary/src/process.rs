@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use vault::{MonitorToken, Vault};
 use views::live;
 use views::store::keep_tables;
-use work::Operations;
+use work::{Operations, SearchIndex};
 
 use crate::components::{ComponentBuilder, at_capacity};
 use crate::configuration::Configuration;
@@ -77,7 +77,7 @@ impl Running {
         let vault = Arc::new(Vault::new(pools.shared.clone(), &config.outer_key));
         let (registries, models) = (config.registries.clone(), config.registries.models.clone());
         let follower = builder.build_follower(&models, scribe.as_ref(), &dispatch).await?;
-        let changes = follower.row_notices();
+        let (changes, projected) = (follower.row_notices(), follower.progress());
         let live = builder.build_subscriptions(&dispatch, &changes, redis.clone());
         let webhooks = builder.build_webhooks(&dispatch);
         let edge = EdgeProtection::new(&config.edge, redis.as_ref());
@@ -90,7 +90,7 @@ impl Running {
             webhooks: webhooks.clone(),
             operations: Operations::new(pools.operations.clone(), registries.commands.clone()),
             states: registries.states.clone(),
-            progress: follower.progress(),
+            progress: projected.clone(),
             redis: redis.clone(),
             edge,
             live: live.clone(),
@@ -111,6 +111,9 @@ impl Running {
             let kept = keep_tables(pools.worker.clone(), models.clone(), stop.clone());
             tasks.add("tables", tokio::spawn(kept));
             tasks.add("read models", tokio::spawn(follower.run(stop.clone())));
+            let (pool, vault, health) = (pools.worker.clone(), vault.clone(), builder.health.clone());
+            let index = SearchIndex { pool, vault, progress: projected, health };
+            tasks.add("search index", tokio::spawn(index.run(stop.clone())));
             // A process that runs alone has no other process to publish row notices to.
             if let Some(redis) = redis.filter(|_| !roles.alone) {
                 tasks.add("row changes", tokio::spawn(live::publish(redis, changes, stop.clone())));

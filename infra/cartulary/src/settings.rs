@@ -15,7 +15,7 @@ use commands::scribe::Limits;
 use domain::shared::Seconds;
 use edge::rate_limiter::{QUOTA_MOST, Quotas};
 use edge::sold_out;
-use event_log::LANES;
+use event_log::LaneCount;
 use outside::webhooks::AddressList;
 use platform::clock::Clock;
 use platform::database::CONNECTIONS_MOST;
@@ -227,7 +227,7 @@ impl Settings {
     fn check(&self) -> Result<()> {
         let counts = [
             ("connections_most", u64::from(self.connections_most), 2, 1_000),
-            ("scribe_loops", self.scribe_loops as u64, 1, LANES.unsigned_abs().into()),
+            ("scribe_loops", self.scribe_loops as u64, 1, LaneCount::MOST.get() as u64),
             ("queue_commands_most", self.queue_commands_most as u64, 1, 10_000_000),
             ("batch_commands_most", self.batch_commands_most as u64, 1, 100_000),
             ("state_mb_most", self.state_mb_most as u64, 1, 1_000_000),

@@ -70,7 +70,7 @@ impl<H: History> Feed<H> {
     ) -> Result<Self, TopicError> {
         let partitions = topic::partitions(settings, &availability).await?;
         if let Some(partitions) = partitions {
-            topic::check_partitions(settings, partitions)?;
+            topic::check_partitions(settings, partitions, history.heads().await?.len())?;
         }
         let context = GroupCallbacks { availability, changes: Arc::default() };
         let consumer: StreamConsumer<GroupCallbacks> = settings.consumer(group).create_with_context(context)?;

@@ -44,6 +44,8 @@ pub(crate) enum Start {
 /// Task that relays one lane.
 pub(crate) struct LaneRelay<H> {
     pub(crate) lane: i16,
+    /// Number of lanes of the log, and of partitions of a topic.
+    pub(crate) lane_count: usize,
     pub(crate) settings: Settings,
     pub(crate) history: Arc<H>,
     pub(crate) producer: Producer,
@@ -61,7 +63,7 @@ impl<H: History> LaneRelay<H> {
     pub(crate) async fn run(mut self, start: Start) -> Result<(), LaneError> {
         if start != Start::LeaseAcquired {
             // The topic may have been deleted.
-            topic::ensure_both(&self.settings, &self.kafka).await?;
+            topic::ensure_both(&self.settings, self.lane_count, &self.kafka).await?;
         }
         let from_first_event = start == Start::FromFirstEvent;
         let mut stored = self.resume(&self.settings, from_first_event).await?;

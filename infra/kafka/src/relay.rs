@@ -57,6 +57,8 @@ enum LaneState {
 /// Relaying with one producer, until the producer or a lane's task fails or Kafka is back after an outage.
 struct Session<'r, H> {
     relay: &'r Relay<H>,
+    /// Number of lanes of the log.
+    lane_count: usize,
     producer: Producer,
     heads: watch::Sender<Heads>,
     lanes: BTreeMap<i16, LaneState>,
@@ -82,15 +84,14 @@ impl<H: History + 'static> Relay<H> {
     /// log.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let result = match topic::ensure_both(&self.settings, &self.kafka).await {
-                Ok(()) => {
-                    self.kafka.report_recovery();
-                    self.session(&stop).await
+            match timeout(QUERY_TIMEOUT, self.history.heads()).await {
+                Ok(Ok(heads)) => {
+                    if let Err(error) = self.relay(heads.len(), &stop).await {
+                        self.kafka.report_outage(&error.to_string());
+                    }
                 }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = result {
-                self.kafka.report_outage(&error.to_string());
+                Ok(Err(fault)) => self.log.report_outage(&fault.to_string()),
+                Err(_) => self.log.report_outage("its heads cannot be read"),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -102,13 +103,22 @@ impl<H: History + 'static> Relay<H> {
         }
     }
 
-    /// Runs one session, until `stop` or until a new producer is needed. An error if the topic cannot be used.
-    async fn session(&self, stop: &CancellationToken) -> Result<(), TopicError> {
+    /// Relays a log with this number of lanes, until `stop` or until a new producer is needed. An error if the topic
+    /// cannot be used.
+    async fn relay(&self, lane_count: usize, stop: &CancellationToken) -> Result<(), TopicError> {
+        topic::ensure_both(&self.settings, lane_count, &self.kafka).await?;
+        self.kafka.report_recovery();
+        self.session(lane_count, stop).await
+    }
+
+    async fn session(&self, lane_count: usize, stop: &CancellationToken) -> Result<(), TopicError> {
         let producer: Producer = self.settings.producer().create_with_context(DeliveryReports(self.kafka.clone()))?;
         let heads = watch::Sender::new(Arc::from([]));
         let lanes = BTreeMap::new();
         let (tasks, leased_until) = (JoinSet::new(), Instant::now());
-        let mut session = Session { relay: self, producer, heads, lanes, tasks, leased_until, metadata_request: None };
+        let metadata_request = None;
+        let mut session =
+            Session { relay: self, lane_count, producer, heads, lanes, tasks, leased_until, metadata_request };
         let result = session.run(stop).await;
         session.lanes.values().for_each(LaneState::stop);
         let finish = async { while session.tasks.join_next().await.is_some() {} };
@@ -201,6 +211,7 @@ impl<H: History + 'static> Session<'_, H> {
         let (stop, progress) = (CancellationToken::new(), Arc::new(AtomicI64::new(0)));
         let task = LaneRelay {
             lane,
+            lane_count: self.lane_count,
             settings: self.relay.settings.clone(),
             history: self.relay.history.clone(),
             producer: self.producer.clone(),

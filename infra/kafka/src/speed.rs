@@ -16,8 +16,6 @@ use crate::availability::Availability;
 use crate::leases::Leases;
 use crate::record::headers;
 use crate::relay::Relay;
-use projections::ports::LANES;
-
 use crate::settings::Settings;
 use crate::topic::{self, REQUEST_TIMEOUT, TopicError, blocking};
 
@@ -32,12 +30,13 @@ pub async fn relayed(
     leases: Leases,
     records: i64,
 ) -> Result<Duration, TopicError> {
-    topic::ensure(settings, &Availability::new("Kafka")).await?;
+    let lanes = history.heads().await?.len();
+    topic::ensure(settings, lanes, &Availability::new("Kafka")).await?;
     let consumer: Arc<BaseConsumer> = Arc::new(settings.client().create()?);
     let started = Instant::now();
     let stop = CancellationToken::new();
     let mut running = tokio::spawn(Relay::new(settings.clone(), history, leases).run(stop.clone()));
-    while record_count(&consumer, &settings.topic).await? < records {
+    while record_count(&consumer, &settings.topic, lanes).await? < records {
         tokio::select! {
             _ = &mut running => return Err(KafkaError::Canceled.into()),
             () = sleep(POLL_INTERVAL) => {}
@@ -71,9 +70,9 @@ impl Records {
     }
 }
 
-/// Time that a producer with the relay's settings takes for records that are built beforehand.
-pub async fn bare(settings: &Settings, records: Records) -> Result<Duration, TopicError> {
-    topic::ensure(settings, &Availability::new("Kafka")).await?;
+/// Time that a producer with the relay's settings takes for records, built beforehand, of a log with this number of lanes.
+pub async fn bare(settings: &Settings, lanes: usize, records: Records) -> Result<Duration, TopicError> {
+    topic::ensure(settings, lanes, &Availability::new("Kafka")).await?;
     let producer: ThreadedProducer<DefaultProducerContext> = settings.producer().create()?;
     let started = Instant::now();
     for Record { partition, key, payload, headers } in records.0 {
@@ -92,12 +91,12 @@ pub async fn bare(settings: &Settings, records: Records) -> Result<Duration, Top
 }
 
 /// Number of records written to the topic so far.
-async fn record_count(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, KafkaError> {
+async fn record_count(consumer: &Arc<BaseConsumer>, topic: &str, lanes: usize) -> Result<i64, KafkaError> {
     let (consumer, topic) = (consumer.clone(), topic.to_owned());
     blocking(move || {
         // A partition without a leader is new and empty.
         let end = |lane| consumer.fetch_watermarks(&topic, lane, REQUEST_TIMEOUT).map_or(0, |(_, end)| end);
-        Ok((0..i32::from(LANES)).map(end).sum())
+        Ok((0..).take(lanes).map(end).sum())
     })
     .await
 }

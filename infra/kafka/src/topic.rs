@@ -8,9 +8,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::sleep;
 
-use crate::availability::{Availability, text};
-use projections::ports::LANES;
+use projections::ports::Fault;
 
+use crate::availability::{Availability, text};
 use crate::settings::Settings;
 
 /// Timeout of requests to Kafka.
@@ -24,64 +24,72 @@ const LEADER_ELECTION_PAUSE: Duration = Duration::from_millis(300);
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     #[error(
-        "the topic `{topic}` has {partitions} partitions and must have {LANES}, one per lane: delete it, so that the \
+        "the topic `{topic}` has {partitions} partitions and must have {lanes}, one per lane: delete it, so that the \
          relay creates it again and fills it from the log, or set another topic"
     )]
-    Partitions { topic: String, partitions: usize },
+    Partitions { topic: String, partitions: usize, lanes: usize },
     #[error(
-        "the topic `{topic}` cannot be created: {reason}; resolve this, or create it with {LANES} partitions by hand"
+        "the topic `{topic}` cannot be created: {reason}; resolve this, or create it with {lanes} partitions by hand"
     )]
-    Refused { topic: String, reason: String },
+    Refused { topic: String, lanes: usize, reason: String },
     #[error("Kafka does not answer: {0}")]
     NoAnswer(String),
     #[error("Kafka does not answer: {}", text(.0))]
     Kafka(#[from] KafkaError),
+    /// The log does not say how many lanes it has.
+    #[error(transparent)]
+    Log(#[from] Fault),
 }
 
 impl TopicError {
     /// True if the error can end without intervention.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::NoAnswer(_) | Self::Kafka(_))
+        matches!(self, Self::NoAnswer(_) | Self::Kafka(_) | Self::Log(_))
     }
 }
 
 /// Creates the topics of stored and of published events if they are missing; an error if one has another number of
 /// partitions than lanes.
-pub(crate) async fn ensure_both(settings: &Settings, availability: &Availability) -> Result<(), TopicError> {
-    ensure(settings, availability).await?;
-    ensure(&settings.of_published(), availability).await
+pub(crate) async fn ensure_both(
+    settings: &Settings,
+    lanes: usize,
+    availability: &Availability,
+) -> Result<(), TopicError> {
+    ensure(settings, lanes, availability).await?;
+    ensure(&settings.of_published(), lanes, availability).await
 }
 
 /// Creates the topic if it is missing; an error if it has another number of partitions than lanes.
-pub(crate) async fn ensure(settings: &Settings, availability: &Availability) -> Result<(), TopicError> {
+pub(crate) async fn ensure(settings: &Settings, lanes: usize, availability: &Availability) -> Result<(), TopicError> {
     let known = partitions(settings, availability).await?;
     if known.is_none() {
         let admin: AdminClient<Availability> = settings.client().create_with_context(availability.clone())?;
-        create(&admin, settings).await?;
+        create(&admin, settings, lanes).await?;
         // Before the election the partitions have no leader, and requests to them fail.
         sleep(LEADER_ELECTION_PAUSE).await;
     }
-    check_partitions(settings, known.unwrap_or_else(|| usize::from(LANES.unsigned_abs())))
+    check_partitions(settings, known.unwrap_or(lanes), lanes)
 }
 
-/// Checks the configuration for `cartulary doctor`. An error if a relay with these settings would have to wait.
-pub async fn probe(settings: &Settings) -> Result<&'static str, TopicError> {
+/// Checks the configuration for `cartulary doctor`. An error if a relay with these settings would have to wait. Without
+/// the number of lanes, that of the partitions is not checked.
+pub async fn probe(settings: &Settings, lanes: Option<usize>) -> Result<&'static str, TopicError> {
     let mut all_known = true;
     for settings in [settings, &settings.of_published()] {
         match partitions(settings, &Availability::new("Kafka")).await? {
             None => all_known = false,
-            Some(known) => check_partitions(settings, known)?,
+            Some(known) => check_partitions(settings, known, lanes.unwrap_or(known))?,
         }
     }
     Ok(if all_known { "reachable" } else { "reachable; the relay will create the missing topics" })
 }
 
-/// Rejects a topic with another number of partitions.
-pub(crate) fn check_partitions(settings: &Settings, partitions: usize) -> Result<(), TopicError> {
-    if partitions == usize::from(LANES.unsigned_abs()) {
+/// Rejects a topic with another number of partitions than lanes.
+pub(crate) fn check_partitions(settings: &Settings, partitions: usize, lanes: usize) -> Result<(), TopicError> {
+    if partitions == lanes {
         return Ok(());
     }
-    Err(TopicError::Partitions { topic: settings.topic.clone(), partitions })
+    Err(TopicError::Partitions { topic: settings.topic.clone(), partitions, lanes })
 }
 
 /// Number of partitions of the topic. Requests the metadata of all topics: a broker with automatic topic creation would
@@ -104,11 +112,12 @@ pub(crate) async fn partitions(settings: &Settings, availability: &Availability)
     .await
 }
 
-async fn create(admin: &AdminClient<Availability>, settings: &Settings) -> Result<(), TopicError> {
+async fn create(admin: &AdminClient<Availability>, settings: &Settings, lanes: usize) -> Result<(), TopicError> {
     let retention = settings.retention_ms.to_string();
     let in_sync = settings.in_sync_least().to_string();
     let most = settings.record_bytes_most.to_string();
-    let topic = NewTopic::new(&settings.topic, i32::from(LANES), TopicReplication::Fixed(settings.replication))
+    let partitions = i32::try_from(lanes).unwrap_or(i32::MAX);
+    let topic = NewTopic::new(&settings.topic, partitions, TopicReplication::Fixed(settings.replication))
         .set("cleanup.policy", "delete")
         .set("retention.ms", &retention)
         .set("min.insync.replicas", &in_sync)
@@ -122,7 +131,9 @@ async fn create(admin: &AdminClient<Availability>, settings: &Settings) -> Resul
     match created.into_iter().next() {
         // Another relay has created it meanwhile.
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((topic, error))) => Err(TopicError::Refused { topic, reason: text(&KafkaError::AdminOp(error)) }),
+        Some(Err((topic, error))) => {
+            Err(TopicError::Refused { topic, lanes, reason: text(&KafkaError::AdminOp(error)) })
+        }
         _ => {
             tracing::info!(topic = settings.topic, replication = settings.replication, "created the topic");
             Ok(())

@@ -1,4 +1,4 @@
-//! Store feed: history read from the tail in memory first, then from the log in PostgreSQL.
+//! Store feed: events from the tail in memory if it has them, otherwise from the log in PostgreSQL.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use crate::Tail;
 use crate::history::{EventMeta, PgHistory};
 
-/// History of the log. Events that this process has just written come from memory, without a query.
+/// The port [`History`] over the log. Events that this process has just written come from memory, without a query.
 #[derive(Clone)]
 pub struct StoreFeed {
     tail: Option<Arc<Tail>>,
@@ -28,7 +28,7 @@ impl History for StoreFeed {
         let tail = self.tail.as_ref();
         let events =
             tail.and_then(|tail| tail.after(LaneId(lane), after, most, |row, epoch| raw_event(lane, epoch, row)));
-        // An event that cannot be read here is read from the log, whose error contains its position.
+        // If an event of the tail cannot be parsed, all are read from the log, whose error names the position of the event.
         match events.and_then(|events| events.into_iter().collect::<Option<Vec<_>>>()) {
             Some(events) => Ok(events),
             None => self.log.events(lane, after, most).await,
@@ -44,7 +44,7 @@ impl History for StoreFeed {
     }
 }
 
-/// Converts a written row to the event that the log returns for it; `None` if its meta cannot be parsed.
+/// Converts a row of the tail to the event that a query of the log would return; `None` if its meta cannot be parsed.
 pub fn raw_event(lane: i16, epoch: i64, row: &EventRow) -> Option<RawEvent> {
     let meta = EventMeta::parse(&row.meta).ok()?;
     Some(RawEvent {

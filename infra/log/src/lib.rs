@@ -5,6 +5,7 @@
 mod feed;
 pub mod history;
 pub mod kafka_feed;
+mod lane_count;
 mod migrations;
 mod routes;
 mod tail;
@@ -12,8 +13,8 @@ pub mod walls;
 
 pub use feed::{StoreFeed, raw_event};
 pub use history::PgHistory;
-pub use migrations::{migrate, require_migrated};
-pub use projections::ports::LANES;
+pub use lane_count::{InvalidLaneCount, LaneCount};
+pub use migrations::{migrate, migrate_with, require_migrated};
 pub use routes::Routes;
 pub use tail::Tail;
 

@@ -7,7 +7,6 @@ use domain::shared::TenantId;
 use foldhash::HashMap;
 use platform::connectivity::within_statement_timeout;
 use platform::database::begin_for;
-use projections::ports::LANES;
 use sqlx::PgPool;
 
 /// Lane of each tenant, with a cache of the routes used by this process. A route never changes while a process runs.
@@ -41,19 +40,19 @@ impl Routes {
 
     async fn find_or_add(&self, tenant: TenantId) -> Result<Option<LaneId>, sqlx::Error> {
         let text = "WITH added AS (
-                        INSERT INTO log.routes VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING lane
+                        INSERT INTO log.routes SELECT $1, $2 % count(*) FROM log.lanes ON CONFLICT DO NOTHING RETURNING lane
                     ) SELECT lane FROM added UNION ALL SELECT lane FROM log.routes WHERE tenant = $1 LIMIT 1";
         let mut transaction = begin_for(&self.pool, tenant).await?;
-        let lane = sqlx::query_scalar(text).bind(tenant.uuid()).bind(lane_by_hash(tenant).0);
+        let lane = sqlx::query_scalar(text).bind(tenant.uuid()).bind(hash(tenant));
         let lane = lane.fetch_optional(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(lane.map(LaneId))
     }
 }
 
-/// FNV-1a over the id: spreads ids evenly over the lanes, whatever their version.
-fn lane_by_hash(tenant: TenantId) -> LaneId {
+/// FNV-1a over the id, not negative: its remainders spread ids evenly over the lanes, whatever their version.
+fn hash(tenant: TenantId) -> i64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let hash = tenant.uuid().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, mix);
-    LaneId(i16::try_from((hash >> 16).rem_euclid(LANES.unsigned_abs().into())).unwrap_or(0))
+    (hash >> 16).cast_signed()
 }

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use commands::scribe::{EventRow, LaneId};
-use projections::ports::LANES;
+
+use crate::lane_count::LaneCount;
 
 /// Memory limit of one lane in bytes. A reader that is further behind reads from the store.
 const BYTES_MOST: usize = 2 * 1024 * 1024;
@@ -27,13 +28,11 @@ struct LaneTail {
     bytes: usize,
 }
 
-impl Default for Tail {
-    fn default() -> Self {
-        Self { lanes: (0..LANES).map(|_| Mutex::default()).collect() }
-    }
-}
-
 impl Tail {
+    pub fn new(lanes: LaneCount) -> Self {
+        Self { lanes: lanes.lanes().map(|_| Mutex::default()).collect() }
+    }
+
     /// Adds the durable events of a batch to a lane.
     pub fn append(&self, lane: LaneId, epoch: i64, mut events: Vec<EventRow>) {
         // A batch may contain only rejections.
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn events_after_a_cached_position_are_returned_and_older_or_future_ones_are_not() {
-        let tail = Tail::default();
+        let tail = Tail::new(LaneCount::DEFAULT);
         tail.append(LANE, 7, vec![event(4), event(5)]);
         tail.append(LANE, 7, vec![event(6)]);
         assert_eq!(after(&tail, 3), Some(vec![(4, 7), (5, 7), (6, 7)]));
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn oldest_batches_are_dropped_above_the_memory_limit() {
-        let tail = Tail::default();
+        let tail = Tail::new(LaneCount::DEFAULT);
         let most = i64::try_from(BYTES_MOST / bytes_of(&event(1))).expect("the count fits an i64");
         (1..=most + 2).for_each(|position| tail.append(LANE, 7, vec![event(position)]));
         assert_eq!(after(&tail, 1), None);
@@ -154,7 +153,7 @@ mod tests {
 
     #[test]
     fn batch_without_events_changes_nothing() {
-        let tail = Tail::default();
+        let tail = Tail::new(LaneCount::DEFAULT);
         tail.append(LANE, 7, vec![event(4)]);
         tail.append(LANE, 7, vec![]);
         assert_eq!(after(&tail, 3), Some(vec![(4, 7)]));
@@ -162,7 +161,7 @@ mod tests {
 
     #[test]
     fn new_epoch_or_gap_clears_the_lane() {
-        let tail = Tail::default();
+        let tail = Tail::new(LaneCount::DEFAULT);
         tail.append(LANE, 7, vec![event(4)]);
         tail.append(LANE, 8, vec![event(5)]);
         assert_eq!((after(&tail, 3), after(&tail, 4)), (None, Some(vec![(5, 8)])));

@@ -7,8 +7,7 @@ use std::time::Duration;
 use commands::kernel::NotNow;
 use commands::scribe::{Answer, Envelope, LaneId};
 use domain::shared::TenantId;
-use event_log::LANES;
-use event_log::{Routes, Tail};
+use event_log::{LaneCount, Routes, Tail};
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
@@ -31,24 +30,26 @@ pub struct ScribeHandle {
     tail: Arc<Tail>,
 }
 
-/// Inputs that fit into the inbox of a loop. The loop moves them into the scribe's queue, so under lasting overload the limit
-/// of the queue refuses commands first.
+/// Inputs that fit into the inbox of a loop. The loop empties the inbox into the scribe's queue, so under lasting overload
+/// that queue is full, and refuses commands, before the inbox is.
 const INBOX_MOST: usize = 4_096;
 
-/// Time limit for answering all accepted commands during shutdown.
+/// Time limit for answering all submitted commands during shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the scribe loops of this process. Each begins at once to take over its assigned lanes.
 pub async fn start(settings: &ScribeSettings, pool: &PgPool) -> Result<ScribeHandle, sqlx::Error> {
     let (announce, written) = watch::channel(0);
     let announce = Arc::new(announce);
-    let (problems, owned, tail) = (Problems::default(), OwnedLanes::default(), Arc::<Tail>::default());
+    let lanes = LaneCount::read(pool).await?;
+    let (problems, owned, tail) = (Problems::default(), OwnedLanes::default(), Arc::new(Tail::new(lanes)));
+    // A loop without lanes would have nothing to do.
+    let loops = settings.loops.clamp(1, lanes.get());
     let mut inboxes = Vec::new();
-    for number in 0..settings.loops.max(1) {
+    for number in 0..loops {
         let (inbox, inputs) = mpsc::channel(INBOX_MOST);
         let committer = Committer::connect(&settings.url).await?;
-        let lanes = (0..LANES).filter(|lane| usize::from(lane.unsigned_abs()) % settings.loops.max(1) == number);
-        let lanes = lanes.map(LaneId).collect();
+        let lanes = lanes.lanes().filter(|lane| usize::from(lane.0.unsigned_abs()) % loops == number).collect();
         let status = LoopStatus { number, lanes, problems: problems.clone(), owned: owned.clone(), tail: tail.clone() };
         let driver =
             Driver::new(settings.clone(), pool.clone(), inbox.downgrade(), committer, announce.clone(), status);
@@ -92,7 +93,7 @@ impl ScribeHandle {
         &self.routes
     }
 
-    /// Changes after each commit of this process, also a failed one.
+    /// A counter that increases after every commit of this process, including failed ones.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.clone()
     }
@@ -117,8 +118,8 @@ impl ScribeHandle {
         self.owned.lock().map(|owned| owned.clone()).unwrap_or_default()
     }
 
-    /// Refuses new commands, and returns when all accepted commands are answered, or after ten seconds. A command
-    /// that is still unanswered by then either has its receipt in the log or was never decided.
+    /// Refuses new commands, and returns when all submitted commands are answered, or after ten seconds. A command that
+    /// is still unanswered by then either has its receipt in the log or has no effect.
     pub async fn stop(&self) {
         let stopped = self.inboxes.iter().map(|inbox| async {
             let (done, stopped) = oneshot::channel();

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use commands::scribe::LaneId;
-use event_log::LANES;
+use event_log::LaneCount;
 use platform::clock_monitor::ClockMonitor;
 use platform::connectivity::within_statement_timeout;
 use platform::health::Health;
@@ -36,8 +36,8 @@ pub struct Presence {
 }
 
 /// Assignment of a process that runs alone: all lanes.
-pub fn all_lanes() -> watch::Receiver<BTreeSet<LaneId>> {
-    watch::channel(assign(&["single"], "single")).1
+pub fn all_lanes(lanes: LaneCount) -> watch::Receiver<BTreeSet<LaneId>> {
+    watch::channel(lanes.lanes().collect()).1
 }
 
 impl Presence {
@@ -47,12 +47,13 @@ impl Presence {
     /// processes take its lanes over when its lease expires.
     pub async fn join(self, stop: CancellationToken) -> Result<watch::Receiver<BTreeSet<LaneId>>, sqlx::Error> {
         let mut conflict = NameConflict::new()?;
-        let (sender, receiver) = watch::channel(self.heartbeat(&mut conflict).await?);
+        let lanes = LaneCount::read(&self.pool).await?;
+        let (sender, receiver) = watch::channel(self.heartbeat(&mut conflict, lanes).await?);
         let pause = Duration::from_millis(self.lease_ms.unsigned_abs() / HEARTBEATS_PER_LEASE);
         tokio::spawn(async move {
             while tokio::time::timeout(pause, stop.cancelled()).await.is_err() {
-                match within_statement_timeout(self.heartbeat(&mut conflict)).await {
-                    Ok(lanes) => _ = sender.send_if_modified(|known| std::mem::replace(known, lanes.clone()) != lanes),
+                match within_statement_timeout(self.heartbeat(&mut conflict, lanes)).await {
+                    Ok(ours) => _ = sender.send_if_modified(|known| std::mem::replace(known, ours.clone()) != ours),
                     Err(error) => tracing::debug!(role = self.role, %error, "the heartbeat cannot be written"),
                 }
             }
@@ -64,16 +65,18 @@ impl Presence {
     }
 
     /// Announces this process, or deletes its row while its clock is off. Returns the lanes assigned to this process.
-    async fn heartbeat(&self, conflict: &mut NameConflict) -> Result<BTreeSet<LaneId>, sqlx::Error> {
+    async fn heartbeat(&self, conflict: &mut NameConflict, lanes: LaneCount) -> Result<BTreeSet<LaneId>, sqlx::Error> {
         if self.clock.is_off() {
             self.leave(conflict).await?;
             return Ok(BTreeSet::new());
         }
-        self.announce(conflict).await
+        self.announce(conflict).await?;
+        let names = members(&self.pool, self.role).await?;
+        Ok(assign(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name, lanes))
     }
 
-    /// Writes a heartbeat. Returns the lanes assigned to this process.
-    async fn announce(&self, conflict: &mut NameConflict) -> Result<BTreeSet<LaneId>, sqlx::Error> {
+    /// Writes a heartbeat, and reports another process of this name.
+    async fn announce(&self, conflict: &mut NameConflict) -> Result<(), sqlx::Error> {
         let text = "WITH before AS (SELECT start FROM work.presences WHERE role = $1 AND name = $2)
                     INSERT INTO work.presences (role, name, lease, start)
                     VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4)
@@ -91,8 +94,7 @@ impl Presence {
             ),
             false => self.health.report_recovery("the name of this process"),
         }
-        let names = members(&self.pool, self.role).await?;
-        Ok(assign(&names.iter().map(String::as_str).collect::<Vec<_>>(), &self.name))
+        Ok(())
     }
 
     /// Deletes the row of this start. The row of a successor with the same name stays.
@@ -137,10 +139,10 @@ pub async fn members(pool: &PgPool, role: &str) -> Result<Vec<String>, sqlx::Err
 
 /// Lanes assigned to one of these processes: blocks of consecutive lanes, dealt round-robin; none if its name is
 /// missing.
-fn assign(names: &[&str], name: &str) -> BTreeSet<LaneId> {
+fn assign(names: &[&str], name: &str, lanes: LaneCount) -> BTreeSet<LaneId> {
     let Some(place) = names.iter().position(|other| *other == name) else { return BTreeSet::new() };
-    let is_ours = |lane: &i16| usize::from(lane.unsigned_abs()) / LANES_PER_BLOCK % names.len() == place;
-    (0..LANES).filter(is_ours).map(LaneId).collect()
+    let is_ours = |lane: &LaneId| usize::from(lane.0.unsigned_abs()) / LANES_PER_BLOCK % names.len() == place;
+    lanes.lanes().filter(is_ours).collect()
 }
 
 #[cfg(test)]
@@ -149,15 +151,15 @@ mod tests {
 
     #[test]
     fn every_lane_belongs_to_exactly_one_process() {
-        for count in 1..=5 {
-            let names = &["a", "b", "c", "d", "e"][..count];
-            let assigned: Vec<_> = names.iter().map(|name| assign(names, name)).collect();
-            assert_eq!(assigned.iter().map(BTreeSet::len).sum::<usize>(), usize::from(LANES.unsigned_abs()));
-            assert_eq!(assigned.iter().flatten().collect::<BTreeSet<_>>().len(), usize::from(LANES.unsigned_abs()));
+        for (count, lanes) in (1..=5).flat_map(|count| [1, 3, 16, 64, 1_024].map(|lanes| (count, lanes))) {
+            let (names, lanes) = (&["a", "b", "c", "d", "e"][..count], LaneCount::try_from(lanes).expect("a number"));
+            let assigned: Vec<_> = names.iter().map(|name| assign(names, name, lanes)).collect();
+            assert_eq!(assigned.iter().map(BTreeSet::len).sum::<usize>(), lanes.get());
+            assert_eq!(assigned.iter().flatten().collect::<BTreeSet<_>>().len(), lanes.get());
             let most = assigned.iter().map(BTreeSet::len).max();
-            assert!(most <= Some(usize::from(LANES.unsigned_abs()).div_ceil(count) + 1), "{count}: {most:?}");
+            assert!(most <= Some(lanes.get().div_ceil(count) + 1), "{count} of {lanes}: {most:?}");
         }
-        assert!(assign(&["a"], "b").is_empty());
+        assert!(assign(&["a"], "b", LaneCount::DEFAULT).is_empty());
     }
 
     #[test]

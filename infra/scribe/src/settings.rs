@@ -17,7 +17,7 @@ pub struct ScribeSettings {
     pub limits: Limits,
     /// Aggregate types whose streams are decided.
     pub states: StateRegistry,
-    /// Number of loops. Lane *i* is driven by loop *i* modulo this number.
+    /// Number of loops, at most one per lane. Lane *i* is driven by loop *i* modulo this number.
     pub loops: usize,
     /// Lanes assigned to this process. Changes as processes of the role join and leave.
     pub assigned_lanes: watch::Receiver<BTreeSet<LaneId>>,

@@ -6,7 +6,7 @@
 //! recognises that it changes nothing (ADR 0002). Apart from that, a ciphertext reveals the person's id and the length
 //! of the value.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,7 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use commands::kernel::AnyCommand;
 use commands::scribe::WrappedDataKey;
-use domain::shared::{SealError, Sealed, Sealer, TenantId};
+use domain::shared::{SealError, Sealed, Sealer, SearchToken, TenantId, search_prefixes};
 use sqlx::PgPool;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -22,10 +22,11 @@ use zeroize::Zeroizing;
 use crate::data_keys::{DataKey, DataKeys};
 use crate::outer_key::{KeyPurpose, OuterKey, mac_of_parts};
 
-/// Seals and opens personal fields, and computes blind indexes and fingerprints.
+/// Seals and opens personal fields, and computes blind indexes, search tokens and fingerprints.
 pub struct Vault {
     keys: DataKeys,
     blind_index_key: Zeroizing<[u8; 32]>,
+    search_key: Zeroizing<[u8; 32]>,
     fingerprint_key: Zeroizing<[u8; 32]>,
 }
 
@@ -35,6 +36,7 @@ impl Vault {
         Self {
             keys,
             blind_index_key: outer.derive(KeyPurpose::Blind),
+            search_key: outer.derive(KeyPurpose::Search),
             fingerprint_key: outer.derive(KeyPurpose::Fingerprint),
         }
     }
@@ -94,6 +96,19 @@ impl Vault {
         let digest =
             mac_of_parts(&self.blind_index_key, &[tenant.uuid().as_bytes(), field.as_bytes(), folded.as_bytes()]);
         URL_SAFE_NO_PAD.encode(&digest[..16])
+    }
+
+    /// Search token of a folded word or prefix: a keyed digest, another one in every tenant.
+    pub fn search_token(&self, tenant: TenantId, word: &str) -> SearchToken {
+        let digest = mac_of_parts(&self.search_key, &[tenant.uuid().as_bytes(), word.as_bytes()]);
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        SearchToken::new(i64::from_be_bytes(first))
+    }
+
+    /// Tokens of all words and prefixes by which a personal text is found.
+    pub fn search_tokens(&self, tenant: TenantId, text: &str) -> BTreeSet<SearchToken> {
+        search_prefixes(text).iter().map(|word| self.search_token(tenant, word)).collect()
     }
 }
 
@@ -177,5 +192,18 @@ mod tests {
         let ciphertext =
             "AAAAAAAAAAAAAAAAAAAAAidmJgJmTC-sboO9vcGn-YJz5EsEETcdnzdyOpxcNUwQ_8UAvn-hjj6H3p59tGVSusi9j82CSvvE";
         assert_eq!(sealed.as_str(), format!("sealed.v1.{ciphertext}.kzxNaFjgKMQSVsV_qzGa8Q"));
+    }
+    #[tokio::test]
+    async fn search_tokens_depend_on_key_tenant_and_word() {
+        let key = |text| OuterKey::from_base64(text).expect("a key");
+        let pool = || PgPool::connect_lazy("postgres://unused.invalid/unused").expect("a URL");
+        let vault = Vault::new(pool(), &key("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="));
+        let other = Vault::new(pool(), &key("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="));
+        let (one, two) = (TenantId::new(Uuid::from_u128(1)), TenantId::new(Uuid::from_u128(2)));
+        assert_eq!(vault.search_tokens(one, "Zoë Li"), vault.search_tokens(one, "li ZOE"));
+        assert!(vault.search_tokens(one, "Zoë Li").contains(&vault.search_token(one, "zoe")));
+        for tokens in [vault.search_tokens(two, "Zoë Li"), other.search_tokens(one, "Zoë Li")] {
+            assert!(tokens.is_disjoint(&vault.search_tokens(one, "Zoë Li")));
+        }
     }
 }

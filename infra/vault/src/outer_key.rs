@@ -19,6 +19,8 @@ pub enum KeyPurpose {
     Wrap,
     /// Computes blind indexes.
     Blind,
+    /// Computes the search tokens of personal fields.
+    Search,
     /// Computes the fingerprints that recognise a repeated command.
     Fingerprint,
     /// Authenticates messages between processes.
@@ -48,6 +50,7 @@ impl OuterKey {
         let name: &[u8] = match purpose {
             KeyPurpose::Wrap => b"cartulary wrap 1",
             KeyPurpose::Blind => b"cartulary blind 1",
+            KeyPurpose::Search => b"cartulary search 1",
             KeyPurpose::Fingerprint => b"cartulary fingerprint 1",
             KeyPurpose::Peers => b"cartulary peers 1",
             KeyPurpose::Webhooks => b"cartulary webhooks 1",

@@ -1,5 +1,5 @@
 //! Dead letters: work that failed for good is kept here until an operator requeues or discards it. Events that policies
-//! and read models cannot read are listed with them.
+//! and read models cannot read are listed with them; an operator can have them tried again now.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,9 +82,14 @@ impl DeadLetters {
         let query = sqlx::query(&text).bind(id).bind(scope.map(TenantId::uuid));
         let found = query.try_map(|row: PgRow| letter(&row)).fetch_optional(&mut *transaction).await?;
         let Some(letter) = found else { return Ok(LetterRemoval::Unknown) };
-        if matches!(letter.kind, DeadLetterKind::PolicyStream | DeadLetterKind::ReadModelKey) {
-            let reason = "the engine tries this event again by itself, until it can be read";
-            return Ok(LetterRemoval::Refused(reason.into()));
+        if let Some(mark) = mark_of_retry(letter.kind) {
+            if !requeue {
+                let reason = "the engine tries this event again by itself, until it can be read";
+                return Ok(LetterRemoval::Refused(reason.into()));
+            }
+            sqlx::query(mark).bind(id).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            return Ok(LetterRemoval::Removed(Box::new(letter)));
         }
         let text = "DELETE FROM work.dead_letters WHERE id = $1 RETURNING causation, correlation, body::text AS body";
         let deleted = sqlx::query(text).bind(id).fetch_optional(&mut *transaction).await?;
@@ -137,6 +142,21 @@ impl DeadLetters {
         };
         wake(connection, &BTreeMap::from([(queue, at)])).await?;
         Ok(Ok(()))
+    }
+}
+
+/// Statement that asks for another attempt at an event that cannot be read; `None` for other kinds of letters.
+const fn mark_of_retry(kind: DeadLetterKind) -> Option<&'static str> {
+    match kind {
+        DeadLetterKind::PolicyStream => Some(
+            "UPDATE work.parked SET retry_asked = true
+             WHERE md5(concat_ws('/', policy, lane, tenant, stream_type, stream_id))::uuid = $1",
+        ),
+        DeadLetterKind::ReadModelKey => Some(
+            "UPDATE reads.parked SET retry_asked = true
+             WHERE md5(concat_ws('/', model, shape, lane, position, key))::uuid = $1",
+        ),
+        DeadLetterKind::Command | DeadLetterKind::Effect | DeadLetterKind::Webhook => None,
     }
 }
 

@@ -22,6 +22,7 @@ mod reactions;
 mod restore;
 mod retention;
 mod runner;
+mod search_index;
 mod timer_table;
 
 pub use dead_letters::DeadLetters;
@@ -32,3 +33,4 @@ pub use pause::{Pause, current_pause, pause_work, resume_work};
 pub use restore::{RestoreHook, RestorePoint};
 pub use retention::{Dropped, Retention, RetentionPeriods};
 pub use runner::PolicyRunner;
+pub use search_index::SearchIndex;

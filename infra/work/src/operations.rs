@@ -45,12 +45,13 @@ impl Operations {
     }
 
     async fn read_breakers(&self, scope: Option<TenantId>) -> Result<Vec<BreakerState>, sqlx::Error> {
-        let text = "SELECT tenant, name, failures, nullif(closed_until, '-infinity') AS closed_until, closed_until > $2
-                    FROM work.queues WHERE kind = 'effects' AND ($1::uuid IS NULL OR tenant = $1)
-                    ORDER BY tenant, name";
+        let text = "SELECT tenant, CASE kind WHEN 'webhooks' THEN 'webhook ' || name ELSE name END AS name, failures,
+                           nullif(closed_until, '-infinity') AS closed_until, closed_until > $2 AS is_open
+                    FROM work.queues WHERE kind IN ('effects', 'webhooks') AND ($1::uuid IS NULL OR tenant = $1)
+                    ORDER BY tenant, kind, name";
         let breaker = |row: PgRow| {
             let closed_until = row.try_get::<Option<Timestamptz>, _>("closed_until")?.map(|Timestamptz(until)| until);
-            let is_open: bool = row.try_get(4)?;
+            let is_open: bool = row.try_get("is_open")?;
             Ok(BreakerState {
                 tenant: TenantId::new(row.try_get("tenant")?),
                 partner: row.try_get("name")?,

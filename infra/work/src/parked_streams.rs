@@ -1,6 +1,6 @@
 //! Parked streams: a policy that cannot read an event waits in the stream of that event, and goes on everywhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use commands::kernel::PolicyDescriptor;
@@ -8,13 +8,15 @@ use commands::scribe::LaneId;
 use domain::shared::TenantId;
 use platform::retry::{exponential_delay, random};
 use projections::ports::RawEvent;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Bounds of the delay before a stream is tried again, which grows with every attempt.
 const FIRST_DELAY: Duration = Duration::from_secs(2);
 const DELAY_MOST: Duration = Duration::from_secs(300);
+/// Interval at which attempts that operators asked for are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A stream, as one policy follows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,9 +52,14 @@ pub(crate) struct ParkedChange {
     pub(crate) to: Option<ParkedAt>,
 }
 
-/// Number of failed attempts, and the time of the next one, by stream.
+/// Attempts at parked streams.
 #[derive(Default)]
-pub(crate) struct ParkedRetries(BTreeMap<PolicyStream, (i32, Instant)>);
+pub(crate) struct ParkedRetries {
+    /// Number of failed attempts, and the time of the next one, by stream.
+    attempts: BTreeMap<PolicyStream, (i32, Instant)>,
+    /// Time of the next look for attempts that operators asked for.
+    next_look: Option<Instant>,
+}
 
 impl ParkedRetries {
     /// Parked streams that are due for another attempt. Forgets those that are no longer parked.
@@ -61,12 +68,12 @@ impl ParkedRetries {
         parked: impl Iterator<Item = (&'p PolicyStream, &'p ParkedAt)>,
     ) -> Vec<(PolicyStream, ParkedAt)> {
         let parked: BTreeMap<_, _> = parked.collect();
-        self.0.retain(|stream, _| parked.contains_key(stream));
+        self.attempts.retain(|stream, _| parked.contains_key(stream));
         let now = Instant::now();
         let mut due = Vec::new();
         for (stream, at) in parked {
             // The first attempt is not made at once: the event was unreadable a moment ago.
-            let (_, next) = *self.0.entry(stream.clone()).or_insert((0, now + FIRST_DELAY));
+            let (_, next) = *self.attempts.entry(stream.clone()).or_insert((0, now + FIRST_DELAY));
             if next <= now {
                 due.push((stream.clone(), at.clone()));
             }
@@ -74,9 +81,25 @@ impl ParkedRetries {
         due
     }
 
+    /// True if it is time to look for attempts that operators asked for.
+    pub(crate) fn looks_for_requests(&mut self) -> bool {
+        let now = Instant::now();
+        let looks = self.next_look.is_none_or(|next| next <= now);
+        if looks {
+            self.next_look = Some(now + LOOK_INTERVAL);
+        }
+        looks
+    }
+
+    /// Makes the next attempt at a stream due now.
+    pub(crate) fn retry_now(&mut self, stream: PolicyStream) {
+        let now = Instant::now();
+        self.attempts.entry(stream).or_insert((0, now)).1 = now;
+    }
+
     /// Records an attempt after which the stream stays parked.
     pub(crate) fn record_failure(&mut self, stream: &PolicyStream) {
-        if let Some((failures, next)) = self.0.get_mut(stream) {
+        if let Some((failures, next)) = self.attempts.get_mut(stream) {
             *failures = failures.saturating_add(1);
             let bound = exponential_delay(FIRST_DELAY, DELAY_MOST, *failures, random());
             *next = Instant::now() + FIRST_DELAY + bound;
@@ -145,4 +168,51 @@ pub(crate) async fn read_parked(
         Some((stream, ParkedAt { position, reason }))
     };
     Ok(rows.into_iter().filter_map(entry).collect())
+}
+
+/// Takes the requests of operators to try parked streams of these lanes now.
+pub(crate) async fn take_requests(
+    pool: &PgPool,
+    policies: &[PolicyDescriptor],
+    lanes: &BTreeSet<LaneId>,
+) -> Result<Vec<PolicyStream>, sqlx::Error> {
+    type Row = (String, i16, Uuid, String, Uuid);
+    let text = "UPDATE work.parked SET retry_asked = false WHERE retry_asked AND lane = ANY($1)
+                RETURNING policy, lane, tenant, stream_type, stream_id";
+    let lanes: Vec<i16> = lanes.iter().map(|lane| lane.0).collect();
+    let rows: Vec<Row> = sqlx::query_as(text).bind(lanes).fetch_all(pool).await?;
+    let stream = |(policy, lane, tenant, stream_type, stream): Row| {
+        let policy = policies.iter().find(|known| known.id == policy)?.id;
+        Some(PolicyStream { policy, lane: LaneId(lane), tenant: TenantId::new(tenant), stream_type, stream })
+    };
+    Ok(rows.into_iter().filter_map(stream).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_of_an_operator_ends_the_delay_before_the_next_attempt() {
+        let (policy, tenant, stream) = ("a_policy", TenantId::new(Uuid::from_u128(1)), Uuid::from_u128(2));
+        let stream = PolicyStream { policy, lane: LaneId(3), tenant, stream_type: "Order".into(), stream };
+        let at = ParkedAt { position: 7, reason: "broken".into() };
+        let mut retries = ParkedRetries::default();
+        let due = |retries: &mut ParkedRetries| retries.due([(&stream, &at)].into_iter()).len();
+        assert_eq!(due(&mut retries), 0);
+        retries.retry_now(stream.clone());
+        assert_eq!(due(&mut retries), 1);
+        retries.record_failure(&stream);
+        assert_eq!(due(&mut retries), 0);
+        retries.retry_now(stream.clone());
+        assert_eq!(due(&mut retries), 1);
+    }
+
+    #[test]
+    fn requests_are_looked_for_once_in_an_interval() {
+        let mut retries = ParkedRetries::default();
+        assert!(retries.looks_for_requests() && !retries.looks_for_requests());
+        retries.next_look = Some(Instant::now());
+        assert!(retries.looks_for_requests());
+    }
 }

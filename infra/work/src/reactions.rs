@@ -14,7 +14,7 @@ use crate::positions::Positions;
 use crate::progress::{NewEffect, Progress};
 use crate::timer_table::{Timer, TimerChange, TimerId};
 
-/// Reactions to the events of one read, before commands are sent and progress is written.
+/// Reactions to one batch of events, not yet sent or written.
 #[derive(Default)]
 pub(crate) struct ReactionBatch {
     /// Commands to send at once.
@@ -24,7 +24,7 @@ pub(crate) struct ReactionBatch {
 }
 
 impl ReactionBatch {
-    /// Reactions of each policy to the new events of one lane that are after its position. A policy that cannot read an
+    /// Reactions of each policy to those events of a lane that come after the position of the policy. A policy that cannot read an
     /// event is parked in the stream of that event and reacts to everything else.
     pub(crate) fn of(policies: &[PolicyDescriptor], lane: LaneId, new: &NewEvents, positions: &Positions) -> Self {
         let mut batch = Self::default();
@@ -52,7 +52,7 @@ impl ReactionBatch {
     }
 
     /// Reactions of a policy to the events of a parked stream, from the first that it could not read up to the position of
-    /// the policy, and the change of the stream's place.
+    /// the policy, and the position at which the stream is parked afterwards, if it still is.
     pub(crate) async fn of_parked(
         pool: &PgPool,
         policy: &PolicyDescriptor,
@@ -68,13 +68,16 @@ impl ReactionBatch {
                 break;
             }
         }
-        let rest = |position| ParkedAt { position, reason: "the rest of the stream follows".to_owned() };
+        let rest = |position| ParkedAt {
+            position,
+            reason: "the policy has not yet read the later events of this stream".to_owned(),
+        };
         let to = to.or_else(|| events.next.map(rest));
         batch.progress.parked.push(ParkedChange { stream: stream.clone(), from: Some(at.position), to });
         Ok(batch)
     }
 
-    /// Adds the commands, timers, effects and parked streams of another lane; moves are not added.
+    /// Adds another batch, except its new positions.
     pub(crate) fn extend(&mut self, more: Self) {
         self.commands.extend(more.commands);
         self.progress.timers.extend(more.progress.timers);
@@ -82,7 +85,7 @@ impl ReactionBatch {
         self.progress.parked.extend(more.progress.parked);
     }
 
-    /// Adds the reactions of a policy to an event: all of them, or none and the reason.
+    /// Adds the reactions of a policy to an event: all of them or none. The error is the reason.
     pub(crate) fn react_to(&mut self, policy: &PolicyDescriptor, event: &RawEvent) -> Result<(), String> {
         if let Some(reason) = event.unreadable() {
             return Err(reason.into());
@@ -136,7 +139,7 @@ impl ReactionBatch {
             stream_type = stream.stream_type,
             stream = %stream.stream,
             reason = at.reason,
-            "a policy cannot read an event and waits in its stream"
+            "a policy cannot read an event; it stops in this stream and tries again"
         );
         self.progress.parked.push(ParkedChange { stream, from: None, to: Some(at) });
     }

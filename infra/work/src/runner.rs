@@ -19,7 +19,7 @@ use crate::dispatcher::Dispatcher;
 use crate::effects::{EffectQueues, Targets};
 use crate::lanes::{Lanes, POLL_INTERVAL};
 use crate::log_reader::{NewEvents, SPAN, read_new_events};
-use crate::parked_streams::ParkedRetries;
+use crate::parked_streams::{ParkedRetries, take_requests};
 use crate::positions::Positions;
 use crate::queue::{QueueWork, QueueWorker};
 use crate::reactions::ReactionBatch;
@@ -195,6 +195,11 @@ impl PolicyRunner {
 
     /// Lets policies try the events of parked streams again that are due, and reports the streams that stay parked.
     async fn retry_parked(&self, positions: &mut Positions, retries: &mut ParkedRetries) -> anyhow::Result<()> {
+        if positions.parked().next().is_some() && retries.looks_for_requests() {
+            let lanes = positions.followed_lanes();
+            let requests = take_requests(&self.pool, self.commands.policies(), &lanes).await?;
+            requests.into_iter().for_each(|stream| retries.retry_now(stream));
+        }
         for (stream, at) in retries.due(positions.parked()) {
             let Some(policy) = self.commands.policies().iter().find(|policy| policy.id == stream.policy) else {
                 continue;

@@ -33,10 +33,12 @@ pub struct Customer {
 }
 
 impl ReadModel for Customer {
+    const REVISION: u32 = 2;
     const NEEDS: Permission = Permission::SeeCustomers;
     const KEY: &'static [&'static str] = &["customer"];
     const INDEXED: &'static [&'static str] = &["email_index", "known_since"];
     const OWNER: Option<&'static str> = Some("customer");
+    const SEARCHED: &'static [&'static str] = &["name", "email"];
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<domain::customers::Customer>(Self::on_customer);

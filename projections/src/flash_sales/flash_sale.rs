@@ -2,7 +2,7 @@
 
 use domain::flash_sales::{FlashSaleEvent, SaleEntry, SaleEntryEvent, SaleTerms};
 use domain::kernel::Recorded;
-use domain::shared::{Currency, FlashSaleId, Permission, Price, ProductId, StoreId, Timestamp};
+use domain::shared::{Currency, FlashSaleId, Permission, Price, ProductId, SaleOccasionId, StoreId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct FlashSale {
     pub product: ProductId,
     /// Store that sells.
     pub store: StoreId,
+    /// Occasion of which the sale is a part; null for a sale of its own.
+    pub occasion: Option<SaleOccasionId>,
     /// Status by the recorded start and end.
     pub status: SaleStatus,
     /// First moment of the sale.
@@ -77,7 +79,7 @@ pub enum SaleStatus {
 impl ReadModel for FlashSale {
     const NEEDS: Permission = Permission::SeeSales;
     const KEY: &'static [&'static str] = &["sale"];
-    const INDEXED: &'static [&'static str] = &["product", "store", "status", "starts_at", "ends_at"];
+    const INDEXED: &'static [&'static str] = &["product", "store", "occasion", "status", "starts_at", "ends_at"];
 
     fn sources(from: &mut Sources<Self>) {
         from.row_per_stream::<domain::flash_sales::FlashSale>(Self::on_sale);
@@ -94,8 +96,9 @@ impl ReadModel for FlashSale {
 impl FlashSale {
     /// Row after an event of the sale.
     pub(super) fn on_sale(row: Option<Self>, event: &Recorded<FlashSaleEvent>) -> Folded<Self> {
-        if let FlashSaleEvent::Scheduled { product, store, terms } = &event.event {
-            return Ok(Some(Self::new(event, *product, *store, terms)));
+        if let FlashSaleEvent::Scheduled { product, store, terms, occasion } = &event.event {
+            let row = Self::new(event, *product, *store, terms);
+            return Ok(Some(Self { occasion: *occasion, ..row }));
         }
         let mut row = row.ok_or_else(Unfoldable::no_row)?;
         row.apply(event)?;
@@ -122,6 +125,7 @@ impl FlashSale {
             sale: FlashSaleId::new(event.stream),
             product,
             store,
+            occasion: None,
             status: SaleStatus::Scheduled,
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,
@@ -236,7 +240,7 @@ pub(super) mod tests {
     /// A running sale of five units.
     pub(crate) fn running() -> Story {
         let (product, store) = (ProductId::new(Uuid::from_u128(7)), StoreId::new(Uuid::from_u128(8)));
-        let story = then(Story::new(), FlashSaleEvent::Scheduled { product, store, terms: terms(4) });
+        let story = then(Story::new(), FlashSaleEvent::Scheduled { product, store, terms: terms(4), occasion: None });
         then(then(story, FlashSaleEvent::Changed { terms: terms(5) }), FlashSaleEvent::Started {})
     }
 

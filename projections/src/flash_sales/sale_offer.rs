@@ -2,7 +2,7 @@
 
 use domain::flash_sales::{FlashSaleEvent, SaleTerms};
 use domain::kernel::Recorded;
-use domain::shared::{Currency, FlashSaleId, Permission, ProductId, StoreId, Timestamp};
+use domain::shared::{Currency, FlashSaleId, Permission, ProductId, SaleOccasionId, StoreId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct SaleOffer {
     pub product: ProductId,
     /// Store that sells.
     pub store: StoreId,
+    /// Occasion of which the sale is a part; null for a sale of its own.
+    pub occasion: Option<SaleOccasionId>,
     /// Status by the recorded start and end.
     pub status: SaleStatus,
     /// First moment of the sale.
@@ -37,11 +39,12 @@ pub struct SaleOffer {
 impl ReadModel for SaleOffer {
     const NEEDS: Permission = Permission::SeeProducts;
     const KEY: &'static [&'static str] = &["sale"];
-    const INDEXED: &'static [&'static str] = &["product", "store", "status", "ends_at"];
+    const INDEXED: &'static [&'static str] = &["product", "store", "occasion", "status", "ends_at"];
     const PUBLIC: &'static [&'static str] = &[
         "sale",
         "product",
         "store",
+        "occasion",
         "status",
         "starts_at",
         "ends_at",
@@ -59,8 +62,9 @@ impl ReadModel for SaleOffer {
 
 impl SaleOffer {
     fn on_sale(row: Option<Self>, event: &Recorded<FlashSaleEvent>) -> Folded<Self> {
-        if let FlashSaleEvent::Scheduled { product, store, terms } = &event.event {
-            return Ok(Some(Self::new(event, *product, *store, terms)));
+        if let FlashSaleEvent::Scheduled { product, store, terms, occasion } = &event.event {
+            let row = Self::new(event, *product, *store, terms);
+            return Ok(Some(Self { occasion: *occasion, ..row }));
         }
         let mut row = row.ok_or_else(Unfoldable::no_row)?;
         row.apply(&event.event)?;
@@ -72,6 +76,7 @@ impl SaleOffer {
             sale: FlashSaleId::new(event.stream),
             product,
             store,
+            occasion: None,
             status: SaleStatus::Scheduled,
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub use fold::{Change, Fold, Parked};
 pub use key::{Key, Place};
-pub use model::{Model, Models};
+pub use model::{Model, Models, SearchedField};
 pub use names::plural;
 pub use raw_event::{DecodedEvent, RawEvent};
 pub use shape::{Column, ColumnType};
@@ -46,6 +46,9 @@ pub trait ReadModel: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 
     const VISIBLE_WHEN: Option<(&'static str, &'static str)> = None;
     /// Field with the units still available, for models with one row per stream of something that can sell out.
     const REMAINING: Option<&'static str> = None;
+    /// Personal fields by whose words a row is found, of a model with one row per person, whose key is its owner. Queries
+    /// get the condition `text`. Raise [`REVISION`](Self::REVISION) with a change: the rebuild indexes all rows again.
+    const SEARCHED: &'static [&'static str] = &[];
     /// True if the model is append-only: an event makes at most one row, and no other event changes that row. Its rows
     /// are inserted without being loaded first, so the key must be unique by construction (stream and sequence): a
     /// duplicate of an id that callers choose would park the event and fail every rebuild.

@@ -38,6 +38,8 @@ pub struct Model {
     pub visible_when: Option<(&'static str, &'static str)>,
     /// Field with the units still available, for models of something that can sell out.
     pub remaining: Option<&'static str>,
+    /// Personal fields by whose words a row is found; the key is the person.
+    pub searched: Vec<SearchedField>,
     /// True if the model is append-only: every event makes its own row.
     pub appends: bool,
     /// Stream types it listens to.
@@ -59,6 +61,7 @@ impl Model {
             needs: M::NEEDS,
             shape: shape::shape(schema.as_value(), M::KEY, M::INDEXED, M::REVISION),
             columns: shape::columns(schema.as_value()),
+            searched: M::SEARCHED.iter().map(|column| SearchedField::of(schema.as_value(), column)).collect(),
             schema,
             key: M::KEY,
             indexed: M::INDEXED,
@@ -116,6 +119,20 @@ impl Model {
     /// Name of the table for this shape (`stock_level_0123456789abcdef`).
     pub fn table(&self) -> String {
         format!("{}_{}", self.stem(), self.shape)
+    }
+}
+
+/// A personal field by whose words rows are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchedField {
+    pub column: &'static str,
+    /// Kind of the field, which its sealed value is bound to (`email`); empty if the field is not personal.
+    pub kind: String,
+}
+
+impl SearchedField {
+    fn of(schema: &Value, column: &'static str) -> Self {
+        Self { column, kind: shape::personal_kind(schema, column).unwrap_or_default().into() }
     }
 }
 

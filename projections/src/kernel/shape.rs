@@ -73,6 +73,11 @@ pub(super) fn columns(schema: &Value) -> Vec<Column> {
     columns
 }
 
+/// Kind of a personal field; `None` for another one.
+pub(super) fn personal_kind<'a>(schema: &'a Value, column: &str) -> Option<&'a str> {
+    plain(schema, &schema["properties"][column]).0["x-personal"].as_str()
+}
+
 /// Schema of a field with references and options resolved, and true if it may be null.
 fn plain<'a>(schema: &'a Value, field: &'a Value) -> (&'a Value, bool) {
     if let Some(name) = field["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {

@@ -2,7 +2,7 @@
 
 use domain::kernel::{Actor, Recorded};
 use domain::loyalty::{LoyaltyAccount, LoyaltyAccountEvent, Membership, MembershipEvent};
-use domain::referrals::{Referral, ReferralEvent};
+use domain::referrals::{Advocate, AdvocateEvent, Referral, ReferralEvent};
 use domain::shared::{CustomerId, Permission, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,7 @@ pub enum ActivityKind {
     PointsRedeemed,
     PointsReturned,
     PointsAdjusted,
+    ReferralCodeIssued,
     ReferralStarted,
     ReferralQualified,
     ReferralCompleted,
@@ -57,6 +58,10 @@ impl ReadModel for Activity {
 
     fn sources(from: &mut Sources<Self>) {
         from.stream::<LoyaltyAccount>(|event| Some(place(event)), |_, event| Ok(Some(Self::of_points(event))));
+        from.stream::<Advocate>(
+            |event| matches!(event.event, AdvocateEvent::CodeIssued { .. }).then(|| place(event)),
+            |_, event| Ok(Self::of_advocate(event)),
+        );
         from.stream::<Referral>(|event| Some(place(event)), |_, event| Ok(Some(Self::of_referral(event))));
         from.stream::<Membership>(
             |event| (!matches!(event.event, MembershipEvent::Spent { .. })).then(|| place(event)),
@@ -89,6 +94,16 @@ impl Activity {
             LoyaltyAccountEvent::Adjusted { reason, .. } => (ActivityKind::PointsAdjusted, reason.to_string()),
         };
         Self::new(event, customer, kind, format!("{points:+} points: {why}"))
+    }
+
+    /// A completed friend has an entry of the referral.
+    fn of_advocate(event: &Recorded<AdvocateEvent>) -> Option<Self> {
+        match &event.event {
+            AdvocateEvent::CodeIssued { customer, code } => {
+                Some(Self::new(event, *customer, ActivityKind::ReferralCodeIssued, format!("code {code}")))
+            }
+            AdvocateEvent::FriendCompleted { .. } => None,
+        }
     }
 
     fn of_referral(event: &Recorded<ReferralEvent>) -> Self {
@@ -128,25 +143,62 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
+    use domain::shared::OrderId;
+
     use super::super::points_balance::tests::{customer, story};
     use super::super::tier_status::tests::{SILVER, standing, then};
     use super::*;
+    use crate::testing::Story;
+
+    /// An advocate gets a code and brings three friends: one who buys, one who registers, and one whose order is
+    /// cancelled.
+    fn referred(story: Story) -> Story {
+        let (advocate, order, completes_at) = (customer(), OrderId::new(Uuid::from_u128(8)), Story::at(99));
+        let [buys, registers, cancels] = [6, 7, 8].map(|number| CustomerId::new(Uuid::from_u128(number)));
+        let completed = AdvocateEvent::FriendCompleted {
+            customer: advocate,
+            friend: buys,
+            completed: 1,
+            goal: 3,
+            advocate_points: None,
+            friend_points: None,
+        };
+        let issued = AdvocateEvent::CodeIssued { customer: advocate, code: Advocate::code(advocate) };
+        let story = [issued, completed]
+            .into_iter()
+            .fold(story, |story, event| story.then::<Advocate>(Advocate::id(advocate), event));
+        [
+            (buys, ReferralEvent::Started { advocate, friend: buys }),
+            (buys, ReferralEvent::Qualified { advocate, friend: buys, order, completes_at }),
+            (registers, ReferralEvent::Completed { advocate, friend: registers }),
+            (cancels, ReferralEvent::Refused { advocate, friend: cancels, order }),
+        ]
+        .into_iter()
+        .fold(story, |story, (friend, event)| story.then::<Referral>(Referral::id(friend), event))
+    }
 
     #[test]
     fn every_event_has_an_entry_with_its_actor() {
-        let friend = CustomerId::new(Uuid::from_u128(6));
-        let story =
-            story().then::<Referral>(Referral::id(friend), ReferralEvent::Started { advocate: customer(), friend });
         let standing = standing(Some(SILVER), 10_000, None);
-        let changed = MembershipEvent::TierChanged { customer: customer(), from: None, spent_minor: 10_000, standing };
+        let reason = "a friend of the house".parse().expect("a reason");
+        let changed = MembershipEvent::TierChanged {
+            customer: customer(),
+            from: None,
+            spent_minor: 10_000,
+            standing,
+            currency: None,
+        };
+        let set = MembershipEvent::TierSet { customer: customer(), tier: Some(SILVER), reason };
         let spent = MembershipEvent::Spent {
             customer: customer(),
             change_minor: 5,
             spent_minor: 10_000,
             orders: 1,
             standing: Default::default(),
+            currency: None,
         };
-        let mut rows: Vec<Activity> = then(then(story, changed), spent).rows();
+        let story = [changed, set, spent].into_iter().fold(referred(story()), then);
+        let mut rows: Vec<Activity> = story.rows();
         rows.sort_by_key(|row| row.at);
         let kinds: Vec<_> = rows.iter().map(|row| row.kind).collect();
         assert_eq!(
@@ -157,12 +209,19 @@ mod tests {
                 ActivityKind::PointsReturned,
                 ActivityKind::PointsReversed,
                 ActivityKind::PointsAdjusted,
+                ActivityKind::ReferralCodeIssued,
                 ActivityKind::ReferralStarted,
-                ActivityKind::TierChanged
+                ActivityKind::ReferralQualified,
+                ActivityKind::ReferralCompleted,
+                ActivityKind::ReferralRefused,
+                ActivityKind::TierChanged,
+                ActivityKind::TierSet,
             ]
         );
         assert!(rows.iter().all(|row| row.customer == customer() && row.actor == "engine story"));
         assert_eq!(rows[0].detail, "+500 points: purchase order 1");
-        assert_eq!(rows[6].detail, "Silver");
+        assert_eq!(rows[5].detail, format!("code {}", Advocate::code(customer())));
+        assert_eq!(rows[10].detail, "Silver");
+        proofs::proven("ANA-10 each kind of event of points, referrals and tiers has an entry with the actor");
     }
 }

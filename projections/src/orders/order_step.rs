@@ -24,7 +24,8 @@ pub struct OrderStep {
     pub kind: StepKind,
     /// The step in a few English words.
     pub description: Text<100>,
-    /// Amount concerned, in minor units.
+    /// Total of the order, payment, refund, or amount due for refund after a cancellation, in minor units. None for other
+    /// kinds of step.
     pub amount_minor: Option<i64>,
     /// Currency of the amount.
     pub currency: Option<Currency>,
@@ -48,7 +49,7 @@ pub enum StepKind {
     Paid,
     /// The order was paid after its cancellation; the payment is due for refund.
     PaidLate,
-    /// The order, which was not paid in time, is pending again.
+    /// The order is pending again: it was cancelled for lack of payment, then paid while its stock was still there.
     Reinstated,
     /// The seller accepted the order.
     Accepted,

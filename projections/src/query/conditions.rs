@@ -67,6 +67,10 @@ impl Conditions {
                 }
                 Test::From(value) => Constraint::From(scalar(value)?),
                 Test::To(value) => Constraint::To(scalar(value)?),
+                Test::Tokens(_) => {
+                    let text = "rows are found by their words in queries only, not in subscriptions".into();
+                    return Err(QueryError::Misuse { field: "text".into(), text });
+                }
             };
             conditions.push(Condition { field: column.name.clone(), kind: column.kind, constraint });
         }
@@ -129,7 +133,7 @@ impl Scalar {
 mod tests {
     use std::slice;
 
-    use domain::shared::{CustomerId, TenantId};
+    use domain::shared::{CustomerId, SearchToken, TenantId};
     use serde_json::json;
 
     use super::*;
@@ -186,6 +190,13 @@ mod tests {
         let refused = |field, value: Value| conditions(&model, &[(field, Test::Equals(value))]).is_err();
         assert!(refused("on_hand", 1.into()) && refused("tenant", ONE.into()) && refused("available", "1".into()));
         assert!(refused("status", "a\0b".into()) && !refused("available", 1.into()));
+    }
+
+    #[test]
+    fn words_are_no_condition_on_a_row_in_memory() {
+        let model = Model::of::<crate::customers::Customer>();
+        let words = conditions(&model, &[("customer", Test::Tokens(vec![SearchToken::new(1)]))]);
+        assert!(matches!(words, Err(QueryError::Misuse { field, .. }) if field == "text"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use async_graphql::Value;
 use async_graphql::dynamic::TypeRef;
 use async_graphql::parser::types::{BaseType, Type};
 
-use crate::graphql::filters::{DIRECTION, DIRECTIONS, Filterable, KINDS, PERSONAL_FILTER, filter_name, tests};
+use crate::graphql::filters::{DIRECTION, DIRECTIONS, Filterable, KINDS, PERSONAL_FILTER, TEXT, filter_name, tests};
 use crate::graphql::names::{camel, capitals};
 use crate::graphql::scalars;
 
@@ -25,12 +25,13 @@ enum InputType {
 
 impl InputTypes {
     /// Adds the filter and the order of a read model.
-    pub(super) fn add(&mut self, Filterable { model, columns, personal }: &Filterable) {
+    pub(super) fn add(&mut self, Filterable { model, columns, personal, is_searched }: &Filterable) {
         if self.0.is_empty() {
             self.add_shared();
         }
         let filters = columns.iter().map(|(column, _)| (camel(&column.name), filter_name(column.kind)));
         let filters = filters.chain(personal.iter().map(|column| (camel(column), PERSONAL_FILTER.to_owned())));
+        let filters = filters.chain(is_searched.then(|| (TEXT.to_owned(), TypeRef::STRING.to_owned())));
         self.add_object(format!("{model}Filter"), filters);
         let by = format!("{model}OrderField");
         let order = [("by".to_owned(), format!("{by}!")), ("direction".to_owned(), DIRECTION.to_owned())];

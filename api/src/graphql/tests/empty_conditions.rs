@@ -103,7 +103,7 @@ fn column(column: &Json) -> ColumnFilter {
         };
         (text(&operator["name"]), kind)
     };
-    let operators = column["type"]["inputFields"].as_array().expect("operators").iter().map(operator);
+    let operators = column["type"]["inputFields"].as_array().into_iter().flatten().map(operator);
     ColumnFilter { name: text(&column["name"]), kind: text(&column["type"]["name"]), operators: operators.collect() }
 }
 
@@ -131,7 +131,7 @@ async fn subscription_errors(state: &AppState, claims: &Json, query: &str, varia
     }
 }
 
-fn caller(state: &AppState, claims: &Json) -> (Arc<GraphqlExecutor>, crate::port::Caller) {
+pub(super) fn caller(state: &AppState, claims: &Json) -> (Arc<GraphqlExecutor>, crate::port::Caller) {
     let (service, auth) = (Arc::<GraphqlExecutor>::from_ref(state), Arc::<Authenticator>::from_ref(state));
     let mut headers = axum::http::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {}", Engine::token(claims)).parse().expect("a header"));

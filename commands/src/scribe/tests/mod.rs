@@ -221,6 +221,24 @@ fn load_of_one_tenant_does_not_delay_another() {
 }
 
 #[test]
+fn flood_of_one_tenant_fills_an_eighth_of_a_batch_while_another_sends_too() {
+    let mut simulation = Simulation::opened(Limits { batch_commands_most: 80, ..Limits::default() });
+    simulation.send(TWO, vec![envelope(id(1), open(1))]);
+    simulation.run(|_| Commit::Written);
+    let flood: Vec<_> = (0..200).map(|n| simulation.send(ONE, vec![envelope(id(n), open(n))])).collect();
+    simulation.run(|_| Commit::Written);
+    let mut batches: Vec<_> = flood.iter().map(|ticket| simulation.batch_of(*ticket)).collect();
+    let longest = |batches: &[u64]| batches.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+    assert_eq!(longest(&batches), Some(10));
+    // A second after the other tenant's last command, batches are whole again.
+    simulation.pass(2_000_000);
+    let alone: Vec<_> = (200..400).map(|n| simulation.send(ONE, vec![envelope(id(n), open(n))])).collect();
+    simulation.run(|_| Commit::Written);
+    batches = alone.iter().map(|ticket| simulation.batch_of(*ticket)).collect();
+    assert_eq!(longest(&batches), Some(80));
+}
+
+#[test]
 fn an_id_from_the_future_is_refused() {
     let mut simulation = Simulation::opened(Limits::default());
     let far = Uuid::from_u128((u128::from(u32::MAX) << 96) | 0x7000_8000_0000_0000_0001);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Error, Result};
 use clap::Args;
 use edge::redis;
-use event_log::require_migrated;
 use event_log::walls::{Weakness, audit};
+use event_log::{LaneCount, require_migrated};
 use platform::database::connect;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
@@ -55,6 +55,7 @@ async fn check(settings: &Settings) -> Vec<Finding> {
         Ok(url) => connect(url).await,
         Err(error) => Err(error),
     };
+    let mut lanes = None;
     match pool {
         Err(error) => findings.push(finding("database", Err::<String, _>(error))),
         Ok(pool) => {
@@ -63,11 +64,12 @@ async fn check(settings: &Settings) -> Vec<Finding> {
             findings.extend(check_walls(&pool).await);
             findings.extend(check_server(&pool).await);
             findings.push(check_work(&pool).await);
+            lanes = LaneCount::read(&pool).await.ok().map(LaneCount::get);
         }
     }
     match settings.kafka() {
         Ok(None) => {}
-        Ok(Some(kafka)) => findings.push(finding("kafka", kafka::probe(&kafka).await.map_err(Error::from))),
+        Ok(Some(kafka)) => findings.push(finding("kafka", kafka::probe(&kafka, lanes).await.map_err(Error::from))),
         Err(error) => findings.push(finding("kafka", Err::<String, _>(error))),
     }
     match settings.redis() {

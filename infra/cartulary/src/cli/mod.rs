@@ -5,6 +5,7 @@ mod doctor;
 mod environment;
 mod first_shop;
 mod hold;
+mod lanes;
 mod replay;
 mod serve;
 mod table;
@@ -55,13 +56,15 @@ enum Command {
     /// Run policies, timers and effects.
     Policies,
     /// Bring the schema of the database up to date.
-    Migrate,
+    Migrate(serve::MigrateArgs),
     /// Check the settings and the database, and say what is wrong. Exits 1 if anything is.
     Doctor(doctor::DoctorArgs),
     /// Pause timers, effects and webhooks, as after restoring a backup: partners may have seen what the log has not.
     Hold(hold::HoldArgs),
     /// Resume timers, effects and webhooks.
     Release,
+    /// Lanes (partitions of the log): their owners, ends, tenants and lag.
+    Lanes(lanes::LanesArgs),
     /// Work that failed for good: list, requeue or discard dead letters.
     Work(work::WorkArgs),
     /// Print a token for a caller.
@@ -83,10 +86,11 @@ impl Cli {
             Command::Relay => serve::run(&settings, Roles { relay: true, ..Roles::default() }).await,
             Command::Project => serve::run(&settings, Roles { project: true, ..Roles::default() }).await,
             Command::Policies => serve::run(&settings, Roles { policies: true, ..Roles::default() }).await,
-            Command::Migrate => serve::migrate(settings.database_url()?).await,
+            Command::Migrate(args) => serve::migrate(&args, settings.database_url()?).await,
             Command::Doctor(args) => doctor::run(&args, &settings_here()?).await,
             Command::Hold(args) => hold::run(&args, settings_here()?.database_url()?).await,
             Command::Release => hold::run_release(settings_here()?.database_url()?).await,
+            Command::Lanes(args) => lanes::run(&args, settings_here()?.database_url()?).await,
             Command::Work(args) => work::run(&args, settings_here()?.database_url()?).await,
             Command::Token(args) => token::run(&args, &settings_here()?),
             Command::Replay(args) => replay::run(&args, settings_here()?.database_url()?).await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use event_log::LaneCount;
 use platform::{DatabaseRole, database, http_server};
 use projections::kernel::Models;
 use tokio::net::TcpListener;
@@ -80,9 +81,19 @@ async fn wait_for_database(listener: TcpListener, config: &Configuration) -> Res
     Ok(Some(TcpListener::from_std(listener)?))
 }
 
-pub(super) async fn migrate(url: &str) -> Result<ExitCode> {
+/// Choices for a new database.
+#[derive(Debug, Args)]
+pub(super) struct MigrateArgs {
+    /// Number of lanes (partitions) of a new log, 1 to 256: the most scribe loops that can write at the same time. Without
+    /// it, a new log gets 16. It cannot be changed later: for a log with another number, nothing is done and the exit
+    /// code is 1.
+    #[arg(long, value_name = "NUMBER")]
+    lanes: Option<LaneCount>,
+}
+
+pub(super) async fn migrate(args: &MigrateArgs, url: &str) -> Result<ExitCode> {
     let pool = database::connect(url).await?;
-    event_log::migrate(&pool).await?;
+    event_log::migrate_with(&pool, args.lanes).await?;
     // A process that only answers callers may not create tables.
     PgRows::new(database::connect_as(url, DatabaseRole::Worker).await?).prepare(Models::all().iter()).await?;
     say("the database is up to date");

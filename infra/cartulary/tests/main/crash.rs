@@ -111,6 +111,7 @@ async fn flash_sale_sells_exactly_the_stock_when_the_engine_is_killed_in_the_mid
     let live = digests(&pool).await?;
     rebuild_all(&pool, 1_000).await?;
     assert_eq!(digests(&pool).await?, live);
+    proofs::proven("ES-05 after kills the rows still belong to their checkpoints, and equal a rebuild");
     age_by(&pool, HOLD_TIME.0 + 1).await?;
     assert_eq!(overdue(&pool).await?, UNITS / 2);
     let engine = cluster.start_ready(place).await?;

@@ -9,6 +9,7 @@ mod embedded;
 mod flash_sale;
 mod idempotency;
 mod kafka_policies;
+mod lanes;
 mod live;
 mod missed_timers;
 mod outages;

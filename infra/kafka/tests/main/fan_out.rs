@@ -76,6 +76,24 @@ async fn a_topic_with_another_number_of_partitions_is_rejected_until_it_is_delet
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_three_lanes_has_a_topic_with_three_partitions() {
+    let environment = TestEnvironment::shared().await;
+    sqlx::query("DELETE FROM work.relays WHERE lane >= 3").execute(&environment.pool).await.expect("three lanes");
+    let log = Log::with_lanes(3, 100);
+    let running = relay(&environment, &log);
+    let mut feed = feed(&environment, &log, "consumer").await;
+    let mut received = Received::default();
+    received.until(&mut feed, 300).await;
+    assert_eq!((received.repeats, received.gaps, received.foreign), (0, 0, 0));
+    assert_eq!(feed.lanes().iter().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    let status = kafka::probe(&environment.settings, Some(3)).await.expect("three partitions");
+    assert_eq!(status, "reachable");
+    let refused = kafka::probe(&environment.settings, Some(16)).await.expect_err("rejected");
+    assert!(matches!(refused, TopicError::Partitions { partitions: 3, lanes: 16, .. }), "{refused}");
+    running.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_too_large_for_a_record_is_left_out_and_later_events_are_relayed() {
     let mut environment = TestEnvironment::shared().await;
     environment.settings.record_bytes_most = 100_000;

@@ -20,8 +20,13 @@ struct LaneLog {
 impl Log {
     /// Log with this number of events in each of the sixteen lanes.
     pub(crate) fn with(events: i64) -> Self {
+        Self::with_lanes(16, events)
+    }
+
+    /// Log with this number of lanes, and of events in each of them.
+    pub(crate) fn with_lanes(lanes: i16, events: i64) -> Self {
         let log = Self::default();
-        for lane in 0..16 {
+        for lane in 0..lanes {
             log.take_over(lane, 1, 1);
             log.append(lane, events);
         }

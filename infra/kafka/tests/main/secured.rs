@@ -76,7 +76,7 @@ fn login(mechanism: Mechanism, password: &str) -> Option<Login> {
 async fn rejected(environment: &TestEnvironment, why: &str) {
     eventually(why, async || {
         let opened = Feed::open(&environment.settings, "consumer", Log::default(), Availability::new("Kafka"));
-        let (opened, probed) = tokio::join!(opened, probe(&environment.settings));
+        let (opened, probed) = tokio::join!(opened, probe(&environment.settings, Some(16)));
         let errors = [opened.err().expect("rejected").to_string(), probed.expect_err("rejected").to_string()];
         println!("{errors:?}");
         assert!(errors.iter().all(|error| !error.contains(OTHER_PASSWORD)), "{errors:?}");
@@ -90,7 +90,7 @@ async fn carries_events(environment: &TestEnvironment) {
     let log = Log::with(50);
     let running = relay(environment, &log);
     eventually("the relay gets through", async || {
-        probe(&environment.settings).await.is_ok_and(|status| status == "reachable")
+        probe(&environment.settings, Some(16)).await.is_ok_and(|status| status == "reachable")
     })
     .await;
     let mut received = Received::default();

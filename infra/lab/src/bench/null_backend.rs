@@ -9,7 +9,7 @@ use api::port::{StreamEvent, StreamQuery};
 use cartulary::engine::Engine;
 use commands::kernel::{AnyCommand, Hint};
 use commands::scribe::{Accepted, Answer, ChangedStream, Envelope, Settled, StoredReceipt, WrappedDataKey};
-use domain::shared::{CommandId, Principal, SealError, TenantId, Timestamp};
+use domain::shared::{CommandId, Principal, SealError, SearchToken, TenantId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use projections::kernel::{Column, Model};
@@ -65,6 +65,10 @@ impl Backend for NullBackend {
 
     fn blind_index(&self, tenant: TenantId, field: &str, folded: &str) -> String {
         self.engine.blind_index(tenant, field, folded)
+    }
+
+    fn search_token(&self, tenant: TenantId, word: &str) -> SearchToken {
+        self.engine.search_token(tenant, word)
     }
 
     fn submit(&self, tenant: TenantId, commands: Vec<Envelope>) -> BoxFuture<'_, Vec<Answer>> {

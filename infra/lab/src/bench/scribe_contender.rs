@@ -9,6 +9,7 @@ use commands::kernel::{AnyCommand, StateRegistry};
 use commands::scribe::{Accepted, Answer, Settled};
 use commands::tenancy::OpenTenant;
 use domain::shared::{Quantity, TenantId};
+use event_log::LaneCount;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use platform::clock_monitor::ClockMonitor;
@@ -42,7 +43,7 @@ impl BenchScribe {
             limits: defaults.limits(),
             states: StateRegistry::all(),
             loops: defaults.scribe_loops,
-            assigned_lanes: presence::all_lanes(),
+            assigned_lanes: presence::all_lanes(LaneCount::read(&pool).await?),
             data: None,
             clock: ClockMonitor::default(),
         };

@@ -7,7 +7,7 @@ use commands::kernel::{Commands, StateRegistry};
 use commands::scribe::{Accepted, Answer, Envelope, Limits, Settled};
 use domain::kernel::Actor;
 use domain::shared::{CommandId, Principal, TenantId};
-use event_log::{LANES, PgHistory, StoreFeed};
+use event_log::{LaneCount, PgHistory, StoreFeed};
 use outside::webhooks::{AddressList, Guard, HttpClient, WebhookGateway, WebhookLimits};
 use platform::clock::new_id;
 use platform::clock_monitor::ClockMonitor;
@@ -18,8 +18,8 @@ use scribe::forwarding::{Dispatch, ForwardingKey};
 use scribe::presence;
 use scribe::{Owner, ScribeHandle, ScribeSettings};
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
@@ -47,6 +47,7 @@ pub struct Backend {
     pub scribe: ScribeHandle,
     /// Health report of its read models, policies and timers.
     pub health: Health,
+    lanes: LaneCount,
     dispatch: Dispatch,
     vault: Arc<Vault>,
     commands: Arc<Commands>,
@@ -55,7 +56,7 @@ pub struct Backend {
     _slot: SemaphorePermit<'static>,
 }
 
-/// Settings of a scribe that owns all lanes of a database.
+/// Settings of a scribe that owns all lanes of a database with the usual number of them.
 pub fn scribe_settings(url: &str) -> ScribeSettings {
     let owner = Owner { name: "test".into(), lease_ms: 10_000, address: String::new() };
     ScribeSettings {
@@ -64,7 +65,7 @@ pub fn scribe_settings(url: &str) -> ScribeSettings {
         limits: Limits::default(),
         states: StateRegistry::all(),
         loops: 2,
-        assigned_lanes: presence::all_lanes(),
+        assigned_lanes: presence::all_lanes(LaneCount::DEFAULT),
         data: None,
         clock: ClockMonitor::default(),
     }
@@ -75,7 +76,7 @@ impl Backend {
     pub async fn start_with(url: &str, settings: &ScribeSettings) -> Result<Self> {
         let slot = SLOTS.acquire().await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MOST).connect(url).await?;
-        let scribe = scribe::start(settings, &pool).await?;
+        let (lanes, scribe) = (LaneCount::read(&pool).await?, scribe::start(settings, &pool).await?);
         let outer = OuterKey::from_base64(OUTER_KEY)?;
         let vault = Arc::new(Vault::new(pool.clone(), &outer));
         let (commands, stop) = (Arc::new(Commands::all()), CancellationToken::new());
@@ -84,18 +85,23 @@ impl Backend {
             Dispatch::start(pool.clone(), Some(scribe.clone()), key, states, settings.clock.clone(), stop.clone())
                 .await?;
         let health = Health::default();
-        Ok(Self { pool, scribe, health, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
+        Ok(Self { pool, scribe, health, lanes, dispatch, vault, commands, stop, roles: vec![], _slot: slot })
     }
 
     /// Starts a scribe that owns all lanes of a database.
     pub async fn start(url: &str) -> Result<Self> {
-        Self::start_with(url, &scribe_settings(url)).await
+        let mut connection = PgConnection::connect(url).await?;
+        let lanes = LaneCount::read(&mut connection).await?;
+        connection.close().await?;
+        let settings = ScribeSettings { assigned_lanes: presence::all_lanes(lanes), ..scribe_settings(url) };
+        Self::start_with(url, &settings).await
     }
 
     /// Keeps the read models up to date from now on.
     pub fn run_read_models(&mut self) {
         let feed = StoreFeed::new(self.pool.clone(), Some(self.scribe.tail().clone()));
-        let (models, lanes, written) = (Arc::new(Models::all()), presence::all_lanes(), self.scribe.written());
+        let (models, lanes, written) =
+            (Arc::new(Models::all()), presence::all_lanes(self.lanes), self.scribe.written());
         let reads = ReadModelFollower::new(self.pool.clone(), models, feed, lanes, written);
         let reads = reads.with_health(self.health.clone());
         self.roles.push(tokio::spawn(reads.run(self.stop.clone())));
@@ -250,7 +256,7 @@ pub async fn caught_up(pool: &PgPool) -> Result<()> {
     let text = "SELECT count(*) FROM reads.live v JOIN reads.checkpoints c USING (model, shape)
                 JOIN LATERAL (SELECT coalesce(max(e.position), 0) AS position FROM log.events e
                               WHERE e.lane = c.lane) head ON head.position = c.position";
-    let every = i64::try_from(Models::all().iter().count())? * i64::from(LANES);
+    let every = i64::try_from(Models::all().iter().count() * LaneCount::read(pool).await?.get())?;
     eventually("every read model is at the end of the log", async || {
         Ok(sqlx::query_scalar::<_, i64>(text).fetch_one(pool).await? == every)
     })

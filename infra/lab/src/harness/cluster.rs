@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
-use vault::{MonitorToken, OuterKey};
+use vault::{MonitorToken, OuterKey, Vault};
 
 use super::backend::SLOTS;
 use super::{Shop, WAIT_TIMEOUT, engine_url, eventually};
@@ -62,6 +62,11 @@ impl Cluster {
     /// Token for the reasons and metrics of its processes.
     pub fn monitor_token(&self) -> Result<String> {
         Ok(MonitorToken::new(&OuterKey::from_file(&self.folder.join("outer.key"))?).text().to_owned())
+    }
+
+    /// The vault of its processes.
+    pub fn vault(&self, pool: &PgPool) -> Result<Vault> {
+        Ok(Vault::new(pool.clone(), &OuterKey::from_file(&self.folder.join("outer.key"))?))
     }
 
     /// Starts an engine with every role and waits until it listens.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use cartulary::embedded::{ENGINE_LOGIN, EmbeddedServer, EmbeddedSettings};
+use event_log::LaneCount;
 use platform::DatabaseRole;
 use projections::kernel::Models;
 use sqlx::{Connection, Executor, PgConnection, PgExecutor, PgPool};
@@ -39,6 +40,23 @@ pub async fn database() -> String {
     connection.execute(&*copy).await.expect("a copy of the template");
     connection.close().await.expect("closed");
     (server.url)(&name)
+}
+
+/// Creates a database with another number of lanes than usual, and returns its URL, with the login of its owner.
+pub async fn database_with_lanes(lanes: LaneCount) -> Result<String> {
+    let server = tokio::task::spawn_blocking(|| SERVER.get_or_init(start)).await?;
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&(server.url)("postgres")).await?;
+    connection.execute(&*format!("CREATE DATABASE {name}")).await?;
+    connection.close().await?;
+    let url = (server.url)(&name);
+    let pool = platform::database::connect(&url).await?;
+    event_log::migrate_with(&pool, Some(lanes)).await?;
+    pool.close().await;
+    let workers = platform::database::connect_as(&url, DatabaseRole::Worker).await?;
+    PgRows::new(workers.clone()).prepare(Models::all().iter()).await?;
+    workers.close().await;
+    Ok(url)
 }
 
 /// Starts the server on a thread that lives as long as this process, and a shell that stops the server when this process

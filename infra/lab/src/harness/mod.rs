@@ -13,6 +13,7 @@ mod cluster;
 mod commit_proxy;
 mod database;
 mod engine;
+mod every_model;
 mod partner;
 mod receiver;
 mod redis;
@@ -26,8 +27,9 @@ pub use backend::{Backend, caught_up, digests, loopback_guard, rebuild_all, scri
 pub use broker::{Broker, KAFKA_PERMIT};
 pub use cluster::{Cluster, free_address, send_once, send_until_decided};
 pub use commit_proxy::{CommitFate, CommitProxy};
-pub use database::{database, end_sessions, engine_url, wait_for_new_looks};
+pub use database::{database, database_with_lanes, end_sessions, engine_url, wait_for_new_looks};
 pub use engine::{Engine, HttpRequest, HttpResponse};
+pub use every_model::use_every_model;
 pub use partner::{Partner, PartnerClient, PartnerReply, commands_with_samples};
 pub use receiver::{Received, Receiver, ReceiverReply};
 pub use redis::{RedisServer, connect_redis};

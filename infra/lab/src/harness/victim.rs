@@ -9,6 +9,7 @@ use cartulary::embedded::{EmbeddedServer, EmbeddedSettings};
 use clap::Subcommand;
 use outside::webhooks::WebhookLimits;
 use sqlx::{Connection, Executor, PgConnection};
+use work::queue::CircuitBreaker;
 use work::{EffectLimits, Targets};
 
 use super::{Backend, PartnerClient, commands_with_samples};
@@ -32,6 +33,7 @@ pub const WEBHOOK_LIMITS: WebhookLimits = WebhookLimits {
     runs_most: 16,
     tenant_runs_most: 4,
     degraded_runs_most: 8,
+    breaker: CircuitBreaker { failures_most: 5, open_time: Duration::from_millis(20) },
 };
 
 /// Task of the process.

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use cartulary::cli::Bearer;
 use domain::inventory::StockItem;
 use domain::shared::{ProductId, Role, StoreId, TenantId};
+use event_log::LaneCount;
 use futures::future::try_join_all;
 use platform::clock::new_id;
-use projections::ports::LANES;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -71,7 +71,7 @@ pub(super) enum SendResult {
 impl LoadShops {
     /// Registers the shops and puts their products on sale.
     pub(super) async fn open(deployment: &Deployment<'_>, urls: &[String]) -> Result<Self> {
-        let shops = (0..LANES).map(|lane| LoadShop::open(deployment, urls, lane));
+        let shops = LaneCount::DEFAULT.lanes().map(|lane| LoadShop::open(deployment, urls, lane.0));
         Ok(Self { shops: try_join_all(shops).await? })
     }
 

@@ -65,7 +65,9 @@ GRANT SELECT ON log.events, log.receipts, log.snapshots, log.person_keys, log.ro
     TO cartulary_reader;
 GRANT INSERT ON log.routes TO cartulary_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA work TO cartulary_reader;
+REVOKE SELECT ON work.search_queue FROM cartulary_reader;
 
--- The auditor reads everything but the keys of persons, and the snapshots, which repeat what the events say.
+-- The auditor reads everything but the keys of persons, the search tokens that go with them, and the snapshots, which
+-- repeat what the events say.
 GRANT SELECT ON ALL TABLES IN SCHEMA log, work TO cartulary_auditor;
-REVOKE SELECT ON log.person_keys, log.snapshots FROM cartulary_auditor;
+REVOKE SELECT ON log.person_keys, log.snapshots, work.search_tokens, work.search_queue FROM cartulary_auditor;

@@ -39,14 +39,14 @@ type RunFlow = ControlFlow<()>;
 
 impl WebhookRunner {
     /// Runs a claimed cursor.
-    pub(super) async fn run_cursor(&self, mut cursor: Cursor) -> Result<(), sqlx::Error> {
+    pub(super) async fn run_cursor(&self, cursor: &mut Cursor) -> Result<(), sqlx::Error> {
         let started = Instant::now();
         for _ in 0..READS_MOST {
-            if self.run_batch(&mut cursor, started).await?.is_break() {
+            if self.run_batch(cursor, started).await?.is_break() {
                 return Ok(());
             }
         }
-        self.end_run(&mut cursor, Next::At(now())).await.map(|_| ())
+        self.end_run(cursor, Next::At(now())).await.map(|_| ())
     }
 
     /// Reads a batch of events and sends its messages.

@@ -34,6 +34,8 @@ pub(super) struct Cursor {
     pub(super) attempts: i32,
     /// True if the last attempt was slow, whether it succeeded or not.
     pub(super) slow: bool,
+    /// Time of the next run, once it is known and unless only reconciliation makes the cursor due again.
+    pub(super) next_at: Option<Timestamp>,
     /// The claim. Reconciliations and restores that change the cursor end it, and only its holder can move the cursor.
     lease: Lease,
 }
@@ -103,6 +105,7 @@ impl Cursor {
             replay_end: row.try_get("upto")?,
             attempts: lease.failures,
             slow: lease.slow,
+            next_at: None,
             lease: lease.clone(),
         }))
     }
@@ -111,7 +114,7 @@ impl Cursor {
     pub(super) async fn move_to(&mut self, pool: &PgPool, update: CursorUpdate) -> Result<bool, sqlx::Error> {
         let text = format!("WITH {MOVE} SELECT 1 FROM moved");
         let moved = self.move_query(&text, update).fetch_optional(pool).await?;
-        (self.position, self.attempts) = (update.position, update.attempts);
+        self.follow(update);
         Ok(moved.is_some())
     }
 
@@ -137,8 +140,16 @@ impl Cursor {
             .bind(ATTEMPTS_KEPT)
             .fetch_optional(pool)
             .await?;
-        (self.position, self.attempts) = (update.position, update.attempts);
+        self.follow(update);
         Ok(moved.is_some())
+    }
+
+    fn follow(&mut self, update: CursorUpdate) {
+        (self.position, self.attempts) = (update.position, update.attempts);
+        self.next_at = match update.next {
+            Next::At(at) => Some(at),
+            Next::GoesOn(_) | Next::Never => None,
+        };
     }
 
     /// A query of a statement that contains [`MOVE`], with the parameters of the move bound.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use work::queue::CircuitBreaker;
+
 use super::retry_schedule::RETRY_SCHEDULE;
 
 /// Limits of the webhooks of one process.
@@ -19,6 +21,8 @@ pub struct WebhookLimits {
     /// Maximum number of these that are degraded: their last attempt failed or was slow. The others are left to healthy
     /// cursors.
     pub degraded_runs_most: usize,
+    /// Circuit breaker of a subscription. It stays open until the next attempt, and for its open time at least.
+    pub breaker: CircuitBreaker,
 }
 
 impl Default for WebhookLimits {
@@ -29,6 +33,7 @@ impl Default for WebhookLimits {
             runs_most: 64,
             tenant_runs_most: 8,
             degraded_runs_most: 32,
+            breaker: CircuitBreaker { failures_most: 5, open_time: Duration::from_secs(30) },
         }
     }
 }

@@ -33,6 +33,16 @@ pub(super) struct SubscriptionHistory {
     pub(super) replay_ordered_at: i64,
     /// Tenant position of the last resumption or change of the URL, which ends the delay after a failure.
     pub(super) reset_at: i64,
+    /// The pause, if the engine has paused the subscription after the last attempt.
+    pub(super) pause: Option<EnginePause>,
+}
+
+/// Pause of a subscription after the last attempt to deliver an event.
+pub(super) struct EnginePause {
+    /// Id of the event of the pause.
+    pub(super) event: Uuid,
+    /// The error of the last attempt.
+    pub(super) reason: String,
 }
 
 /// Events after a position.
@@ -86,7 +96,7 @@ pub(super) async fn subscription_history(
     let mut history: Option<SubscriptionHistory> = None;
     let mut current_url: Option<TargetUrl> = None;
     let mut own = own_events(connection, lane, tenant, id, 0);
-    while let Some(OwnEvent { position, event, .. }) = own.try_next().await? {
+    while let Some(OwnEvent { id, position, event, is_of_engine, .. }) = own.try_next().await? {
         let history = history.get_or_insert_with(|| SubscriptionHistory::new(position));
         history.state.apply(&event);
         match event {
@@ -95,7 +105,10 @@ pub(super) async fn subscription_history(
             {
                 (history.reset_at, current_url) = (position, Some(url));
             }
-            WebhookSubscriptionEvent::Resumed {} => history.reset_at = position,
+            WebhookSubscriptionEvent::Resumed {} => (history.reset_at, history.pause) = (position, None),
+            WebhookSubscriptionEvent::Paused { reason } if is_of_engine => {
+                history.pause = Some(EnginePause { event: id, reason: reason.to_string() });
+            }
             WebhookSubscriptionEvent::ReplayOrdered { .. } => history.replay_ordered_at = position,
             _ => {}
         }
@@ -106,15 +119,18 @@ pub(super) async fn subscription_history(
 
 impl SubscriptionHistory {
     fn new(created_at: i64) -> Self {
-        Self { state: WebhookSubscription::default(), created_at, replay_ordered_at: 0, reset_at: 0 }
+        Self { state: WebhookSubscription::default(), created_at, replay_ordered_at: 0, reset_at: 0, pause: None }
     }
 }
 
 /// An event of the subscription's own stream.
 struct OwnEvent {
+    id: Uuid,
     position: i64,
     sequence: i64,
     event: WebhookSubscriptionEvent,
+    /// True if the engine caused the event.
+    is_of_engine: bool,
 }
 
 /// Streams the events of the subscription's own stream, which may be long. Disclosures of a secret are left out: they
@@ -126,7 +142,10 @@ fn own_events(
     id: WebhookSubscriptionId,
     after: i64,
 ) -> BoxStream<'_, Result<OwnEvent, sqlx::Error>> {
-    let text = "SELECT tenant_position, sequence, type, version, payload::text AS payload FROM log.events
+    let text = "SELECT tenant, principal, command_id, command_index, tenant_position, sequence, type, version,
+                       payload::text AS payload,
+                       meta->'actor'->'engine' IS NOT NULL AS is_of_engine
+                FROM log.events
                 WHERE lane = $1 AND tenant = $2 AND stream_id = $3 AND stream_type = $4 AND sequence > $5
                   AND type <> 'webhook.secret_shown' ORDER BY sequence";
     let query = sqlx::query(text).bind(lane).bind(tenant.uuid()).bind(id.uuid()).bind(WebhookSubscription::TYPE);
@@ -138,7 +157,10 @@ fn own_event(row: &PgRow) -> Result<OwnEvent, sqlx::Error> {
         (row.try_get("type")?, row.try_get("version")?, row.try_get("payload")?);
     let event = WebhookSubscription::read(name, version, payload);
     let event = event.map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(OwnEvent { position: row.try_get("tenant_position")?, sequence: row.try_get("sequence")?, event })
+    let (position, sequence) = (row.try_get("tenant_position")?, row.try_get("sequence")?);
+    let (tenant, principal) = (TenantId::new(row.try_get("tenant")?), Principal::new(row.try_get("principal")?));
+    let id = event_id(tenant, principal, CommandId::new(row.try_get("command_id")?), row.try_get("command_index")?);
+    Ok(OwnEvent { id, position, sequence, event, is_of_engine: row.try_get("is_of_engine")? })
 }
 
 /// Reads the tenant's events that these terms subscribe to, after a position and up to the end of a replay if there is

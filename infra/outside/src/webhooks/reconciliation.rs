@@ -1,14 +1,18 @@
-//! Cursor reconciliation: creates, updates or deletes the cursors of a subscription according to its state in the log.
+//! Cursor reconciliation: creates, updates or deletes the cursors of a subscription according to its state in the log, and
+//! the dead letter of one that the engine has paused.
 //! Every change of a subscription requests it as an effect.
 
+use api::port::DeadLetterKind;
 use async_trait::async_trait;
-use commands::integrations::KeepCursors;
+use commands::integrations::{KeepCursors, ResumeSubscription};
+use commands::kernel::AnyCommand;
 use domain::shared::{TenantId, WebhookSubscriptionId};
 use platform::clock::{Timestamptz, now};
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 use work::{AttemptResult, EffectCall, Target};
 
-use super::log_reader::{self, SubscriptionHistory};
+use super::log_reader::{self, EnginePause, SubscriptionHistory};
 
 /// Target of the effects that reconcile cursors.
 pub struct CursorReconciler {
@@ -41,10 +45,13 @@ impl CursorReconciler {
             .fetch_one(&mut *transaction)
             .await?;
         let history = log_reader::subscription_history(&mut transaction, lane, tenant, id).await?;
-        match history.filter(|history| history.state.is_open()) {
-            Some(history) => update_cursors(&mut transaction, tenant, id, &history).await?,
+        let history = history.filter(|history| history.state.is_open());
+        match &history {
+            Some(history) => update_cursors(&mut transaction, tenant, id, history).await?,
             None => delete_cursors(&mut transaction, id).await?,
         }
+        let pause = history.and_then(|history| history.pause);
+        keep_letter(&mut transaction, tenant, id, pause.as_ref()).await?;
         transaction.commit().await
     }
 }
@@ -111,11 +118,40 @@ async fn update_cursors(
             FROM changed WHERE c.subscription = changed.subscription AND c.replay = changed.replay
         )
         UPDATE work.queues q SET fence = q.fence + 1, leased_until = '-infinity', due_at = coalesce($2, 'infinity'),
-               failures = CASE WHEN changed.is_mended THEN 0 ELSE q.failures END
+               failures = CASE WHEN changed.is_mended THEN 0 ELSE q.failures END,
+               closed_until = CASE WHEN changed.is_mended THEN '-infinity' ELSE q.closed_until END
         FROM changed WHERE q.tenant = changed.tenant AND q.kind = 'webhooks' AND q.name = changed.queue";
     let due_at = history.state.active_terms().map(|_| Timestamptz(now()));
     let query = sqlx::query(text).bind(id.uuid()).bind(due_at).bind(history.created_at).bind(history.reset_at);
     query.execute(connection).await.map(|_| ())
+}
+
+/// Keeps a dead letter of the subscription while the engine has it paused. The letter is the command that resumes it.
+async fn keep_letter(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    id: WebhookSubscriptionId,
+    pause: Option<&EnginePause>,
+) -> Result<(), sqlx::Error> {
+    // One letter per pause, so that the command of a later one is not taken for a repeat.
+    let letter = |pause: &EnginePause| Uuid::new_v5(&pause.event, b"dead letter");
+    let text = "DELETE FROM work.dead_letters
+                WHERE tenant = $1 AND kind = 'webhook' AND body->>'subscription' = $2 AND id IS DISTINCT FROM $3";
+    let delete = sqlx::query(text).bind(tenant.uuid()).bind(id.to_string()).bind(pause.map(letter));
+    delete.execute(&mut *connection).await?;
+    let Some(pause) = pause else { return Ok(()) };
+    let resume = ResumeSubscription { subscription: id };
+    let (name, body) = (AnyCommand::name(&resume), AnyCommand::to_json(&resume));
+    let body = body.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let text = "INSERT INTO work.dead_letters (id, tenant, kind, policy, causation, name, body, attempts, reason)
+                SELECT $1, $2, $3, 'webhooks', $4, $5, $6::json, greatest(max(q.failures), 1), $7
+                FROM work.webhook_cursors c
+                JOIN work.queues q ON q.tenant = c.tenant AND q.kind = 'webhooks' AND q.name = c.queue
+                WHERE c.subscription = $8
+                ON CONFLICT DO NOTHING";
+    let insert = sqlx::query(text).bind(letter(pause)).bind(tenant.uuid()).bind(DeadLetterKind::Webhook.name());
+    let insert = insert.bind(pause.event).bind(&*name).bind(body).bind(&pause.reason).bind(id.uuid());
+    insert.execute(connection).await.map(|_| ())
 }
 
 /// Deletes the rows in the order in which the statement that records an attempt locks them, to avoid a deadlock.

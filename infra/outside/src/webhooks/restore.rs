@@ -10,8 +10,9 @@ use platform::clock::{Timestamptz, now};
 use sqlx::PgConnection;
 use work::{RestoreHook, RestorePoint};
 
-/// Rewinds the cursors of the restored lanes. The lost events may have paused or ended a subscription, so every cursor
-/// is made due, and the policy that creates cursors reacts to all its events again, to recreate deleted cursors.
+/// Rewinds the cursors of the restored lanes. A subscription whose pause or end was lost is active again. Therefore every
+/// cursor is made due, except those of finished replays, and the policy that creates cursors starts again from the
+/// beginning, to recreate deleted ones.
 pub(super) struct WebhookRewind;
 
 /// Selects the cursors in the lanes of the restore points, each with the last tenant position that is left in the log.
@@ -49,7 +50,7 @@ impl RestoreHook for WebhookRewind {
     async fn rewind(&self, connection: &mut PgConnection, points: &[RestorePoint]) -> Result<(), sqlx::Error> {
         let text = format!(
             "{RESTORED}, due AS (
-                 UPDATE work.queues q SET failures = 0, fence = q.fence + 1, leased_until = '-infinity',
+                 UPDATE work.queues q SET failures = 0, closed_until = '-infinity', fence = q.fence + 1, leased_until = '-infinity',
                         due_at = CASE WHEN w.position >= w.upto THEN q.due_at ELSE $3 END
                  FROM restored JOIN work.webhook_cursors w USING (subscription, replay)
                  WHERE q.tenant = w.tenant AND q.kind = 'webhooks' AND q.name = w.queue

@@ -47,13 +47,17 @@ impl QueueWork for WebhookRunner {
     const KIND: &'static str = WEBHOOKS;
     const CLAIM_PAUSE: Duration = CLAIM_PAUSE;
     /// A cursor has work if its tenant has events after its position. A lane whose epoch is new to the policies is left
-    /// out: after a restore, the policies first rewind the cursors (see `restore.rs`).
+    /// out: after a restore, the policies first rewind the cursors (see `restore.rs`). New events and a replay have the
+    /// same address: an open circuit breaker of one holds up the other too.
     const READY: &'static str = "
         EXISTS (SELECT FROM log.lanes l JOIN work.epochs k ON k.lane = l.lane AND k.epoch = l.epoch
                 WHERE l.lane = r.lane)
         AND (SELECT true FROM work.webhook_cursors c JOIN log.events e
                  ON e.lane = r.lane AND e.tenant = q.tenant AND e.tenant_position > c.position
-             WHERE c.queue = q.name LIMIT 1)";
+             WHERE c.queue = q.name LIMIT 1)
+        AND NOT EXISTS (SELECT FROM work.queues b
+                        WHERE b.tenant = q.tenant AND b.kind = 'webhooks' AND b.closed_until > $2
+                          AND b.name IN (split_part(q.name, ':', 1), split_part(q.name, ':', 1) || ':replay'))";
 
     fn limits(&self) -> QueueLimits {
         QueueLimits {
@@ -68,12 +72,28 @@ impl QueueWork for WebhookRunner {
 
     /// A run stores the time of the next one in the row itself.
     fn next_due(&self) -> Cow<'static, str> {
-        "q.due_at".into()
+        "greatest(q.due_at, q.closed_until)".into()
     }
 
     async fn run(&self, lease: &Lease) -> Result<RunEnd, sqlx::Error> {
-        let Some(cursor) = Cursor::read(&self.pool, lease).await? else { return Ok(RunEnd::IDLE) };
-        self.run_cursor(cursor).await?;
-        Ok(RunEnd { worked: true, ..RunEnd::IDLE })
+        let Some(mut cursor) = Cursor::read(&self.pool, lease).await? else { return Ok(RunEnd::IDLE) };
+        self.run_cursor(&mut cursor).await?;
+        Ok(self.end_of(lease, &cursor))
+    }
+}
+
+impl WebhookRunner {
+    /// End of a run: a message that was delivered closes the circuit breaker of the subscription, and a number of failures
+    /// opens it until the next attempt.
+    fn end_of(&self, lease: &Lease, cursor: &Cursor) -> RunEnd {
+        match cursor.attempts {
+            failures if failures == lease.failures => RunEnd { worked: true, ..RunEnd::IDLE },
+            0 => RunEnd::SUCCESS,
+            failures => {
+                let end = self.limits.breaker.after_failures(failures);
+                let closed_until = end.closed_until.map(|until| cursor.next_at.map_or(until, |at| until.max(at)));
+                RunEnd { closed_until, ..end }
+            }
+        }
     }
 }

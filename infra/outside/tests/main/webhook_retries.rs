@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use api::port::Webhooks;
+use anyhow::{Context, Result, ensure};
+use api::port::{Breaker, DeadLetterKind, LetterRemoval, Webhooks, Work};
 use async_trait::async_trait;
+use commands::kernel::Commands;
 use domain::shared::WebhookSubscriptionId;
 use lab::harness::victim::WEBHOOK_LIMITS;
 use lab::harness::{Backend, Receiver, ReceiverReply, Shop, database, eventually, loopback_guard, place_orders};
 use outside::webhooks::{HttpClient, Resolver, WebhookLimits};
 use serde_json::json;
+use tokio::runtime::Handle;
+use work::queue::CircuitBreaker;
+use work::{DeadLetters, Operations, pause_work, resume_work};
 
 use crate::webhooks::{has_cursor, looked_for_work, pause_reason, resume, subscribe};
 
@@ -91,6 +95,8 @@ async fn addresses_without_answers_use_the_runs_of_one_tenant_and_block_no_other
         eventually("the event arrives", async || Ok(well.accepted_positions().len() == placed)).await?;
     }
     assert_eq!(dead.received().len(), ENDLESS.tenant_runs_most, "a tenant has more runs than its limit");
+    assert!(Handle::current().metrics().num_workers() < ENDLESS.tenant_runs_most);
+    proofs::proven("ES-19 more addresses than there are threads never answer, and others get their webhooks");
     backend.close().await;
     Ok(())
 }
@@ -190,6 +196,57 @@ async fn other_changes_and_replays_do_not_end_the_delay_before_a_retry_and_a_res
     Ok(())
 }
 
+/// Five attempts in quick succession, and then none for longer than a test.
+const FIVE_ATTEMPTS: [Duration; 6] = {
+    let (soon, late) = (Duration::from_millis(20), Duration::from_secs(3_600));
+    [soon, soon, soon, soon, late, late]
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn breaker_of_a_subscription_opens_for_its_replay_too_and_one_message_closes_it() -> Result<()> {
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    let breaker = CircuitBreaker { failures_most: 5, open_time: Duration::from_secs(3_600) };
+    backend.run_webhooks(WebhookLimits { retry_schedule: &FIVE_ATTEMPTS, breaker, ..WEBHOOK_LIMITS })?;
+    receiver.replies(&[], ReceiverReply::Status(500));
+    let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
+    let operations = Operations::new(backend.pool.clone(), Commands::all().into());
+    let state = async || -> Result<Option<(Breaker, i32)>> {
+        let partner = format!("webhook {subscription}");
+        let breakers = operations.breakers(Some(shop.tenant)).await?;
+        let found = breakers.into_iter().find(|breaker| breaker.partner == partner);
+        Ok(found.map(|breaker| (breaker.state, breaker.failures)))
+    };
+    place_orders(&backend, &shop, 1).await?;
+    eventually("the breaker is open", async || Ok(state().await? == Some((Breaker::Open, 5)))).await?;
+
+    // A replay to the same address waits too.
+    let range = json!({ "subscription": subscription, "from": 1, "to": 1_000_000 });
+    backend.execute(shop.tenant, "ReplayEvents", &range).await?;
+    let ordered = "SELECT EXISTS (SELECT FROM work.webhook_cursors WHERE subscription = $1 AND replay)";
+    eventually("the replay is ordered", async || {
+        Ok(sqlx::query_scalar(ordered).bind(subscription.uuid()).fetch_one(&backend.pool).await?)
+    })
+    .await?;
+    looked_for_work(&backend.pool, 1).await?;
+    assert_eq!(receiver.received().len(), 5, "an attempt while the breaker is open");
+
+    receiver.replies(&[], ReceiverReply::Accepted);
+    pause_work(&mut *backend.pool.acquire().await?, "the state is read before the next attempt").await?;
+    let end_rest = "UPDATE work.queues SET closed_until = now() - interval '1 second', due_at = '-infinity'
+                    WHERE tenant = $1 AND kind = 'webhooks' AND name = $2::text";
+    sqlx::query(end_rest).bind(shop.tenant.uuid()).bind(subscription.uuid()).execute(&backend.pool).await?;
+    assert_eq!(state().await?, Some((Breaker::HalfOpen, 5)));
+    resume_work(&backend.pool).await?;
+    eventually("the event and its replay arrive", async || Ok(receiver.accepted_positions().len() == 2)).await?;
+    eventually("the breaker is closed", async || Ok(state().await? == Some((Breaker::Closed, 0)))).await?;
+    proofs::proven("ES-19 the breaker of a webhook opens, half-opens for one message, and closes");
+    proofs::proven("OPS-13 the breakers of webhooks are shown");
+    backend.close().await;
+    Ok(())
+}
+
 /// A resolver whose lookups time out.
 #[derive(Clone, Default)]
 struct Unanswered(Arc<AtomicUsize>);
@@ -222,6 +279,46 @@ async fn unavailable_resolver_does_not_count_as_a_failed_attempt() -> Result<()>
     .await?;
     assert_eq!(webhooks.deliveries(shop.tenant, subscription, None, 1).await?, []);
     assert_eq!(pause_reason(&backend.pool, subscription).await?, None);
+    backend.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscription_that_is_paused_after_the_last_attempt_is_a_dead_letter_and_a_requeue_resumes_it() -> Result<()> {
+    let (url, receiver) = (database().await, Receiver::open().await?);
+    let mut backend = Backend::start(&url).await?;
+    let shop = backend.shop(100).await?;
+    backend.run_webhooks(WEBHOOK_LIMITS)?;
+    let letters = DeadLetters { pool: backend.pool.clone(), commands: Arc::new(Commands::all()) };
+    let listed = async || letters.list(Some(shop.tenant), None, 10).await;
+    // A pause by the team is no failure.
+    let other = subscribe(&backend, &shop, &receiver.url(), &["order.paid"]).await?;
+    backend.execute(shop.tenant, "PauseSubscription", &json!({ "subscription": other, "reason": "a holiday" })).await?;
+
+    receiver.replies(&[], ReceiverReply::Status(500));
+    let subscription = subscribe(&backend, &shop, &receiver.url(), &["order.placed"]).await?;
+    place_orders(&backend, &shop, 1).await?;
+    eventually("the pause is a dead letter", async || Ok(listed().await?.len() == 1)).await?;
+    let letter = listed().await?.pop().context("a letter")?;
+    assert_eq!((letter.kind, &*letter.name), (DeadLetterKind::Webhook, "ResumeSubscription"));
+    assert_eq!(letter.body, json!({ "subscription": subscription }));
+    assert_eq!(letter.reason, "tried 10 times; last error: the answer was 500");
+    receiver.replies(&[], ReceiverReply::Accepted);
+    assert!(matches!(letters.requeue(Some(shop.tenant), letter.id).await?, LetterRemoval::Removed(_)));
+    eventually("the event arrives", async || Ok(receiver.accepted_positions().len() == 1)).await?;
+    eventually("there is no letter", async || Ok(listed().await?.is_empty())).await?;
+
+    // The next pause has a letter of its own, which ends when the tenant resumes the subscription.
+    receiver.replies(&[ReceiverReply::Status(410)], ReceiverReply::Accepted);
+    place_orders(&backend, &shop, 1).await?;
+    eventually("there is another letter", async || {
+        Ok(listed().await?.first().is_some_and(|second| second.id != letter.id))
+    })
+    .await?;
+    resume(&backend, &shop, subscription).await?;
+    eventually("the next event arrives", async || Ok(receiver.accepted_positions().len() == 2)).await?;
+    eventually("there is no letter", async || Ok(listed().await?.is_empty())).await?;
+    proofs::proven("ES-12 a webhook that failed for good is a dead letter, and a requeue delivers its events");
     backend.close().await;
     Ok(())
 }

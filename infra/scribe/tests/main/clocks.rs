@@ -3,7 +3,7 @@
 use anyhow::Result;
 use commands::kernel::{NotNow, StateRegistry};
 use commands::scribe::{Answer, Settled};
-use event_log::LANES;
+use event_log::LaneCount;
 use lab::harness::{Backend, OUTER_KEY, Shop, database, eventually, scribe_settings};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::{Clock, new_id, now};
@@ -31,7 +31,7 @@ fn settings(url: &str, name: &str) -> (ScribeSettings, Clock, Health) {
 
 /// True if this backend writes every lane.
 fn owns_all(backend: &Backend) -> bool {
-    backend.scribe.owned_lanes().len() == usize::from(LANES.unsigned_abs())
+    backend.scribe.owned_lanes().len() == LaneCount::DEFAULT.get()
 }
 
 /// Number of rows of `log.epochs` in the lane with the most of them.

@@ -31,7 +31,7 @@ impl EventPages {
     pub(super) async fn after(&self, lane: i16, position: i64, most: usize) -> Result<Page, Fault> {
         let lane_pages = self.lane(lane);
         let mut pages = lane_pages.lock().await;
-        if let Some(page) = pages.iter().find(|page| holds(page, position + 1)) {
+        if let Some(page) = pages.iter().find(|page| contains(page, position + 1)) {
             return Ok(Arc::clone(page));
         }
         // A late group reads older pages for itself, and the others do not wait for it.
@@ -45,7 +45,7 @@ impl EventPages {
         Ok(page)
     }
 
-    /// Adds events that were received, in order within each lane. Those that do not continue a page begin a new one.
+    /// Adds received events, which are in order within each lane: every run of consecutive events of one lane becomes a page.
     pub(super) async fn add(&self, events: Vec<RawEvent>) {
         let mut pages = Vec::<Vec<RawEvent>>::new();
         for event in events {
@@ -72,7 +72,7 @@ impl EventPages {
     }
 }
 
-fn holds(page: &[RawEvent], position: i64) -> bool {
+fn contains(page: &[RawEvent], position: i64) -> bool {
     let (first, last) = (page.first(), page.last());
     first.is_some_and(|first| first.position <= position) && last.is_some_and(|last| position <= last.position)
 }

@@ -81,7 +81,7 @@ type PgProjector = Projector<PgRows, StoreFeed>;
 impl Group {
     /// Follows the log for ever.
     pub(super) async fn run(mut self) {
-        let entry = self.board.enter();
+        let entry = self.board.enter_group();
         loop {
             if let Err(fault) = self.follow(&entry).await {
                 entry.set_problems(vec![self.described(&fault)]);
@@ -140,7 +140,7 @@ impl Group {
 
     /// Catches up to the target and ends when there are no more events. `fault`: the model has failed in its group.
     async fn catch_up_alone(mut self, fault: Option<String>) {
-        let (entry, mut delay) = (self.board.enter(), Duration::ZERO);
+        let (entry, mut delay) = (self.board.enter_model(), Duration::ZERO);
         if let Some(fault) = fault {
             entry.set_problems(vec![format!("{} does not advance: {fault}", self.name)]);
             delay = RETRY_DELAY;

@@ -100,13 +100,20 @@ impl Drop for KeyRepair {
 impl Shared {
     /// Tries every entry of these lanes that is due. Returns the attempts at those that stay parked.
     async fn repair(&self, lanes: Vec<i16>, mut attempts: Attempts) -> Attempts {
-        let (entries, total) = match self.parked(lanes).await {
+        let (entries, total) = match self.parked(lanes.clone()).await {
             Ok(parked) => parked,
             Err(error) => {
                 tracing::warn!(%error, "parked entries cannot be read now; trying again");
                 return attempts;
             }
         };
+        match self.take_requests(&lanes).await {
+            // An entry without earlier attempts is tried at once.
+            Ok(requests) => requests.iter().for_each(|entry| {
+                attempts.remove(&(entry.model.clone(), entry.name()));
+            }),
+            Err(error) => tracing::warn!(%error, "requests to try parked entries again cannot be read now"),
+        }
         let (mut left, mut changed) = (Attempts::new(), BTreeSet::new());
         let mut first = None;
         for entry in &entries {
@@ -179,16 +186,35 @@ impl Shared {
             sqlx::query_as(text).bind(lanes).bind(ENTRIES_MOST).bind(own.0).bind(own.1).fetch_all(&self.pool).await?;
         let total = rows.first().map_or(0, |(.., total)| *total);
         let entry = |(model, lane, tenant, key, stream_type, stream, position, reason, _): Row| {
-            let tenant = TenantId::new(tenant);
-            let parked = match (stream_type, stream) {
-                (Some(stream_type), Some(stream)) => {
-                    let place = StreamPlace { tenant, stream_type: stream_type.into(), stream };
-                    ParkedEntry::Stream { lane, place, position }
-                }
-                _ => ParkedEntry::Key { lane, place: Place { tenant, key: Key::from_text(key) } },
-            };
-            Entry { model, parked, reason }
+            entry((model, lane, tenant, key, stream_type, stream, position, reason))
         };
         Ok((rows.into_iter().map(entry).collect(), total))
     }
+
+    /// Takes the requests of operators to try entries of these lanes now.
+    async fn take_requests(&self, lanes: &[i16]) -> Result<Vec<Entry>, sqlx::Error> {
+        let text = "UPDATE reads.parked SET retry_asked = false
+                    FROM unnest($2::text[], $3::text[]) AS own(model, shape)
+                    WHERE retry_asked AND lane = ANY($1) AND parked.model = own.model AND parked.shape = own.shape
+                    RETURNING parked.model, lane, tenant, key, stream_type, stream_id, position, reason";
+        let own = self.models.shapes();
+        let rows: Vec<EntryRow> =
+            sqlx::query_as(text).bind(lanes).bind(own.0).bind(own.1).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(entry).collect())
+    }
+}
+
+/// Columns of an entry: model, lane, tenant, key, stream type and stream, position and reason.
+type EntryRow = (String, i16, Uuid, String, Option<String>, Option<Uuid>, i64, String);
+
+fn entry((model, lane, tenant, key, stream_type, stream, position, reason): EntryRow) -> Entry {
+    let tenant = TenantId::new(tenant);
+    let parked = match (stream_type, stream) {
+        (Some(stream_type), Some(stream)) => {
+            let place = StreamPlace { tenant, stream_type: stream_type.into(), stream };
+            ParkedEntry::Stream { lane, place, position }
+        }
+        _ => ParkedEntry::Key { lane, place: Place { tenant, key: Key::from_text(key) } },
+    };
+    Entry { model, parked, reason }
 }

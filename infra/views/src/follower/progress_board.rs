@@ -15,8 +15,10 @@ struct Entries {
 
 #[derive(Default)]
 struct Progress {
-    /// Position reached in each lane; empty for a model outside of its group.
-    reached: BTreeMap<i16, i64>,
+    is_group: bool,
+    /// Position reached in each lane, apart from those in which all models are being built. `None`: the checkpoints are not
+    /// read yet.
+    reached: Option<BTreeMap<i16, i64>>,
     problems: Vec<String>,
 }
 
@@ -27,26 +29,40 @@ pub(super) struct Entry {
 }
 
 impl ProgressBoard {
-    /// Adds a group, or a model outside of its group.
-    pub(super) fn enter(&self) -> Entry {
+    /// Adds a group.
+    pub(super) fn enter_group(&self) -> Entry {
+        self.enter(true)
+    }
+
+    /// Adds a model that catches up outside of its group.
+    pub(super) fn enter_model(&self) -> Entry {
+        self.enter(false)
+    }
+
+    fn enter(&self, is_group: bool) -> Entry {
         let mut entries = self.entries();
         entries.next_id += 1;
         let id = entries.next_id;
-        entries.all.insert(id, Progress::default());
+        entries.all.insert(id, Progress { is_group, ..Progress::default() });
         Entry { board: self.clone(), id }
     }
 
     /// Position that all groups have reached in a lane; `None` if no group follows it.
     pub(super) fn reached(&self, lane: i16) -> Option<i64> {
-        self.entries().all.values().filter_map(|progress| progress.reached.get(&lane)).min().copied()
+        self.entries().all.values().filter_map(|progress| progress.reached.as_ref()?.get(&lane)).min().copied()
     }
 
-    /// Number of events up to these heads that the last group has not projected.
+    /// Number of events up to these heads that the last group has not projected. A group that has not read its checkpoints
+    /// yet, as while their table is locked, may lack them all.
     pub(super) fn lag(&self, heads: &BTreeMap<i16, i64>) -> i64 {
         let missing = |progress: &Progress| -> i64 {
-            heads.iter().filter_map(|(lane, head)| Some((head - progress.reached.get(lane)?).max(0))).sum()
+            let reached = |lane| match &progress.reached {
+                Some(reached) => reached.get(lane).copied(),
+                None => Some(0),
+            };
+            heads.iter().filter_map(|(lane, head)| Some((head - reached(lane)?).max(0))).sum()
         };
-        self.entries().all.values().map(missing).max().unwrap_or(0)
+        self.entries().all.values().filter(|progress| progress.is_group).map(missing).max().unwrap_or(0)
     }
 
     /// Problems of all groups and models, for operators.
@@ -62,7 +78,7 @@ impl ProgressBoard {
 impl Entry {
     pub(super) fn set_reached(&self, positions: impl Iterator<Item = (i16, i64)>) {
         if let Some(progress) = self.board.entries().all.get_mut(&self.id) {
-            progress.reached = positions.collect();
+            progress.reached = Some(positions.collect());
         }
     }
 
@@ -88,13 +104,15 @@ mod tests {
         let board = ProgressBoard::default();
         let heads = BTreeMap::from([(0, 10), (1, 5)]);
         assert_eq!((board.lag(&heads), board.reached(0)), (0, None));
-        let (first, second) = (board.enter(), board.enter());
+        let (first, second, model) = (board.enter_group(), board.enter_group(), board.enter_model());
         first.set_reached([(0, 10), (1, 4)].into_iter());
+        assert_eq!(board.lag(&heads), 15, "a group has not read its checkpoints");
         second.set_reached([(0, 7), (1, 6)].into_iter());
         second.set_problems(vec!["Order does not advance".into()]);
         assert_eq!((board.lag(&heads), board.reached(0), board.reached(2)), (3, Some(7), None));
         assert_eq!(board.problems(), ["Order does not advance"]);
         drop(second);
+        model.set_problems(vec![]);
         assert_eq!((board.lag(&heads), board.reached(0), board.problems().len()), (1, Some(10), 0));
     }
 }

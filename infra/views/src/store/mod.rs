@@ -11,6 +11,7 @@ mod read_statement;
 mod reader;
 mod row_fold;
 mod rows;
+mod search_queue;
 mod shapes;
 mod snapshot;
 mod status;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use domain::shared::SearchToken;
 use platform::database::statement_scope;
 use projections::kernel::{Column, ColumnType, Model};
 use projections::query::{Parents, QueryError, RowQuery, Test, filterable, value_text};
@@ -19,12 +20,13 @@ pub(super) struct Statement<'q> {
     values: Vec<Bound<'q>>,
 }
 
-/// Bound value: an id, a text, or a value or values in the text form of their column.
+/// Bound value: an id, a text, a value or values in the text form of their column, or a search token.
 enum Bound<'q> {
     Id(Uuid),
     Text(&'q str),
     One(String),
     Many(Vec<String>),
+    Token(SearchToken),
 }
 
 /// Parts that all statements share.
@@ -103,6 +105,7 @@ impl<'q> Statement<'q> {
             Bound::Text(text) => query.bind(text),
             Bound::One(text) => query.bind(text),
             Bound::Many(texts) => query.bind(texts),
+            Bound::Token(token) => query.bind(token.number()),
         })
     }
 
@@ -150,10 +153,23 @@ impl<'q> Statement<'q> {
                 Test::From(value) => format!(">= {}", self.bind_value(column.kind, value_text(column, value)?)),
                 Test::To(value) => format!("<= {}", self.bind_value(column.kind, value_text(column, value)?)),
                 Test::In(values) => format!("= ANY({})", self.bind_all(column, values)?),
+                Test::Tokens(tokens) => {
+                    tokens.iter().for_each(|token| condition.push_str(&self.token_condition(model, &name, *token)));
+                    continue;
+                }
             };
             write!(condition, " AND t.{name} {test}").ok();
         }
         Ok(condition)
+    }
+
+    /// Condition, with its AND, that the person in this column has a search token.
+    fn token_condition(&mut self, model: &Model, column: &str, token: SearchToken) -> String {
+        let (model, token) = (self.bind(Bound::One(model.name.clone())), self.bind(Bound::Token(token)));
+        format!(
+            " AND t.{column} IN (SELECT s.person FROM work.search_tokens s \
+             WHERE s.tenant = scope.tenant AND s.model = {model} AND s.token = {token})"
+        )
     }
 
     /// Table `k` of the parents, one array per column, numbered from 1. Adds to the condition that a row belongs to its

@@ -12,6 +12,7 @@ use sqlx::{Executor, PgExecutor, PgPool, PgTransaction};
 use uuid::Uuid;
 
 use super::binary_format::{ColumnArray, corrupt_row, place_arrays, row_arrays};
+use super::search_queue::queue_search;
 use super::shapes;
 use super::table::Table;
 
@@ -214,7 +215,7 @@ async fn advance(transaction: &mut PgTransaction<'_>, moves: &[(&Model, &Move)])
     Ok(usize::try_from(moved.rows_affected()) == Ok(moves.len()))
 }
 
-/// Inserts, updates and deletes the changed rows.
+/// Inserts, updates and deletes the changed rows, and queues them for the search index.
 pub(super) async fn put_rows(
     transaction: &mut PgTransaction<'_>,
     table: &Table<'_>,
@@ -229,7 +230,7 @@ pub(super) async fn put_rows(
         let arrays = place_arrays(&table.key_types(), &deleted).map_err(corrupt_row(doing()))?;
         execute(transaction, &table.delete(), arrays).await.map_err(fault(doing()))?;
     }
-    Ok(())
+    queue_search(transaction, table.model, changes).await
 }
 
 async fn execute(

@@ -8,6 +8,7 @@ use sqlx::{Executor, PgPool, PgTransaction};
 
 use super::binary_format::{COPY_HEADER, COPY_TRAILER, corrupt_row, write_row};
 use super::rows::{checkpoints, load, park, park_streams, parked_streams, put_rows};
+use super::search_queue::queue_search;
 use super::shapes::{self, forget_state};
 use super::table::Table;
 
@@ -151,7 +152,7 @@ async fn set_checkpoints(
         .map(|_| ())
 }
 
-/// Copies rows, except deletions, into a table that has the columns of `table`.
+/// Copies rows, except deletions, into a table that has the columns of `table`, and queues them for the search index.
 async fn copy(
     transaction: &mut PgTransaction<'_>,
     table: &Table<'_>,
@@ -173,5 +174,9 @@ async fn copy(
     chunk.extend(COPY_TRAILER);
     copy.send(chunk.as_slice()).await.map_err(fault(doing()))?;
     copy.finish().await.map_err(fault(doing()))?;
-    Ok(())
+    if table.model.searched.is_empty() {
+        return Ok(());
+    }
+    let copied: Vec<_> = changes.iter().filter(|change| change.row.is_some()).cloned().collect();
+    queue_search(transaction, table.model, &copied).await
 }

@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use domain::shared::{CustomerId, TenantId};
-use lab::harness::{Backend, Shop, caught_up, database};
+use lab::harness::{Backend, Shop, caught_up, database, use_every_model};
 use platform::clock::new_id;
 use projections::kernel::{Model, Models};
 use projections::query::{Conditions, Filter, Parents, RowQuery, SortOrder, Test, filterable};
 use serde_json::Value;
 use views::store::PgReader;
-
-use crate::rebuild::use_every_model;
 
 /// Page size, larger than the number of rows that the test creates.
 const ROWS: u32 = 1_000;
@@ -41,7 +39,7 @@ async fn memory_and_database_agree_on_which_rows_match() -> Result<()> {
 async fn agree(reader: &PgReader, model: &Model, shop: &Shop) -> Result<usize> {
     let everything = RowQuery::all(shop.tenant, ROWS);
     let rows = rows(reader, model, &everything).await?;
-    ensure!(!rows.is_empty(), "there is no row of {}; `use_every_model` in rebuild.rs makes one of each", model.name);
+    ensure!(!rows.is_empty(), "there is no row of {}; `use_every_model` makes one of each", model.name);
     let mut queries = Vec::new();
     for field in model.columns.iter().filter(|column| filterable(model, &column.name).is_ok()) {
         let values: BTreeSet<String> = rows.iter().map(|row| row[&field.name].to_string()).collect();

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use event_log::StoreFeed;
+use event_log::{LaneCount, StoreFeed};
 use lab::harness::{Backend, Shop, caught_up, database, digests, eventually, rebuild_all};
 use lab::log_invariants::check_log_invariants;
 use platform::clock::new_id;
 use projections::kernel::Models;
-use projections::ports::LANES;
 use scribe::presence;
 use serde_json::json;
 use sqlx::{Executor, PgPool};
@@ -40,7 +39,7 @@ async fn second_product(backend: &Backend, shop: &Shop, units: i64) -> Result<Sh
     Ok(other)
 }
 
-async fn on_hand(pool: &PgPool, shop: &Shop) -> Result<i64> {
+pub(crate) async fn on_hand(pool: &PgPool, shop: &Shop) -> Result<i64> {
     let text = "SELECT on_hand FROM reads.stock_levels WHERE tenant = $1 AND stock_item = $2";
     Ok(sqlx::query_scalar(text).bind(shop.tenant.uuid()).bind(shop.item.uuid()).fetch_one(pool).await?)
 }
@@ -113,7 +112,7 @@ async fn table_that_cannot_be_written_holds_up_its_model_alone() -> Result<()> {
     let at_the_end = "SELECT count(*) FROM reads.live v JOIN reads.checkpoints c USING (model, shape)
                       JOIN LATERAL (SELECT coalesce(max(e.position), 0) AS position FROM log.events e
                                     WHERE e.lane = c.lane) head ON head.position = c.position WHERE v.model <> 'StockMovement'";
-    let all = i64::try_from(models.iter().count() - 1)? * i64::from(LANES);
+    let all = i64::try_from(models.iter().count() - 1)? * i64::try_from(LaneCount::DEFAULT.get())?;
     eventually("the other models are at the end of the log", async || {
         Ok(sqlx::query_scalar::<_, i64>(at_the_end).fetch_one(&pool).await? == all)
     })
@@ -206,7 +205,7 @@ async fn hot_parked_stream_is_repaired_while_it_grows() -> Result<()> {
     // The scribe has the state of the stream in memory. The read models read the broken event from the log.
     let feed = StoreFeed::new(pool.clone(), None);
     let (models, written) = (Arc::new(Models::all()), backend.scribe.written());
-    let follower = ReadModelFollower::new(pool.clone(), models, feed, presence::all_lanes(), written);
+    let follower = ReadModelFollower::new(pool.clone(), models, feed, presence::all_lanes(LaneCount::DEFAULT), written);
     let stop = CancellationToken::new();
     let following = tokio::spawn(follower.run(stop.clone()));
     receive(&backend, &shop, EVENTS).await?;

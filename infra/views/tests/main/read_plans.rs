@@ -11,10 +11,9 @@ use anyhow::{Context, Result, ensure};
 use cartulary::cli::Bearer;
 use cartulary::settings::Settings;
 use domain::shared::{CustomerId, Role};
-use lab::harness::{Engine, HttpRequest, Shop, caught_up, eventually};
+use lab::harness::{Engine, HttpRequest, Shop, caught_up, eventually, use_every_model};
 use serde_json::{Value, json};
 
-use crate::rebuild::use_every_model;
 use random_document::{Document, Random, Samples, Schema};
 
 /// Number of random documents. Each is sent twice by every caller.
@@ -38,7 +37,7 @@ async fn samples(engine: &Engine, owner: &str, schema: &Schema, token: String) -
         let query = format!("{{ {field}(first: 20) {{ edges {{ cursor node {{ {} }} }} }} }}", leaves.join(" "));
         let rows = engine.query(owner, &query).await?;
         let edges = rows[field]["edges"].as_array().with_context(|| format!("{field}: {rows}"))?;
-        ensure!(!edges.is_empty(), "there are no {field}; `use_every_model` in rebuild.rs makes some");
+        ensure!(!edges.is_empty(), "there are no {field}; `use_every_model` makes some");
         for edge in edges {
             samples.cursors.entry(field.to_owned()).or_default().push(edge["cursor"].clone());
             for (name, value) in edge["node"].as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use event_log::PgHistory;
-use lab::harness::{Backend, database, digests};
+use lab::harness::{Backend, caught_up, database, digests, eventually, use_every_model};
 use projections::kernel::{Model, Models};
 use projections::ports::{History, RawEvent};
 use projections::projector::Projector;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use views::store::PgRows;
 
-use crate::broken_rows::reopened;
-use crate::rebuild::{settled, use_every_model};
+use crate::broken_rows::{on_hand, receive, reopened};
+use crate::rebuild::settled;
 
 type PgProjector = Projector<PgRows, PgHistory>;
 
@@ -76,6 +76,46 @@ async fn log_that_is_played_twice_gives_the_same_digests() -> Result<()> {
     play(&mut projectors(&pool, &models).await?, &events).await?;
     assert_eq!(digests(&pool).await?, followed, "the events played again after a restart");
     proofs::proven("ES-05 a log that is played twice gives the same digests");
+    Ok(())
+}
+
+/// Fails every commit that moves the checkpoint of stock levels, and counts how often it did so.
+const FAIL_COMMITS: &str = "
+    CREATE SEQUENCE failed_commits;
+    CREATE FUNCTION fail_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM nextval('failed_commits');
+        RAISE EXCEPTION 'the commit failed';
+    END $$;
+    CREATE CONSTRAINT TRIGGER fail_commit AFTER UPDATE ON reads.checkpoints DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (new.model = 'StockLevel') EXECUTE FUNCTION fail_commit()";
+
+/// Sum of the positions of the stock levels' checkpoints.
+async fn position(pool: &PgPool) -> Result<i64> {
+    let text = "SELECT sum(position)::bigint FROM reads.checkpoints JOIN reads.live USING (model, shape)
+                WHERE model = 'StockLevel'";
+    Ok(sqlx::query_scalar(text).fetch_one(pool).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_and_checkpoint_are_committed_together_or_not_at_all() -> Result<()> {
+    let mut backend = Backend::start(&database().await).await?;
+    backend.run_read_models();
+    let shop = backend.shop(10).await?;
+    let pool = backend.pool.clone();
+    caught_up(&pool).await?;
+    let before = position(&pool).await?;
+    pool.execute(FAIL_COMMITS).await?;
+    receive(&backend, &shop, 1).await?;
+    let failed = "SELECT is_called FROM failed_commits";
+    eventually("a commit has failed", async || Ok(sqlx::query_scalar(failed).fetch_one(&pool).await?)).await?;
+    assert_eq!((on_hand(&pool, &shop).await?, position(&pool).await?), (10, before));
+    pool.execute("DROP TRIGGER fail_commit ON reads.checkpoints").await?;
+    caught_up(&pool).await?;
+    assert_eq!(on_hand(&pool, &shop).await?, 11);
+    ensure!(position(&pool).await? > before, "the checkpoint has moved with the row");
+    proofs::proven("ES-05 rows and their checkpoint are committed together or not at all");
+    backend.close().await;
     Ok(())
 }
 

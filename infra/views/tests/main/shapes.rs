@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::port::ProjectionStatus;
-use event_log::StoreFeed;
+use event_log::{LaneCount, StoreFeed};
 use lab::harness::{Backend, caught_up, database, digests, eventually};
 use platform::clock::new_id;
 use projections::kernel::{Model, Models};
@@ -45,7 +45,13 @@ async fn old_and_new_binary_serve_side_by_side_and_the_old_table_is_dropped_when
     let start = |models: &Arc<Models>, stop: &CancellationToken| {
         let (feed, written) =
             (StoreFeed::new(pool.clone(), Some(backend.scribe.tail().clone())), backend.scribe.written());
-        let follower = ReadModelFollower::new(pool.clone(), models.clone(), feed, presence::all_lanes(), written);
+        let follower = ReadModelFollower::new(
+            pool.clone(),
+            models.clone(),
+            feed,
+            presence::all_lanes(LaneCount::DEFAULT),
+            written,
+        );
         tokio::spawn(follower.run(stop.clone()))
     };
     let (stop_old, stop_new) = (CancellationToken::new(), CancellationToken::new());

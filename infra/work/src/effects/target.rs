@@ -8,6 +8,8 @@ use domain::shared::TenantId;
 use platform::retry::{exponential_delay, random};
 use uuid::Uuid;
 
+use crate::queue::CircuitBreaker;
+
 /// Adapter that executes effects at a partner, for example at a mail server.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -90,9 +92,9 @@ impl Default for EffectLimits {
     fn default() -> Self {
         Self {
             attempt_time_most: Duration::from_secs(10),
-            attempts_most: 20,
+            attempts_most: 4,
             age_most: Duration::from_secs(3 * 24 * 60 * 60),
-            first_delay: Duration::from_secs(2),
+            first_delay: Duration::from_secs(15),
             delay_most: Duration::from_secs(60 * 60),
             failures_most: 5,
             open_time: Duration::from_secs(30),
@@ -104,6 +106,10 @@ impl EffectLimits {
     /// Lease of a claimed row: the time limit of an attempt, and twice as much to store its outcome.
     pub(super) fn lease(&self) -> Duration {
         self.attempt_time_most.saturating_mul(3)
+    }
+
+    pub(super) fn breaker(&self) -> CircuitBreaker {
+        CircuitBreaker { failures_most: self.failures_most, open_time: self.open_time }
     }
 
     /// Delay after this number of attempts, with jitter.

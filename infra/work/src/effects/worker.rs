@@ -9,7 +9,7 @@ use api::port::DeadLetterKind;
 use async_trait::async_trait;
 use commands::kernel::{AnyCommand, Commands, Outcome};
 use domain::shared::CommandId;
-use platform::clock::{now, time_after, time_before};
+use platform::clock::{now, time_before};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -114,9 +114,7 @@ impl EffectQueues {
             return RunEnd { worked: true, ..RunEnd::IDLE };
         }
         let failures = lease.failures.saturating_add(i32::try_from(failed).unwrap_or(i32::MAX));
-        let is_open = failures >= limits.failures_most;
-        let closed_until = is_open.then(|| time_after(now(), limits.open_time));
-        RunEnd { worked: true, failures: Some(failures), closed_until, is_lane_away: false }
+        limits.breaker().after_failures(failures)
     }
 
     /// Makes an attempt if there is no outcome yet, and completes the effect if there is one.

@@ -11,12 +11,15 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::count_open;
 use super::lane_delays::LaneDelays;
 use super::lease::{Lease, QueueLimits, RunEnd, claim_due};
 use crate::lanes::{Lanes, POLL_INTERVAL};
 
 /// Pause after a claim that found nothing to run, as a multiple of the time that it took.
 const PAUSES_PER_CLAIM: u32 = 4;
+/// Interval at which the number of open circuit breakers is published.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The work of one kind of queue.
 #[async_trait]
@@ -25,7 +28,7 @@ pub trait QueueWork: Clone + Send + Sync + 'static {
     const KIND: &'static str;
     /// Minimum pause between two claims.
     const CLAIM_PAUSE: Duration = Duration::ZERO;
-    /// SQL condition for a claim beside the due time, on the row `q` and the lane in `r`.
+    /// SQL condition for a claim beside the due time, on the row `q`, the lane in `r` and the time of the claim in `$2`.
     const READY: &'static str = "true";
 
     fn limits(&self) -> QueueLimits;
@@ -69,8 +72,13 @@ impl<W: QueueWork> QueueWorker<W> {
         if names.as_ref().is_some_and(Vec::is_empty) {
             return;
         }
+        let mut reported: Option<Instant> = None;
         while !stop.is_cancelled() {
             active.collect();
+            if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
+                self.report_breakers().await;
+                reported = Some(Instant::now());
+            }
             let begun = Instant::now();
             if let Err(error) = self.start_due(&mut active, names.as_deref()).await {
                 tracing::warn!(queues = W::KIND, %error, "queues cannot be claimed now; trying again");
@@ -100,6 +108,15 @@ impl<W: QueueWork> QueueWorker<W> {
             active.leases.insert(task.id(), lease);
         }
         Ok(())
+    }
+
+    /// Publishes the number of open circuit breakers in the lanes of this process.
+    async fn report_breakers(&self) {
+        let lanes: Vec<i16> = self.lanes.current().iter().map(|lane| lane.0).collect();
+        match count_open(&self.pool, W::KIND, &lanes).await {
+            Ok(open) => metrics::gauge!("cartulary_breakers_open", "kind" => W::KIND).set(open),
+            Err(error) => tracing::debug!(queues = W::KIND, %error, "open circuit breakers cannot be counted now"),
+        }
     }
 
     /// Waits for the runs in progress, then drops those that have not ended in time.

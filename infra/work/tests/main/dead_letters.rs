@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use api::port::{DeadLetterKind, LetterCursor, LetterRemoval};
 use commands::kernel::Commands;
 use domain::inventory::HOLD_TIME;
+use domain::shared::TenantId;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
 use lab::harness::{
     Backend, Partner, PartnerReply, Shop, age_by, commands_with_samples, database, eventually, pending_timers,
@@ -38,8 +39,9 @@ async fn effect_that_always_fails_is_a_dead_letter_after_the_third_retry_and_the
         }
     };
     partner.replies(failing.tenant, &[], PartnerReply::Failed);
-    // One attempt and three retries; the breaker stays closed.
-    let limits = EffectLimits { attempts_most: 4, failures_most: 100, ..EFFECT_LIMITS };
+    // One attempt and three retries, as by default; the breaker stays closed.
+    let attempts_most = EffectLimits::default().attempts_most;
+    let limits = EffectLimits { attempts_most, failures_most: 100, ..EFFECT_LIMITS };
     run_samples(&mut backend, &partner.address.to_string(), limits)?;
     let letters = letters(&backend.pool, commands_with_samples());
     eventually("the effect is a dead letter", async || {
@@ -123,7 +125,7 @@ async fn command_that_failed_is_executed_once_after_its_stream_was_repaired() ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parked_streams_are_listed_and_left_to_the_engine() -> Result<()> {
+async fn parked_stream_is_listed_and_a_requeue_tries_it_again() -> Result<()> {
     let url = database().await;
     let backend = Backend::start(&url).await?;
     let shop = backend.shop(1).await?;
@@ -140,8 +142,23 @@ async fn parked_streams_are_listed_and_left_to_the_engine() -> Result<()> {
     let letter = letters.list(Some(shop.tenant), None, 10).await?.pop().context("a letter")?;
     assert_eq!((letter.kind, &*letter.name), (DeadLetterKind::PolicyStream, "Order"));
     assert_eq!(letter.body["stream"], json!(order));
-    let removal = letters.requeue(None, letter.id).await?;
+    let removal = letters.discard(None, letter.id).await?;
     assert!(matches!(removal, LetterRemoval::Refused(_)), "{removal:?}");
+    assert_eq!(letters.requeue(Some(TenantId::new(new_id())), letter.id).await?, LetterRemoval::Unknown);
+    // The attempt that was asked for is made, and fails: the letter stays.
+    assert_eq!(letters.requeue(None, letter.id).await?, LetterRemoval::Removed(Box::new(letter.clone())));
+    let asked = "SELECT EXISTS (SELECT FROM work.parked WHERE retry_asked)";
+    eventually("the request is taken", async || {
+        Ok(!sqlx::query_scalar::<_, bool>(asked).fetch_one(&backend.pool).await?)
+    })
+    .await?;
+    assert!(letters.list(Some(shop.tenant), None, 10).await?.contains(&letter));
+    let repair = "UPDATE log.events SET payload = payload->'broken' WHERE type = 'order.placed'";
+    sqlx::query(repair).execute(&backend.pool).await?;
+    letters.requeue(Some(shop.tenant), letter.id).await?;
+    eventually("the timers are set", async || Ok(pending_timers(&backend.pool).await? == 2)).await?;
+    eventually("no letter is left", async || Ok(letters.list(None, None, 10).await?.is_empty())).await?;
+    proofs::proven("ES-12 an event that a policy cannot read is listed, and a requeue tries it again");
     backend.close().await;
     Ok(())
 }

@@ -8,6 +8,7 @@ use lab::harness::{
     Backend, Partner, PartnerReply, Shop, commands_with_samples, database, eventually, wait_for_new_looks,
 };
 use lab::log_invariants::check_log_invariants;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use sqlx::PgPool;
 use work::{EffectLimits, Operations, current_pause, pause_work, resume_work};
@@ -67,6 +68,8 @@ async fn effect_is_performed_once_and_noted_once_when_attempts_fail() -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> Result<()> {
+    // The metrics of all tests in this process. No other test opens a breaker.
+    let metrics = PrometheusBuilder::new().install_recorder()?;
     let (url, partner) = (database().await, Partner::open().await?);
     let mut backend = Backend::start(&url).await?;
     let (failing, served) = (backend.shop(10).await?, backend.shop(10).await?);
@@ -87,6 +90,10 @@ async fn open_breaker_stops_requests_of_one_tenant_and_one_probe_closes_it() -> 
         Ok(breakers.first().context("the breaker of the partner")?.state)
     };
     assert_eq!(state().await?, Breaker::Open);
+    let open = "cartulary_breakers_open{kind=\"effects\"} 1";
+    eventually("the metric shows the open breaker", async || Ok(metrics.render().lines().any(|line| line == open)))
+        .await?;
+    proofs::proven("OPS-13 the number of open breakers is a metric");
     // Marker: when a later effect of the other tenant is recorded, effects of both tenants were claimed meanwhile.
     let mut expected = 20;
     let mut marker = async || -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::Result;
 use commands::scribe::LaneId;
 use domain::inventory::HOLD_TIME;
 use domain::shared::TenantId;
+use event_log::LaneCount;
 use lab::harness::victim::{EFFECT_LIMITS, run_samples};
 use lab::harness::{
     Backend, Shop, age_by, database, eventually, pending_timers, place_orders, scribe_settings, wait_for_new_looks,
@@ -47,6 +48,10 @@ async fn reservation_expires_at_its_time_and_not_before() -> Result<()> {
                       ON placed.type = 'order.placed' AND e.meta->>'correlation' = placed.command_id::text
                   WHERE e.type IN ('order.cancelled', 'stock.reservation_expired')";
     assert_eq!(sqlx::query_scalar::<_, i64>(traced).fetch_one(&pool).await?, 2);
+    // Their cause is the event that set the timer.
+    let cause = "SELECT count(*) FROM log.events WHERE type IN ('order.cancelled', 'stock.reservation_expired')
+                 AND meta->>'causation' IS NOT NULL";
+    assert_eq!(sqlx::query_scalar::<_, i64>(cause).fetch_one(&pool).await?, 2);
     eventually("no timer waits", async || Ok(pending_timers(&pool).await? == 0)).await?;
     backend.close().await;
     proofs::proven("INV-09 an unpaid reservation frees its stock after 15 minutes and not before");
@@ -193,7 +198,7 @@ async fn due_timers_of_a_lane_without_an_owner_delay_no_other_lane() -> Result<(
     sqlx::query(take).bind(lane).execute(&pool).await?;
     eventually("the lane is lost", async || Ok(!backend.scribe.owns(LaneId(lane)))).await?;
     // The policies of a process without a scribe also claim the timers of the lane whose owner does not answer.
-    backend.run_policies_in(Lanes::Assigned(all_lanes()));
+    backend.run_policies_in(Lanes::Assigned(all_lanes(LaneCount::DEFAULT)));
     eventually("the timers of the other lane have fired", async || Ok(expired(&healthy, &pool).await? == (6, 6)))
         .await?;
     eventually("their rows are gone", async || Ok(pending_timers(&pool).await? == 2 * ORDERS)).await?;

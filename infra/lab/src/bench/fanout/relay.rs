@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use event_log::LANES;
 use event_log::PgHistory;
 use kafka::speed::{self, Records};
 use kafka::{Leases, Settings};
@@ -40,6 +39,7 @@ pub(super) async fn run(
     let scribe = BenchScribe::open(&database).await?;
     fill(&scribe).await?;
     let history = PgHistory::new(scribe.pool.clone());
+    let lanes = history.heads().await?.len();
     let events = all_events(&history).await?;
     let (mut relayed, mut bare) = (vec![], vec![]);
     for round in 1..=ROUNDS {
@@ -48,7 +48,7 @@ pub(super) async fn run(
         // The second run finds a warmer broker, so the order alternates.
         for bare_is_next in [round % 2 == 1, round % 2 == 0] {
             if bare_is_next {
-                let taken = speed::bare(&topic("bare"), Records::of(&events)).await?;
+                let taken = speed::bare(&topic("bare"), lanes, Records::of(&events)).await?;
                 bare.push(per_second(taken, &events));
             } else {
                 let taken = relay(&topic("relayed"), &scribe.pool, &events).await?;
@@ -84,8 +84,8 @@ async fn fill(scribe: &BenchScribe) -> Result<()> {
 /// All events, in the order in which a relay of all lanes sends them.
 async fn all_events(history: &PgHistory) -> Result<Vec<RawEvent>> {
     let mut events = Vec::new();
-    for lane in 0..LANES {
-        events.extend(history.events(lane, 0, 2 * EVENTS).await?);
+    for head in history.heads().await? {
+        events.extend(history.events(head.lane, 0, 2 * EVENTS).await?);
     }
     ensure!(events.len() >= EVENTS, "the log has fewer events than were written");
     events.sort_by_key(|event| (event.position / LANE_RUN_LENGTH, event.lane, event.position));

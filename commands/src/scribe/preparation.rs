@@ -1,4 +1,4 @@
-//! Admission: loads the data that the commands of a submission need, then puts the submission into the ready queue.
+//! Preparation: loads the data that the commands of a submission need, then puts the submission into the ready queue.
 
 use std::collections::hash_map;
 
@@ -62,8 +62,8 @@ impl Scribe {
         }
     }
 
-    /// Requests the data for the next commands of a submission that is not in memory: the tenant's position, receipts,
-    /// the streams of the hints, and the streams in `missing`. Puts a submission that lacks nothing into the ready
+    /// Requests what the next commands of a submission need and memory lacks: the tenant's position, receipts, the
+    /// streams of the hints, and the streams in `missing`. Puts a submission that lacks nothing into the ready
     /// queue.
     pub(super) fn prepare(&mut self, ticket: Ticket, missing: &[StreamRef], now: Timestamp) {
         let Some(submission) = self.submissions.get(&ticket) else { return };
@@ -143,7 +143,7 @@ impl Scribe {
         }
     }
 
-    /// True if the store certainly has no receipt for this command beyond those in memory.
+    /// True if the store need not be asked: a receipt of this command, if there is one, is in memory.
     pub(super) fn has_no_stored_receipt(&self, pending: &PendingCommand, lane: LaneId, now: Timestamp) -> bool {
         pending.envelope.id_is_new
             || pending.receipt_absent_in.is_some_and(|generation| self.receipts.is_complete_since(generation))
@@ -162,8 +162,7 @@ impl Scribe {
         latest_id_ms(&self.limits, now)
     }
 
-    /// Ends these submissions, because their data cannot be loaded: gives the same answer to all their undecided
-    /// commands.
+    /// Ends these submissions undecided: gives the same answer to all their commands.
     pub(super) fn answer_all(&mut self, tickets: &[Ticket], answer: &Answer) {
         for ticket in tickets {
             let Some(submission) = self.submissions.remove(ticket) else { continue };
