@@ -416,7 +416,7 @@ mod tests {
         let wrong: [fn(&mut Settings); 17] = [
             |settings| settings.connections_most = 0,
             |settings| settings.scribe_loops = 0,
-            |settings| settings.scribe_loops = 17,
+            |settings| settings.scribe_loops = 257,
             |settings| settings.queue_commands_most = 0,
             |settings| settings.batch_commands_most = 0,
             |settings| settings.lease_ms = -1,
