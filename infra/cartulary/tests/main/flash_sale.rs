@@ -70,7 +70,7 @@ async fn sale_whose_start_passed_during_a_restart_starts_within_a_second_of_it()
     let url = database().await;
     let (cluster, pool) = (Cluster::new(&url).await?, platform::database::connect(&url).await?);
     let mut engine = cluster.start_ready(&[]).await?;
-    let (shop, owner) = cluster.shop(&engine, &pool, 2).await?;
+    let (shop, mut owner) = cluster.shop(&engine, &pool, 2).await?;
     let mut late = vec![];
     for attempt in 1..=ATTEMPTS {
         let from = now().after(Seconds(2));
@@ -81,7 +81,7 @@ async fn sale_whose_start_passed_during_a_restart_starts_within_a_second_of_it()
         }
         engine = cluster.start_ready(&[]).await?;
         let ready = now();
-        let owner = cluster.owner(&engine, shop.tenant).await?;
+        owner = cluster.owner(&engine, shop.tenant).await?;
         count(&pool, &shop, "flash_sale.started", i64::try_from(attempt)?).await?;
         let started = recorded(&pool, &shop, "flash_sale.started").await?.micros() - ready.micros();
         if started <= LATE_MOST {
