@@ -42,7 +42,7 @@ pub struct Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Holder {
-    /// Whoever sent `ReserveStock`: a member of the team or another system.
+    /// Sender of `ReserveStock`: a member of the team or another system.
     Hand,
     /// An order.
     Order(OrderId),

@@ -111,12 +111,13 @@ impl Group {
             for model in projector.take_late(&target.lanes(), EVENTS_BEHIND_MOST) {
                 late.spawn(self.alone(model).catch_up_alone(None));
             }
+            entry.set_reached(positions(projector, &target));
             let reached = self.catch_up(projector, &target).await?;
             for (model, fault) in projector.take_failing() {
                 tracing::warn!(model = model.name, fault, "a read model leaves its group and catches up alone");
                 late.spawn(self.alone(model).catch_up_alone(Some(fault)));
             }
-            entry.set_reached(target.heads.keys().filter_map(|lane| Some((*lane, projector.after(*lane)?))));
+            entry.set_reached(positions(projector, &target));
             entry.set_problems(problems(projector));
             tokio::select! {
                 changed = self.target.changed() => if changed.is_err() { std::future::pending().await },
@@ -248,6 +249,11 @@ impl Group {
             tracing::debug!(model = error.model, error = %error.kind, "a read model did not advance");
         }
     }
+}
+
+/// Position of the group in each lane of the target.
+fn positions(projector: &PgProjector, target: &Target) -> impl Iterator<Item = (i16, Option<i64>)> {
+    target.heads.keys().map(|lane| (*lane, projector.after(*lane)))
 }
 
 /// Lanes in which events are missing, once for each model.

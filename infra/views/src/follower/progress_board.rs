@@ -16,9 +16,9 @@ struct Entries {
 #[derive(Default)]
 struct Progress {
     is_group: bool,
-    /// Position reached in each lane, apart from those in which all models are being built. `None`: the checkpoints are not
-    /// read yet.
-    reached: Option<BTreeMap<i16, i64>>,
+    /// Position reached in each lane; `None` in a lane that no model of the group follows, as while all are being built. A lane
+    /// whose checkpoints are not read yet is missing.
+    reached: BTreeMap<i16, Option<i64>>,
     problems: Vec<String>,
 }
 
@@ -49,17 +49,14 @@ impl ProgressBoard {
 
     /// Position that all groups have reached in a lane; `None` if no group follows it.
     pub(super) fn reached(&self, lane: i16) -> Option<i64> {
-        self.entries().all.values().filter_map(|progress| progress.reached.as_ref()?.get(&lane)).min().copied()
+        self.entries().all.values().filter_map(|progress| *progress.reached.get(&lane)?).min()
     }
 
     /// Number of events up to these heads that the last group has not projected. A group that has not read its checkpoints
     /// yet, as while their table is locked, may lack them all.
     pub(super) fn lag(&self, heads: &BTreeMap<i16, i64>) -> i64 {
         let missing = |progress: &Progress| -> i64 {
-            let reached = |lane| match &progress.reached {
-                Some(reached) => reached.get(lane).copied(),
-                None => Some(0),
-            };
+            let reached = |lane| progress.reached.get(lane).copied().unwrap_or(Some(0));
             heads.iter().filter_map(|(lane, head)| Some((head - reached(lane)?).max(0))).sum()
         };
         self.entries().all.values().filter(|progress| progress.is_group).map(missing).max().unwrap_or(0)
@@ -76,9 +73,9 @@ impl ProgressBoard {
 }
 
 impl Entry {
-    pub(super) fn set_reached(&self, positions: impl Iterator<Item = (i16, i64)>) {
+    pub(super) fn set_reached(&self, positions: impl Iterator<Item = (i16, Option<i64>)>) {
         if let Some(progress) = self.board.entries().all.get_mut(&self.id) {
-            progress.reached = Some(positions.collect());
+            progress.reached = positions.collect();
         }
     }
 
@@ -105,9 +102,11 @@ mod tests {
         let heads = BTreeMap::from([(0, 10), (1, 5)]);
         assert_eq!((board.lag(&heads), board.reached(0)), (0, None));
         let (first, second, model) = (board.enter_group(), board.enter_group(), board.enter_model());
-        first.set_reached([(0, 10), (1, 4)].into_iter());
+        first.set_reached([(0, Some(10)), (1, Some(4))].into_iter());
         assert_eq!(board.lag(&heads), 15, "a group has not read its checkpoints");
-        second.set_reached([(0, 7), (1, 6)].into_iter());
+        second.set_reached([(0, Some(7))].into_iter());
+        assert_eq!(board.lag(&heads), 8, "a group has not read its checkpoints in one lane");
+        second.set_reached([(0, Some(7)), (1, None)].into_iter());
         second.set_problems(vec!["Order does not advance".into()]);
         assert_eq!((board.lag(&heads), board.reached(0), board.reached(2)), (3, Some(7), None));
         assert_eq!(board.problems(), ["Order does not advance"]);
