@@ -239,8 +239,7 @@ fn hoisted(kind: &CommandDescriptor, schemas: &mut Map<String, Value>) -> Value 
     let Some(Value::Object(definitions)) = definitions else { return schema };
     let mut names = Map::new();
     for (name, definition) in &definitions {
-        // References in a definition are to names that this loop may still change, so such a definition differs from its
-        // own earlier copy.
+        // References of a stored definition were redirected, so one with references always differs from its new copy.
         let taken =
             schemas.get(name).is_some_and(|known| known != definition) && !definition.to_string().contains("$ref");
         let new = if taken { format!("{}{name}", kind.name) } else { name.clone() };

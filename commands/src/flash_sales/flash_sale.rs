@@ -55,9 +55,7 @@ impl NewSale<'_> {
         let Self { sale, occasion, product, store, terms } = self;
         let is_repeat = desk.read::<FlashSale>(sale)?.item().is_ok();
         let normal = if is_repeat { terms.price } else { normal_price(desk, product, store, context)? };
-        desk.decide::<FlashSale>(sale, |state| {
-            state.schedule_in(occasion, product, store, terms, normal, context.now)
-        })?;
+        desk.decide::<FlashSale>(sale, |state| state.schedule(occasion, product, store, terms, normal, context.now))?;
         if is_repeat { Ok(()) } else { allot(desk, sale, product, store, terms, context) }
     }
 }

@@ -141,7 +141,7 @@ impl Scribe {
             && self.current.bytes < self.limits.batch_bytes_most
         {
             let Some(ticket) = self.ready.pop(self.limits.tenant_commands_most(), now) else {
-                // Shares are of a batch: without one, as when no command was accepted, everybody has theirs again.
+                // Nothing is left to commit, so no commit will begin the next batch.
                 if self.current.is_empty() && self.ready.has_clients() {
                     self.ready.begin_batch();
                     continue;

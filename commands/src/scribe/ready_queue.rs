@@ -12,8 +12,8 @@ use super::submission::OpenSubmission;
 /// One of this many turns goes to the engine's own commands, so that load by clients does not delay timers and
 /// policies. Without commands of clients, every turn does.
 const ENGINE_EVERY: u32 = 4;
-/// Time after the last change of turns between two tenants for which shares are kept, so that the commands of a tenant that
-/// sends few find short batches.
+/// Time for which shares are kept after a turn went to another tenant than the turn before, so that a tenant that sends few
+/// commands finds short batches.
 const CONTENDED_FOR: Seconds = Seconds(1);
 
 /// Submissions whose next command has all it needs in memory.
@@ -27,8 +27,9 @@ pub(super) struct ReadyQueue {
     turn: u32,
     /// Turns of each tenant in this batch.
     taken: HashMap<TenantId, usize>,
-    /// Tenant of the last turn, and the time at which it was another one.
+    /// Tenant of the last turn.
     last: Option<TenantId>,
+    /// Time until which shares are kept, because turns have changed between tenants.
     contended_until: Timestamp,
 }
 

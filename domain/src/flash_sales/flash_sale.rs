@@ -47,20 +47,8 @@ enum Status {
 }
 
 impl FlashSale {
-    /// Schedules a sale of its own. A repeat changes nothing. `normal` is the price of the product.
+    /// Schedules a sale, alone or in an occasion. A repeat changes nothing. `normal` is the price of the product.
     pub fn schedule(
-        &self,
-        product: ProductId,
-        store: StoreId,
-        terms: &SaleTerms,
-        normal: Price,
-        now: Timestamp,
-    ) -> Decision<Self> {
-        self.schedule_in(None, product, store, terms, normal, now)
-    }
-
-    /// Schedules a sale as part of an occasion, or of its own.
-    pub fn schedule_in(
         &self,
         occasion: Option<SaleOccasionId>,
         product: ProductId,

@@ -19,7 +19,7 @@ fn terms() -> SaleTerms {
 
 fn scheduled() -> Given<FlashSale> {
     given([])
-        .when(|sale: &FlashSale| sale.schedule(PRODUCT, STORE, &terms(), price(900), at(0)))
+        .when(|sale: &FlashSale| sale.schedule(None, PRODUCT, STORE, &terms(), price(900), at(0)))
         .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: terms(), occasion: None }])
 }
 
@@ -44,7 +44,7 @@ fn sold_out() -> Given<FlashSale> {
 fn terms_that_make_no_sale_are_rejected() {
     let rejected = |terms: SaleTerms, rejection| {
         given([])
-            .when(|sale: &FlashSale| sale.schedule(PRODUCT, STORE, &terms, price(900), at(0)))
+            .when(|sale: &FlashSale| sale.schedule(None, PRODUCT, STORE, &terms, price(900), at(0)))
             .then_rejected(rejection);
     };
     let window = |starts_at, ends_at| FlashSaleRejection::SaleWindowEmpty { starts_at, ends_at };
@@ -69,7 +69,7 @@ fn terms_change_until_the_start_and_not_after_it() {
         .then_rejected(FlashSaleRejection::SaleStarted {});
     scheduled().when(|sale| sale.change(&terms(), price(900), at(100))).then_nothing();
     scheduled()
-        .when(|sale| sale.schedule(PRODUCT, STORE, &dearer, price(900), at(0)))
+        .when(|sale| sale.schedule(None, PRODUCT, STORE, &dearer, price(900), at(0)))
         .then_rejected(FlashSaleRejection::SaleExists {});
 }
 
@@ -78,7 +78,7 @@ fn window_of_a_sale_in_an_occasion_does_not_change_and_its_price_does() {
     let occasion = Some(SaleOccasionId::new(id(9)));
     let scheduled = || {
         given([])
-            .when(|sale: &FlashSale| sale.schedule_in(occasion, PRODUCT, STORE, &terms(), price(900), at(0)))
+            .when(|sale: &FlashSale| sale.schedule(occasion, PRODUCT, STORE, &terms(), price(900), at(0)))
             .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: terms(), occasion }])
     };
     let (later, dearer) = (SaleTerms { ends_at: at(1_001), ..terms() }, SaleTerms { price: price(500), ..terms() });
@@ -89,7 +89,7 @@ fn window_of_a_sale_in_an_occasion_does_not_change_and_its_price_does() {
         .when(|sale| sale.change(&dearer, price(900), at(99)))
         .then_once([FlashSaleEvent::Changed { terms: dearer.clone() }]);
     scheduled()
-        .when(|sale| sale.schedule(PRODUCT, STORE, &terms(), price(900), at(0)))
+        .when(|sale| sale.schedule(None, PRODUCT, STORE, &terms(), price(900), at(0)))
         .then_rejected(FlashSaleRejection::SaleExists {});
 }
 
@@ -205,7 +205,7 @@ fn amount_beyond_the_largest_price_is_rejected() {
     let largest = 1_000_000_000_000_000_i64;
     let dear = SaleTerms { price: price(largest.saturating_sub(1)), ..terms() };
     given([])
-        .when(|sale: &FlashSale| sale.schedule(PRODUCT, STORE, &dear, price(largest), at(0)))
+        .when(|sale: &FlashSale| sale.schedule(None, PRODUCT, STORE, &dear, price(largest), at(0)))
         .then_once([FlashSaleEvent::Scheduled { product: PRODUCT, store: STORE, terms: dear.clone(), occasion: None }])
         .when(|sale| claim(sale, 1, ADA, 2, 100))
         .then_once([claimed(1, ADA, 2, 1_000)])

@@ -128,12 +128,8 @@ impl Aggregate for Membership {
 mod tests {
     use super::super::tier_ladder::tests::{GOLD, SILVER, ladder};
     use super::*;
-    use crate::testing::values::{ADA, parsed, usd};
+    use crate::testing::values::{ADA, money, parsed, usd};
     use crate::testing::{Given, given};
-
-    fn money(minor: i64) -> Money {
-        Money { minor, currency: usd() }
-    }
 
     fn spent(change_minor: i64, spent_minor: i64, orders: u32) -> MembershipEvent {
         let standing = ladder().into_state().standing(spent_minor, None);

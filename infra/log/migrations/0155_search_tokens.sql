@@ -1,4 +1,4 @@
--- Index of the words of sealed personal fields (docs/adr/0015). It is derived from the rows of read models.
+-- Index of the words of sealed personal fields (docs/adr/0016). It is derived from the rows of read models.
 
 -- Rows whose words are to be indexed, with their sealed fields as `kind ciphertext kind ciphertext`; empty for a row that
 -- was deleted. Rows are added in the transaction that writes the row of the read model.

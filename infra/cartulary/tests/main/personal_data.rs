@@ -93,7 +93,7 @@ async fn count_found(owner: &Client, word: &str) -> Result<i64> {
 async fn check_erasure(cluster: &Cluster, pool: &PgPool, url: &str, tenant: TenantId) -> Result<()> {
     let engine = cluster.start_ready(&[]).await?;
     let owner = cluster.owner(&engine, tenant).await?;
-    ensure!(count_found(&owner, "zyxanth").await? > 0, "nobody is found before the erasure");
+    ensure!(count_found(&owner, "zyxanth").await? > 0, "no customer is found before the erasure");
     let token = cluster.vault(pool)?.search_token(tenant, "zyxanth").number().to_string();
     ensure!(dump(url).await?.contains(&token), "the dump does not have the token before the erasure");
 

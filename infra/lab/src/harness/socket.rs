@@ -155,8 +155,12 @@ impl EventStream {
         Ok(Self { body: answer.into_body(), read: String::new() })
     }
 
-    /// The next event, as text.
+    /// The next event, as text. Comments, which come for ever, do not prolong the wait.
     pub async fn next(&mut self) -> Result<String> {
+        timeout(WAIT_TIMEOUT, self.read_event()).await.context("no event comes")?
+    }
+
+    async fn read_event(&mut self) -> Result<String> {
         loop {
             if let Some((event, rest)) = self.read.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
@@ -166,8 +170,7 @@ impl EventStream {
                 }
                 continue;
             }
-            let frame =
-                timeout(WAIT_TIMEOUT, self.body.frame()).await.context("no event comes")?.context("it ends")??;
+            let frame = self.body.frame().await.context("it ends")??;
             self.read += std::str::from_utf8(&frame.into_data().unwrap_or_default())?;
         }
     }
